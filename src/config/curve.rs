@@ -1,0 +1,131 @@
+//! Owns: `Curve`, a number or a piecewise linear function of the step, and how it is written in TOML.
+//! Must not know: which setting it stands for, tensors, terminals.
+//! Invariant: at least one knot, steps strictly ascending, every value finite.
+
+use serde::de::{self, SeqAccess, Visitor};
+use serde::ser::SerializeSeq;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+
+/// A setting that may change over the run: `0.3`, or knots `[[0, 0.0], [500, 0.0], [2000, 0.3]]`,
+/// linear between knots and constant before the first and after the last.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Curve {
+    knots: Vec<(u64, f64)>,
+}
+
+impl Curve {
+    /// The same value at every step.
+    pub fn constant(value: f64) -> Self {
+        Self { knots: vec![(0, value)] }
+    }
+
+    /// A curve through `knots` (step, value); says what is wrong with them otherwise.
+    pub fn through(knots: Vec<(u64, f64)>) -> Result<Self, String> {
+        if knots.is_empty() {
+            return Err("a curve needs at least one knot [step, value]".into());
+        }
+        if let Some((step, value)) = knots.iter().find(|(_, value)| !value.is_finite()) {
+            return Err(format!("the knot at step {step} has the value {value}; it must be finite"));
+        }
+        if let Some(pair) = knots.windows(2).find(|pair| pair[0].0 >= pair[1].0) {
+            return Err(format!("knots must ascend in step, but {} is followed by {}", pair[0].0, pair[1].0));
+        }
+        Ok(Self { knots })
+    }
+
+    /// The value at `step`.
+    pub fn at(&self, step: u64) -> f64 {
+        let after = self.knots.partition_point(|(knot, _)| *knot <= step);
+        match (after.checked_sub(1).map(|i| self.knots[i]), self.knots.get(after)) {
+            (None, _) => self.knots[0].1,
+            (Some((_, value)), None) => value,
+            (Some((s0, v0)), Some(&(s1, v1))) => {
+                let share = (step - s0) as f64 / (s1 - s0) as f64;
+                v0 + (v1 - v0) * share
+            }
+        }
+    }
+
+    /// The knots (step, value), ascending; one knot is a constant.
+    pub fn knots(&self) -> &[(u64, f64)] {
+        &self.knots
+    }
+
+    /// The largest value the curve ever takes.
+    pub fn max(&self) -> f64 {
+        self.knots.iter().map(|(_, value)| *value).fold(f64::NEG_INFINITY, f64::max)
+    }
+}
+
+impl Serialize for Curve {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let [(0, value)] = self.knots[..] {
+            return serializer.serialize_f64(value);
+        }
+        let mut seq = serializer.serialize_seq(Some(self.knots.len()))?;
+        for knot in &self.knots {
+            seq.serialize_element(knot)?;
+        }
+        seq.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Curve {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CurveVisitor)
+    }
+}
+
+struct CurveVisitor;
+
+impl<'de> Visitor<'de> for CurveVisitor {
+    type Value = Curve;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a number, or a curve of knots [[step, value], …]")
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Curve, E> {
+        Curve::through(vec![(0, value)]).map_err(E::custom)
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Curve, E> {
+        self.visit_f64(value as f64)
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Curve, E> {
+        self.visit_f64(value as f64)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Curve, A::Error> {
+        let mut knots = Vec::new();
+        while let Some(knot) = seq.next_element::<(u64, f64)>()? {
+            knots.push(knot);
+        }
+        Curve::through(knots).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_linear_between_knots_and_flat_outside() {
+        let curve = Curve::through(vec![(100, 0.0), (500, 0.2), (600, 1.0)]).unwrap();
+        for (step, value) in
+            [(0, 0.0), (100, 0.0), (300, 0.1), (500, 0.2), (550, 0.6), (600, 1.0), (9999, 1.0)]
+        {
+            assert!((curve.at(step) - value).abs() < 1e-12, "at {step}");
+        }
+        assert_eq!(Curve::constant(0.3).at(7), 0.3);
+    }
+
+    #[test]
+    fn refuses_knots_that_are_no_function() {
+        for knots in [vec![], vec![(5, 0.0), (5, 1.0)], vec![(5, 0.0), (4, 1.0)], vec![(0, f64::NAN)]] {
+            assert!(Curve::through(knots).is_err());
+        }
+    }
+}

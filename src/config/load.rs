@@ -1,0 +1,290 @@
+//! Owns: reading a config: TOML text and `--set section.key=value` overrides to a checked `Config`; its errors.
+//! Must not know: what the settings do.
+//! Invariant: an error names the file and line or the override, the key, the value, and what is allowed.
+
+use super::{Config, Key, sections};
+use std::path::Path;
+use toml::{Table, Value};
+
+/// Why a config was refused.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the messages document the fields
+pub enum ConfigError {
+    #[error("cannot read {file}: {source}")]
+    Read { file: String, source: std::io::Error },
+    #[error("{place}: {message}")]
+    Syntax { place: String, message: String },
+    #[error("{place}: unknown key `{key}`{nearest}")]
+    Unknown { place: String, key: String, nearest: String },
+    #[error("{place}: `{key}` = {value} is not allowed; allowed: {limit}")]
+    Limit { place: String, key: String, value: String, limit: String },
+    #[error("--set {given}: {message}")]
+    Override { given: String, message: String },
+    #[error("{place}: {message}")]
+    Rule { place: String, message: String },
+}
+
+/// Reads `file` and lays `overrides` (`section.key=value`) over it.
+pub fn load(file: &Path, overrides: &[String]) -> Result<Config, ConfigError> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|source| ConfigError::Read { file: file.display().to_string(), source })?;
+    from_text(&text, &file.display().to_string(), overrides)
+}
+
+/// As [`load`], from `text`; `name` stands for the file in errors.
+pub fn from_text(text: &str, name: &str, overrides: &[String]) -> Result<Config, ConfigError> {
+    let source = Source { text, name, overrides };
+    let mut table: Table = toml::from_str(text).map_err(|error| source.syntax(&error))?;
+    source.known(&table)?;
+    // Types are checked on the file alone first: only then do messages carry its lines.
+    toml::from_str::<Config>(text).map_err(|error| source.syntax(&error))?;
+    for given in overrides {
+        apply(&mut table, given)?;
+    }
+    let config: Config =
+        table.clone().try_into().map_err(|error: toml::de::Error| ConfigError::Override {
+            given: overrides.join(" --set "),
+            message: error.to_string().trim().to_owned(),
+        })?;
+    source.within_limits(&config)?;
+    super::rules::check(&config).map_err(|message| ConfigError::Rule { place: name.to_owned(), message })?;
+    Ok(config)
+}
+
+/// Where values came from, for error messages.
+struct Source<'a> {
+    text: &'a str,
+    name: &'a str,
+    overrides: &'a [String],
+}
+
+impl Source<'_> {
+    fn syntax(&self, error: &toml::de::Error) -> ConfigError {
+        let line = error.span().map(|span| line_of(self.text, span.start));
+        let place = line.map_or(self.name.to_owned(), |line| format!("{} line {line}", self.name));
+        let excerpt = line
+            .and_then(|line| self.text.lines().nth(line - 1))
+            .map_or(String::new(), |line| format!(" in `{}`", line.trim()));
+        ConfigError::Syntax { place, message: format!("{}{excerpt}", error.message()) }
+    }
+
+    /// The line of `key` in the file, or the override that set it, or just the file.
+    fn place(&self, section: &str, name: &str) -> String {
+        let path = format!("{section}.{name}");
+        if self.overrides.iter().any(|given| given.split('=').next().map(str::trim) == Some(&path)) {
+            return format!("--set {path}");
+        }
+        match key_line(self.text, section, name) {
+            Some(line) => format!("{} line {line}", self.name),
+            None => self.name.to_owned(),
+        }
+    }
+
+    fn known(&self, table: &Table) -> Result<(), ConfigError> {
+        for (section, value) in table {
+            let keys: Vec<&Key> = Config::keys().filter(|key| key.section == section).collect();
+            let Value::Table(entries) = value else {
+                let paths: Vec<String> = Config::keys().map(path).collect();
+                let nearest = paths.iter().find(|path| path.ends_with(&format!(".{section}")));
+                return Err(self.unknown("", section, nearest.cloned().or_else(|| nearest_section(section))));
+            };
+            if keys.is_empty() {
+                return Err(self.unknown("", section, nearest_section(section)));
+            }
+            for name in entries.keys() {
+                if !keys.iter().any(|key| key.name == name) {
+                    let path = format!("{section}.{name}");
+                    return Err(self.unknown(section, name, nearest_path(&path)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn unknown(&self, section: &str, name: &str, nearest: Option<String>) -> ConfigError {
+        let key = if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") };
+        ConfigError::Unknown {
+            place: self.place(section, name),
+            key,
+            nearest: nearest.map_or(String::new(), |path| format!("; the nearest known one is `{path}`")),
+        }
+    }
+
+    fn within_limits(&self, config: &Config) -> Result<(), ConfigError> {
+        let Ok(table) = Table::try_from(config) else {
+            return Ok(());
+        };
+        for key in Config::keys() {
+            let value = &table[key.section][key.name];
+            if let Some(number) = numbers(value).into_iter().find(|n| !sections::allowed(key.limit, *n)) {
+                return Err(ConfigError::Limit {
+                    place: self.place(key.section, key.name),
+                    key: path(key),
+                    value: number.to_string(),
+                    limit: key.limit.to_string(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The numbers a key's limit speaks of: the value itself, or every knot's value.
+fn numbers(value: &Value) -> Vec<f64> {
+    match value {
+        Value::Integer(number) => vec![*number as f64],
+        Value::Float(number) => vec![*number],
+        Value::Array(knots) => {
+            knots.iter().filter_map(|knot| knot.as_array()?.get(1)).flat_map(numbers).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Lays one `section.key=value` over the table. The value is TOML; what is no TOML is a string.
+fn apply(table: &mut Table, given: &str) -> Result<(), ConfigError> {
+    let wrong = |message: String| ConfigError::Override { given: given.to_owned(), message };
+    let (path, value) = given.split_once('=').ok_or_else(|| wrong("expected section.key=value".into()))?;
+    let path = path.trim();
+    let key = Config::keys().find(|key| self::path(key) == path).ok_or_else(|| {
+        let nearest =
+            nearest_path(path).map_or(String::new(), |near| format!("; the nearest known one is `{near}`"));
+        wrong(format!("unknown key `{path}`{nearest}"))
+    })?;
+    let value = value.trim();
+    let parsed = toml::from_str::<Table>(&format!("value = {value}"))
+        .ok()
+        .and_then(|mut table| table.remove("value"))
+        .unwrap_or_else(|| Value::String(value.to_owned()));
+    let section = table.entry(key.section).or_insert_with(|| Value::Table(Table::new()));
+    let Value::Table(section) = section else {
+        return Err(wrong(format!("`{}` is not a section in the file", key.section)));
+    };
+    section.insert(key.name.to_owned(), parsed);
+    let alone = Table::from_iter([(key.section.to_owned(), Value::Table(section.clone()))]);
+    let checked: Result<Config, toml::de::Error> = alone.try_into();
+    checked.map(|_| ()).map_err(|error| wrong(error.message().to_owned()))
+}
+
+fn path(key: &Key) -> String {
+    format!("{}.{}", key.section, key.name)
+}
+
+fn nearest_path(wanted: &str) -> Option<String> {
+    nearest(wanted, Config::keys().map(path))
+}
+
+fn nearest_section(wanted: &str) -> Option<String> {
+    nearest(wanted, Config::keys().map(|key| key.section.to_owned()))
+}
+
+fn nearest(wanted: &str, known: impl Iterator<Item = String>) -> Option<String> {
+    known
+        .map(|path| (strsim::jaro_winkler(wanted, &path), path))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, path)| path)
+}
+
+/// 1-based line of byte `at`.
+fn line_of(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// 1-based line where `name` stands in `[section]` (or, with an empty section, at the top or as a header).
+fn key_line(text: &str, section: &str, name: &str) -> Option<usize> {
+    let mut current = String::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if let Some(header) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+            current = header.trim().to_owned();
+            if section.is_empty() && current == name {
+                return Some(index + 1);
+            }
+        } else if line.split('=').next().map(|key| key.trim().trim_matches('"')) == Some(name)
+            && current == section
+        {
+            return Some(index + 1);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str, overrides: &[&str]) -> String {
+        let overrides: Vec<String> = overrides.iter().map(|s| (*s).to_owned()).collect();
+        from_text(text, "x.toml", &overrides).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        assert_eq!(from_text("", "x.toml", &[]).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn what_it_writes_it_reads() {
+        let text = "[recycle]\nprobability = [[0, 0.0], [500, 0.0], [2000, 0.3]]\n[optim]\nlr = 1\n";
+        let config = from_text(text, "x.toml", &[]).unwrap();
+        assert_eq!(config.recycle.probability.at(1250), 0.15);
+        assert_eq!(from_text(&config.to_toml(), "y.toml", &[]).unwrap(), config);
+    }
+
+    #[test]
+    fn every_key_can_be_overridden() {
+        let defaults = Table::try_from(Config::default()).unwrap();
+        for key in Config::keys() {
+            let value = &defaults[key.section][key.name];
+            let given = format!("{}.{}={value}", key.section, key.name);
+            assert!(from_text("", "x.toml", std::slice::from_ref(&given)).is_ok(), "{given}");
+        }
+        let config =
+            from_text("[run]\nname = \"a\"", "x.toml", &["run.name=b c".into(), "data.batch=3".into()]);
+        assert_eq!(config.unwrap().run.name, "b c");
+    }
+
+    #[test]
+    fn errors_name_place_key_value_and_limit() {
+        for (text, overrides, wanted) in [
+            (
+                "[optim]\nlr = 0.1\nwarmpu = 3\n",
+                &[][..],
+                "x.toml line 3: unknown key `optim.warmpu`; the nearest known one is `optim.warmup`",
+            ),
+            (
+                "[recyle]\nevery = 3\n",
+                &[],
+                "x.toml line 1: unknown key `recyle`; the nearest known one is `recycle`",
+            ),
+            (
+                "every = 3\n",
+                &[],
+                "x.toml line 1: unknown key `every`; the nearest known one is `recycle.every`",
+            ),
+            (
+                "[data]\n\nbatch = 0\n",
+                &[],
+                "x.toml line 3: `data.batch` = 0 is not allowed; allowed: from 1 to 65536",
+            ),
+            (
+                "[recycle]\nfraction = [[0, 0.1], [9, 1.5]]\n",
+                &[],
+                "x.toml line 2: `recycle.fraction` = 1.5 is not allowed; allowed: from 0 to 1",
+            ),
+            ("[recycle]\nfraction = [[9, 0.1], [9, 0.5]]\n", &[], "knots must ascend"),
+            ("[optim]\nlr = nan\n", &[], "`optim.lr` = NaN"),
+            ("[data]\nbatch = \"many\"\n", &[], "x.toml line 2"),
+            ("[data]\nbatch = -2\n", &[], "x.toml line 2"),
+            ("[data]\nbatch = \n", &[], "x.toml line 2"),
+            ("[recycle]\nflow = \"sideways\"\n", &[], "detached"),
+            ("", &["data.batch=0"], "--set data.batch: `data.batch` = 0"),
+            ("", &["data.bacth=1"], "unknown key `data.bacth`; the nearest known one is `data.batch`"),
+            ("", &["data.batch"], "expected section.key=value"),
+            ("", &["recycle.flow=sideways"], "detached"),
+        ] {
+            let found = error(text, overrides);
+            assert!(found.contains(wanted), "{found:?} should contain {wanted:?}");
+        }
+    }
+}

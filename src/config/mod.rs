@@ -1,0 +1,62 @@
+//! Owns: the typed config, where its values come from (defaults, file, `--set`), and whether they may stand together.
+//! Must not know: tensors, terminals, the trainer.
+//! Invariant: a `Config` that `load` returned keeps every limit and every rule.
+
+mod curve;
+pub mod keys;
+mod load;
+mod rules;
+mod sections;
+
+pub use curve::Curve;
+pub use keys::{Change, Key, Limit};
+pub use load::{ConfigError, from_text, load};
+pub use sections::{
+    Arch, Checkpoint, Dashboard, Data, Decay, Eval, Feedback, Flow, LossOn, Make, Model, Optim, Placement,
+    Probe, Reach, Record, Recycle, Run,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// Everything a run is told. Every key has a default; `Config::default()` is the default.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)] // the sections carry the documentation
+pub struct Config {
+    pub run: Run,
+    pub data: Data,
+    pub model: Model,
+    pub optim: Optim,
+    pub recycle: Recycle,
+    pub probe: Probe,
+    pub eval: Eval,
+    pub checkpoint: Checkpoint,
+    pub record: Record,
+    pub dashboard: Dashboard,
+}
+
+impl Config {
+    /// The key table, section by section.
+    pub fn keys() -> impl Iterator<Item = &'static Key> {
+        [
+            Run::KEYS,
+            Data::KEYS,
+            Model::KEYS,
+            Optim::KEYS,
+            Recycle::KEYS,
+            Probe::KEYS,
+            Eval::KEYS,
+            Checkpoint::KEYS,
+            Record::KEYS,
+            Dashboard::KEYS,
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// The whole config as TOML, every key written out.
+    pub fn to_toml(&self) -> String {
+        // Every value is a number, a bool, a string or a list of those: TOML can write them all.
+        toml::to_string_pretty(self).unwrap_or_default()
+    }
+}

@@ -1,0 +1,291 @@
+//! Owns: every section and key of a config file: type, default, documentation, limit, live or frozen.
+//! Must not know: tensors, terminals, files.
+//! Invariant: every key has a default, so that a recipe is short.
+
+use super::Curve;
+use super::keys::Limit::{self, Above, Any, AtLeast, Within};
+use super::keys::section;
+use serde::{Deserialize, Serialize};
+
+/// Declares an enum that is written in snake case.
+macro_rules! choice {
+    ($(#[doc = $about:literal])* $name:ident { $( $(#[doc = $doc:literal])+ $variant:ident ),* $(,)? }) => {
+        $(#[doc = $about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name { $( $(#[doc = $doc])+ $variant, )* }
+    };
+}
+
+choice! {
+    /// Which family's details the decoder follows.
+    Arch {
+        /// Learned positions, LayerNorm with biases, tanh-GELU, tied head.
+        Gpt2,
+        /// Rotary positions, RMSNorm, SwiGLU, grouped-query attention.
+        Llama,
+    }
+}
+
+choice! {
+    /// A dataset that can be made here when `data.dir` is not there.
+    Make {
+        /// Nothing is made: `data.dir` must exist.
+        None,
+        /// ProsQA-style questions from our own generator.
+        Prosqa,
+    }
+}
+
+choice! {
+    /// How the learning rate falls after the warm-up.
+    Decay {
+        /// Not at all.
+        Constant,
+        /// A half cosine down to `min_lr`.
+        Cosine,
+        /// A straight line down to `min_lr`.
+        Linear,
+    }
+}
+
+choice! {
+    /// Which positions are recycled.
+    Placement {
+        /// Drawn uniformly.
+        Random,
+        /// Where the plain output at the position itself has the largest entropy.
+        EntropyAt,
+    }
+}
+
+choice! {
+    /// What the recycled pass computes.
+    Reach {
+        /// All positions.
+        Dense,
+    }
+}
+
+choice! {
+    /// How the state becomes an input.
+    Feedback {
+        /// The state stands in the place of the token's embedding.
+        Replace,
+    }
+}
+
+choice! {
+    /// Whether gradient crosses between passes.
+    Flow {
+        /// What a pass takes from the one before is a constant.
+        Detached,
+        /// Gradient flows through all passes.
+        Through,
+    }
+}
+
+choice! {
+    /// Where the recycled pass's loss counts.
+    LossOn {
+        /// At the recycled positions alone.
+        Recycled,
+        /// At all positions.
+        All,
+    }
+}
+
+section! {
+    /// `[run]`: name, length, place and device of the run.
+    Run = "run" {
+        /// Name of the run; its folder is `<run.dir>/<date-time>-<name>`.
+        Frozen name: String = "run".into(), Any;
+        /// Where run folders are made.
+        Frozen dir: String = "checkpoints".into(), Any;
+        /// Seed of weights, data order and placements.
+        Frozen seed: u64 = 0, Any;
+        /// Number of updates.
+        Live steps: u64 = 2000, AtLeast(1.0);
+        /// `auto` (CUDA where it is built in and answers, else the CPU), `cpu`, `cuda`, `cuda:1`, `wgpu`.
+        Frozen device: String = "auto".into(), Any;
+    }
+}
+
+section! {
+    /// `[data]`: the token shards and how they are packed.
+    Data = "data" {
+        /// Folder of token shards, or one Parquet file.
+        Frozen dir: String = "datasets/prosqa".into(), Any;
+        /// `prosqa`: make that dataset if `dir` is not there; `none`: `dir` must exist.
+        Frozen make: Make = Make::None, Any;
+        /// Records of the training split where `make` makes it.
+        Frozen make_train: usize = 12000, AtLeast(1.0);
+        /// Records of the validation and of the test split where `make` makes them.
+        Frozen make_held_out: usize = 500, AtLeast(1.0);
+        /// Rows a batch (B).
+        Frozen batch: usize = 8, Within(1.0, 65536.0);
+        /// Positions a row (T).
+        Frozen seq_len: usize = 256, Within(2.0, 1048576.0);
+        /// Visit row groups and documents in an order drawn from the seed, anew every epoch.
+        Frozen shuffle: bool = true, Any;
+        /// Batches read ahead by the loader's thread.
+        Frozen prefetch: usize = 4, Within(1.0, 1024.0);
+    }
+}
+
+section! {
+    /// `[model]`: the decoder-only transformer.
+    Model = "model" {
+        /// Folder with a Hugging Face `config.json` and `model.safetensors` to start from; empty: a fresh model
+        /// of the shape below.
+        Frozen from: String = String::new(), Any;
+        /// `gpt2` or `llama`.
+        Frozen arch: Arch = Arch::Llama, Any;
+        /// Width (D).
+        Frozen width: usize = 128, Within(2.0, 65536.0);
+        /// Blocks.
+        Frozen layers: usize = 4, Within(1.0, 1024.0);
+        /// Attention heads (H).
+        Frozen heads: usize = 4, Within(1.0, 1024.0);
+        /// Key/value heads of `llama`; 0: as many as `heads`.
+        Frozen kv_heads: usize = 0, Within(0.0, 1024.0);
+        /// Width of the MLP; 0: 4·width for `gpt2`, 8/3·width rounded up to a multiple of 32 for `llama`.
+        Frozen mlp_width: usize = 0, Within(0.0, 1048576.0);
+        /// Head shares the token embedding's matrix. `gpt2` always does.
+        Frozen tied: bool = false, Any;
+        /// Largest position the model can take; 0: `data.seq_len`.
+        Frozen max_len: usize = 0, Within(0.0, 1048576.0);
+        /// Vocabulary (V); 0: the dataset's.
+        Frozen vocab_size: usize = 0, Within(0.0, 16777216.0);
+        /// Standard deviation of fresh weights; projections that end a residual branch have it divided by √(2·layers).
+        Frozen init_std: f64 = 0.02, Within(0.0, 10.0);
+        /// Base of `llama`'s rotary angles.
+        Frozen rope_theta: f64 = 10000.0, Above(1.0);
+    }
+}
+
+section! {
+    /// `[optim]`: AdamW (Loshchilov and Hutter, arXiv 1711.05101) and its learning rate.
+    Optim = "optim" {
+        /// Peak learning rate, reached at the end of the warm-up.
+        Live lr: f64 = 1e-3, Within(0.0, 10.0);
+        /// Learning rate at the last step.
+        Live min_lr: f64 = 1e-5, Within(0.0, 10.0);
+        /// Steps of linear warm-up.
+        Live warmup: u64 = 100, Any;
+        /// `constant`, `cosine` or `linear`, after the warm-up.
+        Live decay: Decay = Decay::Cosine, Any;
+        /// Decay of the first moment.
+        Frozen beta1: f64 = 0.9, Within(0.0, 0.999999);
+        /// Decay of the second moment.
+        Frozen beta2: f64 = 0.99, Within(0.0, 0.9999999);
+        /// Keeps the update finite where the second moment is nothing.
+        Frozen eps: f64 = 1e-8, Above(0.0);
+        /// Decoupled weight decay, on matrices alone (not on norms and biases).
+        Frozen weight_decay: f64 = 0.1, Within(0.0, 10.0);
+        /// Global gradient norm above which gradients are scaled down; 0: never.
+        Live clip: f64 = 1.0, AtLeast(0.0);
+        /// Batches whose gradients are averaged into one update.
+        Frozen accumulate: usize = 1, Within(1.0, 65536.0);
+    }
+}
+
+section! {
+    /// `[recycle]`: when, where and how hidden states are fed back (Müller 2025, after arXiv 2412.06769).
+    Recycle = "recycle" {
+        /// Every n-th step may carry a recycled pass; 0: none does.
+        Live every: u64 = 4, Any;
+        /// With which probability such a step does. A number or a curve over steps.
+        Live probability: Curve = Curve::constant(1.0), Within(0.0, 1.0);
+        /// Share of a row's positions that are recycled. A number or a curve over steps.
+        Live fraction: Curve = Curve::constant(0.125), Within(0.0, 1.0);
+        /// `random`, or `entropy_at`: where the plain output at the position is the most uncertain.
+        Live placement: Placement = Placement::Random, Any;
+        /// `dense`: the recycled pass computes all positions.
+        Live reach: Reach = Reach::Dense, Any;
+        /// Recycled passes a step; pass k is fed by pass k-1.
+        Live passes: usize = 1, Within(1.0, 64.0);
+        /// `replace`: the state of the position before stands in the place of the token's embedding.
+        Frozen feedback: Feedback = Feedback::Replace, Any;
+        /// `detached` or `through`: whether gradient crosses between passes.
+        Live flow: Flow = Flow::Detached, Any;
+        /// `recycled` or `all`: the positions at which the recycled pass's loss counts.
+        Live loss_on: LossOn = LossOn::Recycled, Any;
+        /// Weight of the recycled loss beside the plain loss. A number or a curve over steps.
+        Live weight: Curve = Curve::constant(1.0), Within(0.0, 1000.0);
+    }
+}
+
+section! {
+    /// `[probe]`: looks at single rows, for the entropy heatmap.
+    Probe = "probe" {
+        /// Steps between two looks at a row; 0: never.
+        Live every: u64 = 10, Any;
+    }
+}
+
+section! {
+    /// `[eval]`: validation on its own shards.
+    Eval = "eval" {
+        /// Steps between two validations; 0: only at start and end.
+        Live every: u64 = 200, Any;
+        /// Validation batches each time.
+        Live batches: usize = 4, Within(1.0, 1000000.0);
+        /// Validate before the first step too.
+        Frozen at_start: bool = true, Any;
+    }
+}
+
+section! {
+    /// `[checkpoint]`: when weights are written.
+    Checkpoint = "checkpoint" {
+        /// Steps between two checkpoints; 0: none on the way.
+        Live every: u64 = 0, Any;
+        /// Write one at the end of the run.
+        Live at_end: bool = true, Any;
+    }
+}
+
+section! {
+    /// `[record]`: how metrics are written.
+    Record = "record" {
+        /// Rows a metrics part file; a part is finished, and can be read, as soon as it has them.
+        Live part_rows: usize = 1000, Within(1.0, 10000000.0);
+        /// Seconds after which a part is finished even with fewer rows.
+        Live part_seconds: f64 = 30.0, Above(0.0);
+    }
+}
+
+section! {
+    /// `[dashboard]`: the screen.
+    Dashboard = "dashboard" {
+        /// Most redraws a second.
+        Live fps: u32 = 20, Within(1.0, 60.0);
+        /// Weight of the past in the smoothed loss curves; 0 shows the raw points alone.
+        Live smoothing: f64 = 0.9, Within(0.0, 0.999);
+        /// Seconds between two lines of a headless run.
+        Live line_seconds: f64 = 10.0, Above(0.0);
+    }
+}
+
+impl Optim {
+    /// The learning rate of `step` (1 is the first update) in a run of `steps` updates.
+    pub fn lr_at(&self, step: u64, steps: u64) -> f64 {
+        if step <= self.warmup {
+            return self.lr * step as f64 / self.warmup.max(1) as f64;
+        }
+        let span = steps.saturating_sub(self.warmup).max(1) as f64;
+        let gone = ((step - self.warmup) as f64 / span).min(1.0);
+        let left = match self.decay {
+            Decay::Constant => return self.lr,
+            Decay::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * gone).cos()),
+            Decay::Linear => 1.0 - gone,
+        };
+        self.min_lr + (self.lr - self.min_lr) * left
+    }
+}
+
+/// A number must be finite whatever else its key allows.
+pub(crate) fn allowed(limit: Limit, number: f64) -> bool {
+    !number.is_nan() && limit.allows(number)
+}

@@ -1,0 +1,33 @@
+//! Owns: the language model: one decoder-only transformer with two faces, `gpt2` and `llama`; its head and loss;
+//! Hugging Face import and export.
+//! Must not know: recycling, training, data files, terminals.
+//! Invariant: position `t` of any output depends on positions `0..=t` of its input alone.
+//!
+//! Shape letters in names and docs: `B` rows, `T` positions, `D` width, `H` heads, `G` key/value heads,
+//! `K` head width, `V` vocabulary, `N` positions of all rows together, `R` recycled positions.
+
+mod attention;
+pub mod head;
+pub mod hf;
+mod init;
+mod layers;
+mod rotary;
+mod shape;
+mod transformer;
+
+pub use shape::Shape;
+pub use transformer::Transformer;
+
+/// Why a model could not be built, read or written.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the messages document the fields
+pub enum ModelError {
+    #[error("{file}: {message}")]
+    File { file: String, message: String },
+    #[error("{file}: `{key}` = {found} is not supported; supported: {allowed}")]
+    Unsupported { file: String, key: String, found: String, allowed: String },
+    #[error("{file}: tensor `{tensor}` has shape {found:?}, but the config asks for {wanted:?}")]
+    TensorShape { file: String, tensor: String, found: Vec<usize>, wanted: Vec<usize> },
+    #[error("{file}: tensor `{tensor}` is missing")]
+    Missing { file: String, tensor: String },
+}

@@ -1,0 +1,124 @@
+//! Owns: the decoder: embeddings, blocks, last norm, head matrix.
+//! Must not know: recycling, losses, training.
+//! Invariant: `hidden` takes embeddings, not tokens, so that whoever calls it decides what stands at a position.
+
+use super::attention::Attention;
+use super::init::Init;
+use super::layers::{Mlp, Norm};
+use super::{Shape, rotary::Rotary};
+use crate::config::Arch;
+use burn::module::{Module, Param};
+use burn::nn::{Embedding, Linear};
+use burn::tensor::{Device, Int, Tensor};
+
+/// One pre-norm block: attention, then MLP, each added to the residual stream.
+#[derive(Module, Debug)]
+pub struct Block {
+    /// Before attention.
+    pub norm1: Norm,
+    /// Looks back along the row.
+    pub attention: Attention,
+    /// Before the MLP.
+    pub norm2: Norm,
+    /// Acts on each position.
+    pub mlp: Mlp,
+}
+
+/// The decoder-only transformer.
+#[derive(Module, Debug)]
+pub struct Transformer {
+    /// Token embeddings `[V, D]`.
+    pub embed: Embedding,
+    /// Learned positions `[max_len, D]` (gpt2).
+    pub positions: Option<Embedding>,
+    /// The blocks in order.
+    pub blocks: Vec<Block>,
+    /// The last norm; hidden states are taken after it.
+    pub norm: Norm,
+    /// `[D, V]`; absent where the head shares `embed`.
+    pub head: Option<Linear>,
+    rotary: Option<Rotary>,
+    #[module(skip)]
+    shape: Shape,
+}
+
+impl Transformer {
+    /// A fresh model on `device`, its weights drawn from `seed` with standard deviation `init_std`.
+    pub fn new(shape: Shape, seed: u64, init_std: f64, device: &Device) -> Self {
+        let mut init = Init::new(seed, init_std, 2 * shape.layers, device);
+        let block = |init: &mut Init| Block {
+            norm1: Norm::new(&shape, init),
+            attention: Attention::new(&shape, init),
+            norm2: Norm::new(&shape, init),
+            mlp: Mlp::new(&shape, init),
+        };
+        let llama = shape.arch == Arch::Llama;
+        Self {
+            embed: init.embedding(shape.vocab_size, shape.width),
+            positions: (!llama).then(|| init.embedding(shape.max_len, shape.width)),
+            blocks: (0..shape.layers).map(|_| block(&mut init)).collect(),
+            norm: Norm::new(&shape, &mut init),
+            head: (!shape.tied).then(|| init.linear(shape.width, shape.vocab_size, false)),
+            rotary: llama.then(|| Rotary::new(shape.max_len, shape.head_width, shape.rope_theta, device)),
+            shape,
+        }
+    }
+
+    /// The model's shape.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The device its parameters are on, with autodiff where they are trained.
+    pub fn device(&self) -> Device {
+        self.embed.weight.val().device()
+    }
+
+    /// Token embeddings: `tokens` `[B, T]` to `[B, T, D]`, without positions.
+    pub fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        self.embed.forward(tokens)
+    }
+
+    /// Final hidden states, after the last norm: input embeddings `[B, T, D]` to `[B, T, D]`.
+    pub fn hidden(&self, embeddings: Tensor<3>) -> Tensor<3> {
+        let [_, t, d] = embeddings.dims();
+        let mut x = match &self.positions {
+            Some(positions) => embeddings + positions.weight.val().narrow(0, 0, t).reshape([1, t, d]),
+            None => embeddings,
+        };
+        let future = future(t, &self.device().without_autodiff());
+        for block in &self.blocks {
+            let seen =
+                block.attention.forward(block.norm1.forward(x.clone()), self.rotary.as_ref(), future.clone());
+            x = x + seen;
+            x = x.clone() + block.mlp.forward(block.norm2.forward(x));
+        }
+        self.norm.forward(x)
+    }
+
+    /// The head's parameter: `[V, D]` (the token embeddings) where it is tied, `[D, V]` otherwise.
+    pub fn head_param(&self) -> &Param<Tensor<2>> {
+        match &self.head {
+            Some(head) => &head.weight,
+            None => &self.embed.weight,
+        }
+    }
+
+    /// The head as `[D, V]`, without autodiff.
+    pub fn head_matrix(&self) -> Tensor<2> {
+        let weight = self.head_param().val().inner();
+        if self.head.is_some() { weight } else { weight.transpose() }
+    }
+
+    /// Logits `[B, T, V]` of hidden states `[B, T, D]`, whole and without autodiff: for looking, not for training
+    /// (`head::evaluate` never holds them whole).
+    pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
+        hidden.inner().matmul(self.head_matrix().unsqueeze())
+    }
+}
+
+/// `[1, 1, T, T]`: 0 on and below the diagonal, -inf above it.
+fn future(t: usize, device: &Device) -> Tensor<4> {
+    let mask = Tensor::<2, burn::tensor::Bool>::tril_mask([t, t], 0, device);
+    Tensor::<2>::zeros([t, t], device).mask_fill(mask, f32::NEG_INFINITY).reshape([1, 1, t, t])
+}

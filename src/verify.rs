@@ -1,0 +1,250 @@
+//! Owns: holding the model and the passes to a folder of golden numbers, as `shared/oracle`'s script writes them.
+//! Must not know: the training loop, terminals.
+//! Invariant: every entry of the folder gets a verdict; one that nothing here computes is listed as not built.
+
+use crate::config::{Arch, Flow, LossOn};
+use crate::model::{ModelError, Transformer, hf};
+use crate::recycle::passes::{self, Plan, Tokens};
+use crate::recycle::placement::{self, Positions, Rows};
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::store::{ModuleStore, SafetensorsStore, bridge};
+use burn::tensor::{Device, Tensor};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Largest absolute error of logits and per-token values (of order 1 to 10).
+const VALUES: f64 = 1e-3;
+/// Largest absolute error of losses.
+const LOSSES: f64 = 1e-4;
+/// Largest error of a gradient, as a share of its own largest entry.
+const GRADIENTS: f64 = 1e-3;
+
+/// What one golden entry came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// The entry's name in `golden.safetensors`.
+    pub entry: String,
+    /// How it went.
+    pub result: Held,
+}
+
+/// How an entry was held.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Held {
+    /// Computed here: the largest error and what is allowed.
+    Error {
+        /// Largest absolute error; for gradients, relative to the largest golden entry.
+        error: f64,
+        /// The tolerance.
+        allowed: f64,
+    },
+    /// What the entries are computed from.
+    Given,
+    /// Nothing here computes it yet.
+    NotBuilt,
+}
+
+impl Verdict {
+    /// Whether the entry speaks against the implementation. Not-a-number does.
+    pub fn failed(&self) -> bool {
+        match self.result {
+            Held::Error { error, allowed } => error.is_nan() || error > allowed,
+            Held::Given | Held::NotBuilt => false,
+        }
+    }
+}
+
+/// Holds the checkpoint in `dir` to its `golden.safetensors`, on `device`. Verdicts are in the entries' order.
+pub fn verify(dir: &Path, device: &Device) -> Result<Vec<Verdict>, ModelError> {
+    let golden = Golden::load(&dir.join("golden.safetensors"))?;
+    let model = hf::load(dir, &device.clone().autodiff())?;
+    let subject = Subject::new(&golden, model)?;
+    golden
+        .entries
+        .keys()
+        .map(|entry| Ok(Verdict { entry: entry.clone(), result: subject.hold(&golden, entry)? }))
+        .collect()
+}
+
+/// The golden file: name to shape and values.
+struct Golden {
+    file: String,
+    entries: BTreeMap<String, (Vec<usize>, Vec<f64>)>,
+}
+
+impl Golden {
+    fn load(file: &Path) -> Result<Self, ModelError> {
+        let name = file.display().to_string();
+        let fail = |message: String| ModelError::File { file: name.clone(), message };
+        if !file.is_file() {
+            return Err(fail("not there".into()));
+        }
+        let mut store = SafetensorsStore::from_file(file);
+        let mut entries = BTreeMap::new();
+        for (entry, tensor) in store.get_all_tensors().map_err(|error| fail(error.to_string()))? {
+            let data = bridge::to_data(tensor).map_err(|error| fail(error.to_string()))?;
+            let shape = data.shape().to_vec();
+            let values = data.convert::<f64>().try_to_vec().map_err(|error| fail(format!("{error:?}")))?;
+            entries.insert(entry.clone(), (shape, values));
+        }
+        Ok(Self { file: name, entries })
+    }
+
+    fn get(&self, entry: &str) -> Result<&(Vec<usize>, Vec<f64>), ModelError> {
+        self.entries
+            .get(entry)
+            .ok_or_else(|| ModelError::Missing { file: self.file.clone(), tensor: entry.to_owned() })
+    }
+}
+
+/// The model under test with the golden batch.
+struct Subject {
+    model: Transformer,
+    tokens: Tokens,
+    positions: Positions,
+    doc_start: Vec<bool>,
+}
+
+impl Subject {
+    fn new(golden: &Golden, model: Transformer) -> Result<Self, ModelError> {
+        let (shape, tokens) = golden.get("tokens")?;
+        let (picked, recycled) = golden.get("recycled")?;
+        let ([batch, with_target], [rows, count]) = (&shape[..], &picked[..]) else {
+            return Err(ModelError::File {
+                file: golden.file.clone(),
+                message: format!("`tokens` and `recycled` must be matrices, found {shape:?} and {picked:?}"),
+            });
+        };
+        let seq_len = with_target - 1;
+        let ids: Vec<i32> = tokens.iter().map(|id| *id as i32).collect();
+        let positions =
+            recycled.chunks(*count).map(|row| row.iter().map(|t| *t as usize).collect()).collect();
+        debug_assert_eq!(batch, rows);
+        Ok(Self {
+            tokens: Tokens::upload(&ids, *batch, seq_len, &model.device().without_autodiff()),
+            positions: Positions { seq_len, rows: positions },
+            doc_start: (0..batch * seq_len).map(|index| index % seq_len == 0).collect(),
+            model,
+        })
+    }
+
+    fn hold(&self, golden: &Golden, entry: &str) -> Result<Held, ModelError> {
+        let (_, wanted) = golden.get(entry)?;
+        let allowed = match entry.split('.').next() {
+            Some("tokens" | "recycled") => return Ok(Held::Given),
+            Some("loss") => LOSSES,
+            Some("grad") => GRADIENTS,
+            Some("place") => 0.0,
+            _ => VALUES,
+        };
+        let Some(found) = self.compute(entry) else {
+            return Ok(Held::NotBuilt);
+        };
+        let scale = match entry.starts_with("grad.") {
+            true => wanted.iter().fold(0.0_f64, |largest, value| largest.max(value.abs())),
+            false => 1.0,
+        };
+        Ok(Held::Error { error: largest_error(&found, wanted) / scale, allowed })
+    }
+
+    /// The entry's values, row-major; `None` where nothing computes it.
+    fn compute(&self, entry: &str) -> Option<Vec<f64>> {
+        let recycled_passes = self.positions.rows.first().map_or(0, Vec::len);
+        Some(match entry {
+            "plain.hidden" => values(self.after(0)),
+            "plain.logits" => values(self.model.logits(self.after(0))),
+            "plain.nll" => values(self.step(None).plain.nll),
+            "plain.entropy" => values(self.step(None).plain.entropy),
+            "place.at" => self.entropy_at(recycled_passes),
+            "dense.logits" => values(self.model.logits(self.after(1))),
+            "dense3.logits" => values(self.model.logits(self.after(2))),
+            "sequential.logits" => values(self.model.logits(self.after(recycled_passes))),
+            "loss.plain" => vec![mean(values(self.step(None).plain.nll))],
+            "loss.dense" => vec![self.recycled_loss(LossOn::Recycled)?],
+            "loss.dense_all" => vec![self.recycled_loss(LossOn::All)?],
+            _ => return self.gradient(entry),
+        })
+    }
+
+    /// Hidden states after `passes` recycled passes, without autodiff.
+    fn after(&self, passes: usize) -> Tensor<3> {
+        let model = self.model.valid();
+        let mut hidden = model.hidden(model.embed(self.tokens.inputs.clone()));
+        for _ in 0..passes {
+            hidden = passes::dense(&model, &self.tokens, hidden, &self.positions);
+        }
+        hidden
+    }
+
+    fn step(&self, plan: Option<Plan>) -> passes::Outcome {
+        let mut place = |_: &Tensor<1>| self.positions.clone();
+        let idle = Plan { passes: 1, flow: Flow::Detached, loss_on: LossOn::All, weight: 1.0 };
+        let place: Option<&mut dyn FnMut(&Tensor<1>) -> Positions> =
+            if plan.is_some() { Some(&mut place) } else { None };
+        passes::train(&self.model, &self.tokens, &plan.unwrap_or(idle), place, 1.0)
+    }
+
+    fn entropy_at(&self, count: usize) -> Vec<f64> {
+        let seq_len = self.positions.seq_len;
+        let entropy: Vec<f32> =
+            values(self.step(None).plain.entropy).into_iter().map(|value| value as f32).collect();
+        let rows = Rows { seq_len, doc_start: &self.doc_start };
+        let placed = placement::entropy_at(rows, count as f64 / seq_len as f64, &entropy);
+        placed.rows.iter().flatten().map(|t| *t as f64).collect()
+    }
+
+    fn recycled_loss(&self, loss_on: LossOn) -> Option<f64> {
+        let plan = Plan { passes: 1, flow: Flow::Detached, loss_on, weight: 1.0 };
+        self.step(Some(plan)).recycled.map(|(said, _)| mean(values(said.nll)))
+    }
+
+    fn gradient(&self, entry: &str) -> Option<Vec<f64>> {
+        let (flow, param) = match entry.strip_prefix("grad.dense.")?.split_once('.')? {
+            ("detached", param) => (Flow::Detached, param),
+            ("through", param) => (Flow::Through, param),
+            _ => return None,
+        };
+        let plan = Plan { passes: 1, flow, loss_on: LossOn::Recycled, weight: 1.0 };
+        let grads = self.step(Some(plan)).grads;
+        match param {
+            "embed" => grads.get::<2>(self.model.embed.weight.id).map(values),
+            "norm" => grads.get::<1>(self.model.norm.weight.id).map(values),
+            "attn" => self.attention_gradient(&grads),
+            _ => None,
+        }
+    }
+
+    /// The first block's query (llama) or fused query, key, value (gpt2), in the checkpoint's layout.
+    fn attention_gradient(&self, grads: &GradientsParams) -> Option<Vec<f64>> {
+        let attention = &self.model.blocks.first()?.attention;
+        let grad = |id| grads.get::<2>(id);
+        match self.model.shape().arch {
+            Arch::Llama => grad(attention.q.weight.id).map(|q| values(q.transpose())),
+            Arch::Gpt2 => {
+                let parts = [&attention.q, &attention.k, &attention.v];
+                let parts: Option<Vec<_>> = parts.iter().map(|linear| grad(linear.weight.id)).collect();
+                parts.map(|parts| values(Tensor::cat(parts, 1)))
+            }
+        }
+    }
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+    // A reading that fails counts as not-a-number: the verdict is then a failure, not a crash.
+    tensor.try_into_vec_as::<f64>().unwrap_or_else(|_| vec![f64::NAN])
+}
+
+fn mean(values: Vec<f64>) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// Not-a-number where the lengths differ or any value is not a number.
+fn largest_error(found: &[f64], wanted: &[f64]) -> f64 {
+    if found.len() != wanted.len() {
+        return f64::NAN;
+    }
+    found.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, |largest, error| {
+        if error.is_nan() || largest > error { if error.is_nan() { error } else { largest } } else { error }
+    })
+}
