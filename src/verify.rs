@@ -180,8 +180,7 @@ impl Subject {
     fn step(&self, plan: Option<Plan>) -> passes::Outcome {
         let mut place = |_: &Tensor<1>| self.positions.clone();
         let idle = Plan { passes: 1, flow: Flow::Detached, loss_on: LossOn::All, weight: 1.0 };
-        let place: Option<&mut dyn FnMut(&Tensor<1>) -> Positions> =
-            if plan.is_some() { Some(&mut place) } else { None };
+        let place: Option<passes::Place> = if plan.is_some() { Some(&mut place) } else { None };
         passes::train(&self.model, &self.tokens, &plan.unwrap_or(idle), place, 1.0)
     }
 

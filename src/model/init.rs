@@ -66,7 +66,8 @@ impl<'a> Init<'a> {
     }
 
     fn param<const D: usize>(&self, data: TensorData) -> Param<Tensor<D>> {
-        let value = Tensor::from_data(data, self.device).require_grad();
-        Param::initialized(ParamId::new(), value)
+        let value = Tensor::from_data(data, self.device);
+        let trained = self.device.is_autodiff();
+        Param::initialized(ParamId::new(), if trained { value.require_grad() } else { value })
     }
 }

@@ -48,6 +48,9 @@ pub struct Said {
     pub entropy: Tensor<1>,
 }
 
+/// Chooses the recycled positions, given the plain entropy `[B·T]` on the device.
+pub type Place<'a> = &'a mut dyn FnMut(&Tensor<1>) -> Positions;
+
 /// One batch's passes.
 pub struct Outcome {
     /// Gradients of `plain loss + weight · recycled loss`.
@@ -65,7 +68,7 @@ pub fn train(
     model: &Transformer,
     tokens: &Tokens,
     plan: &Plan,
-    place: Option<&mut dyn FnMut(&Tensor<1>) -> Positions>,
+    place: Option<Place<'_>>,
     share: f64,
 ) -> Outcome {
     // 1. Plain pass: hidden states, loss on all positions.
@@ -205,13 +208,9 @@ pub struct Look {
     pub recycled: Option<(Said, Positions)>,
 }
 
-/// Plain pass and `passes` recycled passes on `model` (without autodiff), scored at all positions.
-pub fn look(
-    model: &Transformer,
-    tokens: &Tokens,
-    passes: usize,
-    place: &mut dyn FnMut(&Tensor<1>) -> Positions,
-) -> Look {
+/// Plain pass and `passes` recycled passes on `model` (without autodiff), scored at all positions. Without `place`
+/// the plain pass alone.
+pub fn look(model: &Transformer, tokens: &Tokens, passes: usize, place: Option<Place<'_>>) -> Look {
     let targets = tokens.targets.clone().flatten::<1>(0, 1);
     let said = |hidden: Tensor<3>| {
         let scores = head::score(model, flatten(hidden), targets.clone(), None);
@@ -219,10 +218,10 @@ pub fn look(
     };
     let mut state = model.hidden(model.embed(tokens.inputs.clone()));
     let plain = said(state.clone());
-    let positions = place(&plain.entropy);
-    if positions.count() == 0 {
+    let positions = place.map(|place| place(&plain.entropy)).filter(|positions| positions.count() > 0);
+    let Some(positions) = positions else {
         return Look { plain, recycled: None };
-    }
+    };
     for _ in 0..passes {
         state = dense(model, tokens, state, &positions);
     }

@@ -1,0 +1,36 @@
+//! Owns the fixed vocabulary of ProsQA: names, invented concepts, and the words between them.
+//!
+//! Must not know: graphs, tokenizers. Invariant: no word twice; the order is for ever, since ids follow from it.
+
+/// The words that make statements and questions of the labels.
+pub(super) const FUNCTION: [&str; 5] = ["Every", "is", "a", "Is", "or"];
+
+pub(super) const NAMES: [&str; 32] = [
+    "Alex", "Bob", "Carol", "Davis", "Eva", "Fae", "Gabriel", "Jack", "Max", "Oliver", "Polly", "Rex",
+    "Sally", "Sam", "Stella", "Tom", "Wren", "Ada", "Bruno", "Clara", "Dora", "Emil", "Frida", "Hugo",
+    "Ines", "Jonas", "Karl", "Lena", "Mina", "Nils", "Otto", "Rosa",
+];
+
+pub(super) const CONCEPTS: [&str; 60] = [
+    "bompus", "boompus", "brimpus", "chorpus", "dumpus", "felpus", "fompus", "gerpus", "gorpus", "grimpus",
+    "gwompus", "hilpus", "impus", "jelpus", "jompus", "kerpus", "lempus", "lorpus", "numpus", "quimpus",
+    "rempus", "rompus", "rorpus", "scrompus", "shumpus", "sterpus", "storpus", "terpus", "timpus", "tumpus",
+    "vumpus", "worpus", "wumpus", "yerpus", "yimpus", "yumpus", "zhorpus", "zumpus", "blorpus", "clumpus",
+    "dalpus", "drimpus", "flempus", "glorpus", "hompus", "kilpus", "krempus", "melpus", "morpus", "nerpus",
+    "plimpus", "prompus", "skelpus", "slumpus", "snorpus", "thimpus", "trelpus", "twumpus", "valpus",
+    "welpus",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_word_stands_twice() {
+        let mut all: Vec<&str> = FUNCTION.into_iter().chain(NAMES).chain(CONCEPTS).collect();
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
+    }
+}

@@ -1,0 +1,106 @@
+//! Owns: the run's log: lines from `tracing` to `log.txt` and to whoever listens.
+//! Must not know: who listens, what is logged.
+//! Invariant: a line reaches the file before anybody else.
+
+use crate::message::{Level, LogLine};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
+
+/// A sink for lines; clones write to the same place.
+#[derive(Clone)]
+pub struct RunLog {
+    file: Arc<Mutex<Option<File>>>,
+    listener: Arc<dyn Fn(LogLine) + Send + Sync>,
+}
+
+impl RunLog {
+    /// A log that tells `listener` and, once it has one, writes to its file.
+    pub fn new(listener: impl Fn(LogLine) + Send + Sync + 'static) -> Self {
+        Self { file: Arc::default(), listener: Arc::new(listener) }
+    }
+
+    /// From now on lines go to `file`, too.
+    pub fn write_to(&self, file: File) {
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+    }
+
+    fn line(&self, line: LogLine) {
+        if let Some(file) = self.file.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            // A log that cannot be written must not end a run; the metrics writer will tell of a full disk.
+            let _ = writeln!(
+                file,
+                "{} {} {}",
+                line.at.format("%Y-%m-%d %H:%M:%S%.3f"),
+                word(line.level),
+                line.text
+            );
+        }
+        (self.listener)(line);
+    }
+}
+
+/// A level as it stands in `log.txt`.
+pub fn word(level: Level) -> &'static str {
+    match level {
+        Level::Info => "info ",
+        Level::Warn => "warn ",
+        Level::Error => "error",
+    }
+}
+
+impl<S: Subscriber> Layer<S> for RunLog {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let level = match *event.metadata().level() {
+            tracing::Level::ERROR => Level::Error,
+            tracing::Level::WARN => Level::Warn,
+            tracing::Level::INFO => Level::Info,
+            // Libraries' chatter.
+            _ => return,
+        };
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        self.line(LogLine { at: chrono::Local::now(), level, text: text.0.replace('\n', " · ") });
+    }
+}
+
+/// The message, then fields as ` name=value`.
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        // Writing to a String cannot fail.
+        let _ = match field.name() {
+            "message" => write!(self.0, "{value:?}"),
+            name => write!(self.0, " {name}={value:?}"),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    #[test]
+    fn a_line_reaches_file_and_listener() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log.txt");
+        let (sender, lines) = mpsc::channel();
+        let log = RunLog::new(move |line| sender.send(line).unwrap());
+        log.write_to(File::create(&path).unwrap());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(log), || {
+            tracing::warn!(step = 3, "two\nlines");
+            tracing::debug!("chatter");
+        });
+        let line = lines.try_recv().unwrap();
+        assert_eq!((line.level, line.text.as_str()), (Level::Warn, "two · lines step=3"));
+        assert!(lines.try_recv().is_err());
+        assert!(std::fs::read_to_string(path).unwrap().ends_with("warn  two · lines step=3\n"));
+    }
+}

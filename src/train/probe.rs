@@ -1,0 +1,68 @@
+//! Owns: looking at one row of a batch: its tokens, entropies, nll, and recycled positions.
+//! Must not know: who looks at it.
+//! Invariant: a look changes nothing that is trained.
+
+use super::TrainError;
+use super::read::Readback;
+use super::step::{Draw, placer, upload};
+use crate::config::Config;
+use crate::data::{Batch, Codec};
+use crate::message::{TokenCell, TokenRow};
+use crate::model::Transformer;
+use crate::recycle::passes;
+use burn::module::Module;
+
+/// Looks at the first row of `batch`, `step` updates after the start. The row is recycled as the config says for that
+/// step, or, while the schedule has not begun, as it will be at its height.
+pub(super) fn look(
+    config: &Config,
+    model: &Transformer,
+    codec: Option<&Codec>,
+    batch: &Batch,
+    step: u64,
+) -> Result<TokenRow, TrainError> {
+    let batch = first_row(batch);
+    let model = model.valid();
+    let recycle = &config.recycle;
+    let fraction = match recycle.fraction.at(step) {
+        now if now > 0.0 => now,
+        _ => recycle.fraction.max(),
+    };
+    let tokens = upload(&batch, &model.device());
+    let draw = Draw { seed: config.run.seed, step, batch: 0 };
+    let mut place = placer(&batch, recycle, fraction, draw);
+    let place: Option<passes::Place> =
+        if recycle.every > 0 && fraction > 0.0 { Some(&mut place) } else { None };
+    let said = passes::look(&model, &tokens, recycle.passes, place);
+    let mut readback = Readback::default().add(said.plain.nll).add(said.plain.entropy);
+    let mask = said.recycled.map(|(said, positions)| {
+        readback = std::mem::take(&mut readback).add(said.entropy);
+        positions.mask()
+    });
+    let read = readback.now()?;
+    let cell = |t: usize| TokenCell {
+        id: batch.tokens[t] as u32,
+        text: text(codec, batch.tokens[t] as u32),
+        doc_start: batch.doc_start[t],
+        entropy_plain: read[1][t],
+        entropy_recycled: read.get(2).map(|entropy| entropy[t]),
+        nll_plain: read[0][t],
+        recycled: mask.as_ref().is_some_and(|mask| mask[t]),
+    };
+    let cells = (0..batch.seq_len).map(cell).collect();
+    Ok(TokenRow { step, vocab_size: model.shape().vocab_size, cells })
+}
+
+fn text(codec: Option<&Codec>, id: u32) -> String {
+    codec.map_or_else(|| format!("{id} "), |codec| codec.piece(id))
+}
+
+fn first_row(batch: &Batch) -> Batch {
+    let width = batch.seq_len + 1;
+    Batch {
+        batch: 1,
+        tokens: batch.tokens[..width].to_vec(),
+        doc_start: batch.doc_start[..width].to_vec(),
+        ..batch.clone()
+    }
+}

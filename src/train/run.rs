@@ -1,0 +1,291 @@
+//! Owns: the run: preparation, the loop, the end. The loop reads as a sentence.
+//! Must not know: tensors' insides, screens.
+//! Invariant: a metrics row is recorded before it is shown.
+
+use super::evaluate::Evaluator;
+use super::publish::Publisher;
+use super::step::Learner;
+use super::{TrainError, Wants, checkpoint, optim, prepare, probe};
+use crate::config::Config;
+use crate::data::{Batch, Codec, Loader, LoaderOptions, Position, Split};
+use crate::message::{Command, Event, Phase, RunInfo, Summary};
+use crate::record::folder::RunFolder;
+use crate::record::log::RunLog;
+use crate::record::metrics::MetricsWriter;
+use crate::record::registry::{Metric, StepRow};
+use burn::module::Module;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
+
+/// A run under way.
+pub(super) struct Run<'a> {
+    config: Config,
+    folder: RunFolder,
+    learner: Learner,
+    loader: Loader,
+    evaluator: Option<Evaluator>,
+    codec: Option<Codec>,
+    metrics: MetricsWriter,
+    commands: &'a Receiver<Command>,
+    out: &'a mut Publisher,
+    wants: Wants,
+    next: Position,
+    tokens: u64,
+    began: Instant,
+    stopped: bool,
+    seen: Seen,
+}
+
+/// First and last losses, for the summary.
+#[derive(Default)]
+struct Seen {
+    plain: Option<(f64, f64)>,
+    recycled: Option<(f64, f64)>,
+    valid: Option<(f64, f64)>,
+    recycled_steps: u64,
+}
+
+impl<'a> Run<'a> {
+    /// Prepares a run: data, device, model, folder.
+    pub fn prepare(
+        config: Config,
+        wants: Wants,
+        log: &RunLog,
+        commands: &'a Receiver<Command>,
+        out: &'a mut Publisher,
+    ) -> Result<Self, TrainError> {
+        let dataset = prepare::dataset(&config, out)?;
+        let chosen = prepare::device(&config)?;
+        let model = prepare::model(&config, &dataset, &chosen, out)?;
+        let vocab_size = model.shape().vocab_size;
+        let options = LoaderOptions {
+            batch: config.data.batch,
+            seq_len: config.data.seq_len,
+            seed: config.run.seed,
+            shuffle: config.data.shuffle,
+            repeat: true,
+            vocab_size,
+            prefetch: config.data.prefetch,
+        };
+        let loader = Loader::open(&dataset, Split::Train, options, Position::default())?;
+        let evaluator = Evaluator::new(&config, &dataset, vocab_size)?;
+        let codec = dataset.tokenizer();
+        let folder = RunFolder::create(Path::new(&config.run.dir), &config.run.name, chrono::Local::now())?;
+        folder.write_config(&config.to_toml())?;
+        let log_file = folder.log();
+        log.write_to(File::create(&log_file).map_err(crate::record::RecordError::io("make", &log_file))?);
+        let params = model.num_params() as u64;
+        tracing::info!(
+            "model: {params} parameters, vocabulary {vocab_size}; folder {}",
+            folder.path().display()
+        );
+        out.fact(Event::Started(Box::new(RunInfo {
+            config: config.clone(),
+            folder: folder.path().to_owned(),
+            device: chosen.name,
+            device_reason: chosen.reason,
+            params,
+            vocab_size,
+            train_docs: dataset.rows(Split::Train),
+        })));
+        Ok(Self {
+            learner: Learner { optimizer: optim::adamw(&config.optim, &model), model, step: 0 },
+            metrics: MetricsWriter::new(folder.metrics(), folder.id()),
+            loader,
+            evaluator,
+            codec,
+            folder,
+            commands,
+            out,
+            wants,
+            next: Position::default(),
+            tokens: 0,
+            began: Instant::now(),
+            stopped: false,
+            seen: Seen::default(),
+            config,
+        })
+    }
+
+    /// Trains to the last step, or until told to stop.
+    pub fn train(mut self) -> Result<Summary, TrainError> {
+        if self.config.eval.at_start {
+            let mut row = StepRow::new(0);
+            self.evaluate(&mut row)?;
+            self.finish(row)?;
+        }
+        self.out.fact(Event::Phase(Phase::Train));
+        while self.learner.step < self.config.run.steps && self.obey() {
+            let began = Instant::now();
+            let batches = self.batches()?;
+            let mut row = self.learner.update(&self.config, &batches)?;
+            self.clock(&mut row, &batches, began);
+            self.look(&batches)?;
+            if self.due(self.config.eval.every) || self.learner.step == self.config.run.steps {
+                self.evaluate(&mut row)?;
+            }
+            self.finish(row)?;
+            if self.due(self.config.checkpoint.every) {
+                self.save()?;
+            }
+        }
+        self.end()
+    }
+
+    /// Applies waiting commands; holds while paused. Whether to go on.
+    fn obey(&mut self) -> bool {
+        let mut paused = false;
+        while !self.stopped {
+            let command = match paused {
+                false => match self.commands.try_recv() {
+                    Ok(command) => command,
+                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+                },
+                true => match self.commands.recv_timeout(Duration::from_millis(200)) {
+                    Ok(command) => command,
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    // Nobody is left who could say "go on".
+                    Err(RecvTimeoutError::Disconnected) => Command::Stop,
+                },
+            };
+            match command {
+                Command::Pause(hold) if hold != paused => {
+                    paused = hold;
+                    tracing::info!(
+                        "{} before step {}",
+                        if hold { "paused" } else { "goes on" },
+                        self.learner.step + 1
+                    );
+                    self.out.fact(Event::Phase(if hold { Phase::Paused } else { Phase::Train }));
+                }
+                Command::Pause(_) => {}
+                Command::Stop => self.stopped = true,
+            }
+        }
+        !self.stopped
+    }
+
+    /// The batches of the next update.
+    fn batches(&mut self) -> Result<Vec<Batch>, TrainError> {
+        let mut batches = Vec::with_capacity(self.config.optim.accumulate);
+        while batches.len() < self.config.optim.accumulate {
+            match self.loader.next_batch()? {
+                Some(batch) => batches.push(batch),
+                None => {
+                    return Err(TrainError::Setting {
+                        key: "data.dir",
+                        value: self.config.data.dir.clone(),
+                        reason: "the training split ended".into(),
+                    });
+                }
+            }
+        }
+        Ok(batches)
+    }
+
+    fn clock(&mut self, row: &mut StepRow, batches: &[Batch], began: Instant) {
+        let tokens = batches.iter().map(|batch| (batch.batch * batch.seq_len) as u64).sum::<u64>();
+        self.tokens += tokens;
+        if let Some(last) = batches.last() {
+            self.next = last.after.clone();
+            row.set(Metric::Epoch, last.epoch as f64);
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        row.set(Metric::StepMs, seconds * 1e3);
+        row.set(Metric::TokensPerS, tokens as f64 / seconds);
+    }
+
+    /// Shows a row of the batch where one is due and somebody looks.
+    fn look(&mut self, batches: &[Batch]) -> Result<(), TrainError> {
+        let step = self.learner.step;
+        let every = self.config.probe.every;
+        if !self.wants.token_rows || every == 0 || !(step == 1 || step.is_multiple_of(every)) {
+            return Ok(());
+        }
+        let row = probe::look(&self.config, &self.learner.model, self.codec.as_ref(), &batches[0], step)?;
+        self.out.frame(Event::Tokens(Box::new(row)));
+        Ok(())
+    }
+
+    /// Validates. Goes without where there is no validation split.
+    fn evaluate(&mut self, row: &mut StepRow) -> Result<(), TrainError> {
+        let Some(evaluator) = &self.evaluator else {
+            return Ok(());
+        };
+        self.out.fact(Event::Phase(Phase::Eval));
+        evaluator.run(&self.config, &self.learner.model, row)?;
+        let show = |metric| row.get(metric).map_or("-".into(), |value: f64| format!("{value:.4}"));
+        tracing::info!(
+            "validation at step {}: plain {} nats, recycled {} against plain {} at the same positions",
+            row.step(),
+            show(Metric::ValidPlain),
+            show(Metric::ValidRecycled),
+            show(Metric::ValidPlainAtRecycled)
+        );
+        self.out.fact(Event::Phase(Phase::Train));
+        Ok(())
+    }
+
+    /// Records a row, then shows it.
+    fn finish(&mut self, mut row: StepRow) -> Result<(), TrainError> {
+        row.set(Metric::Tokens, self.tokens as f64);
+        row.set(Metric::WallS, self.began.elapsed().as_secs_f64());
+        self.seen.note(&row);
+        let record = &self.config.record;
+        self.metrics.push(row.clone(), record.part_rows, Duration::from_secs_f64(record.part_seconds))?;
+        self.out.frame(Event::Step(Box::new(row)));
+        Ok(())
+    }
+
+    fn due(&self, every: u64) -> bool {
+        every > 0 && self.learner.step.is_multiple_of(every)
+    }
+
+    fn save(&mut self) -> Result<PathBuf, TrainError> {
+        self.out.fact(Event::Phase(Phase::Save));
+        let (model, codec) = (&self.learner.model, self.codec.as_ref());
+        let path = checkpoint::write(&self.folder, model, codec, self.learner.step, self.tokens, &self.next)?;
+        tracing::info!("checkpoint: {}", path.display());
+        self.out.fact(Event::Phase(Phase::Train));
+        Ok(path)
+    }
+
+    /// Last checkpoint, summary.
+    fn end(mut self) -> Result<Summary, TrainError> {
+        let step = self.learner.step;
+        let checkpoint = match self.config.checkpoint.at_end {
+            true => Some(self.save()?),
+            false => None,
+        };
+        self.metrics.flush()?;
+        tracing::info!("{} after {step} steps", if self.stopped { "stopped" } else { "finished" });
+        Ok(Summary {
+            folder: self.folder.path().to_owned(),
+            steps: step,
+            tokens: self.tokens,
+            took: self.began.elapsed(),
+            loss_plain: self.seen.plain,
+            loss_recycled: self.seen.recycled,
+            valid_plain: self.seen.valid,
+            recycled_steps: self.seen.recycled_steps,
+            checkpoint,
+            stopped: self.stopped,
+        })
+    }
+}
+
+impl Seen {
+    fn note(&mut self, row: &StepRow) {
+        let keep = |pair: &mut Option<(f64, f64)>, value: Option<f64>| {
+            if let Some(value) = value {
+                *pair = Some((pair.map_or(value, |(first, _)| first), value));
+            }
+        };
+        keep(&mut self.plain, row.get(Metric::LossPlain));
+        keep(&mut self.recycled, row.get(Metric::LossRecycled));
+        keep(&mut self.valid, row.get(Metric::ValidPlain));
+        self.recycled_steps += u64::from(row.get(Metric::Recycled).is_some());
+    }
+}

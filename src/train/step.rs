@@ -1,0 +1,215 @@
+//! Owns: one update: the passes over its batches, one readback, the checks, the optimizer; and its metrics row.
+//! Must not know: the loop around it, screens, files.
+//! Invariant: nothing is updated by a step whose loss or gradient is not finite.
+
+use super::read::{Readback, mean, values};
+use super::{TrainError, optim};
+use crate::config::{Config, Placement, Recycle};
+use crate::data::Batch;
+use crate::model::Transformer;
+use crate::record::registry::{Metric, StepRow};
+use crate::recycle::passes::{self, Plan, Tokens};
+use crate::recycle::placement::{self, Positions, Rows};
+use crate::recycle::schedule::{self, InForce};
+use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, Tensor};
+
+/// What is trained.
+pub(super) struct Learner {
+    pub model: Transformer,
+    pub optimizer: ModuleOptimizer,
+    /// Updates done.
+    pub step: u64,
+}
+
+/// What a batch's passes said, on the host.
+struct Reading {
+    plain_nll: Vec<f32>,
+    plain_entropy: Vec<f32>,
+    recycled: Option<RecycledReading>,
+}
+
+struct RecycledReading {
+    /// Where the loss counts.
+    nll: Vec<f32>,
+    positions: Positions,
+    /// Whether `nll` is of all positions, or of the recycled ones.
+    all: bool,
+}
+
+impl Learner {
+    /// One update over `batches`, which are averaged. Its row has all metrics but time and place.
+    pub fn update(&mut self, config: &Config, batches: &[Batch]) -> Result<StepRow, TrainError> {
+        let step = self.step + 1;
+        let in_force = schedule::at(&config.recycle, config.run.seed, step);
+        let lr = config.optim.lr_at(step, config.run.steps);
+        let mut sum = GradientsAccumulator::new();
+        let mut outcomes = Vec::with_capacity(batches.len());
+        for (index, batch) in batches.iter().enumerate() {
+            let mut outcome = self.passes(config, &in_force, batch, step, index, batches.len());
+            sum.accumulate(&self.model, std::mem::take(&mut outcome.grads));
+            outcomes.push(outcome);
+        }
+        let grads = sum.grads();
+        let all_positions = config.recycle.loss_on == crate::config::LossOn::All;
+        let (readings, grad_norm) = read(&self.model, outcomes, &grads, all_positions)?;
+        let mut row = row(step, &readings, &in_force);
+        row.set(Metric::Lr, lr);
+        row.set(Metric::GradNorm, grad_norm);
+        check(&row, lr)?;
+        let grads = self.clip(grads, grad_norm, config.optim.clip);
+        self.model = self.optimizer.step(lr, self.model.clone(), grads);
+        self.step = step;
+        Ok(row)
+    }
+
+    fn passes(
+        &self,
+        config: &Config,
+        in_force: &InForce,
+        batch: &Batch,
+        step: u64,
+        index: usize,
+        of: usize,
+    ) -> passes::Outcome {
+        let device = self.model.device().without_autodiff();
+        let tokens = upload(batch, &device);
+        let plan = plan(&config.recycle, in_force);
+        let draw = Draw { seed: config.run.seed, step, batch: index as u64 };
+        let mut place = placer(batch, &config.recycle, in_force.fraction, draw);
+        let place: Option<passes::Place> = if in_force.recycles { Some(&mut place) } else { None };
+        passes::train(&self.model, &tokens, &plan, place, 1.0 / of as f64)
+    }
+
+    fn clip(&self, grads: GradientsParams, norm: f64, limit: f64) -> GradientsParams {
+        if limit > 0.0 && norm > limit { optim::scale(&self.model, grads, limit / norm) } else { grads }
+    }
+}
+
+/// Uploads a batch.
+pub(super) fn upload(batch: &Batch, device: &Device) -> Tokens {
+    Tokens::upload(&batch.tokens, batch.batch, batch.seq_len, device)
+}
+
+fn plan(recycle: &Recycle, in_force: &InForce) -> Plan {
+    Plan { passes: recycle.passes, flow: recycle.flow, loss_on: recycle.loss_on, weight: in_force.weight }
+}
+
+/// What a random placement is drawn from.
+#[derive(Clone, Copy)]
+pub(super) struct Draw {
+    pub seed: u64,
+    pub step: u64,
+    /// Which batch of the step.
+    pub batch: u64,
+}
+
+/// Chooses the positions of `batch` as the config says, given the plain entropy `[B·T]` on the device.
+pub(super) fn placer<'a>(
+    batch: &'a Batch,
+    recycle: &'a Recycle,
+    fraction: f64,
+    draw: Draw,
+) -> impl FnMut(&Tensor<1>) -> Positions + 'a {
+    let starts: Vec<bool> =
+        batch.doc_start.chunks(batch.seq_len + 1).flat_map(|row| row[..batch.seq_len].to_vec()).collect();
+    move |entropy| {
+        let rows = Rows { seq_len: batch.seq_len, doc_start: &starts };
+        match recycle.placement {
+            Placement::Random => placement::random(rows, fraction, draw.seed, draw.step, draw.batch),
+            // READBACK: which positions are uncertain is decided on the host.
+            Placement::EntropyAt => match values(entropy) {
+                Some(entropy) => placement::entropy_at(rows, fraction, &entropy),
+                None => Positions { seq_len: batch.seq_len, rows: vec![Vec::new(); batch.batch] },
+            },
+        }
+    }
+}
+
+/// READBACK: the step's only one (but for entropy placement): what all batches said, and the gradient norm.
+fn read(
+    model: &Transformer,
+    outcomes: Vec<passes::Outcome>,
+    grads: &GradientsParams,
+    all: bool,
+) -> Result<(Vec<Reading>, f64), TrainError> {
+    let mut readback = Readback::default();
+    for outcome in &outcomes {
+        readback = readback.add(outcome.plain.nll.clone()).add(outcome.plain.entropy.clone());
+        if let Some((said, _)) = &outcome.recycled {
+            readback = readback.add(said.nll.clone());
+        }
+    }
+    if let Some(square) = optim::square_norm(model, grads) {
+        readback = readback.add(square);
+    }
+    let mut read = readback.now()?.into_iter();
+    let mut next = || read.next().unwrap_or_default();
+    let readings = outcomes
+        .into_iter()
+        .map(|outcome| Reading {
+            plain_nll: next(),
+            plain_entropy: next(),
+            recycled: outcome.recycled.map(|(_, positions)| RecycledReading { nll: next(), positions, all }),
+        })
+        .collect();
+    let square = next().first().copied().unwrap_or(0.0);
+    Ok((readings, (square as f64).sqrt()))
+}
+
+fn row(step: u64, readings: &[Reading], in_force: &InForce) -> StepRow {
+    let mut row = StepRow::new(step);
+    row.set(Metric::RecycleProbability, in_force.probability);
+    row.set(Metric::RecycleFraction, in_force.fraction);
+    row.set(Metric::RecycleWeight, in_force.weight);
+    row.set_if(
+        Metric::LossPlain,
+        mean(readings.iter().flat_map(|reading| reading.plain_nll.iter().copied())),
+    );
+    row.set_if(
+        Metric::EntropyPlain,
+        mean(readings.iter().flat_map(|reading| reading.plain_entropy.iter().copied())),
+    );
+    let recycled: Vec<(&Reading, &RecycledReading)> = readings
+        .iter()
+        .filter_map(|reading| reading.recycled.as_ref().map(|recycled| (reading, recycled)))
+        .collect();
+    if recycled.is_empty() {
+        return row;
+    }
+    let count: usize = recycled.iter().map(|(_, recycled)| recycled.positions.count()).sum();
+    row.set(Metric::Recycled, count as f64);
+    row.set_if(Metric::LossRecycled, mean(recycled.iter().flat_map(|(_, r)| r.nll.iter().copied())));
+    row.set_if(Metric::LossRecycledAtRecycled, mean(recycled.iter().flat_map(|(_, r)| r.at_recycled())));
+    let plain_at = |of: fn(&Reading) -> &Vec<f32>| {
+        mean(
+            recycled.iter().flat_map(|(reading, r)| r.positions.flat().into_iter().map(|at| of(reading)[at])),
+        )
+    };
+    row.set_if(Metric::LossPlainAtRecycled, plain_at(|reading| &reading.plain_nll));
+    row.set_if(Metric::EntropyPlainAtRecycled, plain_at(|reading| &reading.plain_entropy));
+    row
+}
+
+impl RecycledReading {
+    /// nll at the recycled positions alone.
+    fn at_recycled(&self) -> Vec<f32> {
+        match self.all {
+            true => self.positions.flat().into_iter().map(|at| self.nll[at]).collect(),
+            false => self.nll.clone(),
+        }
+    }
+}
+
+fn check(row: &StepRow, lr: f64) -> Result<(), TrainError> {
+    for (metric, what) in [
+        (Metric::LossPlain, "the plain loss"),
+        (Metric::LossRecycled, "the recycled loss"),
+        (Metric::GradNorm, "the gradient norm"),
+    ] {
+        if let Some(value) = row.get(metric).filter(|value| !value.is_finite()) {
+            return Err(TrainError::NotFinite { step: row.step(), what, value, lr });
+        }
+    }
+    Ok(())
+}

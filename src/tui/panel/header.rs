@@ -1,0 +1,145 @@
+//! Owns: the run in two lines, panel 1.
+//! Must not know: the terminal, keys.
+//! Invariant: at 60 columns phase, step, ETA and speed are still there.
+//!
+//! ```text
+//! ╭ 1 run ───────────────────────────────────────────────────────────────╮
+//! │ ● training  prosqa  step 1,234 / 2,000 ━━━━━━━━━━────── 62 %  ETA 1m │
+//! │ 12.3k tokens/s · 1.26M tokens · lr 8.1e-4 · grad norm 0.831 · cuda:0 │
+//! ╰──────────────────────────────────────────────────────────────────────╯
+//! ```
+
+use super::{Part, Scene, fit, framed};
+use crate::message::Phase;
+use crate::record::registry::Metric;
+use crate::tui::state::End;
+use crate::tui::text;
+use crate::tui::theme::Role;
+use crate::tui::view::Panel;
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use std::time::Duration;
+
+/// Draws the two lines, framed where there is room for a frame.
+pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
+    let within = if area.height >= 4 {
+        let within = framed(frame, area, scene, Panel::Run, Line::default(), Line::default());
+        Rect { x: within.x + 1, width: within.width.saturating_sub(2), ..within }
+    } else {
+        let role = if scene.view.focus == Panel::Run { Role::Focus } else { Role::Frame };
+        frame.render_widget(
+            scene.span(role, format!("{} run", Panel::Run.number())),
+            Rect { x: area.x + 1, width: 5, height: 1, ..area },
+        );
+        Rect { x: area.x + 8, width: area.width.saturating_sub(9), ..area }
+    };
+    let [first, second] = [0, 1].map(|line| Rect { y: within.y + line, height: 1, ..within });
+    frame.render_widget(progress(scene, first.width), first);
+    frame.render_widget(fit(scene, figures(scene), " · ", usize::from(second.width)), second);
+}
+
+/// What the trainer does: a glyph, a word, and how that is to be taken.
+pub fn phase(scene: Scene) -> (&'static str, &'static str, Role) {
+    match (&scene.state.end, scene.state.phase) {
+        (End::Failed(_), _) => ("✗", "failed", Role::Bad),
+        (End::Finished(summary), _) if summary.stopped => ("■", "stopped", Role::Good),
+        (End::Finished(_), _) => ("✓", "finished", Role::Good),
+        (End::Gone, _) => ("■", "stopped", Role::Warn),
+        _ if scene.view.stopping => ("■", "stopping", Role::Warn),
+        (_, None) => ("○", "starting", Role::Dim),
+        (_, Some(Phase::Data)) => ("○", "preparing data", Role::Warn),
+        (_, Some(Phase::Build)) => ("○", "building", Role::Warn),
+        (_, Some(Phase::Train)) => ("●", "training", Role::Good),
+        (_, Some(Phase::Eval)) => ("◆", "validating", Role::Good),
+        (_, Some(Phase::Save)) => ("◆", "saving", Role::Good),
+        (_, Some(Phase::Paused)) => ("‖", "paused", Role::Warn),
+    }
+}
+
+/// Phase and step at the left, ETA at the right, a gauge over what lies between.
+fn progress(scene: Scene, width: u16) -> Line<'static> {
+    let (glyph, word, role) = phase(scene);
+    let mut left = vec![scene.span(role, format!("{glyph} {word}"))];
+    let Some(steps) = scene.state.steps() else {
+        return Line::from(left);
+    };
+    let (step, share) = (scene.state.step_now(), share_done(scene));
+    if let Some(run) = scene.state.run.as_ref().filter(|_| width >= 70) {
+        left.push(scene.span(Role::Value, format!("  {}", text::clip(&run.config.run.name, 24))));
+    }
+    left.push(scene.span(Role::Name, "  step "));
+    left.push(scene.span(Role::Value, text::count(step)));
+    left.push(scene.span(Role::Name, format!(" / {} ", text::count(steps))));
+    let right =
+        vec![scene.span(Role::Value, format!(" {:3.0}%", share * 100.0)), scene.span(Role::Name, eta(scene))];
+    let used: usize = left.iter().chain(&right).map(Span::width).sum();
+    left.extend(gauge(scene, usize::from(width).saturating_sub(used), share));
+    left.extend(right);
+    Line::from(left)
+}
+
+fn share_done(scene: Scene) -> f64 {
+    let steps = scene.state.steps().unwrap_or(0).max(1);
+    (scene.state.step_now() as f64 / steps as f64).min(1.0)
+}
+
+/// A gauge of `cells` cells.
+pub fn gauge(scene: Scene, cells: usize, share: f64) -> [Span<'static>; 2] {
+    let full = (share.clamp(0.0, 1.0) * cells as f64) as usize;
+    [scene.span(Role::Good, "━".repeat(full)), scene.span(Role::Frame, "─".repeat(cells - full))]
+}
+
+fn eta(scene: Scene) -> String {
+    if scene.state.is_over() {
+        return String::new();
+    }
+    match scene.state.eta() {
+        Some(left) => format!("  ETA {:>7}", text::duration(left)),
+        None => "  ETA       –".into(),
+    }
+}
+
+/// The figures of the second line, with how dispensable each is.
+fn figures(scene: Scene) -> Vec<Part> {
+    let latest = &scene.state.latest;
+    let metric = |metric: Metric| latest.get(metric).map(|value| text::value(metric, value));
+    let named = |rank, of: Metric| {
+        let value = metric(of).unwrap_or_else(|| "–".into());
+        (rank, vec![scene.span(Role::Name, format!("{} ", text::label(of))), scene.span(Role::Value, value)])
+    };
+    let counted = |rank, of: Metric, value: Option<f64>| {
+        let value = value.map_or_else(|| "–".into(), text::short);
+        (rank, vec![scene.span(Role::Value, value), scene.span(Role::Name, format!(" {}", of.spec().unit))])
+    };
+    let mut parts = Vec::new();
+    let before = scene.state.is_preparing();
+    if !before {
+        parts.extend([
+            counted(0, Metric::TokensPerS, scene.state.speed.get()),
+            counted(2, Metric::Tokens, latest.get(Metric::Tokens)),
+            named(1, Metric::Lr),
+            named(1, Metric::GradNorm),
+        ]);
+    }
+    if scene.state.dropped > 0 {
+        parts.push((
+            0,
+            vec![scene.span(Role::Warn, format!("{} frames dropped", text::count(scene.state.dropped)))],
+        ));
+    }
+    if !before {
+        parts.push(named(4, Metric::Epoch));
+    }
+    if let Some(wall) = latest.get(Metric::WallS).and_then(|s| Duration::try_from_secs_f64(s).ok()) {
+        parts.push((
+            5,
+            vec![scene.span(Role::Value, text::duration(wall)), scene.span(Role::Name, " elapsed")],
+        ));
+    }
+    if let Some(run) = &scene.state.run {
+        parts.push((3, vec![scene.span(Role::Value, text::clip(&run.device, 40))]));
+        parts.push((6, vec![scene.span(Role::Name, text::clip(&run.folder.display().to_string(), 60))]));
+    }
+    parts
+}

@@ -1,0 +1,102 @@
+//! Owns: the map of the panels, and what they share: the scene they draw and the frame around them.
+//! Must not know: how the scene came about.
+//! Invariant: a panel is a function of the scene and its area; it keeps nothing and draws nowhere else.
+//!
+//! - [`header`]: the run in two lines; [`run`]: the same panel on the whole screen
+//! - [`loss`], [`schedule`], [`entropy`], [`log`]: the other panels
+//! - [`prepare`]: what stands in their place before the first step
+//! - [`notice`]: alerts and banners; [`footer`]: the keys; [`help`], [`question`]: what lies over all
+
+pub mod entropy;
+pub mod footer;
+pub mod header;
+pub mod help;
+pub mod log;
+pub mod loss;
+pub mod notice;
+pub mod prepare;
+pub mod question;
+pub mod run;
+pub mod schedule;
+
+use super::state::State;
+use super::text;
+use super::theme::{Role, Theme};
+use super::view::{Panel, View};
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, BorderType};
+
+/// All that a panel may look at.
+#[derive(Clone, Copy)]
+pub struct Scene<'a> {
+    /// The run.
+    pub state: &'a State,
+    /// What is looked at.
+    pub view: &'a View,
+    /// The colours.
+    pub theme: &'a Theme,
+}
+
+impl Scene<'_> {
+    /// `text` in the style of `role`.
+    pub fn span(&self, role: Role, text: impl Into<String>) -> Span<'static> {
+        Span::styled(text.into(), self.theme.style(role))
+    }
+}
+
+/// Draws the frame of `panel` with its number, its name, `about` beside them and `below` in the bottom border;
+/// returns what is within.
+pub fn framed(frame: &mut Frame, area: Rect, scene: Scene, panel: Panel, about: Line, below: Line) -> Rect {
+    let focused = scene.view.focus == panel;
+    let role = if focused { Role::Focus } else { Role::Frame };
+    let name = if focused { Role::Focus } else { Role::Value };
+    let mut title = Line::from(vec![
+        scene.span(role, format!(" {} ", panel.number())),
+        scene.span(name, format!("{} ", panel.name())),
+    ]);
+    // What does not fit into the border is left out whole, from its end.
+    let mut room = usize::from(area.width.saturating_sub(3)).saturating_sub(title.width());
+    for span in about.spans {
+        if span.width() + 1 > room {
+            break;
+        }
+        room -= span.width();
+        title.push_span(span);
+    }
+    if title.spans.len() > 2 {
+        title.push_span(" ");
+    }
+    let below = if below.width() + 2 <= usize::from(area.width) { below } else { Line::default() };
+    let block = Block::bordered()
+        .border_type(BorderType::Rounded)
+        .border_style(scene.theme.style(role))
+        .title_top(title)
+        .title_bottom(below.right_aligned());
+    let within = block.inner(area);
+    frame.render_widget(block, area);
+    within
+}
+
+/// What can be left out of a line: how dispensable it is, and what it says.
+pub type Part = (u8, Vec<Span<'static>>);
+
+/// Joins `parts` with `between`; the most dispensable go until it fits into `cells`.
+pub fn fit(scene: Scene, mut parts: Vec<Part>, between: &'static str, cells: usize) -> Line<'static> {
+    let wide = |part: &[Span]| part.iter().map(Span::width).sum::<usize>();
+    let gap = text::width(between);
+    while parts.iter().map(|(_, part)| wide(part) + gap).sum::<usize>() > cells + gap && parts.len() > 1 {
+        let most = parts.iter().map(|(rank, _)| *rank).max();
+        let last = parts.iter().rposition(|(rank, _)| Some(*rank) == most);
+        parts.remove(last.unwrap_or_default());
+    }
+    let mut line = Line::default();
+    for (index, (_, part)) in parts.into_iter().enumerate() {
+        if index > 0 {
+            line.push_span(scene.span(Role::Frame, between));
+        }
+        line.extend(part);
+    }
+    line
+}

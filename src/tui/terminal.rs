@@ -1,0 +1,127 @@
+//! Owns: the terminal while the dashboard is up: raw mode, the alternate screen, and their end on every way out.
+//! Must not know: what is drawn, the trainer.
+//! Invariant: whoever leaves (return, error, panic of the dashboard's thread) leaves a readable terminal; a panic
+//! of any other thread neither takes the screen down nor writes over it.
+
+use crossterm::cursor::Show;
+use crossterm::execute;
+use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use std::io::{BufWriter, Stdout, stdout};
+use std::panic::PanicHookInfo;
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::thread::ThreadId;
+
+/// Panics kept until the dashboard takes them up.
+const PANICS: usize = 16;
+
+/// What the panic hook must know of the dashboard.
+struct Up {
+    /// The thread that draws, while the dashboard is up.
+    thread: Option<ThreadId>,
+    /// What other threads said when they panicked.
+    panics: Vec<String>,
+}
+
+static UP: Mutex<Up> = Mutex::new(Up { thread: None, panics: Vec::new() });
+
+fn up() -> MutexGuard<'static, Up> {
+    UP.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The screen, taken. Dropping it gives the screen back.
+pub struct Guard {
+    /// Draws on the screen.
+    pub terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
+}
+
+impl Guard {
+    /// Takes the screen for this thread.
+    pub fn enter() -> std::io::Result<Self> {
+        install_panic_hook();
+        enable_raw_mode()?;
+        up().thread = Some(std::thread::current().id());
+        let opened = execute!(stdout(), EnterAlternateScreen)
+            .and_then(|()| Terminal::new(CrosstermBackend::new(BufWriter::with_capacity(1 << 16, stdout()))));
+        match opened {
+            Ok(terminal) => Ok(Self { terminal }),
+            Err(error) => {
+                restore();
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Gives the screen back, once. Nothing can be done about errors on the way out.
+fn restore() {
+    if up().thread.take().is_some() {
+        let _ = execute!(stdout(), LeaveAlternateScreen, Show);
+        let _ = disable_raw_mode();
+    }
+}
+
+/// What other threads have said in panic since the last call.
+pub fn take_panics() -> Vec<String> {
+    std::mem::take(&mut up().panics)
+}
+
+/// Chains a panic hook before the present one, once. While the dashboard is up, a panic of its own thread gives the
+/// screen back first, and other threads' messages are kept for [`take_panics`]; otherwise nothing changes.
+pub fn install_panic_hook() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if keep(info) {
+                return;
+            }
+            restore();
+            before(info);
+        }));
+    });
+}
+
+/// Keeps the message if it is another thread's while the dashboard is up.
+fn keep(info: &PanicHookInfo) -> bool {
+    let mut up = up();
+    let here = std::thread::current();
+    if up.thread.is_none_or(|thread| thread == here.id()) {
+        return false;
+    }
+    if up.panics.len() < PANICS {
+        let name = here.name().unwrap_or("unnamed").to_owned();
+        let what = info.payload_as_str().unwrap_or("no message");
+        let place = info.location().map_or(String::new(), |place| format!(" ({place})"));
+        up.panics.push(format!("thread {name} panicked: {what}{place}"));
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_threads_panic_is_kept_and_the_dashboard_stays_up() {
+        install_panic_hook();
+        up().thread = Some(std::thread::current().id());
+        let died = std::thread::Builder::new()
+            .name("trainer".into())
+            .spawn(|| panic!("out of cheese"))
+            .unwrap()
+            .join();
+        let still_up = up().thread.take().is_some();
+        assert!(died.is_err() && still_up);
+        let panics = take_panics();
+        assert!(panics[0].starts_with("thread trainer panicked: out of cheese (src/"), "{panics:?}");
+        assert!(take_panics().is_empty());
+    }
+}

@@ -1,0 +1,245 @@
+//! The real binary, headless, on tiny runs: what it prints, what it leaves behind, how it fails.
+
+use arrow::array::{Array, Float64Array, Int64Array, RecordBatch};
+use burn::tensor::Device;
+use coconut_lab::model::hf;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Seconds and what hangs on them; everything else is deterministic.
+const CLOCKED: [&str; 3] = ["wall_s", "step_ms", "tokens_per_s"];
+
+const TINY: &str = r#"
+[run]
+name = "tiny"
+steps = 6
+[data]
+make = "prosqa"
+make_train = 60
+make_held_out = 20
+batch = 2
+seq_len = 48
+[model]
+width = 16
+layers = 1
+heads = 2
+[optim]
+lr = 1e-2
+warmup = 2
+[recycle]
+every = 2
+[eval]
+every = 3
+batches = 2
+"#;
+
+/// A folder to run in, with a recipe.
+fn place(recipe: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("tiny.toml"), recipe).unwrap();
+    dir
+}
+
+fn lab(dir: &Path, args: &[&str]) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_coconut-lab")).current_dir(dir).args(args).output();
+    output.expect("the binary runs")
+}
+
+fn train(dir: &Path, sets: &[&str]) -> Output {
+    let mut args = vec!["run", "--config", "tiny.toml", "--headless"];
+    for set in sets {
+        args.extend(["--set", set]);
+    }
+    lab(dir, &args)
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The run folders, oldest first.
+fn runs(dir: &Path) -> Vec<PathBuf> {
+    let mut runs: Vec<PathBuf> =
+        std::fs::read_dir(dir.join("checkpoints")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    runs.sort();
+    runs
+}
+
+fn metrics(run: &Path) -> Vec<RecordBatch> {
+    let mut parts: Vec<PathBuf> =
+        std::fs::read_dir(run.join("metrics")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    parts.sort();
+    parts
+        .iter()
+        .flat_map(|part| {
+            let file = std::fs::File::open(part).unwrap();
+            ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap()
+        })
+        .map(|batch| batch.unwrap())
+        .collect()
+}
+
+fn reals(batches: &[RecordBatch], name: &str) -> Vec<Option<f64>> {
+    let column = |batch: &RecordBatch| {
+        let column = batch.column_by_name(name).unwrap().clone();
+        let values = column.as_any().downcast_ref::<Float64Array>().unwrap();
+        values.iter().collect::<Vec<_>>()
+    };
+    batches.iter().flat_map(column).collect()
+}
+
+fn counts(batches: &[RecordBatch], name: &str) -> Vec<Option<i64>> {
+    let column = |batch: &RecordBatch| {
+        let column = batch.column_by_name(name).unwrap().clone();
+        column.as_any().downcast_ref::<Int64Array>().unwrap().iter().collect::<Vec<_>>()
+    };
+    batches.iter().flat_map(column).collect()
+}
+
+#[test]
+fn a_run_makes_its_data_trains_and_leaves_a_folder() {
+    let dir = place(TINY);
+    let output = train(dir.path(), &[]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = stdout(&output);
+    for wanted in
+        ["making ProsQA", "device: CPU", "validation at step 0", "finished after 6 steps", "checkpoint"]
+    {
+        assert!(said.contains(wanted), "{wanted:?} is not in {said}");
+    }
+    let run = &runs(dir.path())[0];
+    assert!(run.to_string_lossy().ends_with("-tiny"));
+    let config = std::fs::read_to_string(run.join("config.toml")).unwrap();
+    assert_eq!(coconut_lab::config::from_text(&config, "as run", &[]).unwrap().data.seq_len, 48);
+    assert!(std::fs::read_to_string(run.join("log.txt")).unwrap().contains("finished after 6 steps"));
+    let model = hf::load(&run.join("step-000006"), &Device::flex()).unwrap();
+    assert_eq!(model.shape().width, 16);
+    assert!(run.join("step-000006/tokenizer.json").is_file());
+
+    let table = metrics(run);
+    assert_eq!(counts(&table, "step"), (0..=6).map(Some).collect::<Vec<_>>());
+    assert_eq!(counts(&table, "tokens")[6], Some(6 * 2 * 48));
+    let recycled: Vec<bool> = reals(&table, "loss_recycled_nats").iter().map(Option::is_some).collect();
+    assert_eq!(recycled, [false, false, true, false, true, false, true]);
+    let valid: Vec<bool> = reals(&table, "valid_loss_plain_nats").iter().map(Option::is_some).collect();
+    assert_eq!(valid, [true, false, false, true, false, false, true]);
+    let plain = reals(&table, "loss_plain_nats");
+    assert!(plain[6].unwrap() < plain[1].unwrap() - 0.1, "{plain:?}");
+}
+
+#[test]
+fn one_seed_gives_one_run_bit_for_bit() {
+    let dir = place(TINY);
+    for sets in [&["recycle.placement=entropy_at"][..], &["recycle.placement=entropy_at"], &["run.seed=1"]] {
+        let output = train(dir.path(), sets);
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    let tables: Vec<_> = runs(dir.path()).iter().map(|run| metrics(run)).collect();
+    let same = |name: &str, a: usize, b: usize| {
+        let columns =
+            |of: usize| tables[of].iter().map(|batch| batch.column_by_name(name).unwrap().to_data());
+        columns(a).eq(columns(b))
+    };
+    for field in tables[0][0].schema().fields() {
+        if !CLOCKED.contains(&field.name().as_str()) {
+            assert!(same(field.name(), 0, 1), "{} differs", field.name());
+        }
+    }
+    assert!(!same("loss_plain_nats", 0, 2));
+    let weights = |run: &PathBuf| std::fs::read(run.join("step-000006/model.safetensors")).unwrap();
+    let runs = runs(dir.path());
+    assert!(weights(&runs[0]) == weights(&runs[1]) && weights(&runs[0]) != weights(&runs[2]));
+}
+
+#[test]
+fn accumulated_batches_are_one_larger_batch() {
+    let dir = place(TINY);
+    for sets in [["data.batch=4", "optim.accumulate=1"], ["data.batch=2", "optim.accumulate=2"]] {
+        // Recycled positions are drawn batch by batch, so only the plain pass is the same.
+        let sets = [&sets[..], &["recycle.every=0", "eval.at_start=false", "data.shuffle=false"]].concat();
+        assert!(train(dir.path(), &sets).status.success());
+    }
+    let losses: Vec<_> = runs(dir.path()).iter().map(|run| reals(&metrics(run), "loss_plain_nats")).collect();
+    for (a, b) in losses[0].iter().zip(&losses[1]) {
+        assert!((a.unwrap() - b.unwrap()).abs() < 1e-4, "{losses:?}");
+    }
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_before_the_update() {
+    let dir = place(TINY);
+    assert!(train(dir.path(), &["run.steps=1"]).status.success());
+    let weights = runs(dir.path())[0].join("step-000001/model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(&weights, bytes).unwrap();
+    let from = format!("model.from={}", weights.parent().unwrap().display());
+    let output = train(dir.path(), &[&from, "run.name=broken"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("step 1: the plain loss is NaN; stopped before the update"),
+        "{}",
+        stderr(&output)
+    );
+    let run = runs(dir.path()).into_iter().find(|run| run.to_string_lossy().ends_with("-broken")).unwrap();
+    assert!(std::fs::read_to_string(run.join("log.txt")).unwrap().contains("stopped before the update"));
+    // What was recorded until then is there.
+    assert_eq!(counts(&metrics(&run), "step"), [Some(0)]);
+}
+
+#[test]
+fn what_cannot_run_says_so_in_one_line() {
+    let dir = place(TINY);
+    for (sets, wanted) in [
+        (&["recycle.evry=2"][..], "unknown key `recycle.evry`; the nearest known one is `recycle.every`"),
+        (&["data.make=none", "data.dir=nowhere"], "nowhere"),
+        (&["run.device=cuda:7"], "`run.device` = \"cuda:7\""),
+        (&["model.from=nowhere"], "nowhere/config.json"),
+        (&["model.vocab_size=50"], "`model.vocab_size` = 50"),
+        (&["data.seq_len=0"], "`data.seq_len` = 0 is not allowed"),
+    ] {
+        let output = train(dir.path(), sets);
+        assert_eq!(output.status.code(), Some(1), "{sets:?}");
+        assert!(stderr(&output).contains(wanted), "{sets:?}: {}", stderr(&output));
+        assert!(!stderr(&output).contains("panicked"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn verify_says_what_held_and_fails_where_something_did_not() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama");
+    let output = lab(&fixture, &["verify", "."]);
+    assert!(output.status.success() && stdout(&output).contains("dense3.logits"), "{}", stdout(&output));
+    let broken = tempfile::tempdir().unwrap();
+    for name in ["config.json", "model.safetensors", "golden.safetensors"] {
+        std::fs::copy(fixture.join(name), broken.path().join(name)).unwrap();
+    }
+    let golden = broken.path().join("golden.safetensors");
+    let mut bytes = std::fs::read(&golden).unwrap();
+    let end = bytes.len() - 8;
+    bytes[end - 64..end].fill(0x41);
+    std::fs::write(&golden, bytes).unwrap();
+    let output = lab(broken.path(), &["verify", "."]);
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    assert!(stdout(&output).contains("FAILED"));
+}
+
+#[test]
+fn every_recipe_in_configs_is_a_config() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    let mut recipes = 0;
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            coconut_lab::config::load(&path, &[]).unwrap();
+            recipes += 1;
+        }
+    }
+    assert!(recipes >= 2);
+}

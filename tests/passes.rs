@@ -1,0 +1,231 @@
+//! Properties of the passes, on random models and placements: causality, empty placement, exact recurrence,
+//! independence of rows, and gradients against plain autodiff.
+
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Int, Tensor, activation};
+use coconut_lab::config::{Arch, Flow, LossOn, Model};
+use coconut_lab::model::{Shape, Transformer};
+use coconut_lab::recycle::passes::{self, Plan, Tokens};
+use coconut_lab::recycle::placement::{self, Positions, Rows};
+
+const V: usize = 31;
+const T: usize = 12;
+const B: usize = 3;
+
+fn model(arch: Arch, seed: u64) -> Transformer {
+    let kv_heads = if arch == Arch::Llama { 2 } else { 4 };
+    let config = Model { arch, width: 32, layers: 2, heads: 4, kv_heads, ..Default::default() };
+    // Far from the near-identity of a fresh model, so that mistakes show.
+    Transformer::new(Shape::from_config(&config, V, T), seed, 0.25, &Device::flex().autodiff())
+}
+
+fn ids(seed: u64) -> Vec<i32> {
+    (0..B * (T + 1)).map(|i| ((i as u64 * 7919 + seed * 104_729 + 13) % 1009 % V as u64) as i32).collect()
+}
+
+fn tokens(ids: &[i32]) -> Tokens {
+    Tokens::upload(ids, ids.len() / (T + 1), T, &Device::flex())
+}
+
+fn positions(seed: u64, fraction: f64) -> Positions {
+    let starts: Vec<bool> = (0..B * T).map(|i| i % T == 0).collect();
+    placement::random(Rows { seq_len: T, doc_start: &starts }, fraction, seed, 1, 0)
+}
+
+fn none(batch: usize) -> Positions {
+    Positions { seq_len: T, rows: vec![Vec::new(); batch] }
+}
+
+/// Hidden states after `passes` recycled passes.
+fn hidden(model: &Transformer, tokens: &Tokens, positions: &Positions, passes: usize) -> Tensor<3> {
+    let model = model.valid();
+    (0..passes).fold(model.hidden(model.embed(tokens.inputs.clone())), |state, _| {
+        passes::dense(&model, tokens, state, positions)
+    })
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.try_into_vec_as::<f32>().unwrap()
+}
+
+fn close(a: Tensor<3>, b: Tensor<3>, within: f32) {
+    for (a, b) in values(a).into_iter().zip(values(b)) {
+        assert!((a - b).abs() <= within, "{a} {b}");
+    }
+}
+
+#[test]
+fn an_empty_placement_is_the_plain_pass_bit_for_bit() {
+    for arch in [Arch::Gpt2, Arch::Llama] {
+        let (model, tokens) = (model(arch, 1), tokens(&ids(1)));
+        assert_eq!(
+            values(hidden(&model, &tokens, &none(B), 0)),
+            values(hidden(&model, &tokens, &none(B), 1))
+        );
+    }
+}
+
+#[test]
+fn a_token_changes_nothing_before_it_in_any_pass() {
+    for arch in [Arch::Gpt2, Arch::Llama] {
+        let (model, placed) = (model(arch, 2), positions(5, 0.4));
+        let before = ids(2);
+        for j in [0, 1, 5, 11] {
+            let mut after = before.clone();
+            after[j] = (after[j] + 1) % V as i32;
+            for passes in 0..3 {
+                let run = |ids: &[i32]| hidden(&model, &tokens(ids), &placed, passes).narrow(0, 0, 1);
+                let (a, b) = (run(&before), run(&after));
+                if j > 0 {
+                    assert_eq!(
+                        values(a.clone().narrow(1, 0, j)),
+                        values(b.clone().narrow(1, 0, j)),
+                        "{arch:?} {j}"
+                    );
+                }
+                // A recycled position hides its own token: there, nothing but later plain positions may move.
+                if passes == 0 {
+                    assert_ne!(values(a.narrow(1, j, 1)), values(b.narrow(1, j, 1)));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_recycled_position_does_not_see_its_own_token() {
+    let model = model(Arch::Llama, 3);
+    let placed = Positions { seq_len: T, rows: vec![vec![6], vec![6], vec![6]] };
+    let before = ids(3);
+    let mut after = before.clone();
+    after[6] = (after[6] + 1) % V as i32;
+    let at = |ids: &[i32]| values(hidden(&model, &tokens(ids), &placed, 1).narrow(0, 0, 1).narrow(1, 6, 1));
+    assert_eq!(at(&before), at(&after));
+    // And it does see the state of the position before: another token there changes it.
+    let mut earlier = before.clone();
+    earlier[5] = (earlier[5] + 1) % V as i32;
+    assert_ne!(at(&before), at(&earlier));
+}
+
+#[test]
+fn rows_do_not_see_each_other() {
+    let model = model(Arch::Gpt2, 4);
+    let placed = positions(6, 0.3);
+    let all = ids(4);
+    let whole = hidden(&model, &tokens(&all), &placed, 2);
+    for row in 0..B {
+        let alone = Positions { seq_len: T, rows: vec![placed.rows[row].clone()] };
+        let own = hidden(&model, &tokens(&all[row * (T + 1)..(row + 1) * (T + 1)]), &alone, 2);
+        close(own, whole.clone().narrow(0, row, 1), 1e-5);
+    }
+}
+
+/// Position after position, each recycled input being the state of the position before in this very run.
+fn recurrence(model: &Transformer, tokens: &Tokens, positions: &Positions) -> Tensor<3> {
+    let model = model.valid();
+    let mut inputs = model.embed(tokens.inputs.clone());
+    let [b, _, d] = inputs.dims();
+    for t in 1..T {
+        let prefix = model.hidden(inputs.clone().narrow(1, 0, t));
+        for row in 0..b {
+            if positions.rows[row].contains(&t) {
+                let state = prefix.clone().slice([row..row + 1, t - 1..t, 0..d]);
+                inputs = inputs.slice_assign([row..row + 1, t..t + 1, 0..d], state);
+            }
+        }
+    }
+    model.hidden(inputs)
+}
+
+#[test]
+fn r_dense_passes_are_the_exact_recurrence_and_fewer_are_not() {
+    for (arch, seed) in [(Arch::Gpt2, 1), (Arch::Llama, 2), (Arch::Llama, 3)] {
+        let (model, tokens) = (model(arch, seed), tokens(&ids(seed)));
+        let placed = positions(seed, 0.35);
+        let most = placed.rows.iter().map(Vec::len).max().unwrap();
+        let exact = recurrence(&model, &tokens, &placed);
+        close(hidden(&model, &tokens, &placed, most), exact.clone(), 1e-4);
+        let gap: f32 =
+            values(hidden(&model, &tokens, &placed, 1) - exact).iter().fold(0.0, |m, v| m.max(v.abs()));
+        assert!(gap > 1e-3, "one pass of {most} should not be exact: {gap}");
+    }
+}
+
+/// Mean nll at `rows` of `[B·T]` through plain autodiff, logits and all.
+fn naive_loss(
+    model: &Transformer,
+    hidden: Tensor<3>,
+    targets: Tensor<1, Int>,
+    rows: Tensor<1, Int>,
+) -> Tensor<1> {
+    let matrix = match &model.head {
+        Some(head) => head.weight.val(),
+        None => model.embed.weight.val().transpose(),
+    };
+    let logits = hidden.flatten::<2>(0, 1).select(0, rows.clone()).matmul(matrix);
+    let target = targets.select(0, rows).unsqueeze_dim::<2>(1);
+    activation::log_softmax(logits, 1).gather(1, target).mean().neg()
+}
+
+fn naive_grads(model: &Transformer, tokens: &Tokens, placed: &Positions, plan: &Plan) -> GradientsParams {
+    let targets = tokens.targets.clone().flatten::<1>(0, 1);
+    let device = Device::flex();
+    let all = Tensor::<1, Int>::arange(0..(B * T) as i64, &device);
+    let plain = model.hidden(model.embed(tokens.inputs.clone()));
+    let mut state = plain.clone();
+    for _ in 0..plan.passes {
+        let fed = if plan.flow == Flow::Detached { state.detach() } else { state };
+        state = passes::dense(model, tokens, fed, placed);
+    }
+    let rows = match plan.loss_on {
+        LossOn::All => all.clone(),
+        LossOn::Recycled => passes::indices(placed, &device),
+    };
+    let loss = naive_loss(model, plain, targets.clone(), all)
+        + naive_loss(model, state, targets, rows).mul_scalar(plan.weight);
+    GradientsParams::from_grads(loss.backward(), model)
+}
+
+#[test]
+fn gradients_are_those_of_plain_autodiff() {
+    for (arch, flow, loss_on, passes, weight) in [
+        (Arch::Llama, Flow::Detached, LossOn::Recycled, 1, 1.0),
+        (Arch::Llama, Flow::Through, LossOn::All, 2, 0.3),
+        (Arch::Gpt2, Flow::Detached, LossOn::All, 2, 0.7),
+        (Arch::Gpt2, Flow::Through, LossOn::Recycled, 3, 2.0),
+    ] {
+        let (model, tokens, placed) = (model(arch, 9), tokens(&ids(9)), positions(9, 0.3));
+        let plan = Plan { passes, flow, loss_on, weight };
+        let mut place = |_: &Tensor<1>| placed.clone();
+        let found = passes::train(&model, &tokens, &plan, Some(&mut place), 1.0).grads;
+        let wanted = naive_grads(&model, &tokens, &placed, &plan);
+        assert_eq!(found.len(), wanted.len());
+        let block = &model.blocks[0];
+        let ids = [
+            model.embed.weight.id,
+            block.attention.k.weight.id,
+            block.mlp.up.weight.id,
+            model.head_param().id,
+        ];
+        for id in ids {
+            let (a, b) = (found.get::<2>(id).unwrap(), wanted.get::<2>(id).unwrap());
+            let largest = values(b.clone()).iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+            for (a, b) in values(a).into_iter().zip(values(b)) {
+                assert!((a - b).abs() <= 1e-4 * largest, "{arch:?} {flow:?} {passes}: {a} {b}");
+            }
+        }
+    }
+}
+
+#[test]
+fn without_a_placement_a_step_is_a_plain_one() {
+    let (model, tokens) = (model(Arch::Llama, 8), tokens(&ids(8)));
+    let plan = Plan { passes: 1, flow: Flow::Detached, loss_on: LossOn::Recycled, weight: 1.0 };
+    let mut nowhere = |_: &Tensor<1>| none(B);
+    let plain = passes::train(&model, &tokens, &plan, None, 1.0);
+    let empty = passes::train(&model, &tokens, &plan, Some(&mut nowhere), 1.0);
+    assert!(plain.recycled.is_none() && empty.recycled.is_none());
+    let id = model.embed.weight.id;
+    assert_eq!(values(plain.grads.get::<2>(id).unwrap()), values(empty.grads.get::<2>(id).unwrap()));
+}
