@@ -2,16 +2,18 @@
 //!
 //! Must not know: how data is made or read. Invariant: results go to stdout, progress to stderr and only to a terminal.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::data::inspect::counted;
 use crate::data::manifest::Made;
 use crate::data::prosqa::{PAPER_MEANS, tenths};
 use crate::data::text::{DOC_BYTES, VALID_SHARE};
-use crate::data::{Progress, ProsqaOptions, TextOptions, describe, make_prosqa, make_text};
+use crate::data::{Progress, ProsqaOptions, Split, TextOptions, describe, make_prosqa, make_text};
 
 /// Records drawn where no counts are given: enough to train on, and as many held out as were published.
 const PROSQA_COUNTS: (usize, usize, usize) = (20_000, 300, 500);
@@ -149,8 +151,7 @@ fn prosqa(args: ProsqaArgs) -> anyhow::Result<()> {
         force: args.force,
     };
     let made = with_bar(|draw| make_prosqa(&options, draw)).context("no ProsQA dataset was made")?;
-    summary(&made);
-    Ok(())
+    summary(&made)
 }
 
 fn text(args: TextArgs) -> anyhow::Result<()> {
@@ -164,8 +165,7 @@ fn text(args: TextArgs) -> anyhow::Result<()> {
         force: args.force,
     };
     let made = with_bar(|draw| make_text(&options, draw)).context("no dataset was made")?;
-    summary(&made);
-    Ok(())
+    summary(&made)
 }
 
 /// Every path gets its answer, the broken ones on stderr; one broken path fails the command.
@@ -175,7 +175,7 @@ fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
     for path in &args.paths {
         match with_bar(|draw| describe(path, args.vocab, draw)) {
             Ok(description) if args.json => sound.push(description),
-            Ok(description) => println!("{description}"),
+            Ok(description) => say(&format!("{description}\n"))?,
             Err(error) if args.paths.len() == 1 => return Err(error.into()),
             Err(error) => {
                 eprintln!("error: {error}\n");
@@ -184,7 +184,7 @@ fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
         }
     }
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&sound)?);
+        say(&format!("{}\n", serde_json::to_string_pretty(&sound)?))?;
     }
     match broken {
         0 => Ok(()),
@@ -192,22 +192,40 @@ fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
     }
 }
 
-fn summary(made: &Made) {
-    println!("{}", made.out.display());
+fn summary(made: &Made) -> anyhow::Result<()> {
+    let mut text = format!("{}\n", made.out.display());
     for (split, counts) in &made.splits {
-        let (documents, tokens, shards) = (counts.documents, counts.tokens, counts.shards);
-        println!("  {:<6} {documents} documents, {tokens} tokens, {shards} shards", split.name());
+        let documents = counted(counts.documents, "document");
+        let (tokens, shards) = (counted(counts.tokens, "token"), counted(counts.shards as u64, "shard"));
+        let line = format!("  {:<6} {documents}, {tokens}, {shards}\n", split.name());
+        text.push_str(&line);
     }
-    println!("  vocabulary of {}", made.vocab_size);
+    if !made.splits.contains_key(&Split::Valid) {
+        text.push_str("  valid  none: nothing to evaluate on during training\n");
+    }
+    text.push_str(&format!("  vocabulary of {}\n", made.vocab_size));
     if made.empty > 0 {
-        println!("  {} empty documents left out", made.empty);
+        text.push_str(&format!("  {} left out\n", counted(made.empty, "empty document")));
     }
     if let Some(means) = made.graphs {
-        let paper = PAPER_MEANS;
-        println!("  mean of   here   paper");
-        println!("  nodes     {:<6.1} {}", means.nodes, paper.nodes);
-        println!("  edges     {:<6.1} {}", means.edges, paper.edges);
-        println!("  path      {:<6.2} {}", means.shortest_path, paper.shortest_path);
+        let rows = [
+            ("nodes", means.nodes, PAPER_MEANS.nodes),
+            ("edges", means.edges, PAPER_MEANS.edges),
+            ("shortest path", means.shortest_path, PAPER_MEANS.shortest_path),
+        ];
+        text.push_str(&format!("  {:<14} {:>6} {:>6}\n", "mean", "here", "paper"));
+        for (name, here, paper) in rows {
+            text.push_str(&format!("  {name:<14} {here:>6.1} {paper:>6.1}\n"));
+        }
+    }
+    say(&text)
+}
+
+/// Prints; a reader that has gone away (`| head`) is no error.
+fn say(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("cannot write to stdout"),
     }
 }
 

@@ -29,6 +29,11 @@ impl Documents {
         self.ends.len()
     }
 
+    /// Tokens of all documents together.
+    pub fn tokens(&self) -> usize {
+        self.tokens.len()
+    }
+
     pub fn get(&self, index: usize) -> &[u32] {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
         &self.tokens[start..self.ends[index]]
@@ -180,5 +185,35 @@ pub(crate) fn type_name(kind: &DataType) -> String {
         DataType::LargeList(item) => format!("large_list<{}>", type_name(item.data_type())),
         DataType::FixedSizeList(item, n) => format!("fixed_size_list<{}, {n}>", type_name(item.data_type())),
         other => format!("{other:?}").to_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flat_groups_are_cut_after_each_end_token_and_lose_nothing() {
+        let cases: [(&[u32], Option<u32>, &[usize]); 4] = [
+            (&[1, 0, 2, 3, 0], Some(0), &[2, 5]),
+            (&[1, 0, 2, 3], Some(0), &[2, 4]),
+            (&[1, 0, 2, 3], None, &[4]),
+            (&[], Some(0), &[]),
+        ];
+        for (tokens, eos, ends) in cases {
+            let mut documents = Documents { tokens: tokens.to_vec(), ends: Vec::new() };
+            documents.cut_after(eos);
+            assert_eq!(documents.ends, ends, "{tokens:?}");
+        }
+    }
+
+    #[test]
+    fn types_are_named_as_people_write_them() {
+        let item = |kind| std::sync::Arc::new(arrow::datatypes::Field::new("item", kind, true));
+        assert_eq!(type_name(&DataType::LargeList(item(DataType::Int64))), "large_list<int64>");
+        assert_eq!(
+            type_name(&DataType::FixedSizeList(item(DataType::UInt16), 8)),
+            "fixed_size_list<uint16, 8>"
+        );
     }
 }

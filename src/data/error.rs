@@ -13,9 +13,10 @@ pub type Result<T> = std::result::Result<T, DataError>;
 /// What can be wrong with data, its files, or what was asked of them.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// The operating system refused: missing, unreadable, unwritable, disk full.
-    #[error("{}: cannot {action}: {source}", file.display())]
-    Io { file: PathBuf, action: &'static str, source: std::io::Error },
+    /// The operating system refused: missing, unreadable, unwritable, disk full. The cause is part of the message, not
+    /// a `source`, so that a printed chain says it once.
+    #[error("{}: cannot {action}: {cause}", file.display())]
+    Io { file: PathBuf, action: &'static str, cause: std::io::Error },
     /// The file's frame (footer, schema) cannot be read.
     #[error("{}: not a readable Parquet file: {found}; allowed: a whole Parquet file", file.display())]
     NotParquet { file: PathBuf, found: String },
@@ -64,6 +65,13 @@ impl DataError {
     /// Wraps an operating system error; `action` completes "cannot …".
     pub(crate) fn io(file: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let file = file.to_path_buf();
-        move |source| Self::Io { file, action, source }
+        move |cause| Self::Io { file, action, cause }
     }
+}
+
+/// A JSON error without its line, which the caller states: the message already names it.
+pub(crate) fn json_fault(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let what = text.split(" at line ").next().unwrap_or(&text);
+    format!("{what} (column {})", error.column())
 }

@@ -14,9 +14,10 @@ use super::error::{DataError, Result};
 use super::shard::{Accept, Shard};
 use super::{Codec, OnProgress, Progress};
 
-/// Documents shown of each split, and tokens shown of each.
+/// Documents shown of each split, and tokens shown of the beginning and end of each.
 const SAMPLES: usize = 2;
-const SAMPLE_TOKENS: usize = 96;
+const HEAD_TOKENS: usize = 80;
+const TAIL_TOKENS: usize = 48;
 /// Longest footer value shown to people.
 const VALUE_CHARS: usize = 72;
 
@@ -71,11 +72,18 @@ pub struct ShardDescription {
     pub footer: BTreeMap<String, String>,
 }
 
-/// The beginning of a document.
+/// The beginning and end of a document; short ones are whole in `head`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Sample {
+    /// Tokens of the whole document.
     pub tokens: usize,
-    /// The first ids, at most [`SAMPLE_TOKENS`].
+    pub head: Part,
+    pub tail: Option<Part>,
+}
+
+/// Consecutive tokens of a document.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Part {
     pub ids: Vec<u32>,
     /// Their text, where there is a tokenizer.
     pub text: Option<String>,
@@ -162,8 +170,16 @@ fn describe_shard(shard: &Shard) -> Result<ShardDescription> {
 }
 
 fn sample(document: &[u32], codec: Option<&Codec>) -> Sample {
-    let ids = &document[..document.len().min(SAMPLE_TOKENS)];
-    Sample { tokens: document.len(), ids: ids.to_vec(), text: codec.map(|codec| codec.decode(ids)) }
+    let part = |ids: &[u32]| Part { ids: ids.to_vec(), text: codec.map(|codec| codec.decode(ids)) };
+    let tokens = document.len();
+    match tokens <= HEAD_TOKENS + TAIL_TOKENS {
+        true => Sample { tokens, head: part(document), tail: None },
+        false => Sample {
+            tokens,
+            head: part(&document[..HEAD_TOKENS]),
+            tail: Some(part(&document[tokens - TAIL_TOKENS..])),
+        },
+    }
 }
 
 impl Lengths {
@@ -189,6 +205,11 @@ impl Lengths {
     }
 }
 
+/// A number with its noun: `1 shard`, `2 shards`.
+pub fn counted(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 impl fmt::Display for Description {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.path.display())?;
@@ -198,19 +219,21 @@ impl fmt::Display for Description {
         writeln!(f, "  vocabulary  {}", text(self.vocab_size.map(|size| size.to_string())))?;
         let tokenizer = self.tokenizer_hash.as_ref().map(|hash| format!("tokenizer.json, hash {hash}"));
         writeln!(f, "  tokenizer   {}", tokenizer.unwrap_or_else(|| "none beside the shards".to_owned()))?;
-        writeln!(f, "  document end {}", text(self.eos_id.map(|id| format!("token {id}"))))?;
-        self.splits.iter().try_for_each(|split| split.fmt(f))
+        writeln!(f, "  end token   {}", text(self.eos_id.map(|id| id.to_string())))?;
+        self.splits.iter().try_for_each(|split| split.fmt(f))?;
+        match self.splits.iter().any(|split| split.split == Split::Valid) {
+            true => Ok(()),
+            false => writeln!(f, "\nno valid split: nothing to evaluate on during training"),
+        }
     }
 }
 
 impl fmt::Display for SplitDescription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { split, documents, tokens, max_id, lengths, .. } = self;
-        let shards = self.shards.len();
-        writeln!(
-            f,
-            "\n{split}: {documents} documents, {tokens} tokens in {shards} shards; largest id {max_id}"
-        )?;
+        let (documents, tokens) = (counted(*documents, "document"), counted(*tokens, "token"));
+        let shards = counted(self.shards.len() as u64, "shard");
+        writeln!(f, "\n{split}: {documents}, {tokens} in {shards}; largest id {max_id}")?;
         let Lengths { min, median, mean, p90, p99, max } = lengths;
         writeln!(
             f,
@@ -218,10 +241,10 @@ impl fmt::Display for SplitDescription {
         )?;
         self.shards.iter().try_for_each(|shard| shard.fmt(f))?;
         for (number, sample) in self.samples.iter().enumerate() {
-            let more = if sample.tokens > sample.ids.len() { " …" } else { "" };
-            let text = sample.text.clone().unwrap_or_else(|| format!("{:?}", sample.ids));
+            let shown = |part: &Part| part.text.clone().unwrap_or_else(|| format!("{:?}", part.ids));
+            let tail = sample.tail.as_ref().map(|tail| format!(" …\n… {}", shown(tail))).unwrap_or_default();
             writeln!(f, "  document {number}, {} tokens:", sample.tokens)?;
-            (text + more).lines().try_for_each(|line| writeln!(f, "    | {line}"))?;
+            (shown(&sample.head) + &tail).lines().try_for_each(|line| writeln!(f, "    | {line}"))?;
         }
         Ok(())
     }
@@ -240,7 +263,8 @@ impl fmt::Display for ShardDescription {
             self.column,
             self.compression
         )?;
-        writeln!(f, "    {rows} rows in {groups} row groups of at most {largest}")?;
+        let (rows, groups) = (counted(rows, "row"), counted(groups as u64, "row group"));
+        writeln!(f, "    {rows} in {groups} of at most {largest}")?;
         for (key, value) in &self.footer {
             match value.chars().count() > VALUE_CHARS {
                 true => writeln!(f, "    {key} = ({} bytes)", value.len())?,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{DataError, Result};
+use super::error::{DataError, Result, json_fault};
 use super::{Codec, Split};
 
 /// Beside the shards: the tokenizer, in Hugging Face's format.
@@ -73,7 +73,7 @@ impl Manifest {
         serde_json::from_slice(&text).map_err(|error| DataError::Line {
             file: path.to_path_buf(),
             line: error.line() as u64,
-            found: error.to_string(),
+            found: json_fault(&error),
             allowed: "the dataset.json that was written with the shards, or none",
         })
     }

@@ -18,6 +18,7 @@ use super::error::{DataError, Result};
 use super::manifest::{GraphMeans, MANIFEST_FILE, Made, Manifest, TOKENIZER_FILE};
 use super::staging::Staging;
 use super::stream::rng;
+use super::tokenizer::split_words;
 use super::writer::{Row, Solved, Writers};
 use super::{Codec, OnProgress, Progress, Split};
 
@@ -151,26 +152,15 @@ impl Source {
             .values()
             .flatten()
             .map(|record| document(&record.question, &record.steps, &record.answer));
-        let words: BTreeSet<String> = texts.flat_map(|text| split_words(&text)).collect();
+        let mut words: BTreeSet<String> = BTreeSet::new();
+        for text in texts {
+            words.extend(split_words(&text).map(str::to_owned));
+        }
         match words.iter().all(|word| codec.token_id(word).is_some()) {
             true => Ok(codec),
             false => Codec::from_words(words.iter().map(String::as_str)),
         }
     }
-}
-
-/// Words and single punctuation marks, as the `words` tokenizer splits them.
-fn split_words(text: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    for letter in text.chars() {
-        match letter {
-            _ if letter.is_whitespace() => words.push(String::new()),
-            _ if letter.is_ascii_punctuation() => words.extend([letter.to_string(), String::new()]),
-            _ => words.last_mut().into_iter().for_each(|word| word.push(letter)),
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    words
 }
 
 fn divide(path: &Path, options: &ProsqaOptions) -> Result<BTreeMap<Split, Vec<Record>>> {

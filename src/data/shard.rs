@@ -105,6 +105,11 @@ impl Shard {
         let batch_rows = if self.flat { FLAT_ROWS } else { LIST_ROWS };
         let reader = read_columns(&self.path, &self.metadata, &columns, group, batch_rows)?;
         for_each_batch(&self.path, first_row, reader, |batch, _| sink.push(batch.column(0), self.flat))?;
+        let read = if self.flat { documents.tokens() } else { documents.len() } as u64;
+        if Some(read) != self.storage().1.get(group).copied() {
+            let found = format!("row group {group} ends after {read} rows");
+            return Err(DataError::Corrupt { file: self.path.clone(), row: first_row + read, found });
+        }
         if self.flat {
             documents.cut_after(accept.eos);
         }

@@ -12,7 +12,7 @@ use arrow::datatypes::DataType;
 use serde::Deserialize;
 
 use super::decode::type_name;
-use super::error::{DataError, Result};
+use super::error::{DataError, Result, json_fault};
 use super::shard::{for_each_batch, open_parquet, read_columns};
 
 /// Rows of a text column decoded at a time.
@@ -101,7 +101,7 @@ fn json_lines(path: &Path, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<
         }
         let parsed: std::result::Result<TextLine, _> = serde_json::from_str(line);
         let TextLine { text } = parsed
-            .map_err(|error| lines.fault(error.to_string(), "a JSON object with a string under `text`"))?;
+            .map_err(|error| lines.fault(json_fault(&error), "a JSON object with a string under `text`"))?;
         each(Piece { text, bytes_read: lines.bytes })?;
     }
     Ok(())

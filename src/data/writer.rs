@@ -214,12 +214,12 @@ fn columns(schema: &Schema, rows: Vec<Row>) -> Vec<ArrayRef> {
 
 /// A full disk comes wrapped in the Parquet crate's error; what the system said is what the user needs.
 fn write_error(path: &Path, error: ParquetError) -> DataError {
-    let source = match error {
+    let cause = match error {
         ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
             Ok(io) => *io,
             Err(other) => std::io::Error::other(other),
         },
         other => std::io::Error::other(other),
     };
-    DataError::Io { file: path.to_path_buf(), action: "be written", source }
+    DataError::Io { file: path.to_path_buf(), action: "be written", cause }
 }

@@ -16,11 +16,11 @@ pub fn marks(low: f64, high: f64, wanted: usize) -> (Vec<f64>, usize) {
     }
     let rough = span / wanted as f64;
     let power = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0]
-        .iter()
-        .map(|factor| factor * power)
-        .find(|step| *step >= rough * 0.999)
-        .unwrap_or(10.0 * power);
+    // A single mark says nothing of the scale: rather one more than wanted.
+    let steps = [10.0, 5.0, 2.0, 1.0, 0.5, 0.2].map(|factor| factor * power);
+    let wide = steps.iter().rposition(|step| *step >= rough * 0.999).unwrap_or(0);
+    let within = |step: f64| (high / step + 1e-9).floor() - (low / step - 1e-9).ceil() + 1.0;
+    let step = steps[wide..].iter().copied().find(|step| within(*step) >= 2.0).unwrap_or(rough);
     let decimals = (-step.log10().floor()).clamp(0.0, 8.0) as usize;
     let first = (low / step - 1e-9).ceil() as i64;
     let last = (high / step + 1e-9).floor() as i64;
@@ -48,8 +48,10 @@ pub fn render(buffer: &mut Buffer, area: Rect, window: Window, theme: &Theme) ->
         buffer.set_string(plot.x - 1, y, "│", frame);
     }
     for (value, label) in ys.iter().zip(&labels) {
+        // The cell in which a raster would draw the value.
         let share = (window.y.1 - value) / (window.y.1 - window.y.0);
-        let y = plot.y + ((share * f64::from(plot.height)) as u16).min(plot.height - 1);
+        let dot = (share * (f64::from(plot.height) * 4.0 - 1.0)).round();
+        let y = plot.y + ((dot / 4.0) as u16).min(plot.height - 1);
         let x = plot.x - 2 - text::width(label) as u16;
         buffer.set_string(x, y, label, dim);
         buffer.set_string(plot.x - 1, y, "┤", frame);
@@ -86,7 +88,7 @@ mod tests {
             [(0.0, 1.0, 4), (2.31, 5.83, 5), (-0.3, 0.4, 3), (0.0, 1e7, 6), (1e-5, 1e-3, 4)]
         {
             let (marks, _) = marks(low, high, wanted);
-            assert!(!marks.is_empty() && marks.len() <= wanted + 1, "{marks:?}");
+            assert!((2..=wanted + 2).contains(&marks.len()), "{marks:?}");
             assert!(marks.iter().all(|mark| *mark >= low - 1e-9 && *mark <= high + 1e-9));
         }
         assert_eq!(marks(0.0, 2000.0, 4).0, [0.0, 500.0, 1000.0, 1500.0, 2000.0]);

@@ -111,7 +111,7 @@ pub struct Binding {
     pub action: Action,
     /// What they do, for the help page. Neighbours with the same words share a line there.
     pub help: &'static str,
-    /// One word for the footer; empty: not there.
+    /// One word for the footer, of the first of neighbours; empty: not there.
     pub hint: &'static str,
 }
 
@@ -136,21 +136,21 @@ const fn row(
 /// The table.
 #[rustfmt::skip] // one line a key
 pub const BINDINGS: &[Binding] = &[
-    row(&[Key(KeyCode::Char('c'), KeyModifiers::CONTROL)], Scope::Always, Action::Interrupt, "", "quit; twice: leave at once"),
+    row(&[Key(KeyCode::Char('c'), KeyModifiers::CONTROL)], Scope::Always, Action::Interrupt, "", "quit; twice: at once"),
     row(&[char('?')], Scope::Panels, Action::Help, "help", "this page"),
-    row(&[char('q')], Scope::Panels, Action::Quit, "quit", "quit; asks while the run goes on"),
-    row(&[char(' ')], Scope::Panels, Action::Pause, "pause", "pause the run, or go on"),
+    row(&[char('q')], Scope::Panels, Action::Quit, "quit", "quit; asks during the run"),
+    row(&[char(' ')], Scope::Panels, Action::Pause, "pause", "pause, or go on"),
     row(&[key(KeyCode::Tab)], Scope::Panels, Action::Next, "panel", "next panel"),
     row(&[key(KeyCode::BackTab)], Scope::Panels, Action::Previous, "", "previous panel"),
-    row(&[char('1')], Scope::Panels, Action::Focus(Panel::Run), "", "go to the panel of that number"),
-    row(&[char('2')], Scope::Panels, Action::Focus(Panel::Loss), "", "go to the panel of that number"),
-    row(&[char('3')], Scope::Panels, Action::Focus(Panel::Schedule), "", "go to the panel of that number"),
-    row(&[char('4')], Scope::Panels, Action::Focus(Panel::Entropy), "", "go to the panel of that number"),
-    row(&[char('5')], Scope::Panels, Action::Focus(Panel::Log), "", "go to the panel of that number"),
-    row(&[char('e'), key(KeyCode::Enter)], Scope::Panels, Action::Expand, "expand", "panel on the whole screen, or back"),
+    row(&[char('1')], Scope::Panels, Action::Focus(Panel::Run), "", "go to that panel"),
+    row(&[char('2')], Scope::Panels, Action::Focus(Panel::Loss), "", "go to that panel"),
+    row(&[char('3')], Scope::Panels, Action::Focus(Panel::Schedule), "", "go to that panel"),
+    row(&[char('4')], Scope::Panels, Action::Focus(Panel::Entropy), "", "go to that panel"),
+    row(&[char('5')], Scope::Panels, Action::Focus(Panel::Log), "", "go to that panel"),
+    row(&[char('e'), key(KeyCode::Enter)], Scope::Panels, Action::Expand, "expand", "full screen, or back"),
     row(&[key(KeyCode::Esc)], Scope::Panels, Action::Back, "", "back to all panels"),
-    row(&[char('z')], Scope::Panel(Panel::Loss), Action::Zoom, "zoom", "whole run, last half, last tenth"),
-    row(&[key(KeyCode::Left)], Scope::Panel(Panel::Entropy), Action::Move(Motion::Left), "", "choose a token"),
+    row(&[char('z')], Scope::Panel(Panel::Loss), Action::Zoom, "zoom", "all, last half or tenth"),
+    row(&[key(KeyCode::Left)], Scope::Panel(Panel::Entropy), Action::Move(Motion::Left), "token", "choose a token"),
     row(&[key(KeyCode::Right)], Scope::Panel(Panel::Entropy), Action::Move(Motion::Right), "", "choose a token"),
     row(&[key(KeyCode::Up)], Scope::Panel(Panel::Entropy), Action::Move(Motion::Up), "", "choose a token"),
     row(&[key(KeyCode::Down)], Scope::Panel(Panel::Entropy), Action::Move(Motion::Down), "", "choose a token"),
@@ -158,10 +158,10 @@ pub const BINDINGS: &[Binding] = &[
     row(&[key(KeyCode::PageDown)], Scope::Panel(Panel::Entropy), Action::Move(Motion::PageDown), "", "a page of tokens"),
     row(&[key(KeyCode::Home)], Scope::Panel(Panel::Entropy), Action::Move(Motion::Home), "", "first or last token"),
     row(&[key(KeyCode::End)], Scope::Panel(Panel::Entropy), Action::Move(Motion::End), "", "first or last token"),
-    row(&[char('m')], Scope::Panel(Panel::Entropy), Action::Mode, "mode", "plain, recycled, difference"),
-    row(&[char('f')], Scope::Panel(Panel::Entropy), Action::Freeze, "freeze", "freeze this row, or let it go"),
-    row(&[key(KeyCode::Up)], Scope::Panel(Panel::Log), Action::Move(Motion::Up), "older", "older or newer lines"),
-    row(&[key(KeyCode::Down)], Scope::Panel(Panel::Log), Action::Move(Motion::Down), "newer", "older or newer lines"),
+    row(&[char('m')], Scope::Panel(Panel::Entropy), Action::Mode, "mode", "plain, recycled, change"),
+    row(&[char('f')], Scope::Panel(Panel::Entropy), Action::Freeze, "freeze", "freeze the row, or let go"),
+    row(&[key(KeyCode::Up)], Scope::Panel(Panel::Log), Action::Move(Motion::Up), "scroll", "older or newer lines"),
+    row(&[key(KeyCode::Down)], Scope::Panel(Panel::Log), Action::Move(Motion::Down), "", "older or newer lines"),
     row(&[key(KeyCode::PageUp)], Scope::Panel(Panel::Log), Action::Move(Motion::PageUp), "", "a page of lines"),
     row(&[key(KeyCode::PageDown)], Scope::Panel(Panel::Log), Action::Move(Motion::PageDown), "", "a page of lines"),
     row(&[key(KeyCode::Home)], Scope::Panel(Panel::Log), Action::Move(Motion::Home), "", "oldest or newest line"),
@@ -169,14 +169,26 @@ pub const BINDINGS: &[Binding] = &[
     row(&[key(KeyCode::Up)], Scope::Help, Action::Move(Motion::Up), "", "scroll"),
     row(&[key(KeyCode::Down)], Scope::Help, Action::Move(Motion::Down), "", "scroll"),
     row(&[key(KeyCode::Esc), char('?'), char('q'), key(KeyCode::Enter)], Scope::Help, Action::Help, "close", "close this page"),
-    row(&[char('y')], Scope::Question, Action::Stop, "stop", "stop and write the checkpoint"),
+    row(&[char('y')], Scope::Question, Action::Stop, "stop", "stop, write a checkpoint"),
     row(&[char('n'), key(KeyCode::Esc)], Scope::Question, Action::GoOn, "go on", "go on with the run"),
-    row(&[char('d')], Scope::Question, Action::Leave, "drop", "drop the run: leave at once"),
+    row(&[char('d')], Scope::Question, Action::Leave, "drop", "drop the run, leave now"),
 ];
 
 /// The rows that work in any of `scopes`.
 pub fn within(scopes: &[Scope]) -> impl Iterator<Item = &'static Binding> {
     BINDINGS.iter().filter(|binding| scopes.contains(&binding.scope))
+}
+
+/// The rows of `scope`, those together that stand beside each other and do the same kind of thing.
+pub fn groups(scope: Scope) -> Vec<Vec<&'static Binding>> {
+    let mut groups: Vec<Vec<&Binding>> = Vec::new();
+    for binding in within(&[scope]) {
+        match groups.last_mut() {
+            Some(group) if group[0].help == binding.help => group.push(binding),
+            _ => groups.push(vec![binding]),
+        }
+    }
+    groups
 }
 
 /// What `event` asks for in `scopes`.

@@ -64,14 +64,16 @@ fn wide_body(body: Rect) -> ([Rect; 4], Rect) {
 fn stacked_body(body: Rect) -> ([Rect; 4], Rect) {
     let (entropy, log) = match body.height {
         0..16 => (5, 0),
-        16..24 => (7, 4),
+        // Lines for alerts are taken from the row of tokens: the curves suffer more.
+        16..24 => (body.height.saturating_sub(14).clamp(5, 7), 4),
         _ => (body.height * 2 / 5 - 1, body.height / 5),
     };
     let [charts, entropy, log] =
         Layout::vertical([Constraint::Fill(1), Constraint::Length(entropy), Constraint::Length(log)])
             .areas(body);
+    let share = if body.width < 76 { 56 } else { 63 };
     let [loss, schedule] =
-        Layout::horizontal([Constraint::Percentage(63), Constraint::Fill(1)]).areas(charts);
+        Layout::horizontal([Constraint::Percentage(share), Constraint::Fill(1)]).areas(charts);
     let stage = charts.union(entropy);
     ([loss, schedule, entropy, log], stage)
 }
@@ -100,6 +102,12 @@ pub fn whole_screen(view: &View, areas: &Areas) -> bool {
 /// What is left of `area` within its border.
 pub fn inner(area: Rect) -> Rect {
     area.inner(Margin::new(1, 1))
+}
+
+/// A line of `area`, counted from its top.
+pub fn line(area: Rect, index: u16) -> Rect {
+    let below = Rect { y: area.y.saturating_add(index), height: 1, ..area };
+    below.intersection(area)
 }
 
 /// A rectangle of this size in the middle of `area`, or as much of it as there is.

@@ -8,11 +8,11 @@
 //!  view, theme ─────┘                                                  └── crossterm's events
 //! ```
 //!
-//! - [`state`]: what is known of the run; [`clock`] its pace, [`history`] its curves
-//! - [`view`]: what is looked at; [`keys`] the table of keys
-//! - [`screen`]: the whole picture; [`layout`] its sizes, [`theme`] its colours, `panel` its parts
-//! - [`raster`], [`axis`], [`heat`], [`text`]: curves, axes, rows of tokens, words
-//! - [`terminal`]: taking the screen and giving it back
+//! - `state`: what is known of the run; `clock` its pace, `history` its curves
+//! - `view`: what is looked at; `keys` the table of keys
+//! - `screen`: the whole picture; `layout` its sizes, `theme` its colours, `panel` its parts
+//! - `raster`, `axis`, `heat`, `text`: curves, axes, rows of tokens, words
+//! - `terminal`: taking the screen and giving it back
 
 mod axis;
 mod clock;

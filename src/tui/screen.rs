@@ -14,7 +14,7 @@ use ratatui::widgets::Paragraph;
 /// Draws `scene` on all of `frame`.
 pub fn render(frame: &mut Frame, scene: Scene) {
     let screen = frame.area();
-    let notice = panel::notice::lines(scene).len() as u16;
+    let notice = panel::notice::lines(scene, screen.width).len() as u16;
     let Some(areas) = layout::areas(screen, notice) else {
         return render_too_small(frame, screen, scene);
     };

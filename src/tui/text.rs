@@ -57,7 +57,7 @@ pub fn real(number: f64) -> String {
 pub fn setting(number: f64) -> String {
     match number.abs() {
         0.0 => "0".into(),
-        n if n < 1e-2 => format!("{number:.1e}"),
+        n if n < 1e-2 => format!("{number:.1e}").replace(".0e", "e"),
         n if n >= 1e4 => short(number),
         _ => {
             let text = format!("{number:.3}");

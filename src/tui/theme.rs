@@ -120,7 +120,8 @@ impl Theme {
             Role::Focus => plain.fg(self.color(SKY)).add_modifier(Modifier::BOLD),
             Role::Dim => plain.fg(self.color(GREY)),
             Role::Name => plain.fg(self.color(GREY)),
-            Role::Value => plain,
+            // Said outright, as within a border the border's colour would hold.
+            Role::Value => plain.fg(Color::Reset),
             Role::Key => plain.fg(self.color(SKY)),
             Role::Plain => plain.fg(self.color(SKY)),
             Role::PlainRaw => plain.fg(self.color(SKY_DIM)),

@@ -195,7 +195,7 @@ impl View {
             Action::Back => self.expanded = false,
             Action::Move(motion) => self.go(motion, state, screen),
             Action::Zoom => self.zoom = self.zoom.next(),
-            Action::Mode => self.next_mode(state),
+            Action::Mode => self.mode = self.mode.next(),
             Action::Freeze => self.frozen = if self.frozen.is_some() { None } else { state.row.clone() },
             Action::GoOn => self.overlay = Overlay::None,
             Action::Leave => return Effect::Leave,
@@ -223,11 +223,6 @@ impl View {
         let hold = !self.pause_asked.unwrap_or(state.is_paused());
         self.pause_asked = Some(hold);
         Effect::Send(Command::Pause(hold))
-    }
-
-    fn next_mode(&mut self, state: &State) {
-        let recycled = self.row(state).is_some_and(heat::has_recycled);
-        self.mode = if recycled { self.mode.next() } else { Mode::Plain };
     }
 
     fn go(&mut self, motion: Motion, state: &State, screen: Rect) {

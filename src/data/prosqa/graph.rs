@@ -19,7 +19,7 @@ const DEPTH_WEIGHT: f64 = 1.5;
 /// Nodes: this many, and up to a dozen more, each with probability one half (mean 23).
 const NODES_MIN: usize = 17;
 const NODES_MAX: usize = NODES_MIN + 12;
-/// A chain shorter than this is no question; a longer one is as likely to be asked.
+/// A chain with fewer steps is no question.
 const PATH_MIN: usize = 3;
 
 /// A directed acyclic graph; nodes 0 and 1 are the roots, edges run from older to newer nodes.
@@ -41,7 +41,7 @@ struct Growing {
     edges: Vec<(usize, usize)>,
     /// By node: bit 0, descends from root 0 (or is it); bit 1, from root 1.
     descent: Vec<u8>,
-    /// By node: edges from the nearest source.
+    /// By node: edges of the longest chain from a source.
     depth: Vec<usize>,
 }
 
@@ -49,7 +49,7 @@ struct Growing {
 pub(super) fn draw(rng: &mut Xoshiro256PlusPlus) -> Puzzle {
     loop {
         let growing = grow(rng);
-        if let Some(puzzle) = choose_ends(&growing, rng).filter(|puzzle| is_sound(puzzle)) {
+        if let Some(puzzle) = choose_ends(&growing, rng).filter(is_sound) {
             return puzzle;
         }
     }
@@ -82,7 +82,7 @@ fn grow(rng: &mut Xoshiro256PlusPlus) -> Growing {
         };
         let parents = graph.draw_parents(kept_from, rng);
         graph.descent.push(parents.iter().fold(0, |bits, parent| bits | graph.descent[*parent]));
-        graph.depth.push(parents.iter().map(|parent| graph.depth[*parent] + 1).min().unwrap_or(0));
+        graph.depth.push(parents.iter().map(|parent| graph.depth[*parent] + 1).max().unwrap_or(0));
         graph.edges.extend(parents.into_iter().map(|parent| (parent, node)));
     }
     graph
@@ -137,19 +137,20 @@ fn poisson(rng: &mut Xoshiro256PlusPlus) -> usize {
     count
 }
 
+/// Both ends have no children, as in the published records; the target is one of the farthest from either root.
 fn choose_ends(graph: &Growing, rng: &mut Xoshiro256PlusPlus) -> Option<Puzzle> {
     let nodes = graph.descent.len();
-    let root = rng.random_range(0..2);
-    let only = |bits: u8| (2..nodes).filter(move |node| graph.descent[*node] == bits);
-    let own = if root == 0 { 1 } else { 2 };
-    let chains: Vec<Vec<usize>> = only(own)
-        .filter_map(|node| shortest(&graph.edges, root, node))
-        .filter(|chain| chain.len() > PATH_MIN)
-        .collect();
+    let is_leaf = |node: &usize| !graph.edges.iter().any(|(parent, _)| parent == node);
+    let leaves =
+        |root: usize| (2..nodes).filter(move |node| graph.descent[*node] == 1 << root).filter(is_leaf);
+    let chains_from = |root| leaves(root).filter_map(move |node| shortest(&graph.edges, root, node));
+    let mut chains: Vec<Vec<usize>> = (0..2).flat_map(chains_from).collect();
+    let longest = chains.iter().map(Vec::len).max().filter(|nodes| *nodes > PATH_MIN)?;
+    chains.retain(|chain| chain.len() == longest);
     let chain = chains.choose(rng)?.clone();
-    let others: Vec<usize> = only(3 - own).collect();
+    let (root, target) = (*chain.first()?, *chain.last()?);
+    let others: Vec<usize> = leaves(1 - root).collect();
     let neg_target = *others.choose(rng)?;
-    let target = *chain.last()?;
     Some(Puzzle { nodes, edges: graph.edges.clone(), root, target, neg_target, chain })
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::graph::{self, Puzzle};
 use super::words::{CONCEPTS, NAMES};
-use crate::data::error::{DataError, Result};
+use crate::data::error::{DataError, Result, json_fault};
 
 /// One question, in the form of the published files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -87,7 +87,7 @@ pub fn read_records(path: &Path) -> Result<Vec<Record>> {
     let records: Vec<Record> = serde_json::from_slice(&text).map_err(|error| DataError::Line {
         file: path.to_path_buf(),
         line: error.line() as u64,
-        found: error.to_string(),
+        found: json_fault(&error),
         allowed: "a JSON array of ProsQA records as published (question, answer, steps, idx_to_symbol, edges, …)",
     })?;
     if records.is_empty() {

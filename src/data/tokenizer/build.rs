@@ -10,9 +10,11 @@ use serde_json::{Map, Value, json};
 use super::piece::char_of;
 use crate::data::error::{DataError, Result};
 
+/// What a word outside the `words` vocabulary becomes.
+pub(super) const UNKNOWN: &str = "<unk>";
 const END: &str = "<|endoftext|>";
 /// Stand before the words: unknown, end of document, and the punctuation of ProsQA.
-const WORD_SPECIALS: [&str; 2] = ["<unk>", "<eos>"];
+const WORD_SPECIALS: [&str; 2] = [UNKNOWN, "<eos>"];
 const PUNCTUATION: [&str; 2] = [".", "?"];
 
 /// Words and punctuation apart, one id each. Decodes to readable text ("Tom is a lempus.").
@@ -25,7 +27,7 @@ pub(super) fn words_json<'a>(words: impl IntoIterator<Item = &'a str>) -> String
     let specials: Vec<Value> =
         WORD_SPECIALS.iter().enumerate().map(|(id, token)| special(id, token)).collect();
     document(
-        json!({"type": "WordLevel", "vocab": vocab, "unk_token": WORD_SPECIALS[0]}),
+        json!({"type": "WordLevel", "vocab": vocab, "unk_token": UNKNOWN}),
         json!({"type": "Sequence", "pretokenizers": [
             {"type": "WhitespaceSplit"},
             {"type": "Punctuation", "behavior": "Isolated"},

@@ -57,7 +57,7 @@ pub(super) fn char_of(byte: u8) -> char {
 fn byte_of(letter: char) -> Option<u8> {
     match u8::try_from(letter) {
         Ok(byte) => is_printable(byte).then_some(byte),
-        Err(_) => (0..=u8::MAX).find(|byte| char_of(*byte) == letter),
+        Err(_) => (0..=u8::MAX).filter(|byte| !is_printable(*byte)).nth((letter as usize).checked_sub(256)?),
     }
 }
 

@@ -14,11 +14,11 @@ use super::{Part, Scene, fit, framed};
 use crate::message::{TokenCell, TokenRow};
 use crate::record::registry::Metric;
 use crate::tui::heat::{self, Mode, Placed};
-use crate::tui::text;
 use crate::tui::theme::Role;
 use crate::tui::view::Panel;
+use crate::tui::{layout, text};
 use ratatui::Frame;
-use ratatui::layout::Rect;
+use ratatui::layout::{Margin, Rect};
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
@@ -28,53 +28,38 @@ const SCALE: usize = 12;
 /// Draws the row, the status of the selected position and the legend.
 pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
     let Some(row) = scene.view.row(scene.state) else {
-        let within = framed(frame, area, scene, Panel::Entropy, Line::default(), Line::default());
-        let every = scene.state.run.as_ref().map_or(0, |run| run.config.probe.every);
-        let text = if every == 0 {
-            "no row is looked at (probe.every = 0)"
-        } else {
-            "no row has been looked at yet"
-        };
-        let middle = Rect {
-            x: within.x + 1,
-            y: within.y + within.height / 2,
-            height: 1,
-            width: within.width.saturating_sub(1),
-        };
-        frame.render_widget(scene.span(Role::Dim, text), middle);
-        return;
+        return render_none(frame, area, scene);
     };
     let mode = if heat::has_recycled(row) { scene.view.mode } else { Mode::Plain };
-    let within = framed(
-        frame,
-        area,
-        scene,
-        Panel::Entropy,
-        about(scene, row, mode),
-        legend(scene, row, mode, area.width),
-    );
-    let (tokens, status) = (within.height.saturating_sub(1), within.height > 1);
+    let (about, legend) = (about(scene, row, mode), legend(scene, row, mode, area.width));
+    let within = framed(frame, area, scene, Panel::Entropy, about, legend);
     let placed = heat::arrange(&row.cells, within.width);
     let selected = scene.view.selected.min(placed.len().saturating_sub(1));
-    let tokens = if status { tokens } else { within.height };
-    draw_tokens(frame, Rect { height: tokens, ..within }, scene, (row, mode), &placed, selected);
-    if let Some(cell) = row.cells.get(selected).filter(|_| status) {
-        let line = Rect {
-            x: within.x + 1,
-            y: within.bottom() - 1,
-            width: within.width.saturating_sub(2),
-            height: 1,
-        };
-        frame.render_widget(
-            fit(scene, about_cell(scene, selected, cell), " · ", usize::from(line.width)),
-            line,
-        );
+    let height = within.height.saturating_sub(1);
+    draw_tokens(frame, Rect { height, ..within }, scene, (row, mode), &placed, selected);
+    if let Some(cell) = row.cells.get(selected) {
+        let line = layout::line(within, height).inner(Margin::new(1, 0));
+        let parts = about_cell(scene, selected, cell);
+        frame.render_widget(fit(scene, parts, " · ", usize::from(line.width)), line);
     }
+}
+
+/// Says why there is no row.
+fn render_none(frame: &mut Frame, area: Rect, scene: Scene) {
+    let none = Line::default;
+    let within = framed(frame, area, scene, Panel::Entropy, none(), none());
+    let never = scene.state.run.as_ref().is_some_and(|run| run.config.probe.every == 0);
+    let text = if never { "no row is looked at (probe.every = 0)" } else { "no row has been looked at yet" };
+    let middle = layout::line(within, within.height / 2).inner(Margin::new(1, 0));
+    frame.render_widget(scene.span(Role::Dim, text), middle);
 }
 
 fn about(scene: Scene, row: &TokenRow, mode: Mode) -> Line<'static> {
     let recycled = row.cells.iter().filter(|cell| cell.recycled).count();
     let mut line = Line::from(scene.span(Role::Value, mode.name()));
+    if mode != scene.view.mode {
+        line.push_span(scene.span(Role::Warn, ": no recycled pass here"));
+    }
     if scene.view.frozen.is_some() {
         line.push_span(scene.span(Role::Key, " · frozen"));
     }
@@ -90,10 +75,10 @@ fn legend(scene: Scene, row: &TokenRow, mode: Mode, width: u16) -> Line<'static>
         Span::raw(" "),
         Span::styled(
             format!("{}recycled", heat::RECYCLED_MARK),
-            Style::new().add_modifier(Modifier::UNDERLINED),
+            scene.theme.style(Role::Value).add_modifier(Modifier::UNDERLINED),
         ),
         scene.span(Role::Name, format!("  {}document  ", heat::DOCUMENT_MARK)),
-        scene.span(Role::Name, format!("{} ", text::setting(low))),
+        scene.span(Role::Name, if low == 0.0 { "0 ".into() } else { format!("{low:.2} ") }),
     ]);
     for index in 0..SCALE {
         let share = index as f64 / (SCALE - 1) as f64;
@@ -147,27 +132,27 @@ fn draw_tokens(
 
 /// What is known of one position.
 fn about_cell(scene: Scene, position: usize, cell: &TokenCell) -> Vec<Part> {
-    let pair = |rank, name: &str, value: String| {
-        (rank, vec![scene.span(Role::Name, format!("{name} ")), scene.span(Role::Value, value)])
-    };
-    let number = |value: f32| {
-        if value.is_finite() { text::real(f64::from(value)) } else { "not finite".into() }
-    };
     let entropy = match cell.entropy_recycled {
-        Some(recycled) => format!("{} → {}", number(cell.entropy_plain), number(recycled)),
-        None => number(cell.entropy_plain),
+        Some(recycled) => format!("{} → {}", nats(cell.entropy_plain), nats(recycled)),
+        None => nats(cell.entropy_plain),
     };
+    let token = text::clip(&text::spelled(&cell.text), 24);
+    let nll = format!("{} {}", nats(cell.nll_plain), Metric::LossPlain.spec().unit);
     let mut parts = vec![
-        pair(0, "position", position.to_string()),
-        pair(1, "token", format!("{} \"{}\"", cell.id, text::clip(&text::spelled(&cell.text), 24))),
-        pair(0, "entropy", entropy),
-        pair(2, "nll", format!("{} {}", number(cell.nll_plain), Metric::LossPlain.spec().unit)),
+        scene.named(0, "position", position.to_string()),
+        scene.named(1, "token", format!("{} \"{token}\"", cell.id)),
+        scene.named(0, "entropy", entropy),
+        scene.named(2, "nll", nll),
     ];
     if cell.recycled {
-        parts.push((1, vec![scene.span(Role::Recycled, "recycled")]));
+        parts.push(scene.part(1, Role::Recycled, "recycled"));
     }
     if cell.doc_start {
-        parts.push((3, vec![scene.span(Role::Name, "document starts")]));
+        parts.push(scene.part(3, Role::Name, "document starts"));
     }
     parts
+}
+
+fn nats(value: f32) -> String {
+    if value.is_finite() { text::real(f64::from(value)) } else { "not finite".into() }
 }

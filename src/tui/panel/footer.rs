@@ -8,6 +8,7 @@
 
 use super::Scene;
 use crate::tui::keys;
+use crate::tui::text;
 use crate::tui::theme::Role;
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -16,22 +17,17 @@ use ratatui::text::Line;
 /// Draws as many hints as fit, the focused panel's first.
 pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
     let mut line = Line::from(" ");
-    let scopes = scene.view.scopes();
-    for scope in &scopes[..2] {
-        for binding in keys::within(&[*scope]).filter(|binding| !binding.hint.is_empty()) {
-            let Some(key) = binding.keys.first() else {
-                continue;
-            };
-            let (name, hint) = (key.name(), format!(" {}  ", binding.hint));
-            if line.width() + hint.len() + 5 > usize::from(area.width) {
-                break;
-            }
-            line.push_span(scene.span(Role::Key, name));
-            line.push_span(scene.span(Role::Name, hint));
+    let mut scopes = scene.view.scopes().to_vec();
+    scopes.dedup();
+    for group in scopes.into_iter().flat_map(keys::groups) {
+        let hint = group[0].hint;
+        let names: String = group.iter().filter_map(|row| row.keys.first()).map(|key| key.name()).collect();
+        let room = usize::from(area.width).saturating_sub(line.width());
+        if hint.is_empty() || text::width(&names) + text::width(hint) + 1 > room {
+            continue;
         }
-        if scopes[0] == scopes[1] {
-            break;
-        }
+        line.push_span(scene.span(Role::Key, names));
+        line.push_span(scene.span(Role::Name, format!(" {hint}  ")));
     }
     frame.render_widget(line, area);
 }

@@ -13,30 +13,36 @@ use super::{Part, Scene, fit, framed};
 use crate::message::Phase;
 use crate::record::registry::Metric;
 use crate::tui::state::End;
-use crate::tui::text;
 use crate::tui::theme::Role;
 use crate::tui::view::Panel;
+use crate::tui::{layout, text};
 use ratatui::Frame;
-use ratatui::layout::Rect;
+use ratatui::layout::{Margin, Rect};
 use ratatui::text::{Line, Span};
 use std::time::Duration;
 
 /// Draws the two lines, framed where there is room for a frame.
 pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
     let within = if area.height >= 4 {
-        let within = framed(frame, area, scene, Panel::Run, Line::default(), Line::default());
-        Rect { x: within.x + 1, width: within.width.saturating_sub(2), ..within }
+        let none = Line::default;
+        framed(frame, area, scene, Panel::Run, none(), none()).inner(Margin::new(1, 0))
     } else {
-        let role = if scene.view.focus == Panel::Run { Role::Focus } else { Role::Frame };
-        frame.render_widget(
-            scene.span(role, format!("{} run", Panel::Run.number())),
-            Rect { x: area.x + 1, width: 5, height: 1, ..area },
-        );
-        Rect { x: area.x + 8, width: area.width.saturating_sub(9), ..area }
+        unframed(frame, area, scene)
     };
-    let [first, second] = [0, 1].map(|line| Rect { y: within.y + line, height: 1, ..within });
+    let (first, second) = (layout::line(within, 0), layout::line(within, 1));
+    let figures = fit(scene, figures(scene), " · ", usize::from(second.width));
     frame.render_widget(progress(scene, first.width), first);
-    frame.render_widget(fit(scene, figures(scene), " · ", usize::from(second.width)), second);
+    frame.render_widget(figures, second);
+}
+
+/// Draws the panel's number and name at the left; returns what is beside them.
+fn unframed(frame: &mut Frame, area: Rect, scene: Scene) -> Rect {
+    let focused = scene.view.focus == Panel::Run;
+    let role = if focused { Role::Focus } else { Role::Dim };
+    let title = format!(" {} {}  ", Panel::Run.number(), Panel::Run.name());
+    let wide = text::width(&title) as u16;
+    frame.render_widget(scene.span(role, title), layout::line(area, 0));
+    Rect { x: area.x + wide, width: area.width.saturating_sub(wide + 1), ..area }
 }
 
 /// What the trainer does: a glyph, a word, and how that is to be taken.
@@ -102,44 +108,40 @@ fn eta(scene: Scene) -> String {
 
 /// The figures of the second line, with how dispensable each is.
 fn figures(scene: Scene) -> Vec<Part> {
-    let latest = &scene.state.latest;
-    let metric = |metric: Metric| latest.get(metric).map(|value| text::value(metric, value));
-    let named = |rank, of: Metric| {
-        let value = metric(of).unwrap_or_else(|| "–".into());
-        (rank, vec![scene.span(Role::Name, format!("{} ", text::label(of))), scene.span(Role::Value, value)])
-    };
-    let counted = |rank, of: Metric, value: Option<f64>| {
-        let value = value.map_or_else(|| "–".into(), text::short);
-        (rank, vec![scene.span(Role::Value, value), scene.span(Role::Name, format!(" {}", of.spec().unit))])
-    };
-    let mut parts = Vec::new();
-    let before = scene.state.is_preparing();
-    if !before {
-        parts.extend([
-            counted(0, Metric::TokensPerS, scene.state.speed.get()),
-            counted(2, Metric::Tokens, latest.get(Metric::Tokens)),
-            named(1, Metric::Lr),
-            named(1, Metric::GradNorm),
-        ]);
-    }
+    let mut parts = if scene.state.is_preparing() { Vec::new() } else { metrics(scene) };
     if scene.state.dropped > 0 {
-        parts.push((
-            0,
-            vec![scene.span(Role::Warn, format!("{} frames dropped", text::count(scene.state.dropped)))],
-        ));
-    }
-    if !before {
-        parts.push(named(4, Metric::Epoch));
-    }
-    if let Some(wall) = latest.get(Metric::WallS).and_then(|s| Duration::try_from_secs_f64(s).ok()) {
-        parts.push((
-            5,
-            vec![scene.span(Role::Value, text::duration(wall)), scene.span(Role::Name, " elapsed")],
-        ));
+        let text = format!("{} frames dropped", text::count(scene.state.dropped));
+        parts.push(scene.part(0, Role::Warn, text));
     }
     if let Some(run) = &scene.state.run {
-        parts.push((3, vec![scene.span(Role::Value, text::clip(&run.device, 40))]));
-        parts.push((6, vec![scene.span(Role::Name, text::clip(&run.folder.display().to_string(), 60))]));
+        let folder = run.folder.display().to_string();
+        parts.push(scene.part(3, Role::Value, text::clip(&run.device, 40)));
+        parts.push(scene.part(6, Role::Name, text::clip(&folder, 60)));
+    }
+    parts
+}
+
+fn metrics(scene: Scene) -> Vec<Part> {
+    let latest = |metric| scene.state.latest.get(metric);
+    let named = |rank, metric: Metric| {
+        let value = latest(metric).map_or_else(|| "–".into(), |value| text::value(metric, value));
+        scene.named(rank, &text::label(metric), value)
+    };
+    let counted = |rank, metric: Metric, value: Option<f64>| {
+        let value = scene.span(Role::Value, value.map_or_else(|| "–".into(), text::short));
+        let unit = scene.span(Role::Name, format!(" {}", metric.spec().unit));
+        (rank, vec![value, unit])
+    };
+    let mut parts = vec![
+        counted(0, Metric::TokensPerS, scene.state.speed.get()),
+        counted(2, Metric::Tokens, latest(Metric::Tokens)),
+        named(1, Metric::Lr),
+        named(1, Metric::GradNorm),
+        named(4, Metric::Epoch),
+    ];
+    let wall = latest(Metric::WallS).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    if let Some(wall) = wall {
+        parts.push(scene.named(5, "elapsed", text::duration(wall)));
     }
     parts
 }

@@ -11,20 +11,20 @@
 //! ╰─────────────────────────────────────────────────────────────────────────╯
 //! ```
 
-use super::Scene;
-use crate::tui::keys::{self, Scope};
+use super::{Scene, clear};
+use crate::tui::keys::{self, Binding, Scope};
 use crate::tui::theme::Role;
 use crate::tui::view::{Overlay, Panel};
 use crate::tui::{layout, text};
 use ratatui::Frame;
 use ratatui::layout::{Margin, Rect};
 use ratatui::text::Line;
-use ratatui::widgets::{Block, BorderType, Clear, Paragraph};
+use ratatui::widgets::{Block, BorderType, Paragraph};
 
 /// Width of a column, of its keys, and of the page with both columns.
-const COLUMN: u16 = 52;
-const KEYS: usize = 14;
-const NARROW: u16 = 74;
+const COLUMN: u16 = 42;
+const KEYS: usize = 11;
+const NARROW: u16 = 76;
 
 /// A line of the page: a heading, or keys and what they do.
 enum Entry {
@@ -38,7 +38,7 @@ pub fn render(frame: &mut Frame, screen: Rect, scene: Scene) {
         return;
     };
     let area = page(screen);
-    frame.render_widget(Clear, area);
+    clear(frame, area);
     let below = scene.span(Role::Name, " Esc closes ");
     let block = Block::bordered()
         .border_type(BorderType::Rounded)
@@ -86,36 +86,32 @@ fn page(screen: Rect) -> Rect {
 /// The keys of all panels at the left, those of single panels at the right.
 fn columns() -> [Vec<Entry>; 2] {
     let mut left = vec![Entry::Heading("all panels".into())];
-    left.extend(entries(&[Scope::Panels]));
-    left.extend(entries(&[Scope::Always]));
+    left.extend(entries(Scope::Panels));
+    left.extend(entries(Scope::Always));
     let mut right = Vec::new();
     for panel in Panel::ALL {
-        let found = entries(&[Scope::Panel(panel)]);
+        let found = entries(Scope::Panel(panel));
         if !found.is_empty() {
             right.push(Entry::Heading(format!("{} {}", panel.number(), panel.name())));
             right.extend(found);
         }
     }
     right.push(Entry::Heading("asked whether to stop".into()));
-    right.extend(entries(&[Scope::Question]));
+    right.extend(entries(Scope::Question));
     [left, right]
 }
 
-/// The table's rows in `scopes`; neighbours with the same words share a line.
-fn entries(scopes: &[Scope]) -> Vec<Entry> {
-    let mut entries: Vec<(Vec<String>, &'static str)> = Vec::new();
-    for binding in keys::within(scopes) {
-        let names = binding.keys.iter().map(|key| key.name());
-        match entries.last_mut() {
-            Some((keys, help)) if *help == binding.help => keys.extend(names),
-            _ => entries.push((names.collect(), binding.help)),
-        }
-    }
-    entries.into_iter().map(|(keys, help)| Entry::Keys(keys.join(" "), help)).collect()
+/// The table's rows in `scope`; neighbours that do the same kind of thing share a line.
+fn entries(scope: Scope) -> Vec<Entry> {
+    let entry = |group: Vec<&'static Binding>| {
+        let names: Vec<String> = group.iter().flat_map(|row| row.keys).map(|key| key.name()).collect();
+        Entry::Keys(names.join(" "), group[0].help)
+    };
+    keys::groups(scope).into_iter().map(entry).collect()
 }
 
 fn paragraph(scene: Scene, entries: Vec<Entry>, width: u16) -> Paragraph<'static> {
-    let room = usize::from(width).saturating_sub(KEYS + 1);
+    let room = usize::from(width).saturating_sub(KEYS + 2);
     let line = |entry| match entry {
         Entry::Heading(text) => Line::from(scene.span(Role::Focus, text)),
         Entry::Keys(keys, help) => {

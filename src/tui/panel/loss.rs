@@ -23,8 +23,7 @@ use ratatui::Frame;
 use ratatui::layout::{Margin, Rect};
 use ratatui::text::Line;
 
-/// A curve: the metric, its style, its raw points' style if they are shown, its dashes with and without colours,
-/// and how they look in the legend.
+/// A curve: the metric, its style, its raw points' style if they are shown, its dashes with and without colours.
 struct Curve {
     metric: Metric,
     role: Role,
@@ -42,7 +41,7 @@ fn curves(scene: Scene) -> [Curve; 3] {
             metric: Metric::LossPlainAtRecycled,
             role: Role::PlainAtRecycled,
             raw: None,
-            dash: (Dash::Dotted, Dash::Dotted),
+            dash: (Dash::Dashed, Dash::Dotted),
         },
         Curve {
             metric: recycled,

@@ -26,7 +26,7 @@ use super::view::{Panel, View};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, BorderType};
+use ratatui::widgets::{Block, BorderType, Clear};
 
 /// All that a panel may look at.
 #[derive(Clone, Copy)]
@@ -44,16 +44,28 @@ impl Scene<'_> {
     pub fn span(&self, role: Role, text: impl Into<String>) -> Span<'static> {
         Span::styled(text.into(), self.theme.style(role))
     }
+
+    /// A part of a line in one style.
+    pub fn part(&self, rank: u8, role: Role, text: impl Into<String>) -> Part {
+        (rank, vec![self.span(role, text)])
+    }
+
+    /// A part of a line that names a value.
+    pub fn named(&self, rank: u8, name: &str, value: String) -> Part {
+        let name = self.span(Role::Name, format!("{name} "));
+        (rank, vec![name, self.span(Role::Value, value)])
+    }
 }
 
 /// Draws the frame of `panel` with its number, its name, `about` beside them and `below` in the bottom border;
 /// returns what is within.
 pub fn framed(frame: &mut Frame, area: Rect, scene: Scene, panel: Panel, about: Line, below: Line) -> Rect {
     let focused = scene.view.focus == panel;
-    let role = if focused { Role::Focus } else { Role::Frame };
+    let role = if focused { Role::Key } else { Role::Frame };
+    let number = if focused { Role::Focus } else { Role::Dim };
     let name = if focused { Role::Focus } else { Role::Value };
     let mut title = Line::from(vec![
-        scene.span(role, format!(" {} ", panel.number())),
+        scene.span(number, format!(" {} ", panel.number())),
         scene.span(name, format!("{} ", panel.name())),
     ]);
     // What does not fit into the border is left out whole, from its end.
@@ -77,6 +89,17 @@ pub fn framed(frame: &mut Frame, area: Rect, scene: Scene, panel: Panel, about: 
     let within = block.inner(area);
     frame.render_widget(block, area);
     within
+}
+
+/// Clears `area` for what lies over the panels. A wide character that would reach into it goes too.
+pub fn clear(frame: &mut Frame, area: Rect) {
+    frame.render_widget(Clear, area);
+    for y in area.top()..area.bottom() {
+        let left = area.x.checked_sub(1).and_then(|x| frame.buffer_mut().cell_mut((x, y)));
+        if let Some(cell) = left.filter(|cell| text::width(cell.symbol()) > 1) {
+            cell.set_symbol(" ");
+        }
+    }
 }
 
 /// What can be left out of a line: how dispensable it is, and what it says.

@@ -3,8 +3,8 @@
 //! Invariant: at most two lines, the gravest first; none while all is well.
 //!
 //! ```text
-//!  ✗ trainer died: out of memory at step 812; the charts stay, q leaves
-//!  ! loss_plain_nats was NaN at step 811 (3 times)
+//!  ✗ trainer died (q leaves): out of memory at step 812
+//!  ! loss_plain_nats was NaN at step 811; 3 values were not finite so far
 //! ```
 
 use super::Scene;
@@ -21,12 +21,28 @@ use ratatui::widgets::Paragraph;
 /// Most lines.
 const MOST: usize = 2;
 
-/// What there is to say: how it is to be taken, and the text.
-pub fn lines(scene: Scene) -> Vec<(Role, String)> {
+/// The lines of a screen of this width: how each is to be taken, and its text. A notice that is alone may take all.
+pub fn lines(scene: Scene, width: u16) -> Vec<(Role, String)> {
+    let room = usize::from(width.saturating_sub(2));
+    let notices = notices(scene, room);
+    let [(role, text)] = &notices[..] else {
+        let clipped = |(role, text): (Role, String)| (role, text::clip(&text, room));
+        return notices.into_iter().take(MOST).map(clipped).collect();
+    };
+    let mut lines = text::wrap(text, room);
+    if lines.len() > MOST {
+        let rest = lines.split_off(MOST - 1).concat();
+        lines.push(text::clip(&rest, room));
+    }
+    lines.into_iter().map(|line| (*role, line)).collect()
+}
+
+/// What there is to say, the gravest first.
+fn notices(scene: Scene, room: usize) -> Vec<(Role, String)> {
     let (state, view) = (scene.state, scene.view);
     let mut lines = match &state.end {
-        End::Failed(error) => vec![(Role::Bad, format!("✗ trainer died: {error}; q leaves"))],
-        End::Finished(summary) => finished(summary),
+        End::Failed(error) => vec![(Role::Bad, format!("✗ trainer died (q leaves): {error}"))],
+        End::Finished(summary) => finished(summary, room),
         End::Gone => vec![(Role::Warn, "■ stopped; q leaves".into())],
         End::Running if view.stopping => {
             vec![(
@@ -46,17 +62,20 @@ pub fn lines(scene: Scene) -> Vec<(Role, String)> {
         lines.push((Role::Bad, format!("✗ {panic}")));
     }
     if let Some((what, times)) = &state.not_finite {
-        let times = if *times > 1 { format!(" ({} times)", text::count(*times)) } else { String::new() };
+        let times = if *times > 1 {
+            format!("; {} values were not finite so far", text::count(*times))
+        } else {
+            String::new()
+        };
         lines.push((Role::Bad, format!("! {what}{times}")));
     }
-    lines.truncate(MOST);
     lines
 }
 
-fn finished(summary: &Summary) -> Vec<(Role, String)> {
-    let (glyph, word) = if summary.stopped { ("■", "stopped") } else { ("✓", "finished") };
-    let mut said =
-        format!("{glyph} {word}: {} steps in {}", text::count(summary.steps), text::duration(summary.took));
+/// The losses as far as there is room.
+fn finished(summary: &Summary, room: usize) -> Vec<(Role, String)> {
+    let how = if summary.stopped { "■ stopped after" } else { "✓ done:" };
+    let mut said = format!("{how} {} steps in {}", text::count(summary.steps), text::duration(summary.took));
     let losses = [
         (Metric::LossPlain, summary.loss_plain),
         (Metric::LossRecycled, summary.loss_recycled),
@@ -65,18 +84,20 @@ fn finished(summary: &Summary) -> Vec<(Role, String)> {
     for (metric, ends) in losses {
         if let Some((first, last)) = ends {
             let name = text::label(metric).replace("loss ", "");
-            said.push_str(&format!(" · {name} {} → {}", text::real(first), text::real(last)));
+            let part = format!(" · {name} {} → {}", text::real(first), text::real(last));
+            if text::width(&said) + text::width(&part) <= room {
+                said.push_str(&part);
+            }
         }
     }
-    vec![(Role::Good, said), (Role::Good, format!("  {} · press q to leave", summary.folder.display()))]
+    vec![(Role::Good, said), (Role::Good, format!("  press q to leave · {}", summary.folder.display()))]
 }
 
 /// Draws them.
 pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
-    let room = usize::from(area.width.saturating_sub(2));
-    let lines: Vec<Line> = lines(scene)
+    let lines: Vec<Line> = lines(scene, area.width)
         .into_iter()
-        .map(|(role, text)| Line::from(scene.span(role, format!(" {}", text::clip(&text, room)))))
+        .map(|(role, text)| Line::from(scene.span(role, format!(" {text}"))))
         .collect();
     frame.render_widget(Paragraph::new(lines), area);
 }

@@ -12,14 +12,14 @@
 //! ╰──────────────────────────────────────────╯
 //! ```
 
-use super::Scene;
+use super::{Scene, clear};
 use crate::tui::keys::{self, Scope};
 use crate::tui::layout;
 use crate::tui::theme::Role;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
-use ratatui::widgets::{Block, BorderType, Clear, Padding, Paragraph};
+use ratatui::widgets::{Block, BorderType, Padding, Paragraph};
 
 /// Draws the question over `screen`.
 pub fn render(frame: &mut Frame, screen: Rect, scene: Scene) {
@@ -34,7 +34,7 @@ pub fn render(frame: &mut Frame, screen: Rect, scene: Scene) {
         .collect();
     let width = lines.iter().map(Line::width).max().unwrap_or(0) as u16 + 8;
     let area = layout::centered(screen, width, lines.len() as u16 + 4);
-    frame.render_widget(Clear, area);
+    clear(frame, area);
     let block = Block::bordered()
         .border_type(BorderType::Rounded)
         .border_style(scene.theme.style(Role::Warn))

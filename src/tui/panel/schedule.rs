@@ -40,7 +40,7 @@ pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
     let about = config.map_or_else(Line::default, |config| eligible(scene, config));
     let within = framed(frame, area, scene, Panel::Schedule, about, Line::default()).inner(Margin::new(1, 0));
     let Some(config) = config else { return };
-    if within.width < GUTTER + 8 || within.height < 4 {
+    if within.width < GUTTER + 4 || within.height < 4 {
         return;
     }
     let rows = within.height / CURVES.len() as u16;
@@ -69,6 +69,7 @@ fn eligible(scene: Scene, config: &Config) -> Line<'static> {
     let (text, then) = match every {
         0 => ("recycling off".into(), String::new()),
         1 => ("every step".into(), String::new()),
+        _ if next > config.run.steps => (format!("every {every} steps"), String::new()),
         _ => (format!("every {every} steps"), format!(", next {}", text::count(next))),
     };
     Line::from(vec![scene.span(Role::Name, text), scene.span(Role::Dim, then)])
@@ -84,7 +85,8 @@ fn value_at(config: &Config, metric: Metric, step: u64) -> f64 {
     }
 }
 
-fn draw_curve(frame: &mut Frame, area: Rect, scene: Scene, config: &Config, (metric, role): (Metric, Role)) {
+fn draw_curve(frame: &mut Frame, area: Rect, scene: Scene, config: &Config, curve: (Metric, Role)) {
+    // Where there is room a free line parts it from the next.
     let plot = Rect {
         x: area.x + GUTTER,
         width: area.width - GUTTER,
@@ -92,24 +94,29 @@ fn draw_curve(frame: &mut Frame, area: Rect, scene: Scene, config: &Config, (met
         ..area
     };
     let steps = config.run.steps.max(1);
-    let dots = u64::from(plot.width) * 2;
-    let points: Vec<(f64, f64)> = (0..=dots)
-        .map(|dot| (u128::from(steps) * u128::from(dot) / u128::from(dots.max(1))) as u64)
-        .map(|step| (step as f64, value_at(config, metric, step)))
-        .filter(|(_, value)| value.is_finite())
-        .collect();
+    let points = points(config, curve.0, u64::from(plot.width) * 2);
     let top = points.iter().map(|(_, value)| *value).fold(0.0, f64::max);
     let window = Window { x: (0.0, steps as f64), y: (0.0, if top > 0.0 { top } else { 1.0 }) };
     let mut raster = Raster::new(plot, window);
     // The cell of the present step belongs to the past as a whole: a cell has one style.
     let now = column(plot, scene.state.step_now(), steps);
     let cell = |step: f64| column(plot, step as u64, steps);
-    let future = points.iter().copied().filter(|(step, _)| cell(*step) >= now);
+    let future = points.iter().filter(|point| cell(point.0) >= now).copied();
     raster.line(future, scene.theme.style(Role::Dim), Dash::Solid);
-    let past = points.iter().copied().filter(|(step, _)| cell(*step) <= now);
-    raster.line(past, scene.theme.style(role), Dash::Solid);
+    let past = points.iter().filter(|point| cell(point.0) <= now).copied();
+    raster.line(past, scene.theme.style(curve.1), Dash::Solid);
     raster.render(frame.buffer_mut());
-    draw_names(frame, area, scene, config, (metric, role), top);
+    draw_names(frame, area, scene, config, curve, top);
+}
+
+/// The curve of `metric` over the whole run, at as many steps as there are dots.
+fn points(config: &Config, metric: Metric, dots: u64) -> Vec<(f64, f64)> {
+    let steps = u128::from(config.run.steps.max(1));
+    (0..=dots)
+        .map(|dot| (steps * u128::from(dot) / u128::from(dots.max(1))) as u64)
+        .map(|step| (step as f64, value_at(config, metric, step)))
+        .filter(|(_, value)| value.is_finite())
+        .collect()
 }
 
 fn draw_names(
@@ -132,7 +139,8 @@ fn draw_names(
         }
     };
     if area.height == 1 {
-        line(0, Line::from(vec![now, " ".into(), name]));
+        let short: String = name.content.chars().take(4).collect();
+        line(0, Line::from(vec![scene.span(role, format!("{short} ")), now]));
         return;
     }
     line(0, name.into());

@@ -1,0 +1,171 @@
+//! Text into shards and back, and the verb `data` as a user meets it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use coconut_lab::data::{Dataset, Loader, LoaderOptions, Position, Split, TextOptions, describe, make_text};
+
+fn options(inputs: &[&Path], out: PathBuf) -> TextOptions {
+    TextOptions {
+        inputs: inputs.iter().map(|path| path.to_path_buf()).collect(),
+        tokenizer: "byte".to_owned(),
+        out,
+        valid_share: 0.01,
+        doc_bytes: 4096,
+        seed: 1,
+        force: false,
+    }
+}
+
+/// All tokens of a byte dataset's split, as text; document ends as `|`.
+fn text_of(dir: &Path, split: Split) -> String {
+    let options = LoaderOptions {
+        batch: 1,
+        seq_len: 1,
+        seed: 0,
+        shuffle: false,
+        repeat: false,
+        vocab_size: 257,
+        prefetch: 4,
+    };
+    let mut loader = Loader::open(&Dataset::open(dir).unwrap(), split, options, Position::default()).unwrap();
+    let mut bytes = Vec::new();
+    let mut last = None;
+    while let Some(batch) = loader.next_batch().unwrap() {
+        bytes.push(batch.tokens[0]);
+        last = Some(batch.tokens[1]);
+    }
+    bytes.extend(last);
+    String::from_utf8(bytes.into_iter().map(|id| u8::try_from(id).unwrap_or(b'|')).collect()).unwrap()
+}
+
+fn run(args: &[&str]) -> (bool, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_coconut-lab")).arg("data").args(args).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn tiny_inputs_of_every_kind_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let txt = dir.path().join("a.txt");
+    let jsonl = dir.path().join("b.jsonl");
+    std::fs::write(&txt, "\u{feff}One.\r\n").unwrap();
+    std::fs::write(&jsonl, "{\"id\": 1, \"text\": \"Two é.\"}\n\n{\"text\": \"\"}\n{\"text\": \"Three.\"}")
+        .unwrap();
+    let out = dir.path().join("set");
+    let made = make_text(&options(&[&txt, &jsonl], out.clone()), &mut |_| ()).unwrap();
+    assert_eq!(made.empty, 1);
+    assert_eq!(text_of(&out, Split::Train), "One.\r\n|Two é.|");
+    assert_eq!(text_of(&out, Split::Valid), "Three.|");
+    let alone = dir.path().join("alone");
+    make_text(&options(&[&txt], alone.clone()), &mut |_| ()).unwrap();
+    let dataset = Dataset::open(&alone).unwrap();
+    assert!(dataset.has(Split::Train) && !dataset.has(Split::Valid));
+    assert_eq!((dataset.vocab_size(), dataset.eos_id()), (Some(257), Some(256)));
+}
+
+#[test]
+fn the_held_out_share_is_a_function_of_the_seed() {
+    let dir = tempfile::tempdir().unwrap();
+    let input = dir.path().join("many.jsonl");
+    let lines: Vec<String> = (0..2000).map(|number| format!("{{\"text\": \"document {number}\"}}")).collect();
+    std::fs::write(&input, lines.join("\n")).unwrap();
+    let make = |name: &str, seed: u64, valid_share: f64| {
+        let out = dir.path().join(name);
+        let options = TextOptions { seed, valid_share, ..options(&[&input], out.clone()) };
+        make_text(&options, &mut |_| ()).unwrap();
+        let dataset = Dataset::open(&out).unwrap();
+        assert_eq!(dataset.rows(Split::Train) + dataset.rows(Split::Valid), 2000);
+        (
+            dataset.rows(Split::Valid),
+            if valid_share > 0.0 { text_of(&out, Split::Valid) } else { String::new() },
+        )
+    };
+    let (held_out, text) = make("a", 1, 0.1);
+    assert!((150..250).contains(&held_out), "{held_out}");
+    assert!(make("b", 1, 0.1).1 == text && make("c", 2, 0.1).1 != text);
+    assert_eq!(make("d", 1, 0.0).0, 0);
+    assert_eq!(make("e", 1, 1e-9).0, 1);
+    assert!(make("f", 1, 0.999_999).0 < 2000);
+}
+
+#[test]
+fn real_texts_come_back_whole() {
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/text");
+    if !shared.is_dir() {
+        return println!("skipped: {} is absent", shared.display());
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let txt = shared.join("tinyshakespeare.txt");
+    let out = dir.path().join("plain");
+    make_text(&TextOptions { valid_share: 0.0, ..options(&[&txt], out.clone()) }, &mut |_| ()).unwrap();
+    let text = text_of(&out, Split::Train).replace('|', "");
+    assert!(text == std::fs::read_to_string(&txt).unwrap());
+    let inputs = [shared.join("state-union.jsonl"), shared.join("wikitext2-valid.parquet")];
+    let out = dir.path().join("mixed");
+    let gpt2 =
+        TextOptions { tokenizer: "gpt2".to_owned(), ..options(&[&inputs[0], &inputs[1]], out.clone()) };
+    let mut last = (0, 0);
+    make_text(&gpt2, &mut |progress| {
+        assert!(progress.done >= last.0 && progress.done <= progress.total, "{progress:?}");
+        last = (progress.done, progress.total);
+    })
+    .unwrap();
+    assert_eq!(last.0, last.1);
+    let about = describe(&out, None, &mut |_| ()).unwrap();
+    assert_eq!(about.splits.iter().map(|split| split.documents).sum::<u64>(), 65 + 60);
+    assert_eq!(about.vocab_size, Some(50257));
+}
+
+#[test]
+fn unusable_inputs_name_file_and_line_and_leave_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        std::fs::write(dir.path().join(name), bytes).unwrap();
+        dir.path().join(name)
+    };
+    let cases = [
+        (write("broken.jsonl", b"{\"text\": \"a\"}\n{\"text\": \n"), "broken.jsonl: line 2"),
+        (write("other.jsonl", b"{\"body\": \"a\"}\n"), "other.jsonl: line 1: missing field `text`"),
+        (
+            write("latin.txt", b"fine\ncaf\xe9 au lait\n"),
+            "latin.txt: line 2: bytes that are not UTF-8, 3 bytes",
+        ),
+        (write("empty.txt", b""), "empty.txt: no text"),
+        (write("blank.txt", b"\n \n"), "blank.txt: no text"),
+        (write("a.pdf", b"x"), "a.pdf; allowed: files that end in .txt"),
+        (write("a.parquet", b"PAR1"), "a.parquet: not a readable Parquet file"),
+        (dir.path().to_path_buf(), "(a folder)"),
+        (dir.path().join("missing.txt"), "missing.txt: cannot be opened"),
+    ];
+    let before = std::fs::read_dir(dir.path()).unwrap().count();
+    for (input, says) in cases {
+        let out = dir.path().join("set");
+        let error = make_text(&options(&[&input], out), &mut |_| ()).unwrap_err().to_string();
+        assert!(error.contains(says), "no `{says}` in: {error}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), before, "{says}: something is left");
+    }
+}
+
+#[test]
+fn the_verbs_work_from_the_command_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("prosqa").display().to_string();
+    let small = ["prosqa", "--out", &out, "--train", "50", "--valid", "5", "--test", "5"];
+    let (ok, stdout, stderr) = run(&small);
+    assert!(ok && stdout.contains("shortest path") && stderr.is_empty(), "{stdout}{stderr}");
+    let (ok, _, stderr) = run(&small);
+    assert!(!ok && stderr.contains("the folder is not empty") && stderr.contains("--force"), "{stderr}");
+    assert!(run(&[&small[..], &["--force"]].concat()).0);
+    let (ok, stdout, _) = run(&["inspect", "--json", &out]);
+    let about: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert!(ok && about[0]["splits"][0]["documents"] == 50 && about[0]["vocab_size"] == 101, "{stdout}");
+    let shard = format!("{out}/valid-00000.parquet");
+    let (ok, stdout, _) = run(&["inspect", &shard]);
+    assert!(ok && stdout.contains("5 documents") && stdout.contains("coconut.vocab_size = 101"), "{stdout}");
+    let (ok, _, stderr) = run(&["inspect", "--vocab", "50", &shard]);
+    assert!(!ok && stderr.contains("ids 0 to 49"), "{stderr}");
+    let (ok, _, stderr) = run(&["text", "--in", "none.txt", "--tokenizer", "byte", "--out", &out]);
+    assert!(!ok && stderr.contains("none.txt: cannot be opened"), "{stderr}");
+}
