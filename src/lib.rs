@@ -1,4 +1,13 @@
-//! coconut-lab, the map of the rooms.
+//! coconut-lab: a terminal research workbench for parallel COCONUT training of language models.
+//!
+//! The map of the rooms, in the order of a run (ARCHITECTURE.md has the rules):
+//!
+//! [`cli`] takes a verb. [`config`] turns a recipe and its overrides into checked numbers. [`train`] starts the trainer
+//! on a thread of its own: it opens token shards with [`data`], builds a [`model`], and then, step after step, runs the
+//! passes of [`recycle`] (the idea itself: read that room first) and updates. What happens is recorded by [`record`] and
+//! said as [`message`]s, which the dashboard in [`tui`], or the headless screen in `cli`, shows. [`verify`] holds model
+//! and passes to golden numbers from elsewhere.
+
 pub mod cli;
 pub mod config;
 pub mod data;

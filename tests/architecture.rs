@@ -15,6 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("tui", &["config", "message", "record"]),
     ("cli", &["config", "data", "message", "record", "train", "tui", "verify"]),
     ("main", &["cli"]),
+    ("allocator", &[]),
     ("lib", &[]),
 ];
 /// Files or rooms where tensors may appear.

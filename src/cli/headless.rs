@@ -10,7 +10,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// Follows the run to its end. An error is the run's.
-pub(super) fn follow(trainer: Trainer) -> anyhow::Result<Option<Summary>> {
+pub(super) fn follow(trainer: Trainer) -> anyhow::Result<Summary> {
     let mut lines = Lines::new();
     for event in &trainer.events {
         match event {
@@ -18,7 +18,7 @@ pub(super) fn follow(trainer: Trainer) -> anyhow::Result<Option<Summary>> {
                 lines.bar.finish_and_clear();
                 // Its last event was read, so it is about to end.
                 let _ = trainer.thread.join();
-                return Ok(Some(*summary));
+                return Ok(*summary);
             }
             Event::Failed(error) => {
                 lines.bar.abandon();

@@ -54,11 +54,29 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     }
     let trainer =
         train::spawn(config, Wants { token_rows: dashboard }).context("cannot start the trainer's thread")?;
-    let summary = if dashboard { watch(trainer)? } else { headless::follow(trainer)? };
-    if let Some(summary) = summary {
-        say(&summary);
+    let ended = if dashboard { watch(trainer)? } else { Ended::Told(headless::follow(trainer)?) };
+    match ended {
+        Ended::Told(summary) => say(&summary),
+        Ended::Silent => {}
+        Ended::Dropped => {
+            eprintln!("left at once: the run was dropped where it stood, without a checkpoint");
+            return Ok(ExitCode::from(DROPPED));
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Exit code of a run that was left at once, as of a process that Ctrl-C ended.
+const DROPPED: u8 = 130;
+
+/// How a run ended that did not fail.
+enum Ended {
+    /// With a summary.
+    Told(Summary),
+    /// Stopped as asked, but its summary did not reach the screen.
+    Silent,
+    /// The screen was left while it was at work.
+    Dropped,
 }
 
 fn load(args: &RunArgs) -> anyhow::Result<Config> {
@@ -74,17 +92,16 @@ fn load(args: &RunArgs) -> anyhow::Result<Config> {
     Ok(loaded?)
 }
 
-fn watch(trainer: Trainer) -> anyhow::Result<Option<Summary>> {
+fn watch(trainer: Trainer) -> anyhow::Result<Ended> {
     let Trainer { events, commands, dropped, thread } = trainer;
-    match tui::run(events, commands, dropped).context("the terminal failed")? {
-        Left::Over(summary) | Left::Stopped(summary) => {
-            // Its last event was read, so it is about to end; a panic has been told already.
-            let _ = thread.join();
-            Ok(summary)
-        }
+    let summary = match tui::run(events, commands, dropped).context("the terminal failed")? {
+        Left::Over(summary) | Left::Stopped(summary) => summary,
         Left::Failed(error) => anyhow::bail!(error),
-        Left::AtOnce => Ok(None),
-    }
+        Left::AtOnce => return Ok(Ended::Dropped),
+    };
+    // Its last event was read, so it is about to end; a panic has been told already.
+    let _ = thread.join();
+    Ok(summary.map_or(Ended::Silent, Ended::Told))
 }
 
 /// Prints the summary. A closed pipe is no error: the run folder has it all.

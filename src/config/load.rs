@@ -8,7 +8,6 @@ use toml::{Table, Value};
 
 /// Why a config was refused.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)] // the messages document the fields
 pub enum ConfigError {
     #[error("cannot read {file}: {source}")]
     Read { file: String, source: std::io::Error },

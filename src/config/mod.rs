@@ -21,7 +21,6 @@ use serde::{Deserialize, Serialize};
 /// Everything a run is told. Every key has a default; `Config::default()` is the default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-#[allow(missing_docs)] // the sections carry the documentation
 pub struct Config {
     pub run: Run,
     pub data: Data,

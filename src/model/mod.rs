@@ -20,7 +20,6 @@ pub use transformer::Transformer;
 
 /// Why a model could not be built, read or written.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)] // the messages document the fields
 pub enum ModelError {
     #[error("{file}: {message}")]
     File { file: String, message: String },

@@ -9,7 +9,6 @@ pub mod registry;
 
 /// Why something could not be recorded.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)] // the messages document the fields
 pub enum RecordError {
     #[error("cannot {action} {path}: {source}")]
     Io { action: &'static str, path: String, source: std::io::Error },

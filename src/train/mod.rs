@@ -22,7 +22,6 @@ use crate::record::RecordError;
 
 /// Why a run ended.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)] // the messages document the fields
 pub enum TrainError {
     #[error(transparent)]
     Data(#[from] DataError),

@@ -22,7 +22,6 @@ pub enum Scope {
 
 /// A way through rows or lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // the names say it
 pub enum Motion {
     Left,
     Right,
