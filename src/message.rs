@@ -141,7 +141,7 @@ pub struct Summary {
     pub steps: u64,
     /// Input tokens seen.
     pub tokens: u64,
-    /// Time spent training, validation included.
+    /// Time since training began, validations and pauses included.
     pub took: Duration,
     /// First and last plain training loss, nats.
     pub loss_plain: Option<(f64, f64)>,

@@ -3,7 +3,7 @@
 //! Invariant: every entry of the folder gets a verdict; one that nothing here computes is listed as not built.
 
 use crate::config::{Arch, Flow, LossOn};
-use crate::model::{ModelError, Transformer, hf};
+use crate::model::{ModelError, Shape, Transformer, hf};
 use crate::recycle::passes::{self, Plan, Tokens};
 use crate::recycle::placement::{self, Positions, Rows};
 use burn::module::Module;
@@ -106,25 +106,60 @@ struct Subject {
     doc_start: Vec<bool>,
 }
 
+/// The golden batch, checked.
+struct Batch {
+    rows: usize,
+    seq_len: usize,
+    ids: Vec<i32>,
+    positions: Vec<Vec<usize>>,
+}
+
+impl Batch {
+    fn of(golden: &Golden, shape: &Shape) -> Result<Self, ModelError> {
+        let fail = |message: String| ModelError::File { file: golden.file.clone(), message };
+        let ((token_dims, tokens), (place_dims, recycled)) = (golden.get("tokens")?, golden.get("recycled")?);
+        let (&[rows, with_target], &[place_rows, count]) = (&token_dims[..], &place_dims[..]) else {
+            return Err(fail(format!(
+                "`tokens` and `recycled` must be matrices, found {token_dims:?} and {place_dims:?}"
+            )));
+        };
+        if rows != place_rows || count == 0 {
+            return Err(fail(format!(
+                "`recycled` {place_dims:?} must have the {rows} rows of `tokens` and at least one column"
+            )));
+        }
+        if !(3..=shape.max_len + 1).contains(&with_target) {
+            return Err(fail(format!(
+                "rows of {with_target} ids: the model takes 2 to {} positions",
+                shape.max_len
+            )));
+        }
+        let seq_len = with_target - 1;
+        if let Some(id) = tokens.iter().find(|id| !(0.0..shape.vocab_size as f64).contains(*id)) {
+            return Err(fail(format!("`tokens` holds {id}; allowed: 0 to {}", shape.vocab_size - 1)));
+        }
+        if let Some(t) = recycled.iter().find(|t| !(1.0..seq_len as f64).contains(*t)) {
+            return Err(fail(format!("`recycled` holds {t}; allowed: 1 to {}", seq_len - 1)));
+        }
+        if recycled.chunks(count).any(|row| row.windows(2).any(|pair| pair[0] >= pair[1])) {
+            return Err(fail("the positions of a row of `recycled` must ascend".into()));
+        }
+        Ok(Self {
+            rows,
+            seq_len,
+            ids: tokens.iter().map(|id| *id as i32).collect(),
+            positions: recycled.chunks(count).map(|row| row.iter().map(|t| *t as usize).collect()).collect(),
+        })
+    }
+}
+
 impl Subject {
     fn new(golden: &Golden, model: Transformer) -> Result<Self, ModelError> {
-        let (shape, tokens) = golden.get("tokens")?;
-        let (picked, recycled) = golden.get("recycled")?;
-        let ([batch, with_target], [rows, count]) = (&shape[..], &picked[..]) else {
-            return Err(ModelError::File {
-                file: golden.file.clone(),
-                message: format!("`tokens` and `recycled` must be matrices, found {shape:?} and {picked:?}"),
-            });
-        };
-        let seq_len = with_target - 1;
-        let ids: Vec<i32> = tokens.iter().map(|id| *id as i32).collect();
-        let positions =
-            recycled.chunks(*count).map(|row| row.iter().map(|t| *t as usize).collect()).collect();
-        debug_assert_eq!(batch, rows);
+        let Batch { rows, seq_len, ids, positions } = Batch::of(golden, model.shape())?;
         Ok(Self {
-            tokens: Tokens::upload(&ids, *batch, seq_len, &model.device().without_autodiff()),
+            tokens: Tokens::upload(&ids, rows, seq_len, &model.device().without_autodiff()),
             positions: Positions { seq_len, rows: positions },
-            doc_start: (0..batch * seq_len).map(|index| index % seq_len == 0).collect(),
+            doc_start: (0..rows * seq_len).map(|index| index % seq_len == 0).collect(),
             model,
         })
     }
@@ -238,12 +273,55 @@ fn mean(values: Vec<f64>) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Not-a-number where the lengths differ or any value is not a number.
+/// The largest absolute difference; not-a-number where the lengths differ or any value is not a number.
 fn largest_error(found: &[f64], wanted: &[f64]) -> f64 {
     if found.len() != wanted.len() {
         return f64::NAN;
     }
-    found.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, |largest, error| {
-        if error.is_nan() || largest > error { if error.is_nan() { error } else { largest } } else { error }
+    found.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, |largest: f64, error| {
+        if largest.is_nan() || error.is_nan() { f64::NAN } else { largest.max(error) }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_value_that_is_no_number_fails_the_entry_wherever_it_stands() {
+        for at in 0..3 {
+            let mut found = [1.0, 2.0, 3.0];
+            found[at] = f64::NAN;
+            let error = largest_error(&found, &[1.0, 2.0, 3.0]);
+            let verdict = Verdict { entry: "x".into(), result: Held::Error { error, allowed: 1.0 } };
+            assert!(verdict.failed(), "{at}");
+        }
+        assert!(largest_error(&[1.0], &[1.0, 2.0]).is_nan());
+        assert_eq!(largest_error(&[1.0, 2.5], &[1.0, 2.0]), 0.5);
+    }
+
+    #[test]
+    fn a_golden_batch_that_is_none_is_refused_with_the_reason() {
+        let shape = crate::model::Shape::from_config(&Default::default(), 10, 8);
+        let golden = |tokens: (Vec<usize>, Vec<f64>), recycled: (Vec<usize>, Vec<f64>)| Golden {
+            file: "golden".into(),
+            entries: BTreeMap::from([("tokens".into(), tokens), ("recycled".into(), recycled)]),
+        };
+        let tokens = (vec![1, 5], vec![0.0, 1.0, 2.0, 3.0, 4.0]);
+        let batch = |tokens, recycled| Batch::of(&golden(tokens, recycled), &shape).map(|_| ());
+        assert!(batch(tokens.clone(), (vec![1, 2], vec![1.0, 3.0])).is_ok());
+        for (tokens, recycled, wanted) in [
+            (tokens.clone(), (vec![1, 2], vec![0.0, 3.0]), "`recycled` holds 0"),
+            (tokens.clone(), (vec![1, 2], vec![1.0, 4.0]), "`recycled` holds 4"),
+            (tokens.clone(), (vec![1, 2], vec![3.0, 1.0]), "must ascend"),
+            (tokens.clone(), (vec![1, 0], vec![]), "at least one"),
+            (tokens.clone(), (vec![2, 1], vec![1.0, 1.0]), "rows"),
+            ((vec![1, 2], vec![0.0, 1.0]), (vec![1, 1], vec![1.0]), "positions"),
+            ((vec![1, 5], vec![0.0, 1.0, 2.0, 3.0, 10.0]), (vec![1, 1], vec![1.0]), "`tokens` holds 10"),
+            ((vec![1, 11], vec![0.0; 11]), (vec![1, 1], vec![1.0]), "positions"),
+        ] {
+            let found = batch(tokens, recycled).unwrap_err().to_string();
+            assert!(found.contains(wanted), "{found:?} should contain {wanted:?}");
+        }
+    }
 }

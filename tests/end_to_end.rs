@@ -116,7 +116,8 @@ fn a_run_makes_its_data_trains_and_leaves_a_folder() {
     assert!(run.to_string_lossy().ends_with("-tiny"));
     let config = std::fs::read_to_string(run.join("config.toml")).unwrap();
     assert_eq!(coconut_lab::config::from_text(&config, "as run", &[]).unwrap().data.seq_len, 48);
-    assert!(std::fs::read_to_string(run.join("log.txt")).unwrap().contains("finished after 6 steps"));
+    let log = std::fs::read_to_string(run.join("log.txt")).unwrap();
+    assert!(log.contains("finished after 6 steps") && log.contains("device: CPU"), "{log}");
     let model = hf::load(&run.join("step-000006"), &Device::flex()).unwrap();
     assert_eq!(model.shape().width, 16);
     assert!(run.join("step-000006/tokenizer.json").is_file());
@@ -189,8 +190,10 @@ fn a_loss_that_is_no_number_stops_before_the_update() {
     );
     let run = runs(dir.path()).into_iter().find(|run| run.to_string_lossy().ends_with("-broken")).unwrap();
     assert!(std::fs::read_to_string(run.join("log.txt")).unwrap().contains("stopped before the update"));
-    // What was recorded until then is there.
-    assert_eq!(counts(&metrics(&run), "step"), [Some(0)]);
+    // The row of the step that failed is there, and nothing was saved.
+    assert_eq!(counts(&metrics(&run), "step"), [Some(0), Some(1)]);
+    assert!(reals(&metrics(&run), "loss_plain_nats")[1].unwrap().is_nan());
+    assert!(!run.join("step-000001").exists());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Properties of the passes, on random models and placements: causality, empty placement, exact recurrence,
 //! independence of rows, and gradients against plain autodiff.
 
-use burn::module::Module;
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, activation};
 use coconut_lab::config::{Arch, Flow, LossOn, Model};
@@ -201,19 +201,25 @@ fn gradients_are_those_of_plain_autodiff() {
         let found = passes::train(&model, &tokens, &plan, Some(&mut place), 1.0).grads;
         let wanted = naive_grads(&model, &tokens, &placed, &plan);
         assert_eq!(found.len(), wanted.len());
-        let block = &model.blocks[0];
-        let ids = [
-            model.embed.weight.id,
-            block.attention.k.weight.id,
-            block.mlp.up.weight.id,
-            model.head_param().id,
-        ];
-        for id in ids {
-            let (a, b) = (found.get::<2>(id).unwrap(), wanted.get::<2>(id).unwrap());
-            let largest = values(b.clone()).iter().fold(0.0_f32, |m, v| m.max(v.abs()));
-            for (a, b) in values(a).into_iter().zip(values(b)) {
-                assert!((a - b).abs() <= 1e-4 * largest, "{arch:?} {flow:?} {passes}: {a} {b}");
-            }
+        let mut same = Same { found: &found, wanted: &wanted, about: format!("{arch:?} {flow:?} {passes}") };
+        model.visit(&mut same);
+    }
+}
+
+/// Holds the gradient of every parameter, matrices and vectors, to the wanted one.
+struct Same<'a> {
+    found: &'a GradientsParams,
+    wanted: &'a GradientsParams,
+    about: String,
+}
+
+impl ModuleVisitor for Same<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let (a, b) = (self.found.get::<D>(param.id).unwrap(), self.wanted.get::<D>(param.id).unwrap());
+        let largest = values(b.clone()).iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+        for (a, b) in values(a).into_iter().zip(values(b)) {
+            // The key bias of attention has no effect, so its gradient is rounding alone.
+            assert!((a - b).abs() <= 1e-4 * largest + 1e-7, "{}: {a} {b}", self.about);
         }
     }
 }

@@ -78,7 +78,8 @@ impl Lines {
         if row.get(Metric::LossRecycled).is_some() {
             self.recycled = Some(row.clone());
         }
-        let due = self.last_line.is_none_or(|last| last.elapsed() >= self.line_every);
+        // The row of step 0 holds a validation alone, which the log tells.
+        let due = row.step() > 0 && self.last_line.is_none_or(|last| last.elapsed() >= self.line_every);
         let last = self.info.as_ref().is_some_and(|info| info.config.run.steps == row.step());
         self.row = Some(row);
         if due || last {

@@ -110,9 +110,8 @@ impl Source<'_> {
     }
 
     fn within_limits(&self, config: &Config) -> Result<(), ConfigError> {
-        let Ok(table) = Table::try_from(config) else {
-            return Ok(());
-        };
+        let table = Table::try_from(config)
+            .map_err(|error| ConfigError::Rule { place: self.name.to_owned(), message: error.to_string() })?;
         for key in Config::keys() {
             let value = &table[key.section][key.name];
             if let Some(number) = numbers(value).into_iter().find(|n| !sections::allowed(key.limit, *n)) {
@@ -227,7 +226,7 @@ mod tests {
         let text = "[recycle]\nprobability = [[0, 0.0], [500, 0.0], [2000, 0.3]]\n[optim]\nlr = 1\n";
         let config = from_text(text, "x.toml", &[]).unwrap();
         assert_eq!(config.recycle.probability.at(1250), 0.15);
-        assert_eq!(from_text(&config.to_toml(), "y.toml", &[]).unwrap(), config);
+        assert_eq!(from_text(&config.to_toml().unwrap(), "y.toml", &[]).unwrap(), config);
     }
 
     #[test]

@@ -54,8 +54,10 @@ impl Config {
     }
 
     /// The whole config as TOML, every key written out.
-    pub fn to_toml(&self) -> String {
-        // Every value is a number, a bool, a string or a list of those: TOML can write them all.
-        toml::to_string_pretty(self).unwrap_or_default()
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        toml::to_string_pretty(self).map_err(|error| ConfigError::Rule {
+            place: "the config in force".into(),
+            message: format!("cannot be written as TOML: {error}"),
+        })
     }
 }

@@ -1,34 +1,44 @@
 //! Owns: the rules that hold between keys.
 //! Must not know: limits of single keys (they stand in the key table), tensors.
-//! Invariant: no setting that cannot act is accepted in silence.
+//! Invariant: settings that contradict each other are refused with the reason.
 
-use super::{Arch, Config, LossOn};
+use super::{Arch, Config, Model, Recycle};
 
 /// Refuses settings that cannot act together, with the reason.
 pub fn check(config: &Config) -> Result<(), String> {
-    let (model, optim, recycle) = (&config.model, &config.optim, &config.recycle);
-    let kv_heads = if model.kv_heads == 0 { model.heads } else { model.kv_heads };
-    if model.from.is_empty() {
-        must(
-            model.width.is_multiple_of(model.heads),
-            format!("`model.width` = {} must be a multiple of `model.heads` = {}", model.width, model.heads),
-        )?;
-        must(
-            model.heads.is_multiple_of(kv_heads),
-            format!("`model.heads` = {} must be a multiple of `model.kv_heads` = {kv_heads}", model.heads),
-        )?;
-        must(
-            model.arch == Arch::Gpt2 || (model.width / model.heads).is_multiple_of(2),
-            format!(
-                "rotary positions need an even head width, but `model.width` / `model.heads` = {}",
-                model.width / model.heads
-            ),
-        )?;
-        must(
-            model.arch == Arch::Llama || kv_heads == model.heads,
-            "`model.kv_heads` has no effect with `model.arch` = \"gpt2\"; leave it at 0".into(),
-        )?;
+    if config.model.from.is_empty() {
+        shape(&config.model)?;
     }
+    run(config)?;
+    recycling(&config.recycle)
+}
+
+fn shape(model: &Model) -> Result<(), String> {
+    let kv_heads = if model.kv_heads == 0 { model.heads } else { model.kv_heads };
+    let (width, heads) = (model.width, model.heads);
+    must(
+        width.is_multiple_of(heads),
+        format!("`model.width` = {width} must be a multiple of `model.heads` = {heads}"),
+    )?;
+    must(
+        heads.is_multiple_of(kv_heads),
+        format!("`model.heads` = {heads} must be a multiple of `model.kv_heads` = {kv_heads}"),
+    )?;
+    must(
+        model.arch == Arch::Gpt2 || (width / heads).is_multiple_of(2),
+        format!(
+            "rotary positions need an even head width, but `model.width` / `model.heads` = {}",
+            width / heads
+        ),
+    )?;
+    must(
+        model.arch == Arch::Llama || kv_heads == heads,
+        "`model.kv_heads` has no effect with `model.arch` = \"gpt2\"; leave it at 0".into(),
+    )
+}
+
+fn run(config: &Config) -> Result<(), String> {
+    let (model, optim, steps) = (&config.model, &config.optim, config.run.steps);
     must(
         model.max_len == 0 || model.max_len >= config.data.seq_len,
         format!(
@@ -40,20 +50,29 @@ pub fn check(config: &Config) -> Result<(), String> {
         optim.min_lr <= optim.lr,
         format!("`optim.min_lr` = {} must not be above `optim.lr` = {}", optim.min_lr, optim.lr),
     )?;
-    let recycles = recycle.every > 0 && recycle.probability.max() > 0.0;
+    let name = &config.run.name;
     must(
-        !recycles || recycle.fraction.max() > 0.0,
-        "`recycle.fraction` is 0 throughout, so that no recycled pass could do anything; set `recycle.every` = 0 to train without".into(),
+        is_folder_name(name),
+        format!(
+            "`run.name` = {name:?} must be a plain name of at most 100 bytes, without slashes or leading dots"
+        ),
     )?;
-    must(
-        !recycles || recycle.loss_on == LossOn::All || recycle.weight.max() > 0.0,
-        "`recycle.weight` is 0 throughout, so that recycled passes would be computed for nothing; set `recycle.every` = 0 to train without".into(),
-    )?;
-    must(
-        is_folder_name(&config.run.name),
-        format!("`run.name` = {:?} must be a plain name, without slashes or leading dots", config.run.name),
-    )
+    must(steps <= MOST_STEPS, format!("`run.steps` = {steps} must not be above {MOST_STEPS}"))
 }
+
+fn recycling(recycle: &Recycle) -> Result<(), String> {
+    let recycles = recycle.every > 0 && recycle.probability.max() > 0.0;
+    let idle = |key: &str| {
+        format!(
+            "`recycle.{key}` is 0 throughout, so that no step could recycle; set `recycle.every` = 0 to train without"
+        )
+    };
+    must(!recycles || recycle.fraction.max() > 0.0, idle("fraction"))?;
+    must(!recycles || recycle.weight.max() > 0.0, idle("weight"))
+}
+
+/// Step numbers stay exact as floating-point numbers, which metrics are.
+const MOST_STEPS: u64 = 1 << 53;
 
 fn must(holds: bool, otherwise: String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(otherwise) }
@@ -75,11 +94,14 @@ mod tests {
             ("model.max_len=8", "at least `data.seq_len`"),
             ("optim.min_lr=1.0", "must not be above"),
             ("recycle.fraction=0", "`recycle.fraction` is 0 throughout"),
-            ("recycle.weight=0", "computed for nothing"),
+            ("recycle.weight=0", "`recycle.weight` is 0 throughout"),
             ("run.name=../x", "plain name"),
         ] {
-            let found = from_text("", "x.toml", &[given.into()]).unwrap_err().to_string();
-            assert!(found.contains(wanted), "{given}: {found}");
+            for loss_on in ["all", "recycled"] {
+                let given = [given.to_owned(), format!("recycle.loss_on={loss_on}")];
+                let found = from_text("", "x.toml", &given).unwrap_err().to_string();
+                assert!(found.contains(wanted), "{given:?}: {found}");
+            }
         }
     }
 }

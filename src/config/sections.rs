@@ -180,7 +180,7 @@ section! {
         /// Decay of the second moment.
         Frozen beta2: f64 = 0.99, Within(0.0, 0.9999999);
         /// Keeps the update finite where the second moment is nothing.
-        Frozen eps: f64 = 1e-8, Above(0.0);
+        Frozen eps: f64 = 1e-8, Within(1e-30, 1.0);
         /// Decoupled weight decay, on matrices alone (not on norms and biases).
         Frozen weight_decay: f64 = 0.1, Within(0.0, 10.0);
         /// Global gradient norm above which gradients are scaled down; 0: never.
@@ -252,7 +252,7 @@ section! {
         /// Rows a metrics part file; a part is finished, and can be read, as soon as it has them.
         Live part_rows: usize = 1000, Within(1.0, 10000000.0);
         /// Seconds after which a part is finished even with fewer rows.
-        Live part_seconds: f64 = 30.0, Above(0.0);
+        Live part_seconds: f64 = 30.0, Within(0.001, 1e9);
     }
 }
 
@@ -264,7 +264,7 @@ section! {
         /// Weight of the past in the smoothed loss curves; 0 shows the raw points alone.
         Live smoothing: f64 = 0.9, Within(0.0, 0.999);
         /// Seconds between two lines of a headless run.
-        Live line_seconds: f64 = 10.0, Above(0.0);
+        Live line_seconds: f64 = 10.0, Within(0.001, 1e9);
     }
 }
 
@@ -288,4 +288,31 @@ impl Optim {
 /// A number must be finite whatever else its key allows.
 pub(crate) fn allowed(limit: Limit, number: f64) -> bool {
     !number.is_nan() && limit.allows(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_learning_rate_warms_up_to_its_peak_and_ends_at_its_least() {
+        let optim = |decay| Optim { lr: 1.0, min_lr: 0.1, warmup: 10, decay, ..Default::default() };
+        for (decay, step, lr) in [
+            (Decay::Cosine, 1, 0.1),
+            (Decay::Cosine, 10, 1.0),
+            (Decay::Cosine, 60, 0.55),
+            (Decay::Cosine, 110, 0.1),
+            (Decay::Cosine, 999, 0.1),
+            (Decay::Linear, 5, 0.5),
+            (Decay::Linear, 35, 0.775),
+            (Decay::Linear, 110, 0.1),
+            (Decay::Constant, 5, 0.5),
+            (Decay::Constant, 110, 1.0),
+        ] {
+            let found = optim(decay).lr_at(step, 110);
+            assert!((found - lr).abs() < 1e-12, "{decay:?} at {step}: {found}");
+        }
+        let none = Optim { warmup: 0, ..optim(Decay::Linear) };
+        assert!(none.lr_at(1, 100) < 1.0 && none.lr_at(1, 100) > 0.98);
+    }
 }

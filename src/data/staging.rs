@@ -12,6 +12,7 @@ use super::manifest::MANIFEST_FILE;
 pub(crate) struct Staging {
     partial: PathBuf,
     out: PathBuf,
+    force: bool,
 }
 
 impl Staging {
@@ -27,7 +28,7 @@ impl Staging {
             std::fs::create_dir_all(parent).map_err(DataError::io(parent, "be created"))?;
         }
         std::fs::create_dir(&partial).map_err(DataError::io(&partial, "be created"))?;
-        Ok(Self { partial, out: out.to_path_buf() })
+        Ok(Self { partial, out: out.to_path_buf(), force })
     }
 
     /// Where to write.
@@ -36,7 +37,11 @@ impl Staging {
     }
 
     /// Puts the folder into its place; an older dataset there steps aside first and is then removed.
+    ///
+    /// # Errors
+    /// As of [`Staging::begin`], where the place was taken meanwhile; or it cannot be renamed.
     pub fn commit(self) -> Result<()> {
+        check_free(&self.out, self.force)?;
         let old = beside(&self.out, "replaced")?;
         if self.out.exists() {
             std::fs::rename(&self.out, &old).map_err(DataError::io(&self.out, "be replaced"))?;

@@ -49,6 +49,10 @@ impl<'a> Init<'a> {
     }
 
     fn normal(&mut self, rows: usize, columns: usize, std: f64) -> Param<Tensor<2>> {
+        if std == 0.0 {
+            // A model that is about to be loaded draws nothing.
+            return self.param(TensorData::new(vec![0.0_f32; rows * columns], [rows, columns]));
+        }
         let mut values = Vec::with_capacity(rows * columns + 1);
         while values.len() < rows * columns {
             let (a, b) = self.normal_pair();

@@ -123,7 +123,7 @@ impl HfConfig<'_> {
             heads,
             kv_heads: heads,
             head_width: self.head_width(width, heads)?,
-            mlp_width: self.number("n_inner").unwrap_or(4 * width),
+            mlp_width: self.number_or("n_inner", 4 * width)?,
             max_len: self.number("n_positions")?,
             norm_eps: self.real("layer_norm_epsilon").unwrap_or(1e-5),
             rope_theta: 10000.0,
@@ -139,17 +139,17 @@ impl HfConfig<'_> {
         self.must_be("attention_bias", false)?;
         self.must_be("mlp_bias", false)?;
         let (width, heads) = (self.number("hidden_size")?, self.number("num_attention_heads")?);
-        let kv_heads = self.number("num_key_value_heads").unwrap_or(heads);
-        if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
+        let kv_heads = self.number_or("num_key_value_heads", heads)?;
+        if !heads.is_multiple_of(kv_heads) {
             return Err(self.unsupported(
                 "num_key_value_heads",
                 &kv_heads.to_string(),
                 "a divisor of num_attention_heads",
             ));
         }
-        let head_width = match self.number("head_dim") {
-            Ok(width) => width,
-            Err(_) => self.head_width(width, heads)?,
+        let head_width = match &self.value["head_dim"] {
+            Value::Null => self.head_width(width, heads)?,
+            _ => self.number("head_dim")?,
         };
         if !head_width.is_multiple_of(2) {
             return Err(self.unsupported("head_dim", &head_width.to_string(), "even numbers"));
@@ -183,7 +183,7 @@ impl HfConfig<'_> {
     }
 
     fn head_width(&self, width: usize, heads: usize) -> Result<usize, ModelError> {
-        if heads == 0 || !width.is_multiple_of(heads) {
+        if !width.is_multiple_of(heads) {
             return Err(self.unsupported(
                 "number of heads",
                 &heads.to_string(),
@@ -193,11 +193,18 @@ impl HfConfig<'_> {
         Ok(width / heads)
     }
 
+    /// A whole number of at least 1.
     fn number(&self, key: &str) -> Result<usize, ModelError> {
-        self.value[key].as_u64().map(|number| number as usize).ok_or_else(|| ModelError::File {
+        let number = self.value[key].as_u64().and_then(|number| usize::try_from(number).ok());
+        number.filter(|number| *number > 0).ok_or_else(|| ModelError::File {
             file: self.file.to_owned(),
-            message: format!("`{key}` must be a whole number, found {}", self.value[key]),
+            message: format!("`{key}` must be a whole number of at least 1, found {}", self.value[key]),
         })
+    }
+
+    /// As [`Self::number`], or `otherwise` where the key is absent or null.
+    fn number_or(&self, key: &str, otherwise: usize) -> Result<usize, ModelError> {
+        if self.value[key].is_null() { Ok(otherwise) } else { self.number(key) }
     }
 
     fn real(&self, key: &str) -> Option<f64> {
@@ -255,6 +262,10 @@ mod tests {
             (r#"{"model_type": "mamba"}"#, "`model_type` = mamba is not supported; supported: gpt2, llama"),
             (r#"{"model_type": "llama", "hidden_act": "relu"}"#, "`hidden_act` = relu"),
             (r#"{"model_type": "llama"}"#, "`hidden_size` must be a whole number"),
+            (
+                r#"{"model_type": "gpt2", "n_embd": 0, "n_head": 1}"#,
+                "`n_embd` must be a whole number of at least 1, found 0",
+            ),
             (r#"{"model_type": "gpt2", "tie_word_embeddings": false}"#, "`tie_word_embeddings` = false"),
             (
                 r#"{"model_type":"llama","hidden_size":8,"num_attention_heads":2,"vocab_size":9,"num_hidden_layers":1,

@@ -111,7 +111,7 @@ impl Transformer {
     }
 
     /// Logits `[B, T, V]` of hidden states `[B, T, D]`, whole and without autodiff: for looking, not for training
-    /// (`head::evaluate` never holds them whole).
+    /// (`head::score` never holds them whole).
     pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
         hidden.inner().matmul(self.head_matrix().unsqueeze())
     }

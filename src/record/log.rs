@@ -14,31 +14,42 @@ use tracing_subscriber::layer::{Context, Layer};
 /// A sink for lines; clones write to the same place.
 #[derive(Clone)]
 pub struct RunLog {
-    file: Arc<Mutex<Option<File>>>,
+    file: Arc<Mutex<Destination>>,
     listener: Arc<dyn Fn(LogLine) + Send + Sync>,
 }
 
+/// Where lines go.
+enum Destination {
+    /// Nowhere yet: kept for the file.
+    Kept(String),
+    /// To the run's `log.txt`.
+    File(File),
+}
+
 impl RunLog {
-    /// A log that tells `listener` and, once it has one, writes to its file.
+    /// A log that tells `listener`, and keeps its lines until it has a file to write to.
     pub fn new(listener: impl Fn(LogLine) + Send + Sync + 'static) -> Self {
-        Self { file: Arc::default(), listener: Arc::new(listener) }
+        let kept = Arc::new(Mutex::new(Destination::Kept(String::new())));
+        Self { file: kept, listener: Arc::new(listener) }
     }
 
-    /// From now on lines go to `file`, too.
-    pub fn write_to(&self, file: File) {
-        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+    /// From now on lines go to `file`, too; those so far at once.
+    pub fn write_to(&self, mut file: File) {
+        let mut destination = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Destination::Kept(lines) = &*destination {
+            // As below: a log that cannot be written must not end a run.
+            let _ = file.write_all(lines.as_bytes());
+        }
+        *destination = Destination::File(file);
     }
 
     fn line(&self, line: LogLine) {
-        if let Some(file) = self.file.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        let text =
+            format!("{} {} {}\n", line.at.format("%Y-%m-%d %H:%M:%S%.3f"), word(line.level), line.text);
+        match &mut *self.file.lock().unwrap_or_else(PoisonError::into_inner) {
+            Destination::Kept(lines) => lines.push_str(&text),
             // A log that cannot be written must not end a run; the metrics writer will tell of a full disk.
-            let _ = writeln!(
-                file,
-                "{} {} {}",
-                line.at.format("%Y-%m-%d %H:%M:%S%.3f"),
-                word(line.level),
-                line.text
-            );
+            Destination::File(file) => drop(file.write_all(text.as_bytes())),
         }
         (self.listener)(line);
     }
@@ -93,14 +104,18 @@ mod tests {
         let path = dir.path().join("log.txt");
         let (sender, lines) = mpsc::channel();
         let log = RunLog::new(move |line| sender.send(line).unwrap());
-        log.write_to(File::create(&path).unwrap());
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(log), || {
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(log.clone()), || {
+            tracing::info!("before there was a file");
+            log.write_to(File::create(&path).unwrap());
             tracing::warn!(step = 3, "two\nlines");
             tracing::debug!("chatter");
         });
+        assert_eq!(lines.try_recv().unwrap().level, Level::Info);
         let line = lines.try_recv().unwrap();
         assert_eq!((line.level, line.text.as_str()), (Level::Warn, "two · lines step=3"));
         assert!(lines.try_recv().is_err());
-        assert!(std::fs::read_to_string(path).unwrap().ends_with("warn  two · lines step=3\n"));
+        let file = std::fs::read_to_string(path).unwrap();
+        assert!(file.contains("info  before there was a file\n"), "{file}");
+        assert!(file.ends_with("warn  two · lines step=3\n"), "{file}");
     }
 }

@@ -47,16 +47,16 @@ macro_rules! metrics {
 metrics! {
     Step "step" "" Count "Updates done; 0 is before the first.";
     Tokens "tokens" "tokens" Count "Input tokens seen by plain passes since the start of the run.";
-    WallS "wall_s" "s" Real "Seconds since training began.";
+    WallS "wall_s" "s" Real "Seconds since training began, pauses included.";
     LossPlain "loss_plain_nats" "nats" Real "Mean next-token nll of the plain pass, over all positions.";
-    LossRecycled "loss_recycled_nats" "nats" Real "Mean nll of the last recycled pass where its loss counts; null on steps without one.";
+    LossRecycled "loss_recycled_nats" "nats" Real "Mean nll of the last recycled pass where its loss counts, over the positions of all batches of the step; null on steps without one.";
     LossPlainAtRecycled "loss_plain_at_recycled_nats" "nats" Real "Mean nll of the plain pass at the recycled positions; null on steps without any.";
     LossRecycledAtRecycled "loss_recycled_at_recycled_nats" "nats" Real "Mean nll of the last recycled pass at the recycled positions; null on steps without any.";
     Recycled "recycled" "positions" Count "Positions recycled in this step, all rows together; null on steps without a recycled pass.";
     RecycleProbability "recycle_probability" "" Real "Probability in force with which an eligible step carries a recycled pass.";
     RecycleFraction "recycle_fraction" "" Real "Fraction in force of a row's positions that are recycled.";
     RecycleWeight "recycle_weight" "" Real "Weight in force of the recycled loss.";
-    EntropyPlain "entropy_plain_nats" "nats" Real "Mean entropy of the plain pass's output distributions; null where nothing needed it.";
+    EntropyPlain "entropy_plain_nats" "nats" Real "Mean entropy of the plain pass's output distributions.";
     EntropyPlainAtRecycled "entropy_plain_at_recycled_nats" "nats" Real "Mean plain entropy at the recycled positions; null on steps without any.";
     Lr "lr" "" Real "Learning rate of this update.";
     GradNorm "grad_norm" "" Real "Global norm of the gradients before clipping.";

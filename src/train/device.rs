@@ -67,7 +67,7 @@ fn cuda(index: usize) -> Result<String, String> {
     unsafe {
         let library = ["libcuda.so.1", "libcuda.so", "nvcuda.dll"]
             .iter()
-            .find_map(|name| libloading::Library::new(name).ok())
+            .find_map(|name| libloading::Library::new(*name).ok())
             .ok_or("no NVIDIA driver is installed (libcuda is not found)")?;
         let missing = |error: libloading::Error| format!("the NVIDIA driver is incomplete: {error}");
         let init: libloading::Symbol<unsafe extern "C" fn(c_uint) -> c_int> =

@@ -53,16 +53,13 @@ impl Evaluator {
             let tokens = upload(batch, &model.device());
             // Step 0 belongs to validation: its positions are drawn once for the whole run.
             let draw = Draw { seed: config.run.seed, step: 0, batch: index as u64 };
-            let said = match fraction > 0.0 {
-                true => {
-                    let mut place = placer(batch, recycle, fraction, draw);
-                    passes::look(&model, &tokens, recycle.passes, Some(&mut place))
-                }
-                false => passes::look(&model, &tokens, recycle.passes, None),
-            };
-            let mut readback = Readback::default().add(said.plain.nll);
+            let mut place = placer(batch, recycle, fraction, draw);
+            let place = (fraction > 0.0).then_some::<passes::Place>(&mut place);
+            let said = passes::look(&model, &tokens, recycle.passes, place);
+            let mut readback = Readback::default();
+            readback.add(&said.plain.nll);
             let positions = said.recycled.map(|(said, positions)| {
-                readback = std::mem::take(&mut readback).add(said.nll);
+                readback.add(&said.nll);
                 positions.flat()
             });
             let read = readback.now()?;

@@ -16,6 +16,7 @@ mod thread;
 
 pub use thread::{Trainer, Wants, spawn};
 
+use crate::config::ConfigError;
 use crate::data::DataError;
 use crate::model::ModelError;
 use crate::record::RecordError;
@@ -29,6 +30,8 @@ pub enum TrainError {
     Model(#[from] ModelError),
     #[error(transparent)]
     Record(#[from] RecordError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     #[error("`run.device` = \"{wanted}\": {reason}")]
     Device { wanted: String, reason: String },
     #[error("`{key}` = {value}: {reason}")]

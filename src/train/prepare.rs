@@ -1,13 +1,18 @@
-//! Owns: what stands before the first step: dataset made or opened, device chosen, model built.
+//! Owns: what stands before the first step: dataset made or opened, device chosen, model built, folder made.
 //! Must not know: the loop.
 //! Invariant: what does not fit together (ids and vocabulary, row and model length) is refused here, before training.
 
 use super::publish::Publisher;
 use super::{TrainError, device};
 use crate::config::{Config, Make};
-use crate::data::{Dataset, ProsqaOptions, Split, make_prosqa};
-use crate::message::{Event, Phase};
+use crate::data::{DataError, Dataset, Loader, LoaderOptions, Position, ProsqaOptions, Split, make_prosqa};
+use crate::message::{Event, Phase, RunInfo};
 use crate::model::{Shape, Transformer, hf};
+use crate::record::RecordError;
+use crate::record::folder::RunFolder;
+use crate::record::log::RunLog;
+use burn::module::Module;
+use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -43,14 +48,71 @@ fn make(config: &Config, dir: &Path, out: &mut Publisher) -> Result<(), TrainErr
         force: false,
     };
     let mut last = Instant::now();
-    make_prosqa(&options, &mut |progress| {
+    let made = make_prosqa(&options, &mut |progress| {
         if last.elapsed() >= FRAME || progress.done == progress.total {
             last = Instant::now();
             let what = progress.what.to_owned();
             out.frame(Event::Progress { what, done: progress.done, total: progress.total });
         }
-    })?;
-    Ok(())
+    });
+    match made {
+        Err(DataError::Taken { .. }) if dir.exists() => {
+            tracing::warn!("{} was made by another process meanwhile, and is used as it is", dir.display());
+            Ok(())
+        }
+        made => Ok(made.map(|_| ())?),
+    }
+}
+
+/// The batches of the training split, endlessly.
+pub(super) fn loader(config: &Config, dataset: &Dataset, vocab_size: usize) -> Result<Loader, TrainError> {
+    let options = LoaderOptions {
+        batch: config.data.batch,
+        seq_len: config.data.seq_len,
+        seed: config.run.seed,
+        shuffle: config.data.shuffle,
+        repeat: true,
+        vocab_size,
+        prefetch: config.data.prefetch,
+    };
+    Ok(Loader::open(dataset, Split::Train, options, Position::default())?)
+}
+
+/// The run folder, with the config as run and the log.
+pub(super) fn folder(config: &Config, log: &RunLog) -> Result<RunFolder, TrainError> {
+    let folder = RunFolder::create(Path::new(&config.run.dir), &config.run.name, chrono::Local::now())?;
+    folder.write_config(&config.to_toml()?)?;
+    let log_file = folder.log();
+    log.write_to(File::create(&log_file).map_err(RecordError::io("make", &log_file))?);
+    Ok(folder)
+}
+
+/// What is fixed for the run, said once.
+pub(super) fn info(
+    config: &Config,
+    dataset: &Dataset,
+    chosen: device::Chosen,
+    model: &Transformer,
+    folder: &RunFolder,
+) -> RunInfo {
+    let (params, vocab_size) = (model.num_params() as u64, model.shape().vocab_size);
+    let place = folder.path().display();
+    tracing::info!("model: {params} parameters, vocabulary {vocab_size}; folder {place}");
+    if config.optim.warmup >= config.run.steps {
+        let (warmup, steps) = (config.optim.warmup, config.run.steps);
+        tracing::warn!(
+            "`optim.warmup` = {warmup} of {steps} steps: the learning rate never reaches its peak"
+        );
+    }
+    RunInfo {
+        config: config.clone(),
+        folder: folder.path().to_owned(),
+        device: chosen.name,
+        device_reason: chosen.reason,
+        params,
+        vocab_size,
+        train_docs: dataset.rows(Split::Train),
+    }
 }
 
 /// The device that the config names.
@@ -82,6 +144,7 @@ pub(super) fn model(
         let shape = Shape::from_config(&config.model, vocab_size, config.data.seq_len);
         Transformer::new(shape, config.run.seed, config.model.init_std, &device)
     } else {
+        tracing::info!("model.from = {}: the shape is the checkpoint's, not [model]'s", config.model.from);
         hf::load(Path::new(&config.model.from), &device)?
     };
     fits(config, model.shape(), vocab_size)?;

@@ -31,12 +31,13 @@ pub(super) fn look(
     let tokens = upload(&batch, &model.device());
     let draw = Draw { seed: config.run.seed, step, batch: 0 };
     let mut place = placer(&batch, recycle, fraction, draw);
-    let place: Option<passes::Place> =
-        if recycle.every > 0 && fraction > 0.0 { Some(&mut place) } else { None };
+    let place = (recycle.every > 0 && fraction > 0.0).then_some::<passes::Place>(&mut place);
     let said = passes::look(&model, &tokens, recycle.passes, place);
-    let mut readback = Readback::default().add(said.plain.nll).add(said.plain.entropy);
+    let mut readback = Readback::default();
+    readback.add(&said.plain.nll);
+    readback.add(&said.plain.entropy);
     let mask = said.recycled.map(|(said, positions)| {
-        readback = std::mem::take(&mut readback).add(said.entropy);
+        readback.add(&said.entropy);
         positions.mask()
     });
     let read = readback.now()?;

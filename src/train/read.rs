@@ -13,9 +13,8 @@ pub(super) struct Readback {
 
 impl Readback {
     /// Adds a tensor; the n-th added is the n-th read.
-    pub fn add(mut self, tensor: Tensor<1>) -> Self {
-        self.transaction = self.transaction.register(tensor);
-        self
+    pub fn add(&mut self, tensor: &Tensor<1>) {
+        self.transaction = std::mem::take(&mut self.transaction).register(tensor.clone());
     }
 
     /// READBACK: waits for the device.
@@ -34,7 +33,9 @@ impl Readback {
 
 /// READBACK: one tensor, `None` where the device failed (the step's own readback then says so).
 pub(super) fn values(tensor: &Tensor<1>) -> Option<Vec<f32>> {
-    Readback::default().add(tensor.clone()).now().ok()?.pop()
+    let mut readback = Readback::default();
+    readback.add(tensor);
+    readback.now().ok()?.pop()
 }
 
 /// Mean in double precision, `None` of nothing.

@@ -1,21 +1,19 @@
 //! Owns: the run: preparation, the loop, the end. The loop reads as a sentence.
 //! Must not know: tensors' insides, screens.
-//! Invariant: a metrics row is recorded before it is shown.
+//! Invariant: a metrics row is with the writer before it is shown.
 
 use super::evaluate::Evaluator;
 use super::publish::Publisher;
 use super::step::Learner;
 use super::{TrainError, Wants, checkpoint, optim, prepare, probe};
 use crate::config::Config;
-use crate::data::{Batch, Codec, Loader, LoaderOptions, Position, Split};
-use crate::message::{Command, Event, Phase, RunInfo, Summary};
+use crate::data::{Batch, Codec, Loader, Position};
+use crate::message::{Command, Event, Phase, Summary};
 use crate::record::folder::RunFolder;
 use crate::record::log::RunLog;
 use crate::record::metrics::MetricsWriter;
 use crate::record::registry::{Metric, StepRow};
-use burn::module::Module;
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
@@ -60,42 +58,17 @@ impl<'a> Run<'a> {
         let chosen = prepare::device(&config)?;
         let model = prepare::model(&config, &dataset, &chosen, out)?;
         let vocab_size = model.shape().vocab_size;
-        let options = LoaderOptions {
-            batch: config.data.batch,
-            seq_len: config.data.seq_len,
-            seed: config.run.seed,
-            shuffle: config.data.shuffle,
-            repeat: true,
-            vocab_size,
-            prefetch: config.data.prefetch,
-        };
-        let loader = Loader::open(&dataset, Split::Train, options, Position::default())?;
+        let loader = prepare::loader(&config, &dataset, vocab_size)?;
         let evaluator = Evaluator::new(&config, &dataset, vocab_size)?;
-        let codec = dataset.tokenizer();
-        let folder = RunFolder::create(Path::new(&config.run.dir), &config.run.name, chrono::Local::now())?;
-        folder.write_config(&config.to_toml())?;
-        let log_file = folder.log();
-        log.write_to(File::create(&log_file).map_err(crate::record::RecordError::io("make", &log_file))?);
-        let params = model.num_params() as u64;
-        tracing::info!(
-            "model: {params} parameters, vocabulary {vocab_size}; folder {}",
-            folder.path().display()
-        );
-        out.fact(Event::Started(Box::new(RunInfo {
-            config: config.clone(),
-            folder: folder.path().to_owned(),
-            device: chosen.name,
-            device_reason: chosen.reason,
-            params,
-            vocab_size,
-            train_docs: dataset.rows(Split::Train),
-        })));
+        let folder = prepare::folder(&config, log)?;
+        let info = prepare::info(&config, &dataset, chosen, &model, &folder);
+        out.fact(Event::Started(Box::new(info)));
         Ok(Self {
             learner: Learner { optimizer: optim::adamw(&config.optim, &model), model, step: 0 },
             metrics: MetricsWriter::new(folder.metrics(), folder.id()),
             loader,
             evaluator,
-            codec,
+            codec: dataset.tokenizer(),
             folder,
             commands,
             out,
@@ -117,11 +90,15 @@ impl<'a> Run<'a> {
             self.finish(row)?;
         }
         self.out.fact(Event::Phase(Phase::Train));
-        while self.learner.step < self.config.run.steps && self.obey() {
+        while self.learner.step < self.config.run.steps && self.obey()? {
             let began = Instant::now();
             let batches = self.batches()?;
-            let mut row = self.learner.update(&self.config, &batches)?;
+            let (mut row, failed) = self.learner.update(&self.config, &batches)?;
             self.clock(&mut row, &batches, began);
+            if let Some(error) = failed {
+                self.finish(row)?;
+                return Err(error);
+            }
             self.look(&batches)?;
             if self.due(self.config.eval.every) || self.learner.step == self.config.run.steps {
                 self.evaluate(&mut row)?;
@@ -135,7 +112,7 @@ impl<'a> Run<'a> {
     }
 
     /// Applies waiting commands; holds while paused. Whether to go on.
-    fn obey(&mut self) -> bool {
+    fn obey(&mut self) -> Result<bool, TrainError> {
         let mut paused = false;
         while !self.stopped {
             let command = match paused {
@@ -159,12 +136,14 @@ impl<'a> Run<'a> {
                         self.learner.step + 1
                     );
                     self.out.fact(Event::Phase(if hold { Phase::Paused } else { Phase::Train }));
+                    // A pause may be long: what was measured until now is not held back by it.
+                    self.metrics.flush()?;
                 }
                 Command::Pause(_) => {}
                 Command::Stop => self.stopped = true,
             }
         }
-        !self.stopped
+        Ok(!self.stopped)
     }
 
     /// The batches of the next update.

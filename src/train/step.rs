@@ -39,7 +39,13 @@ struct RecycledReading {
 
 impl Learner {
     /// One update over `batches`, which are averaged. Its row has all metrics but time and place.
-    pub fn update(&mut self, config: &Config, batches: &[Batch]) -> Result<StepRow, TrainError> {
+    ///
+    /// A step whose loss or gradient is not finite updates nothing: its row comes back with the error.
+    pub fn update(
+        &mut self,
+        config: &Config,
+        batches: &[Batch],
+    ) -> Result<(StepRow, Option<TrainError>), TrainError> {
         let step = self.step + 1;
         let in_force = schedule::at(&config.recycle, config.run.seed, step);
         let lr = config.optim.lr_at(step, config.run.steps);
@@ -56,11 +62,13 @@ impl Learner {
         let mut row = row(step, &readings, &in_force);
         row.set(Metric::Lr, lr);
         row.set(Metric::GradNorm, grad_norm);
-        check(&row, lr)?;
+        if let Err(error) = check(&row, lr) {
+            return Ok((row, Some(error)));
+        }
         let grads = self.clip(grads, grad_norm, config.optim.clip);
         self.model = self.optimizer.step(lr, self.model.clone(), grads);
         self.step = step;
-        Ok(row)
+        Ok((row, None))
     }
 
     fn passes(
@@ -77,7 +85,7 @@ impl Learner {
         let plan = plan(&config.recycle, in_force);
         let draw = Draw { seed: config.run.seed, step, batch: index as u64 };
         let mut place = placer(batch, &config.recycle, in_force.fraction, draw);
-        let place: Option<passes::Place> = if in_force.recycles { Some(&mut place) } else { None };
+        let place = in_force.recycles.then_some::<passes::Place>(&mut place);
         passes::train(&self.model, &tokens, &plan, place, 1.0 / of as f64)
     }
 
@@ -135,13 +143,14 @@ fn read(
 ) -> Result<(Vec<Reading>, f64), TrainError> {
     let mut readback = Readback::default();
     for outcome in &outcomes {
-        readback = readback.add(outcome.plain.nll.clone()).add(outcome.plain.entropy.clone());
+        readback.add(&outcome.plain.nll);
+        readback.add(&outcome.plain.entropy);
         if let Some((said, _)) = &outcome.recycled {
-            readback = readback.add(said.nll.clone());
+            readback.add(&said.nll);
         }
     }
     if let Some(square) = optim::square_norm(model, grads) {
-        readback = readback.add(square);
+        readback.add(&square);
     }
     let mut read = readback.now()?.into_iter();
     let mut next = || read.next().unwrap_or_default();

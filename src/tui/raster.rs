@@ -75,8 +75,8 @@ impl Raster {
     /// Writes the dots into `buffer`; cells without any are left as they are.
     pub fn render(&self, buffer: &mut Buffer) {
         for (index, cell) in self.cells.iter().enumerate().filter(|(_, cell)| cell.dots != 0) {
-            let index = index as u16;
-            let at = (self.area.x + index % self.area.width, self.area.y + index / self.area.width);
+            let width = usize::from(self.area.width);
+            let at = (self.area.x + (index % width) as u16, self.area.y + (index / width) as u16);
             if let (Some(target), Some(c)) =
                 (buffer.cell_mut(at), char::from_u32(0x2800 + u32::from(cell.dots)))
             {
