@@ -6,6 +6,6 @@ check:
 run:
     cargo run --release
 
-# The picture of README.md comes from a real run; see docs/performance.md for measurements.
+# The API documentation, in the browser.
 docs:
     cargo doc --no-deps --open

@@ -32,7 +32,7 @@ pub enum Event {
     },
     /// Device, model and data are known, the run folder stands.
     Started(Box<RunInfo>),
-    /// One step's metrics. May be dropped by a slow screen: the run folder has them all.
+    /// One step's metrics. May be dropped by a slow screen; the metrics writer has it already.
     Step(Box<StepRow>),
     /// One row of tokens, looked at. May be dropped likewise.
     Tokens(Box<TokenRow>),

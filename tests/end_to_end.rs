@@ -246,3 +246,42 @@ fn every_recipe_in_configs_is_a_config() {
     }
     assert!(recipes >= 2);
 }
+
+/// One shard of four row groups, 50 ids each, the last of which holds `last`.
+fn shard(path: &Path, last: i32) {
+    use arrow::array::{ArrayRef, Int32Builder, ListBuilder};
+    let mut writer: Option<parquet::arrow::ArrowWriter<std::fs::File>> = None;
+    for group in 0..4 {
+        let mut lists = ListBuilder::new(Int32Builder::new());
+        (0..50).for_each(|id| lists.values().append_value(if group == 3 && id == 49 { last } else { id }));
+        lists.append(true);
+        let column: ArrayRef = std::sync::Arc::new(lists.finish());
+        let batch = RecordBatch::try_from_iter([("input_ids", column)]).unwrap();
+        let file = || std::fs::File::create(path).unwrap();
+        let writer = writer.get_or_insert_with(|| {
+            parquet::arrow::ArrowWriter::try_new(file(), batch.schema(), None).unwrap()
+        });
+        writer.write(&batch).unwrap();
+        writer.flush().unwrap();
+    }
+    writer.unwrap().close().unwrap();
+}
+
+#[test]
+fn a_bad_id_anywhere_is_refused_before_the_first_step() {
+    let dir = place(TINY);
+    shard(&dir.path().join("mine.parquet"), 60);
+    let sets =
+        ["data.make=none", "data.dir=mine.parquet", "model.vocab_size=60", "run.steps=1", "data.batch=1"];
+    let sets = [&sets[..], &["data.shuffle=false", "data.seq_len=8", "data.prefetch=1"]].concat();
+    let output = train(dir.path(), &sets);
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    assert!(
+        stderr(&output).contains("mine.parquet: row 3 (counted from 0): token id 60"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(!dir.path().join("checkpoints").exists(), "nothing was begun");
+    // Without the check it is refused where it is reached; one step does not reach it.
+    assert!(train(dir.path(), &[&sets[..], &["data.check=false"]].concat()).status.success());
+}

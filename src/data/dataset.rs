@@ -15,6 +15,7 @@ use super::error::{DataError, Result};
 use super::manifest::{EOS_KEY, HASH_KEY, MANIFEST_FILE, Manifest, TOKENIZER_FILE, VOCAB_KEY};
 use super::shard::{Accept, MAX_VOCAB, Shard};
 use super::tokenizer::Codec;
+use super::{OnProgress, Progress};
 
 /// The parts of a dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -154,6 +155,24 @@ impl Dataset {
 
     pub(crate) fn opened(&self, split: Split) -> &[Shard] {
         &self.parts[split as usize].shards
+    }
+
+    /// Reads a split through once, so that a damaged page or an id not below `vocab_size` is found before anything is
+    /// trained on. Memory: one row group. Progress in rows.
+    ///
+    /// # Errors
+    /// The first that a reader of the split would meet.
+    pub fn check(&self, split: Split, vocab_size: usize, on_progress: OnProgress<'_>) -> Result<()> {
+        let accept = Accept { vocab: vocab_size, eos: self.eos_id() };
+        let (total, mut done) = (self.rows(split), 0);
+        for shard in self.opened(split) {
+            for (group, rows) in shard.storage().1.into_iter().enumerate() {
+                shard.read_group(group, accept)?;
+                done += rows;
+                on_progress(Progress { what: "rows checked", done, total });
+            }
+        }
+        Ok(())
     }
 
     /// What to accept when nothing but the dataset itself says how large its vocabulary is.

@@ -5,7 +5,9 @@
 use super::publish::Publisher;
 use super::{TrainError, device};
 use crate::config::{Config, Make};
-use crate::data::{DataError, Dataset, Loader, LoaderOptions, Position, ProsqaOptions, Split, make_prosqa};
+use crate::data::{
+    DataError, Dataset, Loader, LoaderOptions, Position, Progress, ProsqaOptions, Split, make_prosqa,
+};
 use crate::message::{Event, Phase, RunInfo};
 use crate::model::{Shape, Transformer, hf};
 use crate::record::RecordError;
@@ -47,14 +49,7 @@ fn make(config: &Config, dir: &Path, out: &mut Publisher) -> Result<(), TrainErr
         tokenizer: "words".into(),
         force: false,
     };
-    let mut last = Instant::now();
-    let made = make_prosqa(&options, &mut |progress| {
-        if last.elapsed() >= FRAME || progress.done == progress.total {
-            last = Instant::now();
-            let what = progress.what.to_owned();
-            out.frame(Event::Progress { what, done: progress.done, total: progress.total });
-        }
-    });
+    let made = make_prosqa(&options, &mut shown(out));
     match made {
         Err(DataError::Taken { .. }) if dir.exists() => {
             tracing::warn!("{} was made by another process meanwhile, and is used as it is", dir.display());
@@ -64,8 +59,31 @@ fn make(config: &Config, dir: &Path, out: &mut Publisher) -> Result<(), TrainErr
     }
 }
 
-/// The batches of the training split, endlessly.
-pub(super) fn loader(config: &Config, dataset: &Dataset, vocab_size: usize) -> Result<Loader, TrainError> {
+/// Frames of progress, not more often than a screen wants them.
+fn shown(out: &mut Publisher) -> impl FnMut(Progress<'_>) {
+    let mut last: Option<Instant> = None;
+    move |progress| {
+        if progress.done == progress.total || last.is_none_or(|last| last.elapsed() >= FRAME) {
+            last = Some(Instant::now());
+            let what = progress.what.to_owned();
+            out.frame(Event::Progress { what, done: progress.done, total: progress.total });
+        }
+    }
+}
+
+/// The batches of the training split, endlessly. All splits that are trained or validated on are read through first.
+pub(super) fn loader(
+    config: &Config,
+    dataset: &Dataset,
+    vocab_size: usize,
+    out: &mut Publisher,
+) -> Result<Loader, TrainError> {
+    if config.data.check {
+        out.fact(Event::Phase(Phase::Data));
+        for split in [Split::Train, Split::Valid] {
+            dataset.check(split, vocab_size, &mut shown(out))?;
+        }
+    }
     let options = LoaderOptions {
         batch: config.data.batch,
         seq_len: config.data.seq_len,

@@ -58,7 +58,7 @@ impl<'a> Run<'a> {
         let chosen = prepare::device(&config)?;
         let model = prepare::model(&config, &dataset, &chosen, out)?;
         let vocab_size = model.shape().vocab_size;
-        let loader = prepare::loader(&config, &dataset, vocab_size)?;
+        let loader = prepare::loader(&config, &dataset, vocab_size, out)?;
         let evaluator = Evaluator::new(&config, &dataset, vocab_size)?;
         let folder = prepare::folder(&config, log)?;
         let info = prepare::info(&config, &dataset, chosen, &model, &folder);
