@@ -14,6 +14,8 @@ pub enum Command {
     Pause(bool),
     /// End the run now, as if its last step had been done.
     Stop,
+    /// End the run now, without a checkpoint; what was measured is still written.
+    Drop,
 }
 
 /// What the trainer says.

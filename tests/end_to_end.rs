@@ -285,3 +285,29 @@ fn a_bad_id_anywhere_is_refused_before_the_first_step() {
     // Without the check it is refused where it is reached; one step does not reach it.
     assert!(train(dir.path(), &[&sets[..], &["data.check=false"]].concat()).status.success());
 }
+
+/// The first SIGTERM stops a run as its user would: checkpoint, summary, exit code 0, every row recorded.
+#[cfg(unix)]
+#[test]
+fn a_signal_stops_a_run_with_its_checkpoint() {
+    use std::io::{BufRead, BufReader};
+    let dir = place(TINY);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_coconut-lab"))
+        .current_dir(dir.path())
+        .args(["run", "--config", "tiny.toml", "--headless", "--steps", "1000000"])
+        .args(["--set", "dashboard.line_seconds=0.01"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.by_ref().any(|line| line.starts_with("step ")), "it trains");
+    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let rest: Vec<String> = lines.collect();
+    assert!(child.wait().unwrap().success());
+    let end = rest.iter().find(|line| line.starts_with("stopped after")).expect("a summary");
+    let steps: i64 = end.split_whitespace().nth(2).unwrap().parse().unwrap();
+    let run = &runs(dir.path())[0];
+    assert!(run.join(format!("step-{steps:06}")).is_dir());
+    assert_eq!(counts(&metrics(run), "step").last(), Some(&Some(steps)));
+}

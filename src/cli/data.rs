@@ -18,8 +18,14 @@ use crate::data::{Progress, ProsqaOptions, Split, TextOptions, describe, make_pr
 /// Records drawn where no counts are given: enough to train on, and as many held out as were published.
 const PROSQA_COUNTS: (usize, usize, usize) = (20_000, 300, 500);
 
+const EXAMPLES: &str = "Examples:
+  coconut-lab data prosqa --out datasets/prosqa
+  coconut-lab data text --in tinyshakespeare.txt --tokenizer gpt2 --out datasets/shakespeare
+  coconut-lab data inspect datasets/shakespeare";
+
 /// Make token shards, and look at them.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct DataArgs {
     #[command(subcommand)]
     verb: DataVerb,

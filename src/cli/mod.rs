@@ -5,6 +5,7 @@
 mod data;
 mod headless;
 mod run;
+mod signals;
 mod verify;
 
 use clap::{Parser, Subcommand};

@@ -2,9 +2,9 @@
 //! Must not know: what the trainer does, what the dashboard draws.
 //! Invariant: a run that failed ends with exit code 1 and its error on standard error.
 
-use super::headless;
+use super::{headless, signals};
 use crate::config::{self, Config};
-use crate::message::Summary;
+use crate::message::{Command, Summary};
 use crate::train::{self, Trainer, Wants};
 use crate::tui::{self, Left};
 use anyhow::Context;
@@ -12,6 +12,9 @@ use clap::Args;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 /// The recipe of a run without `--config`, and where it is looked for first.
 const QUICKSTART: &str = include_str!("../../configs/quickstart.toml");
@@ -54,12 +57,14 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     }
     let trainer =
         train::spawn(config, Wants { token_rows: dashboard }).context("cannot start the trainer's thread")?;
-    let ended = if dashboard { watch(trainer)? } else { Ended::Told(headless::follow(trainer)?) };
+    let asked = Arc::new(AtomicBool::new(false));
+    signals::listen(trainer.commands.clone(), asked.clone()).context("cannot listen for signals")?;
+    let ended = if dashboard { watch(trainer, asked)? } else { Ended::Told(headless::follow(trainer)?) };
     match ended {
         Ended::Told(summary) => say(&summary),
         Ended::Silent => {}
         Ended::Dropped => {
-            eprintln!("left at once: the run was dropped where it stood, without a checkpoint");
+            eprintln!("left at once: the run was dropped, without a checkpoint");
             return Ok(ExitCode::from(DROPPED));
         }
     }
@@ -92,17 +97,33 @@ fn load(args: &RunArgs) -> anyhow::Result<Config> {
     Ok(loaded?)
 }
 
-fn watch(trainer: Trainer) -> anyhow::Result<Ended> {
+fn watch(trainer: Trainer, asked: Arc<AtomicBool>) -> anyhow::Result<Ended> {
     let Trainer { events, commands, dropped, thread } = trainer;
-    let summary = match tui::run(events, commands, dropped).context("the terminal failed")? {
-        Left::Over(summary) | Left::Stopped(summary) => summary,
-        Left::Failed(error) => anyhow::bail!(error),
-        Left::AtOnce => return Ok(Ended::Dropped),
+    let summary = match tui::run(events, commands.clone(), dropped, asked) {
+        Ok(Left::Over(summary) | Left::Stopped(summary)) => summary,
+        Ok(Left::Failed(error)) => anyhow::bail!(error),
+        Ok(Left::AtOnce) => {
+            let _ = commands.try_send(Command::Drop);
+            let until = Instant::now() + LAST_WORDS;
+            while !thread.is_finished() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            return Ok(Ended::Dropped);
+        }
+        Err(error) => {
+            // The terminal is gone; the run is not lost with it.
+            let _ = commands.send(Command::Stop);
+            let _ = thread.join();
+            return Err(error).context("the terminal failed; the run was stopped");
+        }
     };
     // Its last event was read, so it is about to end; a panic has been told already.
     let _ = thread.join();
     Ok(summary.map_or(Ended::Silent, Ended::Told))
 }
+
+/// How long a run that is dropped may take to end its step and write its last metrics.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Prints the summary. A closed pipe is no error: the run folder has it all.
 fn say(summary: &Summary) {

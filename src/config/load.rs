@@ -9,8 +9,8 @@ use toml::{Table, Value};
 /// Why a config was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("cannot read {file}: {source}")]
-    Read { file: String, source: std::io::Error },
+    #[error("cannot read {file}: {cause}")]
+    Read { file: String, cause: std::io::Error },
     #[error("{place}: {message}")]
     Syntax { place: String, message: String },
     #[error("{place}: unknown key `{key}`{nearest}")]
@@ -26,7 +26,7 @@ pub enum ConfigError {
 /// Reads `file` and lays `overrides` (`section.key=value`) over it.
 pub fn load(file: &Path, overrides: &[String]) -> Result<Config, ConfigError> {
     let text = std::fs::read_to_string(file)
-        .map_err(|source| ConfigError::Read { file: file.display().to_string(), source })?;
+        .map_err(|cause| ConfigError::Read { file: file.display().to_string(), cause })?;
     from_text(&text, &file.display().to_string(), overrides)
 }
 
@@ -46,7 +46,11 @@ pub fn from_text(text: &str, name: &str, overrides: &[String]) -> Result<Config,
             message: error.to_string().trim().to_owned(),
         })?;
     source.within_limits(&config)?;
-    super::rules::check(&config).map_err(|message| ConfigError::Rule { place: name.to_owned(), message })?;
+    let place = match overrides {
+        [] => name.to_owned(),
+        given => format!("{name} with --set {}", given.join(" --set ")),
+    };
+    super::rules::check(&config).map_err(|message| ConfigError::Rule { place, message })?;
     Ok(config)
 }
 
@@ -64,7 +68,7 @@ impl Source<'_> {
         let excerpt = line
             .and_then(|line| self.text.lines().nth(line - 1))
             .map_or(String::new(), |line| format!(" in `{}`", line.trim()));
-        ConfigError::Syntax { place, message: format!("{}{excerpt}", error.message()) }
+        ConfigError::Syntax { place, message: format!("{}{excerpt}", plain_words(error.message())) }
     }
 
     /// The line of `key` in the file, or the override that set it, or just the file.
@@ -153,6 +157,8 @@ fn apply(table: &mut Table, given: &str) -> Result<(), ConfigError> {
     let parsed = toml::from_str::<Table>(&format!("value = {value}"))
         .ok()
         .and_then(|mut table| table.remove("value"))
+        // A key that takes text takes whatever is given: `run.name=5` needs no quotes.
+        .filter(|parsed| parsed.is_str() || !takes_text(key))
         .unwrap_or_else(|| Value::String(value.to_owned()));
     let section = table.entry(key.section).or_insert_with(|| Value::Table(Table::new()));
     let Value::Table(section) = section else {
@@ -161,7 +167,25 @@ fn apply(table: &mut Table, given: &str) -> Result<(), ConfigError> {
     section.insert(key.name.to_owned(), parsed);
     let alone = Table::from_iter([(key.section.to_owned(), Value::Table(section.clone()))]);
     let checked: Result<Config, toml::de::Error> = alone.try_into();
-    checked.map(|_| ()).map_err(|error| wrong(error.message().to_owned()))
+    checked.map(|_| ()).map_err(|error| wrong(plain_words(error.message())))
+}
+
+/// Whether the key's values are free text.
+fn takes_text(key: &Key) -> bool {
+    let defaults = Table::try_from(Config::default()).unwrap_or_default();
+    let is_text = |section: &Value| section.get(key.name).is_some_and(Value::is_str);
+    // Choices are written as text, too, but no number is one of them.
+    defaults.get(key.section).is_some_and(is_text)
+}
+
+/// An error of the TOML reader without Rust's names of types.
+fn plain_words(message: &str) -> String {
+    let words =
+        [("u64", "whole number"), ("usize", "whole number"), ("u32", "whole number"), ("f64", "number")];
+    let plain = words.iter().fold(message.to_owned(), |text, (rust, plain)| {
+        text.replace(&format!("expected {rust}"), &format!("expected a {plain}"))
+    });
+    plain.replace("expected a whole number", "expected a whole number of at least 0")
 }
 
 fn path(key: &Key) -> String {
@@ -240,6 +264,9 @@ mod tests {
         let config =
             from_text("[run]\nname = \"a\"", "x.toml", &["run.name=b c".into(), "data.batch=3".into()]);
         assert_eq!(config.unwrap().run.name, "b c");
+        for (given, name) in [("run.name=5", "5"), ("run.name=true", "true"), ("run.name=\"5\"", "5")] {
+            assert_eq!(from_text("", "x.toml", &[given.into()]).unwrap().run.name, name);
+        }
     }
 
     #[test]
@@ -279,6 +306,7 @@ mod tests {
             ("", &["data.batch=0"], "--set data.batch: `data.batch` = 0"),
             ("", &["data.bacth=1"], "unknown key `data.bacth`; the nearest known one is `data.batch`"),
             ("", &["data.batch"], "expected section.key=value"),
+            ("", &["data.batch=many"], "expected a whole number of at least 0"),
             ("", &["recycle.flow=sideways"], "detached"),
         ] {
             let found = error(text, overrides);

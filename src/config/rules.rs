@@ -54,7 +54,7 @@ fn run(config: &Config) -> Result<(), String> {
     must(
         is_folder_name(name),
         format!(
-            "`run.name` = {name:?} must be a plain name of at most 100 bytes, without slashes or leading dots"
+            "`run.name` = {name:?} must be a plain name of at most 100 bytes, without slashes, control characters or leading dots"
         ),
     )?;
     must(steps <= MOST_STEPS, format!("`run.steps` = {steps} must not be above {MOST_STEPS}"))
@@ -79,7 +79,8 @@ fn must(holds: bool, otherwise: String) -> Result<(), String> {
 }
 
 fn is_folder_name(name: &str) -> bool {
-    !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']) && name.len() <= 100
+    let plain = |c: char| !c.is_control() && !['/', '\\'].contains(&c);
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(plain) && name.len() <= 100
 }
 
 #[cfg(test)]
@@ -96,6 +97,7 @@ mod tests {
             ("recycle.fraction=0", "`recycle.fraction` is 0 throughout"),
             ("recycle.weight=0", "`recycle.weight` is 0 throughout"),
             ("run.name=../x", "plain name"),
+            ("run.name=a\u{7}b", "plain name"),
         ] {
             for loss_on in ["all", "recycled"] {
                 let given = [given.to_owned(), format!("recycle.loss_on={loss_on}")];

@@ -77,8 +77,9 @@ pub fn load(dir: &Path, device: &Device) -> Result<Transformer, ModelError> {
     }
 }
 
-/// Writes `model` into `dir`, which must exist, in the layout that `transformers` loads.
-pub fn save(model: &Transformer, dir: &Path) -> Result<(), ModelError> {
+/// Writes `model` into `dir`, which must exist, in the layout that `transformers` loads. `eos` is the id of the token
+/// that ends a document, where there is one.
+pub fn save(model: &Transformer, eos: Option<u32>, dir: &Path) -> Result<(), ModelError> {
     let shape = model.shape();
     let write = |name: &str, bytes: &[u8]| {
         let file = dir.join(name);
@@ -106,7 +107,10 @@ pub fn save(model: &Transformer, dir: &Path) -> Result<(), ModelError> {
         };
     }
     let bytes = serialize(&theirs).map_err(fail)?;
-    write(CONFIG, format!("{:#}\n", shape.to_hf()).as_bytes())?;
+    let mut config = shape.to_hf();
+    config["eos_token_id"] = eos.into();
+    config["bos_token_id"] = eos.into();
+    write(CONFIG, format!("{config:#}\n").as_bytes())?;
     write(WEIGHTS, &bytes)
 }
 
@@ -307,7 +311,9 @@ mod tests {
     fn what_is_loaded_and_saved_again_is_the_same_bits() {
         for kind in ["gpt2", "llama"] {
             let out = tempfile::tempdir().unwrap();
-            save(&load(&fixture(kind), &Device::flex()).unwrap(), out.path()).unwrap();
+            save(&load(&fixture(kind), &Device::flex()).unwrap(), Some(7), out.path()).unwrap();
+            let config = std::fs::read_to_string(out.path().join(CONFIG)).unwrap();
+            assert!(config.contains("\"eos_token_id\": 7"), "{config}");
             assert_eq!(tensors(&fixture(kind)), tensors(out.path()), "{kind}");
             assert_eq!(
                 Shape::from_hf(&fixture(kind).join(CONFIG)).unwrap(),

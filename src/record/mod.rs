@@ -10,8 +10,8 @@ pub mod registry;
 /// Why something could not be recorded.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    #[error("cannot {action} {path}: {source}")]
-    Io { action: &'static str, path: String, source: std::io::Error },
+    #[error("cannot {action} {path}: {cause}")]
+    Io { action: &'static str, path: String, cause: std::io::Error },
     #[error("cannot write metrics to {path}: {message}")]
     Metrics { path: String, message: String },
 }
@@ -22,6 +22,6 @@ impl RecordError {
         path: &std::path::Path,
     ) -> impl FnOnce(std::io::Error) -> RecordError + use<> {
         let path = path.display().to_string();
-        move |source| RecordError::Io { action, path, source }
+        move |cause| RecordError::Io { action, path, cause }
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn write(
         return Ok(path);
     }
     whole_folder(&path, TrainError::Record, |dir| {
-        hf::save(model, dir)?;
+        hf::save(model, codec.and_then(Codec::eos_id), dir)?;
         if let Some(codec) = codec {
             codec.save(&dir.join("tokenizer.json"))?;
         }

@@ -4,7 +4,7 @@
 
 use super::publish::Publisher;
 use super::{TrainError, device};
-use crate::config::{Config, Make};
+use crate::config::{self, Config, Make};
 use crate::data::{
     DataError, Dataset, Loader, LoaderOptions, Position, Progress, ProsqaOptions, Split, make_prosqa,
 };
@@ -27,6 +27,16 @@ pub(super) fn dataset(config: &Config, out: &mut Publisher) -> Result<Dataset, T
     let dir = Path::new(&config.data.dir);
     if config.data.make == Make::Prosqa && !dir.exists() {
         make(config, dir, out)?;
+    }
+    if !dir.exists() {
+        return Err(TrainError::Setting {
+            key: "data.dir",
+            value: config.data.dir.clone(),
+            reason:
+                "it is not there; make it with `coconut-lab data text` or `coconut-lab data prosqa`, or set \
+                     `data.make` = \"prosqa\""
+                    .into(),
+        });
     }
     let dataset = Dataset::open(dir)?;
     tracing::info!("data: {}, {} training documents", dir.display(), dataset.rows(Split::Train));
@@ -94,6 +104,20 @@ pub(super) fn loader(
         prefetch: config.data.prefetch,
     };
     Ok(Loader::open(dataset, Split::Train, options, Position::default())?)
+}
+
+/// Writes the shape in force into the config of the run.
+pub(super) fn adopt(model: &mut config::Model, shape: &Shape) {
+    model.arch = shape.arch;
+    model.width = shape.width;
+    model.layers = shape.layers;
+    model.heads = shape.heads;
+    model.kv_heads = shape.kv_heads;
+    model.mlp_width = shape.mlp_width;
+    model.tied = shape.tied;
+    model.max_len = shape.max_len;
+    model.vocab_size = shape.vocab_size;
+    model.rope_theta = shape.rope_theta;
 }
 
 /// The run folder, with the config as run and the log.

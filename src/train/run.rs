@@ -33,6 +33,7 @@ pub(super) struct Run<'a> {
     tokens: u64,
     began: Instant,
     stopped: bool,
+    dropped: bool,
     seen: Seen,
 }
 
@@ -48,7 +49,7 @@ struct Seen {
 impl<'a> Run<'a> {
     /// Prepares a run: data, device, model, folder.
     pub fn prepare(
-        config: Config,
+        mut config: Config,
         wants: Wants,
         log: &RunLog,
         commands: &'a Receiver<Command>,
@@ -58,6 +59,8 @@ impl<'a> Run<'a> {
         let chosen = prepare::device(&config)?;
         let model = prepare::model(&config, &dataset, &chosen, out)?;
         let vocab_size = model.shape().vocab_size;
+        // What is recorded is the shape in force, which a loaded model brings along.
+        prepare::adopt(&mut config.model, model.shape());
         let loader = prepare::loader(&config, &dataset, vocab_size, out)?;
         let evaluator = Evaluator::new(&config, &dataset, vocab_size)?;
         let folder = prepare::folder(&config, log)?;
@@ -77,6 +80,7 @@ impl<'a> Run<'a> {
             tokens: 0,
             began: Instant::now(),
             stopped: false,
+            dropped: false,
             seen: Seen::default(),
             config,
         })
@@ -141,6 +145,7 @@ impl<'a> Run<'a> {
                 }
                 Command::Pause(_) => {}
                 Command::Stop => self.stopped = true,
+                Command::Drop => (self.stopped, self.dropped) = (true, true),
             }
         }
         Ok(!self.stopped)
@@ -234,7 +239,7 @@ impl<'a> Run<'a> {
     /// Last checkpoint, summary.
     fn end(mut self) -> Result<Summary, TrainError> {
         let step = self.learner.step;
-        let checkpoint = match self.config.checkpoint.at_end {
+        let checkpoint = match self.config.checkpoint.at_end && !self.dropped {
             true => Some(self.save()?),
             false => None,
         };

@@ -31,7 +31,7 @@ mod text;
 mod theme;
 mod view;
 
-pub use terminal::install_panic_hook;
+pub use terminal::{give_back, install_panic_hook};
 
 use crate::message::{Command, Event, Summary};
 use crossterm::event::{self, KeyEvent, KeyEventKind};
@@ -41,7 +41,7 @@ use state::{End, State};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError};
 use std::time::{Duration, Instant};
 use terminal::Guard;
@@ -64,7 +64,8 @@ pub enum Left {
     AtOnce,
 }
 
-/// Shows the run until it is left. Takes the terminal and gives it back on every way out.
+/// Shows the run until it is left. Takes the terminal and gives it back on every way out. Where `asked` is set from
+/// outside, somebody has sent `Command::Stop`, and the dashboard leaves as soon as the run is over.
 ///
 /// # Errors
 /// What the terminal says when it cannot be taken, read or written.
@@ -72,12 +73,14 @@ pub fn run(
     events: Receiver<Event>,
     commands: SyncSender<Command>,
     dropped: Arc<AtomicU64>,
+    asked: Arc<AtomicBool>,
 ) -> io::Result<Left> {
     let mut guard = Guard::enter()?;
     let mut dashboard = Dashboard {
         events,
         commands,
         dropped,
+        asked,
         waiting: VecDeque::new(),
         connected: true,
         state: State::default(),
@@ -93,6 +96,8 @@ struct Dashboard {
     events: Receiver<Event>,
     commands: SyncSender<Command>,
     dropped: Arc<AtomicU64>,
+    /// Set from outside when the run is to stop and the dashboard to leave then.
+    asked: Arc<AtomicBool>,
     /// Commands that the trainer has no room for yet.
     waiting: VecDeque<Command>,
     connected: bool,
@@ -110,6 +115,7 @@ impl Dashboard {
         loop {
             changed |= self.take_events();
             self.send();
+            self.view.stopping |= self.asked.load(Ordering::Relaxed);
             self.view.settle(&self.state);
             if self.view.stopping && self.state.is_over() {
                 return Ok(self.left());

@@ -47,7 +47,7 @@ impl Guard {
         match opened {
             Ok(terminal) => Ok(Self { terminal }),
             Err(error) => {
-                restore();
+                give_back();
                 Err(error)
             }
         }
@@ -56,12 +56,12 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        restore();
+        give_back();
     }
 }
 
-/// Gives the screen back, once. Nothing can be done about errors on the way out.
-fn restore() {
+/// Gives the screen back, once, if it is taken. Nothing can be done about errors on the way out.
+pub fn give_back() {
     if up().thread.take().is_some() {
         let _ = execute!(stdout(), LeaveAlternateScreen, Show);
         let _ = disable_raw_mode();
@@ -83,7 +83,7 @@ pub fn install_panic_hook() {
             if keep(info) {
                 return;
             }
-            restore();
+            give_back();
             before(info);
         }));
     });
