@@ -2,10 +2,10 @@
 //! Must not know: the training loop, terminals.
 //! Invariant: every entry of the folder gets a verdict; one that nothing here computes is listed as not built.
 
-use crate::config::{Arch, Flow, LossOn};
+use crate::config::{Arch, Flow, LossOn, Reach};
 use crate::model::{ModelError, Shape, Transformer, hf};
 use crate::recycle::passes::{self, Plan, Tokens};
-use crate::recycle::placement::{self, Positions, Rows};
+use crate::recycle::placement::{self, Positions, Rows, Share};
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::store::{ModuleStore, SafetensorsStore, bridge};
@@ -191,56 +191,76 @@ impl Subject {
             "plain.logits" => values(self.model.logits(self.after(0))),
             "plain.nll" => values(self.step(None).plain.nll),
             "plain.entropy" => values(self.step(None).plain.entropy),
-            "place.at" => self.entropy_at(recycled_passes),
+            "place.at" => self.placed(placement::entropy_at, recycled_passes),
+            "place.next" => self.placed(placement::entropy_next, recycled_passes),
             "dense.logits" => values(self.model.logits(self.after(1))),
             "dense3.logits" => values(self.model.logits(self.after(2))),
+            "isolated.logits" => self.sparse_logits(Reach::Isolated),
+            "joint.logits" => self.sparse_logits(Reach::Joint),
             "sequential.logits" => values(self.model.logits(self.after(recycled_passes))),
             "loss.plain" => vec![mean(values(self.step(None).plain.nll))],
-            "loss.dense" => vec![self.recycled_loss(LossOn::Recycled)?],
-            "loss.dense_all" => vec![self.recycled_loss(LossOn::All)?],
+            "loss.dense" => vec![self.recycled_loss(Reach::Dense, LossOn::Recycled)?],
+            "loss.dense_all" => vec![self.recycled_loss(Reach::Dense, LossOn::All)?],
+            "loss.isolated" => vec![self.recycled_loss(Reach::Isolated, LossOn::Recycled)?],
+            "loss.joint" => vec![self.recycled_loss(Reach::Joint, LossOn::Recycled)?],
             _ => return self.gradient(entry),
         })
     }
 
-    /// Hidden states after `passes` recycled passes, without autodiff.
+    /// Hidden states after `passes` recycled dense passes, without autodiff.
     fn after(&self, passes: usize) -> Tensor<3> {
         let model = self.model.valid();
-        let mut hidden = model.hidden(model.embed(self.tokens.inputs.clone()));
+        let mut states = model.row(model.embed(self.tokens.inputs.clone()));
         for _ in 0..passes {
-            hidden = passes::dense(&model, &self.tokens, hidden, &self.positions);
+            states.hidden = passes::recycled(&model, &self.tokens, &states, &self.positions, Reach::Dense).0;
         }
-        hidden
+        states.hidden
+    }
+
+    /// Logits of one sparse recycled pass at the recycled positions.
+    fn sparse_logits(&self, reach: Reach) -> Vec<f64> {
+        let model = self.model.valid();
+        let states = model.row(model.embed(self.tokens.inputs.clone()));
+        let (_, own) = passes::recycled(&model, &self.tokens, &states, &self.positions, reach);
+        values(model.logits(own.unsqueeze()))
     }
 
     fn step(&self, plan: Option<Plan>) -> passes::Outcome {
         let mut place = |_: &Tensor<1>| self.positions.clone();
-        let idle = Plan { passes: 1, flow: Flow::Detached, loss_on: LossOn::All, weight: 1.0 };
-        let place: Option<passes::Place> = if plan.is_some() { Some(&mut place) } else { None };
+        let place = plan.is_some().then_some::<passes::Place>(&mut place);
+        let idle = plan_of(Reach::Dense, Flow::Detached, LossOn::All);
         passes::train(&self.model, &self.tokens, &plan.unwrap_or(idle), place, 1.0)
     }
 
-    fn entropy_at(&self, count: usize) -> Vec<f64> {
-        let seq_len = self.positions.seq_len;
+    fn placed(&self, place: impl Fn(Rows<'_>, Share, &[f32]) -> Positions, count: usize) -> Vec<f64> {
         let entropy: Vec<f32> =
             values(self.step(None).plain.entropy).into_iter().map(|value| value as f32).collect();
-        let rows = Rows { seq_len, doc_start: &self.doc_start };
-        let placed = placement::entropy_at(rows, count as f64 / seq_len as f64, &entropy);
+        let rows = Rows { seq_len: self.positions.seq_len, doc_start: &self.doc_start };
+        let placed = place(rows, Share::Count(count), &entropy);
         placed.rows.iter().flatten().map(|t| *t as f64).collect()
     }
 
-    fn recycled_loss(&self, loss_on: LossOn) -> Option<f64> {
-        let plan = Plan { passes: 1, flow: Flow::Detached, loss_on, weight: 1.0 };
+    fn recycled_loss(&self, reach: Reach, loss_on: LossOn) -> Option<f64> {
+        let plan = plan_of(reach, Flow::Detached, loss_on);
         self.step(Some(plan)).recycled.map(|(said, _)| mean(values(said.nll)))
     }
 
     fn gradient(&self, entry: &str) -> Option<Vec<f64>> {
-        let (flow, param) = match entry.strip_prefix("grad.dense.")?.split_once('.')? {
-            ("detached", param) => (Flow::Detached, param),
-            ("through", param) => (Flow::Through, param),
+        let [_, reach, flow, param] = entry.split('.').collect::<Vec<_>>()[..] else {
+            return None;
+        };
+        let reach = match reach {
+            "dense" => Reach::Dense,
+            "isolated" => Reach::Isolated,
+            "joint" => Reach::Joint,
             _ => return None,
         };
-        let plan = Plan { passes: 1, flow, loss_on: LossOn::Recycled, weight: 1.0 };
-        let grads = self.step(Some(plan)).grads;
+        let flow = match flow {
+            "detached" => Flow::Detached,
+            "through" => Flow::Through,
+            _ => return None,
+        };
+        let grads = self.step(Some(plan_of(reach, flow, LossOn::Recycled))).grads;
         match param {
             "embed" => grads.get::<2>(self.model.embed.weight.id).map(values),
             "norm" => grads.get::<1>(self.model.norm.weight.id).map(values),
@@ -262,6 +282,11 @@ impl Subject {
             }
         }
     }
+}
+
+/// One recycled pass of full weight.
+fn plan_of(reach: Reach, flow: Flow, loss_on: LossOn) -> Plan {
+    Plan { reach, weights: vec![1.0], flow, cut: 0, loss_on }
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {

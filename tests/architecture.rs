@@ -19,7 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("lib", &[]),
 ];
 /// Files or rooms where tensors may appear.
-const BURN: &[&str] = &["model", "recycle/passes.rs", "train", "verify"];
+const BURN: &[&str] = &["model", "recycle/passes.rs", "recycle/grid.rs", "train", "verify"];
 /// Pure: no tensor, no other room but config.
 const PURE: &[(&str, &[&str])] = &[
     ("recycle/schedule.rs", &["config"]),

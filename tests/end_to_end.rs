@@ -158,6 +158,29 @@ fn one_seed_gives_one_run_bit_for_bit() {
 }
 
 #[test]
+fn every_way_of_recycling_runs_and_recycles() {
+    let dir = place(TINY);
+    for sets in [
+        &["recycle.reach=isolated", "recycle.placement=span", "recycle.span=3"][..],
+        &["recycle.reach=isolated", "recycle.passes=2", "recycle.flow=through"],
+        &["recycle.reach=joint", "recycle.placement=entropy_next", "recycle.share=count", "recycle.count=5"],
+        &["recycle.placement=entropy_at", "recycle.share=relative_threshold", "recycle.threshold=0.2"],
+        &["recycle.passes=[[1, 0.5], [3, 0.5]]", "recycle.flow=through", "recycle.cut=1"],
+        &["recycle.passes=2", "recycle.pass_weights=[0.5, 1.0]", "recycle.loss_on=all"],
+        &["recycle.reach=joint", "model.arch=gpt2", "model.kv_heads=0", "optim.accumulate=2"],
+    ] {
+        let output = train(dir.path(), &[sets, &["recycle.every=1"]].concat());
+        assert!(output.status.success(), "{sets:?}: {}", stderr(&output));
+    }
+    for run in runs(dir.path()) {
+        let table = metrics(&run);
+        let recycled = reals(&table, "loss_recycled_at_recycled_nats");
+        assert!(recycled[1..].iter().all(|loss| loss.is_some_and(f64::is_finite)), "{run:?} {recycled:?}");
+        assert!(reals(&table, "valid_loss_recycled_nats").iter().flatten().count() == 3, "{run:?}");
+    }
+}
+
+#[test]
 fn accumulated_batches_are_one_larger_batch() {
     let dir = place(TINY);
     for sets in [["data.batch=4", "optim.accumulate=1"], ["data.batch=2", "optim.accumulate=2"]] {

@@ -4,10 +4,10 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, activation};
-use coconut_lab::config::{Arch, Flow, LossOn, Model};
+use coconut_lab::config::{Arch, Flow, LossOn, Model, Reach};
 use coconut_lab::model::{Shape, Transformer};
 use coconut_lab::recycle::passes::{self, Plan, Tokens};
-use coconut_lab::recycle::placement::{self, Positions, Rows};
+use coconut_lab::recycle::placement::{self, Positions, Rows, Share};
 
 const V: usize = 31;
 const T: usize = 12;
@@ -30,7 +30,7 @@ fn tokens(ids: &[i32]) -> Tokens {
 
 fn positions(seed: u64, fraction: f64) -> Positions {
     let starts: Vec<bool> = (0..B * T).map(|i| i % T == 0).collect();
-    placement::random(Rows { seq_len: T, doc_start: &starts }, fraction, seed, 1, 0)
+    placement::random(Rows { seq_len: T, doc_start: &starts }, Share::Fraction(fraction), seed, 1, 0)
 }
 
 fn none(batch: usize) -> Positions {
@@ -39,11 +39,26 @@ fn none(batch: usize) -> Positions {
 
 /// Hidden states after `passes` recycled passes.
 fn hidden(model: &Transformer, tokens: &Tokens, positions: &Positions, passes: usize) -> Tensor<3> {
-    let model = model.valid();
-    (0..passes).fold(model.hidden(model.embed(tokens.inputs.clone())), |state, _| {
-        passes::dense(&model, tokens, state, positions)
-    })
+    reached(model, tokens, positions, Reach::Dense, passes)
 }
+
+/// As [`hidden`], for any reach; sparse ones leave the states of other positions as they were.
+fn reached(
+    model: &Transformer,
+    tokens: &Tokens,
+    placed: &Positions,
+    reach: Reach,
+    passes: usize,
+) -> Tensor<3> {
+    let model = model.valid();
+    let mut states = model.row(model.embed(tokens.inputs.clone()));
+    for _ in 0..passes {
+        states.hidden = passes::recycled(&model, tokens, &states, placed, reach).0;
+    }
+    states.hidden
+}
+
+const REACHES: [Reach; 3] = [Reach::Dense, Reach::Isolated, Reach::Joint];
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.try_into_vec_as::<f32>().unwrap()
@@ -74,8 +89,8 @@ fn a_token_changes_nothing_before_it_in_any_pass() {
         for j in [0, 1, 5, 11] {
             let mut after = before.clone();
             after[j] = (after[j] + 1) % V as i32;
-            for passes in 0..3 {
-                let run = |ids: &[i32]| hidden(&model, &tokens(ids), &placed, passes).narrow(0, 0, 1);
+            for (passes, reach) in (0..3).flat_map(|passes| REACHES.map(|reach| (passes, reach))) {
+                let run = |ids: &[i32]| reached(&model, &tokens(ids), &placed, reach, passes).narrow(0, 0, 1);
                 let (a, b) = (run(&before), run(&after));
                 if j > 0 {
                     assert_eq!(
@@ -109,15 +124,33 @@ fn a_recycled_position_does_not_see_its_own_token() {
 }
 
 #[test]
-fn rows_do_not_see_each_other() {
+fn rows_do_not_see_each_other_however_many_positions_they_recycle() {
     let model = model(Arch::Gpt2, 4);
-    let placed = positions(6, 0.3);
+    let placed = Positions { seq_len: T, rows: vec![vec![2, 3, 7, 11], vec![], vec![5]] };
     let all = ids(4);
-    let whole = hidden(&model, &tokens(&all), &placed, 2);
-    for row in 0..B {
-        let alone = Positions { seq_len: T, rows: vec![placed.rows[row].clone()] };
-        let own = hidden(&model, &tokens(&all[row * (T + 1)..(row + 1) * (T + 1)]), &alone, 2);
-        close(own, whole.clone().narrow(0, row, 1), 1e-5);
+    for (reach, passes) in [(Reach::Dense, 2), (Reach::Isolated, 2), (Reach::Joint, 1)] {
+        let whole = reached(&model, &tokens(&all), &placed, reach, passes);
+        for row in [0, 2] {
+            let alone = Positions { seq_len: T, rows: vec![placed.rows[row].clone()] };
+            let own_tokens = tokens(&all[row * (T + 1)..(row + 1) * (T + 1)]);
+            let own = reached(&model, &own_tokens, &alone, reach, passes);
+            close(own, whole.clone().narrow(0, row, 1), 1e-5);
+        }
+    }
+}
+
+#[test]
+fn a_lone_recycled_position_comes_out_the_same_by_every_reach() {
+    for arch in [Arch::Gpt2, Arch::Llama] {
+        let (model, tokens) = (model(arch, 5), tokens(&ids(5)));
+        let placed = Positions { seq_len: T, rows: vec![vec![4], vec![9], vec![1]] };
+        let device = Device::flex();
+        let [dense, isolated, joint] = REACHES.map(|reach| {
+            let hidden = reached(&model, &tokens, &placed, reach, 1).flatten::<2>(0, 1);
+            hidden.select(0, passes::indices(&placed, &device)).unsqueeze::<3>()
+        });
+        close(dense.clone(), isolated, 1e-5);
+        close(dense, joint, 1e-5);
     }
 }
 
@@ -172,36 +205,44 @@ fn naive_grads(model: &Transformer, tokens: &Tokens, placed: &Positions, plan: &
     let targets = tokens.targets.clone().flatten::<1>(0, 1);
     let device = Device::flex();
     let all = Tensor::<1, Int>::arange(0..(B * T) as i64, &device);
-    let plain = model.hidden(model.embed(tokens.inputs.clone()));
-    let mut state = plain.clone();
-    for _ in 0..plan.passes {
-        let fed = if plan.flow == Flow::Detached { state.detach() } else { state };
-        state = passes::dense(model, tokens, fed, placed);
+    let mut states = model.row(model.embed(tokens.inputs.clone()));
+    let mut loss = naive_loss(model, states.hidden.clone(), targets.clone(), all.clone());
+    let borders = plan.weights.len();
+    for (pass, weight) in plan.weights.iter().enumerate() {
+        if plan.flow == Flow::Detached || (plan.cut > 0 && borders - pass > plan.cut) {
+            states.hidden = states.hidden.detach();
+        }
+        states.hidden = passes::recycled(model, tokens, &states, placed, plan.reach).0;
+        let rows = match plan.loss_on {
+            LossOn::All => all.clone(),
+            LossOn::Recycled => passes::indices(placed, &device),
+        };
+        let own = naive_loss(model, states.hidden.clone(), targets.clone(), rows);
+        loss = loss + own.mul_scalar(*weight);
     }
-    let rows = match plan.loss_on {
-        LossOn::All => all.clone(),
-        LossOn::Recycled => passes::indices(placed, &device),
-    };
-    let loss = naive_loss(model, plain, targets.clone(), all)
-        + naive_loss(model, state, targets, rows).mul_scalar(plan.weight);
     GradientsParams::from_grads(loss.backward(), model)
 }
 
 #[test]
 fn gradients_are_those_of_plain_autodiff() {
-    for (arch, flow, loss_on, passes, weight) in [
-        (Arch::Llama, Flow::Detached, LossOn::Recycled, 1, 1.0),
-        (Arch::Llama, Flow::Through, LossOn::All, 2, 0.3),
-        (Arch::Gpt2, Flow::Detached, LossOn::All, 2, 0.7),
-        (Arch::Gpt2, Flow::Through, LossOn::Recycled, 3, 2.0),
+    use {Arch::*, Flow::*, Reach::*};
+    for (arch, reach, flow, cut, loss_on, weights) in [
+        (Llama, Dense, Detached, 0, LossOn::Recycled, &[1.0][..]),
+        (Llama, Dense, Through, 0, LossOn::All, &[0.0, 0.3]),
+        (Gpt2, Dense, Detached, 0, LossOn::All, &[0.4, 0.7]),
+        (Gpt2, Dense, Through, 0, LossOn::Recycled, &[0.0, 0.5, 2.0]),
+        (Llama, Dense, Through, 1, LossOn::Recycled, &[0.3, 1.0, 0.5]),
+        (Gpt2, Dense, Through, 2, LossOn::Recycled, &[0.0, 0.0, 1.0]),
+        (Llama, Isolated, Through, 0, LossOn::Recycled, &[0.5, 1.0]),
+        (Gpt2, Joint, Through, 0, LossOn::Recycled, &[1.5]),
     ] {
         let (model, tokens, placed) = (model(arch, 9), tokens(&ids(9)), positions(9, 0.3));
-        let plan = Plan { passes, flow, loss_on, weight };
+        let plan = Plan { reach, weights: weights.to_vec(), flow, cut, loss_on };
         let mut place = |_: &Tensor<1>| placed.clone();
         let found = passes::train(&model, &tokens, &plan, Some(&mut place), 1.0).grads;
         let wanted = naive_grads(&model, &tokens, &placed, &plan);
         assert_eq!(found.len(), wanted.len());
-        let mut same = Same { found: &found, wanted: &wanted, about: format!("{arch:?} {flow:?} {passes}") };
+        let mut same = Same { found: &found, wanted: &wanted, about: format!("{arch:?} {plan:?}") };
         model.visit(&mut same);
     }
 }
@@ -227,7 +268,13 @@ impl ModuleVisitor for Same<'_> {
 #[test]
 fn without_a_placement_a_step_is_a_plain_one() {
     let (model, tokens) = (model(Arch::Llama, 8), tokens(&ids(8)));
-    let plan = Plan { passes: 1, flow: Flow::Detached, loss_on: LossOn::Recycled, weight: 1.0 };
+    let plan = Plan {
+        reach: Reach::Dense,
+        weights: vec![1.0],
+        flow: Flow::Detached,
+        cut: 0,
+        loss_on: LossOn::Recycled,
+    };
     let mut nowhere = |_: &Tensor<1>| none(B);
     let plain = passes::train(&model, &tokens, &plan, None, 1.0);
     let empty = passes::train(&model, &tokens, &plan, Some(&mut nowhere), 1.0);

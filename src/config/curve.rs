@@ -52,6 +52,11 @@ impl Curve {
         &self.knots
     }
 
+    /// The least value the curve ever takes.
+    pub fn min(&self) -> f64 {
+        self.knots.iter().map(|(_, value)| *value).fold(f64::INFINITY, f64::min)
+    }
+
     /// The largest value the curve ever takes.
     pub fn max(&self) -> f64 {
         self.knots.iter().map(|(_, value)| *value).fold(f64::NEG_INFINITY, f64::max)

@@ -131,14 +131,18 @@ impl Source<'_> {
     }
 }
 
-/// The numbers a key's limit speaks of: the value itself, or every knot's value.
+/// The numbers a key's limit speaks of: the value itself, every number of a list, or every knot's value.
 fn numbers(value: &Value) -> Vec<f64> {
     match value {
         Value::Integer(number) => vec![*number as f64],
         Value::Float(number) => vec![*number],
-        Value::Array(knots) => {
-            knots.iter().filter_map(|knot| knot.as_array()?.get(1)).flat_map(numbers).collect()
-        }
+        Value::Array(entries) => entries
+            .iter()
+            .flat_map(|entry| match entry {
+                Value::Array(knot) => knot.get(1).map_or(Vec::new(), numbers),
+                number => numbers(number),
+            })
+            .collect(),
         _ => Vec::new(),
     }
 }
@@ -299,6 +303,9 @@ mod tests {
             ),
             ("[recycle]\nfraction = [[9, 0.1], [9, 0.5]]\n", &[], "knots must ascend"),
             ("[optim]\nlr = nan\n", &[], "`optim.lr` = NaN"),
+            ("[recycle]\npass_weights = [1.0, -2.0]\n", &[], "`recycle.pass_weights` = -2"),
+            ("[recycle]\npasses = [[1, 0.5], [3, 0.4]]\n", &[], "add up to 0.9"),
+            ("[recycle]\npasses = 0\n", &[], "0 passes are not allowed; allowed: from 1 to 64"),
             ("[data]\nbatch = \"many\"\n", &[], "x.toml line 2"),
             ("[data]\nbatch = -2\n", &[], "x.toml line 2"),
             ("[data]\nbatch = \n", &[], "x.toml line 2"),

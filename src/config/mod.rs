@@ -5,15 +5,17 @@
 mod curve;
 pub mod keys;
 mod load;
+mod mixture;
 mod rules;
 mod sections;
 
 pub use curve::Curve;
 pub use keys::{Change, Key, Limit};
 pub use load::{ConfigError, from_text, load};
+pub use mixture::Mixture;
 pub use sections::{
     Arch, Checkpoint, Dashboard, Data, Decay, Eval, Feedback, Flow, LossOn, Make, Model, Optim, Placement,
-    Probe, Reach, Record, Recycle, Run,
+    Probe, Reach, Record, Recycle, Run, Share,
 };
 
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,7 @@
 //! Must not know: limits of single keys (they stand in the key table), tensors.
 //! Invariant: settings that contradict each other are refused with the reason.
 
-use super::{Arch, Config, Model, Recycle};
+use super::{Arch, Config, Flow, LossOn, Model, Placement, Reach, Recycle, Share};
 
 /// Refuses settings that cannot act together, with the reason.
 pub fn check(config: &Config) -> Result<(), String> {
@@ -61,14 +61,37 @@ fn run(config: &Config) -> Result<(), String> {
 }
 
 fn recycling(recycle: &Recycle) -> Result<(), String> {
-    let recycles = recycle.every > 0 && recycle.probability.max() > 0.0;
+    if recycle.every == 0 || recycle.probability.max() == 0.0 {
+        return Ok(());
+    }
     let idle = |key: &str| {
         format!(
             "`recycle.{key}` is 0 throughout, so that no step could recycle; set `recycle.every` = 0 to train without"
         )
     };
-    must(!recycles || recycle.fraction.max() > 0.0, idle("fraction"))?;
-    must(!recycles || recycle.weight.max() > 0.0, idle("weight"))
+    must(recycle.share != Share::Fraction || recycle.fraction.max() > 0.0, idle("fraction"))?;
+    must(recycle.share != Share::Count || recycle.count.max() >= 0.5, idle("count"))?;
+    must(recycle.weight.max() > 0.0, idle("weight"))?;
+    let weights = &recycle.pass_weights;
+    must(weights.is_empty() || weights.iter().any(|weight| *weight > 0.0), idle("pass_weights"))?;
+    let by_threshold = matches!(recycle.share, Share::Threshold | Share::RelativeThreshold);
+    let by_entropy = matches!(recycle.placement, Placement::EntropyAt | Placement::EntropyNext);
+    must(
+        !by_threshold || by_entropy,
+        "`recycle.share` by threshold needs `recycle.placement` = \"entropy_at\" or \"entropy_next\": other placements look at no entropy".into(),
+    )?;
+    must(
+        recycle.reach == Reach::Dense || recycle.loss_on == LossOn::Recycled,
+        "`recycle.loss_on` = \"all\" needs `recycle.reach` = \"dense\": the others compute the recycled positions alone".into(),
+    )?;
+    must(
+        recycle.reach != Reach::Joint || recycle.passes.most() == 1,
+        "`recycle.reach` = \"joint\" takes one pass: later ones would need keys and values that stand for two states".into(),
+    )?;
+    must(
+        recycle.cut == 0 || recycle.flow == Flow::Through,
+        "`recycle.cut` has no effect with `recycle.flow` = \"detached\"; leave it at 0".into(),
+    )
 }
 
 /// Step numbers stay exact as floating-point numbers, which metrics are.
@@ -98,12 +121,28 @@ mod tests {
             ("recycle.weight=0", "`recycle.weight` is 0 throughout"),
             ("run.name=../x", "plain name"),
             ("run.name=a\u{7}b", "plain name"),
+            ("recycle.pass_weights=[0.0]", "`recycle.pass_weights` is 0 throughout"),
+            ("recycle.cut=2", "no effect"),
+            ("recycle.share=threshold", "look at no entropy"),
         ] {
             for loss_on in ["all", "recycled"] {
                 let given = [given.to_owned(), format!("recycle.loss_on={loss_on}")];
                 let found = from_text("", "x.toml", &given).unwrap_err().to_string();
                 assert!(found.contains(wanted), "{given:?}: {found}");
             }
+        }
+    }
+
+    #[test]
+    fn reaches_refuse_what_they_cannot_do() {
+        for (given, wanted) in [
+            (&["recycle.reach=isolated", "recycle.loss_on=all"][..], "needs `recycle.reach` = \"dense\""),
+            (&["recycle.reach=joint", "recycle.passes=2"], "takes one pass"),
+            (&["recycle.share=count", "recycle.count=0"], "`recycle.count` is 0 throughout"),
+        ] {
+            let given: Vec<String> = given.iter().map(|set| (*set).to_owned()).collect();
+            let found = from_text("", "x.toml", &given).unwrap_err().to_string();
+            assert!(found.contains(wanted), "{given:?}: {found}");
         }
     }
 }

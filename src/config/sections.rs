@@ -2,9 +2,9 @@
 //! Must not know: tensors, terminals, files.
 //! Invariant: every key has a default, so that a recipe is short.
 
-use super::Curve;
 use super::keys::Limit::{self, Above, Any, AtLeast, Within};
 use super::keys::section;
+use super::{Curve, Mixture};
 use serde::{Deserialize, Serialize};
 
 /// Declares an enum that is written in snake case.
@@ -54,8 +54,26 @@ choice! {
     Placement {
         /// Drawn uniformly.
         Random,
+        /// Runs of `span` neighbours, drawn uniformly.
+        Span,
         /// Where the plain output at the position itself has the largest entropy.
         EntropyAt,
+        /// After the positions where the plain output has the largest entropy.
+        EntropyNext,
+    }
+}
+
+choice! {
+    /// What says how many positions of a row are recycled.
+    Share {
+        /// `recycle.fraction` of the row.
+        Fraction,
+        /// `recycle.count` positions.
+        Count,
+        /// All whose plain entropy is at least `recycle.threshold` nats.
+        Threshold,
+        /// All whose plain entropy is at least `recycle.threshold` · ln V.
+        RelativeThreshold,
     }
 }
 
@@ -64,6 +82,10 @@ choice! {
     Reach {
         /// All positions.
         Dense,
+        /// The recycled positions alone, each against the plain pass's keys and values.
+        Isolated,
+        /// The recycled positions alone, each seeing the earlier recycled ones in place of their plain twins.
+        Joint,
     }
 }
 
@@ -200,18 +222,36 @@ section! {
         Live every: u64 = 4, Any;
         /// With which probability such a step does. A number or a curve over steps.
         Live probability: Curve = Curve::constant(1.0), Within(0.0, 1.0);
-        /// Share of a row's positions that are recycled. A number or a curve over steps.
+        /// What says how many positions of a row are recycled: `fraction`, `count`, `threshold` (entropy, nats) or
+        /// `relative_threshold` (entropy, in shares of ln V).
+        Live share: Share = Share::Fraction, Any;
+        /// Fraction of a row's positions that are recycled, at least one. A number or a curve over steps.
         Live fraction: Curve = Curve::constant(0.125), Within(0.0, 1.0);
-        /// `random`, or `entropy_at`: where the plain output at the position is the most uncertain.
+        /// Positions a row that are recycled, with `share = "count"`. A number or a curve over steps.
+        Live count: Curve = Curve::constant(8.0), AtLeast(0.0);
+        /// Plain entropy from which a position is recycled, with `share` `threshold` (nats) or `relative_threshold`
+        /// (1 is ln V). A number or a curve over steps.
+        Live threshold: Curve = Curve::constant(0.5), AtLeast(0.0);
+        /// `random`; `span`: runs of neighbours; `entropy_at`: where the plain output at the position is the most
+        /// uncertain; `entropy_next`: after the most uncertain ones.
         Live placement: Placement = Placement::Random, Any;
-        /// `dense`: the recycled pass computes all positions.
+        /// Positions a run, with `placement = "span"`.
+        Live span: usize = 4, Within(1.0, 65536.0);
+        /// `dense`: the recycled pass computes all positions; `isolated`: the recycled ones alone; `joint`: those,
+        /// seeing earlier recycled ones.
         Live reach: Reach = Reach::Dense, Any;
-        /// Recycled passes a step; pass k is fed by pass k-1.
-        Live passes: usize = 1, Within(1.0, 64.0);
+        /// Recycled passes a step; pass k is fed by pass k-1. A number, or a mixture `[[1, 0.97], [3, 0.03]]`
+        /// (passes, probability), drawn anew at each step.
+        Live passes: Mixture = Mixture::always(1), Any;
+        /// Weights of the passes' losses, the first pass first; the last one holds for all later passes. Empty: the last
+        /// pass of a step alone counts.
+        Live pass_weights: Vec<f64> = Vec::new(), Within(0.0, 1000.0);
         /// `replace`: the state of the position before stands in the place of the token's embedding.
         Frozen feedback: Feedback = Feedback::Replace, Any;
         /// `detached` or `through`: whether gradient crosses between passes.
         Live flow: Flow = Flow::Detached, Any;
+        /// With `flow = "through"`: borders between passes that gradient crosses, counted from the last; 0: all.
+        Live cut: usize = 0, Within(0.0, 64.0);
         /// `recycled` or `all`: the positions at which the recycled pass's loss counts.
         Live loss_on: LossOn = LossOn::Recycled, Any;
         /// Weight of the recycled loss beside the plain loss. A number or a curve over steps.

@@ -3,13 +3,13 @@
 //! Invariant: position `t` sees positions `0..=t` of its own row and nothing else.
 
 use super::init::Init;
-use super::{Shape, rotary::Rotary};
+use super::{Shape, rotary::Angles};
 use crate::config::Arch;
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::{Tensor, activation};
 
-/// Causal attention over a whole row.
+/// Attention of positions over earlier ones.
 #[derive(Module, Debug)]
 pub struct Attention {
     /// `[D, H·K]`.
@@ -38,21 +38,58 @@ impl Attention {
         }
     }
 
-    /// `x`: `[B, T, D]`, as the result. `future`: `[1, 1, T, T]`, 0 where position `t` (row) may see `s` (column),
-    /// -inf elsewhere.
-    pub fn forward(&self, x: Tensor<3>, rotary: Option<&Rotary>, future: Tensor<4>) -> Tensor<3> {
-        let [b, t, _] = x.dims();
-        let turn = |y: Tensor<4>| rotary.map_or(y.clone(), |rotary| rotary.turn(y));
+    /// `x`: `[B, S, D]`, as the result. Looks at the keys and values of `before` `[B, G, C, K]`, then at its own.
+    /// `hidden`: `[B or 1, 1, S, C+S]`, 0 where a position (row) may see another (column), -inf elsewhere.
+    /// The second result is its own keys and values.
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        angles: Option<&Angles>,
+        hidden: Tensor<4>,
+        before: Option<&KeysValues>,
+    ) -> (Tensor<3>, KeysValues) {
+        let [b, s, _] = x.dims();
+        let turn = |y: Tensor<4>| match angles {
+            Some(angles) => angles.turn(y),
+            None => y,
+        };
         let q = turn(split(self.q.forward(x.clone()), self.heads));
-        let k = turn(split(self.k.forward(x.clone()), self.kv_heads));
-        let v = split(self.v.forward(x), self.kv_heads);
+        let own = KeysValues {
+            keys: turn(split(self.k.forward(x.clone()), self.kv_heads)),
+            values: split(self.v.forward(x), self.kv_heads),
+        };
+        let seen = before.map_or_else(|| own.clone(), |before| before.then(&own));
         let head_width = q.dims()[3];
         let groups = self.heads / self.kv_heads;
-        let (k, v) = (repeat_heads(k, groups), repeat_heads(v, groups));
-        // Scaling q costs T·K, scaling the scores would cost T·T.
-        let scores = (q * (head_width as f64).powf(-0.5)).matmul(k.transpose()) + future;
+        let (k, v) = (repeat_heads(seen.keys, groups), repeat_heads(seen.values, groups));
+        // Scaling q costs S·K, scaling the scores would cost S·(C+S).
+        let scores = (q * (head_width as f64).powf(-0.5)).matmul(k.transpose()) + hidden;
         let mixed = activation::softmax(scores, 3).matmul(v);
-        self.out.forward(mixed.swap_dims(1, 2).reshape([b, t, self.heads * head_width]))
+        (self.out.forward(mixed.swap_dims(1, 2).reshape([b, s, self.heads * head_width])), own)
+    }
+}
+
+/// Keys (turned by their positions) and values of one block, `[B, G, C, K]` each.
+#[derive(Clone, Debug)]
+pub struct KeysValues {
+    /// `[B, G, C, K]`.
+    pub keys: Tensor<4>,
+    /// `[B, G, C, K]`.
+    pub values: Tensor<4>,
+}
+
+impl KeysValues {
+    /// `self`, then `next`, along the positions.
+    fn then(&self, next: &Self) -> Self {
+        Self {
+            keys: Tensor::cat(vec![self.keys.clone(), next.keys.clone()], 2),
+            values: Tensor::cat(vec![self.values.clone(), next.values.clone()], 2),
+        }
+    }
+
+    /// The same without autodiff: constants to whatever comes after.
+    pub fn inner(self) -> Self {
+        Self { keys: self.keys.inner(), values: self.values.inner() }
     }
 }
 

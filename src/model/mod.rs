@@ -15,8 +15,9 @@ mod rotary;
 mod shape;
 mod transformer;
 
+pub use attention::KeysValues;
 pub use shape::Shape;
-pub use transformer::Transformer;
+pub use transformer::{States, Transformer};
 
 /// Why a model could not be built, read or written.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@
 //! Invariant: the angle of a vector depends on its absolute position alone.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// Cosines and sines `[max_len, K]` of every position.
 #[derive(Module, Debug)]
@@ -29,12 +29,35 @@ impl Rotary {
         Self { cos: table(f64::cos), sin: table(f64::sin) }
     }
 
-    /// Turns `x` `[B, H, T, K]`, whose position `t` of the row is position `t` of the table.
+    /// The angles of positions `0..t`.
+    pub fn row(&self, t: usize) -> Angles {
+        let rows = |table: &Tensor<2>| table.clone().narrow(0, 0, t).reshape([1, 1, t, table.dims()[1]]);
+        Angles { cos: rows(&self.cos), sin: rows(&self.sin) }
+    }
+
+    /// The angles of `positions` `[B, S]`.
+    pub fn at(&self, positions: &Tensor<2, Int>) -> Angles {
+        let [b, s] = positions.dims();
+        let flat = positions.clone().flatten::<1>(0, 1);
+        let rows =
+            |table: &Tensor<2>| table.clone().select(0, flat.clone()).reshape([b, 1, s, table.dims()[1]]);
+        Angles { cos: rows(&self.cos), sin: rows(&self.sin) }
+    }
+}
+
+/// Cosines and sines `[B or 1, 1, S, K]` of the positions of one forward pass.
+#[derive(Clone, Debug)]
+pub struct Angles {
+    cos: Tensor<4>,
+    sin: Tensor<4>,
+}
+
+impl Angles {
+    /// Turns `x` `[B, H, S, K]`.
     pub fn turn(&self, x: Tensor<4>) -> Tensor<4> {
-        let [_, _, t, k] = x.dims();
-        let rows = |table: &Tensor<2>| table.clone().narrow(0, 0, t).reshape([1, 1, t, k]);
+        let k = x.dims()[3];
         let first = x.clone().narrow(3, 0, k / 2);
         let second = x.clone().narrow(3, k / 2, k / 2);
-        x * rows(&self.cos) + Tensor::cat(vec![second.neg(), first], 3) * rows(&self.sin)
+        x * self.cos.clone() + Tensor::cat(vec![second.neg(), first], 3) * self.sin.clone()
     }
 }

@@ -2,10 +2,11 @@
 //! Must not know: recycling, losses, training.
 //! Invariant: `hidden` takes embeddings, not tokens, so that whoever calls it decides what stands at a position.
 
-use super::attention::Attention;
+use super::Shape;
+use super::attention::{Attention, KeysValues};
 use super::init::Init;
 use super::layers::{Mlp, Norm};
-use super::{Shape, rotary::Rotary};
+use super::rotary::{Angles, Rotary};
 use crate::config::Arch;
 use burn::module::{Module, Param};
 use burn::nn::{Embedding, Linear};
@@ -22,6 +23,14 @@ pub struct Block {
     pub norm2: Norm,
     /// Acts on each position.
     pub mlp: Mlp,
+}
+
+/// What a pass over whole rows leaves behind.
+pub struct States {
+    /// Final hidden states `[B, T, D]`, after the last norm.
+    pub hidden: Tensor<3>,
+    /// Each block's keys and values.
+    pub context: Vec<KeysValues>,
 }
 
 /// The decoder-only transformer.
@@ -79,21 +88,57 @@ impl Transformer {
         self.embed.forward(tokens)
     }
 
-    /// Final hidden states, after the last norm: input embeddings `[B, T, D]` to `[B, T, D]`.
+    /// Final hidden states of whole rows: input embeddings `[B, T, D]` to `[B, T, D]`, after the last norm.
     pub fn hidden(&self, embeddings: Tensor<3>) -> Tensor<3> {
+        self.row(embeddings).hidden
+    }
+
+    /// Whole rows, position `t` of the input being position `t` of the row.
+    pub fn row(&self, embeddings: Tensor<3>) -> States {
         let [_, t, d] = embeddings.dims();
-        let mut x = match &self.positions {
-            Some(positions) => embeddings + positions.weight.val().narrow(0, 0, t).reshape([1, t, d]),
+        let learned =
+            self.positions.as_ref().map(|table| table.weight.val().narrow(0, 0, t).reshape([1, t, d]));
+        let angles = self.rotary.as_ref().map(|rotary| rotary.row(t));
+        let future = future(t, &self.device().without_autodiff());
+        self.blocks(embeddings, learned, angles, future, None)
+    }
+
+    /// A few positions of each row: input embeddings `[B, R, D]` at `positions` `[B, R]`, seeing `before` (each
+    /// block's keys and values of C positions) and each other as `hidden` `[B, 1, R, C+R]` says (0 or -inf).
+    pub fn at(
+        &self,
+        embeddings: Tensor<3>,
+        positions: &Tensor<2, Int>,
+        before: &[KeysValues],
+        hidden: Tensor<4>,
+    ) -> Tensor<3> {
+        let learned = self.positions.as_ref().map(|table| table.forward(positions.clone()));
+        let angles = self.rotary.as_ref().map(|rotary| rotary.at(positions));
+        self.blocks(embeddings, learned, angles, hidden, Some(before)).hidden
+    }
+
+    fn blocks(
+        &self,
+        embeddings: Tensor<3>,
+        learned: Option<Tensor<3>>,
+        angles: Option<Angles>,
+        hidden: Tensor<4>,
+        before: Option<&[KeysValues]>,
+    ) -> States {
+        let mut x = match learned {
+            Some(positions) => embeddings + positions,
             None => embeddings,
         };
-        let future = future(t, &self.device().without_autodiff());
-        for block in &self.blocks {
-            let seen =
-                block.attention.forward(block.norm1.forward(x.clone()), self.rotary.as_ref(), future.clone());
+        let mut context = Vec::with_capacity(self.blocks.len());
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let before = before.map(|before| &before[layer]);
+            let normed = block.norm1.forward(x.clone());
+            let (seen, own) = block.attention.forward(normed, angles.as_ref(), hidden.clone(), before);
+            context.push(own);
             x = x + seen;
             x = x.clone() + block.mlp.forward(block.norm2.forward(x));
         }
-        self.norm.forward(x)
+        States { hidden: self.norm.forward(x), context }
     }
 
     /// The head's parameter: `[V, D]` (the token embeddings) where it is tied, `[D, V]` otherwise.

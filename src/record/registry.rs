@@ -54,7 +54,10 @@ metrics! {
     LossRecycledAtRecycled "loss_recycled_at_recycled_nats" "nats" Real "Mean nll of the last recycled pass at the recycled positions; null on steps without any.";
     Recycled "recycled" "positions" Count "Positions recycled in this step, all rows together; null on steps without a recycled pass.";
     RecycleProbability "recycle_probability" "" Real "Probability in force with which an eligible step carries a recycled pass.";
-    RecycleFraction "recycle_fraction" "" Real "Fraction in force of a row's positions that are recycled.";
+    RecycleFraction "recycle_fraction" "" Real "Fraction in force of a row's positions that are recycled; null where another share is chosen.";
+    RecycleCount "recycle_count" "positions" Count "Positions in force that are recycled in a row; null where another share is chosen.";
+    RecycleThreshold "recycle_threshold_nats" "nats" Real "Plain entropy in force from which a position is recycled; null where another share is chosen.";
+    RecycledPasses "recycled_passes" "passes" Count "Recycled passes of this step; null on steps without one.";
     RecycleWeight "recycle_weight" "" Real "Weight in force of the recycled loss.";
     EntropyPlain "entropy_plain_nats" "nats" Real "Mean entropy of the plain pass's output distributions.";
     EntropyPlainAtRecycled "entropy_plain_at_recycled_nats" "nats" Real "Mean plain entropy at the recycled positions; null on steps without any.";

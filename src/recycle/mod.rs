@@ -8,6 +8,7 @@
 //!    pass before; the target stays. Loss, gradients.
 //! 3. One update from both.
 
+mod grid;
 pub mod passes;
 pub mod placement;
 mod rng;

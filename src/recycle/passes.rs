@@ -2,12 +2,13 @@
 //! Must not know: when to recycle, the optimizer, files, terminals.
 //! Invariant: the state fed at `t` is that of `t-1`, same row, same batch; the target at `t` is unchanged.
 
+use super::grid::Grid;
 use super::placement::Positions;
-use crate::config::{Flow, LossOn};
-use crate::model::{Transformer, head};
+use crate::config::{Flow, LossOn, Reach};
+use crate::model::{KeysValues, States, Transformer, head};
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn::tensor::{Bool, Device, IndexingUpdateOp, Int, Tensor, TensorData};
 
 /// A batch on the device.
 #[derive(Clone)]
@@ -28,16 +29,26 @@ impl Tokens {
 }
 
 /// What the recycled passes of a step are to do.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// Recycled passes; pass k is fed by pass k-1. The last one's loss counts.
-    pub passes: usize,
+    /// What a recycled pass computes.
+    pub reach: Reach,
+    /// Weight of each recycled pass's loss beside the plain loss; pass k is fed by pass k-1. 0: no loss, no graph of
+    /// its own.
+    pub weights: Vec<f64>,
     /// Whether gradient crosses between passes.
     pub flow: Flow,
-    /// Where the loss counts.
+    /// Borders between passes that gradient crosses in `through` flow, counted from the last; 0: all.
+    pub cut: usize,
+    /// Where the losses count.
     pub loss_on: LossOn,
-    /// Weight of the recycled loss beside the plain loss.
-    pub weight: f64,
+}
+
+impl Plan {
+    /// Whether gradient crosses from the pass before into recycled pass `pass` (1 is the first).
+    fn crosses(&self, pass: usize) -> bool {
+        self.flow == Flow::Through && (self.cut == 0 || self.weights.len() - pass < self.cut)
+    }
 }
 
 /// What a pass said, without autodiff, still on the device.
@@ -73,61 +84,66 @@ pub fn train(
 ) -> Outcome {
     // 1. Plain pass: hidden states, loss on all positions.
     let mut backward = Backward::new(model);
-    let hidden = model.hidden(model.embed(tokens.inputs.clone()));
-    let plain = backward.score(flatten(hidden.clone()), tokens.targets.clone().flatten(0, 1), share);
+    let targets = tokens.targets.clone().flatten::<1>(0, 1);
+    let mut states = model.row(model.embed(tokens.inputs.clone()));
+    let plain = backward.score(flatten(states.hidden.clone()), targets.clone(), share);
     let positions = place.map(|place| place(&plain.entropy)).filter(|positions| positions.count() > 0);
     let Some(positions) = positions else {
         return Outcome { grads: backward.finish(), plain, recycled: None };
     };
-    // Detached: the plain gradients are taken now, which frees the plain graph before the next pass begins.
-    let state = match plan.flow {
-        Flow::Detached => {
+    // 2. Recycled passes, each fed by the one before.
+    let mut said = None;
+    for (pass, weight) in (1..).zip(&plan.weights) {
+        // Where no gradient crosses, all gradients so far are taken now, which frees the graph of the pass before.
+        if !plan.crosses(pass) {
             backward.take();
-            hidden.inner()
+            states = detached(states);
         }
-        Flow::Through => hidden,
-    };
-    // 2. Recycled passes, each fed by the one before; loss on the last.
-    let recycled = recycle(model, tokens, state, &positions, plan);
-    let (rows, targets) = match plan.loss_on {
-        LossOn::All => (flatten(recycled), tokens.targets.clone().flatten(0, 1)),
-        LossOn::Recycled => {
-            let at = indices(&positions, &model.device().without_autodiff());
-            (flatten(recycled).select(0, at.clone()), tokens.targets.clone().flatten::<1>(0, 1).select(0, at))
+        let silent = *weight == 0.0 && !plan.crosses(pass + 1);
+        let valid = silent.then(|| model.valid());
+        let (hidden, rows) =
+            recycled(valid.as_ref().unwrap_or(model), tokens, &states, &positions, plan.reach);
+        states.hidden = hidden;
+        if *weight > 0.0 {
+            let (rows, targets) = match plan.loss_on {
+                LossOn::All => (flatten(states.hidden.clone()), targets.clone()),
+                LossOn::Recycled => (rows, at_positions(targets.clone(), &positions)),
+            };
+            said = Some(backward.score(rows, targets, share * weight));
         }
-    };
-    let said = backward.score(rows, targets, share * plan.weight);
-    // 3. One update from both is the caller's.
-    Outcome { grads: backward.finish(), plain, recycled: Some((said, positions)) }
+    }
+    // 3. One update from all is the caller's.
+    Outcome { grads: backward.finish(), plain, recycled: said.map(|said| (said, positions)) }
 }
 
-/// Hidden states `[B, T, D]` of the last of the recycled passes that start from `state` `[B, T, D]`.
-fn recycle(
+/// One recycled pass from the states before it: the hidden states `[B, T, D]` after it, where it computed any, else
+/// those before it; and its own at the recycled positions, `[N, D]`.
+pub fn recycled(
     model: &Transformer,
     tokens: &Tokens,
-    state: Tensor<3>,
+    before: &States,
     positions: &Positions,
-    plan: &Plan,
-) -> Tensor<3> {
-    let mut state = state;
-    for pass in 1..=plan.passes {
-        // In detached flow only the last pass has a loss, so only it needs a graph.
-        let silent = plan.flow == Flow::Detached && pass < plan.passes;
-        state = match silent {
-            true => dense(&model.valid(), tokens, state, positions),
-            false => dense(model, tokens, state, positions),
-        };
+    reach: Reach,
+) -> (Tensor<3>, Tensor<2>) {
+    let at = indices(positions, &model.device().without_autodiff());
+    match reach {
+        Reach::Dense => {
+            let hidden =
+                model.hidden(feed(model.embed(tokens.inputs.clone()), before.hidden.clone(), positions));
+            (hidden.clone(), flatten(hidden).select(0, at))
+        }
+        Reach::Isolated | Reach::Joint => {
+            let grid = Grid::new(positions, &model.device().without_autodiff());
+            let fed = grid.before(before.hidden.clone());
+            let sight = grid.sight(positions, reach == Reach::Joint);
+            let own = grid.real(model.at(fed, &grid.at, &before.context, sight));
+            (overwrite(before.hidden.clone(), at, own.clone()), own)
+        }
     }
-    state
 }
 
-/// One dense recycled pass: hidden states `[B, T, D]` over all positions, fed by the pass before.
-pub fn dense(model: &Transformer, tokens: &Tokens, before: Tensor<3>, positions: &Positions) -> Tensor<3> {
-    model.hidden(feed(model.embed(tokens.inputs.clone()), before, positions))
-}
-
-/// THE alignment: at every recycled position `t` the input is the state of `t-1`; elsewhere the token's embedding.
-/// All `[B, T, D]`. Positions enter later, in the model: that of `t` in both cases.
+/// THE alignment, for whole rows: at every recycled position `t` the input is the state of `t-1`; elsewhere the token's
+/// embedding. All `[B, T, D]`. Positions enter later, in the model: that of `t` in both cases.
 fn feed(embeddings: Tensor<3>, before: Tensor<3>, positions: &Positions) -> Tensor<3> {
     let [b, t, d] = embeddings.dims();
     let device = embeddings.device().without_autodiff();
@@ -135,6 +151,28 @@ fn feed(embeddings: Tensor<3>, before: Tensor<3>, positions: &Positions) -> Tens
     let shifted = Tensor::cat(vec![nothing, before.narrow(1, 0, t - 1)], 1);
     let mask = Tensor::<3, Bool>::from_data(TensorData::new(positions.mask(), [b, t, 1]), &device);
     embeddings.mask_where(mask.expand([b, t, d]), shifted)
+}
+
+/// `hidden` `[B, T, D]` with `own` `[N, D]` at the flat indices `at`.
+fn overwrite(hidden: Tensor<3>, at: Tensor<1, Int>, own: Tensor<2>) -> Tensor<3> {
+    let [b, t, d] = hidden.dims();
+    let flat = flatten(hidden);
+    let change = own - flat.clone().select(0, at.clone());
+    flat.select_assign(0, at, change, IndexingUpdateOp::Add).reshape([b, t, d])
+}
+
+/// The same states as constants.
+fn detached(states: States) -> States {
+    States {
+        hidden: states.hidden.inner(),
+        context: states.context.into_iter().map(KeysValues::inner).collect(),
+    }
+}
+
+/// The targets at the recycled positions, `[N]`.
+fn at_positions(targets: Tensor<1, Int>, positions: &Positions) -> Tensor<1, Int> {
+    let at = indices(positions, &targets.device());
+    targets.select(0, at)
 }
 
 /// `[B, T, D]` to `[B·T, D]`.
@@ -208,22 +246,28 @@ pub struct Look {
     pub recycled: Option<(Said, Positions)>,
 }
 
-/// Plain pass and `passes` recycled passes on `model` (without autodiff), scored at all positions. Without `place`
-/// the plain pass alone.
-pub fn look(model: &Transformer, tokens: &Tokens, passes: usize, place: Option<Place<'_>>) -> Look {
+/// Plain pass and `passes` recycled passes on `model` (without autodiff), scored at all positions that the last one
+/// computed. Without `place` the plain pass alone.
+pub fn look(
+    model: &Transformer,
+    tokens: &Tokens,
+    reach: Reach,
+    passes: usize,
+    place: Option<Place<'_>>,
+) -> Look {
     let targets = tokens.targets.clone().flatten::<1>(0, 1);
     let said = |hidden: Tensor<3>| {
         let scores = head::score(model, flatten(hidden), targets.clone(), None);
         Said { nll: scores.nll, entropy: scores.entropy }
     };
-    let mut state = model.hidden(model.embed(tokens.inputs.clone()));
-    let plain = said(state.clone());
+    let mut states = model.row(model.embed(tokens.inputs.clone()));
+    let plain = said(states.hidden.clone());
     let positions = place.map(|place| place(&plain.entropy)).filter(|positions| positions.count() > 0);
     let Some(positions) = positions else {
         return Look { plain, recycled: None };
     };
     for _ in 0..passes {
-        state = dense(model, tokens, state, &positions);
+        states.hidden = recycled(model, tokens, &states, &positions, reach).0;
     }
-    Look { recycled: Some((said(state), positions)), plain }
+    Look { recycled: Some((said(states.hidden), positions)), plain }
 }

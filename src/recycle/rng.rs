@@ -12,6 +12,8 @@ pub(super) enum Purpose {
     When = 1,
     /// Which positions.
     Where = 2,
+    /// How many passes.
+    Depth = 3,
 }
 
 /// The stream of one purpose at one step.

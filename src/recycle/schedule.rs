@@ -2,31 +2,63 @@
 //! Must not know: tensors, batches, terminals.
 //! Invariant: what is decided for a step depends on (config, seed, step) alone.
 
+use super::placement::Share;
 use super::rng;
-use crate::config::Recycle;
+use crate::config::{self, Recycle};
 
 /// The numbers in force at one step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct InForce {
     /// Probability with which an eligible step carries a recycled pass.
     pub probability: f64,
-    /// Fraction of a row's positions that are recycled.
-    pub fraction: f64,
+    /// How many positions of a row are recycled.
+    pub share: Share,
     /// Weight of the recycled loss.
     pub weight: f64,
+    /// Recycled passes of a step that recycles.
+    pub passes: usize,
     /// Whether this step carries a recycled pass.
     pub recycles: bool,
 }
 
 /// What holds at `step` (1 is the first update): every `every`-th step is eligible, and an eligible step recycles
-/// with the probability in force.
-pub fn at(recycle: &Recycle, seed: u64, step: u64) -> InForce {
+/// with the probability in force. `vocab_size` is what relative thresholds are relative to.
+pub fn at(recycle: &Recycle, vocab_size: usize, seed: u64, step: u64) -> InForce {
     let probability = recycle.probability.at(step);
-    let fraction = recycle.fraction.at(step);
     let weight = recycle.weight.at(step);
+    let share = share(recycle, vocab_size, step);
     let eligible = recycle.every > 0 && step.is_multiple_of(recycle.every);
     let drawn = eligible && rng::unit(&mut rng::stream(seed, rng::Purpose::When, step)) < probability;
-    InForce { probability, fraction, weight, recycles: drawn && fraction > 0.0 && weight > 0.0 }
+    InForce {
+        probability,
+        share,
+        weight,
+        passes: recycle.passes.draw(rng::unit(&mut rng::stream(seed, rng::Purpose::Depth, step))),
+        recycles: drawn && share.some() && weight > 0.0,
+    }
+}
+
+/// The share of positions in force at `step`.
+pub fn share(recycle: &Recycle, vocab_size: usize, step: u64) -> Share {
+    match recycle.share {
+        config::Share::Fraction => Share::Fraction(recycle.fraction.at(step)),
+        config::Share::Count => Share::Count(recycle.count.at(step).round() as usize),
+        config::Share::Threshold => Share::Above(recycle.threshold.at(step)),
+        config::Share::RelativeThreshold => {
+            Share::Above(recycle.threshold.at(step) * (vocab_size as f64).ln())
+        }
+    }
+}
+
+/// The share by which validations and early looks are made: the largest that the schedule ever reaches, so that they can
+/// be compared over the whole run.
+pub fn widest(recycle: &Recycle, vocab_size: usize) -> Share {
+    match recycle.share {
+        config::Share::Fraction => Share::Fraction(recycle.fraction.max()),
+        config::Share::Count => Share::Count(recycle.count.max().round() as usize),
+        config::Share::Threshold => Share::Above(recycle.threshold.min()),
+        config::Share::RelativeThreshold => Share::Above(recycle.threshold.min() * (vocab_size as f64).ln()),
+    }
 }
 
 #[cfg(test)]
@@ -35,7 +67,7 @@ mod tests {
     use crate::config::Curve;
 
     fn steps(recycle: &Recycle) -> Vec<u64> {
-        (1..=1000).filter(|step| at(recycle, 7, *step).recycles).collect()
+        (1..=1000).filter(|step| at(recycle, 100, 7, *step).recycles).collect()
     }
 
     #[test]
@@ -63,5 +95,25 @@ mod tests {
         ] {
             assert!(steps(&recycle).is_empty());
         }
+    }
+
+    #[test]
+    fn deeper_steps_are_as_frequent_as_the_mixture_says() {
+        let passes = config::Mixture::of(vec![(1, 0.9), (3, 0.1)]).unwrap();
+        let recycle = Recycle { passes, ..Default::default() };
+        let deep = (1..=5000).filter(|step| at(&recycle, 100, 7, *step).passes == 3).count();
+        assert!((420..580).contains(&deep), "{deep}");
+    }
+
+    #[test]
+    fn shares_are_what_the_config_says() {
+        let of = |share| {
+            let recycle = Recycle { share, ..Default::default() };
+            at(&recycle, 100, 7, 1).share
+        };
+        assert_eq!(of(config::Share::Fraction), Share::Fraction(0.125));
+        assert_eq!(of(config::Share::Count), Share::Count(8));
+        assert_eq!(of(config::Share::Threshold), Share::Above(0.5));
+        assert_eq!(of(config::Share::RelativeThreshold), Share::Above(0.5 * 100_f64.ln()));
     }
 }

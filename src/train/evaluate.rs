@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::data::{Batch, Dataset, Loader, LoaderOptions, Position, Split};
 use crate::model::Transformer;
 use crate::record::registry::{Metric, StepRow};
-use crate::recycle::passes;
+use crate::recycle::{passes, schedule};
 use burn::module::Module;
 
 /// The validation batches.
@@ -47,15 +47,16 @@ impl Evaluator {
     pub fn run(&self, config: &Config, model: &Transformer, row: &mut StepRow) -> Result<(), TrainError> {
         let model = model.valid();
         let recycle = &config.recycle;
-        let fraction = if recycle.every > 0 { recycle.fraction.max() } else { 0.0 };
+        let share = schedule::widest(recycle, model.shape().vocab_size);
+        let recycles = recycle.every > 0 && share.some();
         let (mut plain, mut plain_at, mut recycled) = (Vec::new(), Vec::new(), Vec::new());
         for (index, batch) in self.batches.iter().enumerate() {
             let tokens = upload(batch, &model.device());
             // Step 0 belongs to validation: its positions are drawn once for the whole run.
             let draw = Draw { seed: config.run.seed, step: 0, batch: index as u64 };
-            let mut place = placer(batch, recycle, fraction, draw);
-            let place = (fraction > 0.0).then_some::<passes::Place>(&mut place);
-            let said = passes::look(&model, &tokens, recycle.passes, place);
+            let mut place = placer(batch, recycle, share, draw);
+            let place = recycles.then_some::<passes::Place>(&mut place);
+            let said = passes::look(&model, &tokens, recycle.reach, recycle.passes.usual(), place);
             let mut readback = Readback::default();
             readback.add(&said.plain.nll);
             let positions = said.recycled.map(|(said, positions)| {

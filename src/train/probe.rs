@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::data::{Batch, Codec};
 use crate::message::{TokenCell, TokenRow};
 use crate::model::Transformer;
-use crate::recycle::passes;
+use crate::recycle::{passes, schedule};
 use burn::module::Module;
 
 /// Looks at the first row of `batch`, `step` updates after the start. The row is recycled as the config says for that
@@ -24,15 +24,16 @@ pub(super) fn look(
     let batch = first_row(batch);
     let model = model.valid();
     let recycle = &config.recycle;
-    let fraction = match recycle.fraction.at(step) {
-        now if now > 0.0 => now,
-        _ => recycle.fraction.max(),
+    let vocab_size = model.shape().vocab_size;
+    let share = match schedule::share(recycle, vocab_size, step) {
+        now if now.some() => now,
+        _ => schedule::widest(recycle, vocab_size),
     };
     let tokens = upload(&batch, &model.device());
     let draw = Draw { seed: config.run.seed, step, batch: 0 };
-    let mut place = placer(&batch, recycle, fraction, draw);
-    let place = (recycle.every > 0 && fraction > 0.0).then_some::<passes::Place>(&mut place);
-    let said = passes::look(&model, &tokens, recycle.passes, place);
+    let mut place = placer(&batch, recycle, share, draw);
+    let place = (recycle.every > 0 && share.some()).then_some::<passes::Place>(&mut place);
+    let said = passes::look(&model, &tokens, recycle.reach, recycle.passes.usual(), place);
     let mut readback = Readback::default();
     readback.add(&said.plain.nll);
     readback.add(&said.plain.entropy);

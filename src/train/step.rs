@@ -9,7 +9,7 @@ use crate::data::Batch;
 use crate::model::Transformer;
 use crate::record::registry::{Metric, StepRow};
 use crate::recycle::passes::{self, Plan, Tokens};
-use crate::recycle::placement::{self, Positions, Rows};
+use crate::recycle::placement::{self, Positions, Rows, Share};
 use crate::recycle::schedule::{self, InForce};
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
@@ -47,7 +47,8 @@ impl Learner {
         batches: &[Batch],
     ) -> Result<(StepRow, Option<TrainError>), TrainError> {
         let step = self.step + 1;
-        let in_force = schedule::at(&config.recycle, config.run.seed, step);
+        let vocab_size = self.model.shape().vocab_size;
+        let in_force = schedule::at(&config.recycle, vocab_size, config.run.seed, step);
         let lr = config.optim.lr_at(step, config.run.steps);
         let mut sum = GradientsAccumulator::new();
         let mut outcomes = Vec::with_capacity(batches.len());
@@ -84,7 +85,7 @@ impl Learner {
         let tokens = upload(batch, &device);
         let plan = plan(&config.recycle, in_force);
         let draw = Draw { seed: config.run.seed, step, batch: index as u64 };
-        let mut place = placer(batch, &config.recycle, in_force.fraction, draw);
+        let mut place = placer(batch, &config.recycle, in_force.share, draw);
         let place = in_force.recycles.then_some::<passes::Place>(&mut place);
         passes::train(&self.model, &tokens, &plan, place, 1.0 / of as f64)
     }
@@ -100,7 +101,18 @@ pub(super) fn upload(batch: &Batch, device: &Device) -> Tokens {
 }
 
 fn plan(recycle: &Recycle, in_force: &InForce) -> Plan {
-    Plan { passes: recycle.passes, flow: recycle.flow, loss_on: recycle.loss_on, weight: in_force.weight }
+    let weight = |pass: usize| match recycle.pass_weights.last() {
+        None if pass < in_force.passes => 0.0,
+        None => in_force.weight,
+        Some(last) => in_force.weight * recycle.pass_weights.get(pass - 1).unwrap_or(last),
+    };
+    Plan {
+        reach: recycle.reach,
+        weights: (1..=in_force.passes).map(weight).collect(),
+        flow: recycle.flow,
+        cut: recycle.cut,
+        loss_on: recycle.loss_on,
+    }
 }
 
 /// What a random placement is drawn from.
@@ -116,7 +128,7 @@ pub(super) struct Draw {
 pub(super) fn placer<'a>(
     batch: &'a Batch,
     recycle: &'a Recycle,
-    fraction: f64,
+    share: Share,
     draw: Draw,
 ) -> impl FnMut(&Tensor<1>) -> Positions + 'a {
     let starts: Vec<bool> =
@@ -124,10 +136,14 @@ pub(super) fn placer<'a>(
     move |entropy| {
         let rows = Rows { seq_len: batch.seq_len, doc_start: &starts };
         match recycle.placement {
-            Placement::Random => placement::random(rows, fraction, draw.seed, draw.step, draw.batch),
+            Placement::Random => placement::random(rows, share, draw.seed, draw.step, draw.batch),
+            Placement::Span => placement::span(rows, share, recycle.span, draw.seed, draw.step, draw.batch),
             // READBACK: which positions are uncertain is decided on the host.
-            Placement::EntropyAt => match values(entropy) {
-                Some(entropy) => placement::entropy_at(rows, fraction, &entropy),
+            Placement::EntropyAt | Placement::EntropyNext => match values(entropy) {
+                Some(entropy) if recycle.placement == Placement::EntropyAt => {
+                    placement::entropy_at(rows, share, &entropy)
+                }
+                Some(entropy) => placement::entropy_next(rows, share, &entropy),
                 None => Positions { seq_len: batch.seq_len, rows: vec![Vec::new(); batch.batch] },
             },
         }
@@ -169,7 +185,11 @@ fn read(
 fn row(step: u64, readings: &[Reading], in_force: &InForce) -> StepRow {
     let mut row = StepRow::new(step);
     row.set(Metric::RecycleProbability, in_force.probability);
-    row.set(Metric::RecycleFraction, in_force.fraction);
+    match in_force.share {
+        Share::Fraction(fraction) => row.set(Metric::RecycleFraction, fraction),
+        Share::Count(count) => row.set(Metric::RecycleCount, count as f64),
+        Share::Above(nats) => row.set(Metric::RecycleThreshold, nats),
+    }
     row.set(Metric::RecycleWeight, in_force.weight);
     row.set_if(
         Metric::LossPlain,
@@ -188,6 +208,7 @@ fn row(step: u64, readings: &[Reading], in_force: &InForce) -> StepRow {
     }
     let count: usize = recycled.iter().map(|(_, recycled)| recycled.positions.count()).sum();
     row.set(Metric::Recycled, count as f64);
+    row.set(Metric::RecycledPasses, in_force.passes as f64);
     row.set_if(Metric::LossRecycled, mean(recycled.iter().flat_map(|(_, r)| r.nll.iter().copied())));
     row.set_if(Metric::LossRecycledAtRecycled, mean(recycled.iter().flat_map(|(_, r)| r.at_recycled())));
     let plain_at = |of: fn(&Reading) -> &Vec<f32>| {
