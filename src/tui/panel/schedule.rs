@@ -13,7 +13,7 @@
 //! ```
 
 use super::{Scene, framed};
-use crate::config::Config;
+use crate::config::{Config, Share};
 use crate::record::registry::Metric;
 use crate::tui::raster::{Dash, Raster, Window};
 use crate::tui::text;
@@ -26,13 +26,23 @@ use ratatui::text::Line;
 /// Width of names and values, with the space after them.
 const GUTTER: u16 = 12;
 
+/// How many curves there are.
+const CURVES: usize = 4;
+
 /// The curves: the metric they set, and their style.
-const CURVES: [(Metric, Role); 4] = [
-    (Metric::RecycleProbability, Role::Recycled),
-    (Metric::RecycleFraction, Role::Recycled),
-    (Metric::RecycleWeight, Role::Recycled),
-    (Metric::Lr, Role::Lr),
-];
+fn curves(config: &Config) -> [(Metric, Role); CURVES] {
+    let share = match config.recycle.share {
+        Share::Fraction => Metric::RecycleFraction,
+        Share::Count => Metric::RecycleCount,
+        Share::Threshold | Share::RelativeThreshold => Metric::RecycleThreshold,
+    };
+    [
+        (Metric::RecycleProbability, Role::Recycled),
+        (share, Role::Recycled),
+        (Metric::RecycleWeight, Role::Recycled),
+        (Metric::Lr, Role::Lr),
+    ]
+}
 
 /// Draws the curves below each other over one axis of steps.
 pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
@@ -43,19 +53,15 @@ pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
     if within.width < GUTTER + 4 || within.height < 4 {
         return;
     }
-    let rows = within.height / CURVES.len() as u16;
+    let rows = within.height / CURVES as u16;
     let axis = within.height >= 9;
-    let rows = if axis { (within.height - 1) / CURVES.len() as u16 } else { rows };
-    for (index, (metric, role)) in CURVES.into_iter().enumerate() {
+    let rows = if axis { (within.height - 1) / CURVES as u16 } else { rows };
+    for (index, (metric, role)) in curves(config).into_iter().enumerate() {
         let area = Rect { y: within.y + index as u16 * rows, height: rows, ..within };
         draw_curve(frame, area, scene, config, (metric, role));
     }
-    let curves = Rect {
-        x: within.x + GUTTER,
-        width: within.width - GUTTER,
-        height: rows * CURVES.len() as u16,
-        ..within
-    };
+    let curves =
+        Rect { x: within.x + GUTTER, width: within.width - GUTTER, height: rows * CURVES as u16, ..within };
     draw_now(frame, curves, scene, config);
     if axis {
         draw_axis(frame, Rect { y: curves.bottom(), height: 1, ..curves }, scene, config);
@@ -80,6 +86,12 @@ fn value_at(config: &Config, metric: Metric, step: u64) -> f64 {
     match metric {
         Metric::RecycleProbability => config.recycle.probability.at(step),
         Metric::RecycleFraction => config.recycle.fraction.at(step),
+        Metric::RecycleCount => config.recycle.count.at(step),
+        Metric::RecycleThreshold => {
+            let relative = config.recycle.share == Share::RelativeThreshold;
+            let unit = if relative { (config.model.vocab_size as f64).ln() } else { 1.0 };
+            config.recycle.threshold.at(step) * unit
+        }
         Metric::RecycleWeight => config.recycle.weight.at(step),
         _ => config.optim.lr_at(step, config.run.steps),
     }
