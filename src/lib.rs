@@ -15,6 +15,7 @@ pub mod message;
 pub mod model;
 pub mod record;
 pub mod recycle;
+pub mod rng;
 pub mod train;
 pub mod tui;
 pub mod verify;

@@ -2,10 +2,11 @@
 //! Must not know: the training loop, terminals.
 //! Invariant: every entry of the folder gets a verdict; one that nothing here computes is listed as not built.
 
-use crate::config::{Arch, Flow, LossOn, Reach};
-use crate::model::{ModelError, Shape, Transformer, hf};
-use crate::recycle::passes::{self, Plan, Tokens};
+use crate::config::{Arch, Control, Flow, LossOn, Reach};
+use crate::model::{ModelError, Shape, States, Tokens, Transformer, hf};
+use crate::recycle::passes::{self, Pass, Plan};
 use crate::recycle::placement::{self, Positions, Rows, Share};
+use crate::rng::Draw;
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::store::{ModuleStore, SafetensorsStore, bridge};
@@ -210,18 +211,23 @@ impl Subject {
     /// Hidden states after `passes` recycled dense passes, without autodiff.
     fn after(&self, passes: usize) -> Tensor<3> {
         let model = self.model.valid();
-        let mut states = model.row(model.embed(self.tokens.inputs.clone()));
+        let mut states = self.plain(&model);
         for _ in 0..passes {
-            states.hidden = passes::recycled(&model, &self.tokens, &states, &self.positions, Reach::Dense).0;
+            states =
+                passes::recycled(&model, &self.tokens, states, &self.positions, &pass_of(Reach::Dense)).0;
         }
         states.hidden
+    }
+
+    fn plain(&self, model: &Transformer) -> States {
+        model.row(model.embed(self.tokens.inputs.clone()))
     }
 
     /// Logits of one sparse recycled pass at the recycled positions.
     fn sparse_logits(&self, reach: Reach) -> Vec<f64> {
         let model = self.model.valid();
-        let states = model.row(model.embed(self.tokens.inputs.clone()));
-        let (_, own) = passes::recycled(&model, &self.tokens, &states, &self.positions, reach);
+        let states = self.plain(&model);
+        let (_, own) = passes::recycled(&model, &self.tokens, states, &self.positions, &pass_of(reach));
         values(model.logits(own.unsqueeze()))
     }
 
@@ -229,13 +235,14 @@ impl Subject {
         let mut place = |_: &Tensor<1>| self.positions.clone();
         let place = plan.is_some().then_some::<passes::Place>(&mut place);
         let idle = plan_of(Reach::Dense, Flow::Detached, LossOn::All);
-        passes::train(&self.model, &self.tokens, &plan.unwrap_or(idle), place, 1.0)
+        passes::train(&self.model, &self.tokens, &plan.unwrap_or(idle), place, 1.0, false)
     }
 
     fn placed(&self, place: impl Fn(Rows<'_>, Share, &[f32]) -> Positions, count: usize) -> Vec<f64> {
         let entropy: Vec<f32> =
             values(self.step(None).plain.entropy).into_iter().map(|value| value as f32).collect();
-        let rows = Rows { seq_len: self.positions.seq_len, doc_start: &self.doc_start };
+        let (seq_len, draw) = (self.positions.seq_len, Draw::default());
+        let rows = Rows { seq_len, doc_start: &self.doc_start, prefix: 0.0, draw };
         let placed = place(rows, Share::Count(count), &entropy);
         placed.rows.iter().flatten().map(|t| *t as f64).collect()
     }
@@ -286,7 +293,12 @@ impl Subject {
 
 /// One recycled pass of full weight.
 fn plan_of(reach: Reach, flow: Flow, loss_on: LossOn) -> Plan {
-    Plan { reach, weights: vec![1.0], flow, cut: 0, loss_on }
+    Plan { pass: pass_of(reach), weights: vec![1.0], flow, cut: 0, loss_on }
+}
+
+/// The states themselves, as they are.
+fn pass_of(reach: Reach) -> Pass {
+    Pass { reach, control: Control::None, scale: 1.0, jitter: 0.0, draw: Draw::default() }
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {

@@ -9,9 +9,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("record", &["message"]),
     ("data", &[]),
     ("model", &["config"]),
-    ("recycle", &["config", "model"]),
-    ("verify", &["config", "model", "recycle"]),
-    ("train", &["config", "data", "message", "model", "record", "recycle"]),
+    ("rng", &[]),
+    ("recycle", &["config", "model", "rng"]),
+    ("verify", &["config", "model", "recycle", "rng"]),
+    ("train", &["config", "data", "message", "model", "record", "recycle", "rng"]),
     ("tui", &["config", "message", "record"]),
     ("cli", &["config", "data", "message", "record", "train", "tui", "verify"]),
     ("main", &["cli"]),
@@ -19,12 +20,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("lib", &[]),
 ];
 /// Files or rooms where tensors may appear.
-const BURN: &[&str] = &["model", "recycle/passes.rs", "recycle/grid.rs", "train", "verify"];
+const BURN: &[&str] = &["model", "recycle/passes.rs", "train", "verify"];
 /// Pure: no tensor, no other room but config.
 const PURE: &[(&str, &[&str])] = &[
-    ("recycle/schedule.rs", &["config"]),
-    ("recycle/placement.rs", &[]),
-    ("recycle/rng.rs", &[]),
+    ("recycle/schedule.rs", &["config", "rng"]),
+    ("recycle/placement.rs", &["rng"]),
     ("record/registry.rs", &[]),
 ];
 

@@ -258,6 +258,22 @@ mod tests {
     }
 
     #[test]
+    fn every_recipe_is_a_config_without_idle_settings() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let file = entry.unwrap().path();
+            let config = load(&file, &[]).unwrap();
+            let idle: Vec<String> =
+                super::super::idle(&config).into_iter().filter(|_| config.run.name != "plain").collect();
+            assert!(idle.is_empty(), "{}: {idle:?}", file.display());
+            assert_eq!(file.file_stem().unwrap().to_str().unwrap(), config.run.name);
+            names.push(config.run.name);
+        }
+        assert!(names.len() >= 8 && names.contains(&"full-bandwidth".to_owned()), "{names:?}");
+    }
+
+    #[test]
     fn every_key_can_be_overridden() {
         let defaults = Table::try_from(Config::default()).unwrap();
         for key in Config::keys() {

@@ -55,6 +55,11 @@ impl Mixture {
         drawn.or(self.parts.last()).map_or(1, |(passes, _)| *passes as usize)
     }
 
+    /// Every number of passes that it can draw, ascending.
+    pub fn depths(&self) -> impl Iterator<Item = usize> {
+        self.parts.iter().map(|(passes, _)| *passes as usize)
+    }
+
     /// The most passes it can draw.
     pub fn most(&self) -> usize {
         self.parts.last().map_or(1, |(passes, _)| *passes as usize)

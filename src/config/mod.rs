@@ -13,9 +13,10 @@ pub use curve::Curve;
 pub use keys::{Change, Key, Limit};
 pub use load::{ConfigError, from_text, load};
 pub use mixture::Mixture;
+pub use rules::idle;
 pub use sections::{
-    Arch, Checkpoint, Dashboard, Data, Decay, Eval, Feedback, Flow, LossOn, Make, Model, Optim, Placement,
-    Probe, Reach, Record, Recycle, Run, Share,
+    Arch, Checkpoint, Control, Dashboard, Data, Decay, Eval, Feedback, Flow, LossOn, Make, Model, Optim,
+    Placement, Probe, Reach, Record, Recycle, Run, Share, State,
 };
 
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,7 @@
 //! Must not know: limits of single keys (they stand in the key table), tensors.
 //! Invariant: settings that contradict each other are refused with the reason.
 
-use super::{Arch, Config, Flow, LossOn, Model, Placement, Reach, Recycle, Share};
+use super::{Arch, Config, Control, Feedback, Flow, LossOn, Model, Placement, Reach, Recycle, Share, State};
 
 /// Refuses settings that cannot act together, with the reason.
 pub fn check(config: &Config) -> Result<(), String> {
@@ -74,10 +74,15 @@ fn recycling(recycle: &Recycle) -> Result<(), String> {
     must(recycle.weight.max() > 0.0, idle("weight"))?;
     let weights = &recycle.pass_weights;
     must(weights.is_empty() || weights.iter().any(|weight| *weight > 0.0), idle("pass_weights"))?;
-    let by_threshold = matches!(recycle.share, Share::Threshold | Share::RelativeThreshold);
-    let by_entropy = matches!(recycle.placement, Placement::EntropyAt | Placement::EntropyNext);
+    let last = |passes: usize| weights.get(passes - 1).or(weights.last()).copied().unwrap_or(1.0);
+    match recycle.passes.depths().find(|passes| last(*passes) == 0.0) {
+        Some(passes) => Err(format!(
+            "`recycle.pass_weights` gives pass {passes} the weight 0, but steps of {passes} passes end with it: it would be computed for nothing"
+        )),
+        None => Ok(()),
+    }?;
     must(
-        !by_threshold || by_entropy,
+        !by_threshold(recycle) || by_entropy(recycle),
         "`recycle.share` by threshold needs `recycle.placement` = \"entropy_at\" or \"entropy_next\": other placements look at no entropy".into(),
     )?;
     must(
@@ -85,13 +90,90 @@ fn recycling(recycle: &Recycle) -> Result<(), String> {
         "`recycle.loss_on` = \"all\" needs `recycle.reach` = \"dense\": the others compute the recycled positions alone".into(),
     )?;
     must(
-        recycle.reach != Reach::Joint || recycle.passes.most() == 1,
-        "`recycle.reach` = \"joint\" takes one pass: later ones would need keys and values that stand for two states".into(),
+        recycle.feedback != Feedback::Gated || recycle.state != State::Projected,
+        "`recycle.state` = \"projected\" has no effect with `recycle.feedback` = \"gated\", which has a matrix of its own for the state".into(),
     )?;
     must(
-        recycle.cut == 0 || recycle.flow == Flow::Through,
-        "`recycle.cut` has no effect with `recycle.flow` = \"detached\"; leave it at 0".into(),
+        !(matches!(recycle.control, Control::Pause | Control::Masked) && recycle.passes.most() > 1),
+        "`recycle.control` = \"pause\" or \"masked\" takes one pass: nothing is taken from the pass before, so that all would be the same".into(),
     )
+}
+
+fn by_threshold(recycle: &Recycle) -> bool {
+    matches!(recycle.share, Share::Threshold | Share::RelativeThreshold)
+}
+
+fn by_entropy(recycle: &Recycle) -> bool {
+    matches!(recycle.placement, Placement::EntropyAt | Placement::EntropyNext)
+}
+
+/// Settings that were changed from their defaults but have no effect beside the others, each with the reason: a run
+/// starts all the same, and says so.
+pub fn idle(config: &Config) -> Vec<String> {
+    let (recycle, default) = (&config.recycle, &Recycle::default());
+    if recycle.every == 0 || recycle.probability.max() == 0.0 {
+        let why =
+            if recycle.every == 0 { "`recycle.every` = 0" } else { "`recycle.probability` is 0 throughout" };
+        let rest =
+            Recycle { every: default.every, probability: default.probability.clone(), ..recycle.clone() };
+        let other =
+            if rest == *default { "" } else { ", and the other settings of [recycle] have no effect" };
+        return vec![format!("{why}: no step recycles{other}")];
+    }
+    let beside = |key: &str, needs: &str| format!("`recycle.{key}` has no effect without {needs}");
+    [
+        (
+            recycle.fraction != default.fraction && recycle.share != Share::Fraction,
+            "fraction",
+            "`share` = \"fraction\"",
+        ),
+        (recycle.count != default.count && recycle.share != Share::Count, "count", "`share` = \"count\""),
+        (
+            recycle.threshold != default.threshold && !by_threshold(recycle),
+            "threshold",
+            "a `share` by threshold",
+        ),
+        (
+            recycle.span != default.span && recycle.placement != Placement::Span,
+            "span",
+            "`placement` = \"span\"",
+        ),
+        (
+            recycle.add_scale != default.add_scale && recycle.feedback != Feedback::Add,
+            "add_scale",
+            "`feedback` = \"add\"",
+        ),
+        (recycle.cut != 0 && recycle.flow != Flow::Through, "cut", "`flow` = \"through\""),
+        (
+            recycle.cut >= recycle.passes.most() && recycle.flow == Flow::Through,
+            "cut",
+            "more passes than it keeps borders",
+        ),
+        (
+            recycle.pass_weights.len() > recycle.passes.most(),
+            "pass_weights",
+            "as many `passes` as it has weights",
+        ),
+        (
+            takes_nothing(recycle) && recycle.flow == Flow::Through,
+            "flow",
+            "something that is taken from the pass before",
+        ),
+        (
+            takes_nothing(recycle) && recycle.state != State::Raw,
+            "state",
+            "states that are fed: `control` stands in their place",
+        ),
+    ]
+    .into_iter()
+    .filter(|(idle, ..)| *idle)
+    .map(|(_, key, needs)| beside(key, needs))
+    .collect()
+}
+
+/// Whether a dense recycled pass takes nothing from the pass before.
+fn takes_nothing(recycle: &Recycle) -> bool {
+    recycle.reach == Reach::Dense && matches!(recycle.control, Control::Pause | Control::Masked)
 }
 
 /// Step numbers stay exact as floating-point numbers, which metrics are.
@@ -122,7 +204,6 @@ mod tests {
             ("run.name=../x", "plain name"),
             ("run.name=a\u{7}b", "plain name"),
             ("recycle.pass_weights=[0.0]", "`recycle.pass_weights` is 0 throughout"),
-            ("recycle.cut=2", "no effect"),
             ("recycle.share=threshold", "look at no entropy"),
         ] {
             for loss_on in ["all", "recycled"] {
@@ -137,12 +218,42 @@ mod tests {
     fn reaches_refuse_what_they_cannot_do() {
         for (given, wanted) in [
             (&["recycle.reach=isolated", "recycle.loss_on=all"][..], "needs `recycle.reach` = \"dense\""),
-            (&["recycle.reach=joint", "recycle.passes=2"], "takes one pass"),
+            (&["recycle.control=pause", "recycle.passes=2"], "takes one pass"),
+            (&["recycle.feedback=gated", "recycle.state=projected"], "has a matrix of its own"),
+            (
+                &["recycle.passes=[[1, 0.9], [3, 0.1]]", "recycle.pass_weights=[0, 0, 1]"],
+                "gives pass 1 the weight 0",
+            ),
+            (&["recycle.passes=2", "recycle.pass_weights=[1, 0]"], "gives pass 2 the weight 0"),
             (&["recycle.share=count", "recycle.count=0"], "`recycle.count` is 0 throughout"),
         ] {
             let given: Vec<String> = given.iter().map(|set| (*set).to_owned()).collect();
             let found = from_text("", "x.toml", &given).unwrap_err().to_string();
             assert!(found.contains(wanted), "{given:?}: {found}");
         }
+    }
+
+    #[test]
+    fn settings_without_effect_are_named() {
+        for (given, wanted) in [
+            (&["recycle.count=3"][..], "`recycle.count` has no effect"),
+            (&["recycle.share=count", "recycle.fraction=0.5"], "`recycle.fraction` has no effect"),
+            (&["recycle.threshold=3"], "`recycle.threshold` has no effect"),
+            (&["recycle.span=3"], "`recycle.span` has no effect"),
+            (&["recycle.add_scale=3"], "`recycle.add_scale` has no effect"),
+            (&["recycle.cut=2"], "`recycle.cut` has no effect without `flow`"),
+            (&["recycle.flow=through", "recycle.cut=1"], "`recycle.cut` has no effect without more passes"),
+            (&["recycle.pass_weights=[1, 2]"], "`recycle.pass_weights` has no effect"),
+            (&["recycle.control=masked", "recycle.flow=through"], "`recycle.flow` has no effect"),
+            (&["recycle.control=pause", "recycle.state=rescaled"], "`recycle.state` has no effect"),
+            (&["recycle.every=0", "recycle.span=3"], "no step recycles, and the other settings"),
+            (&["recycle.probability=0"], "`recycle.probability` is 0 throughout"),
+        ] {
+            let given: Vec<String> = given.iter().map(|set| (*set).to_owned()).collect();
+            let config = from_text("", "x.toml", &given).unwrap();
+            let found = super::idle(&config);
+            assert!(found.len() == 1 && found[0].contains(wanted), "{given:?}: {found:?}");
+        }
+        assert!(super::idle(&Default::default()).is_empty());
     }
 }

@@ -90,10 +90,40 @@ choice! {
 }
 
 choice! {
-    /// How the state becomes an input.
+    /// How the state `h` becomes an input, beside the token's embedding `e`.
     Feedback {
-        /// The state stands in the place of the token's embedding.
+        /// The state stands in the place of the embedding.
         Replace,
+        /// `e + a·h` with a learned scale `a` that starts at `add_scale`.
+        Add,
+        /// The token gates the state: `(W_u h) ⊙ σ(W_g e)` (Full-Bandwidth Transformer, arXiv 2608.08888).
+        Gated,
+    }
+}
+
+choice! {
+    /// What is taken of the state before it is fed.
+    State {
+        /// The state as it is, after the last norm.
+        Raw,
+        /// The state brought to the root mean square of the token embeddings, as measured.
+        Rescaled,
+        /// The state through a learned matrix, which starts as the identity.
+        Projected,
+    }
+}
+
+choice! {
+    /// What stands in the place of the state, to measure whether the state matters.
+    Control {
+        /// The state itself.
+        None,
+        /// One learned vector, the same at all positions (a pause token, arXiv 2310.02226).
+        Pause,
+        /// The mean of all token embeddings.
+        Masked,
+        /// The state that belongs to another recycled position.
+        Shuffled,
     }
 }
 
@@ -246,8 +276,24 @@ section! {
         /// Weights of the passes' losses, the first pass first; the last one holds for all later passes. Empty: the last
         /// pass of a step alone counts.
         Live pass_weights: Vec<f64> = Vec::new(), Within(0.0, 1000.0);
-        /// `replace`: the state of the position before stands in the place of the token's embedding.
+        /// How the state of the position before becomes an input. `replace`: in the place of the token's embedding;
+        /// `add`: added to it, with a learned scale; `gated`: gated by it, with two learned matrices.
         Frozen feedback: Feedback = Feedback::Replace, Any;
+        /// What is taken of the state: `raw`; `rescaled`: brought to the root mean square of the token embeddings;
+        /// `projected`: through a learned matrix.
+        Frozen state: State = State::Raw, Any;
+        /// First value of the learned scale of `feedback = "add"`.
+        Frozen add_scale: f64 = 0.1, Within(-10.0, 10.0);
+        /// Multiplies whatever is fed of the state. A number or a curve over steps.
+        Live scale: Curve = Curve::constant(1.0), Within(0.0, 100.0);
+        /// Uniform noise on the state while training, from -jitter to jitter times its root mean square; 0: none.
+        Live jitter: f64 = 0.0, Within(0.0, 10.0);
+        /// Every row begins with a plain prefix, whose length is drawn anew each time, uniformly from nothing to this
+        /// fraction of the row: no position in it is recycled. 0: none.
+        Live prefix: f64 = 0.0, Within(0.0, 1.0);
+        /// `none`, or what training puts in the place of the state: `pause`, `masked` or `shuffled`. The arm of an
+        /// experiment; validations measure all of them anyway.
+        Live control: Control = Control::None, Any;
         /// `detached` or `through`: whether gradient crosses between passes.
         Live flow: Flow = Flow::Detached, Any;
         /// With `flow = "through"`: borders between passes that gradient crosses, counted from the last; 0: all.
@@ -260,10 +306,13 @@ section! {
 }
 
 section! {
-    /// `[probe]`: looks at single rows, for the entropy heatmap.
+    /// `[probe]`: looks at single rows, for the entropy heatmap, and at where a step's time goes.
     Probe = "probe" {
         /// Steps between two looks at a row; 0: never.
         Live every: u64 = 10, Any;
+        /// Steps between two that are timed by part; 0: none is. On a GPU a timed step waits for the device after every
+        /// part of its work.
+        Live cost: u64 = 1, Any;
     }
 }
 
@@ -274,6 +323,12 @@ section! {
         Live every: u64 = 200, Any;
         /// Validation batches each time.
         Live batches: usize = 4, Within(1.0, 1000000.0);
+        /// Updates of the pause vector before each validation, on the last training batch, the model held fixed: so that
+        /// the `pause` control is the best that one vector can do. Needed for no other number.
+        Live pause_steps: usize = 8, Within(0.0, 10000.0);
+        /// Validations between two measurements of what a latent costs one after another, as after pre-training: a
+        /// sequential pass over one validation batch. The first is at the first validation after step 0; 0: none.
+        Live sequential_every: usize = 10, Any;
         /// Validate before the first step too.
         Frozen at_start: bool = true, Any;
     }

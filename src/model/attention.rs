@@ -39,13 +39,13 @@ impl Attention {
     }
 
     /// `x`: `[B, S, D]`, as the result. Looks at the keys and values of `before` `[B, G, C, K]`, then at its own.
-    /// `hidden`: `[B or 1, 1, S, C+S]`, 0 where a position (row) may see another (column), -inf elsewhere.
+    /// `sight`: `[B or 1, 1, S, C+S]`, 0 where a position (row) may see another (column), -inf elsewhere.
     /// The second result is its own keys and values.
     pub fn forward(
         &self,
         x: Tensor<3>,
         angles: Option<&Angles>,
-        hidden: Tensor<4>,
+        sight: Tensor<4>,
         before: Option<&KeysValues>,
     ) -> (Tensor<3>, KeysValues) {
         let [b, s, _] = x.dims();
@@ -63,7 +63,7 @@ impl Attention {
         let groups = self.heads / self.kv_heads;
         let (k, v) = (repeat_heads(seen.keys, groups), repeat_heads(seen.values, groups));
         // Scaling q costs S·K, scaling the scores would cost S·(C+S).
-        let scores = (q * (head_width as f64).powf(-0.5)).matmul(k.transpose()) + hidden;
+        let scores = (q * (head_width as f64).powf(-0.5)).matmul(k.transpose()) + sight;
         let mixed = activation::softmax(scores, 3).matmul(v);
         (self.out.forward(mixed.swap_dims(1, 2).reshape([b, s, self.heads * head_width])), own)
     }
@@ -80,7 +80,7 @@ pub struct KeysValues {
 
 impl KeysValues {
     /// `self`, then `next`, along the positions.
-    fn then(&self, next: &Self) -> Self {
+    pub fn then(&self, next: &Self) -> Self {
         Self {
             keys: Tensor::cat(vec![self.keys.clone(), next.keys.clone()], 2),
             values: Tensor::cat(vec![self.values.clone(), next.values.clone()], 2),

@@ -7,11 +7,16 @@ use super::{ModelError, Shape, Transformer};
 use crate::config::Arch;
 use burn::store::{ModuleSnapshot, ModuleStore, SafetensorsStore, bridge};
 use burn::tensor::{Device, TensorData};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
+/// Beside the checkpoint: what others do not know, under our own names.
+const FEEDBACK: &str = "feedback.safetensors";
+/// How those names begin in the model.
+const FEEDBACK_PREFIX: &str = "feedback.";
 
 /// How our matrix or vector stands in a checkpoint's tensor.
 #[derive(Clone, Copy, PartialEq)]
@@ -31,7 +36,7 @@ struct Entry {
     layout: Layout,
 }
 
-/// Loads the model in `dir` onto `device`.
+/// Loads the model in `dir` onto `device`, with the plain feedback.
 pub fn load(dir: &Path, device: &Device) -> Result<Transformer, ModelError> {
     let shape = Shape::from_hf(&dir.join(CONFIG))?;
     let file = dir.join(WEIGHTS);
@@ -70,15 +75,61 @@ pub fn load(dir: &Path, device: &Device) -> Result<Transformer, ModelError> {
         }
     }
     let result = model.apply(tensors, None, None, true);
-    match (result.errors.first(), result.missing.first()) {
+    let missing = result.missing.iter().find(|(name, _)| !name.starts_with(FEEDBACK_PREFIX));
+    match (result.errors.first(), missing) {
         (Some(error), _) => Err(fail(error.to_string())),
         (None, Some(missing)) => Err(fail(format!("nothing fills our tensor {missing:?}"))),
         (None, None) => Ok(model),
     }
 }
 
-/// Writes `model` into `dir`, which must exist, in the layout that `transformers` loads. `eos` is the id of the token
-/// that ends a document, where there is one.
+/// Fills the feedback of `model` with what lies beside the checkpoint in `dir`. Where nothing lies there, or that of
+/// another form, it stays as it is; the result says what was found.
+pub fn load_feedback(dir: &Path, model: &mut Transformer) -> Result<Found, ModelError> {
+    let file = dir.join(FEEDBACK);
+    if !file.is_file() {
+        return Ok(Found::Nothing);
+    }
+    let fail = |message: String| ModelError::File { file: file.display().to_string(), message };
+    let mut store = SafetensorsStore::from_file(&file);
+    let mut present = BTreeMap::new();
+    for (name, tensor) in store.get_all_tensors().map_err(|error| fail(error.to_string()))? {
+        let data = bridge::to_data(tensor).map_err(|error| fail(error.to_string()))?;
+        present.insert(format!("{FEEDBACK_PREFIX}{name}"), Matrix::of(data).map_err(fail)?);
+    }
+    let wanted = feedback_shapes(model);
+    let found: BTreeMap<String, Vec<usize>> =
+        present.iter().map(|(name, matrix)| (name.clone(), matrix.dims.clone())).collect();
+    if found != wanted {
+        return Ok(Found::Other);
+    }
+    let tensors =
+        present.into_iter().map(|(name, matrix)| bridge::from_data(matrix.into_data(), name, None)).collect();
+    match model.apply(tensors, None, None, true).errors.first() {
+        Some(error) => Err(fail(error.to_string())),
+        None => Ok(Found::Filled),
+    }
+}
+
+/// What lay beside a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// No learned feedback.
+    Nothing,
+    /// One of another form or width.
+    Other,
+    /// One that fits, and is loaded.
+    Filled,
+}
+
+fn feedback_shapes(model: &Transformer) -> BTreeMap<String, Vec<usize>> {
+    let all = model.collect(None, None, true).into_iter();
+    let own = all.filter(|tensor| tensor.name.starts_with(FEEDBACK_PREFIX));
+    own.map(|tensor| (tensor.name.clone(), tensor.shape.to_vec())).collect()
+}
+
+/// Writes `model` into `dir`, which must exist, in the layout that `transformers` loads, and its feedback beside
+/// that. `eos` is the id of the token that ends a document, where there is one.
 pub fn save(model: &Transformer, eos: Option<u32>, dir: &Path) -> Result<(), ModelError> {
     let shape = model.shape();
     let write = |name: &str, bytes: &[u8]| {
@@ -107,9 +158,16 @@ pub fn save(model: &Transformer, eos: Option<u32>, dir: &Path) -> Result<(), Mod
         };
     }
     let bytes = serialize(&theirs).map_err(fail)?;
+    let feedback = ours.into_iter().filter_map(|(name, matrix)| {
+        name.strip_prefix(FEEDBACK_PREFIX).map(|name| (name.to_owned(), matrix.clone()))
+    });
+    write(FEEDBACK, &serialize(&feedback.collect()).map_err(fail)?)?;
     let mut config = shape.to_hf();
     config["eos_token_id"] = eos.into();
     config["bos_token_id"] = eos.into();
+    // For people and for us: other readers pass over keys that they do not know.
+    let form = model.feedback.form();
+    config["coconut_lab"] = json!({ "feedback": form.feedback, "state": form.state, "learned": FEEDBACK });
     write(CONFIG, format!("{config:#}\n").as_bytes())?;
     write(WEIGHTS, &bytes)
 }
@@ -299,7 +357,11 @@ mod tests {
 
     /// Every tensor of a checkpoint, by name.
     fn tensors(dir: &Path) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
-        let bytes = std::fs::read(dir.join(WEIGHTS)).unwrap();
+        tensors_of(&dir.join(WEIGHTS))
+    }
+
+    fn tensors_of(file: &Path) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
+        let bytes = std::fs::read(file).unwrap();
         let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         file.tensors()
             .into_iter()
@@ -320,6 +382,36 @@ mod tests {
                 Shape::from_hf(&out.path().join(CONFIG)).unwrap()
             );
         }
+    }
+
+    #[test]
+    fn feedback_is_kept_beside_the_checkpoint_and_taken_where_it_fits() {
+        use crate::config::{Feedback, State};
+        let out = tempfile::tempdir().unwrap();
+        let load = || load(&fixture("llama"), &Device::flex()).unwrap();
+        let form = |feedback, state| super::super::Form { feedback, state, add_scale: 0.25 };
+        for (feedback, state, tensors_beside) in [
+            (Feedback::Gated, State::Rescaled, 3),
+            (Feedback::Add, State::Projected, 3),
+            (Feedback::Replace, State::Raw, 1),
+        ] {
+            let form = form(feedback, state);
+            let model = load().with_feedback(form, 5);
+            save(&model, None, out.path()).unwrap();
+            assert_eq!(tensors_of(&out.path().join(FEEDBACK)).len(), tensors_beside);
+            // Another seed: what comes out the same was loaded.
+            let mut again = load().with_feedback(form, 6);
+            assert_eq!(load_feedback(out.path(), &mut again).unwrap(), Found::Filled);
+            let pause = |model: &Transformer| model.feedback.pause.val().try_into_vec_as::<f32>().unwrap();
+            assert_eq!(pause(&model), pause(&again));
+            assert_ne!(pause(&model), pause(&load().with_feedback(form, 6)));
+            let mut other = load().with_feedback(
+                super::super::Form { state: State::Projected, feedback: Feedback::Replace, ..form },
+                6,
+            );
+            assert_eq!(load_feedback(out.path(), &mut other).unwrap(), Found::Other);
+        }
+        assert_eq!(load_feedback(&fixture("llama"), &mut load()).unwrap(), Found::Nothing);
     }
 
     #[test]

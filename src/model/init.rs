@@ -44,6 +44,19 @@ impl<'a> Init<'a> {
         self.param(TensorData::new(vec![value; width], [width]))
     }
 
+    /// A vector drawn like an embedding.
+    pub fn vector(&mut self, width: usize) -> Param<Tensor<1>> {
+        let values = self.draw(width, self.std);
+        self.param(TensorData::new(values, [width]))
+    }
+
+    /// A square matrix without bias, `value` on its diagonal and nothing elsewhere.
+    pub fn diagonal(&self, width: usize, value: f32) -> Linear {
+        let mut values = vec![0.0_f32; width * width];
+        values.iter_mut().step_by(width + 1).for_each(|entry| *entry = value);
+        Linear { weight: self.param(TensorData::new(values, [width, width])), bias: None }
+    }
+
     fn projection(&mut self, input: usize, output: usize, bias: bool, std: f64) -> Linear {
         Linear { weight: self.normal(input, output, std), bias: bias.then(|| self.constant(output, 0.0)) }
     }
@@ -53,13 +66,18 @@ impl<'a> Init<'a> {
             // A model that is about to be loaded draws nothing.
             return self.param(TensorData::new(vec![0.0_f32; rows * columns], [rows, columns]));
         }
-        let mut values = Vec::with_capacity(rows * columns + 1);
-        while values.len() < rows * columns {
+        let values = self.draw(rows * columns, std);
+        self.param(TensorData::new(values, [rows, columns]))
+    }
+
+    fn draw(&mut self, count: usize, std: f64) -> Vec<f32> {
+        let mut values = Vec::with_capacity(count + 1);
+        while values.len() < count {
             let (a, b) = self.normal_pair();
             values.extend([(a * std) as f32, (b * std) as f32]);
         }
-        values.truncate(rows * columns);
-        self.param(TensorData::new(values, [rows, columns]))
+        values.truncate(count);
+        values
     }
 
     /// Two independent standard normal numbers (Box and Muller 1958).

@@ -1,5 +1,5 @@
-//! Owns: the language model: one decoder-only transformer with two faces, `gpt2` and `llama`; its head and loss;
-//! Hugging Face import and export.
+//! Owns: the language model: one decoder-only transformer with two faces, `gpt2` and `llama`; its head, loss and
+//! gradients; how a state becomes an input; what passes cost; Hugging Face import and export.
 //! Must not know: recycling, training, data files, terminals.
 //! Invariant: position `t` of any output depends on positions `0..=t` of its input alone.
 //!
@@ -7,16 +7,24 @@
 //! `K` head width, `V` vocabulary, `N` positions of all rows together, `R` recycled positions.
 
 mod attention;
+pub mod cost;
+mod feedback;
 pub mod head;
 pub mod hf;
 mod init;
 mod layers;
+pub mod ledger;
+mod places;
 mod rotary;
 mod shape;
+mod tokens;
 mod transformer;
 
 pub use attention::KeysValues;
+pub use feedback::{Feedback, Form, rms};
+pub use places::{Places, index, rows};
 pub use shape::Shape;
+pub use tokens::Tokens;
 pub use transformer::{States, Transformer};
 
 /// Why a model could not be built, read or written.

@@ -4,8 +4,10 @@
 
 use super::Shape;
 use super::attention::{Attention, KeysValues};
+use super::feedback::{Feedback, Form, rms};
 use super::init::Init;
 use super::layers::{Mlp, Norm};
+use super::places::Places;
 use super::rotary::{Angles, Rotary};
 use crate::config::Arch;
 use burn::module::{Module, Param};
@@ -25,12 +27,23 @@ pub struct Block {
     pub mlp: Mlp,
 }
 
-/// What a pass over whole rows leaves behind.
+/// What a pass leaves behind.
+#[derive(Clone)]
 pub struct States {
     /// Final hidden states `[B, T, D]`, after the last norm.
     pub hidden: Tensor<3>,
     /// Each block's keys and values.
     pub context: Vec<KeysValues>,
+    /// Operations of the forward pass.
+    pub flop: f64,
+}
+
+impl States {
+    /// The same as constants: no gradient crosses from whatever comes after.
+    pub fn detached(self) -> Self {
+        let context = self.context.into_iter().map(KeysValues::inner).collect();
+        Self { hidden: self.hidden.inner(), context, flop: self.flop }
+    }
 }
 
 /// The decoder-only transformer.
@@ -46,13 +59,16 @@ pub struct Transformer {
     pub norm: Norm,
     /// `[D, V]`; absent where the head shares `embed`.
     pub head: Option<Linear>,
+    /// How a state becomes an input.
+    pub feedback: Feedback,
     rotary: Option<Rotary>,
     #[module(skip)]
     shape: Shape,
 }
 
 impl Transformer {
-    /// A fresh model on `device`, its weights drawn from `seed` with standard deviation `init_std`.
+    /// A fresh model on `device`, its weights drawn from `seed` with standard deviation `init_std`; its feedback is the
+    /// plain one.
     pub fn new(shape: Shape, seed: u64, init_std: f64, device: &Device) -> Self {
         let mut init = Init::new(seed, init_std, 2 * shape.layers, device);
         let block = |init: &mut Init| Block {
@@ -68,9 +84,19 @@ impl Transformer {
             blocks: (0..shape.layers).map(|_| block(&mut init)).collect(),
             norm: Norm::new(&shape, &mut init),
             head: (!shape.tied).then(|| init.linear(shape.width, shape.vocab_size, false)),
+            feedback: Feedback::new(Form::PLAIN, shape.width, init_std, seed, device),
             rotary: llama.then(|| Rotary::new(shape.max_len, shape.head_width, shape.rope_theta, device)),
             shape,
         }
+    }
+
+    /// The same with a fresh feedback of this form.
+    pub fn with_feedback(mut self, form: Form, seed: u64) -> Self {
+        // READBACK: once, before training.
+        let embeddings = self.embed.weight.val().inner().reshape([1, -1]);
+        let measured = rms(embeddings, 1).try_into_scalar::<f32>().unwrap_or(0.0);
+        self.feedback = Feedback::new(form, self.shape.width, f64::from(measured), seed, &self.device());
+        self
     }
 
     /// The model's shape.
@@ -88,33 +114,53 @@ impl Transformer {
         self.embed.forward(tokens)
     }
 
-    /// Final hidden states of whole rows: input embeddings `[B, T, D]` to `[B, T, D]`, after the last norm.
-    pub fn hidden(&self, embeddings: Tensor<3>) -> Tensor<3> {
-        self.row(embeddings).hidden
-    }
-
     /// Whole rows, position `t` of the input being position `t` of the row.
     pub fn row(&self, embeddings: Tensor<3>) -> States {
         let [_, t, d] = embeddings.dims();
         let learned =
             self.positions.as_ref().map(|table| table.weight.val().narrow(0, 0, t).reshape([1, t, d]));
         let angles = self.rotary.as_ref().map(|rotary| rotary.row(t));
-        let future = future(t, &self.device().without_autodiff());
-        self.blocks(embeddings, learned, angles, future, None)
+        let sight = causal(t, 0, &self.device().without_autodiff());
+        self.blocks(embeddings, learned, angles, sight, None)
     }
 
-    /// A few positions of each row: input embeddings `[B, R, D]` at `positions` `[B, R]`, seeing `before` (each
-    /// block's keys and values of C positions) and each other as `hidden` `[B, 1, R, C+R]` says (0 or -inf).
-    pub fn at(
+    /// A few positions of each row: inputs `[N, D]` at `places`, seeing `before` (each block's keys and values of the whole
+    /// rows) and, `joint`, each other. Their hidden states `[N, D]`, and operations.
+    pub fn sparse(
         &self,
-        embeddings: Tensor<3>,
-        positions: &Tensor<2, Int>,
+        inputs: Tensor<2>,
+        places: &Places,
         before: &[KeysValues],
-        hidden: Tensor<4>,
-    ) -> Tensor<3> {
+        joint: bool,
+    ) -> (Tensor<2>, f64) {
+        let states = self.at(places.fill(inputs), &places.at, places.sight(joint), before);
+        (places.real(&states.hidden), states.flop)
+    }
+
+    /// The next positions of each row, `from` and on: inputs `[B, S, D]`, seeing `before` (each block's keys and values of
+    /// the positions `0..from`) and the earlier ones of themselves.
+    pub fn next(&self, inputs: Tensor<3>, from: usize, before: &[KeysValues]) -> States {
+        if from == 0 {
+            return self.row(inputs);
+        }
+        let ([b, s, _], device) = (inputs.dims(), self.device().without_autodiff());
+        let columns = Tensor::<1, Int>::arange(from as i64..(from + s) as i64, &device);
+        let sight = causal(s, from, &device);
+        self.at(inputs, &columns.unsqueeze::<2>().expand([b, s]), sight, before)
+    }
+
+    /// Inputs `[B, S, D]` at `positions` `[B, S]`, seeing `before` (C positions) and each other as `sight`
+    /// `[B or 1, 1, S, C+S]` says (0 or -inf).
+    fn at(
+        &self,
+        inputs: Tensor<3>,
+        positions: &Tensor<2, Int>,
+        sight: Tensor<4>,
+        before: &[KeysValues],
+    ) -> States {
         let learned = self.positions.as_ref().map(|table| table.forward(positions.clone()));
         let angles = self.rotary.as_ref().map(|rotary| rotary.at(positions));
-        self.blocks(embeddings, learned, angles, hidden, Some(before)).hidden
+        self.blocks(inputs, learned, angles, sight, Some(before))
     }
 
     fn blocks(
@@ -122,9 +168,10 @@ impl Transformer {
         embeddings: Tensor<3>,
         learned: Option<Tensor<3>>,
         angles: Option<Angles>,
-        hidden: Tensor<4>,
+        sight: Tensor<4>,
         before: Option<&[KeysValues]>,
     ) -> States {
+        let ([b, s, _], keys) = (embeddings.dims(), sight.dims()[3]);
         let mut x = match learned {
             Some(positions) => embeddings + positions,
             None => embeddings,
@@ -133,12 +180,12 @@ impl Transformer {
         for (layer, block) in self.blocks.iter().enumerate() {
             let before = before.map(|before| &before[layer]);
             let normed = block.norm1.forward(x.clone());
-            let (seen, own) = block.attention.forward(normed, angles.as_ref(), hidden.clone(), before);
+            let (seen, own) = block.attention.forward(normed, angles.as_ref(), sight.clone(), before);
             context.push(own);
             x = x + seen;
             x = x.clone() + block.mlp.forward(block.norm2.forward(x));
         }
-        States { hidden: self.norm.forward(x), context }
+        States { hidden: self.norm.forward(x), context, flop: self.shape.blocks_flop(b * s, keys) }
     }
 
     /// The head's parameter: `[V, D]` (the token embeddings) where it is tied, `[D, V]` otherwise.
@@ -162,8 +209,8 @@ impl Transformer {
     }
 }
 
-/// `[1, 1, T, T]`: 0 on and below the diagonal, -inf above it.
-fn future(t: usize, device: &Device) -> Tensor<4> {
-    let mask = Tensor::<2, burn::tensor::Bool>::tril_mask([t, t], 0, device);
-    Tensor::<2>::zeros([t, t], device).mask_fill(mask, f32::NEG_INFINITY).reshape([1, 1, t, t])
+/// `[1, 1, S, C+S]`: position `C+s` sees all of `0..=C+s` (0) and nothing after it (-inf).
+fn causal(s: usize, c: usize, device: &Device) -> Tensor<4> {
+    let mask = Tensor::<2, burn::tensor::Bool>::tril_mask([s, c + s], c as i64, device);
+    Tensor::<2>::zeros([s, c + s], device).mask_fill(mask, f32::NEG_INFINITY).reshape([1, 1, s, c + s])
 }

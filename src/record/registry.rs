@@ -27,7 +27,7 @@ pub struct Spec {
 macro_rules! metrics {
     ($( $variant:ident $name:literal $unit:literal $kind:ident $doc:literal; )*) => {
         /// A metric; `Metric::spec` describes it.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Metric { $( #[doc = $doc] $variant, )* }
 
         impl Metric {
@@ -58,16 +58,38 @@ metrics! {
     RecycleCount "recycle_count" "positions" Count "Positions in force that are recycled in a row; null where another share is chosen.";
     RecycleThreshold "recycle_threshold_nats" "nats" Real "Plain entropy in force from which a position is recycled; null where another share is chosen.";
     RecycledPasses "recycled_passes" "passes" Count "Recycled passes of this step; null on steps without one.";
+    RecycleScale "recycle_scale" "" Real "Factor in force on what is fed of the states.";
     RecycleWeight "recycle_weight" "" Real "Weight in force of the recycled loss.";
     EntropyPlain "entropy_plain_nats" "nats" Real "Mean entropy of the plain pass's output distributions.";
     EntropyPlainAtRecycled "entropy_plain_at_recycled_nats" "nats" Real "Mean plain entropy at the recycled positions; null on steps without any.";
     Lr "lr" "" Real "Learning rate of this update.";
     GradNorm "grad_norm" "" Real "Global norm of the gradients before clipping.";
     StepMs "step_ms" "ms" Real "Wall time of the step.";
+    PlainMs "plain_ms" "ms" Real "Wall time of the plain pass, forward and backward, without the head; null on steps that are not timed by part.";
+    RecycledMs "recycled_ms" "ms" Real "The same of all recycled passes, placement included; null on steps without any. Where one backward runs over all passes, its time is shared out by operations.";
+    HeadMs "head_ms" "ms" Real "Wall time of head, loss and their gradients, of all passes.";
+    UpdateMs "update_ms" "ms" Real "Wall time from the last gradient to the updated weights: averaging, the readback, norm, clipping, optimizer.";
+    PlainFlop "plain_flop" "flop" Real "Floating-point operations of the plain pass, forward and backward, without the head, counted from shapes.";
+    RecycledFlop "recycled_flop" "flop" Real "The same of all recycled passes; null on steps without any.";
+    HeadFlop "head_flop" "flop" Real "The same of head, loss and their gradients, of all passes.";
+    UpdateFlop "update_flop" "flop" Real "The same of gradient norm and optimizer.";
+    LatentMs "latent_ms" "ms" Real "The price of a recycled position: wall time of the recycled passes and their head, by recycled positions.";
+    LatentFlop "latent_flop" "flop" Real "The same in floating-point operations.";
+    SequentialMs "sequential_latent_ms" "ms" Real "The price of the same state one after another (arXiv 2412.06769): wall time of a sequential pass, forward and backward, with a loss at as many positions, by these positions; null but where a validation measured it.";
+    SequentialFlop "sequential_latent_flop" "flop" Real "The same in floating-point operations.";
     TokensPerS "tokens_per_s" "tokens/s" Real "Input tokens of the step by its wall time.";
     ValidPlain "valid_loss_plain_nats" "nats" Real "Validation: mean nll of the plain pass; null on steps without validation.";
     ValidRecycled "valid_loss_recycled_nats" "nats" Real "Validation: mean nll of the recycled pass at the recycled positions.";
     ValidPlainAtRecycled "valid_loss_plain_at_recycled_nats" "nats" Real "Validation: mean nll of the plain pass at the same positions.";
+    ValidPause "valid_loss_pause_nats" "nats" Real "Validation, control: mean nll of the recycled pass at the same positions with one learned vector in the place of all states.";
+    ValidMasked "valid_loss_masked_nats" "nats" Real "Validation, control: likewise with the mean token embedding.";
+    ValidShuffled "valid_loss_shuffled_nats" "nats" Real "Validation, control: likewise with the state that belongs to another recycled position.";
+    ValidEntropyPlain "valid_entropy_plain_at_recycled_nats" "nats" Real "Validation: mean plain entropy at the recycled positions.";
+    ValidEntropyRecycled "valid_entropy_recycled_nats" "nats" Real "Validation: mean entropy of the recycled pass at the same positions.";
+    ValidEntropyFalls "valid_entropy_falls" "" Real "Validation: share of the recycled positions whose entropy is lower in the recycled pass than in the plain one.";
+    ValidNormRatio "valid_norm_ratio" "" Real "Validation: mean ratio of the norm of the state that is fed, raw, to that of the token embedding it meets or replaces.";
+    ValidLatentCosine "valid_latent_cosine" "" Real "Validation: mean cosine between the states fed in one row; near 1 they have collapsed.";
+    ValidPassChange "valid_pass_change" "" Real "Validation: mean of |h' - h| / |h'| at the recycled positions, h' being the states after the last recycled pass and h those before it.";
     Epoch "epoch" "" Count "Passes over the training split begun before this batch, less one.";
 }
 

@@ -2,39 +2,37 @@
 //! Must not know: when to recycle, the optimizer, files, terminals.
 //! Invariant: the state fed at `t` is that of `t-1`, same row, same batch; the target at `t` is unchanged.
 
-use super::grid::Grid;
 use super::placement::Positions;
-use crate::config::{Flow, LossOn, Reach};
-use crate::model::{KeysValues, States, Transformer, head};
+use crate::config::{Control, Flow, LossOn, Reach};
+use crate::model::cost::{Costs, Part};
+use crate::model::ledger::{Ledger, Said};
+use crate::model::{Places, States, Tokens, Transformer, index, rms, rows};
+use crate::rng::{Draw, Purpose};
 use burn::module::Module;
-use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::{Bool, Device, IndexingUpdateOp, Int, Tensor, TensorData};
+use burn::optim::GradientsParams;
+use burn::tensor::{Tensor, TensorData};
 
-/// A batch on the device.
-#[derive(Clone)]
-pub struct Tokens {
-    /// Inputs `[B, T]`.
-    pub inputs: Tensor<2, Int>,
-    /// The token after each, `[B, T]`.
-    pub targets: Tensor<2, Int>,
-}
-
-impl Tokens {
-    /// Uploads `tokens` `[B, T+1]`, row-major: inputs are all but each row's last, targets all but its first.
-    pub fn upload(tokens: &[i32], batch: usize, seq_len: usize, device: &Device) -> Self {
-        let data = TensorData::new(tokens.to_vec(), [batch, seq_len + 1]);
-        let all = Tensor::<2, Int>::from_data(data, device);
-        Self { inputs: all.clone().narrow(1, 0, seq_len), targets: all.narrow(1, 1, seq_len) }
-    }
+/// What one recycled pass is to do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pass {
+    /// What it computes.
+    pub reach: Reach,
+    /// What stands in the place of the states.
+    pub control: Control,
+    /// Multiplies what is fed of a state.
+    pub scale: f64,
+    /// Uniform noise on it, in shares of its root mean square.
+    pub jitter: f64,
+    /// What its random choices depend on.
+    pub draw: Draw,
 }
 
 /// What the recycled passes of a step are to do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// What a recycled pass computes.
-    pub reach: Reach,
-    /// Weight of each recycled pass's loss beside the plain loss; pass k is fed by pass k-1. 0: no loss, no graph of
-    /// its own.
+    /// Each of them.
+    pub pass: Pass,
+    /// Weight of each one's loss beside the plain loss; pass k is fed by pass k-1. 0: no loss, no graph of its own.
     pub weights: Vec<f64>,
     /// Whether gradient crosses between passes.
     pub flow: Flow,
@@ -51,223 +49,151 @@ impl Plan {
     }
 }
 
-/// What a pass said, without autodiff, still on the device.
-pub struct Said {
-    /// nll at the positions where the loss counts, nats.
-    pub nll: Tensor<1>,
-    /// Entropy at the same positions, nats.
-    pub entropy: Tensor<1>,
-}
-
 /// Chooses the recycled positions, given the plain entropy `[B·T]` on the device.
 pub type Place<'a> = &'a mut dyn FnMut(&Tensor<1>) -> Positions;
 
 /// One batch's passes.
 pub struct Outcome {
-    /// Gradients of `plain loss + weight · recycled loss`.
+    /// Gradients of `plain loss + Σ weight · recycled loss`.
     pub grads: GradientsParams,
+    /// What they cost.
+    pub costs: Costs,
     /// The plain pass at all positions, `[B·T]`.
     pub plain: Said,
-    /// The last recycled pass where its loss counts, and the recycled positions.
+    /// The last recycled pass that has a loss, where that counts, and the recycled positions.
     pub recycled: Option<(Said, Positions)>,
 }
 
-/// The article's step for one batch, up to the gradients. `place` chooses the recycled positions, given the plain
-/// entropy `[B·T]`; without it, or where it finds none, the step is a plain one. All losses and gradients are
-/// multiplied by `share` (one over the batches of an update).
+/// The article's step for one batch, up to the gradients. `place` chooses the recycled positions; without it, or where it
+/// finds none, the step is a plain one. All losses and gradients are multiplied by `share` (one over the batches of an
+/// update). `timed`: seconds are measured too.
 pub fn train(
     model: &Transformer,
     tokens: &Tokens,
     plan: &Plan,
     place: Option<Place<'_>>,
     share: f64,
+    timed: bool,
 ) -> Outcome {
+    let mut ledger = Ledger::new(model, timed);
     // 1. Plain pass: hidden states, loss on all positions.
-    let mut backward = Backward::new(model);
-    let targets = tokens.targets.clone().flatten::<1>(0, 1);
-    let mut states = model.row(model.embed(tokens.inputs.clone()));
-    let plain = backward.score(flatten(states.hidden.clone()), targets.clone(), share);
-    let positions = place.map(|place| place(&plain.entropy)).filter(|positions| positions.count() > 0);
-    let Some(positions) = positions else {
-        return Outcome { grads: backward.finish(), plain, recycled: None };
-    };
-    // 2. Recycled passes, each fed by the one before.
+    let states = model.row(model.embed(tokens.inputs.clone()));
+    ledger.ran(Part::Plain, states.flop, true);
+    let plain = ledger.score(Part::PlainHead, rows(&states.hidden), tokens.flat_targets(), share);
+    // 2. Which inputs are replaced.
+    let positions = place.map(|place| place(&plain.entropy)).filter(|found| found.count() > 0);
+    // 3. Recycled passes, and their losses.
+    let recycled = positions.and_then(|positions| {
+        let said = passes(&mut ledger, model, tokens, states, &positions, plan, share);
+        said.map(|said| (said, positions))
+    });
+    // 4. The gradients of all, for one update.
+    let (grads, costs) = ledger.finish();
+    Outcome { grads, costs, plain, recycled }
+}
+
+/// Each pass is fed by the one before. Says what the last one that has a loss said.
+fn passes(
+    ledger: &mut Ledger<'_>,
+    model: &Transformer,
+    tokens: &Tokens,
+    mut states: States,
+    positions: &Positions,
+    plan: &Plan,
+    share: f64,
+) -> Option<Said> {
     let mut said = None;
     for (pass, weight) in (1..).zip(&plan.weights) {
         // Where no gradient crosses, all gradients so far are taken now, which frees the graph of the pass before.
         if !plan.crosses(pass) {
-            backward.take();
-            states = detached(states);
+            states = states.detached();
+            ledger.take();
         }
-        let silent = *weight == 0.0 && !plan.crosses(pass + 1);
-        let valid = silent.then(|| model.valid());
-        let (hidden, rows) =
-            recycled(valid.as_ref().unwrap_or(model), tokens, &states, &positions, plan.reach);
-        states.hidden = hidden;
+        let graph = *weight > 0.0 || plan.crosses(pass + 1);
+        let valid = (!graph).then(|| model.valid());
+        let (after, own) = recycled(valid.as_ref().unwrap_or(model), tokens, states, positions, &plan.pass);
+        states = after;
+        ledger.ran(Part::Recycled, states.flop + model.feedback.flop(positions.count()), graph);
         if *weight > 0.0 {
-            let (rows, targets) = match plan.loss_on {
-                LossOn::All => (flatten(states.hidden.clone()), targets.clone()),
-                LossOn::Recycled => (rows, at_positions(targets.clone(), &positions)),
+            let (hidden, targets) = match plan.loss_on {
+                LossOn::All => (rows(&states.hidden), tokens.flat_targets()),
+                LossOn::Recycled => (own, tokens.targets_at(&positions.flat())),
             };
-            said = Some(backward.score(rows, targets, share * weight));
+            said = Some(ledger.score(Part::RecycledHead, hidden, targets, share * weight));
         }
     }
-    // 3. One update from all is the caller's.
-    Outcome { grads: backward.finish(), plain, recycled: said.map(|said| (said, positions)) }
+    said
 }
 
-/// One recycled pass from the states before it: the hidden states `[B, T, D]` after it, where it computed any, else
-/// those before it; and its own at the recycled positions, `[N, D]`.
+/// One recycled pass, of one position at least: the states after it, and its own hidden states at the recycled positions,
+/// `[N, D]`. A sparse pass leaves the other states, and all keys and values, as they were.
 pub fn recycled(
     model: &Transformer,
     tokens: &Tokens,
-    before: &States,
+    before: States,
     positions: &Positions,
-    reach: Reach,
-) -> (Tensor<3>, Tensor<2>) {
-    let at = indices(positions, &model.device().without_autodiff());
-    match reach {
-        Reach::Dense => {
-            let hidden =
-                model.hidden(feed(model.embed(tokens.inputs.clone()), before.hidden.clone(), positions));
-            (hidden.clone(), flatten(hidden).select(0, at))
-        }
-        Reach::Isolated | Reach::Joint => {
-            let grid = Grid::new(positions, &model.device().without_autodiff());
-            let fed = grid.before(before.hidden.clone());
-            let sight = grid.sight(positions, reach == Reach::Joint);
-            let own = grid.real(model.at(fed, &grid.at, &before.context, sight));
-            (overwrite(before.hidden.clone(), at, own.clone()), own)
-        }
+    pass: &Pass,
+) -> (States, Tensor<2>) {
+    let places = Places::new(&positions.rows, positions.seq_len, &model.device().without_autodiff());
+    let state = fed(model, &before.hidden, positions, pass) * pass.scale;
+    let inputs = model.feedback.input(state, || places.take(&model.embed(tokens.inputs.clone())));
+    if pass.reach == Reach::Dense {
+        drop(before);
+        let states = model.row(places.put(&model.embed(tokens.inputs.clone()), inputs));
+        let own = places.take(&states.hidden);
+        return (states, own);
     }
+    let (own, flop) = model.sparse(inputs, &places, &before.context, pass.reach == Reach::Joint);
+    (States { hidden: places.put(&before.hidden, own.clone()), flop, context: before.context }, own)
 }
 
-/// THE alignment, for whole rows: at every recycled position `t` the input is the state of `t-1`; elsewhere the token's
-/// embedding. All `[B, T, D]`. Positions enter later, in the model: that of `t` in both cases.
-fn feed(embeddings: Tensor<3>, before: Tensor<3>, positions: &Positions) -> Tensor<3> {
-    let [b, t, d] = embeddings.dims();
-    let device = embeddings.device().without_autodiff();
-    let nothing = Tensor::zeros([b, 1, d], &device);
-    let shifted = Tensor::cat(vec![nothing, before.narrow(1, 0, t - 1)], 1);
-    let mask = Tensor::<3, Bool>::from_data(TensorData::new(positions.mask(), [b, t, 1]), &device);
-    embeddings.mask_where(mask.expand([b, t, d]), shifted)
-}
-
-/// `hidden` `[B, T, D]` with `own` `[N, D]` at the flat indices `at`.
-fn overwrite(hidden: Tensor<3>, at: Tensor<1, Int>, own: Tensor<2>) -> Tensor<3> {
-    let [b, t, d] = hidden.dims();
-    let flat = flatten(hidden);
-    let change = own - flat.clone().select(0, at.clone());
-    flat.select_assign(0, at, change, IndexingUpdateOp::Add).reshape([b, t, d])
-}
-
-/// The same states as constants.
-fn detached(states: States) -> States {
-    States {
-        hidden: states.hidden.inner(),
-        context: states.context.into_iter().map(KeysValues::inner).collect(),
+/// What stands for the states among the inputs at the recycled positions, `[N, D]`. Position information enters later, in
+/// the model: that of `t`.
+fn fed(model: &Transformer, before: &Tensor<3>, positions: &Positions, pass: &Pass) -> Tensor<2> {
+    let device = before.device().without_autodiff();
+    let mut source = sources(positions);
+    if pass.control == Control::Shuffled {
+        source = shuffled(&source, positions.seq_len, pass.draw);
     }
-}
-
-/// The targets at the recycled positions, `[N]`.
-fn at_positions(targets: Tensor<1, Int>, positions: &Positions) -> Tensor<1, Int> {
-    let at = indices(positions, &targets.device());
-    targets.select(0, at)
-}
-
-/// `[B, T, D]` to `[B·T, D]`.
-fn flatten(hidden: Tensor<3>) -> Tensor<2> {
-    hidden.flatten(0, 1)
-}
-
-/// The recycled positions as indices into `[B·T]`.
-pub fn indices(positions: &Positions, device: &Device) -> Tensor<1, Int> {
-    let flat: Vec<i32> = positions.flat().into_iter().map(|index| index as i32).collect();
-    let count = flat.len();
-    Tensor::from_data(TensorData::new(flat, [count]), device)
-}
-
-/// Collects losses, as surrogates with the same gradient, and takes their gradients once or pass by pass.
-struct Backward<'a> {
-    model: &'a Transformer,
-    open: Option<Tensor<1>>,
-    matrix: Option<Tensor<2>>,
-    taken: GradientsAccumulator<Transformer>,
-}
-
-impl<'a> Backward<'a> {
-    fn new(model: &'a Transformer) -> Self {
-        Self { model, open: None, matrix: None, taken: GradientsAccumulator::new() }
-    }
-
-    /// Scores `hidden` `[N, D]` and opens the loss `scale · mean(nll)`.
-    fn score(&mut self, hidden: Tensor<2>, targets: Tensor<1, Int>, scale: f64) -> Said {
-        let [n, _] = hidden.dims();
-        let weights = Tensor::full([n], scale / n as f64, &self.model.device().without_autodiff());
-        let scores = head::score(self.model, hidden.clone(), targets, Some(weights));
-        if let Some(surrogate) = scores.surrogate(hidden) {
-            self.open = Some(match self.open.take() {
-                Some(open) => open + surrogate,
-                None => surrogate,
-            });
+    let (dims, embeddings) = ([source.len(), before.dims()[2]], model.embed.weight.val());
+    let state = match pass.control {
+        Control::None | Control::Shuffled => {
+            model.feedback.state(rows(before).select(0, index(&source, &device)), embeddings)
         }
-        if let Some(grads) = scores.grads {
-            self.matrix = Some(match self.matrix.take() {
-                Some(sum) => sum + grads.matrix,
-                None => grads.matrix,
-            });
-        }
-        Said { nll: scores.nll, entropy: scores.entropy }
-    }
-
-    /// Takes the gradients of what is open, and frees its graph.
-    fn take(&mut self) {
-        if let Some(open) = self.open.take() {
-            let grads = GradientsParams::from_grads(open.backward(), self.model);
-            self.taken.accumulate(self.model, grads);
-        }
-    }
-
-    fn finish(mut self) -> GradientsParams {
-        self.take();
-        let mut grads = self.taken.grads();
-        if let Some(matrix) = self.matrix {
-            head::add_matrix_grad(self.model, &mut grads, matrix);
-        }
-        grads
-    }
-}
-
-/// What a look at a batch sees: plain and recycled pass at all positions, without gradients.
-pub struct Look {
-    /// The plain pass, `[B·T]`.
-    pub plain: Said,
-    /// The last recycled pass, `[B·T]`, and the recycled positions; absent where `place` found none.
-    pub recycled: Option<(Said, Positions)>,
-}
-
-/// Plain pass and `passes` recycled passes on `model` (without autodiff), scored at all positions that the last one
-/// computed. Without `place` the plain pass alone.
-pub fn look(
-    model: &Transformer,
-    tokens: &Tokens,
-    reach: Reach,
-    passes: usize,
-    place: Option<Place<'_>>,
-) -> Look {
-    let targets = tokens.targets.clone().flatten::<1>(0, 1);
-    let said = |hidden: Tensor<3>| {
-        let scores = head::score(model, flatten(hidden), targets.clone(), None);
-        Said { nll: scores.nll, entropy: scores.entropy }
+        Control::Pause => model.feedback.pause.val().unsqueeze::<2>().expand(dims),
+        Control::Masked => embeddings.inner().mean_dim(0).expand(dims),
     };
-    let mut states = model.row(model.embed(tokens.inputs.clone()));
-    let plain = said(states.hidden.clone());
-    let positions = place.map(|place| place(&plain.entropy)).filter(|positions| positions.count() > 0);
-    let Some(positions) = positions else {
-        return Look { plain, recycled: None };
-    };
-    for _ in 0..passes {
-        states.hidden = recycled(model, tokens, &states, &positions, reach).0;
+    if pass.jitter == 0.0 {
+        return state;
     }
-    Look { recycled: Some((said(states.hidden), positions)), plain }
+    let noise = |(row, own): (usize, &Vec<usize>)| {
+        let count = own.len() * dims[1];
+        pass.draw.stream(Purpose::Jitter, row).noise(count).collect::<Vec<_>>()
+    };
+    let noise: Vec<f32> = positions.rows.iter().enumerate().flat_map(noise).collect();
+    let noise = Tensor::<2>::from_data(TensorData::new(noise, dims), &device);
+    state.clone() + rms(state, 1) * noise * pass.jitter
+}
+
+/// THE alignment: what is fed at `t` is the state of `t-1`. Indices into `[B·T]`; a recycled `t` is at least 1, so the row
+/// is the same.
+pub fn sources(positions: &Positions) -> Vec<usize> {
+    positions.flat().into_iter().map(|t| t - 1).collect()
+}
+
+/// For each source another one: of another row where there is any, so that it cannot tell what comes; else an earlier one.
+/// The first of a lone row stays.
+fn shuffled(source: &[usize], seq_len: usize, draw: Draw) -> Vec<usize> {
+    let instead = |(n, own): (usize, &usize)| {
+        let mut pool: Vec<usize> =
+            source.iter().copied().filter(|at| at / seq_len != own / seq_len).collect();
+        if pool.is_empty() {
+            pool = source.iter().copied().filter(|at| at < own).collect();
+        }
+        match pool.len() {
+            0 => *own,
+            some => pool[draw.stream(Purpose::Shuffle, n).below(some)],
+        }
+    };
+    source.iter().enumerate().map(instead).collect()
 }

@@ -1,16 +1,20 @@
-//! Owns: validation: plain and recycled loss on fixed batches of the validation split.
+//! Owns: validation: all that is measured on fixed batches of the validation split.
 //! Must not know: training, optimizers.
 //! Invariant: every validation of a run sees the same batches; with random placement, at the same positions.
 
-use super::TrainError;
+use super::look::{Look, pass};
 use super::read::{Readback, mean};
-use super::step::{Draw, placer, upload};
-use crate::config::Config;
+use super::step::{placer, upload};
+use super::{TrainError, measure, pause, price};
+use crate::config::{Config, Control};
 use crate::data::{Batch, Dataset, Loader, LoaderOptions, Position, Split};
-use crate::model::Transformer;
+use crate::model::{Tokens, Transformer};
 use crate::record::registry::{Metric, StepRow};
-use crate::recycle::{passes, schedule};
+use crate::recycle::passes::Place;
+use crate::recycle::schedule;
+use crate::rng::Draw;
 use burn::module::Module;
+use std::collections::BTreeMap;
 
 /// The validation batches.
 pub(super) struct Evaluator {
@@ -43,36 +47,72 @@ impl Evaluator {
         Ok(Some(Self { batches }))
     }
 
-    /// Validates, and sets the validation metrics of `row`.
-    pub fn run(&self, config: &Config, model: &Transformer, row: &mut StepRow) -> Result<(), TrainError> {
+    /// Fits the pause vector on `last`, the training batch before; then validates, and sets the validation metrics of
+    /// `row`.
+    pub fn run(
+        &self,
+        config: &Config,
+        model: &mut Transformer,
+        last: Option<&Batch>,
+        row: &mut StepRow,
+    ) -> Result<(), TrainError> {
+        if let Some(batch) = last.filter(|_| config.recycle.control != Control::Pause) {
+            fit_pause(config, model, batch, row.step());
+        }
         let model = model.valid();
-        let recycle = &config.recycle;
-        let share = schedule::widest(recycle, model.shape().vocab_size);
-        let recycles = recycle.every > 0 && share.some();
-        let (mut plain, mut plain_at, mut recycled) = (Vec::new(), Vec::new(), Vec::new());
+        let mut values: BTreeMap<Metric, Vec<f32>> = BTreeMap::new();
         for (index, batch) in self.batches.iter().enumerate() {
             let tokens = upload(batch, &model.device());
-            // Step 0 belongs to validation: its positions are drawn once for the whole run.
-            let draw = Draw { seed: config.run.seed, step: 0, batch: index as u64 };
-            let mut place = placer(batch, recycle, share, draw);
-            let place = recycles.then_some::<passes::Place>(&mut place);
-            let said = passes::look(&model, &tokens, recycle.reach, recycle.passes.usual(), place);
+            let measured = measure::of(&look(config, &model, &tokens, batch, draw(config, index)));
             let mut readback = Readback::default();
-            readback.add(&said.plain.nll);
-            let positions = said.recycled.map(|(said, positions)| {
-                readback.add(&said.nll);
-                positions.flat()
-            });
-            let read = readback.now()?;
-            for at in positions.into_iter().flatten() {
-                plain_at.push(read[0][at]);
-                recycled.push(read[1][at]);
+            measured.iter().for_each(|(_, tensor)| readback.add(tensor));
+            for ((metric, _), read) in measured.iter().zip(readback.now()?) {
+                values.entry(*metric).or_default().extend(read);
             }
-            plain.extend_from_slice(&read[0]);
         }
-        row.set_if(Metric::ValidPlain, mean(plain));
-        row.set_if(Metric::ValidRecycled, mean(recycled));
-        row.set_if(Metric::ValidPlainAtRecycled, mean(plain_at));
+        for (metric, values) in values {
+            row.set_if(metric, mean(values));
+        }
         Ok(())
+    }
+
+    /// Sets the price of a latent one after another in `row`, measured on the first batch. `model` is with autodiff.
+    pub fn price(&self, config: &Config, model: &Transformer, row: &mut StepRow) {
+        let Some(batch) = self.batches.first() else { return };
+        let (frozen, tokens) = (model.valid(), upload(batch, &model.device().without_autodiff()));
+        let look = look(config, &frozen, &tokens, batch, draw(config, 0));
+        if let Some((positions, _)) = look.recycled {
+            price::one_after_another(model, &tokens, positions, config.recycle.scale.max(), row);
+        }
+    }
+}
+
+/// Step 0 belongs to validation: its positions are drawn once for the whole run.
+fn draw(config: &Config, index: usize) -> Draw {
+    Draw { seed: config.run.seed, step: 0, batch: index as u64 }
+}
+
+/// A batch recycled as the config says at its height.
+fn look<'a>(
+    config: &Config,
+    model: &'a Transformer,
+    tokens: &'a Tokens,
+    batch: &Batch,
+    draw: Draw,
+) -> Look<'a> {
+    let recycle = &config.recycle;
+    let share = schedule::widest(recycle, model.shape().vocab_size);
+    let mut place = placer(batch, recycle, share, draw);
+    let place = (recycle.every > 0 && share.some()).then_some::<Place>(&mut place);
+    let pass = pass(recycle, recycle.scale.max(), draw);
+    Look::at(model, tokens, pass, recycle.passes.usual(), place)
+}
+
+fn fit_pause(config: &Config, model: &mut Transformer, batch: &Batch, step: u64) {
+    let frozen = model.valid();
+    let tokens = upload(batch, &frozen.device());
+    let look = look(config, &frozen, &tokens, batch, Draw { step, ..draw(config, 0) });
+    if let Some((positions, before)) = &look.recycled {
+        pause::fit(model, &tokens, before, positions, &look.pass, config.eval.pause_steps);
     }
 }

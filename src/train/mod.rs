@@ -5,15 +5,23 @@
 mod checkpoint;
 pub mod device;
 mod evaluate;
+mod latents;
+mod look;
+mod measure;
 mod optim;
+mod pause;
 mod prepare;
+mod price;
 mod probe;
 mod publish;
 mod read;
+mod report;
 mod run;
+pub mod sequential;
 mod step;
 mod thread;
 
+pub use step::Learner;
 pub use thread::{Trainer, Wants, spawn};
 
 use crate::config::ConfigError;

@@ -9,7 +9,7 @@ use crate::data::{
     DataError, Dataset, Loader, LoaderOptions, Position, Progress, ProsqaOptions, Split, make_prosqa,
 };
 use crate::message::{Event, Phase, RunInfo};
-use crate::model::{Shape, Transformer, hf};
+use crate::model::{Form, Shape, Transformer, hf};
 use crate::record::RecordError;
 use crate::record::folder::RunFolder;
 use crate::record::log::RunLog;
@@ -140,6 +140,7 @@ pub(super) fn info(
     let (params, vocab_size) = (model.num_params() as u64, model.shape().vocab_size);
     let place = folder.path().display();
     tracing::info!("model: {params} parameters, vocabulary {vocab_size}; folder {place}");
+    config::idle(config).iter().for_each(|what| tracing::warn!("{what}"));
     if config.optim.warmup >= config.run.steps {
         let (warmup, steps) = (config.optim.warmup, config.run.steps);
         tracing::warn!(
@@ -174,6 +175,7 @@ pub(super) fn model(
     out.fact(Event::Phase(Phase::Build));
     let device = chosen.device.clone().autodiff();
     let vocab_size = dataset.vocab_size();
+    let form = Form::of(&config.recycle);
     let model = if config.model.from.is_empty() {
         let vocab_size = vocab_size.unwrap_or(config.model.vocab_size);
         if vocab_size == 0 && config.model.vocab_size == 0 {
@@ -185,9 +187,15 @@ pub(super) fn model(
         }
         let shape = Shape::from_config(&config.model, vocab_size, config.data.seq_len);
         Transformer::new(shape, config.run.seed, config.model.init_std, &device)
+            .with_feedback(form, config.run.seed)
     } else {
         tracing::info!("model.from = {}: the shape is the checkpoint's, not [model]'s", config.model.from);
-        hf::load(Path::new(&config.model.from), &device)?
+        let dir = Path::new(&config.model.from);
+        let mut model = hf::load(dir, &device)?.with_feedback(form, config.run.seed);
+        if hf::load_feedback(dir, &mut model)? == hf::Found::Other {
+            tracing::warn!("the feedback beside {} is of another form: it begins afresh", dir.display());
+        }
+        model
     };
     fits(config, model.shape(), vocab_size)?;
     Ok(model)

@@ -3,13 +3,16 @@
 //! Invariant: a look changes nothing that is trained.
 
 use super::TrainError;
+use super::look::{Look, pass};
 use super::read::Readback;
-use super::step::{Draw, placer, upload};
+use super::step::{placer, upload};
 use crate::config::Config;
 use crate::data::{Batch, Codec};
 use crate::message::{TokenCell, TokenRow};
-use crate::model::Transformer;
-use crate::recycle::{passes, schedule};
+use crate::model::{Transformer, rows};
+use crate::recycle::passes::Place;
+use crate::recycle::schedule;
+use crate::rng::Draw;
 use burn::module::Module;
 
 /// Looks at the first row of `batch`, `step` updates after the start. The row is recycled as the config says for that
@@ -32,15 +35,16 @@ pub(super) fn look(
     let tokens = upload(&batch, &model.device());
     let draw = Draw { seed: config.run.seed, step, batch: 0 };
     let mut place = placer(&batch, recycle, share, draw);
-    let place = (recycle.every > 0 && share.some()).then_some::<passes::Place>(&mut place);
-    let said = passes::look(&model, &tokens, recycle.reach, recycle.passes.usual(), place);
+    let place = (recycle.every > 0 && share.some()).then_some::<Place>(&mut place);
+    let pass = pass(recycle, recycle.scale.at(step), draw);
+    let look = Look::at(&model, &tokens, pass, recycle.passes.usual(), place);
     let mut readback = Readback::default();
-    readback.add(&said.plain.nll);
-    readback.add(&said.plain.entropy);
-    let mask = said.recycled.map(|(said, positions)| {
-        readback.add(&said.entropy);
-        positions.mask()
-    });
+    readback.add(&look.plain.nll);
+    readback.add(&look.plain.entropy);
+    let mask = look.recycled.as_ref().map(|(positions, _)| positions.mask());
+    if let Some((states, _)) = look.last(recycle.control) {
+        readback.add(&look.said(rows(&states.hidden)).entropy);
+    }
     let read = readback.now()?;
     let cell = |t: usize| TokenCell {
         id: batch.tokens[t] as u32,

@@ -5,7 +5,7 @@
 use super::evaluate::Evaluator;
 use super::publish::Publisher;
 use super::step::Learner;
-use super::{TrainError, Wants, checkpoint, optim, prepare, probe};
+use super::{TrainError, Wants, checkpoint, prepare, probe, report};
 use crate::config::Config;
 use crate::data::{Batch, Codec, Loader, Position};
 use crate::message::{Command, Event, Phase, Summary};
@@ -35,6 +35,8 @@ pub(super) struct Run<'a> {
     stopped: bool,
     dropped: bool,
     seen: Seen,
+    /// Validations made after step 0.
+    validations: usize,
 }
 
 /// First and last losses, for the summary.
@@ -67,7 +69,7 @@ impl<'a> Run<'a> {
         let info = prepare::info(&config, &dataset, chosen, &model, &folder);
         out.fact(Event::Started(Box::new(info)));
         Ok(Self {
-            learner: Learner { optimizer: optim::adamw(&config.optim, &model), model, step: 0 },
+            learner: Learner::new(model, &config.optim),
             metrics: MetricsWriter::new(folder.metrics(), folder.id()),
             loader,
             evaluator,
@@ -82,6 +84,7 @@ impl<'a> Run<'a> {
             stopped: false,
             dropped: false,
             seen: Seen::default(),
+            validations: 0,
             config,
         })
     }
@@ -90,7 +93,7 @@ impl<'a> Run<'a> {
     pub fn train(mut self) -> Result<Summary, TrainError> {
         if self.config.eval.at_start {
             let mut row = StepRow::new(0);
-            self.evaluate(&mut row)?;
+            self.evaluate(None, &mut row)?;
             self.finish(row)?;
         }
         self.out.fact(Event::Phase(Phase::Train));
@@ -105,7 +108,7 @@ impl<'a> Run<'a> {
             }
             self.look(&batches)?;
             if self.due(self.config.eval.every) || self.learner.step == self.config.run.steps {
-                self.evaluate(&mut row)?;
+                self.evaluate(batches.first(), &mut row)?;
             }
             self.finish(row)?;
             if self.due(self.config.checkpoint.every) {
@@ -193,21 +196,22 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Validates. Goes without where there is no validation split.
-    fn evaluate(&mut self, row: &mut StepRow) -> Result<(), TrainError> {
+    /// Validates, having fitted the pause vector on `last`. Goes without where there is no validation split.
+    fn evaluate(&mut self, last: Option<&Batch>, row: &mut StepRow) -> Result<(), TrainError> {
         let Some(evaluator) = &self.evaluator else {
             return Ok(());
         };
         self.out.fact(Event::Phase(Phase::Eval));
-        evaluator.run(&self.config, &self.learner.model, row)?;
-        let show = |metric| row.get(metric).map_or("-".into(), |value: f64| format!("{value:.4}"));
-        tracing::info!(
-            "validation at step {}: plain {} nats, recycled {} against plain {} at the same positions",
-            row.step(),
-            show(Metric::ValidPlain),
-            show(Metric::ValidRecycled),
-            show(Metric::ValidPlainAtRecycled)
-        );
+        evaluator.run(&self.config, &mut self.learner.model, last, row)?;
+        let every = self.config.eval.sequential_every;
+        // Step 0 comes before anything is warm.
+        if row.step() > 0 && every > 0 {
+            if self.validations.is_multiple_of(every) {
+                evaluator.price(&self.config, &self.learner.model, row);
+            }
+            self.validations += 1;
+        }
+        report::validation(row);
         self.out.fact(Event::Phase(Phase::Train));
         Ok(())
     }

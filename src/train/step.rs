@@ -3,21 +3,26 @@
 //! Invariant: nothing is updated by a step whose loss or gradient is not finite.
 
 use super::read::{Readback, mean, values};
-use super::{TrainError, optim};
-use crate::config::{Config, Placement, Recycle};
+use super::{TrainError, optim, price};
+use crate::config::{Config, LossOn, Optim, Placement, Recycle};
 use crate::data::Batch;
-use crate::model::Transformer;
+use crate::model::cost::{Costs, Part};
+use crate::model::ledger::Stopwatch;
+use crate::model::{Shape, Tokens, Transformer};
 use crate::record::registry::{Metric, StepRow};
-use crate::recycle::passes::{self, Plan, Tokens};
+use crate::recycle::passes::{self, Pass, Plan};
 use crate::recycle::placement::{self, Positions, Rows, Share};
 use crate::recycle::schedule::{self, InForce};
+use crate::rng::Draw;
+use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
 
 /// What is trained.
-pub(super) struct Learner {
+pub struct Learner {
+    /// With autodiff.
     pub model: Transformer,
-    pub optimizer: ModuleOptimizer,
+    optimizer: ModuleOptimizer,
     /// Updates done.
     pub step: u64,
 }
@@ -38,6 +43,11 @@ struct RecycledReading {
 }
 
 impl Learner {
+    /// `model`, of which nothing is updated yet.
+    pub fn new(model: Transformer, optim: &Optim) -> Self {
+        Self { optimizer: optim::adamw(optim, &model), model, step: 0 }
+    }
+
     /// One update over `batches`, which are averaged. Its row has all metrics but time and place.
     ///
     /// A step whose loss or gradient is not finite updates nothing: its row comes back with the error.
@@ -49,16 +59,20 @@ impl Learner {
         let step = self.step + 1;
         let vocab_size = self.model.shape().vocab_size;
         let in_force = schedule::at(&config.recycle, vocab_size, config.run.seed, step);
-        let lr = config.optim.lr_at(step, config.run.steps);
-        let mut sum = GradientsAccumulator::new();
+        let timed = config.probe.cost > 0 && step.is_multiple_of(config.probe.cost);
+        let (mut sum, mut costs) = (GradientsAccumulator::new(), Costs::default());
         let mut outcomes = Vec::with_capacity(batches.len());
         for (index, batch) in batches.iter().enumerate() {
-            let mut outcome = self.passes(config, &in_force, batch, step, index, batches.len());
+            let draw = Draw { seed: config.run.seed, step, batch: index as u64 };
+            let mut outcome = self.passes(config, &in_force, batch, draw, batches.len(), timed);
             sum.accumulate(&self.model, std::mem::take(&mut outcome.grads));
+            costs.add_all(&outcome.costs);
             outcomes.push(outcome);
         }
+        let mut watch = Stopwatch::new(self.model.device().without_autodiff(), timed);
+        let lr = config.optim.lr_at(step, config.run.steps);
         let grads = sum.grads();
-        let all_positions = config.recycle.loss_on == crate::config::LossOn::All;
+        let all_positions = config.recycle.loss_on == LossOn::All;
         let (readings, grad_norm) = read(&self.model, outcomes, &grads, all_positions)?;
         let mut row = row(step, &readings, &in_force);
         row.set(Metric::Lr, lr);
@@ -69,6 +83,8 @@ impl Learner {
         let grads = self.clip(grads, grad_norm, config.optim.clip);
         self.model = self.optimizer.step(lr, self.model.clone(), grads);
         self.step = step;
+        costs.add(Part::Update, Shape::update_flop(self.model.num_params()), watch.lap());
+        price::of_step(&costs, timed, row.get(Metric::Recycled).map(|count| count as usize), &mut row);
         Ok((row, None))
     }
 
@@ -77,17 +93,16 @@ impl Learner {
         config: &Config,
         in_force: &InForce,
         batch: &Batch,
-        step: u64,
-        index: usize,
+        draw: Draw,
         of: usize,
+        timed: bool,
     ) -> passes::Outcome {
         let device = self.model.device().without_autodiff();
         let tokens = upload(batch, &device);
-        let plan = plan(&config.recycle, in_force);
-        let draw = Draw { seed: config.run.seed, step, batch: index as u64 };
+        let plan = plan(&config.recycle, in_force, draw);
         let mut place = placer(batch, &config.recycle, in_force.share, draw);
         let place = in_force.recycles.then_some::<passes::Place>(&mut place);
-        passes::train(&self.model, &tokens, &plan, place, 1.0 / of as f64)
+        passes::train(&self.model, &tokens, &plan, place, 1.0 / of as f64, timed)
     }
 
     fn clip(&self, grads: GradientsParams, norm: f64, limit: f64) -> GradientsParams {
@@ -100,28 +115,26 @@ pub(super) fn upload(batch: &Batch, device: &Device) -> Tokens {
     Tokens::upload(&batch.tokens, batch.batch, batch.seq_len, device)
 }
 
-fn plan(recycle: &Recycle, in_force: &InForce) -> Plan {
+fn plan(recycle: &Recycle, in_force: &InForce, draw: Draw) -> Plan {
     let weight = |pass: usize| match recycle.pass_weights.last() {
         None if pass < in_force.passes => 0.0,
         None => in_force.weight,
         Some(last) => in_force.weight * recycle.pass_weights.get(pass - 1).unwrap_or(last),
     };
-    Plan {
+    let pass = Pass {
         reach: recycle.reach,
+        control: recycle.control,
+        scale: in_force.scale,
+        jitter: recycle.jitter,
+        draw,
+    };
+    Plan {
+        pass,
         weights: (1..=in_force.passes).map(weight).collect(),
         flow: recycle.flow,
         cut: recycle.cut,
         loss_on: recycle.loss_on,
     }
-}
-
-/// What a random placement is drawn from.
-#[derive(Clone, Copy)]
-pub(super) struct Draw {
-    pub seed: u64,
-    pub step: u64,
-    /// Which batch of the step.
-    pub batch: u64,
 }
 
 /// Chooses the positions of `batch` as the config says, given the plain entropy `[B·T]` on the device.
@@ -134,10 +147,10 @@ pub(super) fn placer<'a>(
     let starts: Vec<bool> =
         batch.doc_start.chunks(batch.seq_len + 1).flat_map(|row| row[..batch.seq_len].to_vec()).collect();
     move |entropy| {
-        let rows = Rows { seq_len: batch.seq_len, doc_start: &starts };
+        let rows = Rows { seq_len: batch.seq_len, doc_start: &starts, prefix: recycle.prefix, draw };
         match recycle.placement {
-            Placement::Random => placement::random(rows, share, draw.seed, draw.step, draw.batch),
-            Placement::Span => placement::span(rows, share, recycle.span, draw.seed, draw.step, draw.batch),
+            Placement::Random => placement::random(rows, share),
+            Placement::Span => placement::span(rows, share, recycle.span),
             // READBACK: which positions are uncertain is decided on the host.
             Placement::EntropyAt | Placement::EntropyNext => match values(entropy) {
                 Some(entropy) if recycle.placement == Placement::EntropyAt => {
@@ -191,6 +204,7 @@ fn row(step: u64, readings: &[Reading], in_force: &InForce) -> StepRow {
         Share::Above(nats) => row.set(Metric::RecycleThreshold, nats),
     }
     row.set(Metric::RecycleWeight, in_force.weight);
+    row.set(Metric::RecycleScale, in_force.scale);
     row.set_if(
         Metric::LossPlain,
         mean(readings.iter().flat_map(|reading| reading.plain_nll.iter().copied())),

@@ -148,6 +148,8 @@ pub const BINDINGS: &[Binding] = &[
     row(&[char('5')], Scope::Panels, Action::Focus(Panel::Log), "", "go to that panel"),
     row(&[char('e'), key(KeyCode::Enter)], Scope::Panels, Action::Expand, "expand", "full screen, or back"),
     row(&[key(KeyCode::Esc)], Scope::Panels, Action::Back, "", "back to all panels"),
+    row(&[key(KeyCode::Up)], Scope::Panel(Panel::Run), Action::Move(Motion::Up), "scroll", "scroll the figures"),
+    row(&[key(KeyCode::Down)], Scope::Panel(Panel::Run), Action::Move(Motion::Down), "", "scroll the figures"),
     row(&[char('z')], Scope::Panel(Panel::Loss), Action::Zoom, "zoom", "all, last half or tenth"),
     row(&[key(KeyCode::Left)], Scope::Panel(Panel::Entropy), Action::Move(Motion::Left), "token", "choose a token"),
     row(&[key(KeyCode::Right)], Scope::Panel(Panel::Entropy), Action::Move(Motion::Right), "", "choose a token"),

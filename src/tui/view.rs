@@ -5,7 +5,7 @@
 use super::heat::{self, Mode};
 use super::keys::{Action, Motion, Scope};
 use super::layout;
-use super::panel::help;
+use super::panel::{help, run};
 use super::state::State;
 use crate::message::{Command, TokenRow};
 use ratatui::layout::Rect;
@@ -134,6 +134,8 @@ pub struct View {
     pub frozen: Option<Box<TokenRow>>,
     /// Log entries newer than the last one shown.
     pub log_back: usize,
+    /// Lines of the expanded run panel above the first one shown; more than there are stand for the last page.
+    pub run_down: usize,
 }
 
 impl Default for View {
@@ -149,6 +151,7 @@ impl Default for View {
             mode: Mode::Plain,
             frozen: None,
             log_back: 0,
+            run_down: 0,
         }
     }
 }
@@ -231,6 +234,13 @@ impl View {
             self.overlay = Overlay::Help(at.min(help::scroll_limit(screen)));
         } else if self.focus == Panel::Entropy {
             self.go_in_row(motion, state, screen);
+        } else if self.focus == Panel::Run {
+            let height = layout::panel(screen, 0, self, Panel::Run).height;
+            let most = if self.expanded { run::scroll_limit(state, height) } else { 0 };
+            self.run_down = match motion {
+                Motion::Up => self.run_down.saturating_sub(1),
+                _ => (self.run_down + 1).min(most),
+            };
         } else {
             self.go_in_log(motion, state, screen);
         }

@@ -1,4 +1,4 @@
-//! Owns: panel 1 on the whole screen: what is fixed for the run, and the last value of every metric.
+//! Owns: panel 1 on the whole screen: what is fixed for the run, and the last value of every metric that has one.
 //! Must not know: the terminal, keys.
 //! Invariant: names, units and descriptions of metrics are the registry's.
 //!
@@ -15,7 +15,7 @@
 use super::{Scene, framed, header};
 use crate::message::{RunInfo, Summary};
 use crate::record::registry::Metric;
-use crate::tui::state::End;
+use crate::tui::state::{End, State};
 use crate::tui::text;
 use crate::tui::theme::Role;
 use crate::tui::view::Panel;
@@ -28,12 +28,14 @@ use ratatui::widgets::Paragraph;
 pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
     let (glyph, word, role) = header::phase(scene);
     let about = Line::from(scene.span(role, format!("{glyph} {word}")));
-    let within = framed(frame, area, scene, Panel::Run, about, Line::default());
-    let within = within.inner(Margin::new(1, 0));
-    let mut facts = scene.state.run.as_ref().map_or_else(Vec::new, |run| about_run(run));
-    if let End::Finished(summary) = &scene.state.end {
-        facts.extend(about_end(summary));
-    }
+    let (facts, metrics) = (facts(scene.state), measured(scene.state));
+    let height = area.height.saturating_sub(2);
+    let below = scroll_limit(scene.state, area.height).saturating_sub(scene.view.run_down);
+    let more = match below {
+        0 => Line::default(),
+        _ => Line::from(scene.span(Role::Key, format!(" {below} more, ↓ "))),
+    };
+    let within = framed(frame, area, scene, Panel::Run, about, more).inner(Margin::new(1, 0));
     let mut lines: Vec<Line> = facts
         .into_iter()
         .map(|(name, value)| {
@@ -44,11 +46,29 @@ pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
             ])
         })
         .collect();
-    if usize::from(within.height) > lines.len() + Metric::ALL.len() {
+    if usize::from(height) > lines.len() + metrics.len() {
         lines.push(Line::default());
     }
-    lines.extend(Metric::ALL.iter().map(|metric| metric_line(scene, *metric, within.width)));
-    frame.render_widget(Paragraph::new(lines), within);
+    lines.extend(metrics.into_iter().map(|metric| metric_line(scene, metric, within.width)));
+    let from = scene.view.run_down.min(scroll_limit(scene.state, area.height));
+    frame.render_widget(Paragraph::new(lines.split_off(from)), within);
+}
+
+/// How far it can be scrolled where it is `height` lines high, frame included.
+pub fn scroll_limit(state: &State, height: u16) -> usize {
+    (facts(state).len() + measured(state).len()).saturating_sub(usize::from(height.saturating_sub(2)))
+}
+
+fn measured(state: &State) -> Vec<Metric> {
+    Metric::ALL.iter().copied().filter(|metric| state.latest.get(*metric).is_some()).collect()
+}
+
+fn facts(state: &State) -> Vec<(&'static str, String)> {
+    let mut facts = state.run.as_ref().map_or_else(Vec::new, |run| about_run(run));
+    if let End::Finished(summary) = &state.end {
+        facts.extend(about_end(summary));
+    }
+    facts
 }
 
 fn about_run(run: &RunInfo) -> Vec<(&'static str, String)> {

@@ -1,0 +1,120 @@
+//! Owns: the gradients of several passes, and what each part of the work cost: operations and, where asked for, seconds.
+//! Must not know: what the passes are of, the optimizer.
+//! Invariant: a graph lives from the pass that built it to the [`Ledger::take`] that uses it up, and no longer.
+
+use super::cost::{BACKWARD, Costs, Part};
+use super::{Transformer, head};
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::{Device, Int, Tensor};
+use std::time::Instant;
+
+/// Measures laps, waiting for the device at the end of each.
+pub struct Stopwatch {
+    device: Device,
+    since: Option<Instant>,
+}
+
+impl Stopwatch {
+    /// Starts now, or, not `running`, never.
+    pub fn new(device: Device, running: bool) -> Self {
+        Self { device, since: running.then(Instant::now) }
+    }
+
+    /// Seconds since the last lap; 0 where it does not run.
+    pub fn lap(&mut self) -> f64 {
+        let Some(since) = self.since else { return 0.0 };
+        // A device that failed says so at the step's readback.
+        let _ = self.device.sync();
+        let now = Instant::now();
+        self.since = Some(now);
+        (now - since).as_secs_f64()
+    }
+}
+
+/// What a pass said, without autodiff, still on the device.
+pub struct Said {
+    /// nll at the positions where the loss counts, nats.
+    pub nll: Tensor<1>,
+    /// Entropy at the same positions, nats.
+    pub entropy: Tensor<1>,
+}
+
+/// Collects losses, as surrogates with the same gradient, and takes their gradients once or pass by pass.
+pub struct Ledger<'a> {
+    model: &'a Transformer,
+    open: Option<Tensor<1>>,
+    /// Forward operations of the passes whose backward is still to come.
+    pending: Vec<(Part, f64)>,
+    matrix: Option<Tensor<2>>,
+    taken: GradientsAccumulator<Transformer>,
+    watch: Stopwatch,
+    costs: Costs,
+}
+
+impl<'a> Ledger<'a> {
+    /// An empty one; `timed`: seconds are measured too, from now on.
+    pub fn new(model: &'a Transformer, timed: bool) -> Self {
+        Self {
+            model,
+            open: None,
+            pending: Vec::new(),
+            matrix: None,
+            taken: GradientsAccumulator::new(),
+            watch: Stopwatch::new(model.device().without_autodiff(), timed),
+            costs: Costs::default(),
+        }
+    }
+
+    /// A forward pass of `flop` operations has been made; `graph`: its backward will follow.
+    pub fn ran(&mut self, part: Part, flop: f64, graph: bool) {
+        self.costs.add(part, flop, self.watch.lap());
+        if graph {
+            self.pending.push((part, flop));
+        }
+    }
+
+    /// Scores `hidden` `[N, D]` and opens the loss `scale · mean(nll)`.
+    pub fn score(&mut self, part: Part, hidden: Tensor<2>, targets: Tensor<1, Int>, scale: f64) -> Said {
+        let [n, _] = hidden.dims();
+        let weights = Tensor::full([n], scale / n as f64, &self.model.device().without_autodiff());
+        let scores = head::score(self.model, hidden.clone(), targets, Some(weights));
+        if let Some(surrogate) = scores.surrogate(hidden) {
+            self.open = Some(match self.open.take() {
+                Some(open) => open + surrogate,
+                None => surrogate,
+            });
+        }
+        if let Some(grads) = scores.grads {
+            self.matrix = Some(match self.matrix.take() {
+                Some(sum) => sum + grads.matrix,
+                None => grads.matrix,
+            });
+        }
+        let flop = (1.0 + BACKWARD) * self.model.shape().head_flop(n);
+        self.costs.add(part, flop, self.watch.lap());
+        Said { nll: scores.nll, entropy: scores.entropy }
+    }
+
+    /// Takes the gradients of what is open, and frees its graph. Where one backward runs over several passes, its time is
+    /// shared out among them by their operations.
+    pub fn take(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        let Some(open) = self.open.take() else { return };
+        let grads = GradientsParams::from_grads(open.backward(), self.model);
+        self.taken.accumulate(self.model, grads);
+        let (seconds, all): (f64, f64) = (self.watch.lap(), pending.iter().map(|(_, flop)| flop).sum());
+        for (part, flop) in pending {
+            self.costs.add(part, BACKWARD * flop, seconds * flop / all);
+        }
+    }
+
+    /// All gradients, and what everything cost.
+    pub fn finish(mut self) -> (GradientsParams, Costs) {
+        self.take();
+        let mut grads = self.taken.grads();
+        if let Some(matrix) = self.matrix {
+            head::add_matrix_grad(self.model, &mut grads, matrix);
+        }
+        (grads, self.costs)
+    }
+}

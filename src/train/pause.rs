@@ -1,0 +1,50 @@
+//! Owns: fitting the pause vector, the best that one constant input can do in the place of all states.
+//! Must not know: validation, files.
+//! Invariant: nothing else of the model changes.
+
+use crate::config::Control;
+use crate::model::{States, Tokens, Transformer, head, rms};
+use crate::recycle::passes::{self, Pass};
+use crate::recycle::placement::Positions;
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
+
+/// Step size, in shares of the embeddings' root mean square.
+const RATE: f64 = 0.1;
+/// Decays of the moments (Adam, arXiv 1412.6980).
+const BETA: (f64, f64) = (0.9, 0.99);
+
+/// `steps` updates of `model`'s pause vector on the mean nll at `positions` of `tokens`, a pause standing in the place of
+/// every state. `before` are the states before the pass, without autodiff.
+pub(super) fn fit(
+    model: &mut Transformer,
+    tokens: &Tokens,
+    before: &States,
+    positions: &Positions,
+    pass: &Pass,
+    steps: usize,
+) {
+    let mut frozen = model.valid();
+    let pass = Pass { control: Control::Pause, ..*pass };
+    let targets = tokens.targets_at(&positions.flat());
+    let rate = rms(frozen.embed.weight.val().reshape([1, -1]), 1).reshape([1]) * RATE;
+    let mut pause = frozen.feedback.pause.val();
+    let (mut first, mut second) = (pause.zeros_like(), pause.zeros_like());
+    for step in 1..=steps as i32 {
+        let leaf = pause.clone().autodiff().require_grad();
+        frozen.feedback.pause = Param::initialized(frozen.feedback.pause.id, leaf.clone());
+        let (_, own) = passes::recycled(&frozen, tokens, before.clone(), positions, &pass);
+        let n = own.dims()[0];
+        let weights = Tensor::full([n], 1.0 / n as f64, &own.device().without_autodiff());
+        let scores = head::score(&frozen, own.clone(), targets.clone(), Some(weights));
+        let Some(grad) = scores.surrogate(own).and_then(|loss| leaf.grad(&loss.backward())) else {
+            return;
+        };
+        first = first * BETA.0 + grad.clone() * (1.0 - BETA.0);
+        second = second * BETA.1 + grad.square() * (1.0 - BETA.1);
+        let (bias, spread) = (1.0 - BETA.0.powi(step), 1.0 - BETA.1.powi(step));
+        pause = pause - first.clone() / bias / ((second.clone() / spread).sqrt() + 1e-12) * rate.clone();
+    }
+    let id = model.feedback.pause.id;
+    model.feedback.pause = Param::initialized(id, pause.autodiff().require_grad());
+}

@@ -1,0 +1,140 @@
+//! How a state becomes an input, and what can stand in its place.
+
+use crate::subject::*;
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use coconut_lab::config::{Arch, Control, Feedback, Flow, LossOn, Reach, State};
+use coconut_lab::model::{Form, Places, rms};
+use coconut_lab::recycle::passes::{self, Pass};
+use coconut_lab::recycle::placement::Positions;
+
+fn form(feedback: Feedback, state: State) -> Form {
+    Form { feedback, state, add_scale: 0.1 }
+}
+
+#[test]
+fn fresh_matrices_feed_what_none_would() {
+    let (tokens, placed) = (tokens(&ids(1)), positions(1, 0.3));
+    let after = |form| reached(&shaped(Arch::Llama, 1, form), &tokens, &placed, &pass(Reach::Dense), 1);
+    let plain = after(Form::PLAIN);
+    close(after(form(Feedback::Replace, State::Projected)), plain.clone(), 1e-5);
+    close(after(form(Feedback::Gated, State::Raw)), plain.clone(), 1e-5);
+    let rescaled = after(form(Feedback::Replace, State::Rescaled));
+    assert!(gap(&values(rescaled), &values(plain)) > 1e-3);
+}
+
+#[test]
+fn nothing_added_is_the_plain_pass() {
+    let (tokens, placed) = (tokens(&ids(2)), positions(2, 0.5));
+    let model = shaped(Arch::Gpt2, 2, Form { add_scale: 0.0, ..form(Feedback::Add, State::Raw) });
+    let plain = values(reached(&model, &tokens, &none(B), &pass(Reach::Dense), 0));
+    assert_eq!(values(reached(&model, &tokens, &placed, &pass(Reach::Dense), 1)), plain);
+    // The schedule's factor does the same to a scale that is not 0.
+    let model = shaped(Arch::Gpt2, 2, form(Feedback::Add, State::Raw));
+    let silent = Pass { scale: 0.0, ..pass(Reach::Dense) };
+    assert_eq!(values(reached(&model, &tokens, &placed, &silent, 1)), plain);
+    assert_ne!(values(reached(&model, &tokens, &placed, &pass(Reach::Dense), 1)), plain);
+}
+
+#[test]
+fn formulas_are_those_of_the_documentation() {
+    let model = shaped(Arch::Llama, 3, form(Feedback::Gated, State::Rescaled)).valid();
+    let embeddings = model.embed.weight.val();
+    let state = Tensor::<2>::from_data([[3.0; 32], [-0.5; 32]], &Device::flex());
+    let rescaled = model.feedback.state(state, embeddings.clone());
+    // W_u is twice the identity, so that twice the embeddings' root mean square is left.
+    let measured = values(rms(embeddings.clone().reshape([1, -1]), 1))[0];
+    for found in values(rms(rescaled.clone(), 1)) {
+        assert!((found - 2.0 * measured).abs() < 1e-5, "{found} {measured}");
+    }
+    // W_g is nothing, so that the gate is half open.
+    let token = embeddings.narrow(0, 4, 2);
+    close(model.feedback.input(rescaled.clone(), || token.clone()), rescaled * 0.5, 1e-6);
+    let add = shaped(Arch::Llama, 3, form(Feedback::Add, State::Raw)).valid();
+    let state = token.clone() * 7.0;
+    close(add.feedback.input(state.clone(), || token.clone()), token + state * 0.1, 1e-6);
+}
+
+#[test]
+fn an_added_or_gated_position_sees_its_own_token_and_a_replaced_one_does_not() {
+    let placed = Positions { seq_len: T, rows: vec![vec![6]; B] };
+    let before = ids(3);
+    let mut after = before.clone();
+    after[6] = (after[6] + 1) % V as i32;
+    for (feedback, sees) in [(Feedback::Replace, false), (Feedback::Add, true), (Feedback::Gated, true)] {
+        let mut model = shaped(Arch::Llama, 3, form(feedback, State::Raw)).valid();
+        if let Some(gate) = &mut model.feedback.gate {
+            gate.weight = gate.weight.clone().map(|weight| weight + 0.3);
+        }
+        for reach in REACHES {
+            let at = |ids: &[i32]| {
+                let (tokens, places) = (tokens(ids), Places::new(&placed.rows, T, &Device::flex()));
+                let own = places.take(&reached(&model, &tokens, &placed, &pass(reach), 1));
+                values(own.narrow(0, 0, 1))
+            };
+            assert_eq!(at(&before) != at(&after), sees, "{feedback:?} {reach:?}");
+        }
+    }
+}
+
+#[test]
+fn noise_is_drawn_anew_each_time_and_stays_within_its_bounds() {
+    let (model, tokens, placed) = (model(Arch::Llama, 4), tokens(&ids(4)), positions(4, 0.4));
+    let after = |jitter, step| {
+        let noisy = Pass { jitter, draw: draw(1, step), ..pass(Reach::Dense) };
+        values(reached(&model, &tokens, &placed, &noisy, 1))
+    };
+    let (none, small, large) = (after(0.0, 1), after(1e-4, 1), after(0.5, 1));
+    assert_eq!(large, after(0.5, 1));
+    assert_ne!(large, after(0.5, 2));
+    assert_eq!(none, after(0.0, 2));
+    assert!(gap(&none, &small) > 0.0 && gap(&none, &small) < 0.01 * gap(&none, &large));
+}
+
+#[test]
+fn a_pause_and_a_mask_know_nothing_of_the_row() {
+    let (model, tokens, placed) = (model(Arch::Llama, 5), tokens(&ids(5)), positions(5, 0.4));
+    let frozen = model.valid();
+    for (control, vector) in [
+        (Control::Pause, frozen.feedback.pause.val().unsqueeze::<2>()),
+        (Control::Masked, frozen.embed.weight.val().mean_dim(0)),
+    ] {
+        let found = reached(&model, &tokens, &placed, &Pass { control, ..pass(Reach::Dense) }, 1);
+        let places = Places::new(&placed.rows, T, &Device::flex());
+        let inputs = places.put(&frozen.embed(tokens.inputs.clone()), vector.expand([placed.count(), 32]));
+        close(found, frozen.row(inputs).hidden, 1e-5);
+    }
+}
+
+#[test]
+fn a_shuffled_state_is_another_rows_and_tells_nothing_of_its_own() {
+    let model = model(Arch::Llama, 6);
+    let placed = Positions { seq_len: T, rows: vec![vec![9], vec![4], vec![7]] };
+    let shuffled = Pass { control: Control::Shuffled, ..pass(Reach::Isolated) };
+    let all = ids(6);
+    let before = nll(&model, &tokens(&all), &placed, &shuffled);
+    assert!(gap(&before, &nll(&model, &tokens(&all), &placed, &pass(Reach::Isolated))) > 1e-3);
+    // The first row's latent is fed to another row or nowhere, never to itself: with one row, it has no other.
+    let row = |n: usize| all[n * (T + 1)..(n + 1) * (T + 1)].to_vec();
+    let alone = Positions { seq_len: T, rows: vec![vec![9]] };
+    let own = nll(&model, &tokens(&row(0)), &alone, &shuffled);
+    assert_eq!(own, nll(&model, &tokens(&row(0)), &alone, &pass(Reach::Isolated)));
+    // A row of several takes earlier ones, which know less than its own.
+    let several = Positions { seq_len: T, rows: vec![vec![3, 6, 9]] };
+    let mut later = row(0);
+    later[8] = (later[8] + 1) % V as i32;
+    let at = |ids: &[i32]| nll(&model, &tokens(ids), &several, &shuffled)[..2].to_vec();
+    assert_eq!(at(&row(0)), at(&later), "what comes later is not told");
+}
+
+#[test]
+fn a_control_arm_trains_the_pause_and_no_other_run_does() {
+    let (model, tokens, placed) = (model(Arch::Gpt2, 7), tokens(&ids(7)), positions(7, 0.3));
+    for (control, learned) in [(Control::None, false), (Control::Pause, true), (Control::Masked, false)] {
+        let mut plan = plan(Reach::Joint, Flow::Detached, LossOn::Recycled, &[1.0]);
+        plan.pass.control = control;
+        let mut place = |_: &Tensor<1>| placed.clone();
+        let grads = passes::train(&model, &tokens, &plan, Some(&mut place), 1.0, false).grads;
+        assert_eq!(grads.get::<1>(model.feedback.pause.id).is_some(), learned, "{control:?}");
+    }
+}

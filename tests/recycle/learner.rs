@@ -1,0 +1,107 @@
+//! The learner that runs the passes: live changes, plain steps, costs.
+
+use crate::subject::*;
+use coconut_lab::config::{Arch, Config, Curve, Mixture, Placement, Reach};
+use coconut_lab::data::{Batch, Position};
+use coconut_lab::record::registry::{Metric, StepRow};
+use coconut_lab::train::Learner;
+
+fn batch(seed: u64) -> Batch {
+    let doc_start = (0..B * (T + 1)).map(|i| i % (T + 1) == 0).collect();
+    Batch { batch: B, seq_len: T, tokens: ids(seed), doc_start, after: Position::default(), epoch: 0 }
+}
+
+fn config() -> Config {
+    let mut config = Config::default();
+    config.recycle.every = 1;
+    config.optim.warmup = 0;
+    config
+}
+
+/// Rows and final embeddings of six steps, each with the config that `at` says.
+fn train(at: impl Fn(u64) -> Config) -> (Vec<StepRow>, Vec<f32>) {
+    let mut learner = Learner::new(model(Arch::Llama, 1), &at(1).optim);
+    let step = |step| {
+        let (row, error) = learner.update(&at(step), &[batch(step)]).unwrap();
+        assert!(error.is_none());
+        row
+    };
+    let rows = (1..=6).map(step).collect();
+    (rows, values(learner.model.embed.weight.val()))
+}
+
+#[test]
+fn a_live_change_is_the_same_as_a_curve_with_a_step_there() {
+    let (low, high) = (0.1, 0.4);
+    let jump = |low, high| Curve::through(vec![(3, low), (4, high)]).unwrap();
+    let curves = train(|_| {
+        let mut config = config();
+        config.recycle.fraction = jump(low, high);
+        config.recycle.weight = jump(0.5, 2.0);
+        config.recycle.scale = jump(1.0, 0.7);
+        config.recycle.probability = jump(1.0, 0.5);
+        config
+    });
+    let live = train(|step| {
+        let mut config = config();
+        let of = |low, high| Curve::constant(if step <= 3 { low } else { high });
+        config.recycle.fraction = of(low, high);
+        config.recycle.weight = of(0.5, 2.0);
+        config.recycle.scale = of(1.0, 0.7);
+        config.recycle.probability = of(1.0, 0.5);
+        config
+    });
+    assert_eq!(curves.1, live.1);
+    assert_ne!(curves.1, train(|_| config()).1);
+}
+
+#[test]
+fn passes_placement_and_reach_change_between_any_two_steps() {
+    let changed = train(|step| {
+        let mut config = config();
+        config.recycle.passes = Mixture::always(1 + step % 3);
+        config.recycle.reach = [Reach::Dense, Reach::Isolated, Reach::Joint][step as usize % 3];
+        config.recycle.placement = [Placement::EntropyNext, Placement::Span][step as usize % 2];
+        config.recycle.every = 1 + step / 5;
+        config
+    });
+    let passes: Vec<_> = changed.0.iter().map(|row| row.get(Metric::RecycledPasses)).collect();
+    assert_eq!(passes, [Some(2.0), Some(3.0), Some(1.0), Some(2.0), None, Some(1.0)]);
+}
+
+#[test]
+fn a_step_that_does_not_recycle_is_a_plain_step() {
+    let off = train(|_| Config {
+        recycle: coconut_lab::config::Recycle { every: 0, ..Default::default() },
+        ..config()
+    });
+    let late = train(|_| {
+        let mut config = config();
+        config.recycle.every = 1000;
+        config
+    });
+    assert_eq!(off.1, late.1);
+    assert!(late.0.iter().all(|row| row.get(Metric::LossRecycled).is_none()));
+}
+
+#[test]
+fn costs_are_counted_by_part() {
+    let mut config = config();
+    config.recycle.fraction = Curve::constant(0.25);
+    config.probe.cost = 2;
+    for (reach, positions, keys) in [(Reach::Dense, B * T, T), (Reach::Joint, B * 3, T + 3)] {
+        config.recycle.reach = reach;
+        let (rows, _) = train(|_| config.clone());
+        let (model, row) = (model(Arch::Llama, 1), &rows[1]);
+        let shape = model.shape();
+        let is = |metric: Metric, wanted: f64| assert_eq!(row.get(metric), Some(wanted), "{metric:?}");
+        is(Metric::PlainFlop, 3.0 * shape.blocks_flop(B * T, T));
+        is(Metric::RecycledFlop, 3.0 * shape.blocks_flop(positions, keys));
+        is(Metric::HeadFlop, 3.0 * shape.head_flop(B * T + B * 3));
+        is(Metric::LatentFlop, shape.blocks_flop(positions, keys) / 3.0 + shape.head_flop(1) * 3.0);
+        // Timed is every second step.
+        let ms = [Metric::PlainMs, Metric::RecycledMs, Metric::HeadMs, Metric::UpdateMs, Metric::LatentMs];
+        assert!(ms.iter().all(|metric| rows[0].get(*metric).is_none()));
+        assert!(ms.iter().all(|metric| row.get(*metric).is_some_and(|ms| ms > 0.0)));
+    }
+}

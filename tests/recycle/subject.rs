@@ -1,0 +1,97 @@
+//! What the tests run on: small random models, tokens, placements.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use coconut_lab::config::{Arch, Control, Flow, LossOn, Model, Reach};
+use coconut_lab::model::{Form, Shape, States, Tokens, Transformer, head};
+use coconut_lab::recycle::passes::{self, Pass, Plan};
+use coconut_lab::recycle::placement::{self, Positions, Rows, Share};
+use coconut_lab::rng::Draw;
+
+pub const V: usize = 31;
+pub const T: usize = 12;
+pub const B: usize = 3;
+pub const REACHES: [Reach; 3] = [Reach::Dense, Reach::Isolated, Reach::Joint];
+
+pub fn model(arch: Arch, seed: u64) -> Transformer {
+    let kv_heads = if arch == Arch::Llama { 2 } else { 4 };
+    let config = Model { arch, width: 32, layers: 2, heads: 4, kv_heads, ..Default::default() };
+    // Far from the near-identity of a fresh model, so that mistakes show.
+    Transformer::new(Shape::from_config(&config, V, T), seed, 0.25, &Device::flex().autodiff())
+}
+
+pub fn shaped(arch: Arch, seed: u64, form: Form) -> Transformer {
+    model(arch, seed).with_feedback(form, seed)
+}
+
+pub fn ids(seed: u64) -> Vec<i32> {
+    (0..B * (T + 1)).map(|i| ((i as u64 * 7919 + seed * 104_729 + 13) % 1009 % V as u64) as i32).collect()
+}
+
+pub fn tokens(ids: &[i32]) -> Tokens {
+    Tokens::upload(ids, ids.len() / (T + 1), T, &Device::flex())
+}
+
+pub fn draw(seed: u64, step: u64) -> Draw {
+    Draw { seed, step, batch: 0 }
+}
+
+pub fn positions(seed: u64, fraction: f64) -> Positions {
+    let starts: Vec<bool> = (0..B * T).map(|i| i % T == 0).collect();
+    let rows = Rows { seq_len: T, doc_start: &starts, prefix: 0.0, draw: draw(seed, 1) };
+    placement::random(rows, Share::Fraction(fraction))
+}
+
+pub fn none(batch: usize) -> Positions {
+    Positions { seq_len: T, rows: vec![Vec::new(); batch] }
+}
+
+pub fn pass(reach: Reach) -> Pass {
+    Pass { reach, control: Control::None, scale: 1.0, jitter: 0.0, draw: draw(7, 1) }
+}
+
+pub fn plan(reach: Reach, flow: Flow, loss_on: LossOn, weights: &[f64]) -> Plan {
+    Plan { pass: pass(reach), weights: weights.to_vec(), flow, cut: 0, loss_on }
+}
+
+pub fn plain(model: &Transformer, tokens: &Tokens) -> States {
+    model.row(model.embed(tokens.inputs.clone()))
+}
+
+/// Hidden states after `passes` recycled passes; sparse ones leave the states of other positions as they were.
+pub fn reached(
+    model: &Transformer,
+    tokens: &Tokens,
+    placed: &Positions,
+    pass: &Pass,
+    passes: usize,
+) -> Tensor<3> {
+    let model = model.valid();
+    let mut states = plain(&model, tokens);
+    for _ in 0..passes {
+        states = passes::recycled(&model, tokens, states, placed, pass).0;
+    }
+    states.hidden
+}
+
+/// nll at `placed` of one recycled pass.
+pub fn nll(model: &Transformer, tokens: &Tokens, placed: &Positions, pass: &Pass) -> Vec<f32> {
+    let model = model.valid();
+    let (_, own) = passes::recycled(&model, tokens, plain(&model, tokens), placed, pass);
+    let at = coconut_lab::model::index(&placed.flat(), &Device::flex());
+    values(head::score(&model, own, tokens.flat_targets().select(0, at), None).nll)
+}
+
+pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.try_into_vec_as::<f32>().unwrap()
+}
+
+pub fn gap(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).fold(0.0, |most, (a, b)| most.max((a - b).abs()))
+}
+
+pub fn close<const D: usize>(a: Tensor<D>, b: Tensor<D>, within: f32) {
+    let gap = gap(&values(a), &values(b));
+    assert!(gap <= within, "{gap}");
+}
