@@ -31,6 +31,8 @@ pub enum Purpose {
     Jitter = 5,
     /// Whose state is fed, in the shuffled control.
     Shuffle = 6,
+    /// Whether a step feeds the pause vector.
+    Pause = 7,
 }
 
 /// A stream of random numbers.
@@ -41,10 +43,19 @@ impl Draw {
     pub fn stream(self, purpose: Purpose, row: usize) -> Stream {
         // Odd constants spread neighbours; the generator's own seeding mixes them.
         let key = self.seed
-            ^ self.step.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            ^ self.step.wrapping_mul(0xA076_1D64_78BD_642F)
             ^ (self.batch << 8 | purpose as u64).wrapping_mul(0xC2B2_AE3D_27D4_EB4F)
             ^ (row as u64).wrapping_mul(0xD6E8_FEB8_6659_FD93);
         Stream(Xoshiro256PlusPlus::seed_from_u64(key))
+    }
+
+    /// As many numbers in [-1, 1) as `counts` says for each row, each row's from its own stream.
+    pub fn noise(self, counts: impl Iterator<Item = usize>) -> Vec<f32> {
+        let row = |(row, count): (usize, usize)| {
+            let mut stream = self.stream(Purpose::Jitter, row);
+            (0..count).map(|_| (2.0 * stream.unit() - 1.0) as f32).collect::<Vec<_>>()
+        };
+        counts.enumerate().flat_map(row).collect()
     }
 }
 
@@ -57,10 +68,5 @@ impl Stream {
     /// A number in 0..n; `n` must not be 0.
     pub fn below(&mut self, n: usize) -> usize {
         self.0.random_range(0..n)
-    }
-
-    /// `count` numbers in [-1, 1).
-    pub fn noise(&mut self, count: usize) -> impl Iterator<Item = f32> {
-        (0..count).map(|_| (2.0 * self.unit() - 1.0) as f32)
     }
 }

@@ -2,10 +2,11 @@
 //! Must not know: the training loop, terminals.
 //! Invariant: every entry of the folder gets a verdict; one that nothing here computes is listed as not built.
 
-use crate::config::{Arch, Control, Flow, LossOn, Reach};
+use crate::config::{Arch, Control, Flow, LossOn, Reach, Wanted};
+use crate::model::ledger::Ledger;
 use crate::model::{ModelError, Shape, States, Tokens, Transformer, hf};
 use crate::recycle::passes::{self, Pass, Plan};
-use crate::recycle::placement::{self, Positions, Rows, Share};
+use crate::recycle::placement::{self, Positions, Rows};
 use crate::rng::Draw;
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -235,15 +236,15 @@ impl Subject {
         let mut place = |_: &Tensor<1>| self.positions.clone();
         let place = plan.is_some().then_some::<passes::Place>(&mut place);
         let idle = plan_of(Reach::Dense, Flow::Detached, LossOn::All);
-        passes::train(&self.model, &self.tokens, &plan.unwrap_or(idle), place, 1.0, false)
+        passes::train(Ledger::new(&self.model, 1.0, false), &self.tokens, &plan.unwrap_or(idle), place)
     }
 
-    fn placed(&self, place: impl Fn(Rows<'_>, Share, &[f32]) -> Positions, count: usize) -> Vec<f64> {
+    fn placed(&self, place: impl Fn(Rows<'_>, Wanted, &[f32]) -> Positions, count: usize) -> Vec<f64> {
         let entropy: Vec<f32> =
             values(self.step(None).plain.entropy).into_iter().map(|value| value as f32).collect();
         let (seq_len, draw) = (self.positions.seq_len, Draw::default());
         let rows = Rows { seq_len, doc_start: &self.doc_start, prefix: 0.0, draw };
-        let placed = place(rows, Share::Count(count), &entropy);
+        let placed = place(rows, Wanted::Count(count), &entropy);
         placed.rows.iter().flatten().map(|t| *t as f64).collect()
     }
 

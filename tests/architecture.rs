@@ -24,7 +24,7 @@ const BURN: &[&str] = &["model", "recycle/passes.rs", "train", "verify"];
 /// Pure: no tensor, no other room but config.
 const PURE: &[(&str, &[&str])] = &[
     ("recycle/schedule.rs", &["config", "rng"]),
-    ("recycle/placement.rs", &["rng"]),
+    ("recycle/placement.rs", &["config", "rng"]),
     ("record/registry.rs", &[]),
 ];
 

@@ -8,6 +8,7 @@ mod load;
 mod mixture;
 mod rules;
 mod sections;
+mod wanted;
 
 pub use curve::Curve;
 pub use keys::{Change, Key, Limit};
@@ -18,6 +19,7 @@ pub use sections::{
     Arch, Checkpoint, Control, Dashboard, Data, Decay, Eval, Feedback, Flow, LossOn, Make, Model, Optim,
     Placement, Probe, Reach, Record, Recycle, Run, Share, State,
 };
+pub use wanted::Wanted;
 
 use serde::{Deserialize, Serialize};
 

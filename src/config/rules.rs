@@ -155,6 +155,11 @@ pub fn idle(config: &Config) -> Vec<String> {
             "as many `passes` as it has weights",
         ),
         (
+            recycle.pause_share != 0.0 && recycle.control == Control::Pause,
+            "pause_share",
+            "another `control`: all steps feed the pause",
+        ),
+        (
             takes_nothing(recycle) && recycle.flow == Flow::Through,
             "flow",
             "something that is taken from the pass before",
@@ -246,6 +251,7 @@ mod tests {
             (&["recycle.pass_weights=[1, 2]"], "`recycle.pass_weights` has no effect"),
             (&["recycle.control=masked", "recycle.flow=through"], "`recycle.flow` has no effect"),
             (&["recycle.control=pause", "recycle.state=rescaled"], "`recycle.state` has no effect"),
+            (&["recycle.control=pause", "recycle.pause_share=0.1"], "`recycle.pause_share` has no effect"),
             (&["recycle.every=0", "recycle.span=3"], "no step recycles, and the other settings"),
             (&["recycle.probability=0"], "`recycle.probability` is 0 throughout"),
         ] {

@@ -294,6 +294,9 @@ section! {
         /// `none`, or what training puts in the place of the state: `pause`, `masked` or `shuffled`. The arm of an
         /// experiment; validations measure all of them anyway.
         Live control: Control = Control::None, Any;
+        /// Share of the recycling steps that feed the pause vector in the place of all states, so that model and vector
+        /// learn it: a `pause` control that the model knows. 0: none, and the vector alone is fitted at validations.
+        Live pause_share: f64 = 0.0, Within(0.0, 1.0);
         /// `detached` or `through`: whether gradient crosses between passes.
         Live flow: Flow = Flow::Detached, Any;
         /// With `flow = "through"`: borders between passes that gradient crosses, counted from the last; 0: all.

@@ -38,17 +38,23 @@ impl Attention {
         }
     }
 
-    /// `x`: `[B, S, D]`, as the result. Looks at the keys and values of `before` `[B, G, C, K]`, then at its own.
+    /// `x`: `[1, B·S, D]`, as the result. Looks at the keys and values of `before` `[B, G, C, K]`, then at its own.
     /// `sight`: `[B or 1, 1, S, C+S]`, 0 where a position (row) may see another (column), -inf elsewhere.
     /// The second result is its own keys and values.
     pub fn forward(
         &self,
         x: Tensor<3>,
+        rows: usize,
         angles: Option<&Angles>,
         sight: Tensor<4>,
         before: Option<&KeysValues>,
     ) -> (Tensor<3>, KeysValues) {
-        let [b, s, _] = x.dims();
+        let [_, n, _] = x.dims();
+        let (b, s) = (rows, n / rows);
+        let split = |y: Tensor<3>, heads: usize| {
+            let width = y.dims()[2];
+            y.reshape([b, s, heads, width / heads]).swap_dims(1, 2)
+        };
         let turn = |y: Tensor<4>| match angles {
             Some(angles) => angles.turn(y),
             None => y,
@@ -58,14 +64,23 @@ impl Attention {
             keys: turn(split(self.k.forward(x.clone()), self.kv_heads)),
             values: split(self.v.forward(x), self.kv_heads),
         };
-        let seen = before.map_or_else(|| own.clone(), |before| before.then(&own));
         let head_width = q.dims()[3];
-        let groups = self.heads / self.kv_heads;
-        let (k, v) = (repeat_heads(seen.keys, groups), repeat_heads(seen.values, groups));
+        let heads = |y: &Tensor<4>| repeat_heads(y.clone(), self.heads / self.kv_heads);
         // Scaling q costs S·K, scaling the scores would cost S·(C+S).
-        let scores = (q * (head_width as f64).powf(-0.5)).matmul(k.transpose()) + sight;
-        let mixed = activation::softmax(scores, 3).matmul(v);
-        (self.out.forward(mixed.swap_dims(1, 2).reshape([b, s, self.heads * head_width])), own)
+        let q = q * (head_width as f64).powf(-0.5);
+        let scores = q.clone().matmul(heads(&own.keys).transpose());
+        let mixed = match before {
+            None => activation::softmax(scores + sight, 3).matmul(heads(&own.values)),
+            // Side by side, not joined: where `before` is constant, nothing of its length is copied or has a gradient.
+            Some(before) => {
+                let c = before.keys.dims()[2];
+                let earlier = q.matmul(heads(&before.keys).transpose());
+                let shares = activation::softmax(Tensor::cat(vec![earlier, scores], 3) + sight, 3);
+                shares.clone().narrow(3, 0, c).matmul(heads(&before.values))
+                    + shares.narrow(3, c, s).matmul(heads(&own.values))
+            }
+        };
+        (self.out.forward(mixed.swap_dims(1, 2).reshape([1, n, self.heads * head_width])), own)
     }
 }
 
@@ -91,12 +106,6 @@ impl KeysValues {
     pub fn inner(self) -> Self {
         Self { keys: self.keys.inner(), values: self.values.inner() }
     }
-}
-
-/// `[B, T, heads·K]` to `[B, heads, T, K]`.
-fn split(x: Tensor<3>, heads: usize) -> Tensor<4> {
-    let [b, t, width] = x.dims();
-    x.reshape([b, t, heads, width / heads]).swap_dims(1, 2)
 }
 
 /// `[B, G, T, K]` to `[B, G·groups, T, K]`, each head `groups` times in a row.

@@ -42,6 +42,7 @@ pub struct Said {
 /// Collects losses, as surrogates with the same gradient, and takes their gradients once or pass by pass.
 pub struct Ledger<'a> {
     model: &'a Transformer,
+    share: f64,
     open: Option<Tensor<1>>,
     /// Forward operations of the passes whose backward is still to come.
     pending: Vec<(Part, f64)>,
@@ -52,10 +53,12 @@ pub struct Ledger<'a> {
 }
 
 impl<'a> Ledger<'a> {
-    /// An empty one; `timed`: seconds are measured too, from now on.
-    pub fn new(model: &'a Transformer, timed: bool) -> Self {
+    /// An empty one. All losses and gradients are multiplied by `share` (one over the batches of an update). `timed`:
+    /// seconds are measured too, from now on.
+    pub fn new(model: &'a Transformer, share: f64, timed: bool) -> Self {
         Self {
             model,
+            share,
             open: None,
             pending: Vec::new(),
             matrix: None,
@@ -63,6 +66,11 @@ impl<'a> Ledger<'a> {
             watch: Stopwatch::new(model.device().without_autodiff(), timed),
             costs: Costs::default(),
         }
+    }
+
+    /// Whose gradients are collected.
+    pub fn model(&self) -> &'a Transformer {
+        self.model
     }
 
     /// A forward pass of `flop` operations has been made; `graph`: its backward will follow.
@@ -73,10 +81,11 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Scores `hidden` `[N, D]` and opens the loss `scale · mean(nll)`.
-    pub fn score(&mut self, part: Part, hidden: Tensor<2>, targets: Tensor<1, Int>, scale: f64) -> Said {
+    /// Scores `hidden` `[N, D]` and opens the loss `weight · mean(nll)`.
+    pub fn score(&mut self, part: Part, hidden: Tensor<2>, targets: Tensor<1, Int>, weight: f64) -> Said {
         let [n, _] = hidden.dims();
-        let weights = Tensor::full([n], scale / n as f64, &self.model.device().without_autodiff());
+        let weights =
+            Tensor::full([n], self.share * weight / n as f64, &self.model.device().without_autodiff());
         let scores = head::score(self.model, hidden.clone(), targets, Some(weights));
         if let Some(surrogate) = scores.surrogate(hidden) {
             self.open = Some(match self.open.take() {

@@ -171,21 +171,27 @@ impl Transformer {
         sight: Tensor<4>,
         before: Option<&[KeysValues]>,
     ) -> States {
-        let ([b, s, _], keys) = (embeddings.dims(), sight.dims()[3]);
+        let ([b, s, d], keys) = (embeddings.dims(), sight.dims()[3]);
         let mut x = match learned {
             Some(positions) => embeddings + positions,
             None => embeddings,
         };
+        // As one matrix: a product for each row would take up the weights anew every time.
+        x = x.reshape([1, b * s, d]);
         let mut context = Vec::with_capacity(self.blocks.len());
         for (layer, block) in self.blocks.iter().enumerate() {
             let before = before.map(|before| &before[layer]);
             let normed = block.norm1.forward(x.clone());
-            let (seen, own) = block.attention.forward(normed, angles.as_ref(), sight.clone(), before);
+            let (seen, own) = block.attention.forward(normed, b, angles.as_ref(), sight.clone(), before);
             context.push(own);
             x = x + seen;
             x = x.clone() + block.mlp.forward(block.norm2.forward(x));
         }
-        States { hidden: self.norm.forward(x), context, flop: self.shape.blocks_flop(b * s, keys) }
+        States {
+            hidden: self.norm.forward(x).reshape([b, s, d]),
+            context,
+            flop: self.shape.blocks_flop(b * s, keys),
+        }
     }
 
     /// The head's parameter: `[V, D]` (the token embeddings) where it is tied, `[D, V]` otherwise.

@@ -52,6 +52,7 @@ metrics! {
     LossRecycled "loss_recycled_nats" "nats" Real "Mean nll of the last recycled pass where its loss counts, over the positions of all batches of the step; null on steps without one.";
     LossPlainAtRecycled "loss_plain_at_recycled_nats" "nats" Real "Mean nll of the plain pass at the recycled positions; null on steps without any.";
     LossRecycledAtRecycled "loss_recycled_at_recycled_nats" "nats" Real "Mean nll of the last recycled pass at the recycled positions; null on steps without any.";
+    LossPause "loss_pause_nats" "nats" Real "Mean nll at the recycled positions of a step that feeds the pause vector instead (recycle.pause_share), which then has no recycled loss; null on other steps.";
     Recycled "recycled" "positions" Count "Positions recycled in this step, all rows together; null on steps without a recycled pass.";
     RecycleProbability "recycle_probability" "" Real "Probability in force with which an eligible step carries a recycled pass.";
     RecycleFraction "recycle_fraction" "" Real "Fraction in force of a row's positions that are recycled; null where another share is chosen.";

@@ -65,26 +65,18 @@ pub struct Outcome {
 }
 
 /// The article's step for one batch, up to the gradients. `place` chooses the recycled positions; without it, or where it
-/// finds none, the step is a plain one. All losses and gradients are multiplied by `share` (one over the batches of an
-/// update). `timed`: seconds are measured too.
-pub fn train(
-    model: &Transformer,
-    tokens: &Tokens,
-    plan: &Plan,
-    place: Option<Place<'_>>,
-    share: f64,
-    timed: bool,
-) -> Outcome {
-    let mut ledger = Ledger::new(model, timed);
+/// finds none, the step is a plain one.
+pub fn train(mut ledger: Ledger<'_>, tokens: &Tokens, plan: &Plan, place: Option<Place<'_>>) -> Outcome {
+    let model = ledger.model();
     // 1. Plain pass: hidden states, loss on all positions.
     let states = model.row(model.embed(tokens.inputs.clone()));
     ledger.ran(Part::Plain, states.flop, true);
-    let plain = ledger.score(Part::PlainHead, rows(&states.hidden), tokens.flat_targets(), share);
+    let plain = ledger.score(Part::PlainHead, rows(&states.hidden), tokens.flat_targets(), 1.0);
     // 2. Which inputs are replaced.
     let positions = place.map(|place| place(&plain.entropy)).filter(|found| found.count() > 0);
     // 3. Recycled passes, and their losses.
     let recycled = positions.and_then(|positions| {
-        let said = passes(&mut ledger, model, tokens, states, &positions, plan, share);
+        let said = passes(&mut ledger, tokens, states, &positions, plan);
         said.map(|said| (said, positions))
     });
     // 4. The gradients of all, for one update.
@@ -95,13 +87,12 @@ pub fn train(
 /// Each pass is fed by the one before. Says what the last one that has a loss said.
 fn passes(
     ledger: &mut Ledger<'_>,
-    model: &Transformer,
     tokens: &Tokens,
     mut states: States,
     positions: &Positions,
     plan: &Plan,
-    share: f64,
 ) -> Option<Said> {
+    let model = ledger.model();
     let mut said = None;
     for (pass, weight) in (1..).zip(&plan.weights) {
         // Where no gradient crosses, all gradients so far are taken now, which frees the graph of the pass before.
@@ -119,7 +110,7 @@ fn passes(
                 LossOn::All => (rows(&states.hidden), tokens.flat_targets()),
                 LossOn::Recycled => (own, tokens.targets_at(&positions.flat())),
             };
-            said = Some(ledger.score(Part::RecycledHead, hidden, targets, share * weight));
+            said = Some(ledger.score(Part::RecycledHead, hidden, targets, *weight));
         }
     }
     said
@@ -166,11 +157,7 @@ fn fed(model: &Transformer, before: &Tensor<3>, positions: &Positions, pass: &Pa
     if pass.jitter == 0.0 {
         return state;
     }
-    let noise = |(row, own): (usize, &Vec<usize>)| {
-        let count = own.len() * dims[1];
-        pass.draw.stream(Purpose::Jitter, row).noise(count).collect::<Vec<_>>()
-    };
-    let noise: Vec<f32> = positions.rows.iter().enumerate().flat_map(noise).collect();
+    let noise = pass.draw.noise(positions.rows.iter().map(|own| own.len() * dims[1]));
     let noise = Tensor::<2>::from_data(TensorData::new(noise, dims), &device);
     state.clone() + rms(state, 1) * noise * pass.jitter
 }

@@ -3,6 +3,7 @@
 //! Invariant: a position `t` is placed only where `t >= 1` and no document begins at `t`; positions of a row ascend;
 //! a row's depend on (draw, its document starts, its plain entropy) alone.
 
+use crate::config::Wanted;
 use crate::rng::{Draw, Purpose};
 
 /// The recycled positions of a batch.
@@ -31,41 +32,6 @@ impl Positions {
         let mut mask = vec![false; self.rows.len() * self.seq_len];
         self.flat().into_iter().for_each(|index| mask[index] = true);
         mask
-    }
-}
-
-/// How many positions of a row are recycled.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Share {
-    /// This fraction of the row's positions, at least one.
-    Fraction(f64),
-    /// This many.
-    Count(usize),
-    /// All whose plain entropy is at least this, nats. For the placements by entropy alone.
-    Above(f64),
-}
-
-impl Share {
-    /// Whether it asks for any position at all.
-    pub fn some(self) -> bool {
-        match self {
-            Share::Fraction(fraction) => fraction > 0.0,
-            Share::Count(count) => count > 0,
-            Share::Above(_) => true,
-        }
-    }
-
-    /// Positions a row of `seq_len` that it asks for at most.
-    fn most(self, seq_len: usize) -> usize {
-        match self {
-            Share::Fraction(fraction) => ((fraction * seq_len as f64).round() as usize).max(1),
-            Share::Count(count) => count,
-            Share::Above(_) => seq_len,
-        }
-    }
-
-    fn takes(self, entropy: f32) -> bool {
-        !matches!(self, Share::Above(threshold) if f64::from(entropy) < threshold)
     }
 }
 
@@ -100,15 +66,15 @@ impl Rows<'_> {
 }
 
 /// Positions drawn uniformly without repetition; fewer where a row has fewer eligible ones.
-pub fn random(rows: Rows<'_>, share: Share) -> Positions {
-    span(rows, share, 1)
+pub fn random(rows: Rows<'_>, wanted: Wanted) -> Positions {
+    span(rows, wanted, 1)
 }
 
 /// Runs of `length` neighbours, so that chains of latents are trained: run after run begins at a position drawn
 /// uniformly among the free ones, and goes on to the right until it is long enough, meets a position that is taken or not
 /// eligible, or the share is reached.
-pub fn span(rows: Rows<'_>, share: Share, length: usize) -> Positions {
-    let wanted = share.most(rows.seq_len);
+pub fn span(rows: Rows<'_>, wanted: Wanted, length: usize) -> Positions {
+    let wanted = wanted.most(rows.seq_len);
     rows.place(|row, mut free| {
         let mut rng = rows.draw.stream(Purpose::Where, row);
         let mut taken = Vec::with_capacity(wanted.min(free.len()));
@@ -125,26 +91,26 @@ pub fn span(rows: Rows<'_>, share: Share, length: usize) -> Positions {
 
 /// Where the plain output *at the position* is the most uncertain, so that the state from before the uncertain position is
 /// recycled. `entropy` is `[B·T]`, nats. Of equal entropies the earlier position wins; not-a-number counts as the least.
-pub fn entropy_at(rows: Rows<'_>, share: Share, entropy: &[f32]) -> Positions {
-    by_entropy(rows, share, entropy, 0)
+pub fn entropy_at(rows: Rows<'_>, wanted: Wanted, entropy: &[f32]) -> Positions {
+    by_entropy(rows, wanted, entropy, 0)
 }
 
 /// After the positions where the plain output is the most uncertain: the uncertain state itself goes into the next
 /// position. Ties and not-a-number as for [`entropy_at`].
-pub fn entropy_next(rows: Rows<'_>, share: Share, entropy: &[f32]) -> Positions {
-    by_entropy(rows, share, entropy, 1)
+pub fn entropy_next(rows: Rows<'_>, wanted: Wanted, entropy: &[f32]) -> Positions {
+    by_entropy(rows, wanted, entropy, 1)
 }
 
 /// The entropy that counts for position `t` is that at `t - back`.
-fn by_entropy(rows: Rows<'_>, share: Share, entropy: &[f32], back: usize) -> Positions {
+fn by_entropy(rows: Rows<'_>, wanted: Wanted, entropy: &[f32], back: usize) -> Positions {
     rows.place(|row, mut candidates| {
         let of = |t: usize| match entropy[row * rows.seq_len + t - back] {
             value if value.is_nan() => f32::NEG_INFINITY,
             value => value,
         };
-        candidates.retain(|t| share.takes(of(*t)));
+        candidates.retain(|t| wanted.takes(of(*t)));
         candidates.sort_by(|a, b| of(*b).total_cmp(&of(*a)).then(a.cmp(b)));
-        candidates.truncate(share.most(rows.seq_len));
+        candidates.truncate(wanted.most(rows.seq_len));
         candidates.sort_unstable();
         candidates
     })

@@ -11,7 +11,6 @@ use crate::data::{Batch, Dataset, Loader, LoaderOptions, Position, Split};
 use crate::model::{Tokens, Transformer};
 use crate::record::registry::{Metric, StepRow};
 use crate::recycle::passes::Place;
-use crate::recycle::schedule;
 use crate::rng::Draw;
 use burn::module::Module;
 use std::collections::BTreeMap;
@@ -47,7 +46,7 @@ impl Evaluator {
         Ok(Some(Self { batches }))
     }
 
-    /// Fits the pause vector on `last`, the training batch before; then validates, and sets the validation metrics of
+    /// Fits the pause vector on `last`, the training batch before, where training does not; then validates, and sets the validation metrics of
     /// `row`.
     pub fn run(
         &self,
@@ -56,7 +55,8 @@ impl Evaluator {
         last: Option<&Batch>,
         row: &mut StepRow,
     ) -> Result<(), TrainError> {
-        if let Some(batch) = last.filter(|_| config.recycle.control != Control::Pause) {
+        let trained = config.recycle.control == Control::Pause || config.recycle.pause_share > 0.0;
+        if let Some(batch) = last.filter(|_| !trained) {
             fit_pause(config, model, batch, row.step());
         }
         let model = model.valid();
@@ -101,9 +101,9 @@ fn look<'a>(
     draw: Draw,
 ) -> Look<'a> {
     let recycle = &config.recycle;
-    let share = schedule::widest(recycle, model.shape().vocab_size);
-    let mut place = placer(batch, recycle, share, draw);
-    let place = (recycle.every > 0 && share.some()).then_some::<Place>(&mut place);
+    let wanted = recycle.wanted_at_most(model.shape().vocab_size);
+    let mut place = placer(batch, recycle, wanted, draw);
+    let place = (recycle.every > 0 && wanted.some()).then_some::<Place>(&mut place);
     let pass = pass(recycle, recycle.scale.max(), draw);
     Look::at(model, tokens, pass, recycle.passes.usual(), place)
 }

@@ -38,7 +38,7 @@ pub(super) fn one_after_another(
     // One set of columns for all rows, as padding on the left gives.
     let columns = positions.rows.into_iter().max_by_key(Vec::len).unwrap_or_default();
     let places = Places::new(&vec![columns.clone(); b], t, &model.device().without_autodiff());
-    let mut ledger = Ledger::new(model, true);
+    let mut ledger = Ledger::new(model, 1.0, true);
     let (hidden, flop) = sequential(model, tokens, &columns, scale);
     ledger.ran(Part::Recycled, flop, true);
     let targets = tokens.flat_targets().select(0, places.flat());

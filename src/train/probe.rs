@@ -11,7 +11,6 @@ use crate::data::{Batch, Codec};
 use crate::message::{TokenCell, TokenRow};
 use crate::model::{Transformer, rows};
 use crate::recycle::passes::Place;
-use crate::recycle::schedule;
 use crate::rng::Draw;
 use burn::module::Module;
 
@@ -28,14 +27,14 @@ pub(super) fn look(
     let model = model.valid();
     let recycle = &config.recycle;
     let vocab_size = model.shape().vocab_size;
-    let share = match schedule::share(recycle, vocab_size, step) {
+    let wanted = match recycle.wanted_at(vocab_size, step) {
         now if now.some() => now,
-        _ => schedule::widest(recycle, vocab_size),
+        _ => recycle.wanted_at_most(vocab_size),
     };
     let tokens = upload(&batch, &model.device());
     let draw = Draw { seed: config.run.seed, step, batch: 0 };
-    let mut place = placer(&batch, recycle, share, draw);
-    let place = (recycle.every > 0 && share.some()).then_some::<Place>(&mut place);
+    let mut place = placer(&batch, recycle, wanted, draw);
+    let place = (recycle.every > 0 && wanted.some()).then_some::<Place>(&mut place);
     let pass = pass(recycle, recycle.scale.at(step), draw);
     let look = Look::at(&model, &tokens, pass, recycle.passes.usual(), place);
     let mut readback = Readback::default();

@@ -4,14 +4,14 @@
 
 use super::read::{Readback, mean, values};
 use super::{TrainError, optim, price};
-use crate::config::{Config, LossOn, Optim, Placement, Recycle};
+use crate::config::{Config, Control, LossOn, Optim, Placement, Recycle, Wanted};
 use crate::data::Batch;
 use crate::model::cost::{Costs, Part};
-use crate::model::ledger::Stopwatch;
+use crate::model::ledger::{Ledger, Stopwatch};
 use crate::model::{Shape, Tokens, Transformer};
 use crate::record::registry::{Metric, StepRow};
 use crate::recycle::passes::{self, Pass, Plan};
-use crate::recycle::placement::{self, Positions, Rows, Share};
+use crate::recycle::placement::{self, Positions, Rows};
 use crate::recycle::schedule::{self, InForce};
 use crate::rng::Draw;
 use burn::module::Module;
@@ -74,7 +74,8 @@ impl Learner {
         let grads = sum.grads();
         let all_positions = config.recycle.loss_on == LossOn::All;
         let (readings, grad_norm) = read(&self.model, outcomes, &grads, all_positions)?;
-        let mut row = row(step, &readings, &in_force);
+        let lesson = in_force.control == Control::Pause && config.recycle.control != Control::Pause;
+        let mut row = row(step, &readings, &in_force, lesson);
         row.set(Metric::Lr, lr);
         row.set(Metric::GradNorm, grad_norm);
         if let Err(error) = check(&row, lr) {
@@ -100,9 +101,9 @@ impl Learner {
         let device = self.model.device().without_autodiff();
         let tokens = upload(batch, &device);
         let plan = plan(&config.recycle, in_force, draw);
-        let mut place = placer(batch, &config.recycle, in_force.share, draw);
+        let mut place = placer(batch, &config.recycle, in_force.wanted, draw);
         let place = in_force.recycles.then_some::<passes::Place>(&mut place);
-        passes::train(&self.model, &tokens, &plan, place, 1.0 / of as f64, timed)
+        passes::train(Ledger::new(&self.model, 1.0 / of as f64, timed), &tokens, &plan, place)
     }
 
     fn clip(&self, grads: GradientsParams, norm: f64, limit: f64) -> GradientsParams {
@@ -123,7 +124,7 @@ fn plan(recycle: &Recycle, in_force: &InForce, draw: Draw) -> Plan {
     };
     let pass = Pass {
         reach: recycle.reach,
-        control: recycle.control,
+        control: in_force.control,
         scale: in_force.scale,
         jitter: recycle.jitter,
         draw,
@@ -141,7 +142,7 @@ fn plan(recycle: &Recycle, in_force: &InForce, draw: Draw) -> Plan {
 pub(super) fn placer<'a>(
     batch: &'a Batch,
     recycle: &'a Recycle,
-    share: Share,
+    wanted: Wanted,
     draw: Draw,
 ) -> impl FnMut(&Tensor<1>) -> Positions + 'a {
     let starts: Vec<bool> =
@@ -149,14 +150,14 @@ pub(super) fn placer<'a>(
     move |entropy| {
         let rows = Rows { seq_len: batch.seq_len, doc_start: &starts, prefix: recycle.prefix, draw };
         match recycle.placement {
-            Placement::Random => placement::random(rows, share),
-            Placement::Span => placement::span(rows, share, recycle.span),
+            Placement::Random => placement::random(rows, wanted),
+            Placement::Span => placement::span(rows, wanted, recycle.span),
             // READBACK: which positions are uncertain is decided on the host.
             Placement::EntropyAt | Placement::EntropyNext => match values(entropy) {
                 Some(entropy) if recycle.placement == Placement::EntropyAt => {
-                    placement::entropy_at(rows, share, &entropy)
+                    placement::entropy_at(rows, wanted, &entropy)
                 }
-                Some(entropy) => placement::entropy_next(rows, share, &entropy),
+                Some(entropy) => placement::entropy_next(rows, wanted, &entropy),
                 None => Positions { seq_len: batch.seq_len, rows: vec![Vec::new(); batch.batch] },
             },
         }
@@ -195,13 +196,14 @@ fn read(
     Ok((readings, (square as f64).sqrt()))
 }
 
-fn row(step: u64, readings: &[Reading], in_force: &InForce) -> StepRow {
+/// `lesson`: the step feeds the pause vector so that it is learned, and says nothing of the states.
+fn row(step: u64, readings: &[Reading], in_force: &InForce, lesson: bool) -> StepRow {
     let mut row = StepRow::new(step);
     row.set(Metric::RecycleProbability, in_force.probability);
-    match in_force.share {
-        Share::Fraction(fraction) => row.set(Metric::RecycleFraction, fraction),
-        Share::Count(count) => row.set(Metric::RecycleCount, count as f64),
-        Share::Above(nats) => row.set(Metric::RecycleThreshold, nats),
+    match in_force.wanted {
+        Wanted::Fraction(fraction) => row.set(Metric::RecycleFraction, fraction),
+        Wanted::Count(count) => row.set(Metric::RecycleCount, count as f64),
+        Wanted::Above(nats) => row.set(Metric::RecycleThreshold, nats),
     }
     row.set(Metric::RecycleWeight, in_force.weight);
     row.set(Metric::RecycleScale, in_force.scale);
@@ -223,8 +225,13 @@ fn row(step: u64, readings: &[Reading], in_force: &InForce) -> StepRow {
     let count: usize = recycled.iter().map(|(_, recycled)| recycled.positions.count()).sum();
     row.set(Metric::Recycled, count as f64);
     row.set(Metric::RecycledPasses, in_force.passes as f64);
+    let at_recycled = mean(recycled.iter().flat_map(|(_, r)| r.at_recycled()));
+    if lesson {
+        row.set_if(Metric::LossPause, at_recycled);
+        return row;
+    }
     row.set_if(Metric::LossRecycled, mean(recycled.iter().flat_map(|(_, r)| r.nll.iter().copied())));
-    row.set_if(Metric::LossRecycledAtRecycled, mean(recycled.iter().flat_map(|(_, r)| r.at_recycled())));
+    row.set_if(Metric::LossRecycledAtRecycled, at_recycled);
     let plain_at = |of: fn(&Reading) -> &Vec<f32>| {
         mean(
             recycled.iter().flat_map(|(reading, r)| r.positions.flat().into_iter().map(|at| of(reading)[at])),
@@ -249,6 +256,7 @@ fn check(row: &StepRow, lr: f64) -> Result<(), TrainError> {
     for (metric, what) in [
         (Metric::LossPlain, "the plain loss"),
         (Metric::LossRecycled, "the recycled loss"),
+        (Metric::LossPause, "the loss with a pause"),
         (Metric::GradNorm, "the gradient norm"),
     ] {
         if let Some(value) = row.get(metric).filter(|value| !value.is_finite()) {

@@ -4,6 +4,7 @@ use crate::subject::*;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use coconut_lab::config::{Arch, Control, Feedback, Flow, LossOn, Reach, State};
+use coconut_lab::model::ledger::Ledger;
 use coconut_lab::model::{Form, Places, rms};
 use coconut_lab::recycle::passes::{self, Pass};
 use coconut_lab::recycle::placement::Positions;
@@ -134,7 +135,7 @@ fn a_control_arm_trains_the_pause_and_no_other_run_does() {
         let mut plan = plan(Reach::Joint, Flow::Detached, LossOn::Recycled, &[1.0]);
         plan.pass.control = control;
         let mut place = |_: &Tensor<1>| placed.clone();
-        let grads = passes::train(&model, &tokens, &plan, Some(&mut place), 1.0, false).grads;
+        let grads = passes::train(Ledger::new(&model, 1.0, false), &tokens, &plan, Some(&mut place)).grads;
         assert_eq!(grads.get::<1>(model.feedback.pause.id).is_some(), learned, "{control:?}");
     }
 }

@@ -105,3 +105,17 @@ fn costs_are_counted_by_part() {
         assert!(ms.iter().all(|metric| row.get(*metric).is_some_and(|ms| ms > 0.0)));
     }
 }
+
+#[test]
+fn steps_that_teach_the_pause_say_so_and_nothing_of_the_states() {
+    let mut config = config();
+    config.recycle.pause_share = 0.5;
+    let rows = train(|_| config.clone()).0;
+    let has = |row: &StepRow, metric| row.get(metric).is_some();
+    let lessons = rows.iter().filter(|row| has(row, Metric::LossPause)).count();
+    assert!((1..6).contains(&lessons), "{lessons}");
+    for row in &rows {
+        assert_ne!(has(row, Metric::LossPause), has(row, Metric::LossRecycledAtRecycled));
+        assert!(has(row, Metric::Recycled) && has(row, Metric::LatentMs));
+    }
+}

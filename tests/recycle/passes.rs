@@ -6,6 +6,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, activation};
 use coconut_lab::config::{Arch, Feedback, Flow, LossOn, Reach, State};
+use coconut_lab::model::ledger::Ledger;
 use coconut_lab::model::{Form, Places, Tokens, Transformer};
 use coconut_lab::recycle::passes::{self, Pass, Plan};
 use coconut_lab::recycle::placement::Positions;
@@ -251,7 +252,8 @@ fn gradients_are_those_of_plain_autodiff() {
             let (model, tokens, placed) = (shaped(arch, 9, form), tokens(&ids(9)), positions(9, 0.3));
             let plan = Plan { cut, ..plan(reach, flow, loss_on, weights) };
             let mut place = |_: &Tensor<1>| placed.clone();
-            let found = passes::train(&model, &tokens, &plan, Some(&mut place), 1.0, false).grads;
+            let found =
+                passes::train(Ledger::new(&model, 1.0, false), &tokens, &plan, Some(&mut place)).grads;
             let wanted = naive_grads(&model, &tokens, &placed, &plan);
             assert_eq!(found.len(), wanted.len());
             let about = format!("{arch:?} {plan:?} {form:?}");
@@ -287,8 +289,8 @@ fn without_a_placement_a_step_is_a_plain_one() {
     let (model, tokens) = (model(Arch::Llama, 8), tokens(&ids(8)));
     let plan = plan(Reach::Dense, Flow::Detached, LossOn::Recycled, &[1.0]);
     let mut nowhere = |_: &Tensor<1>| none(B);
-    let plain = passes::train(&model, &tokens, &plan, None, 1.0, false);
-    let empty = passes::train(&model, &tokens, &plan, Some(&mut nowhere), 1.0, true);
+    let plain = passes::train(Ledger::new(&model, 1.0, false), &tokens, &plan, None);
+    let empty = passes::train(Ledger::new(&model, 1.0, true), &tokens, &plan, Some(&mut nowhere));
     assert!(plain.recycled.is_none() && empty.recycled.is_none());
     let id = model.embed.weight.id;
     assert_eq!(values(plain.grads.get::<2>(id).unwrap()), values(empty.grads.get::<2>(id).unwrap()));

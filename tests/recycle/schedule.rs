@@ -1,8 +1,7 @@
 //! Which steps recycle, and with which numbers.
 
-use coconut_lab::config::{self, Curve, Mixture, Recycle};
-use coconut_lab::recycle::placement::Share;
-use coconut_lab::recycle::schedule::{at, widest};
+use coconut_lab::config::{Control, Curve, Mixture, Recycle};
+use coconut_lab::recycle::schedule::at;
 
 fn steps(recycle: &Recycle) -> Vec<u64> {
     (1..=1000).filter(|step| at(recycle, 100, 7, *step).recycles).collect()
@@ -44,21 +43,17 @@ fn deeper_steps_are_as_frequent_as_the_mixture_says() {
 }
 
 #[test]
-fn shares_and_scale_are_what_the_config_says() {
+fn the_scale_is_a_curve() {
     let scale = Curve::through(vec![(0, 0.0), (10, 1.0)]).unwrap();
-    let of = |share| at(&Recycle { share, scale: scale.clone(), ..Default::default() }, 100, 7, 4);
-    assert_eq!(of(config::Share::Fraction).share, Share::Fraction(0.125));
-    assert_eq!(of(config::Share::Count).share, Share::Count(8));
-    assert_eq!(of(config::Share::Threshold).share, Share::Above(0.5));
-    assert_eq!(of(config::Share::RelativeThreshold).share, Share::Above(0.5 * 100_f64.ln()));
-    assert_eq!(of(config::Share::Count).scale, 0.4);
+    assert_eq!(at(&Recycle { scale, ..Default::default() }, 100, 7, 4).scale, 0.4);
 }
 
 #[test]
-fn validations_look_at_the_widest_share() {
-    let curve = Curve::through(vec![(0, 0.25), (10, 0.75), (20, 0.5)]).unwrap();
-    let recycle =
-        |share| Recycle { share, fraction: curve.clone(), threshold: curve.clone(), ..Default::default() };
-    assert_eq!(widest(&recycle(config::Share::Fraction), 9), Share::Fraction(0.75));
-    assert_eq!(widest(&recycle(config::Share::Threshold), 9), Share::Above(0.25));
+fn a_share_of_the_steps_feeds_the_pause_once() {
+    let passes = Mixture::always(3);
+    let recycle = Recycle { every: 1, passes, pause_share: 0.2, ..Default::default() };
+    let found: Vec<_> = (1..=5000).map(|step| at(&recycle, 100, 7, step)).collect();
+    let pauses = found.iter().filter(|now| now.control == Control::Pause).count();
+    assert!((900..1100).contains(&pauses), "{pauses}");
+    assert!(found.iter().all(|now| now.recycles && (now.passes == 1) == (now.control == Control::Pause)));
 }

@@ -2,10 +2,10 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use coconut_lab::config::{Arch, Control, Flow, LossOn, Model, Reach};
+use coconut_lab::config::{Arch, Control, Flow, LossOn, Model, Reach, Wanted};
 use coconut_lab::model::{Form, Shape, States, Tokens, Transformer, head};
 use coconut_lab::recycle::passes::{self, Pass, Plan};
-use coconut_lab::recycle::placement::{self, Positions, Rows, Share};
+use coconut_lab::recycle::placement::{self, Positions, Rows};
 use coconut_lab::rng::Draw;
 
 pub const V: usize = 31;
@@ -39,7 +39,7 @@ pub fn draw(seed: u64, step: u64) -> Draw {
 pub fn positions(seed: u64, fraction: f64) -> Positions {
     let starts: Vec<bool> = (0..B * T).map(|i| i % T == 0).collect();
     let rows = Rows { seq_len: T, doc_start: &starts, prefix: 0.0, draw: draw(seed, 1) };
-    placement::random(rows, Share::Fraction(fraction))
+    placement::random(rows, Wanted::Fraction(fraction))
 }
 
 pub fn none(batch: usize) -> Positions {
