@@ -14,6 +14,8 @@ pub struct Draw {
     pub step: u64,
     /// Which batch of the update.
     pub batch: u64,
+    /// Which recycled pass; 0 for what is drawn once for all of them.
+    pub pass: u64,
 }
 
 /// What a stream is for; each has its own, so that one cannot shift another.
@@ -44,7 +46,7 @@ impl Draw {
         // Odd constants spread neighbours; the generator's own seeding mixes them.
         let key = self.seed
             ^ self.step.wrapping_mul(0xA076_1D64_78BD_642F)
-            ^ (self.batch << 8 | purpose as u64).wrapping_mul(0xC2B2_AE3D_27D4_EB4F)
+            ^ (self.batch << 16 | self.pass << 8 | purpose as u64).wrapping_mul(0xC2B2_AE3D_27D4_EB4F)
             ^ (row as u64).wrapping_mul(0xD6E8_FEB8_6659_FD93);
         Stream(Xoshiro256PlusPlus::seed_from_u64(key))
     }

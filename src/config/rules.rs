@@ -108,77 +108,47 @@ fn by_entropy(recycle: &Recycle) -> bool {
 }
 
 /// Settings that were changed from their defaults but have no effect beside the others, each with the reason: a run
-/// starts all the same, and says so.
+/// starts all the same, and says so. A run that does not recycle still validates by them.
 pub fn idle(config: &Config) -> Vec<String> {
     let (recycle, default) = (&config.recycle, &Recycle::default());
-    if recycle.every == 0 || recycle.probability.max() == 0.0 {
-        let why =
-            if recycle.every == 0 { "`recycle.every` = 0" } else { "`recycle.probability` is 0 throughout" };
-        let rest =
-            Recycle { every: default.every, probability: default.probability.clone(), ..recycle.clone() };
-        let other =
-            if rest == *default { "" } else { ", and the other settings of [recycle] have no effect" };
-        return vec![format!("{why}: no step recycles{other}")];
+    let mut found = Vec::new();
+    if recycle.every == 0 {
+        return found;
     }
-    let beside = |key: &str, needs: &str| format!("`recycle.{key}` has no effect without {needs}");
-    [
-        (
-            recycle.fraction != default.fraction && recycle.share != Share::Fraction,
-            "fraction",
-            "`share` = \"fraction\"",
-        ),
-        (recycle.count != default.count && recycle.share != Share::Count, "count", "`share` = \"count\""),
-        (
-            recycle.threshold != default.threshold && !by_threshold(recycle),
-            "threshold",
-            "a `share` by threshold",
-        ),
-        (
-            recycle.span != default.span && recycle.placement != Placement::Span,
-            "span",
-            "`placement` = \"span\"",
-        ),
-        (
-            recycle.add_scale != default.add_scale && recycle.feedback != Feedback::Add,
-            "add_scale",
-            "`feedback` = \"add\"",
-        ),
-        (recycle.cut != 0 && recycle.flow != Flow::Through, "cut", "`flow` = \"through\""),
-        (
-            recycle.cut >= recycle.passes.most() && recycle.flow == Flow::Through,
-            "cut",
-            "more passes than it keeps borders",
-        ),
-        (
-            recycle.pass_weights.len() > recycle.passes.most(),
-            "pass_weights",
-            "as many `passes` as it has weights",
-        ),
-        (
-            recycle.pause_share != 0.0 && recycle.control == Control::Pause,
-            "pause_share",
-            "another `control`: all steps feed the pause",
-        ),
-        (
-            takes_nothing(recycle) && recycle.flow == Flow::Through,
-            "flow",
-            "something that is taken from the pass before",
-        ),
-        (
-            takes_nothing(recycle) && recycle.state != State::Raw,
-            "state",
-            "states that are fed: `control` stands in their place",
-        ),
-    ]
-    .into_iter()
-    .filter(|(idle, ..)| *idle)
-    .map(|(_, key, needs)| beside(key, needs))
-    .collect()
-}
-
-/// Whether a dense recycled pass takes nothing from the pass before.
-fn takes_nothing(recycle: &Recycle) -> bool {
-    recycle.reach == Reach::Dense && matches!(recycle.control, Control::Pause | Control::Masked)
+    if recycle.probability.max() == 0.0 {
+        found.push("`recycle.probability` is 0 throughout: no step recycles".into());
+    }
+    let mut say = |idle: bool, key: &str, needs: &str| {
+        if idle {
+            found.push(format!("`{key}` has no effect without {needs}"));
+        }
+    };
+    let by_fraction = recycle.share == Share::Fraction;
+    say(recycle.fraction != default.fraction && !by_fraction, "recycle.fraction", "`share` = \"fraction\"");
+    let by_count = recycle.share == Share::Count;
+    say(recycle.count != default.count && !by_count, "recycle.count", "`share` = \"count\"");
+    let thresholds = recycle.threshold != default.threshold;
+    say(thresholds && !by_threshold(recycle), "recycle.threshold", "a `share` by threshold");
+    let spans = recycle.placement == Placement::Span;
+    say(recycle.span != default.span && !spans, "recycle.span", "`placement` = \"span\"");
+    let adds = recycle.feedback == Feedback::Add;
+    say(recycle.add_scale != default.add_scale && !adds, "recycle.add_scale", "`feedback` = \"add\"");
+    let (through, most) = (recycle.flow == Flow::Through, recycle.passes.most());
+    say(recycle.cut != 0 && !through, "recycle.cut", "`flow` = \"through\"");
+    say(recycle.cut >= most && through, "recycle.cut", "more passes than it keeps borders");
+    say(recycle.pass_weights.len() > most, "recycle.pass_weights", "as many `passes` as it has weights");
+    let pauses = recycle.control == Control::Pause;
+    say(
+        recycle.pause_share > 0.0 && pauses,
+        "recycle.pause_share",
+        "another `control`: all steps feed the pause",
+    );
+    let states = recycle.pause_share < 1.0 && !matches!(recycle.control, Control::Pause | Control::Masked);
+    let fed = "states that are fed: something else stands in their place";
+    say(!states && recycle.state != State::Raw, "recycle.state", fed);
+    say(!states && through && recycle.reach == Reach::Dense, "recycle.flow", fed);
+    say(recycle.pause_share == 1.0 && most > 1, "recycle.passes", fed);
+    found
 }
 
 /// Step numbers stay exact as floating-point numbers, which metrics are.
@@ -252,7 +222,7 @@ mod tests {
             (&["recycle.control=masked", "recycle.flow=through"], "`recycle.flow` has no effect"),
             (&["recycle.control=pause", "recycle.state=rescaled"], "`recycle.state` has no effect"),
             (&["recycle.control=pause", "recycle.pause_share=0.1"], "`recycle.pause_share` has no effect"),
-            (&["recycle.every=0", "recycle.span=3"], "no step recycles, and the other settings"),
+            (&["recycle.pause_share=1", "recycle.passes=2"], "`recycle.passes` has no effect"),
             (&["recycle.probability=0"], "`recycle.probability` is 0 throughout"),
         ] {
             let given: Vec<String> = given.iter().map(|set| (*set).to_owned()).collect();

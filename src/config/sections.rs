@@ -326,8 +326,9 @@ section! {
         Live every: u64 = 200, Any;
         /// Validation batches each time.
         Live batches: usize = 4, Within(1.0, 1000000.0);
-        /// Updates of the pause vector before each validation, on the last training batch, the model held fixed: so that
-        /// the `pause` control is the best that one vector can do. Needed for no other number.
+        /// Updates of the pause vector before each validation, on the first batch of the step before, the model held
+        /// fixed; none where training has taught it since the last validation. The `pause` control then shows what a
+        /// constant can do to a model that does not know it (`recycle.pause_share` makes one that does).
         Live pause_steps: usize = 8, Within(0.0, 10000.0);
         /// Validations between two measurements of what a latent costs one after another, as after pre-training: a
         /// sequential pass over one validation batch. The first is at the first validation after step 0; 0: none.

@@ -3,7 +3,8 @@
 //! Invariant: what is counted is what is computed: a masked score costs as much as a visible one.
 //!
 //! Counted are the matrix products, two operations a multiply-add, as is usual (Kaplan et al., arXiv 2001.08361, section
-//! 2.1), and the update's element-wise arithmetic. A backward pass takes twice the products of the forward pass.
+//! 2.1), and the update's element-wise arithmetic. A backward pass takes twice the products of the forward pass,
+//! and once those with constant keys and values.
 
 use super::Shape;
 
@@ -73,8 +74,12 @@ impl Shape {
         let (q, kv) = (self.heads * self.head_width, self.kv_heads * self.head_width);
         let mlp = if self.arch == crate::config::Arch::Llama { 3 } else { 2 };
         let matrices = 2 * self.width * q + 2 * self.width * kv + mlp * self.width * self.mlp_width;
-        let attention = 2 * q * keys;
-        2.0 * self.layers as f64 * positions as f64 * (matrices + attention) as f64
+        2.0 * (self.layers * positions * matrices) as f64 + self.attention_flop(positions, keys)
+    }
+
+    /// The share of that which is scores and mixing with `keys` keys.
+    pub fn attention_flop(&self, positions: usize, keys: usize) -> f64 {
+        4.0 * (self.layers * positions * self.heads * self.head_width * keys) as f64
     }
 
     /// The head at `positions` positions, forward.

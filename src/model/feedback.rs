@@ -51,7 +51,8 @@ impl Form {
 impl Feedback {
     /// Fresh, for a model of width `width` whose embeddings have the root mean square `rms`.
     pub(super) fn new(form: Form, width: usize, rms: f64, seed: u64, device: &Device) -> Self {
-        let mut init = Init::new(seed, rms, 1, device);
+        // Salted: the same seed would draw the first token's embedding again.
+        let mut init = Init::new(seed ^ 0x7061_7573_65, rms, 1, device);
         let gated = form.feedback == config::Feedback::Gated;
         let diagonal = |init: &Init, value| init.diagonal(width, value);
         Self {
@@ -74,22 +75,26 @@ impl Feedback {
             }
             false => state,
         };
-        [&self.projection, &self.up].into_iter().flatten().fold(state, |state, linear| linear.forward(state))
-    }
-
-    /// What is fed, `[N, D]`: `state` as [`Self::state`] gave it, and the embeddings `[N, D]` of the tokens at the same
-    /// positions, where the form looks at them.
-    pub fn input(&self, state: Tensor<2>, tokens: impl FnOnce() -> Tensor<2>) -> Tensor<2> {
-        match (&self.gate, &self.scale) {
-            (Some(gate), _) => state * activation::sigmoid(gate.forward(tokens())),
-            (None, Some(scale)) => tokens() + state * scale.val().unsqueeze(),
-            (None, None) => state,
+        match &self.projection {
+            Some(projection) => projection.forward(state),
+            None => state,
         }
     }
 
-    /// Operations of its products for `positions` positions, forward.
-    pub fn flop(&self, positions: usize) -> f64 {
-        let products = [&self.projection, &self.up, &self.gate].into_iter().flatten().count();
+    /// What is fed, `[N, D]`: `state` as [`Self::state`] gave it, or what stands in its place; and the embeddings `[N, D]` of the tokens at the same
+    /// positions, where the form looks at them.
+    pub fn input(&self, state: Tensor<2>, tokens: impl FnOnce() -> Tensor<2>) -> Tensor<2> {
+        match (&self.up, &self.gate, &self.scale) {
+            (Some(up), Some(gate), _) => up.forward(state) * activation::sigmoid(gate.forward(tokens())),
+            (_, _, Some(scale)) => tokens() + state * scale.val().unsqueeze(),
+            _ => state,
+        }
+    }
+
+    /// Operations of its products for `positions` positions, forward; `states`: they are fed, and nothing in their place.
+    pub fn flop(&self, positions: usize, states: bool) -> f64 {
+        let projection = self.projection.as_ref().filter(|_| states);
+        let products = [projection, self.up.as_ref(), self.gate.as_ref()].into_iter().flatten().count();
         let width = self.pause.val().dims()[0];
         2.0 * (products * positions * width * width) as f64
     }

@@ -100,7 +100,10 @@ pub fn load_feedback(dir: &Path, model: &mut Transformer) -> Result<Found, Model
     let wanted = feedback_shapes(model);
     let found: BTreeMap<String, Vec<usize>> =
         present.iter().map(|(name, matrix)| (name.clone(), matrix.dims.clone())).collect();
-    if found != wanted {
+    // Two forms may have the same tensors.
+    let config = std::fs::read_to_string(dir.join(CONFIG)).unwrap_or_default();
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap_or_default();
+    if found != wanted || config["coconut_lab"] != form_note(model) {
         return Ok(Found::Other);
     }
     let tensors =
@@ -120,6 +123,12 @@ pub enum Found {
     Other,
     /// One that fits, and is loaded.
     Filled,
+}
+
+/// What `config.json` says of the feedback.
+fn form_note(model: &Transformer) -> serde_json::Value {
+    let form = model.feedback.form();
+    json!({ "feedback": form.feedback, "state": form.state, "learned": FEEDBACK })
 }
 
 fn feedback_shapes(model: &Transformer) -> BTreeMap<String, Vec<usize>> {
@@ -166,8 +175,7 @@ pub fn save(model: &Transformer, eos: Option<u32>, dir: &Path) -> Result<(), Mod
     config["eos_token_id"] = eos.into();
     config["bos_token_id"] = eos.into();
     // For people and for us: other readers pass over keys that they do not know.
-    let form = model.feedback.form();
-    config["coconut_lab"] = json!({ "feedback": form.feedback, "state": form.state, "learned": FEEDBACK });
+    config["coconut_lab"] = form_note(model);
     write(CONFIG, format!("{config:#}\n").as_bytes())?;
     write(WEIGHTS, &bytes)
 }
@@ -405,10 +413,8 @@ mod tests {
             let pause = |model: &Transformer| model.feedback.pause.val().try_into_vec_as::<f32>().unwrap();
             assert_eq!(pause(&model), pause(&again));
             assert_ne!(pause(&model), pause(&load().with_feedback(form, 6)));
-            let mut other = load().with_feedback(
-                super::super::Form { state: State::Projected, feedback: Feedback::Replace, ..form },
-                6,
-            );
+            let state = if state == State::Rescaled { State::Raw } else { State::Rescaled };
+            let mut other = load().with_feedback(super::super::Form { state, ..form }, 6);
             assert_eq!(load_feedback(out.path(), &mut other).unwrap(), Found::Other);
         }
         assert_eq!(load_feedback(&fixture("llama"), &mut load()).unwrap(), Found::Nothing);

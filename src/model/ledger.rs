@@ -3,7 +3,7 @@
 //! Invariant: a graph lives from the pass that built it to the [`Ledger::take`] that uses it up, and no longer.
 
 use super::cost::{BACKWARD, Costs, Part};
-use super::{Transformer, head};
+use super::{States, Transformer, head};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Int, Tensor};
 use std::time::Instant;
@@ -44,7 +44,7 @@ pub struct Ledger<'a> {
     model: &'a Transformer,
     share: f64,
     open: Option<Tensor<1>>,
-    /// Forward operations of the passes whose backward is still to come.
+    /// Operations of the backward passes that are still to come.
     pending: Vec<(Part, f64)>,
     matrix: Option<Tensor<2>>,
     taken: GradientsAccumulator<Transformer>,
@@ -73,12 +73,17 @@ impl<'a> Ledger<'a> {
         self.model
     }
 
-    /// A forward pass of `flop` operations has been made; `graph`: its backward will follow.
-    pub fn ran(&mut self, part: Part, flop: f64, graph: bool) {
-        self.costs.add(part, flop, self.watch.lap());
+    /// A forward pass has been made; `graph`: its backward will follow.
+    pub fn ran(&mut self, part: Part, states: &States, graph: bool) {
+        self.costs.add(part, states.flop, self.watch.lap());
         if graph {
-            self.pending.push((part, flop));
+            self.pending.push((part, states.backward_flop));
         }
+    }
+
+    /// The time since the last part was of this one.
+    pub fn spent(&mut self, part: Part) {
+        self.costs.add(part, 0.0, self.watch.lap());
     }
 
     /// Scores `hidden` `[N, D]` and opens the loss `weight · mean(nll)`.
@@ -113,7 +118,7 @@ impl<'a> Ledger<'a> {
         self.taken.accumulate(self.model, grads);
         let (seconds, all): (f64, f64) = (self.watch.lap(), pending.iter().map(|(_, flop)| flop).sum());
         for (part, flop) in pending {
-            self.costs.add(part, BACKWARD * flop, seconds * flop / all);
+            self.costs.add(part, flop, seconds * flop / all);
         }
     }
 

@@ -22,6 +22,12 @@ impl Tokens {
         Self { inputs: all.clone().narrow(1, 0, seq_len), targets: all.narrow(1, 1, seq_len) }
     }
 
+    /// The first `count` rows.
+    pub fn first_rows(&self, count: usize) -> Self {
+        let first = |rows: &Tensor<2, Int>| rows.clone().narrow(0, 0, count);
+        Self { inputs: first(&self.inputs), targets: first(&self.targets) }
+    }
+
     /// All targets, `[B·T]`.
     pub fn flat_targets(&self) -> Tensor<1, Int> {
         self.targets.clone().flatten(0, 1)

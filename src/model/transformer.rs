@@ -4,6 +4,7 @@
 
 use super::Shape;
 use super::attention::{Attention, KeysValues};
+use super::cost::BACKWARD;
 use super::feedback::{Feedback, Form, rms};
 use super::init::Init;
 use super::layers::{Mlp, Norm};
@@ -36,13 +37,21 @@ pub struct States {
     pub context: Vec<KeysValues>,
     /// Operations of the forward pass.
     pub flop: f64,
+    /// Operations of its backward pass.
+    pub backward_flop: f64,
 }
 
 impl States {
     /// The same as constants: no gradient crosses from whatever comes after.
     pub fn detached(self) -> Self {
         let context = self.context.into_iter().map(KeysValues::inner).collect();
-        Self { hidden: self.hidden.inner(), context, flop: self.flop }
+        Self { hidden: self.hidden.inner(), context, ..self }
+    }
+
+    /// Counts `flop` more forward operations.
+    pub fn count(&mut self, flop: f64) {
+        self.flop += flop;
+        self.backward_flop += BACKWARD * flop;
     }
 }
 
@@ -125,16 +134,16 @@ impl Transformer {
     }
 
     /// A few positions of each row: inputs `[N, D]` at `places`, seeing `before` (each block's keys and values of the whole
-    /// rows) and, `joint`, each other. Their hidden states `[N, D]`, and operations.
+    /// rows) and, `joint`, each other. Their hidden states `[N, D]`, and the states as a grid `[B, R, D]`.
     pub fn sparse(
         &self,
         inputs: Tensor<2>,
         places: &Places,
         before: &[KeysValues],
         joint: bool,
-    ) -> (Tensor<2>, f64) {
+    ) -> (Tensor<2>, States) {
         let states = self.at(places.fill(inputs), &places.at, places.sight(joint), before);
-        (places.real(&states.hidden), states.flop)
+        (places.real(&states.hidden), states)
     }
 
     /// The next positions of each row, `from` and on: inputs `[B, S, D]`, seeing `before` (each block's keys and values of
@@ -187,11 +196,11 @@ impl Transformer {
             x = x + seen;
             x = x.clone() + block.mlp.forward(block.norm2.forward(x));
         }
-        States {
-            hidden: self.norm.forward(x).reshape([b, s, d]),
-            context,
-            flop: self.shape.blocks_flop(b * s, keys),
-        }
+        let flop = self.shape.blocks_flop(b * s, keys);
+        let constant = before.filter(|before| before.iter().all(|own| !own.keys.is_autodiff()));
+        let spared = constant.map_or(0.0, |_| self.shape.attention_flop(b * s, keys - s));
+        let hidden = self.norm.forward(x).reshape([b, s, d]);
+        States { hidden, context, flop, backward_flop: BACKWARD * flop - spared }
     }
 
     /// The head's parameter: `[V, D]` (the token embeddings) where it is tied, `[D, V]` otherwise.

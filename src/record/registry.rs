@@ -50,7 +50,7 @@ metrics! {
     WallS "wall_s" "s" Real "Seconds since training began, pauses included.";
     LossPlain "loss_plain_nats" "nats" Real "Mean next-token nll of the plain pass, over all positions.";
     LossRecycled "loss_recycled_nats" "nats" Real "Mean nll of the last recycled pass where its loss counts, over the positions of all batches of the step; null on steps without one.";
-    LossPlainAtRecycled "loss_plain_at_recycled_nats" "nats" Real "Mean nll of the plain pass at the recycled positions; null on steps without any.";
+    LossPlainAtRecycled "loss_plain_at_recycled_nats" "nats" Real "Mean nll of the plain pass at the recycled positions; null on steps without any, and on those that teach the pause.";
     LossRecycledAtRecycled "loss_recycled_at_recycled_nats" "nats" Real "Mean nll of the last recycled pass at the recycled positions; null on steps without any.";
     LossPause "loss_pause_nats" "nats" Real "Mean nll at the recycled positions of a step that feeds the pause vector instead (recycle.pause_share), which then has no recycled loss; null on other steps.";
     Recycled "recycled" "positions" Count "Positions recycled in this step, all rows together; null on steps without a recycled pass.";
@@ -62,7 +62,7 @@ metrics! {
     RecycleScale "recycle_scale" "" Real "Factor in force on what is fed of the states.";
     RecycleWeight "recycle_weight" "" Real "Weight in force of the recycled loss.";
     EntropyPlain "entropy_plain_nats" "nats" Real "Mean entropy of the plain pass's output distributions.";
-    EntropyPlainAtRecycled "entropy_plain_at_recycled_nats" "nats" Real "Mean plain entropy at the recycled positions; null on steps without any.";
+    EntropyPlainAtRecycled "entropy_plain_at_recycled_nats" "nats" Real "Mean plain entropy at the recycled positions; null on steps without any, and on those that teach the pause.";
     Lr "lr" "" Real "Learning rate of this update.";
     GradNorm "grad_norm" "" Real "Global norm of the gradients before clipping.";
     StepMs "step_ms" "ms" Real "Wall time of the step.";
@@ -76,7 +76,7 @@ metrics! {
     UpdateFlop "update_flop" "flop" Real "The same of gradient norm and optimizer.";
     LatentMs "latent_ms" "ms" Real "The price of a recycled position: wall time of the recycled passes and their head, by recycled positions.";
     LatentFlop "latent_flop" "flop" Real "The same in floating-point operations.";
-    SequentialMs "sequential_latent_ms" "ms" Real "The price of the same state one after another (arXiv 2412.06769): wall time of a sequential pass, forward and backward, with a loss at as many positions, by these positions; null but where a validation measured it.";
+    SequentialMs "sequential_latent_ms" "ms" Real "The price of a state computed one after another (arXiv 2412.06769), exact where one recycled pass is the first step to it: wall time of a sequential pass, forward and backward, with a loss at as many positions, by these positions; null but where a validation measured it.";
     SequentialFlop "sequential_latent_flop" "flop" Real "The same in floating-point operations.";
     TokensPerS "tokens_per_s" "tokens/s" Real "Input tokens of the step by its wall time.";
     ValidPlain "valid_loss_plain_nats" "nats" Real "Validation: mean nll of the plain pass; null on steps without validation.";

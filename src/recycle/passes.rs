@@ -45,7 +45,8 @@ pub struct Plan {
 impl Plan {
     /// Whether gradient crosses from the pass before into recycled pass `pass` (1 is the first).
     fn crosses(&self, pass: usize) -> bool {
-        self.flow == Flow::Through && (self.cut == 0 || self.weights.len() - pass < self.cut)
+        let last = self.weights.len();
+        self.flow == Flow::Through && pass <= last && (self.cut == 0 || last - pass < self.cut)
     }
 }
 
@@ -70,10 +71,11 @@ pub fn train(mut ledger: Ledger<'_>, tokens: &Tokens, plan: &Plan, place: Option
     let model = ledger.model();
     // 1. Plain pass: hidden states, loss on all positions.
     let states = model.row(model.embed(tokens.inputs.clone()));
-    ledger.ran(Part::Plain, states.flop, true);
+    ledger.ran(Part::Plain, &states, true);
     let plain = ledger.score(Part::PlainHead, rows(&states.hidden), tokens.flat_targets(), 1.0);
     // 2. Which inputs are replaced.
     let positions = place.map(|place| place(&plain.entropy)).filter(|found| found.count() > 0);
+    ledger.spent(Part::Recycled);
     // 3. Recycled passes, and their losses.
     let recycled = positions.and_then(|positions| {
         let said = passes(&mut ledger, tokens, states, &positions, plan);
@@ -102,9 +104,10 @@ fn passes(
         }
         let graph = *weight > 0.0 || plan.crosses(pass + 1);
         let valid = (!graph).then(|| model.valid());
-        let (after, own) = recycled(valid.as_ref().unwrap_or(model), tokens, states, positions, &plan.pass);
+        let this = Pass { draw: Draw { pass: pass as u64, ..plan.pass.draw }, ..plan.pass };
+        let (after, own) = recycled(valid.as_ref().unwrap_or(model), tokens, states, positions, &this);
         states = after;
-        ledger.ran(Part::Recycled, states.flop + model.feedback.flop(positions.count()), graph);
+        ledger.ran(Part::Recycled, &states, graph);
         if *weight > 0.0 {
             let (hidden, targets) = match plan.loss_on {
                 LossOn::All => (rows(&states.hidden), tokens.flat_targets()),
@@ -128,24 +131,33 @@ pub fn recycled(
     let places = Places::new(&positions.rows, positions.seq_len, &model.device().without_autodiff());
     let state = fed(model, &before.hidden, positions, pass) * pass.scale;
     let inputs = model.feedback.input(state, || places.take(&model.embed(tokens.inputs.clone())));
-    if pass.reach == Reach::Dense {
-        drop(before);
-        let states = model.row(places.put(&model.embed(tokens.inputs.clone()), inputs));
-        let own = places.take(&states.hidden);
-        return (states, own);
-    }
-    let (own, flop) = model.sparse(inputs, &places, &before.context, pass.reach == Reach::Joint);
-    (States { hidden: places.put(&before.hidden, own.clone()), flop, context: before.context }, own)
+    let (mut states, own) = match pass.reach {
+        Reach::Dense => {
+            drop(before);
+            let states = model.row(places.put(&model.embed(tokens.inputs.clone()), inputs));
+            let own = places.take(&states.hidden);
+            (states, own)
+        }
+        Reach::Isolated | Reach::Joint => {
+            let joint = pass.reach == Reach::Joint;
+            let (own, grid) = model.sparse(inputs, &places, &before.context, joint);
+            let hidden = places.put(&before.hidden, own.clone());
+            (States { hidden, context: before.context, ..grid }, own)
+        }
+    };
+    let fed = matches!(pass.control, Control::None | Control::Shuffled);
+    states.count(model.feedback.flop(positions.count(), fed));
+    (states, own)
 }
 
 /// What stands for the states among the inputs at the recycled positions, `[N, D]`. Position information enters later, in
 /// the model: that of `t`.
 fn fed(model: &Transformer, before: &Tensor<3>, positions: &Positions, pass: &Pass) -> Tensor<2> {
     let device = before.device().without_autodiff();
-    let mut source = sources(positions);
-    if pass.control == Control::Shuffled {
-        source = shuffled(&source, positions.seq_len, pass.draw);
-    }
+    let source = match pass.control {
+        Control::Shuffled => shuffled(positions, pass.draw),
+        _ => sources(positions),
+    };
     let (dims, embeddings) = ([source.len(), before.dims()[2]], model.embed.weight.val());
     let state = match pass.control {
         Control::None | Control::Shuffled => {
@@ -168,19 +180,22 @@ pub fn sources(positions: &Positions) -> Vec<usize> {
     positions.flat().into_iter().map(|t| t - 1).collect()
 }
 
-/// For each source another one: of another row where there is any, so that it cannot tell what comes; else an earlier one.
-/// The first of a lone row stays.
-fn shuffled(source: &[usize], seq_len: usize, draw: Draw) -> Vec<usize> {
-    let instead = |(n, own): (usize, &usize)| {
-        let mut pool: Vec<usize> =
-            source.iter().copied().filter(|at| at / seq_len != own / seq_len).collect();
-        if pool.is_empty() {
-            pool = source.iter().copied().filter(|at| at < own).collect();
-        }
-        match pool.len() {
-            0 => *own,
-            some => pool[draw.stream(Purpose::Shuffle, n).below(some)],
+/// Another state in the place of each: that of another row's recycled position; of any position of another row, where none
+/// of these is recycled; an earlier one in a batch of one row, whose first state stays. A later state of the same row would
+/// tell the target.
+fn shuffled(positions: &Positions, draw: Draw) -> Vec<usize> {
+    let (source, t) = (sources(positions), positions.seq_len);
+    let beside = |at: usize, from: usize, own: usize| if at < from { at } else { at + own };
+    let other = |(n, own): (usize, &usize)| {
+        let (row, mut stream) = (own / t, draw.stream(Purpose::Shuffle, n));
+        let from = source.partition_point(|at| at / t < row);
+        let mine = source.partition_point(|at| at / t <= row) - from;
+        match (source.len() - mine, positions.rows.len()) {
+            (0, 1) if own % t == 0 => *own,
+            (0, 1) => stream.below(own % t),
+            (0, rows) => beside(stream.below((rows - 1) * t), row * t, t),
+            (elsewhere, _) => source[beside(stream.below(elsewhere), from, mine)],
         }
     };
-    source.iter().enumerate().map(instead).collect()
+    source.iter().enumerate().map(other).collect()
 }

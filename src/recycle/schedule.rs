@@ -28,7 +28,7 @@ pub struct InForce {
 /// with the probability in force. A share of these feeds the pause vector instead, once, so that it is learned.
 /// `vocab_size` is what relative thresholds are relative to.
 pub fn at(recycle: &Recycle, vocab_size: usize, seed: u64, step: u64) -> InForce {
-    let lot = |purpose| Draw { seed, step, batch: 0 }.stream(purpose, 0).unit();
+    let lot = |purpose| Draw { seed, step, ..Draw::default() }.stream(purpose, 0).unit();
     let (probability, weight) = (recycle.probability.at(step), recycle.weight.at(step));
     let wanted = recycle.wanted_at(vocab_size, step);
     let eligible = recycle.every > 0 && step.is_multiple_of(recycle.every);

@@ -6,7 +6,7 @@ use super::look::{Look, pass};
 use super::read::{Readback, mean};
 use super::step::{placer, upload};
 use super::{TrainError, measure, pause, price};
-use crate::config::{Config, Control};
+use crate::config::Config;
 use crate::data::{Batch, Dataset, Loader, LoaderOptions, Position, Split};
 use crate::model::{Tokens, Transformer};
 use crate::record::registry::{Metric, StepRow};
@@ -46,8 +46,8 @@ impl Evaluator {
         Ok(Some(Self { batches }))
     }
 
-    /// Fits the pause vector on `last`, the training batch before, where training does not; then validates, and sets the validation metrics of
-    /// `row`.
+    /// Fits the pause vector on `last`, the training batch before, where there is one; then validates, and sets the
+    /// validation metrics of `row`.
     pub fn run(
         &self,
         config: &Config,
@@ -55,8 +55,7 @@ impl Evaluator {
         last: Option<&Batch>,
         row: &mut StepRow,
     ) -> Result<(), TrainError> {
-        let trained = config.recycle.control == Control::Pause || config.recycle.pause_share > 0.0;
-        if let Some(batch) = last.filter(|_| !trained) {
+        if let Some(batch) = last {
             fit_pause(config, model, batch, row.step());
         }
         let model = model.valid();
@@ -89,10 +88,10 @@ impl Evaluator {
 
 /// Step 0 belongs to validation: its positions are drawn once for the whole run.
 fn draw(config: &Config, index: usize) -> Draw {
-    Draw { seed: config.run.seed, step: 0, batch: index as u64 }
+    Draw { seed: config.run.seed, step: 0, batch: index as u64, pass: 0 }
 }
 
-/// A batch recycled as the config says at its height.
+/// A batch recycled as the config says at its height, in a run that does not recycle too: it is the others' control.
 fn look<'a>(
     config: &Config,
     model: &'a Transformer,
@@ -103,7 +102,7 @@ fn look<'a>(
     let recycle = &config.recycle;
     let wanted = recycle.wanted_at_most(model.shape().vocab_size);
     let mut place = placer(batch, recycle, wanted, draw);
-    let place = (recycle.every > 0 && wanted.some()).then_some::<Place>(&mut place);
+    let place = wanted.some().then_some::<Place>(&mut place);
     let pass = pass(recycle, recycle.scale.max(), draw);
     Look::at(model, tokens, pass, recycle.passes.usual(), place)
 }

@@ -52,3 +52,33 @@ pub enum TrainError {
     #[error("the device failed: {0}")]
     DeviceFailed(String),
 }
+
+#[cfg(test)]
+mod tests {
+    //! What the tests of this room run on.
+
+    use crate::config::{Control, Model, Reach};
+    use crate::model::{Shape, Tokens, Transformer};
+    use crate::recycle::passes::Pass;
+    use crate::rng::Draw;
+    use burn::tensor::Device;
+
+    pub const SEQ_LEN: usize = 8;
+
+    pub fn model(seed: u64) -> Transformer {
+        let config = Model { width: 16, layers: 2, heads: 2, ..Default::default() };
+        Transformer::new(Shape::from_config(&config, 13, SEQ_LEN), seed, 0.25, &Device::flex().autodiff())
+    }
+
+    /// Two rows.
+    pub fn batch(seed: u64) -> Tokens {
+        let ids: Vec<i32> =
+            (0..2 * (SEQ_LEN as u64 + 1)).map(|i| ((i * 7919 + seed * 31) % 101 % 13) as i32).collect();
+        Tokens::upload(&ids, 2, SEQ_LEN, &Device::flex())
+    }
+
+    pub fn pass() -> Pass {
+        let draw = Draw { seed: 3, step: 1, ..Draw::default() };
+        Pass { reach: Reach::Dense, control: Control::None, scale: 1.0, jitter: 0.0, draw }
+    }
+}

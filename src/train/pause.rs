@@ -1,4 +1,4 @@
-//! Owns: fitting the pause vector, the best that one constant input can do in the place of all states.
+//! Owns: fitting the pause vector: what one constant input can do in the place of all states.
 //! Must not know: validation, files.
 //! Invariant: nothing else of the model changes.
 
@@ -47,4 +47,44 @@ pub(super) fn fit(
     }
     let id = model.feedback.pause.id;
     model.feedback.pause = Param::initialized(id, pause.autodiff().require_grad());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::tests::{SEQ_LEN, batch, model, pass};
+
+    #[test]
+    fn fitting_lowers_the_loss_and_changes_nothing_else() {
+        let (mut model, tokens) = (model(3), batch(3));
+        let positions = Positions { seq_len: SEQ_LEN, rows: vec![vec![2, 5, 6], vec![4]] };
+        let frozen = model.valid();
+        let before = frozen.row(frozen.embed(tokens.inputs.clone()));
+        let loss = |model: &Transformer| {
+            let (model, pass) = (model.valid(), Pass { control: Control::Pause, ..pass() });
+            let (_, own) = passes::recycled(&model, &tokens, before.clone(), &positions, &pass);
+            let said = head::score(&model, own, tokens.targets_at(&positions.flat()), None);
+            said.nll.mean().try_into_scalar::<f32>().unwrap()
+        };
+        let (first, weights) = (loss(&model), others(&model));
+        fit(&mut model, &tokens, &before, &positions, &pass(), 40);
+        assert!(loss(&model) < first - 0.3, "{first} {}", loss(&model));
+        assert_eq!(weights, others(&model));
+        assert!(model.feedback.pause.val().is_require_grad());
+    }
+
+    /// Every parameter but the pause.
+    fn others(model: &Transformer) -> Vec<f32> {
+        struct Values(Vec<f32>);
+        impl burn::module::ModuleVisitor for Values {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                self.0.extend(param.val().try_into_vec_as::<f32>().unwrap());
+            }
+        }
+        let mut model = model.clone();
+        model.feedback.pause = model.feedback.pause.clone().map(|pause| pause * 0.0);
+        let mut values = Values(Vec::new());
+        model.visit(&mut values);
+        values.0
+    }
 }

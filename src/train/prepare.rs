@@ -4,7 +4,7 @@
 
 use super::publish::Publisher;
 use super::{TrainError, device};
-use crate::config::{self, Config, Make};
+use crate::config::{self, Config, Make, Wanted};
 use crate::data::{
     DataError, Dataset, Loader, LoaderOptions, Position, Progress, ProsqaOptions, Split, make_prosqa,
 };
@@ -202,6 +202,20 @@ pub(super) fn model(
 }
 
 fn fits(config: &Config, shape: &Shape, vocab_size: Option<usize>) -> Result<(), TrainError> {
+    let (recycle, most) = (&config.recycle, (shape.vocab_size as f64).ln());
+    if let Wanted::Above(least) = recycle.wanted_at_most(shape.vocab_size)
+        && least > most
+        && recycle.every > 0
+    {
+        return Err(TrainError::Setting {
+            key: "recycle.threshold",
+            value: recycle.threshold.min().to_string(),
+            reason: format!(
+                "no position reaches {least:.3} nats: the largest entropy over {} tokens is {most:.3}",
+                shape.vocab_size
+            ),
+        });
+    }
     if config.data.seq_len > shape.max_len {
         return Err(TrainError::Setting {
             key: "data.seq_len",

@@ -32,7 +32,7 @@ pub(super) fn look(
         _ => recycle.wanted_at_most(vocab_size),
     };
     let tokens = upload(&batch, &model.device());
-    let draw = Draw { seed: config.run.seed, step, batch: 0 };
+    let draw = Draw { seed: config.run.seed, step, ..Draw::default() };
     let mut place = placer(&batch, recycle, wanted, draw);
     let place = (recycle.every > 0 && wanted.some()).then_some::<Place>(&mut place);
     let pass = pass(recycle, recycle.scale.at(step), draw);

@@ -37,6 +37,8 @@ pub(super) struct Run<'a> {
     seen: Seen,
     /// Validations made after step 0.
     validations: usize,
+    /// Lessons of the pause vector before the last validation.
+    lessons: u64,
 }
 
 /// First and last losses, for the summary.
@@ -85,6 +87,7 @@ impl<'a> Run<'a> {
             dropped: false,
             seen: Seen::default(),
             validations: 0,
+            lessons: 0,
             config,
         })
     }
@@ -202,10 +205,13 @@ impl<'a> Run<'a> {
             return Ok(());
         };
         self.out.fact(Event::Phase(Phase::Eval));
-        evaluator.run(&self.config, &mut self.learner.model, last, row)?;
+        // Where training has taught the pause since, it is left as it is.
+        let fit = last.filter(|_| self.learner.lessons == self.lessons);
+        self.lessons = self.learner.lessons;
+        evaluator.run(&self.config, &mut self.learner.model, fit, row)?;
         let every = self.config.eval.sequential_every;
         // Step 0 comes before anything is warm.
-        if row.step() > 0 && every > 0 {
+        if row.step() > 0 && every > 0 && self.config.recycle.every > 0 {
             if self.validations.is_multiple_of(every) {
                 evaluator.price(&self.config, &self.learner.model, row);
             }

@@ -3,16 +3,18 @@
 //! Must not know: where the columns come from.
 //! Invariant: what it computes is the exact recurrence, which R dense recycled passes reach too.
 
-use crate::model::{KeysValues, Tokens, Transformer};
+use crate::model::cost::BACKWARD;
+use crate::model::{KeysValues, States, Tokens, Transformer};
 use burn::tensor::Tensor;
 
 /// Runs the rows of `tokens` with the input at every position of `columns` (ascending, at least 1, the same for all rows)
-/// replaced by the state of the position before, times `scale`. Hidden states `[B, T, D]`, and operations; gradient flows
-/// through the whole chain.
-pub fn sequential(model: &Transformer, tokens: &Tokens, columns: &[usize], scale: f64) -> (Tensor<3>, f64) {
+/// replaced by the state of the position before, times `scale`. Hidden states `[B, T, D]`, with all keys and values;
+/// gradient flows through the whole chain.
+pub fn sequential(model: &Transformer, tokens: &Tokens, columns: &[usize], scale: f64) -> States {
     let embeddings = model.embed(tokens.inputs.clone());
     let [_, t, _] = embeddings.dims();
-    let (mut from, mut flop) = (0, 0.0);
+    let mut from = 0;
+    let mut flop = model.feedback.flop(columns.len() * tokens.inputs.dims()[0], true);
     let (mut context, mut hidden) = (Vec::<KeysValues>::new(), Vec::<Tensor<3>>::new());
     for &to in columns.iter().chain(&[t]) {
         let mut piece = embeddings.clone().narrow(1, from, to - from);
@@ -32,7 +34,7 @@ pub fn sequential(model: &Transformer, tokens: &Tokens, columns: &[usize], scale
         hidden.push(states.hidden);
         from = to;
     }
-    (Tensor::cat(hidden, 1), flop)
+    States { hidden: Tensor::cat(hidden, 1), context, flop, backward_flop: BACKWARD * flop }
 }
 
 /// The input `[B, 1, D]` made of the last state of `before` `[B, S, D]` and the token's embedding `[B, 1, D]`.

@@ -25,6 +25,8 @@ pub struct Learner {
     optimizer: ModuleOptimizer,
     /// Updates done.
     pub step: u64,
+    /// Updates that taught the pause vector.
+    pub lessons: u64,
 }
 
 /// What a batch's passes said, on the host.
@@ -45,7 +47,7 @@ struct RecycledReading {
 impl Learner {
     /// `model`, of which nothing is updated yet.
     pub fn new(model: Transformer, optim: &Optim) -> Self {
-        Self { optimizer: optim::adamw(optim, &model), model, step: 0 }
+        Self { optimizer: optim::adamw(optim, &model), model, step: 0, lessons: 0 }
     }
 
     /// One update over `batches`, which are averaged. Its row has all metrics but time and place.
@@ -60,16 +62,18 @@ impl Learner {
         let vocab_size = self.model.shape().vocab_size;
         let in_force = schedule::at(&config.recycle, vocab_size, config.run.seed, step);
         let timed = config.probe.cost > 0 && step.is_multiple_of(config.probe.cost);
+        let mut watch = Stopwatch::new(self.model.device().without_autodiff(), timed);
         let (mut sum, mut costs) = (GradientsAccumulator::new(), Costs::default());
         let mut outcomes = Vec::with_capacity(batches.len());
         for (index, batch) in batches.iter().enumerate() {
-            let draw = Draw { seed: config.run.seed, step, batch: index as u64 };
+            let draw = Draw { seed: config.run.seed, step, batch: index as u64, pass: 0 };
             let mut outcome = self.passes(config, &in_force, batch, draw, batches.len(), timed);
+            watch.lap();
             sum.accumulate(&self.model, std::mem::take(&mut outcome.grads));
+            costs.add(Part::Update, 0.0, watch.lap());
             costs.add_all(&outcome.costs);
             outcomes.push(outcome);
         }
-        let mut watch = Stopwatch::new(self.model.device().without_autodiff(), timed);
         let lr = config.optim.lr_at(step, config.run.steps);
         let grads = sum.grads();
         let all_positions = config.recycle.loss_on == LossOn::All;
@@ -84,6 +88,8 @@ impl Learner {
         let grads = self.clip(grads, grad_norm, config.optim.clip);
         self.model = self.optimizer.step(lr, self.model.clone(), grads);
         self.step = step;
+        let taught = in_force.control == Control::Pause && row.get(Metric::Recycled).is_some();
+        self.lessons += u64::from(taught);
         costs.add(Part::Update, Shape::update_flop(self.model.num_params()), watch.lap());
         price::of_step(&costs, timed, row.get(Metric::Recycled).map(|count| count as usize), &mut row);
         Ok((row, None))
@@ -122,6 +128,8 @@ fn plan(recycle: &Recycle, in_force: &InForce, draw: Draw) -> Plan {
         None => in_force.weight,
         Some(last) => in_force.weight * recycle.pass_weights.get(pass - 1).unwrap_or(last),
     };
+    // A lesson has one pass, whatever the weights of others.
+    let lesson = in_force.control != recycle.control;
     let pass = Pass {
         reach: recycle.reach,
         control: in_force.control,
@@ -131,7 +139,7 @@ fn plan(recycle: &Recycle, in_force: &InForce, draw: Draw) -> Plan {
     };
     Plan {
         pass,
-        weights: (1..=in_force.passes).map(weight).collect(),
+        weights: if lesson { vec![in_force.weight] } else { (1..=in_force.passes).map(weight).collect() },
         flow: recycle.flow,
         cut: recycle.cut,
         loss_on: recycle.loss_on,

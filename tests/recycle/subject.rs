@@ -33,7 +33,7 @@ pub fn tokens(ids: &[i32]) -> Tokens {
 }
 
 pub fn draw(seed: u64, step: u64) -> Draw {
-    Draw { seed, step, batch: 0 }
+    Draw { seed, step, ..Draw::default() }
 }
 
 pub fn positions(seed: u64, fraction: f64) -> Positions {

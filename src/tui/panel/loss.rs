@@ -65,6 +65,12 @@ const POINTS: [(Metric, &str, Role); 3] = [
     (Metric::ValidRecycled, "▲", Role::Recycled),
 ];
 
+/// Those of them that belong to the run: one that does not recycle is measured like the others, but not drawn so.
+fn points(scene: Scene) -> &'static [(Metric, &'static str, Role)] {
+    let plain = scene.state.run.as_ref().is_some_and(|run| run.config.recycle.every == 0);
+    if plain { &POINTS[..1] } else { &POINTS }
+}
+
 /// Draws legend, axes, curves and validation points.
 pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
     let within = framed(frame, area, scene, Panel::Loss, about(scene), difference(scene));
@@ -146,7 +152,8 @@ fn legend(scene: Scene, width: u16) -> Vec<Part> {
 /// The last charted step.
 fn last_step(scene: Scene) -> u64 {
     let last = |history: &History| history.buckets().last().map_or(0, |bucket| bucket.last);
-    let charted = curves(scene).map(|curve| curve.metric).into_iter().chain(POINTS.map(|point| point.0));
+    let charted =
+        curves(scene).map(|curve| curve.metric).into_iter().chain(points(scene).iter().map(|point| point.0));
     charted.map(|metric| last(scene.state.history(metric))).max().unwrap_or(0)
 }
 
@@ -154,7 +161,8 @@ fn last_step(scene: Scene) -> u64 {
 fn window(scene: Scene) -> Option<Window> {
     let last = last_step(scene);
     let first = scene.view.zoom.start(last);
-    let charted = curves(scene).map(|curve| curve.metric).into_iter().chain(POINTS.map(|point| point.0));
+    let charted =
+        curves(scene).map(|curve| curve.metric).into_iter().chain(points(scene).iter().map(|point| point.0));
     let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
     for bucket in charted.flat_map(|metric| scene.state.history(metric).since(first)) {
         low = low.min(bucket.min);
@@ -181,7 +189,7 @@ fn draw_curves(frame: &mut Frame, plot: Rect, scene: Scene, window: Window) {
         raster.line(points.map(|b| (b.last as f64, b.smooth)), scene.theme.style(curve.role), dash);
     }
     raster.render(frame.buffer_mut());
-    for (metric, glyph, role) in POINTS {
+    for &(metric, glyph, role) in points(scene) {
         // A point is an average of merged neighbours at most: the middle of what the bucket saw.
         for bucket in scene.state.history(metric).since(first) {
             if let Some((x, y)) = raster.cell_of(bucket.last as f64, (bucket.min + bucket.max) / 2.0) {
