@@ -52,7 +52,7 @@ impl Feedback {
     /// Fresh, for a model of width `width` whose embeddings have the root mean square `rms`.
     pub(super) fn new(form: Form, width: usize, rms: f64, seed: u64, device: &Device) -> Self {
         // Salted: the same seed would draw the first token's embedding again.
-        let mut init = Init::new(seed ^ 0x7061_7573_65, rms, 1, device);
+        let mut init = Init::new(seed ^ 0x0070_6175_7365, rms, 1, device);
         let gated = form.feedback == config::Feedback::Gated;
         let diagonal = |init: &Init, value| init.diagonal(width, value);
         Self {
