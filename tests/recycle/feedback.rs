@@ -123,7 +123,7 @@ fn a_shuffled_state_is_always_another_rows() {
         let placed = Positions { seq_len: T, rows };
         for step in 1..20 {
             let shuffled = Pass { control: Control::Shuffled, draw: draw(1, step), ..pass(Reach::Dense) };
-            // What row 0 is fed is seen in what a model without context makes of it: the input itself.
+            // Whether a row comes out otherwise than with its own states, and how.
             let fed = |ids: &[i32], row: usize| {
                 let [a, b] = [&shuffled, &pass(Reach::Dense)]
                     .map(|pass| values(reached(&model, &tokens(ids), &placed, pass, 1).narrow(0, row, 1)));
