@@ -4,18 +4,35 @@
 
 use crate::config::Config;
 use crate::record::registry::StepRow;
+use crate::record::rows::ChangeRow;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// What a screen asks of the trainer. Taken up at the next step boundary.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Hold after the present step (`true`), or go on (`false`).
     Pause(bool),
-    /// End the run now, as if its last step had been done.
+    /// Give a key of the config another value, and write it into the run's config file.
+    Set(Set),
+    /// Write a checkpoint now.
+    Save,
+    /// End the run now, with a checkpoint from which it can be resumed.
     Stop,
     /// End the run now, without a checkpoint; what was measured is still written.
     Drop,
+}
+
+/// A value that a person gives a key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Set {
+    /// `section.key`.
+    pub key: String,
+    /// The value as TOML; text where the key takes text.
+    pub value: String,
+    /// When it was asked for: of two changes of a key the later one holds.
+    pub at: SystemTime,
 }
 
 /// What the trainer says.
@@ -40,6 +57,10 @@ pub enum Event {
     Tokens(Box<TokenRow>),
     /// A line of the log.
     Log(LogLine),
+    /// The config was changed, or was to be.
+    Changed(Box<Changed>),
+    /// Something needs a person, or needs one no more.
+    Alert(Alert),
     /// The run is over.
     Finished(Box<Summary>),
     /// The run ended with an error, or its thread with a panic.
@@ -63,11 +84,78 @@ pub enum Phase {
     Paused,
 }
 
-/// What is fixed for a run.
+/// A change of the config, taken up whole or not at all.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RunInfo {
-    /// The config in force.
+pub struct Changed {
+    /// The config in force after it.
     pub config: Config,
+    /// Its version.
+    pub version: u64,
+    /// What was changed, or refused.
+    pub rows: Vec<ChangeRow>,
+}
+
+/// What needs a person.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alert {
+    /// About what; a later alert about the same takes this one's place.
+    pub about: About,
+    /// What is the matter; none: nothing any more.
+    pub text: Option<String>,
+}
+
+/// What an alert is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum About {
+    /// The disk has no room: the run holds until it has.
+    Disk,
+    /// This config file cannot be taken up as it is.
+    File(String),
+    /// The last change from the keys was refused.
+    Keys,
+}
+
+/// Where a run comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lineage {
+    /// The run folder of the one before.
+    pub folder: PathBuf,
+    /// The checkpoint that it began with; none: it does again what was changed there.
+    pub step: Option<u64>,
+    /// What did not come along, in words.
+    pub without: Vec<String>,
+}
+
+impl std::fmt::Display for Lineage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let folder = self.folder.display();
+        match self.step {
+            Some(step) => write!(f, "{folder} at step {step}")?,
+            None => write!(f, "the changes of {folder}, done again")?,
+        }
+        match &self.without[..] {
+            [] => Ok(()),
+            without => write!(f, ", without {}", without.join(", ")),
+        }
+    }
+}
+
+/// What is fixed for a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunInfo {
+    /// The config in force when it began.
+    #[serde(skip)]
+    pub config: Config,
+    /// Version of that config.
+    #[serde(skip)]
+    pub version: u64,
+    /// The step that it goes on from; 0: a beginning.
+    #[serde(skip)]
+    pub from_step: u64,
+    /// Where it comes from.
+    pub lineage: Option<Lineage>,
+    /// The recipe that is followed beside the run's own config file.
+    pub recipe: Option<PathBuf>,
     /// The run folder.
     pub folder: PathBuf,
     /// The device, in words.

@@ -1,107 +1,13 @@
 //! The real binary, headless, on tiny runs: what it prints, what it leaves behind, how it fails.
 
-use arrow::array::{Array, Float64Array, Int64Array, RecordBatch};
+mod common;
+
+use arrow::array::RecordBatch;
 use burn::tensor::Device;
 use coconut_lab::model::hf;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use common::*;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-/// Seconds and what hangs on them; everything else is deterministic.
-fn clocked(column: &str) -> bool {
-    column.ends_with("_ms") || ["wall_s", "tokens_per_s"].contains(&column)
-}
-
-const TINY: &str = r#"
-[run]
-name = "tiny"
-steps = 6
-[data]
-make = "prosqa"
-make_train = 60
-make_held_out = 20
-batch = 2
-seq_len = 48
-[model]
-width = 16
-layers = 1
-heads = 2
-[optim]
-lr = 1e-2
-warmup = 2
-[recycle]
-every = 2
-[eval]
-every = 3
-batches = 2
-"#;
-
-/// A folder to run in, with a recipe.
-fn place(recipe: &str) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("tiny.toml"), recipe).unwrap();
-    dir
-}
-
-fn lab(dir: &Path, args: &[&str]) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_coconut-lab")).current_dir(dir).args(args).output();
-    output.expect("the binary runs")
-}
-
-fn train(dir: &Path, sets: &[&str]) -> Output {
-    let mut args = vec!["run", "--config", "tiny.toml", "--headless"];
-    for set in sets {
-        args.extend(["--set", set]);
-    }
-    lab(dir, &args)
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// The run folders, oldest first.
-fn runs(dir: &Path) -> Vec<PathBuf> {
-    let mut runs: Vec<PathBuf> =
-        std::fs::read_dir(dir.join("checkpoints")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    runs.sort();
-    runs
-}
-
-fn metrics(run: &Path) -> Vec<RecordBatch> {
-    let mut parts: Vec<PathBuf> =
-        std::fs::read_dir(run.join("metrics")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    parts.sort();
-    parts
-        .iter()
-        .flat_map(|part| {
-            let file = std::fs::File::open(part).unwrap();
-            ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap()
-        })
-        .map(|batch| batch.unwrap())
-        .collect()
-}
-
-fn reals(batches: &[RecordBatch], name: &str) -> Vec<Option<f64>> {
-    let column = |batch: &RecordBatch| {
-        let column = batch.column_by_name(name).unwrap().clone();
-        let values = column.as_any().downcast_ref::<Float64Array>().unwrap();
-        values.iter().collect::<Vec<_>>()
-    };
-    batches.iter().flat_map(column).collect()
-}
-
-fn counts(batches: &[RecordBatch], name: &str) -> Vec<Option<i64>> {
-    let column = |batch: &RecordBatch| {
-        let column = batch.column_by_name(name).unwrap().clone();
-        column.as_any().downcast_ref::<Int64Array>().unwrap().iter().collect::<Vec<_>>()
-    };
-    batches.iter().flat_map(column).collect()
-}
+use std::process::Command;
 
 #[test]
 fn a_run_makes_its_data_trains_and_leaves_a_folder() {

@@ -69,6 +69,15 @@ impl Lines {
             Event::Step(row) => self.step(*row),
             Event::Log(line) => self.log(&line),
             Event::Phase(phase) => self.bar.set_message(phase_word(phase)),
+            Event::Changed(changed) => {
+                self.line_every = Duration::from_secs_f64(changed.config.dashboard.line_seconds);
+                self.bar.set_length(changed.config.run.steps);
+                if let Some(info) = &mut self.info {
+                    info.config = changed.config;
+                }
+            }
+            // The log tells of them, too.
+            Event::Alert(_) => {}
             Event::Tokens(_) | Event::Finished(_) | Event::Failed(_) => {}
         }
     }

@@ -3,10 +3,16 @@
 //! Invariant: an error that leaves a verb names what was asked for and what is allowed.
 
 mod data;
+mod export;
+mod find;
+mod follow;
 mod headless;
+mod resume;
 mod run;
+mod runs;
 mod signals;
 mod verify;
+mod watch;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -27,6 +33,14 @@ pub struct Cli {
 enum Verb {
     /// Train as a config file says, in the dashboard or headless.
     Run(run::RunArgs),
+    /// Go on with a run that was stopped, killed, or is to be longer.
+    Resume(resume::ResumeArgs),
+    /// Open the dashboard on a run of another process, running or over.
+    Watch(watch::WatchArgs),
+    /// List runs: state, steps, best validation loss, size.
+    Runs(runs::RunsArgs),
+    /// Write a table of one or many runs to one Parquet or CSV file.
+    Export(export::ExportArgs),
     /// Make and look at token shards.
     Data(data::DataArgs),
     /// Hold model and passes to a folder of golden numbers.
@@ -38,6 +52,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.verb {
         None => run::run(cli.run),
         Some(Verb::Run(args)) => run::run(args),
+        Some(Verb::Resume(args)) => resume::run(args),
+        Some(Verb::Watch(args)) => watch::run(args),
+        Some(Verb::Runs(args)) => runs::run(args),
+        Some(Verb::Export(args)) => export::run(args),
         Some(Verb::Data(args)) => data::run(args).map(|()| ExitCode::SUCCESS),
         Some(Verb::Verify(args)) => verify::run(args),
     }

@@ -2,18 +2,17 @@
 //! Must not know: what the trainer does, what the dashboard draws.
 //! Invariant: a run that failed ends with exit code 1 and its error on standard error.
 
-use super::{headless, signals};
-use crate::config::{self, Config};
-use crate::message::{Command, Summary};
-use crate::train::{self, Trainer, Wants};
-use crate::tui::{self, Left};
+use super::{find, headless, signals};
+use crate::config;
+use crate::message::{Command, Event, Summary};
+use crate::train::{self, Begin, Fresh, Recipe, Trainer, Wants};
+use crate::tui::{self, Asked, Left};
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// The recipe of a run without `--config`, and where it is looked for first.
@@ -25,14 +24,18 @@ pub(super) const EXAMPLES: &str = "Examples:
   coconut-lab run --config configs/shakespeare.toml       another recipe
   coconut-lab run --headless --steps 300                  without a screen, for 300 steps
   coconut-lab run --set recycle.every=2 --set 'recycle.fraction=[[0, 0.0], [500, 0.3]]'
-  coconut-lab run --set model.from=path/to/hugging-face-folder --set data.dir=datasets/mine";
+  coconut-lab run --set model.from=path/to/hugging-face-folder --set data.dir=datasets/mine
+  coconut-lab run --from quickstart@1000 --name colder --set optim.lr=1e-4
+  coconut-lab run --replay quickstart --name again --set run.seed=1
+
+While it runs, saving the recipe, or config.toml in the run's folder, changes it at the next step.";
 
 /// What `run` is told.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RunArgs {
     /// The config file; without it, configs/quickstart.toml.
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE", conflicts_with_all = ["from", "replay"])]
     config: Option<PathBuf>,
     /// Print lines instead of opening the dashboard; so too where standard output is no terminal.
     #[arg(long)]
@@ -46,19 +49,47 @@ pub struct RunArgs {
     /// Override a config value; may be given several times.
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     overrides: Vec<String>,
+    /// Begin with another run's checkpoint (its newest, or that of a step), its optimizer and its place in the data.
+    #[arg(long, value_name = "RUN[@STEP]")]
+    from: Option<String>,
+    /// What does not come along with --from: optimizer, data, step.
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', requires = "from")]
+    fresh: Vec<Afresh>,
+    /// Begin as another run began, and do its recorded changes again at their steps.
+    #[arg(long, value_name = "RUN", conflicts_with = "from")]
+    replay: Option<String>,
+    /// Do not follow the recipe: only config.toml in the run's folder changes the run.
+    #[arg(long)]
+    no_follow: bool,
+}
+
+/// What a fork may begin afresh.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Afresh {
+    /// The optimizer's state.
+    Optimizer,
+    /// The place in the data.
+    Data,
+    /// The count of steps, and with it the schedules.
+    Step,
 }
 
 /// Runs, and says how it ended.
 pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let config = load(&args)?;
-    let dashboard = !args.headless && std::io::stdout().is_terminal();
+    let headless = args.headless;
+    start(begin(args)?, headless)
+}
+
+/// Starts a trainer that begins so, follows it, and says how it ended.
+pub(super) fn start(begin: Begin, headless: bool) -> anyhow::Result<ExitCode> {
+    let dashboard = !headless && std::io::stdout().is_terminal();
     if dashboard {
         tui::install_panic_hook();
     }
     let trainer =
-        train::spawn(config, Wants { token_rows: dashboard }).context("cannot start the trainer's thread")?;
-    let asked = Arc::new(AtomicBool::new(false));
-    signals::listen(trainer.commands.clone(), asked.clone()).context("cannot listen for signals")?;
+        train::spawn(begin, Wants { token_rows: dashboard }).context("cannot start the trainer's thread")?;
+    let asked = Arc::new(Asked::default());
+    signals::listen(Some(trainer.commands.clone()), asked.clone()).context("cannot listen for signals")?;
     let ended = if dashboard { watch(trainer, asked)? } else { Ended::Told(headless::follow(trainer)?) };
     match ended {
         Ended::Told(summary) => say(&summary),
@@ -84,22 +115,33 @@ enum Ended {
     Dropped,
 }
 
-fn load(args: &RunArgs) -> anyhow::Result<Config> {
-    let mut overrides = args.overrides.clone();
-    overrides.extend(args.steps.map(|steps| format!("run.steps={steps}")));
-    overrides
-        .extend(args.name.as_ref().map(|name| format!("run.name={}", toml::Value::String(name.clone()))));
-    let loaded = match &args.config {
-        Some(file) => config::load(file, &overrides),
-        None if Path::new(QUICKSTART_FILE).exists() => config::load(Path::new(QUICKSTART_FILE), &overrides),
-        None => config::from_text(QUICKSTART, "the built-in quickstart", &overrides),
+fn begin(args: RunArgs) -> anyhow::Result<Begin> {
+    let mut sets = args.overrides;
+    sets.extend(args.steps.map(|steps| format!("run.steps={steps}")));
+    sets.extend(args.name.map(|name| format!("run.name={}", toml::Value::String(name))));
+    if let Some(from) = &args.from {
+        let (run, step) = find::run_at(from)?;
+        let is = |what| args.fresh.contains(&what);
+        let fresh =
+            Fresh { optimizer: is(Afresh::Optimizer), data: is(Afresh::Data), step: is(Afresh::Step) };
+        return Ok(Begin::Fork { run, step, fresh, sets });
+    }
+    if let Some(run) = &args.replay {
+        return Ok(Begin::Replay { run: find::run(run)?, sets });
+    }
+    let file = args.config.or_else(|| Some(PathBuf::from(QUICKSTART_FILE)).filter(|file| file.exists()));
+    let (text, name) = match &file {
+        Some(file) => (config::read(file)?, file.display().to_string()),
+        None => (QUICKSTART.to_owned(), "the built-in quickstart".to_owned()),
     };
-    Ok(loaded?)
+    let config = config::from_text(&text, &name, &sets)?;
+    let follow = file.filter(|_| !args.no_follow);
+    Ok(Begin::New(Box::new(Recipe { config, text, follow })))
 }
 
-fn watch(trainer: Trainer, asked: Arc<AtomicBool>) -> anyhow::Result<Ended> {
+fn watch(trainer: Trainer, asked: Arc<Asked>) -> anyhow::Result<Ended> {
     let Trainer { events, commands, dropped, thread } = trainer;
-    let summary = match tui::run(events, commands.clone(), dropped, asked) {
+    let summary = match tui::run(events, commands.clone(), dropped, asked, false) {
         Ok(Left::Over(summary) | Left::Stopped(summary)) => summary,
         Ok(Left::Failed(error)) => anyhow::bail!(error),
         Ok(Left::AtOnce) => {
@@ -110,11 +152,13 @@ fn watch(trainer: Trainer, asked: Arc<AtomicBool>) -> anyhow::Result<Ended> {
             }
             return Ok(Ended::Dropped);
         }
-        Err(error) => {
-            // The terminal is gone; the run is not lost with it.
-            let _ = commands.send(Command::Stop);
-            let _ = thread.join();
-            return Err(error).context("the terminal failed; the run was stopped");
+        // The terminal is gone; the run is not lost with it.
+        Ok(Left::HungUp) | Err(_) => {
+            return match thread.join() {
+                Ok(Event::Finished(summary)) => Ok(Ended::Told(*summary)),
+                Ok(Event::Failed(error)) => anyhow::bail!(error),
+                _ => Ok(Ended::Silent),
+            };
         }
     };
     // Its last event was read, so it is about to end; a panic has been told already.

@@ -1,25 +1,31 @@
-//! Owns: SIGINT, SIGTERM and SIGHUP: the first asks the run to stop with a checkpoint, the second ends the process at once.
+//! Owns: SIGINT, SIGTERM and SIGHUP. The first SIGINT or SIGTERM asks the run to stop with a checkpoint, the second ends the
+//! process at once; SIGHUP says that the terminal is gone, and the run goes on without it.
 //! Must not know: what a stop does.
 //! Invariant: the terminal is given back before the process ends by a signal.
 
 use crate::message::Command;
+use crate::tui::Asked;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::SyncSender;
 
-/// Listens from now on, on a thread of its own. `asked` is set by the first signal.
+/// Listens from now on, on a thread of its own, and notes in `asked` what was said.
 #[cfg(unix)]
-pub(super) fn listen(commands: SyncSender<Command>, asked: Arc<AtomicBool>) -> std::io::Result<()> {
+pub(super) fn listen(commands: Option<SyncSender<Command>>, asked: Arc<Asked>) -> std::io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use std::sync::atomic::Ordering::SeqCst;
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
-            if asked.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            if signal == SIGHUP {
+                asked.hung_up.store(true, SeqCst);
+                continue;
+            }
+            if asked.stop.swap(true, SeqCst) {
                 crate::tui::give_back();
                 std::process::exit(128 + signal);
             }
             // A trainer that is over has no ears, and needs none.
-            let _ = commands.send(Command::Stop);
+            commands.iter().for_each(|commands| drop(commands.send(Command::Stop)));
         }
     })?;
     Ok(())
@@ -27,6 +33,6 @@ pub(super) fn listen(commands: SyncSender<Command>, asked: Arc<AtomicBool>) -> s
 
 /// Other systems end the process by themselves.
 #[cfg(not(unix))]
-pub(super) fn listen(_: SyncSender<Command>, _: Arc<AtomicBool>) -> std::io::Result<()> {
+pub(super) fn listen(_: Option<SyncSender<Command>>, _: Arc<Asked>) -> std::io::Result<()> {
     Ok(())
 }

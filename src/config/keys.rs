@@ -49,7 +49,7 @@ pub enum Change {
 }
 
 /// One config key.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Key {
     /// The section it stands in, without brackets.
     pub section: &'static str,

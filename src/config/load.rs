@@ -23,11 +23,15 @@ pub enum ConfigError {
     Rule { place: String, message: String },
 }
 
+/// The text of `file`.
+pub fn read(file: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(file)
+        .map_err(|cause| ConfigError::Read { file: file.display().to_string(), cause })
+}
+
 /// Reads `file` and lays `overrides` (`section.key=value`) over it.
 pub fn load(file: &Path, overrides: &[String]) -> Result<Config, ConfigError> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|cause| ConfigError::Read { file: file.display().to_string(), cause })?;
-    from_text(&text, &file.display().to_string(), overrides)
+    from_text(&read(file)?, &file.display().to_string(), overrides)
 }
 
 /// As [`load`], from `text`; `name` stands for the file in errors.
@@ -45,13 +49,28 @@ pub fn from_text(text: &str, name: &str, overrides: &[String]) -> Result<Config,
             given: overrides.join(" --set "),
             message: error.to_string().trim().to_owned(),
         })?;
-    source.within_limits(&config)?;
     let place = match overrides {
         [] => name.to_owned(),
         given => format!("{name} with --set {}", given.join(" --set ")),
     };
-    super::rules::check(&config).map_err(|message| ConfigError::Rule { place, message })?;
-    Ok(config)
+    source.checked(config, place)
+}
+
+/// The config that `table` holds, every key of it; `place` stands for it in errors.
+pub(super) fn from_table(table: Table, place: &str) -> Result<Config, ConfigError> {
+    let source = Source { text: "", name: place, overrides: &[] };
+    let config: Config = table.try_into().map_err(|error: toml::de::Error| ConfigError::Syntax {
+        place: place.to_owned(),
+        message: plain_words(error.message()),
+    })?;
+    source.checked(config, place.to_owned())
+}
+
+/// `config` with one `section.key=value` laid over it.
+pub(super) fn overridden(config: &Config, given: &str) -> Result<Config, ConfigError> {
+    let mut table = config.table();
+    apply(&mut table, given)?;
+    from_table(table, "as set")
 }
 
 /// Where values came from, for error messages.
@@ -83,11 +102,18 @@ impl Source<'_> {
         }
     }
 
+    /// `config`, where it keeps every limit and every rule; `place` stands for it where a rule is broken.
+    fn checked(&self, config: Config, place: String) -> Result<Config, ConfigError> {
+        self.within_limits(&config)?;
+        super::rules::check(&config).map_err(|message| ConfigError::Rule { place, message })?;
+        Ok(config)
+    }
+
     fn known(&self, table: &Table) -> Result<(), ConfigError> {
         for (section, value) in table {
             let keys: Vec<&Key> = Config::keys().filter(|key| key.section == section).collect();
             let Value::Table(entries) = value else {
-                let paths: Vec<String> = Config::keys().map(path).collect();
+                let paths: Vec<String> = Config::keys().map(Key::path).collect();
                 let nearest = paths.iter().find(|path| path.ends_with(&format!(".{section}")));
                 return Err(self.unknown("", section, nearest.cloned().or_else(|| nearest_section(section))));
             };
@@ -114,14 +140,13 @@ impl Source<'_> {
     }
 
     fn within_limits(&self, config: &Config) -> Result<(), ConfigError> {
-        let table = Table::try_from(config)
-            .map_err(|error| ConfigError::Rule { place: self.name.to_owned(), message: error.to_string() })?;
+        let table = config.table();
         for key in Config::keys() {
             let value = &table[key.section][key.name];
             if let Some(number) = numbers(value).into_iter().find(|n| !sections::allowed(key.limit, *n)) {
                 return Err(ConfigError::Limit {
                     place: self.place(key.section, key.name),
-                    key: path(key),
+                    key: key.path(),
                     value: number.to_string(),
                     limit: key.limit.to_string(),
                 });
@@ -152,7 +177,7 @@ fn apply(table: &mut Table, given: &str) -> Result<(), ConfigError> {
     let wrong = |message: String| ConfigError::Override { given: given.to_owned(), message };
     let (path, value) = given.split_once('=').ok_or_else(|| wrong("expected section.key=value".into()))?;
     let path = path.trim();
-    let key = Config::keys().find(|key| self::path(key) == path).ok_or_else(|| {
+    let key = Config::keys().find(|key| key.path() == path).ok_or_else(|| {
         let nearest =
             nearest_path(path).map_or(String::new(), |near| format!("; the nearest known one is `{near}`"));
         wrong(format!("unknown key `{path}`{nearest}"))
@@ -192,12 +217,8 @@ fn plain_words(message: &str) -> String {
     plain.replace("expected a whole number", "expected a whole number of at least 0")
 }
 
-fn path(key: &Key) -> String {
-    format!("{}.{}", key.section, key.name)
-}
-
 fn nearest_path(wanted: &str) -> Option<String> {
-    nearest(wanted, Config::keys().map(path))
+    nearest(wanted, Config::keys().map(Key::path))
 }
 
 fn nearest_section(wanted: &str) -> Option<String> {
@@ -214,6 +235,11 @@ fn nearest(wanted: &str, known: impl Iterator<Item = String>) -> Option<String> 
 /// 1-based line of byte `at`.
 fn line_of(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// 1-based line where `key` stands in `text`, as far as lines tell.
+pub fn line_of_key(text: &str, key: &Key) -> Option<usize> {
+    key_line(text, key.section, key.name)
 }
 
 /// 1-based line where `name` stands in `[section]` (or, with an empty section, at the top or as a header).

@@ -2,17 +2,20 @@
 //! Must not know: tensors, terminals, the trainer.
 //! Invariant: a `Config` that `load` returned keeps every limit and every rule.
 
+pub mod change;
 mod curve;
+pub mod edit;
 pub mod keys;
 mod load;
 mod mixture;
 mod rules;
 mod sections;
 mod wanted;
+pub mod watch;
 
 pub use curve::Curve;
 pub use keys::{Change, Key, Limit};
-pub use load::{ConfigError, from_text, load};
+pub use load::{ConfigError, from_text, line_of_key, load, read};
 pub use mixture::Mixture;
 pub use rules::idle;
 pub use sections::{

@@ -158,6 +158,8 @@ section! {
         Frozen seed: u64 = 0, Any;
         /// Number of updates.
         Live steps: u64 = 2000, AtLeast(1.0);
+        /// Hold before the next step while it is true. A way to pause a run from elsewhere: save the file.
+        Live paused: bool = false, Any;
         /// `auto` (CUDA where it is built in and answers, else the CPU), `cpu`, `cuda`, `cuda:1`, `wgpu`.
         Frozen device: String = "auto".into(), Any;
     }
@@ -339,22 +341,36 @@ section! {
 }
 
 section! {
-    /// `[checkpoint]`: when weights are written.
+    /// `[checkpoint]`: when all that resuming needs is written, and how much of it is kept.
     Checkpoint = "checkpoint" {
-        /// Steps between two checkpoints; 0: none on the way.
+        /// Steps between two checkpoints; 0: by time alone.
         Live every: u64 = 0, Any;
-        /// Write one at the end of the run.
+        /// Seconds between two checkpoints on the way; 0: by steps alone.
+        Live seconds: f64 = 300.0, Within(0.0, 1e9);
+        /// Write one at the end of the run. A run that is stopped on the way always does.
         Live at_end: bool = true, Any;
+        /// Checkpoints that are kept, the newest; 0: all.
+        Live keep: usize = 3, Any;
+        /// Checkpoints of every so many steps are kept besides; 0: none.
+        Live keep_every: u64 = 0, Any;
     }
 }
 
 section! {
-    /// `[record]`: how metrics are written.
+    /// `[record]`: how metrics and the like are written.
     Record = "record" {
-        /// Rows a metrics part file; a part is finished, and can be read, as soon as it has them.
-        Live part_rows: usize = 1000, Within(1.0, 10000000.0);
-        /// Seconds after which a part is finished even with fewer rows.
-        Live part_seconds: f64 = 30.0, Within(0.001, 1e9);
+        /// Seconds after which what was measured is safe from a killed process and a power cut: the most that can be lost.
+        Live sync_seconds: f64 = 2.0, Within(0.001, 3600.0);
+        /// Steps after which it is, even if they took less time.
+        Live sync_rows: usize = 1000, Within(1.0, 10000000.0);
+        /// Rows of a part; a part can be read by others as soon as it is there.
+        Live part_rows: usize = 5000, Within(1.0, 10000000.0);
+        /// Seconds after which what is not yet in a part becomes one.
+        Live part_seconds: f64 = 60.0, Within(0.001, 1e9);
+        /// Steps between two rows of tokens that are recorded, with their entropies; 0: none is.
+        Live token_every: u64 = 100, Any;
+        /// Seconds between two rows of the system table; 0: none is written.
+        Live system_seconds: f64 = 10.0, Within(0.0, 1e9);
     }
 }
 

@@ -143,10 +143,8 @@ pub fn save(model: &Transformer, eos: Option<u32>, dir: &Path) -> Result<(), Mod
     let shape = model.shape();
     let write = |name: &str, bytes: &[u8]| {
         let file = dir.join(name);
-        std::fs::write(&file, bytes).map_err(|error| ModelError::File {
-            file: file.display().to_string(),
-            message: error.to_string(),
-        })
+        std::fs::write(&file, bytes)
+            .map_err(|cause| ModelError::Write { file: file.display().to_string(), cause })
     };
     let fail = |message: String| ModelError::File { file: dir.join(WEIGHTS).display().to_string(), message };
     let mut ours = BTreeMap::new();

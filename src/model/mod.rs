@@ -32,6 +32,8 @@ pub use transformer::{States, Transformer};
 pub enum ModelError {
     #[error("{file}: {message}")]
     File { file: String, message: String },
+    #[error("cannot write {file}: {cause}")]
+    Write { file: String, cause: std::io::Error },
     #[error("{file}: `{key}` = {found} is not supported; supported: {allowed}")]
     Unsupported { file: String, key: String, found: String, allowed: String },
     #[error("{file}: tensor `{tensor}` has shape {found:?}, but the config asks for {wanted:?}")]

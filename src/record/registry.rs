@@ -1,6 +1,10 @@
-//! Owns: the list of metrics: name, unit, type, description; and one step's values of them.
+//! Owns: the list of metrics: name, unit, type, description; one step's values of them; and the columns of the other
+//! tables.
 //! Must not know: who computes a metric, who draws or writes it.
-//! Invariant: a metric's name, unit and description stand nowhere else.
+//! Invariant: a column's name, unit and description stand nowhere else.
+
+/// Version of the tables' schemas, in every part's footer.
+pub const SCHEMA_VERSION: &str = "2";
 
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,9 +13,19 @@ pub enum Kind {
     Count,
     /// Real numbers.
     Real,
+    /// Text.
+    Text,
+    /// A moment, milliseconds since 1970 in UTC.
+    Time,
+    /// A list of whole numbers.
+    Counts,
+    /// A list of real numbers, in single precision.
+    Reals,
+    /// A list of yes and no.
+    Flags,
 }
 
-/// One metric's description.
+/// One column's description.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
     /// Column name; the unit is part of it.
@@ -91,7 +105,62 @@ metrics! {
     ValidNormRatio "valid_norm_ratio" "" Real "Validation: mean ratio of the norm of the state that is fed, raw, to that of the token embedding it meets or replaces.";
     ValidLatentCosine "valid_latent_cosine" "" Real "Validation: mean cosine between the states fed in one row; near 1 they have collapsed.";
     ValidPassChange "valid_pass_change" "" Real "Validation: mean of |h' - h| / |h'| at the recycled positions, h' being the states after the last recycled pass and h those before it.";
+    ConfigVersion "config_version" "" Count "Version of the config in force: how many changes had been applied; 0 is the first.";
     Epoch "epoch" "" Count "Passes over the training split begun before this batch, less one.";
+}
+
+macro_rules! columns {
+    ($( $(#[doc = $about:literal])* $table:ident { $( $name:literal $unit:literal $kind:ident $doc:literal; )* } )*) => { $(
+        $(#[doc = $about])*
+        pub const $table: &[Spec] =
+            &[ $( Spec { name: $name, unit: $unit, kind: Kind::$kind, doc: $doc }, )* ];
+    )* };
+}
+
+columns! {
+    /// `events/`: one line a thing that happened or was measured now and then.
+    EVENTS {
+        "step" "" Count "Updates done when it happened.";
+        "tokens" "tokens" Count "Input tokens seen until then.";
+        "time" "" Time "When.";
+        "kind" "" Text "start, resume, validation, checkpoint, pause, alert, end.";
+        "name" "" Text "What of that kind: the metric, or a word.";
+        "value" "" Real "The metric's value, in its unit; null where the event has none.";
+        "text" "" Text "In words; null where the value says it.";
+    }
+    /// `changes/`: one line a key that was changed, or was to be.
+    CHANGES {
+        "step" "" Count "The first step that it holds for.";
+        "tokens" "tokens" Count "Input tokens seen before that step.";
+        "time" "" Time "When it was taken up.";
+        "version" "" Count "Version of the config after it.";
+        "key" "" Text "section.key; null where a file could not be read at all.";
+        "old" "" Text "The value before, as JSON.";
+        "new" "" Text "The value after, or the one that was refused, as JSON.";
+        "source" "" Text "Who changed it: a file, the keys, a recorded change done again.";
+        "outcome" "" Text "applied or refused.";
+        "reason" "" Text "Why it was refused, or what else there is to say.";
+    }
+    /// `tokens/`: one line a row that was looked at; all lists have one entry a position.
+    TOKENS {
+        "step" "" Count "Updates done when it was looked at.";
+        "token_ids" "" Counts "Ids of the input tokens.";
+        "document_starts" "" Flags "Whether a document begins there.";
+        "entropy_plain_nats" "nats" Reals "Entropy of the plain pass's output.";
+        "entropy_recycled_nats" "nats" Reals "Entropy of the recycled pass's output; null where none was made.";
+        "nll_plain_nats" "nats" Reals "Plain nll of the next token.";
+        "recycled" "" Flags "Whether the position's input was recycled.";
+    }
+    /// `system/`: one line every `record.system_seconds`.
+    SYSTEM {
+        "step" "" Count "Updates done by then.";
+        "time" "" Time "When.";
+        "process_cpu" "" Real "Processor time of this process, in cores.";
+        "process_bytes" "bytes" Count "Memory of this process that is resident.";
+        "memory_used_bytes" "bytes" Count "Memory in use on the machine.";
+        "memory_bytes" "bytes" Count "Memory of the machine.";
+        "disk_free_bytes" "bytes" Count "Room on the disk that holds the run folder.";
+    }
 }
 
 /// One step's values; what was not measured is `None`.
@@ -141,6 +210,16 @@ mod tests {
         let names: HashSet<_> = Metric::ALL.iter().map(|m| m.spec().name).collect();
         assert_eq!(names.len(), Metric::ALL.len());
         assert!(Metric::ALL.iter().all(|m| !m.spec().doc.is_empty()));
+    }
+
+    #[test]
+    fn the_other_tables_columns_are_unique_and_described() {
+        for table in [EVENTS, CHANGES, TOKENS, SYSTEM] {
+            let names: HashSet<_> = table.iter().map(|column| column.name).collect();
+            assert_eq!(names.len(), table.len());
+            assert!(table.iter().all(|column| !column.doc.is_empty()));
+            assert_eq!(table[0].name, "step", "rows are cut by it");
+        }
     }
 
     #[test]

@@ -2,12 +2,15 @@
 //! Must not know: screens. It says `Event`s and takes `Command`s.
 //! Invariant: every tensor of a run belongs to the one thread that `spawn` starts.
 
+mod begin;
 mod checkpoint;
 pub mod device;
 mod evaluate;
 mod latents;
 mod look;
 mod measure;
+mod moments;
+mod obey;
 mod optim;
 mod pause;
 mod prepare;
@@ -18,16 +21,83 @@ mod read;
 mod report;
 mod run;
 pub mod sequential;
+mod steer;
 mod step;
 mod thread;
 
+pub use steer::reapplied;
 pub use step::Learner;
 pub use thread::{Trainer, Wants, spawn};
 
-use crate::config::ConfigError;
+use crate::config::{Config, ConfigError};
 use crate::data::DataError;
 use crate::model::ModelError;
 use crate::record::RecordError;
+use std::path::PathBuf;
+
+/// How a run begins.
+#[derive(Clone, Debug)]
+pub enum Begin {
+    /// At the beginning.
+    New(Box<Recipe>),
+    /// At the beginning of another run, whose recorded changes are done again at their steps.
+    Replay {
+        /// The other's run folder.
+        run: PathBuf,
+        /// Overrides, `section.key=value`.
+        sets: Vec<String>,
+    },
+    /// With a checkpoint of another run: that of `step`, or the newest.
+    Fork {
+        /// The other's run folder.
+        run: PathBuf,
+        /// The step of its checkpoint.
+        step: Option<u64>,
+        /// What does not come along.
+        fresh: Fresh,
+        /// Overrides, `section.key=value`.
+        sets: Vec<String>,
+    },
+    /// Where the run in a folder stopped.
+    Resume {
+        /// The run folder.
+        run: PathBuf,
+        /// The step to go back to; what came after it is given up.
+        step: Option<u64>,
+        /// Overrides, `section.key=value`, of live keys.
+        sets: Vec<String>,
+    },
+}
+
+/// A config and where it comes from.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// The config, overrides included.
+    pub config: Config,
+    /// The text that it came from, whose comments the run's config file keeps.
+    pub text: String,
+    /// The file that it came from, where that is to be followed.
+    pub follow: Option<PathBuf>,
+}
+
+/// What a fork begins afresh.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fresh {
+    /// The optimizer's state.
+    pub optimizer: bool,
+    /// The place in the data.
+    pub data: bool,
+    /// The count of steps, and with it the schedules.
+    pub step: bool,
+}
+
+impl Fresh {
+    /// What it is of, in words.
+    pub fn words(&self) -> impl Iterator<Item = &'static str> {
+        let words = [(self.optimizer, "optimizer"), (self.data, "data"), (self.step, "step")];
+        words.into_iter().filter(|(is, _)| *is).map(|(_, word)| word)
+    }
+}
 
 /// Why a run ended.
 #[derive(Debug, thiserror::Error)]
@@ -49,8 +119,35 @@ pub enum TrainError {
          Lower `optim.lr` (now {lr:.1e}), or clip gradients (`optim.clip`)", step - 1
     )]
     NotFinite { step: u64, what: &'static str, value: f64, lr: f64 },
+    #[error("{run}: no checkpoint to go on from: {reason}")]
+    NoCheckpoint { run: String, reason: String },
+    #[error(
+        "{place}: `{key}` = {new} cannot change when a run is resumed, where it is {old}. Set it back, or start a new run \
+         from the checkpoint: coconut-lab run --from {run} --set {key}={new}"
+    )]
+    Frozen { place: String, key: String, old: String, new: String, run: String },
+    #[error("`{key}` = {value}: the checkpoint's weights have {found}, and cannot have another")]
+    Shape { key: String, value: String, found: String },
+    #[error("step {step} of {steps} is done; raise `run.steps` to go on (--steps N)")]
+    Done { step: u64, steps: u64 },
+    #[error("{dir} is not the dataset that the checkpoint was trained on: {reason}")]
+    OtherData { dir: String, reason: String },
     #[error("the device failed: {0}")]
     DeviceFailed(String),
+    #[error("cannot record: {0}")]
+    Recording(String),
+}
+
+impl TrainError {
+    /// Whether there was no room on the disk: what has room again can be done then.
+    fn is_full(&self) -> bool {
+        match self {
+            TrainError::Record(error) => error.is_full(),
+            TrainError::Model(ModelError::Write { cause, .. })
+            | TrainError::Data(DataError::Io { cause, .. }) => crate::record::no_room(cause.kind()),
+            _ => false,
+        }
+    }
 }
 
 #[cfg(test)]

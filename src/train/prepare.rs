@@ -2,19 +2,22 @@
 //! Must not know: the loop.
 //! Invariant: what does not fit together (ids and vocabulary, row and model length) is refused here, before training.
 
+use super::begin::Beginning;
+use super::checkpoint::Found;
 use super::publish::Publisher;
-use super::{TrainError, device};
+use super::{TrainError, device, steer};
 use crate::config::{self, Config, Make, Wanted};
 use crate::data::{
     DataError, Dataset, Loader, LoaderOptions, Position, Progress, ProsqaOptions, Split, make_prosqa,
 };
 use crate::message::{Event, Phase, RunInfo};
 use crate::model::{Form, Shape, Transformer, hf};
-use crate::record::RecordError;
-use crate::record::folder::RunFolder;
+use crate::record::folder::{Lock, RunFolder, replace};
 use crate::record::log::RunLog;
+use crate::record::{RecordError, changes};
 use burn::module::Module;
-use std::fs::File;
+use burn::tensor::Device;
+use std::fs::OpenOptions;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -86,6 +89,7 @@ pub(super) fn loader(
     config: &Config,
     dataset: &Dataset,
     vocab_size: usize,
+    start: Position,
     out: &mut Publisher,
 ) -> Result<Loader, TrainError> {
     if config.data.check {
@@ -103,7 +107,7 @@ pub(super) fn loader(
         vocab_size,
         prefetch: config.data.prefetch,
     };
-    Ok(Loader::open(dataset, Split::Train, options, Position::default())?)
+    Ok(Loader::open(dataset, Split::Train, options, start)?)
 }
 
 /// Writes the shape in force into the config of the run.
@@ -120,26 +124,94 @@ pub(super) fn adopt(model: &mut config::Model, shape: &Shape) {
     model.rope_theta = shape.rope_theta;
 }
 
-/// The run folder, with the config as run and the log.
-pub(super) fn folder(config: &Config, log: &RunLog) -> Result<RunFolder, TrainError> {
-    let folder = RunFolder::create(Path::new(&config.run.dir), &config.run.name, chrono::Local::now())?;
-    folder.write_config(&config.to_toml()?)?;
-    let log_file = folder.log();
-    log.write_to(File::create(&log_file).map_err(RecordError::io("make", &log_file))?);
-    Ok(folder)
+/// What the training data is, in words that another dataset does not share: names, sizes and rows of its files.
+pub(super) fn fingerprint(dataset: &Dataset) -> String {
+    let files = dataset.shards(Split::Train).iter().map(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        format!("{name} {} bytes", std::fs::metadata(path).map_or(0, |about| about.len()))
+    });
+    let files: Vec<String> = files.collect();
+    format!("{}; {} rows", files.join(", "), dataset.rows(Split::Train))
 }
 
-/// What is fixed for the run, said once.
+/// Where the training data begins: where the checkpoint's run stood, as far as it is the same data in the same order.
+pub(super) fn start(beginning: &mut Beginning, dataset: &Dataset) -> Result<Position, TrainError> {
+    let Some(found) = &beginning.from else { return Ok(Position::default()) };
+    let (then, now) = (&found.state.data, fingerprint(dataset));
+    if beginning.resumed.is_some() && *then != now {
+        let dir = beginning.config.data.dir.clone();
+        return Err(TrainError::OtherData { dir, reason: format!("then {then}; now {now}") });
+    }
+    let (old, new) = (&found.config, &beginning.config);
+    let same = *then == now && (old.run.seed, old.data.shuffle) == (new.run.seed, new.data.shuffle);
+    if same && !beginning.fresh.data {
+        return Ok(found.state.loader.clone());
+    }
+    if !beginning.fresh.data {
+        tracing::warn!(
+            "the data, its order or the seed is another than the checkpoint's: it begins at the beginning"
+        );
+        if let Some(lineage) = &mut beginning.lineage {
+            lineage.without.push("data".into());
+        }
+    }
+    Ok(Position::default())
+}
+
+/// Refuses a shape that the checkpoint's weights do not have.
+pub(super) fn same_shape(asked: &config::Model, config: &Config) -> Result<(), TrainError> {
+    let asked = Config { model: asked.clone(), ..config.clone() };
+    // 0 stands for "as it follows from the rest".
+    let free = |value: &toml::Value| value.as_integer() == Some(0);
+    match config::change::between(config, &asked).iter().find(|edit| !free(&edit.new)) {
+        Some(edit) => Err(TrainError::Shape {
+            key: edit.key.path(),
+            value: edit.new.to_string(),
+            found: edit.old.to_string(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The folder of a new run, taken by this process, with its config file, whose text comes back.
+pub(super) fn folder(beginning: &Beginning) -> Result<(RunFolder, Lock, String), TrainError> {
+    let config = &beginning.config;
+    let folder = RunFolder::create(Path::new(&config.run.dir), &config.run.name, chrono::Local::now())?;
+    let lock = folder.lock()?;
+    let text = config::edit::complete(&beginning.text, config)
+        .map_err(|message| config::ConfigError::Rule { place: "config.toml".into(), message })?;
+    steer::write_known(&folder, &[&text])?;
+    replace(&folder.version(0), config.to_toml()?.as_bytes())?;
+    if !beginning.scheduled.is_empty() {
+        changes::rewrite(&folder.replay(), &beginning.scheduled)?;
+    }
+    replace(&folder.config(), text.as_bytes())?;
+    Ok((folder, lock, text))
+}
+
+/// Lines of the log from now on, and those so far, at the end of the run's `log.txt`.
+pub(super) fn log_to(folder: &RunFolder, log: &RunLog) -> Result<(), TrainError> {
+    let path = folder.log();
+    let file = OpenOptions::new().create(true).append(true).open(&path);
+    log.write_to(file.map_err(RecordError::io("open", &path))?);
+    Ok(())
+}
+
+/// What is fixed for the run, said once, and written where it is new.
 pub(super) fn info(
-    config: &Config,
+    beginning: &Beginning,
     dataset: &Dataset,
     chosen: device::Chosen,
     model: &Transformer,
     folder: &RunFolder,
-) -> RunInfo {
+) -> Result<RunInfo, TrainError> {
+    let config = &beginning.config;
     let (params, vocab_size) = (model.num_params() as u64, model.shape().vocab_size);
     let place = folder.path().display();
     tracing::info!("model: {params} parameters, vocabulary {vocab_size}; folder {place}");
+    let files = beginning.recipe.iter().map(|recipe| recipe.display().to_string());
+    let files: Vec<String> = std::iter::once(folder.config().display().to_string()).chain(files).collect();
+    tracing::info!("saving {} changes the run", files.join(" or "));
     config::idle(config).iter().for_each(|what| tracing::warn!("{what}"));
     if config.optim.warmup >= config.run.steps {
         let (warmup, steps) = (config.optim.warmup, config.run.steps);
@@ -147,15 +219,22 @@ pub(super) fn info(
             "`optim.warmup` = {warmup} of {steps} steps: the learning rate never reaches its peak"
         );
     }
-    RunInfo {
+    let info = RunInfo {
         config: config.clone(),
+        version: beginning.version,
+        from_step: 0,
+        lineage: beginning.lineage.clone(),
+        recipe: beginning.recipe.clone(),
         folder: folder.path().to_owned(),
         device: chosen.name,
         device_reason: chosen.reason,
         params,
         vocab_size,
         train_docs: dataset.rows(Split::Train),
-    }
+    };
+    let json = serde_json::to_string_pretty(&info).unwrap_or_default() + "\n";
+    replace(&folder.about(), json.as_bytes())?;
+    Ok(info)
 }
 
 /// The device that the config names.
@@ -165,43 +244,56 @@ pub(super) fn device(config: &Config) -> Result<device::Chosen, TrainError> {
     Ok(chosen)
 }
 
-/// A fresh model, or the one at `model.from`, on the device with autodiff.
+/// The checkpoint's model, else a fresh one, or the one at `model.from`; on the device with autodiff.
 pub(super) fn model(
     config: &Config,
     dataset: &Dataset,
     chosen: &device::Chosen,
+    from: Option<&Found>,
     out: &mut Publisher,
 ) -> Result<Transformer, TrainError> {
     out.fact(Event::Phase(Phase::Build));
     let device = chosen.device.clone().autodiff();
     let vocab_size = dataset.vocab_size();
-    let form = Form::of(&config.recycle);
-    let model = if config.model.from.is_empty() {
-        let vocab_size = vocab_size.unwrap_or(config.model.vocab_size);
-        if vocab_size == 0 && config.model.vocab_size == 0 {
-            return Err(TrainError::Setting {
-                key: "model.vocab_size",
-                value: "0".into(),
-                reason: format!("{} does not name its vocabulary; set it", config.data.dir),
-            });
+    let model = match from {
+        Some(found) => loaded(config, &found.dir, &device)?,
+        None if config.model.from.is_empty() => fresh(config, vocab_size, &device)?,
+        None => {
+            tracing::info!(
+                "model.from = {}: the shape is the checkpoint's, not [model]'s",
+                config.model.from
+            );
+            loaded(config, Path::new(&config.model.from), &device)?
         }
-        let shape = Shape::from_config(&config.model, vocab_size, config.data.seq_len);
-        Transformer::new(shape, config.run.seed, config.model.init_std, &device)
-            .with_feedback(form, config.run.seed)
-    } else {
-        tracing::info!("model.from = {}: the shape is the checkpoint's, not [model]'s", config.model.from);
-        let dir = Path::new(&config.model.from);
-        let mut model = hf::load(dir, &device)?.with_feedback(form, config.run.seed);
-        if hf::load_feedback(dir, &mut model)? == hf::Found::Other {
-            tracing::warn!("the feedback beside {} is of another form: it begins afresh", dir.display());
-        }
-        model
     };
     fits(config, model.shape(), vocab_size)?;
     Ok(model)
 }
 
-fn fits(config: &Config, shape: &Shape, vocab_size: Option<usize>) -> Result<(), TrainError> {
+fn fresh(config: &Config, vocab_size: Option<usize>, device: &Device) -> Result<Transformer, TrainError> {
+    let vocab_size = vocab_size.unwrap_or(config.model.vocab_size);
+    if vocab_size == 0 && config.model.vocab_size == 0 {
+        return Err(TrainError::Setting {
+            key: "model.vocab_size",
+            value: "0".into(),
+            reason: format!("{} does not name its vocabulary; set it", config.data.dir),
+        });
+    }
+    let shape = Shape::from_config(&config.model, vocab_size, config.data.seq_len);
+    let model = Transformer::new(shape, config.run.seed, config.model.init_std, device);
+    Ok(model.with_feedback(Form::of(&config.recycle), config.run.seed))
+}
+
+fn loaded(config: &Config, dir: &Path, device: &Device) -> Result<Transformer, TrainError> {
+    let mut model = hf::load(dir, device)?.with_feedback(Form::of(&config.recycle), config.run.seed);
+    if hf::load_feedback(dir, &mut model)? == hf::Found::Other {
+        tracing::warn!("the feedback beside {} is of another form: it begins afresh", dir.display());
+    }
+    Ok(model)
+}
+
+/// What must hold between settings, model and data; of live settings too, whenever they change.
+pub(super) fn fits(config: &Config, shape: &Shape, vocab_size: Option<usize>) -> Result<(), TrainError> {
     let (recycle, most) = (&config.recycle, (shape.vocab_size as f64).ln());
     if let Wanted::Above(least) = recycle.wanted_at_most(shape.vocab_size)
         && least > most

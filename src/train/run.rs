@@ -1,49 +1,63 @@
 //! Owns: the run: preparation, the loop, the end. The loop reads as a sentence.
 //! Must not know: tensors' insides, screens.
-//! Invariant: a metrics row is with the writer before it is shown.
+//! Invariant: a metrics row is with the recorder before it is shown, and safe before a checkpoint of its step stands.
 
+use super::begin::{self, Beginning, Resumed};
+use super::checkpoint::{self, State};
 use super::evaluate::Evaluator;
 use super::publish::Publisher;
+use super::steer::Steering;
 use super::step::Learner;
-use super::{TrainError, Wants, checkpoint, prepare, probe, report};
-use crate::config::Config;
-use crate::data::{Batch, Codec, Loader, Position};
+use super::{Begin, TrainError, Wants, prepare, probe, report};
+use crate::config::{Config, Eval};
+use crate::data::{Batch, Codec, Dataset, Loader, Position};
 use crate::message::{Command, Event, Phase, Summary};
-use crate::record::folder::RunFolder;
+use crate::record::folder::{Lock, RunFolder};
 use crate::record::log::RunLog;
-use crate::record::metrics::MetricsWriter;
+use crate::record::recorder::Recorder;
 use crate::record::registry::{Metric, StepRow};
+use crate::record::status::{self, Status};
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
 
 /// A run under way.
 pub(super) struct Run<'a> {
-    config: Config,
-    folder: RunFolder,
-    learner: Learner,
+    pub steering: Steering,
+    pub folder: RunFolder,
+    pub learner: Learner,
     loader: Loader,
-    evaluator: Option<Evaluator>,
+    pub dataset: Dataset,
+    pub evaluator: Option<Evaluator>,
     codec: Option<Codec>,
-    metrics: MetricsWriter,
-    commands: &'a Receiver<Command>,
-    out: &'a mut Publisher,
+    pub recorder: Recorder,
+    pub commands: &'a Receiver<Command>,
+    pub out: &'a mut Publisher,
     wants: Wants,
     next: Position,
-    tokens: u64,
+    pub tokens: u64,
     began: Instant,
-    stopped: bool,
-    dropped: bool,
+    /// Seconds of the run before it was resumed.
+    wall_before: f64,
+    saved: Instant,
+    pub paused: bool,
+    pub stopped: bool,
+    pub dropped: bool,
+    /// Whether the disk had no room when it was last asked.
+    pub full: bool,
     seen: Seen,
     /// Validations made after step 0.
     validations: usize,
     /// Lessons of the pause vector before the last validation.
     lessons: u64,
+    /// For as long as this is here, no other process has the folder.
+    _lock: Lock,
 }
 
 /// First and last losses, for the summary.
-#[derive(Default)]
-struct Seen {
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Seen {
     plain: Option<(f64, f64)>,
     recycled: Option<(f64, f64)>,
     valid: Option<(f64, f64)>,
@@ -53,120 +67,145 @@ struct Seen {
 impl<'a> Run<'a> {
     /// Prepares a run: data, device, model, folder.
     pub fn prepare(
-        mut config: Config,
+        begin: Begin,
         wants: Wants,
         log: &RunLog,
         commands: &'a Receiver<Command>,
         out: &'a mut Publisher,
     ) -> Result<Self, TrainError> {
-        let dataset = prepare::dataset(&config, out)?;
-        let chosen = prepare::device(&config)?;
-        let model = prepare::model(&config, &dataset, &chosen, out)?;
+        let mut beginning = begin::beginning(begin)?;
+        let dataset = prepare::dataset(&beginning.config, out)?;
+        let chosen = prepare::device(&beginning.config)?;
+        let model = prepare::model(&beginning.config, &dataset, &chosen, beginning.from.as_ref(), out)?;
         let vocab_size = model.shape().vocab_size;
         // What is recorded is the shape in force, which a loaded model brings along.
-        prepare::adopt(&mut config.model, model.shape());
-        let loader = prepare::loader(&config, &dataset, vocab_size, out)?;
-        let evaluator = Evaluator::new(&config, &dataset, vocab_size)?;
-        let folder = prepare::folder(&config, log)?;
-        let info = prepare::info(&config, &dataset, chosen, &model, &folder);
+        let asked = beginning.config.model.clone();
+        prepare::adopt(&mut beginning.config.model, model.shape());
+        if beginning.from.is_some() {
+            prepare::same_shape(&asked, &beginning.config)?;
+        }
+        let start = prepare::start(&mut beginning, &dataset)?;
+        let loader = prepare::loader(&beginning.config, &dataset, vocab_size, start.clone(), out)?;
+        let evaluator = Evaluator::new(&beginning.config, &dataset, vocab_size)?;
+        let learner = begin::learner(&beginning, Learner::new(model, &beginning.config.optim))?;
+        let (folder, lock) = match beginning.resumed.take() {
+            Some(resumed) => go_on(resumed, &beginning)?,
+            None => {
+                let (folder, lock, text) = prepare::folder(&beginning)?;
+                beginning.text = text;
+                (folder, lock)
+            }
+        };
+        prepare::log_to(&folder, log)?;
+        let mut info = prepare::info(&beginning, &dataset, chosen, &learner.model, &folder)?;
+        info.from_step = learner.step;
+        let config = beginning.config.clone();
+        let recorder = Recorder::start(&folder, begin::timing(&config.record), begin::hash(&config))?;
+        let state =
+            beginning.from.as_ref().map(|found| found.state.clone()).filter(|_| !beginning.fresh.step);
+        let same_run = state.clone().filter(|state| state.run == folder.id());
+        let steering = Steering::new(
+            &folder,
+            (config, beginning.version),
+            beginning.text,
+            beginning.recipe,
+            beginning.scheduled,
+        )?;
         out.fact(Event::Started(Box::new(info)));
-        Ok(Self {
-            learner: Learner::new(model, &config.optim),
-            metrics: MetricsWriter::new(folder.metrics(), folder.id()),
+        let mut run = Self {
+            paused: steering.config.run.paused,
+            steering,
+            learner,
+            recorder,
             loader,
+            dataset,
             evaluator,
-            codec: dataset.tokenizer(),
             folder,
             commands,
             out,
             wants,
-            next: Position::default(),
-            tokens: 0,
+            next: start,
+            tokens: state.as_ref().map_or(0, |state| state.tokens),
             began: Instant::now(),
+            wall_before: same_run.as_ref().map_or(0.0, |state| state.wall_s),
+            saved: Instant::now(),
             stopped: false,
             dropped: false,
-            seen: Seen::default(),
-            validations: 0,
-            lessons: 0,
-            config,
-        })
+            full: false,
+            seen: same_run.as_ref().map(|state| state.seen.clone()).unwrap_or_default(),
+            validations: state.as_ref().map_or(0, |state| state.validations),
+            lessons: state.as_ref().map_or(0, |state| state.lessons.1),
+            codec: None,
+            _lock: lock,
+        };
+        run.codec = run.dataset.tokenizer();
+        run.tell_start(same_run.is_some());
+        Ok(run)
+    }
+
+    fn tell_start(&mut self, resumed: bool) {
+        let (step, kind) = (self.learner.step, if resumed { "resume" } else { "start" });
+        if step > 0 {
+            tracing::info!("goes on after step {step}");
+        }
+        self.event(kind, env!("CARGO_PKG_VERSION"), None, None);
+        self.note_status(Status::running(step, self.config().run.steps));
     }
 
     /// Trains to the last step, or until told to stop.
     pub fn train(mut self) -> Result<Summary, TrainError> {
-        if self.config.eval.at_start {
+        let result = self.steps().and_then(|()| self.end());
+        if let Err(error) = &result {
+            self.event("end", "failed", None, Some(error.to_string()));
+            self.note_status(Status::failed(self.learner.step, self.config().run.steps, error.to_string()));
+        }
+        result
+    }
+
+    fn steps(&mut self) -> Result<(), TrainError> {
+        if self.config().eval.at_start && self.learner.step == 0 {
             let mut row = StepRow::new(0);
             self.evaluate(None, &mut row)?;
-            self.finish(row)?;
+            self.finish(row);
         }
         self.out.fact(Event::Phase(Phase::Train));
-        while self.learner.step < self.config.run.steps && self.obey()? {
+        while self.obey()? && self.learner.step < self.config().run.steps {
             let began = Instant::now();
             let batches = self.batches()?;
-            let (mut row, failed) = self.learner.update(&self.config, &batches)?;
+            let (mut row, failed) = self.learner.update(&self.steering.config, &batches)?;
             self.clock(&mut row, &batches, began);
             if let Some(error) = failed {
-                self.finish(row)?;
+                self.finish(row);
                 return Err(error);
             }
             self.look(&batches)?;
-            if self.due(self.config.eval.every) || self.learner.step == self.config.run.steps {
+            if self.due(self.config().eval.every) || self.learner.step == self.config().run.steps {
                 self.evaluate(batches.first(), &mut row)?;
             }
-            self.finish(row)?;
-            if self.due(self.config.checkpoint.every) {
+            self.finish(row);
+            if self.save_due() {
                 self.save()?;
             }
         }
-        self.end()
+        Ok(())
     }
 
-    /// Applies waiting commands; holds while paused. Whether to go on.
-    fn obey(&mut self) -> Result<bool, TrainError> {
-        let mut paused = false;
-        while !self.stopped {
-            let command = match paused {
-                false => match self.commands.try_recv() {
-                    Ok(command) => command,
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-                },
-                true => match self.commands.recv_timeout(Duration::from_millis(200)) {
-                    Ok(command) => command,
-                    Err(RecvTimeoutError::Timeout) => continue,
-                    // Nobody is left who could say "go on".
-                    Err(RecvTimeoutError::Disconnected) => Command::Stop,
-                },
-            };
-            match command {
-                Command::Pause(hold) if hold != paused => {
-                    paused = hold;
-                    tracing::info!(
-                        "{} before step {}",
-                        if hold { "paused" } else { "goes on" },
-                        self.learner.step + 1
-                    );
-                    self.out.fact(Event::Phase(if hold { Phase::Paused } else { Phase::Train }));
-                    // A pause may be long: what was measured until now is not held back by it.
-                    self.metrics.flush()?;
-                }
-                Command::Pause(_) => {}
-                Command::Stop => self.stopped = true,
-                Command::Drop => (self.stopped, self.dropped) = (true, true),
-            }
-        }
-        Ok(!self.stopped)
+    /// The config in force.
+    pub fn config(&self) -> &Config {
+        &self.steering.config
     }
 
     /// The batches of the next update.
     fn batches(&mut self) -> Result<Vec<Batch>, TrainError> {
-        let mut batches = Vec::with_capacity(self.config.optim.accumulate);
-        while batches.len() < self.config.optim.accumulate {
+        let accumulate = self.config().optim.accumulate;
+        let mut batches = Vec::with_capacity(accumulate);
+        while batches.len() < accumulate {
             match self.loader.next_batch()? {
                 Some(batch) => batches.push(batch),
                 None => {
                     return Err(TrainError::Setting {
                         key: "data.dir",
-                        value: self.config.data.dir.clone(),
+                        value: self.config().data.dir.clone(),
                         reason: "the training split ended".into(),
                     });
                 }
@@ -187,14 +226,19 @@ impl<'a> Run<'a> {
         row.set(Metric::TokensPerS, tokens as f64 / seconds);
     }
 
-    /// Shows a row of the batch where one is due and somebody looks.
+    /// Looks at a row of the batch where it is to be recorded, or shown and somebody looks.
     fn look(&mut self, batches: &[Batch]) -> Result<(), TrainError> {
         let step = self.learner.step;
-        let every = self.config.probe.every;
-        if !self.wants.token_rows || every == 0 || !(step == 1 || step.is_multiple_of(every)) {
+        let due = |every: u64| every > 0 && (step == 1 || step.is_multiple_of(every));
+        let recorded = due(self.config().record.token_every);
+        let shown = self.wants.token_rows && due(self.config().probe.every);
+        if !recorded && !shown {
             return Ok(());
         }
-        let row = probe::look(&self.config, &self.learner.model, self.codec.as_ref(), &batches[0], step)?;
+        let row = probe::look(self.config(), &self.learner.model, self.codec.as_ref(), &batches[0], step)?;
+        if recorded {
+            self.recorder.tokens(row.clone());
+        }
         self.out.frame(Event::Tokens(Box::new(row)));
         Ok(())
     }
@@ -208,53 +252,107 @@ impl<'a> Run<'a> {
         // Where training has taught the pause since, it is left as it is.
         let fit = last.filter(|_| self.learner.lessons == self.lessons);
         self.lessons = self.learner.lessons;
-        evaluator.run(&self.config, &mut self.learner.model, fit, row)?;
-        let every = self.config.eval.sequential_every;
+        let config = &self.steering.config;
+        evaluator.run(config, &mut self.learner.model, fit, row)?;
+        let every = config.eval.sequential_every;
         // Step 0 comes before anything is warm.
-        if row.step() > 0 && every > 0 && self.config.recycle.every > 0 {
+        if row.step() > 0 && every > 0 && config.recycle.every > 0 {
             if self.validations.is_multiple_of(every) {
-                evaluator.price(&self.config, &self.learner.model, row);
+                evaluator.price(config, &self.learner.model, row);
             }
             self.validations += 1;
         }
         report::validation(row);
+        for metric in Metric::ALL.iter().filter(|metric| metric.spec().name.starts_with("valid_")) {
+            if let Some(value) = row.get(*metric) {
+                self.event("validation", metric.spec().name, Some(value), None);
+            }
+        }
         self.out.fact(Event::Phase(Phase::Train));
         Ok(())
     }
 
     /// Records a row, then shows it.
-    fn finish(&mut self, mut row: StepRow) -> Result<(), TrainError> {
+    fn finish(&mut self, mut row: StepRow) {
         row.set(Metric::Tokens, self.tokens as f64);
-        row.set(Metric::WallS, self.began.elapsed().as_secs_f64());
+        row.set(Metric::WallS, self.wall_s());
+        row.set(Metric::ConfigVersion, self.steering.version as f64);
         self.seen.note(&row);
-        let record = &self.config.record;
-        self.metrics.push(row.clone(), record.part_rows, Duration::from_secs_f64(record.part_seconds))?;
+        self.recorder.step(row.clone());
         self.out.frame(Event::Step(Box::new(row)));
-        Ok(())
+    }
+
+    fn wall_s(&self) -> f64 {
+        self.wall_before + self.began.elapsed().as_secs_f64()
     }
 
     fn due(&self, every: u64) -> bool {
         every > 0 && self.learner.step.is_multiple_of(every)
     }
 
-    fn save(&mut self) -> Result<PathBuf, TrainError> {
+    fn save_due(&self) -> bool {
+        let checkpoint = &self.config().checkpoint;
+        let last = self.learner.step >= self.config().run.steps;
+        let by_time = checkpoint.seconds > 0.0 && self.saved.elapsed().as_secs_f64() >= checkpoint.seconds;
+        // The last one is written at the end.
+        self.due(checkpoint.every) || (by_time && !last)
+    }
+
+    /// Writes a checkpoint, waiting for room where the disk has none. `None` where the wait was ended by a command.
+    pub fn save(&mut self) -> Result<Option<PathBuf>, TrainError> {
         self.out.fact(Event::Phase(Phase::Save));
-        let (model, codec) = (&self.learner.model, self.codec.as_ref());
-        let path = checkpoint::write(&self.folder, model, codec, self.learner.step, self.tokens, &self.next)?;
-        tracing::info!("checkpoint: {}", path.display());
+        // What a checkpoint has seen must be safe before it: rows before its step are not made again.
+        if !self.hold_until("recording", |run| run.flushed())? {
+            return Ok(None);
+        }
+        let mut path = None;
+        let saved = self.hold_until("writing a checkpoint", |run| {
+            path = Some(run.write_checkpoint()?);
+            Ok(())
+        })?;
+        self.saved = Instant::now();
+        if let Some(path) = path.as_ref().filter(|_| saved) {
+            tracing::info!("checkpoint: {}", path.display());
+            self.event("checkpoint", &path.display().to_string(), None, None);
+        }
         self.out.fact(Event::Phase(Phase::Train));
+        Ok(path.filter(|_| saved))
+    }
+
+    fn write_checkpoint(&mut self) -> Result<PathBuf, TrainError> {
+        let state = State {
+            run: self.folder.id(),
+            step: self.learner.step,
+            tokens: self.tokens,
+            loader: self.next.clone(),
+            config_version: self.steering.version,
+            lessons: (self.learner.lessons, self.lessons),
+            validations: self.validations,
+            wall_s: self.wall_s(),
+            seen: self.seen.clone(),
+            data: prepare::fingerprint(&self.dataset),
+            random: checkpoint::RANDOM.into(),
+            written: chrono::Local::now().to_rfc3339(),
+            program: env!("CARGO_PKG_VERSION").into(),
+        };
+        let path =
+            checkpoint::write(&self.folder, &self.learner, self.codec.as_ref(), self.config(), &state)?;
+        let keep = &self.config().checkpoint;
+        checkpoint::thin(&self.folder, keep.keep, keep.keep_every)?;
         Ok(path)
     }
 
     /// Last checkpoint, summary.
-    fn end(mut self) -> Result<Summary, TrainError> {
+    fn end(&mut self) -> Result<Summary, TrainError> {
         let step = self.learner.step;
-        let checkpoint = match self.config.checkpoint.at_end && !self.dropped {
-            true => Some(self.save()?),
-            false => None,
-        };
-        self.metrics.flush()?;
-        tracing::info!("{} after {step} steps", if self.stopped { "stopped" } else { "finished" });
+        // A run that is stopped on the way is to be gone on with.
+        let save = (self.config().checkpoint.at_end || self.stopped) && !self.dropped;
+        let checkpoint = if save { self.save()? } else { None };
+        let word = if self.stopped { "stopped" } else { "finished" };
+        tracing::info!("{word} after {step} steps");
+        self.event("end", word, None, None);
+        self.hold_until("recording", |run| run.flushed())?;
+        self.note_status(Status::ended(word, step, self.config().run.steps));
         Ok(Summary {
             folder: self.folder.path().to_owned(),
             steps: step,
@@ -268,6 +366,27 @@ impl<'a> Run<'a> {
             stopped: self.stopped,
         })
     }
+
+    fn note_status(&self, status: Status) {
+        if let Err(error) = status::write(&self.folder, &status) {
+            tracing::warn!("{error}");
+        }
+    }
+
+    /// Reads other validation batches where as many are asked for.
+    pub fn reload(&mut self, before: &Eval) -> Result<(), TrainError> {
+        if self.config().eval.batches != before.batches {
+            let vocab_size = self.learner.model.shape().vocab_size;
+            self.evaluator = Evaluator::new(&self.steering.config, &self.dataset, vocab_size)?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes up a run folder where it was left.
+fn go_on(resumed: Resumed, beginning: &Beginning) -> Result<(RunFolder, Lock), TrainError> {
+    resumed.cut(beginning.from.as_ref().map(|found| found.state.step), beginning)?;
+    Ok((resumed.folder, resumed.lock))
 }
 
 impl Seen {

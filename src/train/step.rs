@@ -50,6 +50,16 @@ impl Learner {
         Self { optimizer: optim::adamw(optim, &model), model, step: 0, lessons: 0 }
     }
 
+    /// This one, `step` updates having been done, `lessons` of which taught the pause vector.
+    pub(super) fn at(self, optimizer: ModuleOptimizer, step: u64, lessons: u64) -> Self {
+        Self { optimizer, step, lessons, ..self }
+    }
+
+    /// What the optimizer remembers.
+    pub(super) fn optimizer(&self) -> &ModuleOptimizer {
+        &self.optimizer
+    }
+
     /// One update over `batches`, which are averaged. Its row has all metrics but time and place.
     ///
     /// A step whose loss or gradient is not finite updates nothing: its row comes back with the error.

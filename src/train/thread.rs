@@ -2,9 +2,9 @@
 //! Must not know: what a run does.
 //! Invariant: the last event of a run is `Finished` or `Failed`, whatever happened.
 
+use super::Begin;
 use super::publish::Publisher;
 use super::run::Run;
-use crate::config::Config;
 use crate::message::{Command, Event};
 use crate::record::log::RunLog;
 use std::any::Any;
@@ -35,12 +35,12 @@ pub struct Trainer {
     pub commands: SyncSender<Command>,
     /// Frames dropped because nobody took them in time.
     pub dropped: Arc<AtomicU64>,
-    /// Its thread.
-    pub thread: JoinHandle<()>,
+    /// Its thread, which ends with the last event.
+    pub thread: JoinHandle<Event>,
 }
 
 /// Starts a run on a thread of its own.
-pub fn spawn(config: Config, wants: Wants) -> std::io::Result<Trainer> {
+pub fn spawn(begin: Begin, wants: Wants) -> std::io::Result<Trainer> {
     let (events_in, events) = sync_channel(EVENTS);
     let (commands, commands_out) = sync_channel(COMMANDS);
     let dropped = Arc::new(AtomicU64::new(0));
@@ -52,22 +52,23 @@ pub fn spawn(config: Config, wants: Wants) -> std::io::Result<Trainer> {
         let log = RunLog::new(move |line| drop(line_in.send(line)));
         let subscriber = tracing_subscriber::registry().with(log.clone());
         let last = tracing::subscriber::with_default(subscriber, || {
-            work(config, wants, &log, &commands_out, &mut out)
+            work(begin, wants, &log, &commands_out, &mut out)
         });
-        out.fact(last);
+        out.fact(last.clone());
         out.close();
+        last
     })?;
     Ok(Trainer { events, commands, dropped, thread })
 }
 
 fn work(
-    config: Config,
+    begin: Begin,
     wants: Wants,
     log: &RunLog,
     commands: &Receiver<Command>,
     out: &mut Publisher,
 ) -> Event {
-    let run = catch_unwind(AssertUnwindSafe(|| Run::prepare(config, wants, log, commands, out)?.train()));
+    let run = catch_unwind(AssertUnwindSafe(|| Run::prepare(begin, wants, log, commands, out)?.train()));
     match run {
         Ok(Ok(summary)) => Event::Finished(Box::new(summary)),
         Ok(Err(error)) => {

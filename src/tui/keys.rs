@@ -18,6 +18,8 @@ pub enum Scope {
     Help,
     /// Under the question whether to stop.
     Question,
+    /// In the command line, which takes all others as text.
+    Prompt,
 }
 
 /// A way through rows or lines.
@@ -44,6 +46,8 @@ pub enum Action {
     Interrupt,
     /// Hold the run, or go on.
     Pause,
+    /// Open the command line.
+    Prompt,
     /// Focus the next panel.
     Next,
     /// Focus the panel before.
@@ -139,6 +143,7 @@ pub const BINDINGS: &[Binding] = &[
     row(&[char('?')], Scope::Panels, Action::Help, "help", "this page"),
     row(&[char('q')], Scope::Panels, Action::Quit, "quit", "quit; asks during the run"),
     row(&[char(' ')], Scope::Panels, Action::Pause, "pause", "pause, or go on"),
+    row(&[char(':')], Scope::Panels, Action::Prompt, "set", "command line: set, checkpoint"),
     row(&[key(KeyCode::Tab)], Scope::Panels, Action::Next, "panel", "next panel"),
     row(&[key(KeyCode::BackTab)], Scope::Panels, Action::Previous, "", "previous panel"),
     row(&[char('1')], Scope::Panels, Action::Focus(Panel::Run), "", "go to that panel"),

@@ -9,13 +9,14 @@
 //! ```
 //!
 //! - `state`: what is known of the run; `clock` its pace, `history` its curves
-//! - `view`: what is looked at; `keys` the table of keys
+//! - `view`: what is looked at; `keys` the table of keys; `command` the command line
 //! - `screen`: the whole picture; `layout` its sizes, `theme` its colours, `panel` its parts
 //! - `raster`, `axis`, `heat`, `text`: curves, axes, rows of tokens, words
 //! - `terminal`: taking the screen and giving it back
 
 mod axis;
 mod clock;
+mod command;
 mod heat;
 mod history;
 mod keys;
@@ -46,7 +47,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError};
 use std::time::{Duration, Instant};
 use terminal::Guard;
 use theme::Theme;
-use view::{Effect, View};
+use view::{Effect, Overlay, View};
 
 /// Events taken up at once before a key gets its turn.
 const EVENTS_A_TURN: usize = 4096;
@@ -62,10 +63,20 @@ pub enum Left {
     Failed(String),
     /// Left at once, the trainer may still work.
     AtOnce,
+    /// The terminal is gone; the trainer works on.
+    HungUp,
 }
 
-/// Shows the run until it is left. Takes the terminal and gives it back on every way out. Where `asked` is set from
-/// outside, somebody has sent `Command::Stop`, and the dashboard leaves as soon as the run is over.
+/// What was asked for from outside, by signals.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// Somebody has sent `Command::Stop`: leave as soon as the run is over.
+    pub stop: AtomicBool,
+    /// There is no terminal any more: leave at once.
+    pub hung_up: AtomicBool,
+}
+
+/// Shows the run until it is left; `watching`: it is another process's, which leaving does not stop. Takes the terminal and gives it back on every way out.
 ///
 /// # Errors
 /// What the terminal says when it cannot be taken, read or written.
@@ -73,7 +84,8 @@ pub fn run(
     events: Receiver<Event>,
     commands: SyncSender<Command>,
     dropped: Arc<AtomicU64>,
-    asked: Arc<AtomicBool>,
+    asked: Arc<Asked>,
+    watching: bool,
 ) -> io::Result<Left> {
     let mut guard = Guard::enter()?;
     let mut dashboard = Dashboard {
@@ -84,7 +96,7 @@ pub fn run(
         waiting: VecDeque::new(),
         connected: true,
         state: State::default(),
-        view: View::default(),
+        view: View { watching, ..View::default() },
         theme: Theme::from_env(),
         opened: Instant::now(),
     };
@@ -96,8 +108,7 @@ struct Dashboard {
     events: Receiver<Event>,
     commands: SyncSender<Command>,
     dropped: Arc<AtomicU64>,
-    /// Set from outside when the run is to stop and the dashboard to leave then.
-    asked: Arc<AtomicBool>,
+    asked: Arc<Asked>,
     /// Commands that the trainer has no room for yet.
     waiting: VecDeque<Command>,
     connected: bool,
@@ -115,7 +126,10 @@ impl Dashboard {
         loop {
             changed |= self.take_events();
             self.send();
-            self.view.stopping |= self.asked.load(Ordering::Relaxed);
+            self.view.stopping |= self.asked.stop.load(Ordering::Relaxed);
+            if self.asked.hung_up.load(Ordering::Relaxed) {
+                return Ok(Left::HungUp);
+            }
             self.view.settle(&self.state);
             if self.view.stopping && self.state.is_over() {
                 return Ok(self.left());
@@ -202,10 +216,18 @@ impl Dashboard {
         if key.kind == KeyEventKind::Release {
             return Effect::None;
         }
+        if self.view.overlay == Overlay::Prompt {
+            let effect = self.view.type_key(&key, &self.state);
+            return self.carry_out(effect);
+        }
         let Some(action) = keys::action(&key, &self.view.scopes()) else {
             return Effect::None;
         };
         let effect = self.view.act(action, &self.state, screen);
+        self.carry_out(effect)
+    }
+
+    fn carry_out(&mut self, effect: Effect) -> Effect {
         if let Effect::Send(command) = &effect {
             self.waiting.push_back(command.clone());
         }

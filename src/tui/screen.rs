@@ -27,11 +27,14 @@ pub fn render(frame: &mut Frame, scene: Scene) {
         panel::notice::render(frame, areas.notice, scene);
         render_panels(frame, &areas, scene);
     }
-    panel::footer::render(frame, areas.footer, scene);
+    match scene.view.overlay {
+        Overlay::Prompt => panel::prompt::render(frame, areas.footer, scene),
+        _ => panel::footer::render(frame, areas.footer, scene),
+    }
     match scene.view.overlay {
         Overlay::Help(_) => panel::help::render(frame, screen, scene),
         Overlay::Question => panel::question::render(frame, screen, scene),
-        Overlay::None => {}
+        Overlay::None | Overlay::Prompt => {}
     }
 }
 

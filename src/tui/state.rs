@@ -6,9 +6,9 @@ use super::clock::Clock;
 use super::history::{Average, History};
 use super::text;
 use crate::config::{Config, Dashboard};
-use crate::message::{Event, Level, LogLine, Phase, RunInfo, Summary, TokenRow};
+use crate::message::{About, Changed, Event, Level, LogLine, Phase, RunInfo, Summary, TokenRow};
 use crate::record::registry::{Metric, StepRow};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// Log lines kept.
@@ -95,6 +95,10 @@ pub struct State {
     pub dropped: u64,
     /// What time it is, since the dashboard opened.
     pub now: Duration,
+    /// What needs a person.
+    pub alerts: BTreeMap<About, String>,
+    /// Version of the config in force.
+    pub version: u64,
     histories: [History; CHARTED.len()],
     dashboard: Dashboard,
 }
@@ -116,6 +120,8 @@ impl Default for State {
             panic: None,
             dropped: 0,
             now: Duration::ZERO,
+            alerts: BTreeMap::new(),
+            version: 0,
             histories: Default::default(),
             dashboard: Config::default().dashboard,
         }
@@ -135,6 +141,7 @@ impl State {
             Event::Progress { what, done, total } => self.progress = Some(Progress { what, done, total }),
             Event::Started(info) => {
                 self.dashboard = info.config.dashboard.clone();
+                self.version = info.version;
                 self.progress = None;
                 self.run = Some(info);
             }
@@ -144,8 +151,21 @@ impl State {
                 self.row = Some(row);
             }
             Event::Log(line) => self.log_line(line),
+            Event::Changed(changed) => self.changed(*changed),
+            Event::Alert(alert) => {
+                self.alerts.remove(&alert.about);
+                self.alerts.extend(alert.text.map(|text| (alert.about, text)));
+            }
             Event::Finished(summary) => self.end = End::Finished(summary),
             Event::Failed(text) => self.failed(text),
+        }
+    }
+
+    fn changed(&mut self, changed: Changed) {
+        self.dashboard = changed.config.dashboard.clone();
+        self.version = changed.version;
+        if let Some(run) = &mut self.run {
+            run.config = changed.config;
         }
     }
 

@@ -2,12 +2,14 @@
 //! Must not know: colours, drawing, the terminal, the channel (it says what is to be sent).
 //! Invariant: an action in the view never blocks and never changes the state of the run.
 
+use super::command::{Prompt, Typed};
 use super::heat::{self, Mode};
 use super::keys::{Action, Motion, Scope};
 use super::layout;
 use super::panel::{help, run};
 use super::state::State;
 use crate::message::{Command, TokenRow};
+use crossterm::event::KeyEvent;
 use ratatui::layout::Rect;
 
 /// A panel, in the order of their numbers.
@@ -59,6 +61,8 @@ pub enum Overlay {
     Help(u16),
     /// The question whether to stop.
     Question,
+    /// The command line.
+    Prompt,
 }
 
 /// How much of the run the loss chart shows.
@@ -120,6 +124,10 @@ pub struct View {
     pub expanded: bool,
     /// What lies over the panels.
     pub overlay: Overlay,
+    /// The command line, while it is open.
+    pub prompt: Prompt,
+    /// Whether the run is another process's: leaving does not stop it.
+    pub watching: bool,
     /// Whether the run was asked to stop.
     pub stopping: bool,
     /// Whether the run was asked to hold (or to go on) and has not yet.
@@ -144,6 +152,8 @@ impl Default for View {
             focus: Panel::Loss,
             expanded: false,
             overlay: Overlay::None,
+            prompt: Prompt::default(),
+            watching: false,
             stopping: false,
             pause_asked: None,
             zoom: Zoom::All,
@@ -163,6 +173,7 @@ impl View {
             Overlay::None => [Scope::Panel(self.focus), Scope::Panels, Scope::Always],
             Overlay::Help(_) => [Scope::Help, Scope::Help, Scope::Always],
             Overlay::Question => [Scope::Question, Scope::Question, Scope::Always],
+            Overlay::Prompt => [Scope::Prompt, Scope::Prompt, Scope::Prompt],
         }
     }
 
@@ -191,6 +202,7 @@ impl View {
             Action::Interrupt if self.overlay == Overlay::Question => return Effect::Leave,
             Action::Interrupt => return self.quit(state),
             Action::Pause => return self.pause(state),
+            Action::Prompt => (self.overlay, self.prompt) = (Overlay::Prompt, Prompt::default()),
             Action::Next => self.focus = self.focus.moved(1),
             Action::Previous => self.focus = self.focus.moved(Panel::ALL.len() - 1),
             Action::Focus(panel) => self.focus = panel,
@@ -211,8 +223,25 @@ impl View {
         Effect::None
     }
 
+    /// Takes a key of the command line.
+    pub fn type_key(&mut self, key: &KeyEvent, state: &State) -> Effect {
+        let typed = self.prompt.press(key);
+        if typed != Typed::More {
+            self.overlay = Overlay::None;
+        }
+        match typed {
+            Typed::More | Typed::Closed => Effect::None,
+            Typed::Asks(Command::Pause(hold)) => {
+                self.pause_asked = Some(hold);
+                Effect::Send(Command::Pause(hold))
+            }
+            Typed::Asks(command) => Effect::Send(command),
+            Typed::Quits => self.quit(state),
+        }
+    }
+
     fn quit(&mut self, state: &State) -> Effect {
-        if state.is_over() || self.stopping {
+        if state.is_over() || self.stopping || self.watching {
             return Effect::Leave;
         }
         self.overlay = Overlay::Question;

@@ -5,7 +5,8 @@
 //! - [`header`]: the run in two lines; [`run`]: the same panel on the whole screen
 //! - [`loss`], [`schedule`], [`entropy`], [`log`]: the other panels
 //! - [`prepare`]: what stands in their place before the first step
-//! - [`notice`]: alerts and banners; [`footer`]: the keys; [`help`], [`question`]: what lies over all
+//! - [`notice`]: alerts and banners; [`footer`]: the keys; [`prompt`]: the command line in their place
+//! - [`help`], [`question`]: what lies over all
 
 pub mod entropy;
 pub mod footer;
@@ -15,6 +16,7 @@ pub mod log;
 pub mod loss;
 pub mod notice;
 pub mod prepare;
+pub mod prompt;
 pub mod question;
 pub mod run;
 pub mod schedule;

@@ -8,7 +8,7 @@
 //! ```
 
 use super::Scene;
-use crate::message::Summary;
+use crate::message::{About, Summary};
 use crate::record::registry::Metric;
 use crate::tui::state::End;
 use crate::tui::text;
@@ -52,6 +52,11 @@ fn notices(scene: Scene, room: usize) -> Vec<(Role, String)> {
         }
         End::Running => Vec::new(),
     };
+    lines.extend(state.alerts.iter().map(|(about, text)| match about {
+        About::Disk => (Role::Bad, format!("! {text}")),
+        About::File(_) => (Role::Bad, format!("! not taken up: {text}")),
+        About::Keys => (Role::Warn, format!("! {text}")),
+    }));
     match view.pause_asked {
         Some(true) => lines.push((Role::Warn, "‖ pausing after this step…".into())),
         Some(false) => lines.push((Role::Good, "● going on…".into())),

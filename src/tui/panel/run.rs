@@ -72,7 +72,7 @@ fn facts(state: &State) -> Vec<(&'static str, String)> {
 }
 
 fn about_run(run: &RunInfo) -> Vec<(&'static str, String)> {
-    vec![
+    let mut about = vec![
         ("folder", run.folder.display().to_string()),
         ("device", format!("{} ({})", run.device, run.device_reason)),
         (
@@ -84,7 +84,9 @@ fn about_run(run: &RunInfo) -> Vec<(&'static str, String)> {
             ),
         ),
         ("data", format!("{}: {} training documents", run.config.data.dir, text::count(run.train_docs))),
-    ]
+    ];
+    about.extend(run.lineage.as_ref().map(|lineage| ("from", lineage.to_string())));
+    about
 }
 
 fn about_end(summary: &Summary) -> Vec<(&'static str, String)> {

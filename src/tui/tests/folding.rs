@@ -6,7 +6,8 @@ use super::super::keys::{self, Action, Motion};
 use super::super::state::{End, State};
 use super::super::view::{Effect, Overlay, Panel, View};
 use super::*;
-use crate::message::Command;
+use crate::message::{About, Alert, Changed, Command, Set};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::layout::Rect;
 
 const SCREEN: Rect = Rect { x: 0, y: 0, width: 120, height: 40 };
@@ -112,6 +113,45 @@ fn a_frozen_row_stays_and_the_selection_stays_within_the_row() {
 }
 
 #[test]
+fn a_setting_is_typed_and_asked_for() {
+    let (mut state, mut view) = (training(5), View::default());
+    let press = |view: &mut View, code| view.type_key(&KeyEvent::new(code, KeyModifiers::NONE), &state);
+    view.act(Action::Prompt, &training(5), SCREEN);
+    for c in "set optim.lr 0.5".chars() {
+        assert_eq!(press(&mut view, KeyCode::Char(c)), Effect::None);
+    }
+    let Effect::Send(Command::Set(Set { key, value, .. })) = press(&mut view, KeyCode::Enter) else {
+        panic!("nothing was asked for")
+    };
+    assert_eq!((key.as_str(), value.as_str(), view.overlay), ("optim.lr", "0.5", Overlay::None));
+    let mut config = state.run.as_ref().unwrap().config.clone();
+    config.optim.lr = 0.5;
+    let changed = Changed { config, version: 1, rows: Vec::new() };
+    state.apply(Event::Changed(Box::new(changed)), Duration::from_secs(1));
+    assert_eq!((state.run.as_ref().unwrap().config.optim.lr, state.version), (0.5, 1));
+}
+
+#[test]
+fn an_alert_stands_until_it_is_taken_back() {
+    let mut state = training(5);
+    let about = || About::File("config.toml".into());
+    for text in ["line 3", "line 4"] {
+        state.apply(Event::Alert(Alert { about: about(), text: Some(text.into()) }), Duration::ZERO);
+    }
+    assert_eq!(state.alerts.len(), 1);
+    assert!(picture(&state, &View::default(), 80, 24).contains("not taken up: line 4"));
+    state.apply(Event::Alert(Alert { about: about(), text: None }), Duration::ZERO);
+    assert!(state.alerts.is_empty());
+}
+
+#[test]
+fn leaving_a_run_of_another_process_does_not_stop_it() {
+    let (state, mut view) = (training(5), View { watching: true, ..View::default() });
+    assert_eq!(view.act(Action::Quit, &state, SCREEN), Effect::Leave);
+    assert!(!view.stopping);
+}
+
+#[test]
 fn panels_are_walked_in_a_circle() {
     let (state, mut view) = (training(1), View::default());
     for _ in Panel::ALL {
@@ -131,9 +171,14 @@ fn no_sequence_of_keys_breaks_the_screen() {
     };
     for step in 251..651 {
         let bindings: Vec<_> = keys::within(&view.scopes()).collect();
-        let action = bindings[draw(bindings.len() as u64) as usize].action;
         let screen = Rect::new(0, 0, 50 + draw(100) as u16, 14 + draw(30) as u16);
-        view.act(action, &state, screen);
+        if view.overlay == Overlay::Prompt {
+            let codes = [KeyCode::Char('s'), KeyCode::Char('漢'), KeyCode::Tab, KeyCode::Enter, KeyCode::Esc];
+            let key = KeyEvent::new(codes[draw(5) as usize], KeyModifiers::NONE);
+            view.type_key(&key, &state);
+        } else {
+            view.act(bindings[draw(bindings.len() as u64) as usize].action, &state, screen);
+        }
         view.settle(&state);
         state.apply(Event::Step(Box::new(step_row(step))), Duration::from_millis(step * 100));
         picture(&state, &view, screen.width, screen.height);

@@ -57,6 +57,10 @@ fn info(steps: u64) -> RunInfo {
     config.recycle.fraction = Curve::through(vec![(200, 0.02), (1500, 0.25)]).unwrap();
     RunInfo {
         config,
+        version: 0,
+        from_step: 0,
+        lineage: None,
+        recipe: None,
         folder: "checkpoints/2026-11-24T02-51-38-prosqa".into(),
         device: "NVIDIA H100 (cuda:0)".into(),
         device_reason: "CUDA is built in and answers".into(),

@@ -114,6 +114,21 @@ fn the_question() {
 }
 
 #[test]
+fn the_command_line() {
+    let mut view = View { overlay: Overlay::Prompt, ..View::default() };
+    assert_snapshot!("prompt_empty", footer(&view));
+    view.prompt.text = "set recycle.fraction 0.2".into();
+    assert_snapshot!("prompt_set", footer(&view));
+    view.prompt.error = Some("no command `x`".into());
+    assert_snapshot!("prompt_error", footer(&view));
+}
+
+/// The last line of the screen.
+fn footer(view: &View) -> String {
+    picture(&training(20), view, 80, 24).lines().last().unwrap_or_default().to_owned()
+}
+
+#[test]
 fn stopping() {
     let view = View { stopping: true, ..View::default() };
     assert_snapshot!("stopping", picture(&training(20), &view, 80, 24));

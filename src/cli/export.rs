@@ -1,0 +1,117 @@
+//! Owns: `export`: the tables of runs as one file.
+//! Must not know: how tables are kept.
+//! Invariant: a step of a run is in the file once, however often the run was resumed.
+
+use super::find;
+use crate::message::TokenRow;
+use crate::record::export::{unify, with_column, write};
+use crate::record::filter::Filter;
+use crate::record::parts;
+use crate::record::registry::{SCHEMA_VERSION, StepRow};
+use crate::record::rows::{ChangeRow, EventRow, Row, SystemRow};
+use anyhow::Context;
+use arrow::array::RecordBatch;
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Schema, SchemaRef};
+use clap::{Args, ValueEnum};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+const EXAMPLES: &str = "Examples:
+  coconut-lab export metrics last --out quick.parquet
+  coconut-lab export metrics plain article --out both.csv --where 'step > 100 AND valid_loss_plain_nats IS NOT NULL'
+  coconut-lab export changes last --out changes.csv
+
+A run is a run folder, its name in checkpoints/, the name of a run (the newest of it), or `last`. A column `run` says
+which run a row is of. --where takes what stands behind WHERE in SQL, over the table's columns and `run`.";
+
+/// What `export` is told.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ExportArgs {
+    /// Which table.
+    table: TableName,
+    /// The runs.
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<String>,
+    /// The file to write; it ends in .parquet or .csv.
+    #[arg(long, short, value_name = "FILE")]
+    out: PathBuf,
+    /// Only the rows of which this holds.
+    #[arg(long = "where", value_name = "CONDITION")]
+    filter: Option<String>,
+}
+
+/// The tables of a run.
+#[derive(Clone, Copy, ValueEnum)]
+enum TableName {
+    /// A row a step.
+    Metrics,
+    /// A row an event or measurement.
+    Events,
+    /// A row a changed key.
+    Changes,
+    /// A row of tokens that was looked at; lists, so .parquet alone.
+    Tokens,
+    /// What the machine did.
+    System,
+}
+
+impl TableName {
+    fn folder_and_schema(self) -> (&'static str, SchemaRef) {
+        fn of<R: Row>() -> (&'static str, SchemaRef) {
+            (R::TABLE, R::schema())
+        }
+        match self {
+            TableName::Metrics => of::<StepRow>(),
+            TableName::Events => of::<EventRow>(),
+            TableName::Changes => of::<ChangeRow>(),
+            TableName::Tokens => of::<TokenRow>(),
+            TableName::System => of::<SystemRow>(),
+        }
+    }
+}
+
+/// Exports.
+pub(super) fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
+    let filter = args.filter.as_deref().map(Filter::parse).transpose()?;
+    let mut tables = Vec::new();
+    for name in &args.runs {
+        tables.extend(table(&find::run(name)?, args.table)?);
+    }
+    let mut tables = unify(tables)?;
+    if let Some(filter) = &filter {
+        for batch in &mut tables {
+            *batch = filter_record_batch(batch, &filter.mask(batch)?)?;
+        }
+    }
+    let footer = [("coconut_lab.schema_version".to_owned(), SCHEMA_VERSION.to_owned())];
+    write(&args.out, &tables, &footer)?;
+    let rows: usize = tables.iter().map(RecordBatch::num_rows).sum();
+    println!("{rows} rows of {} runs: {}", args.runs.len(), args.out.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A run's table with the run's name; one without rows where it has none.
+fn table(run: &Path, table: TableName) -> anyhow::Result<Vec<RecordBatch>> {
+    let (name, schema) = table.folder_and_schema();
+    let mut batches =
+        parts::read_all(&run.join(name)).with_context(|| format!("{} of {}", name, run.display()))?;
+    batches.push(RecordBatch::new_empty(schema.clone()));
+    let id = run.canonicalize().unwrap_or_else(|_| run.to_owned());
+    let id = id.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let named = |batch: RecordBatch| Ok(with_column(&noted(&batch, &schema)?, "run", &id)?);
+    batches.into_iter().map(named).collect()
+}
+
+/// `batch` with the notes of `schema` on its columns: what comes from a log has none.
+fn noted(batch: &RecordBatch, schema: &Schema) -> anyhow::Result<RecordBatch> {
+    let own = batch.schema();
+    let field = |field: &Arc<arrow::datatypes::Field>| match schema.field_with_name(field.name()) {
+        Ok(known) if known.data_type() == field.data_type() => Arc::new(known.clone()),
+        _ => field.clone(),
+    };
+    let fields: Vec<_> = own.fields().iter().map(field).collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), batch.columns().to_vec())?)
+}

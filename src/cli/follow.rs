@@ -1,0 +1,396 @@
+//! Owns: a run folder as a stream of events: what its files say, and what they say anew as they grow.
+//! Must not know: screens; how files come into being.
+//! Invariant: it only reads, but for what it is commanded to write into the run's config file.
+
+use crate::config::{self, Config, change, edit};
+use crate::data::{Codec, Dataset};
+use crate::message::{About, Alert, Changed, Command, Event, Level, LogLine, Phase, RunInfo, Set, Summary};
+use crate::record::folder::{RunFolder, replace};
+use crate::record::registry::{Metric, StepRow};
+use crate::record::rows::{self, ChangeRow, Outcome};
+use crate::record::{frames, parts, status};
+use arrow::array::RecordBatch;
+use chrono::TimeZone;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, SystemTime};
+
+/// How often the files are looked at.
+const TURN: Duration = Duration::from_millis(250);
+
+/// Follows the run in `folder` until nobody listens, or the run is over and all was said. Takes up `commands`.
+pub(super) fn follow(folder: RunFolder, events: SyncSender<Event>, commands: &Receiver<Command>) {
+    let mut follower = Follower::new(folder, events);
+    while follower.turn() {
+        match commands.recv_timeout(TURN) {
+            Ok(command) => follower.obey(command),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+struct Follower {
+    folder: RunFolder,
+    events: SyncSender<Event>,
+    started: bool,
+    config: Config,
+    codec: Option<Codec>,
+    vocab_size: usize,
+    metrics: Tail,
+    tokens: Tail,
+    log: TextTail,
+    changes: TextTail,
+    last: Option<StepRow>,
+    /// First and last losses: plain, recycled, of validations.
+    seen: [Option<(f64, f64)>; 3],
+    recycled_steps: u64,
+    phase: Option<Phase>,
+    over: bool,
+    /// Nobody listens any more.
+    unheard: bool,
+}
+
+impl Follower {
+    fn new(folder: RunFolder, events: SyncSender<Event>) -> Self {
+        Self {
+            metrics: Tail::of(folder.path().join("metrics")),
+            tokens: Tail::of(folder.path().join("tokens")),
+            log: TextTail::of(folder.log()),
+            changes: TextTail::of(folder.changes()),
+            folder,
+            events,
+            started: false,
+            config: Config::default(),
+            codec: None,
+            vocab_size: 0,
+            last: None,
+            seen: [None; 3],
+            recycled_steps: 0,
+            phase: None,
+            over: false,
+            unheard: false,
+        }
+    }
+
+    /// Says what is new; whether to go on.
+    fn turn(&mut self) -> bool {
+        if !self.started && !self.start() {
+            return !self.unheard;
+        }
+        // Before the files: what is over has written them.
+        let status = status::read(&self.folder);
+        self.say_log();
+        self.say_changes();
+        self.say_steps();
+        self.say_tokens();
+        match status {
+            Some(status) if status.state != "running" => self.say_end(&status),
+            _ => {
+                self.over = false;
+                let phase = if self.config.run.paused { Phase::Paused } else { Phase::Train };
+                if self.phase.replace(phase) != Some(phase) {
+                    self.say(Event::Phase(phase));
+                }
+            }
+        }
+        !self.unheard
+    }
+
+    fn start(&mut self) -> bool {
+        let about = std::fs::read_to_string(self.folder.about()).ok();
+        let Some(mut info) = about.and_then(|json| serde_json::from_str::<RunInfo>(&json).ok()) else {
+            self.say_log();
+            return false;
+        };
+        self.config = config::load(&self.folder.version(0), &[]).unwrap_or_default();
+        info.config = self.config.clone();
+        info.folder = self.folder.path().to_owned();
+        self.vocab_size = info.vocab_size;
+        self.codec = Dataset::open(Path::new(&self.config.data.dir)).ok().and_then(|data| data.tokenizer());
+        self.started = true;
+        self.say(Event::Started(Box::new(info)));
+        true
+    }
+
+    /// Waits for the screen: what is in the files can wait, and nothing of it is to be left out.
+    fn say(&mut self, event: Event) {
+        self.unheard |= self.events.send(event).is_err();
+    }
+
+    fn say_log(&mut self) {
+        for line in self.log.lines() {
+            if let Some(line) = log_line(&line) {
+                self.say(Event::Log(line));
+            }
+        }
+    }
+
+    fn say_changes(&mut self) {
+        let lines = self.changes.lines();
+        let rows: Vec<ChangeRow> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        for rows in
+            rows.chunk_by(|a, b| (a.version, a.outcome, &a.source) == (b.version, b.outcome, &b.source))
+        {
+            let applied = rows[0].outcome == Outcome::Applied;
+            if applied && let Ok(config) = config::load(&self.folder.version(rows[0].version), &[]) {
+                self.config = config;
+            }
+            let about = match rows[0].source.as_str() {
+                "keys" => About::Keys,
+                file => About::File(file.to_owned()),
+            };
+            let text = rows[0].reason.clone().filter(|_| !applied);
+            let changed =
+                Changed { config: self.config.clone(), version: rows[0].version, rows: rows.to_vec() };
+            self.say(Event::Changed(Box::new(changed)));
+            self.say(Event::Alert(Alert { about, text }));
+        }
+    }
+
+    fn say_steps(&mut self) {
+        for batch in self.metrics.news() {
+            for row in rows::steps(&batch) {
+                if self.last.as_ref().is_some_and(|last| last.step() >= row.step()) {
+                    continue;
+                }
+                self.note(&row);
+                self.last = Some(row.clone());
+                self.say(Event::Step(Box::new(row)));
+            }
+        }
+    }
+
+    fn note(&mut self, row: &StepRow) {
+        let losses = [Metric::LossPlain, Metric::LossRecycled, Metric::ValidPlain];
+        for (metric, seen) in losses.into_iter().zip(&mut self.seen) {
+            if let Some(loss) = row.get(metric) {
+                *seen = Some((seen.map_or(loss, |(first, _)| first), loss));
+            }
+        }
+        self.recycled_steps += u64::from(row.get(Metric::Recycled).is_some());
+    }
+
+    fn say_tokens(&mut self) {
+        let Some(batch) = self.tokens.news().pop() else { return };
+        let text = |id: u32| self.codec.as_ref().map_or_else(|| format!("{id} "), |codec| codec.piece(id));
+        if let Some(row) = rows::last_tokens(&batch, self.vocab_size, text) {
+            self.say(Event::Tokens(Box::new(row)));
+        }
+    }
+
+    fn say_end(&mut self, status: &status::Status) {
+        if std::mem::replace(&mut self.over, true) {
+            return;
+        }
+        match status.state.as_str() {
+            "failed" => self.say(Event::Failed(status.error.clone().unwrap_or_default())),
+            "interrupted" => {
+                let run = self.folder.path().display();
+                let text = format!("its process is gone; coconut-lab resume {run} goes on with it");
+                self.say(Event::Failed(text));
+            }
+            word => {
+                let summary = self.summary(status, word == "stopped");
+                self.say(Event::Finished(Box::new(summary)));
+            }
+        }
+    }
+
+    fn summary(&self, status: &status::Status, stopped: bool) -> Summary {
+        let last = |metric| self.last.as_ref().and_then(|row| row.get(metric));
+        let seconds = last(Metric::WallS).unwrap_or(0.0);
+        Summary {
+            folder: self.folder.path().to_owned(),
+            steps: status.step,
+            tokens: last(Metric::Tokens).unwrap_or(0.0) as u64,
+            took: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
+            loss_plain: self.seen[0],
+            loss_recycled: self.seen[1],
+            valid_plain: self.seen[2],
+            recycled_steps: self.recycled_steps,
+            checkpoint: self.folder.checkpoints().last().map(|step| self.folder.checkpoint(*step)),
+            stopped,
+        }
+    }
+
+    /// The run's config file is the way to a run of another process.
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Set(set) => self.set(&set),
+            Command::Pause(hold) => {
+                let (key, value) = ("run.paused".to_owned(), hold.to_string());
+                self.set(&Set { key, value, at: SystemTime::now() });
+            }
+            Command::Save | Command::Stop | Command::Drop => {
+                let text = "only the run's own dashboard can do this; here a run is steered by its settings";
+                self.say(Event::Alert(Alert { about: About::Keys, text: Some(text.into()) }));
+            }
+        }
+    }
+
+    fn set(&mut self, set: &Set) {
+        let text = self.write(set).err();
+        self.say(Event::Alert(Alert { about: About::Keys, text }));
+    }
+
+    fn write(&self, set: &Set) -> Result<(), String> {
+        let file = self.folder.config();
+        let edit = change::parse(&self.config, &set.key, &set.value).map_err(|error| error.to_string())?;
+        if edit.is_frozen() {
+            return Err(format!("`{}` cannot change during a run", edit.key.path()));
+        }
+        let text = config::read(&file).map_err(|error| error.to_string())?;
+        let text = edit::set(&text, &[(edit.key, &edit.new)])
+            .map_err(|error| format!("{}: {error}", file.display()))?;
+        replace(&file, text.as_bytes()).map_err(|error| error.to_string())
+    }
+}
+
+/// The end of a table that grows.
+struct Tail {
+    dir: PathBuf,
+    /// The next part, and how many of its rows are known from its log.
+    part: usize,
+    rows: usize,
+    /// How much of that log is read.
+    bytes: u64,
+}
+
+impl Tail {
+    fn of(dir: PathBuf) -> Self {
+        Self { dir, part: 0, rows: 0, bytes: 0 }
+    }
+
+    /// Rows that were not there before. What cannot be read now is tried again.
+    fn news(&mut self) -> Vec<RecordBatch> {
+        let mut news = Vec::new();
+        let numbers = parts::numbers(&self.dir, "parquet");
+        if numbers.last().map_or(0, |last| last + 1) < self.part {
+            // Its history was cut: it is read again from the beginning.
+            (self.part, self.rows, self.bytes) = (0, 0, 0);
+        }
+        for number in numbers.into_iter().filter(|number| *number >= self.part).collect::<Vec<_>>() {
+            let Ok(batches) = parts::read(&parts::part(&self.dir, number)) else { return news };
+            for batch in batches {
+                let known = self.rows.min(batch.num_rows());
+                self.rows -= known;
+                news.push(batch.slice(known, batch.num_rows() - known));
+            }
+            (self.part, self.rows, self.bytes) = (number + 1, 0, 0);
+        }
+        let log = parts::log(&self.dir, self.part);
+        let (batches, whole) = frames::read(&read_from(&log, self.bytes).unwrap_or_default());
+        self.bytes += whole as u64;
+        self.rows += batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+        news.extend(batches);
+        news
+    }
+}
+
+/// The end of a text file that grows.
+struct TextTail {
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl TextTail {
+    fn of(path: PathBuf) -> Self {
+        Self { path, bytes: 0 }
+    }
+
+    /// Whole lines that were not there before.
+    fn lines(&mut self) -> Vec<String> {
+        if std::fs::metadata(&self.path).is_ok_and(|about| about.len() < self.bytes) {
+            self.bytes = 0;
+        }
+        let text = read_from(&self.path, self.bytes).unwrap_or_default();
+        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        self.bytes += whole as u64;
+        String::from_utf8_lossy(&text[..whole]).lines().map(str::to_owned).collect()
+    }
+}
+
+fn read_from(path: &Path, at: u64) -> std::io::Result<Vec<u8>> {
+    let mut file = std::fs::File::open(path)?;
+    file.seek(SeekFrom::Start(at))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A line of `log.txt`: `2026-11-24 02:51:38.123 info  text`.
+fn log_line(line: &str) -> Option<LogLine> {
+    let (time, rest) = (line.get(..23)?, line.get(24..)?);
+    let at = chrono::NaiveDateTime::parse_from_str(time, "%Y-%m-%d %H:%M:%S%.3f").ok()?;
+    let at = chrono::Local.from_local_datetime(&at).earliest()?;
+    let (word, text) = rest.split_at_checked(6)?;
+    let level = match word.trim() {
+        "info" => Level::Info,
+        "warn" => Level::Warn,
+        _ => Level::Error,
+    };
+    Some(LogLine { at, level, text: text.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::recorder::{Recorder, Timing};
+    use std::sync::mpsc::sync_channel;
+
+    #[test]
+    fn a_line_of_the_log_is_read_as_it_was_written() {
+        let line = log_line("2026-11-24 02:51:38.123 warn  two · lines").unwrap();
+        assert_eq!((line.level, line.text.as_str()), (Level::Warn, "two · lines"));
+        assert_eq!(line.at.format("%H:%M:%S%.3f").to_string(), "02:51:38.123");
+        assert!(log_line("nonsense").is_none() && log_line("").is_none());
+    }
+
+    #[test]
+    fn rows_are_said_once_whether_they_stand_in_a_log_or_a_part() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(dir.path(), "x", chrono::Local::now()).unwrap();
+        let timing = Timing {
+            sync_time: Duration::from_millis(5),
+            sync_rows: 1,
+            part_rows: 5,
+            part_time: Duration::from_secs(3600),
+            system_time: Duration::ZERO,
+        };
+        let recorder = Recorder::start(&folder, timing, String::new()).unwrap();
+        let mut tail = Tail::of(folder.path().join("metrics"));
+        let mut steps = Vec::new();
+        for step in 1..=23 {
+            recorder.step(StepRow::new(step));
+            if step % 4 == 0 {
+                std::thread::sleep(Duration::from_millis(20));
+                steps.extend(tail.news().iter().flat_map(rows::steps).map(|row| row.step()));
+            }
+        }
+        drop(recorder);
+        steps.extend(tail.news().iter().flat_map(rows::steps).map(|row| row.step()));
+        assert_eq!(steps, (1..=23).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_setting_is_written_into_the_config_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(dir.path(), "x", chrono::Local::now()).unwrap();
+        std::fs::write(folder.config(), "# mine\n[optim]\nlr = 0.1 # peak\n").unwrap();
+        let (events, _kept) = sync_channel(9);
+        let mut follower = Follower::new(folder.clone(), events);
+        let set =
+            |key: &str, value: &str| Set { key: key.into(), value: value.into(), at: SystemTime::now() };
+        follower.write(&set("optim.lr", "0.2")).unwrap();
+        follower.obey(Command::Pause(true));
+        let text = std::fs::read_to_string(folder.config()).unwrap();
+        assert!(
+            text.starts_with("# mine\n[optim]\nlr = 0.2 # peak\n") && text.contains("paused = true"),
+            "{text}"
+        );
+        assert!(follower.write(&set("data.batch", "2")).unwrap_err().contains("cannot change"));
+        assert!(follower.write(&set("optim.lr", "99")).unwrap_err().contains("from 0 to 10"));
+    }
+}

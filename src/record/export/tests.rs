@@ -1,0 +1,227 @@
+//! Owns: what exported tables look like, and what is left behind when that fails.
+//! Must not know: how the writers work inside.
+//! Invariant: every file that is written is read back.
+
+use super::*;
+use arrow::array::{Array, AsArray, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array};
+use arrow::array::{ListArray, RecordBatchOptions, UInt64Array};
+use arrow::datatypes::{Float64Type, Int64Type};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+type Column = (&'static str, ArrayRef, bool);
+
+fn table(columns: Vec<Column>) -> RecordBatch {
+    RecordBatch::try_from_iter_with_nullable(columns).unwrap()
+}
+
+fn ints(name: &'static str, values: &[i64]) -> Column {
+    (name, Arc::new(Int64Array::from(values.to_vec())), false)
+}
+
+fn floats(name: &'static str, values: &[Option<f64>]) -> Column {
+    (name, Arc::new(Float64Array::from(values.to_vec())), true)
+}
+
+fn texts(name: &'static str, values: &[Option<&str>]) -> Column {
+    (name, Arc::new(StringArray::from(values.to_vec())), true)
+}
+
+fn list(name: &'static str) -> Column {
+    let values = [Some(vec![Some(1), None]), None];
+    (name, Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(values)), true)
+}
+
+/// Name, type, and `?` where there may be nulls.
+fn shape(batch: &RecordBatch) -> String {
+    let fields = batch.schema_ref().fields().iter();
+    let fields = fields.map(|field| {
+        format!("{} {}{}", field.name(), field.data_type(), ["", "?"][field.is_nullable() as usize])
+    });
+    fields.collect::<Vec<_>>().join(", ")
+}
+
+fn with_notes(batch: RecordBatch, column: &str, notes: &[(&str, &str)]) -> RecordBatch {
+    let notes: HashMap<String, String> =
+        notes.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let fields: Vec<Field> = batch
+        .schema_ref()
+        .fields()
+        .iter()
+        .map(|field| match field.name() == column {
+            true => field.as_ref().clone().with_metadata(notes.clone()),
+            false => field.as_ref().clone(),
+        })
+        .collect();
+    let schema = Schema::new_with_metadata(fields, HashMap::from([("run".to_owned(), "a".to_owned())]));
+    RecordBatch::try_new(Arc::new(schema), batch.columns().to_vec()).unwrap()
+}
+
+#[test]
+fn columns_are_united_in_order_of_appearance_and_filled_with_nulls() {
+    let first = table(vec![ints("step", &[1, 2]), floats("loss", &[Some(0.5), None])]);
+    let second = table(vec![texts("note", &[Some("a")]), ints("step", &[3]), ints("only", &[7])]);
+    let united = unify(vec![first, second]).unwrap();
+    assert_eq!(shape(&united[0]), "step Int64, loss Float64?, note Utf8?, only Int64?");
+    assert_eq!(united[0].schema(), united[1].schema());
+    assert_eq!((united[0].num_rows(), united[1].num_rows()), (2, 1));
+    assert_eq!((united[0].column(3).null_count(), united[1].column(1).null_count()), (2, 1));
+    assert_eq!(united[1].column(0).as_primitive::<Int64Type>().values(), &[3]);
+}
+
+#[test]
+fn numbers_widen_and_other_types_must_agree() {
+    let cases: [(ArrayRef, ArrayRef, &str); 7] = [
+        (Arc::new(Int32Array::from(vec![1])), Arc::new(Int32Array::from(vec![1])), "c Int32"),
+        (Arc::new(Int32Array::from(vec![1])), Arc::new(UInt64Array::from(vec![1])), "c Int64"),
+        (Arc::new(Int32Array::from(vec![1])), Arc::new(Float32Array::from(vec![1.0])), "c Float64"),
+        (Arc::new(Float32Array::from(vec![1.0])), Arc::new(Float64Array::from(vec![1.0])), "c Float64"),
+        (new_null(), Arc::new(BooleanArray::from(vec![true])), "c Boolean?"),
+        (
+            Arc::new(StringArray::from(vec!["1"])),
+            Arc::new(Int64Array::from(vec![1])),
+            "column `c` is Utf8 in one table and Int64 in another",
+        ),
+        (
+            Arc::new(UInt64Array::from(vec![u64::MAX])),
+            Arc::new(Int64Array::from(vec![1])),
+            "column `c` does not fit into Int64",
+        ),
+    ];
+    for (first, second, expected) in cases {
+        let united = unify(vec![table(vec![("c", first, false)]), table(vec![("c", second, false)])]);
+        let told = united.map(|tables| shape(&tables[1])).unwrap_or_else(|error| error.to_string());
+        assert!(told.starts_with(expected), "{told}, expected {expected}");
+    }
+}
+
+fn new_null() -> ArrayRef {
+    arrow::array::new_null_array(&DataType::Null, 1)
+}
+
+#[test]
+fn metadata_of_a_column_is_kept_from_the_first_that_has_it() {
+    let bare = table(vec![ints("n", &[1])]);
+    let second = with_notes(bare.clone(), "n", &[("unit", "s")]);
+    let third = with_notes(bare.clone(), "n", &[("unit", "ms"), ("description", "time")]);
+    let united = unify(vec![bare, second, third]).unwrap();
+    let notes = united[0].schema_ref().field(0).metadata().clone();
+    assert_eq!((notes["unit"].as_str(), notes["description"].as_str()), ("s", "time"));
+    assert!(united[2].schema_ref().metadata().is_empty());
+}
+
+#[test]
+fn odd_tables_are_united_too() {
+    assert!(unify(Vec::new()).unwrap().is_empty());
+    let rows = RecordBatchOptions::new().with_row_count(Some(3));
+    let bare = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &rows).unwrap();
+    let united = unify(vec![bare.clone(), table(vec![list("l")])]).unwrap();
+    assert_eq!((united[0].num_rows(), united[0].column(0).null_count()), (3, 3));
+    assert_eq!(unify(vec![bare]).unwrap()[0].num_rows(), 3);
+    // try_from_iter does not look at names.
+    let twins = table(vec![ints("n", &[1]), ints("n", &[2])]);
+    assert_eq!(unify(vec![twins]).unwrap_err().to_string(), "column `n` is there twice");
+}
+
+#[test]
+fn a_text_column_is_put_first() {
+    let batch = with_notes(table(vec![ints("n", &[1, 2])]), "n", &[("unit", "s")]);
+    let named = with_column(&batch, "run", "a,b").unwrap();
+    assert_eq!(shape(&named), "run Utf8, n Int64");
+    assert_eq!(named.column(0).as_string::<i32>().iter().collect::<Vec<_>>(), [Some("a,b"); 2]);
+    assert_eq!(named.schema_ref().field(1).metadata()["unit"], "s");
+    assert_eq!(with_column(&batch.slice(0, 0), "run", "a").unwrap().num_rows(), 0);
+    assert_eq!(with_column(&named, "run", "c").unwrap_err().to_string(), "column `run` is there twice");
+}
+
+/// A folder, a file in it, and what the folder holds.
+fn folder(name: &str) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join(name);
+    (dir, out)
+}
+
+fn names(dir: &tempfile::TempDir) -> Vec<String> {
+    let entries = std::fs::read_dir(dir.path()).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn parquet_comes_back_with_footer_and_metadata() {
+    let (dir, out) = folder("t.parquet");
+    std::fs::write(&out, "old").unwrap();
+    let columns = vec![ints("step", &[1, 2]), floats("x", &[None, Some(f64::NAN)]), list("l")];
+    let batch = with_notes(table(columns), "x", &[("unit", "nats")]);
+    write(&out, &[batch.clone(), batch.slice(0, 1)], &[("key".into(), "value".into())]).unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&out).unwrap()).unwrap();
+    let footer = reader.metadata().file_metadata().key_value_metadata().unwrap();
+    assert!(footer.contains(&KeyValue::new("key".to_owned(), "value".to_owned())));
+    let codec = reader.metadata().row_group(0).column(0).compression();
+    assert!(matches!(codec, Compression::ZSTD(_)));
+    let read = reader.build().unwrap().next().unwrap().unwrap();
+    assert_eq!((read.num_rows(), shape(&read)), (3, shape(&batch)));
+    assert_eq!(read.schema_ref().field(1).metadata()["unit"], "nats");
+    assert!(read.column(1).is_null(0) && read.column(1).as_primitive::<Float64Type>().value(1).is_nan());
+    assert_eq!(names(&dir), ["t.parquet"]);
+}
+
+#[test]
+fn csv_comes_back() {
+    let (dir, out) = folder("t.CSV");
+    let columns =
+        vec![texts("run", &[Some("a,\"b\"\nc"), None]), ints("n", &[1, 2]), floats("x", &[None, Some(0.1)])];
+    let batch = table(columns);
+    write(&out, &[batch.clone(), batch.slice(1, 1)], &[]).unwrap();
+    let text = std::fs::read_to_string(&out).unwrap();
+    assert_eq!(text, "run,n,x\n\"a,\"\"b\"\"\nc\",1,\n,2,0.1\n,2,0.1\n");
+    let reader = arrow::csv::ReaderBuilder::new(batch.schema()).with_header(true);
+    let read = reader.build(File::open(&out).unwrap()).unwrap().next().unwrap().unwrap();
+    assert_eq!((read.slice(0, 2).columns(), read.num_rows()), (batch.columns(), 3));
+    assert_eq!(names(&dir), ["t.CSV"]);
+}
+
+#[test]
+fn a_table_without_rows_is_a_file_without_rows() {
+    let (_dir, out) = folder("t.parquet");
+    let none = table(vec![ints("n", &[]), texts("s", &[])]);
+    write(&out, std::slice::from_ref(&none), &[]).unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&out).unwrap()).unwrap();
+    assert_eq!((reader.metadata().file_metadata().num_rows(), reader.schema().fields().len()), (0, 2));
+    let out = out.with_extension("csv");
+    write(&out, &[none], &[]).unwrap();
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), "n,s\n");
+}
+
+#[test]
+fn a_failure_says_why_and_leaves_nothing_behind() {
+    let batch = table(vec![ints("n", &[1, 2])]);
+    let other = table(vec![ints("m", &[1])]);
+    let lists = table(vec![ints("n", &[1, 2]), list("l")]);
+    let empty = RecordBatch::new_empty(Arc::new(Schema::empty()));
+    let cases: [(&str, &[RecordBatch], &str); 8] = [
+        ("t.csv", &[], "nothing to export"),
+        ("t.parquet", &[empty], "nothing to export"),
+        ("t.json", std::slice::from_ref(&batch), "must end in .parquet or .csv"),
+        ("csv", std::slice::from_ref(&batch), "must end in .parquet or .csv"),
+        ("t.csv", &[lists], "column `l` holds List(Int64), which csv cannot hold; .parquet can"),
+        ("t.csv", &[batch.clone(), other], "batch 1 has other columns than the first one"),
+        ("no/t.csv", std::slice::from_ref(&batch), "cannot write "),
+        ("no/t.parquet", std::slice::from_ref(&batch), "t.parquet: "),
+    ];
+    for (name, batches, expected) in cases {
+        let (dir, out) = folder(name);
+        let told = write(&out, batches, &[]).unwrap_err().to_string();
+        assert!(told.contains(expected), "{told}, expected {expected}");
+        assert!(names(&dir).is_empty(), "{told}: {:?}", names(&dir));
+    }
+}
+
+#[test]
+fn a_file_that_cannot_take_its_place_is_removed_and_the_old_one_kept() {
+    let (dir, out) = folder("t.csv");
+    std::fs::create_dir(&out).unwrap();
+    assert!(write(&out, &[table(vec![ints("n", &[1])])], &[]).is_err());
+    assert_eq!(names(&dir), ["t.csv"]);
+    assert!(out.is_dir());
+}

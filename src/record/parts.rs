@@ -1,0 +1,173 @@
+//! Owns: a folder of Parquet parts, `part-00000.parquet` and on, and the log of the part to come, `part-NNNNN.log`.
+//! Must not know: what the rows mean; only that a table has a column `step`.
+//! Invariant: a part has its final name only when it is complete; a row stands in exactly one part or log.
+
+use super::{RecordError, frames};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Int64Type, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Key/value pairs of a part's footer.
+pub type Footer = Vec<(String, String)>;
+
+/// How often a part is looked for again when it comes into being while a table is read.
+const TRIES: usize = 5;
+
+/// Path of part `number`.
+pub fn part(dir: &Path, number: usize) -> PathBuf {
+    dir.join(format!("part-{number:05}.parquet"))
+}
+
+/// Path of the log that becomes part `number`.
+pub fn log(dir: &Path, number: usize) -> PathBuf {
+    dir.join(format!("part-{number:05}.log"))
+}
+
+/// The numbers of the parts (`parquet`) or logs (`log`) in `dir`, ascending; none where there is no such folder.
+pub fn numbers(dir: &Path, ending: &str) -> Vec<usize> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut numbers: Vec<usize> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            name.strip_prefix("part-")?.strip_suffix(ending)?.strip_suffix('.')?.parse().ok()
+        })
+        .collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// Writes `batches` as part `number`.
+pub fn write(
+    dir: &Path,
+    number: usize,
+    schema: SchemaRef,
+    batches: &[RecordBatch],
+    footer: &Footer,
+) -> Result<(), RecordError> {
+    let (path, hidden) = (part(dir, number), dir.join(format!(".part-{number:05}.partial")));
+    let written = fill(&hidden, schema, batches, footer)
+        .and_then(|()| std::fs::rename(&hidden, &path).map_err(RecordError::io("rename", &hidden)));
+    if written.is_err() {
+        // A part that cannot be written is not left behind half.
+        let _ = std::fs::remove_file(&hidden);
+    }
+    written.inspect(|()| sync_folder(dir))
+}
+
+fn fill(path: &Path, schema: SchemaRef, batches: &[RecordBatch], footer: &Footer) -> Result<(), RecordError> {
+    let pairs = footer.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_key_value_metadata(Some(pairs))
+        .build();
+    // Into memory first: what then fails is the file system alone, and its error keeps its kind.
+    let mut bytes = Vec::new();
+    let fail = |error: &dyn std::fmt::Display| RecordError::table(path, error);
+    let mut writer =
+        ArrowWriter::try_new(&mut bytes, schema, Some(properties)).map_err(|error| fail(&error))?;
+    for batch in batches {
+        writer.write(batch).map_err(|error| fail(&error))?;
+    }
+    writer.close().map_err(|error| fail(&error))?;
+    super::folder::write_synced(path, &bytes)
+}
+
+/// Makes sure that names in `dir` outlive a power cut. Not all file systems know how; those that do not need nothing.
+pub fn sync_folder(dir: &Path) {
+    if let Ok(dir) = File::open(dir) {
+        let _ = dir.sync_all();
+    }
+}
+
+/// The rows of one part, in batches.
+pub fn read(path: &Path) -> Result<Vec<RecordBatch>, RecordError> {
+    let file = File::open(path).map_err(RecordError::io("open", path))?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+        .and_then(|builder| builder.with_batch_size(65_536).build())
+        .map_err(|error| RecordError::table(path, &error))?;
+    reader.map(|batch| batch.map_err(|error| RecordError::table(path, &error))).collect()
+}
+
+/// All rows of the table in `dir`, in order: finished parts, then what its log holds. The run may go on meanwhile.
+pub fn read_all(dir: &Path) -> Result<Vec<RecordBatch>, RecordError> {
+    let (mut batches, mut next) = (Vec::new(), 0);
+    for _ in 0..TRIES {
+        let from = next;
+        for number in numbers(dir, "parquet").into_iter().filter(|number| *number >= from) {
+            batches.extend(read(&part(dir, number))?);
+            next = number + 1;
+        }
+        let Some(number) = numbers(dir, "log").into_iter().find(|number| *number >= next) else {
+            return Ok(batches);
+        };
+        // Gone: it has become a part meanwhile.
+        if let Ok(bytes) = std::fs::read(log(dir, number))
+            && !part(dir, number).exists()
+        {
+            batches.extend(frames::read(&bytes).0);
+            return Ok(batches);
+        }
+    }
+    Ok(batches)
+}
+
+/// Makes a part of the log that a process left behind when it was killed. What is torn at its end is cut, with a notice.
+pub fn recover(dir: &Path, schema: &SchemaRef, footer: &Footer) -> Result<(), RecordError> {
+    for number in numbers(dir, "log") {
+        let path = log(dir, number);
+        if !part(dir, number).exists() {
+            let bytes = std::fs::read(&path).map_err(RecordError::io("read", &path))?;
+            let (batches, whole) = frames::read(&bytes);
+            if whole < bytes.len() {
+                let (torn, name) = (bytes.len() - whole, path.display());
+                tracing::warn!("{name}: its last {torn} bytes are torn off, and left out");
+            }
+            if !batches.is_empty() {
+                // Frames carry no notes on their columns.
+                let batches: Result<Vec<_>, _> =
+                    batches.into_iter().map(|batch| batch.with_schema(schema.clone())).collect();
+                let batches = batches.map_err(|error| RecordError::table(&path, &error))?;
+                write(dir, number, schema.clone(), &batches, footer)?;
+            }
+        }
+        std::fs::remove_file(&path).map_err(RecordError::io("remove", &path))?;
+    }
+    Ok(())
+}
+
+/// Takes away all rows after `step` (-1: all). Logs must have been recovered. Begins at the end, so that it can be done again
+/// where it was interrupted.
+pub fn cut(dir: &Path, step: i64, footer: &Footer) -> Result<(), RecordError> {
+    for number in numbers(dir, "parquet").into_iter().rev() {
+        let path = part(dir, number);
+        let batches = read(&path)?;
+        let before: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        let kept: Result<Vec<_>, _> = batches.iter().map(|batch| until(batch, step)).collect();
+        let kept = kept.map_err(|message| RecordError::table(&path, &message))?;
+        let after: usize = kept.iter().map(RecordBatch::num_rows).sum();
+        if after == before && before > 0 {
+            return Ok(());
+        }
+        match kept.first() {
+            Some(first) if after > 0 => write(dir, number, first.schema(), &kept, footer)?,
+            _ => std::fs::remove_file(&path).map_err(RecordError::io("remove", &path))?,
+        }
+    }
+    Ok(())
+}
+
+/// The rows of `batch` up to `step`.
+fn until(batch: &RecordBatch, step: i64) -> Result<RecordBatch, String> {
+    let steps = batch.column_by_name("step").and_then(|column| column.as_primitive_opt::<Int64Type>());
+    let steps = steps.ok_or("it has no column `step` of whole numbers")?;
+    let keep: BooleanArray =
+        steps.iter().map(|found| Some(found.is_none_or(|found| found <= step))).collect();
+    filter_record_batch(batch, &keep).map_err(|error| error.to_string())
+}

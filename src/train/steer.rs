@@ -1,0 +1,400 @@
+//! Owns: the config in force and how it changes: by its files, by keys, and by recorded changes that are done again.
+//! Must not know: tensors, what a setting does, screens.
+//! Invariant: a change is taken up whole or not at all; what is in force, the record of changes and the run's config file
+//! say the same as soon as they could be written.
+
+use super::TrainError;
+use crate::config::change::{self, Edit};
+use crate::config::watch::{Saved, Timing, Watcher};
+use crate::config::{self, Config, ConfigError, edit};
+use crate::message::{About, Alert, Changed, Set};
+use crate::record::folder::{RunFolder, replace};
+use crate::record::rows::{ChangeRow, Outcome};
+use crate::record::{RecordError, changes};
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::time::SystemTime;
+use toml::Value;
+
+/// The run's own config file among those that are followed.
+const OWN: usize = 0;
+/// A key that says nothing of the training: changes of it are not done again.
+pub(super) const PAUSED: &str = "run.paused";
+
+/// A config file that is followed.
+struct Followed {
+    /// As it is named to people.
+    name: String,
+    path: PathBuf,
+    /// Its last content that was good.
+    base: Config,
+    /// Its content, good or not.
+    text: String,
+    /// Whether it holds what could not be taken up.
+    refused: bool,
+}
+
+/// What a boundary between two steps has brought.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// Each change, taken up or refused.
+    pub changes: Vec<Changed>,
+    pub alerts: Vec<Alert>,
+}
+
+/// Where a boundary is.
+#[derive(Clone, Copy)]
+pub(super) struct Boundary {
+    /// The next step.
+    pub step: u64,
+    /// Tokens before it.
+    pub tokens: u64,
+}
+
+/// What may be refused beyond the config's own rules: what does not fit the model or the data.
+pub(super) type Fits<'a> = &'a dyn Fn(&Config) -> Result<(), TrainError>;
+
+/// The config in force, and all that may change it.
+pub(super) struct Steering {
+    pub config: Config,
+    pub version: u64,
+    folder: RunFolder,
+    files: Vec<Followed>,
+    watcher: Watcher,
+    /// Recorded changes that are to be done again, ascending.
+    scheduled: VecDeque<ChangeRow>,
+    /// What the disk does not have yet.
+    unrecorded: Vec<ChangeRow>,
+    unversioned: Vec<(u64, String)>,
+    unwritten: BTreeMap<String, &'static config::Key>,
+    unknown: bool,
+}
+
+impl Steering {
+    /// `config` in force at `version`, in `folder`, whose config file holds `text`; `recipe` is followed beside it.
+    pub fn new(
+        folder: &RunFolder,
+        (config, version): (Config, u64),
+        text: String,
+        recipe: Option<PathBuf>,
+        scheduled: Vec<ChangeRow>,
+    ) -> Result<Self, ConfigError> {
+        let own = folder.config();
+        let base = config::from_text(&text, &own.display().to_string(), &[])?;
+        let mut files = vec![Followed { name: "config.toml".into(), path: own, base, text, refused: false }];
+        files.extend(recipe.and_then(|path| {
+            let text = std::fs::read_to_string(&path).ok()?;
+            let name = path.display().to_string();
+            let base = config::from_text(&text, &name, &[]).ok()?;
+            Some(Followed { name, path, base, text, refused: false })
+        }));
+        let (paths, texts) = files.iter().map(|file| (file.path.clone(), file.text.clone())).unzip();
+        let watcher = Watcher::start(paths, texts, Timing::default());
+        Ok(Self {
+            config,
+            version,
+            folder: folder.clone(),
+            files,
+            watcher,
+            scheduled: scheduled.into(),
+            unrecorded: Vec::new(),
+            unversioned: Vec::new(),
+            unwritten: BTreeMap::new(),
+            unknown: false,
+        })
+    }
+
+    /// Takes up, in the order of time, what was saved and `asked` since the last boundary, after what is recorded for it.
+    pub fn boundary(&mut self, at: Boundary, asked: Vec<Set>, fits: Fits) -> News {
+        let mut news = News::default();
+        self.again(at, fits, &mut news);
+        // What was saved before a key was pressed must not be overwritten by what the key writes.
+        let saved = if asked.is_empty() { self.watcher.take() } else { self.watcher.look() };
+        let saved = saved.into_iter().map(|saved| (saved.at, Wish::File(saved)));
+        let mut wishes: Vec<(SystemTime, Wish)> =
+            saved.chain(asked.into_iter().map(|set| (set.at, Wish::Key(set)))).collect();
+        wishes.sort_by_key(|(time, _)| *time);
+        for (_, wish) in wishes {
+            match wish {
+                Wish::File(saved) => self.file(saved, at, fits, &mut news),
+                Wish::Key(set) => self.key(&set, at, fits, &mut news),
+            }
+        }
+        news
+    }
+
+    /// Recorded changes that are due.
+    fn again(&mut self, at: Boundary, fits: Fits, news: &mut News) {
+        while let Some(first) = self.scheduled.front().filter(|change| change.step <= at.step).cloned() {
+            let mut edits = Vec::new();
+            while let Some(change) =
+                self.scheduled.pop_front_if(|next| (next.step, next.version) == (first.step, first.version))
+            {
+                edits.extend(as_edit(&self.config, &change));
+            }
+            let source = match first.source.strip_prefix(AGAIN) {
+                Some(_) => first.source.clone(),
+                None => format!("{AGAIN}{}", first.source),
+            };
+            match self.merged(&edits, "the record of changes", fits) {
+                Ok(config) => {
+                    self.apply(config, &edits, &source, at, news);
+                    self.unwritten.extend(edits.iter().map(|edit| (edit.key.path(), edit.key)));
+                }
+                Err(reason) => self.refuse(&edits, &source, reason, at, news),
+            }
+        }
+    }
+
+    fn file(&mut self, saved: Saved, at: Boundary, fits: Fits, news: &mut News) {
+        let index = saved.file;
+        let (name, base) = (self.files[index].name.clone(), self.files[index].base.clone());
+        let checked =
+            saved.text.map_err(|error| format!("{name}: cannot be read: {error}")).and_then(|text| {
+                self.files[index].text.clone_from(&text);
+                let new = config::from_text(&text, &name, &[]).map_err(|error| error.to_string())?;
+                Ok((text, new))
+            });
+        let (text, new) = match checked {
+            Ok(checked) => checked,
+            Err(reason) => return self.refuse_file(index, &[], reason, at, news),
+        };
+        let mut edits = change::between(&base, &new);
+        edits.iter_mut().for_each(|edit| edit.old = self.config.value(edit.key));
+        edits.retain(|edit| edit.old != edit.new);
+        if let Some(frozen) = edits.iter().find(|edit| edit.is_frozen()) {
+            let reason = self.frozen(&name, &text, frozen);
+            let frozen: Vec<Edit> = edits.iter().filter(|edit| edit.is_frozen()).cloned().collect();
+            return self.refuse_file(index, &frozen, reason, at, news);
+        }
+        match self.merged(&edits, &name, fits) {
+            Err(reason) => return self.refuse_file(index, &edits, reason, at, news),
+            Ok(config) if !edits.is_empty() => {
+                self.forget_scheduled(&edits);
+                self.apply(config, &edits, &name, at, news);
+                if index == OWN {
+                    self.unwritten.retain(|path, _| !edits.iter().any(|edit| edit.key.path() == *path));
+                } else {
+                    self.unwritten.extend(edits.iter().map(|edit| (edit.key.path(), edit.key)));
+                }
+            }
+            Ok(_) => {}
+        }
+        self.files[index].base = new;
+        self.unknown |= index == OWN;
+        if std::mem::take(&mut self.files[index].refused) {
+            tracing::info!("{name} is good again");
+            news.alerts.push(Alert { about: About::File(name), text: None });
+        }
+    }
+
+    fn key(&mut self, set: &Set, at: Boundary, fits: Fits, news: &mut News) {
+        let checked = change::parse(&self.config, &set.key, &set.value).map_err(|error| error.to_string());
+        let alert = |text| Alert { about: About::Keys, text };
+        match checked {
+            Err(reason) => {
+                news.alerts.push(alert(Some(reason.clone())));
+                self.refuse(&[], KEYS, format!("{} = {}: {reason}", set.key, set.value), at, news);
+            }
+            Ok(edit) if edit.old == edit.new => {
+                tracing::info!("`{}` is {} already", edit.key.path(), edit.new);
+                news.alerts.push(alert(None));
+            }
+            Ok(edit) => {
+                let edits = [edit];
+                let merged = match edits[0].is_frozen() {
+                    true => Err(self.frozen("", "", &edits[0])),
+                    false => self.merged(&edits, "as set", fits),
+                };
+                news.alerts.push(alert(merged.as_ref().err().cloned()));
+                match merged {
+                    Ok(config) => {
+                        self.forget_scheduled(&edits);
+                        self.apply(config, &edits, KEYS, at, news);
+                        self.unwritten.insert(edits[0].key.path(), edits[0].key);
+                    }
+                    Err(reason) => self.refuse(&edits, KEYS, reason, at, news),
+                }
+            }
+        }
+    }
+
+    fn merged(&self, edits: &[Edit], place: &str, fits: Fits) -> Result<Config, String> {
+        let laid = edits.iter().map(|edit| (edit.key, &edit.new));
+        let config = change::with(&self.config, laid, place).map_err(|error| error.to_string())?;
+        fits(&config).map_err(|error| format!("{place}: {error}"))?;
+        Ok(config)
+    }
+
+    fn frozen(&self, name: &str, text: &str, edit: &Edit) -> String {
+        let line =
+            config::line_of_key(text, edit.key).map_or(String::new(), |line| format!("{name} line {line}: "));
+        let (key, run) = (edit.key.path(), self.folder.path().display());
+        format!(
+            "{line}`{key}` = {} cannot change during a run, where it is {}; nothing of this change is taken up. Set it \
+             back, or start a new run from this one's checkpoint: coconut-lab run --from {run} --set {key}={}",
+            edit.new, edit.old, edit.new
+        )
+    }
+
+    /// What a person has changed is not changed back by the record.
+    fn forget_scheduled(&mut self, edits: &[Edit]) {
+        self.scheduled
+            .retain(|change| !edits.iter().any(|edit| change.key.as_deref() == Some(&edit.key.path())));
+    }
+
+    fn apply(&mut self, config: Config, edits: &[Edit], source: &str, at: Boundary, news: &mut News) {
+        self.config = config;
+        self.version += 1;
+        let rows: Vec<ChangeRow> =
+            edits.iter().map(|edit| self.row(Some(edit), source, Outcome::Applied, None, at)).collect();
+        for edit in edits {
+            tracing::info!(
+                "`{}` from {} to {}, from step {} on ({source}; config version {})",
+                edit.key.path(),
+                edit.old,
+                edit.new,
+                at.step,
+                self.version
+            );
+        }
+        config::idle(&self.config).iter().for_each(|what| tracing::warn!("{what}"));
+        if let Ok(text) = self.config.to_toml() {
+            self.unversioned.push((self.version, text));
+        }
+        self.tell(rows, news);
+    }
+
+    fn refuse_file(&mut self, index: usize, edits: &[Edit], reason: String, at: Boundary, news: &mut News) {
+        let name = self.files[index].name.clone();
+        self.files[index].refused = true;
+        news.alerts.push(Alert { about: About::File(name.clone()), text: Some(reason.clone()) });
+        self.refuse(edits, &name, reason, at, news);
+    }
+
+    fn refuse(&mut self, edits: &[Edit], source: &str, reason: String, at: Boundary, news: &mut News) {
+        tracing::warn!("refused ({source}): {reason}");
+        let row = |edit| self.row(edit, source, Outcome::Refused, Some(reason.clone()), at);
+        let rows = match edits {
+            [] => vec![row(None)],
+            edits => edits.iter().map(|edit| row(Some(edit))).collect(),
+        };
+        self.tell(rows, news);
+    }
+
+    fn tell(&mut self, rows: Vec<ChangeRow>, news: &mut News) {
+        self.unrecorded.extend(rows.iter().cloned());
+        news.changes.push(Changed { config: self.config.clone(), version: self.version, rows });
+    }
+
+    fn row(
+        &self,
+        edit: Option<&Edit>,
+        source: &str,
+        outcome: Outcome,
+        reason: Option<String>,
+        at: Boundary,
+    ) -> ChangeRow {
+        let json = |value: Option<&Value>| value.map_or(serde_json::Value::Null, to_json);
+        ChangeRow {
+            step: at.step,
+            tokens: at.tokens,
+            time: chrono::Utc::now(),
+            version: self.version,
+            key: edit.map(|edit| edit.key.path()),
+            old: json(edit.map(|edit| &edit.old)),
+            new: json(edit.map(|edit| &edit.new)),
+            source: source.to_owned(),
+            outcome,
+            reason,
+        }
+    }
+
+    /// Brings record and files up to what is in force. What fails is kept, to be tried again.
+    pub fn settle(&mut self) -> Result<(), RecordError> {
+        if !self.unrecorded.is_empty() {
+            changes::append(&self.folder.changes(), &self.unrecorded)?;
+            self.unrecorded.clear();
+        }
+        while let Some((version, text)) = self.unversioned.first() {
+            replace(&self.folder.version(*version), text.as_bytes())?;
+            self.unversioned.remove(0);
+        }
+        self.write_own()?;
+        if self.unknown && !self.files[OWN].refused {
+            write_known(&self.folder, &[&self.files[OWN].text])?;
+            self.unknown = false;
+        }
+        Ok(())
+    }
+
+    /// Writes into the run's config file what others have changed.
+    fn write_own(&mut self) -> Result<(), RecordError> {
+        if self.unwritten.is_empty() {
+            return Ok(());
+        }
+        let values: Vec<(&config::Key, Value)> =
+            self.unwritten.values().map(|key| (*key, self.config.value(key))).collect();
+        let laid: Vec<(&config::Key, &Value)> = values.iter().map(|(key, value)| (*key, value)).collect();
+        let own = &mut self.files[OWN];
+        // A file that is no TOML now gets them when it is good again.
+        let Ok(text) = edit::set(&own.text, &laid) else { return Ok(()) };
+        if text != own.text {
+            write_known(&self.folder, &[&own.text, &text])?;
+            self.watcher.own(OWN, &text);
+            replace(&own.path, text.as_bytes())?;
+        }
+        if let Ok(base) = change::with(&own.base, laid, "config.toml") {
+            own.base = base;
+        }
+        own.text = text;
+        self.unwritten.clear();
+        Ok(())
+    }
+}
+
+/// Notes what the run's config file holds, or will hold at the next moment: any other content is a person's.
+pub(super) fn write_known(folder: &RunFolder, texts: &[&str]) -> Result<(), RecordError> {
+    let file = folder.known_config();
+    let json = serde_json::to_string(texts).map_err(|error| RecordError::table(&file, &error))?;
+    replace(&file, json.as_bytes())
+}
+
+/// What was noted last; the newest at the end.
+pub(super) fn read_known(folder: &RunFolder) -> Vec<String> {
+    let json = std::fs::read_to_string(folder.known_config()).unwrap_or_default();
+    serde_json::from_str(&json).unwrap_or_default()
+}
+
+/// How the source of a change that is done again begins.
+const AGAIN: &str = "again: ";
+/// The source of what a key of the dashboard changed.
+const KEYS: &str = "keys";
+
+enum Wish {
+    File(Saved),
+    Key(Set),
+}
+
+/// A recorded change as an edit of `config`; none where this program does not know its key.
+pub(super) fn as_edit(config: &Config, change: &ChangeRow) -> Option<Edit> {
+    let path = change.key.as_deref()?;
+    let key = Config::keys().find(|key| key.path() == path)?;
+    let new = Value::try_from(&change.new).ok()?;
+    Some(Edit { key, old: config.value(key), new })
+}
+
+/// `first` with the recorded `changes` laid over it in their order.
+pub fn reapplied(first: &Config, changes: &[ChangeRow]) -> Result<Config, ConfigError> {
+    changes.chunk_by(|a, b| (a.step, a.version) == (b.step, b.version)).try_fold(
+        first.clone(),
+        |config, set| {
+            let edits: Vec<Edit> = set.iter().filter_map(|change| as_edit(&config, change)).collect();
+            change::with(&config, edits.iter().map(|edit| (edit.key, &edit.new)), "the record of changes")
+        },
+    )
+}
+
+fn to_json(value: &Value) -> serde_json::Value {
+    serde_json::to_value(value).unwrap_or_default()
+}

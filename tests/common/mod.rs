@@ -1,0 +1,132 @@
+//! What tests of the real binary share: a folder to run in, the binary, its runs and their tables.
+
+#![allow(dead_code)] // not every test uses all of it
+
+use arrow::array::{Array, Float64Array, Int64Array, RecordBatch};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Seconds and what hangs on them; everything else is deterministic.
+pub fn clocked(column: &str) -> bool {
+    column.ends_with("_ms") || ["wall_s", "tokens_per_s"].contains(&column)
+}
+
+/// A run of a second.
+pub const TINY: &str = r#"
+[run]
+name = "tiny"
+steps = 6
+[data]
+make = "prosqa"
+make_train = 60
+make_held_out = 20
+batch = 2
+seq_len = 48
+[model]
+width = 16
+layers = 1
+heads = 2
+[optim]
+lr = 1e-2
+warmup = 2
+[recycle]
+every = 2
+[eval]
+every = 3
+batches = 2
+"#;
+
+/// A folder to run in, with a recipe.
+pub fn place(recipe: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("tiny.toml"), recipe).unwrap();
+    dir
+}
+
+/// The binary, in `dir`.
+pub fn command(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_coconut-lab"));
+    command.current_dir(dir).args(args);
+    command
+}
+
+pub fn lab(dir: &Path, args: &[&str]) -> Output {
+    command(dir, args).output().expect("the binary runs")
+}
+
+pub fn train(dir: &Path, sets: &[&str]) -> Output {
+    let mut args = vec!["run", "--config", "tiny.toml", "--headless"];
+    for set in sets {
+        args.extend(["--set", set]);
+    }
+    lab(dir, &args)
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The run folders, oldest first.
+pub fn runs(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir.join("checkpoints")).into_iter().flatten();
+    let mut runs: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    runs.sort();
+    runs
+}
+
+/// A table of a run, from its parts and its log.
+pub fn table(run: &Path, name: &str) -> Vec<RecordBatch> {
+    coconut_lab::record::parts::read_all(&run.join(name)).unwrap()
+}
+
+pub fn metrics(run: &Path) -> Vec<RecordBatch> {
+    table(run, "metrics")
+}
+
+pub fn reals(batches: &[RecordBatch], name: &str) -> Vec<Option<f64>> {
+    let column = |batch: &RecordBatch| {
+        let column = batch.column_by_name(name).unwrap().clone();
+        let values = column.as_any().downcast_ref::<Float64Array>().unwrap();
+        values.iter().collect::<Vec<_>>()
+    };
+    batches.iter().flat_map(column).collect()
+}
+
+pub fn counts(batches: &[RecordBatch], name: &str) -> Vec<Option<i64>> {
+    let column = |batch: &RecordBatch| {
+        let column = batch.column_by_name(name).unwrap().clone();
+        column.as_any().downcast_ref::<Int64Array>().unwrap().iter().collect::<Vec<_>>()
+    };
+    batches.iter().flat_map(column).collect()
+}
+
+/// The deterministic columns of a run's metrics, as numbers' bits.
+pub fn deterministic(run: &Path) -> Vec<(String, Vec<Option<u64>>)> {
+    let table = metrics(run);
+    let schema = table[0].schema();
+    let fields = schema.fields().iter().filter(|field| !clocked(field.name()));
+    fields
+        .map(|field| {
+            let bits = match field.data_type() {
+                arrow::datatypes::DataType::Int64 => {
+                    counts(&table, field.name()).into_iter().map(|value| value.map(|v| v as u64)).collect()
+                }
+                _ => reals(&table, field.name()).into_iter().map(|value| value.map(f64::to_bits)).collect(),
+            };
+            (field.name().clone(), bits)
+        })
+        .collect()
+}
+
+/// Waits for `what`, at most half a minute.
+pub fn wait_for(what: &str, is: impl Fn() -> bool) {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !is() {
+        assert!(std::time::Instant::now() < until, "waited in vain for {what}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,315 @@
+//! A live trainer under changes of its config: by files that a person might save, good and bad, and by keys.
+
+mod common;
+
+use coconut_lab::config::{self, Config, change};
+use coconut_lab::message::{Command, Event, Phase, Set};
+use coconut_lab::record::changes;
+use coconut_lab::record::folder::RunFolder;
+use coconut_lab::train::{self, Begin, Recipe, Trainer, Wants};
+use common::{TINY, wait_for};
+use std::path::PathBuf;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, SystemTime};
+
+/// A run under way, and what is known of it.
+struct Live {
+    trainer: Trainer,
+    folder: RunFolder,
+    config: Config,
+    version: u64,
+    /// Steps seen.
+    step: u64,
+    dir: tempfile::TempDir,
+}
+
+impl Live {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let within = |name: &str| dir.path().join(name).display().to_string();
+        let sets = [
+            format!("run.dir={}", within("checkpoints")),
+            format!("data.dir={}", within("data")),
+            "run.steps=1000000".into(),
+            "eval.every=0".into(),
+            "eval.at_start=false".into(),
+        ];
+        let config = config::from_text(TINY, "tiny", &sets).unwrap();
+        let begin = Begin::New(Box::new(Recipe { config, text: TINY.into(), follow: None }));
+        let trainer = train::spawn(begin, Wants { token_rows: false }).unwrap();
+        let info = trainer.events.iter().find_map(|event| match event {
+            Event::Started(info) => Some(info),
+            Event::Failed(error) => panic!("{error}"),
+            _ => None,
+        });
+        let info = info.unwrap();
+        let folder = RunFolder::open(&info.folder).unwrap();
+        Self { trainer, folder, config: info.config, version: 0, step: 0, dir }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.config()
+    }
+
+    fn set(&self, key: &str, value: &str) {
+        let set = Set { key: key.into(), value: value.into(), at: SystemTime::now() };
+        self.trainer.commands.send(Command::Set(set)).unwrap();
+    }
+
+    /// Takes up what is said until `is` holds.
+    fn until(&mut self, what: &str, is: impl Fn(&Self, &Event) -> bool) {
+        let until = std::time::Instant::now() + Duration::from_secs(60);
+        loop {
+            assert!(std::time::Instant::now() < until, "waited in vain for {what}");
+            match self.trainer.events.recv_timeout(Duration::from_secs(30)) {
+                Ok(event) => {
+                    match &event {
+                        Event::Changed(changed) => {
+                            (self.config, self.version) = (changed.config.clone(), changed.version);
+                        }
+                        Event::Step(row) => self.step = row.step(),
+                        Event::Failed(error) => panic!("{what}: {error}"),
+                        _ => {}
+                    }
+                    if is(self, &event) {
+                        return;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => panic!("nothing was said: {what}"),
+                Err(RecvTimeoutError::Disconnected) => panic!("the trainer is gone: {what}"),
+            }
+        }
+    }
+
+    /// Has everything that was saved until now taken up, and a step made after it.
+    fn settle(&mut self, round: u64) {
+        // A key pressed makes the trainer look at its files at once.
+        self.set("dashboard.line_seconds", &format!("{}.5", round % 1000 + 1));
+        let set = move |live: &Self, event: &Event| {
+            matches!(event, Event::Changed(_))
+                && live.config.dashboard.line_seconds == (round % 1000) as f64 + 1.5
+        };
+        self.until("the key", set);
+        let step = self.step;
+        self.until("a step after it", move |live, event| {
+            matches!(event, Event::Step(_)) && live.step > step + 1
+        });
+    }
+
+    /// The run folder, and what keeps it.
+    fn stop(mut self) -> (RunFolder, tempfile::TempDir) {
+        self.trainer.commands.send(Command::Stop).unwrap();
+        self.until("the end", |_, event| matches!(event, Event::Finished(_)));
+        (self.folder, self.dir)
+    }
+}
+
+/// Numbers that follow from a seed.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, most: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % most.max(1)
+    }
+}
+
+/// `text` as an unlucky editor might leave it.
+fn mutated(text: &str, draw: &mut Draw) -> String {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let at = draw.below(lines.len());
+    let values = [
+        "nan",
+        "-1",
+        "1e99",
+        "\"x\"",
+        "[]",
+        "true",
+        "0",
+        "3",
+        "0.5",
+        "[[0, 0.1], [9, 0.4]]",
+        "\"\"",
+        "inf",
+        "",
+    ];
+    let value = values[draw.below(values.len())];
+    match draw.below(12) {
+        // What a person would do: another number for a number.
+        8.. => {
+            let numbers = [
+                "fraction",
+                "lr",
+                "clip",
+                "jitter",
+                "prefix",
+                "weight",
+                "scale",
+                "seconds",
+                "smoothing",
+                "every",
+            ];
+            let of = |line: &&mut String| numbers.iter().any(|key| line.starts_with(&format!("{key} =")));
+            let mut lines: Vec<&mut String> = lines.iter_mut().filter(of).collect();
+            let at = draw.below(lines.len());
+            let key = lines[at].split('=').next().unwrap_or_default().to_owned();
+            let number = draw.below(1500);
+            // Whole numbers and others; some of them above what is allowed.
+            let number =
+                if key == "every " { number.to_string() } else { (number as f64 / 1000.0).to_string() };
+            *lines[at] = format!("{key}= {number}");
+        }
+        0..=2 => {
+            if let Some((key, _)) = lines[at].clone().split_once('=') {
+                lines[at] = format!("{key}= {value}");
+            }
+        }
+        3 => lines[at] = lines[at].chars().rev().collect(),
+        4 => drop(lines.remove(at)),
+        5 => lines.insert(at, lines[at].clone()),
+        6 => lines
+            .insert(at, ["[recycle]", "]", "=", "new = 1", "# a comment", "\u{7f}"][draw.below(6)].into()),
+        _ => {
+            let text = lines.join("\n");
+            let cut = (0..=draw.below(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+            return text[..cut].to_owned();
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+/// What must be in force after `text` was saved: all of it, or nothing.
+fn wanted(before: &Config, base: &Config, text: &str) -> Option<Config> {
+    let new = config::from_text(text, "x", &[]).ok()?;
+    let edits = change::between(base, &new);
+    let edits = edits.iter().filter(|edit| before.value(edit.key) != edit.new);
+    let edits: Vec<_> = edits.collect();
+    if edits.iter().any(|edit| edit.is_frozen()) {
+        return None;
+    }
+    change::with(before, edits.iter().map(|edit| (edit.key, &edit.new)), "x").ok()
+}
+
+#[test]
+fn two_hundred_mutilated_files_never_half_apply_and_never_end_the_run() {
+    let mut live = Live::start();
+    let mut draw = Draw(7);
+    let (mut taken, mut refused) = (0, 0);
+    for round in 0..200 {
+        let good = std::fs::read_to_string(live.path()).unwrap();
+        let base = config::from_text(&good, "good", &[]).unwrap();
+        let mut bad = mutated(&good, &mut draw);
+        // A run that holds or ends cannot be asked for another step.
+        while bad.contains("paused = true")
+            || config::from_text(&bad, "x", &[]).is_ok_and(|new| new.run.steps < 1000)
+        {
+            bad = mutated(&good, &mut draw);
+        }
+        let before = live.config.clone();
+        std::fs::write(live.path(), &bad).unwrap();
+        live.settle(round);
+        let mut found = live.config.clone();
+        found.dashboard.line_seconds = before.dashboard.line_seconds;
+        match wanted(&before, &base, &bad).filter(|wanted| *wanted != before) {
+            Some(mut wanted) => {
+                wanted.dashboard.line_seconds = before.dashboard.line_seconds;
+                // A threshold that no entropy reaches is refused for the model's sake.
+                assert!(found == wanted || found == before, "round {round}: half of it\n{bad}");
+                taken += usize::from(found == wanted);
+            }
+            None => {
+                assert_eq!(found, before, "round {round}\n{bad}");
+                refused += 1;
+            }
+        }
+        // Mended, and written out again in full.
+        std::fs::write(live.path(), &good).unwrap();
+        live.settle(round + 500);
+        let file = std::fs::read_to_string(live.path()).unwrap();
+        assert_eq!(config::from_text(&file, "mended", &[]).unwrap(), live.config, "round {round}");
+    }
+    assert!(taken > 20 && refused > 50, "{taken} taken up, {refused} refused");
+    let (last, version) = (live.config.clone(), live.version);
+    let (folder, _dir) = live.stop();
+
+    // The record, laid over the first config, gives the last one; and so does the file.
+    let record = changes::applied([changes::read(&folder.changes()).unwrap(), Vec::new()]);
+    let first = config::load(&folder.version(0), &[]).unwrap();
+    assert_eq!(train::reapplied(&first, &record).unwrap(), last);
+    assert_eq!(config::load(&folder.config(), &[]).unwrap(), last);
+    assert_eq!(config::load(&folder.version(version), &[]).unwrap(), last);
+    // And it stands in Parquet, too.
+    let rows: usize = common::table(folder.path(), "changes").iter().map(|batch| batch.num_rows()).sum();
+    assert_eq!(rows, changes::read(&folder.changes()).unwrap().len());
+}
+
+#[test]
+fn a_key_is_written_into_the_file_with_its_comments() {
+    let mut live = Live::start();
+    let text = std::fs::read_to_string(live.path()).unwrap();
+    let text = text.replace("lr = 1e-2", "# the peak\nlr = 1e-2   # high");
+    std::fs::write(live.path(), &text).unwrap();
+    live.settle(1);
+    live.set("optim.lr", "0.005");
+    live.until("the change", |live, _| live.config.optim.lr == 0.005);
+    live.settle(2);
+    let file = std::fs::read_to_string(live.path()).unwrap();
+    assert!(file.contains("# the peak\nlr = 0.005   # high\n"), "{file}");
+    // What a key may not do is said, and changes nothing.
+    for (key, value, why) in [
+        ("optim.lr", "99", "from 0 to 10"),
+        ("model.width", "32", "cannot change during a run"),
+        ("optim.rl", "1", "the nearest known one is `optim.lr`"),
+        ("optim.min_lr", "5", "must not be above"),
+        ("recycle.share", "threshold", "look at no entropy"),
+    ] {
+        live.set(key, value);
+        let alert = |event: &Event| match event {
+            Event::Alert(alert) => alert.text.clone(),
+            _ => None,
+        };
+        live.until(why, |_, event| alert(event).is_some_and(|text| text.contains(why)));
+    }
+    assert_eq!(live.config.optim.lr, 0.005);
+    live.stop();
+}
+
+#[test]
+fn of_two_changes_of_a_key_the_later_one_holds_and_both_are_recorded() {
+    let mut live = Live::start();
+    for file_first in [true, false] {
+        live.trainer.commands.send(Command::Pause(true)).unwrap();
+        live.until("the pause", |_, event| matches!(event, Event::Phase(Phase::Paused)));
+        let text = std::fs::read_to_string(live.path()).unwrap();
+        let line = text.lines().find(|line| line.starts_with("clip")).unwrap();
+        let save = |value: &str| {
+            std::fs::write(live.path(), text.replace(line, &format!("clip = {value}"))).unwrap()
+        };
+        let beat = || std::thread::sleep(Duration::from_millis(20));
+        if file_first {
+            save("7.0");
+            beat();
+            live.set("optim.clip", "8.0");
+        } else {
+            live.set("optim.clip", "9.0");
+            beat();
+            save("6.0");
+        }
+        let last = if file_first { 8.0 } else { 6.0 };
+        live.until("both", |live, _| live.config.optim.clip == last);
+        wait_for("the file", || {
+            config::load(&live.path(), &[]).is_ok_and(|config| config.optim.clip == last)
+        });
+        live.trainer.commands.send(Command::Pause(false)).unwrap();
+        live.until("going on", |_, event| matches!(event, Event::Phase(Phase::Train)));
+    }
+    live.settle(3);
+    let (folder, _dir) = live.stop();
+    let clips: Vec<f64> = changes::read(&folder.changes())
+        .unwrap()
+        .iter()
+        .filter(|change| change.key.as_deref() == Some("optim.clip"))
+        .map(|change| change.new.as_f64().unwrap())
+        .collect();
+    assert_eq!(clips, [7.0, 8.0, 9.0, 6.0]);
+}

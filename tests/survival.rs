@@ -1,0 +1,335 @@
+//! The real binary through kills, signals and damage: nothing that was recorded is lost, and a run goes on as if it had
+//! never stopped.
+#![cfg(unix)]
+
+mod common;
+
+use coconut_lab::config;
+use coconut_lab::record::changes;
+use coconut_lab::record::folder::RunFolder;
+use coconut_lab::record::status;
+use common::*;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Recycling, accumulation, curves, lessons of the pause, validations: all that has a state of its own.
+const WHOLE: &str = r#"
+# A run with all that has a state.
+[run]
+name = "whole"
+steps = 1200
+[data]
+make = "prosqa"
+make_train = 60
+make_held_out = 20
+batch = 2
+seq_len = 32
+[model]
+width = 16
+layers = 1
+heads = 2
+[optim]
+lr = 1e-2   # the peak
+warmup = 5
+accumulate = 2
+[recycle]
+every = 2
+fraction = [[0, 0.1], [900, 0.4]]
+probability = 0.9
+pause_share = 0.2
+feedback = "gated"
+jitter = 0.1
+placement = "entropy_next"
+[eval]
+every = 50
+batches = 1
+sequential_every = 0
+[checkpoint]
+every = 20
+[record]
+sync_seconds = 0.05
+token_every = 10
+"#;
+
+fn steps(run: &Path) -> usize {
+    counts(&metrics(run), "step").len()
+}
+
+fn spawn(dir: &Path, args: &[&str]) -> Child {
+    let mut command = command(dir, args);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn signal(child: &Child, name: &str) {
+    let kill = std::process::Command::new("kill").args([name, &child.id().to_string()]).status();
+    assert!(kill.unwrap().success());
+}
+
+fn only_run(dir: &Path, but: &[PathBuf]) -> PathBuf {
+    wait_for("a run folder", || {
+        runs(dir).iter().any(|run| !but.contains(run) && run.join("run.json").exists())
+    });
+    runs(dir).into_iter().find(|run| !but.contains(run)).unwrap()
+}
+
+/// A run that is steered by its file while it goes on.
+fn steered(dir: &Path) -> PathBuf {
+    let mut child = spawn(dir, &["run", "--config", "tiny.toml", "--headless"]);
+    let run = only_run(dir, &[]);
+    let edits = [
+        ("lr = 1e-2 ", "lr = 5e-3 "),
+        ("probability = 0.9", "probability = 0.5"),
+        ("clip = 1.0", "clip = 0.5"),
+    ];
+    for (index, (old, new)) in edits.into_iter().enumerate() {
+        wait_for("steps", || child_is_over(&run) || steps(&run) > 200 * (index + 1));
+        let text = std::fs::read_to_string(run.join("config.toml")).unwrap();
+        assert!(text.contains(old), "{text}");
+        std::fs::write(run.join("config.toml"), text.replace(old, new)).unwrap();
+    }
+    assert!(child.wait().unwrap().success());
+    run
+}
+
+fn child_is_over(run: &Path) -> bool {
+    RunFolder::open(run)
+        .is_ok_and(|folder| status::read(&folder).is_some_and(|status| status.state != "running"))
+}
+
+fn assert_same(a: &Path, b: &Path) {
+    for ((name, a), (other, b)) in deterministic(a).into_iter().zip(deterministic(b)) {
+        assert_eq!(name, other);
+        let at = a.iter().zip(&b).position(|(a, b)| a != b);
+        assert!(a == b, "{name} differs, first in row {at:?} of {} and {}", a.len(), b.len());
+    }
+    let weights = |run: &Path| std::fs::read(run.join("step-001200/model.safetensors")).unwrap();
+    assert!(weights(a) == weights(b), "the weights differ");
+}
+
+#[test]
+fn a_run_that_is_killed_twenty_times_is_the_run_that_was_not() {
+    let dir = place(WHOLE);
+    let whole = steered(dir.path());
+    let record = changes::read(&whole.join("changes.jsonl")).unwrap();
+    assert_eq!(record.len(), 3, "{record:?}");
+    assert_eq!(counts(&metrics(&whole), "step"), (0..=1200).map(Some).collect::<Vec<_>>());
+    let name = |run: &Path| run.file_name().unwrap().to_str().unwrap().to_owned();
+
+    // The same changes at the same steps, undisturbed: the record is enough to make a run again.
+    let again = lab(dir.path(), &["run", "--replay", &name(&whole), "--name", "again", "--headless"]);
+    assert!(again.status.success(), "{}", stderr(&again));
+    let again = runs(dir.path()).into_iter().find(|run| *run != whole).unwrap();
+    assert_same(&whole, &again);
+
+    let known = runs(dir.path());
+    let mut seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let mut draw = |most: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % most
+    };
+    let mut child = spawn(dir.path(), &["run", "--replay", &name(&whole), "--name", "killed", "--headless"]);
+    let killed = only_run(dir.path(), &known);
+    let mut kills = 0;
+    while kills < 20 {
+        // At any moment: while it begins, trains, validates, writes.
+        let began = Instant::now();
+        let wait = Duration::from_millis(draw(450));
+        while began.elapsed() < wait && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        signal(&child, "-KILL");
+        child.wait().unwrap();
+        if child_is_over(&killed)
+            && status::read(&RunFolder::open(&killed).unwrap()).unwrap().state == "finished"
+        {
+            break;
+        }
+        kills += 1;
+        child = spawn(dir.path(), &["resume", &name(&killed), "--headless"]);
+    }
+    child.wait().unwrap();
+    assert_eq!(kills, 20, "the end came too early");
+    assert_eq!(counts(&metrics(&killed), "step"), (0..=1200).map(Some).collect::<Vec<_>>());
+    assert_same(&whole, &killed);
+    let values = |run: &Path| {
+        config::load(&run.join("config.toml"), &[]).map(|mut config| {
+            config.run.name.clear();
+            config
+        })
+    };
+    assert_eq!(values(&killed).unwrap(), values(&whole).unwrap());
+    let text = std::fs::read_to_string(killed.join("config.toml")).unwrap();
+    assert!(
+        text.contains("# A run with all that has a state.") && text.contains("lr = 0.005   # the peak"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_was_measured_is_safe_after_the_sync_time() {
+    let dir = place(WHOLE);
+    let mut child = spawn(dir.path(), &["run", "--config", "tiny.toml", "--headless", "--steps", "100000"]);
+    let run = only_run(dir.path(), &[]);
+    wait_for("steps", || steps(&run) > 30);
+    let before = steps(&run);
+    std::thread::sleep(Duration::from_millis(600));
+    signal(&child, "-KILL");
+    child.wait().unwrap();
+    assert!(steps(&run) > before + 5, "{before} {}", steps(&run));
+    let status = status::read(&RunFolder::open(&run).unwrap()).unwrap();
+    assert_eq!(status.state, "interrupted");
+    let list = lab(dir.path(), &["runs"]);
+    assert!(stdout(&list).contains("interrupted"), "{}", stdout(&list));
+}
+
+#[test]
+fn a_signal_stops_with_a_checkpoint_and_the_run_can_be_resumed_and_lengthened() {
+    let dir = place(WHOLE);
+    let sets = ["--set", "checkpoint.at_end=false", "--set", "checkpoint.keep=0"];
+    let begin = [&["run", "--config", "tiny.toml", "--headless", "--steps", "100000"], &sets[..]].concat();
+    let mut child = spawn(dir.path(), &begin);
+    let run = only_run(dir.path(), &[]);
+    wait_for("steps", || steps(&run) > 25);
+    // A hung up terminal is no reason to stop.
+    signal(&child, "-HUP");
+    let now = steps(&run);
+    wait_for("steps after a hang-up", || steps(&run) > now + 5);
+    // Another process is kept out.
+    let second = lab(dir.path(), &["resume", "last", "--headless"]);
+    assert_eq!(second.status.code(), Some(1));
+    let owner = format!("another process has this run (process {}", child.id());
+    assert!(stderr(&second).contains(&owner), "{}", stderr(&second));
+    signal(&child, "-TERM");
+    assert!(child.wait().unwrap().success());
+    let folder = RunFolder::open(&run).unwrap();
+    let stopped = status::read(&folder).unwrap();
+    assert_eq!((stopped.state.as_str(), folder.checkpoints().last()), ("stopped", Some(&stopped.step)));
+
+    let last = stopped.step as i64 + 10;
+    let table =
+        |last: i64| assert_eq!(counts(&metrics(&run), "step"), (0..=last).map(Some).collect::<Vec<_>>());
+    let resume = |more: &[&str]| lab(dir.path(), &[&["resume", "whole", "--headless"], more].concat());
+    let at_end = ["--set", "checkpoint.at_end=true"];
+    let resumed = resume(&[&["--set", "optim.lr=0.001", "--steps", &last.to_string()], &at_end[..]].concat());
+    assert!(resumed.status.success(), "{}", stderr(&resumed));
+    assert!(stdout(&resumed).contains("`optim.lr` from 0.01 to 0.001"), "{}", stdout(&resumed));
+    table(last);
+    let lr = reals(&metrics(&run), "lr");
+    assert!(lr[stopped.step as usize].unwrap() > lr[stopped.step as usize + 1].unwrap() * 5.0);
+
+    let done = resume(&[]);
+    assert_eq!(done.status.code(), Some(1));
+    let wanted = format!("step {last} of {last} is done; raise `run.steps`");
+    assert!(stderr(&done).contains(&wanted), "{}", stderr(&done));
+    let longer = resume(&["--steps", &(last + 20).to_string()]);
+    assert!(longer.status.success(), "{}", stderr(&longer));
+    table(last + 20);
+    // And back again: what came after is given up.
+    let back = resume(&["--from", &stopped.step.to_string(), "--steps", &(last + 5).to_string()]);
+    assert!(back.status.success(), "{}", stderr(&back));
+    table(last + 5);
+}
+
+#[test]
+fn a_damaged_checkpoint_is_named_and_the_one_before_is_used() {
+    let dir = place(WHOLE);
+    let made = lab(dir.path(), &["run", "--config", "tiny.toml", "--headless", "--steps", "60"]);
+    assert!(made.status.success(), "{}", stderr(&made));
+    let run = &runs(dir.path())[0];
+    let last = run.join("step-000060/optimizer.safetensors");
+    let bytes = std::fs::read(&last).unwrap();
+    std::fs::write(&last, &bytes[..bytes.len() / 2]).unwrap();
+    let resumed = lab(dir.path(), &["resume", "last", "--headless", "--steps", "61"]);
+    assert!(resumed.status.success(), "{}", stderr(&resumed));
+    let said = stdout(&resumed);
+    assert!(said.contains("step-000060 is damaged, and is not used: optimizer.safetensors has"), "{said}");
+    assert!(said.contains("goes on after step 40"), "{said}");
+    assert_eq!(steps(run), 62);
+    assert!(run.join("aside/step-000060").is_dir());
+}
+
+#[test]
+fn a_frozen_key_is_refused_when_a_run_is_resumed() {
+    let dir = place(WHOLE);
+    assert!(
+        lab(dir.path(), &["run", "--config", "tiny.toml", "--headless", "--steps", "20"]).status.success()
+    );
+    let run = &runs(dir.path())[0];
+    let text = std::fs::read_to_string(run.join("config.toml")).unwrap();
+    std::fs::write(run.join("config.toml"), text.replace("accumulate = 2", "accumulate = 1")).unwrap();
+    let resumed = lab(dir.path(), &["resume", "last", "--headless", "--steps", "30"]);
+    assert_eq!(resumed.status.code(), Some(1));
+    let wanted = "`optim.accumulate` = 1 cannot change when a run is resumed, where it is 2";
+    assert!(
+        stderr(&resumed).contains(wanted) && stderr(&resumed).contains("config.toml line"),
+        "{}",
+        stderr(&resumed)
+    );
+    assert_eq!(steps(run), 21, "nothing was touched");
+    // The way it names works.
+    let forked = lab(
+        dir.path(),
+        &[
+            "run",
+            "--from",
+            "whole@20",
+            "--name",
+            "fork",
+            "--set",
+            "optim.accumulate=1",
+            "--steps",
+            "30",
+            "--headless",
+        ],
+    );
+    assert!(forked.status.success(), "{}", stderr(&forked));
+    let fork = runs(dir.path()).into_iter().find(|run| run.to_string_lossy().ends_with("-fork")).unwrap();
+    assert_eq!(counts(&metrics(&fork), "step"), (21..=30).map(Some).collect::<Vec<_>>());
+    assert!(std::fs::read_to_string(fork.join("run.json")).unwrap().contains("\"step\": 20"));
+    let shape = lab(
+        dir.path(),
+        &["run", "--from", "whole", "--set", "model.width=32", "--steps", "30", "--headless"],
+    );
+    assert!(
+        stderr(&shape).contains("`model.width` = 32: the checkpoint's weights have 16"),
+        "{}",
+        stderr(&shape)
+    );
+    let list = stdout(&lab(dir.path(), &["runs"]));
+    assert!(list.contains("at step 20") && list.contains("finished"), "{list}");
+}
+
+#[test]
+fn an_export_joins_runs_and_filters_them() {
+    let dir = place(TINY);
+    for name in ["a", "b"] {
+        assert!(train(dir.path(), &[&format!("run.name={name}")]).status.success());
+    }
+    let all = lab(dir.path(), &["export", "metrics", "a", "b", "--out", "all.parquet"]);
+    assert!(all.status.success(), "{}", stderr(&all));
+    let rows = coconut_lab::record::parts::read(&dir.path().join("all.parquet")).unwrap();
+    assert_eq!(counts(&rows, "step").len(), 14);
+    let runs: Vec<String> = rows
+        .iter()
+        .flat_map(|batch| {
+            let names = batch.column_by_name("run").unwrap().clone();
+            let names = arrow::array::AsArray::as_string::<i32>(&names).clone();
+            names.iter().map(|name| name.unwrap().to_owned()).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(runs[0].ends_with("-a") && runs[13].ends_with("-b"));
+    let schema = rows[0].schema();
+    assert_eq!(schema.field_with_name("loss_plain_nats").unwrap().metadata()["unit"], "nats");
+    let some = lab(
+        dir.path(),
+        &["export", "metrics", "a", "--out", "some.csv", "--where", "step > 3 AND recycled IS NULL"],
+    );
+    assert!(some.status.success(), "{}", stderr(&some));
+    let csv = std::fs::read_to_string(dir.path().join("some.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 2, "{csv}");
+    let wrong = lab(dir.path(), &["export", "metrics", "a", "--out", "x.csv", "--where", "stpe > 3"]);
+    assert!(stderr(&wrong).contains("`step`"), "{}", stderr(&wrong));
+    let none = lab(dir.path(), &["export", "metrics", "nobody", "--out", "x.csv"]);
+    assert!(stderr(&none).contains("no run `nobody`"), "{}", stderr(&none));
+}
