@@ -23,6 +23,17 @@ pub enum ConfigError {
     Rule { place: String, message: String },
 }
 
+impl ConfigError {
+    /// The key that it is about, and the value that was found, as far as it is about one.
+    pub fn about(&self) -> Option<(&str, Option<&str>)> {
+        match self {
+            ConfigError::Limit { key, value, .. } => Some((key, Some(value))),
+            ConfigError::Unknown { key, .. } => Some((key, None)),
+            _ => None,
+        }
+    }
+}
+
 /// The text of `file`.
 pub fn read(file: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(file)

@@ -3,23 +3,29 @@
 //! Invariant: content that is known, or that was written by ourselves, is never reported; half-written content neither.
 //!
 //! Editors replace files, so folders are watched and not files. An event is but a hint to look: the truth is the content,
-//! once it has been the same for a while. A slow poll stands in for file systems that have no events.
+//! once it has been the same for a while. A slow poll stands in where there are no events.
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
-use std::collections::BTreeSet;
-use std::io::{Error, ErrorKind, Read};
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+mod content;
+mod folders;
+
+use content::{Content, Found, Stamp, find, stamp};
+use folders::Folders;
+use std::io::Error;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Largest file that is read: a config is far below.
-const MOST_BYTES: u64 = 1 << 20;
 /// Editors empty a file before they write it: so many times the rest of other content is waited for.
 const EMPTY_RESTS: u32 = 3;
 /// And take it away before they put another in its place.
 const MISSING_RESTS: u32 = 5;
+/// Events that come together are answered by one look, so that a busy folder costs little.
+const GATHER: Duration = Duration::from_millis(10);
+/// How long a thread that hangs in a dead file system is waited for at the end.
+const LONGEST_END: Duration = Duration::from_millis(250);
 
 /// A file whose content is another than was known.
 #[derive(Debug)]
@@ -47,248 +53,224 @@ impl Default for Timing {
     }
 }
 
-/// What a file was found to hold.
-#[derive(Clone, Debug, PartialEq)]
-enum Content {
-    Text(String),
-    Missing,
-    Unreadable(ErrorKind, String),
+impl Timing {
+    /// How long this content must have been there to count.
+    fn rest(self, content: &Content) -> Duration {
+        self.debounce.saturating_mul(match content {
+            Content::Missing => MISSING_RESTS,
+            Content::Text(text) if text.is_empty() => EMPTY_RESTS,
+            _ => 1,
+        })
+    }
+
+    /// The same while somebody waits: content that is there counts as it is.
+    fn rest_when_asked(self, content: &Content) -> Duration {
+        let rest = self.rest(content);
+        if rest > self.debounce { rest } else { Duration::ZERO }
+    }
 }
 
-/// By what a change is noticed without reading.
-type Stamp = Option<(SystemTime, u64, u64)>;
-
+/// What is known of a file.
 struct File {
-    path: PathBuf,
-    /// What is known of it.
     known: Content,
-    /// What it held before we began to write it ourselves, until what we wrote has been seen.
-    before: Option<Content>,
     /// Other content, and since when it has been there.
     rests: Option<(Content, Instant)>,
-    stamp: Stamp,
+    /// As it was when it was read last, and whether the same stamp later means the same content.
+    seen: Option<(Stamp, bool)>,
+    /// As it was when we began to write it ourselves. Until it is another, its old content is no news.
+    before: Option<Stamp>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct State {
     files: Vec<File>,
     saved: Vec<Saved>,
 }
 
-enum Wake {
-    Look,
-    Stop,
+struct Shared {
+    paths: Vec<PathBuf>,
+    timing: Timing,
+    state: Mutex<State>,
+    stop: AtomicBool,
+    /// Times a file was read.
+    #[cfg(test)]
+    reads: std::sync::atomic::AtomicUsize,
 }
 
 /// Follows files on a thread of its own, which ends with this.
 pub struct Watcher {
-    shared: Arc<Mutex<Shared>>,
-    wake: Sender<Wake>,
+    shared: Arc<Shared>,
+    wake: SyncSender<()>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Watcher {
-    /// Follows `files`, which hold `texts` as far as is known.
+    /// Follows `files`, which hold `texts` as far as is known. A file without a text is reported as it is found.
     pub fn start(files: Vec<PathBuf>, texts: Vec<String>, timing: Timing) -> Self {
         Self::with(files, texts, timing, true)
     }
 
-    fn with(files: Vec<PathBuf>, texts: Vec<String>, timing: Timing, events: bool) -> Self {
-        let files = files.into_iter().zip(texts).map(|(path, text)| File {
-            path,
-            known: Content::Text(text),
-            before: None,
-            rests: None,
-            stamp: None,
+    fn with(files: Vec<PathBuf>, mut texts: Vec<String>, timing: Timing, events: bool) -> Self {
+        texts.resize(files.len(), String::new());
+        let file = |text| File { known: Content::Text(text), rests: None, seen: None, before: None };
+        let state = State { files: texts.into_iter().map(file).collect(), saved: Vec::new() };
+        let shared = Arc::new(Shared {
+            // The working folder may become another.
+            paths: files.into_iter().map(|path| std::path::absolute(&path).unwrap_or(path)).collect(),
+            timing,
+            state: Mutex::new(state),
+            stop: AtomicBool::new(false),
+            #[cfg(test)]
+            reads: Default::default(),
         });
-        let shared = Arc::new(Mutex::new(Shared { files: files.collect(), saved: Vec::new() }));
-        let (wake, wakes) = channel();
+        // One hint is as good as many.
+        let (wake, wakes) = sync_channel(1);
         let (seen, hint) = (shared.clone(), wake.clone());
-        let thread = std::thread::Builder::new().name("config watch".into());
-        let thread = thread.spawn(move || {
-            let mut folders = Folders { watcher: None, watched: BTreeSet::new() };
-            if events {
-                // Where there can be no events, the poll has to do.
-                folders.watcher = notify::recommended_watcher(move |_| drop(hint.send(Wake::Look))).ok();
-            }
-            work(&seen, &wakes, timing, &mut folders);
+        let thread = std::thread::Builder::new().name("config watch".into()).spawn(move || {
+            let folders = if events { Folders::watched(hint) } else { Folders::unwatched() };
+            work(&seen, &wakes, folders);
         });
         Self { shared, wake, thread: thread.ok() }
     }
 
     /// What was saved since it was asked last. Does not wait.
     pub fn take(&self) -> Vec<Saved> {
-        std::mem::take(&mut lock(&self.shared).saved)
+        std::mem::take(&mut self.shared.lock().saved)
     }
 
     /// Looks at the files now, and then as [`Self::take`]. What is empty or missing may be being written, and is left to
     /// the thread.
     pub fn look(&self) -> Vec<Saved> {
-        let mut shared = lock(&self.shared);
-        for index in 0..shared.files.len() {
-            let content = read(&shared.files[index].path);
-            let whole = matches!(&content, Content::Text(text) if !text.is_empty());
-            if whole && shared.files[index].is_news(&content) {
-                shared.report(index, content);
-            }
+        for file in 0..self.shared.paths.len() {
+            self.shared.look_at(file, Timing::rest_when_asked);
         }
-        std::mem::take(&mut shared.saved)
+        let mut state = self.shared.lock();
+        if state.files.iter().any(|file| file.rests.is_some()) {
+            let _ = self.wake.try_send(());
+        }
+        std::mem::take(&mut state.saved)
     }
 
-    /// `text` is about to be written into the file by ourselves.
+    /// `text` is about to be written into the file by ourselves, or just was.
     pub fn own(&self, file: usize, text: &str) {
-        let mut shared = lock(&self.shared);
-        let file = &mut shared.files[file];
-        file.before = Some(std::mem::replace(&mut file.known, Content::Text(text.to_owned())));
-        file.rests = None;
+        let Some(path) = self.shared.paths.get(file) else { return };
+        let stamp = stamp(path);
+        let file = &mut self.shared.lock().files[file];
+        // What is there now is no news while we write, but only if it is known: not a save that has yet to be reported.
+        let is_known = file.rests.is_none() && file.seen.as_ref().is_some_and(|(seen, _)| *seen == stamp);
+        if is_known || file.before.as_ref() == Some(&stamp) {
+            file.before = Some(stamp);
+        } else {
+            file.before = None;
+        }
+        (file.known, file.rests, file.seen) = (Content::Text(text.to_owned()), None, None);
     }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        let _ = self.wake.send(Wake::Stop);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The folders that are watched for events.
-struct Folders {
-    watcher: Option<RecommendedWatcher>,
-    watched: BTreeSet<PathBuf>,
-}
-
-impl Folders {
-    /// Watches the folder of `path` and that of the file which it leads to in the end.
-    fn follow(&mut self, path: &Path) {
-        let Some(watcher) = &mut self.watcher else { return };
-        let real = path.canonicalize().ok();
-        for folder in [Some(path), real.as_deref()].into_iter().flatten().filter_map(Path::parent) {
-            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-            if !self.watched.contains(folder) && watcher.watch(folder, RecursiveMode::NonRecursive).is_ok() {
-                self.watched.insert(folder.to_owned());
-            }
-        }
-    }
-}
-
-fn work(shared: &Mutex<Shared>, wakes: &Receiver<Wake>, timing: Timing, folders: &mut Folders) {
-    let mut hinted = true;
-    loop {
-        let restless = look(shared, timing, hinted, folders);
-        let wait = if restless { timing.debounce / 2 } else { timing.poll };
-        hinted = match wakes.recv_timeout(wait) {
-            Ok(Wake::Look) => true,
-            Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => false,
-        };
-        // One look does for all hints so far.
-        while let Ok(wake) = wakes.try_recv() {
-            if matches!(wake, Wake::Stop) {
+        self.shared.stop.store(true, Ordering::Release);
+        // If a hint is there already, that one wakes it.
+        let _ = self.wake.try_send(());
+        let Some(thread) = self.thread.take() else { return };
+        let began = Instant::now();
+        while !thread.is_finished() {
+            if began.elapsed() > LONGEST_END {
                 return;
             }
+            std::thread::sleep(Duration::from_millis(1));
         }
+        let _ = thread.join();
     }
 }
 
-/// Looks at every file; whether one of them has not come to rest.
-fn look(shared: &Mutex<Shared>, timing: Timing, hinted: bool, folders: &mut Folders) -> bool {
-    let paths: Vec<PathBuf> = lock(shared).files.iter().map(|file| file.path.clone()).collect();
-    for (index, path) in paths.iter().enumerate() {
-        folders.follow(path);
-        let stamp = stamp(path);
-        let same = {
-            let file = &lock(shared).files[index];
-            !hinted && file.rests.is_none() && file.before.is_none() && file.stamp == stamp
-        };
-        if same {
-            continue;
+fn work(shared: &Shared, wakes: &Receiver<()>, mut folders: Folders) {
+    while !shared.stop.load(Ordering::Acquire) {
+        // Watched first: what changes while the files are looked at is then hinted at.
+        folders.follow(&shared.paths);
+        for file in 0..shared.paths.len() {
+            shared.look_at(file, Timing::rest);
         }
-        // Without the lock: a slow file system must not hold up who asks.
-        let content = read(path);
-        let mut shared = lock(shared);
-        shared.files[index].stamp = stamp;
-        shared.found(index, content, timing.debounce);
+        match wakes.recv_timeout(shared.wait()) {
+            Ok(()) if !shared.stop.load(Ordering::Acquire) => {
+                std::thread::sleep(GATHER);
+                let _ = wakes.try_recv();
+            }
+            Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
     }
-    lock(shared).files.iter().any(|file| file.rests.is_some())
 }
 
 impl Shared {
-    fn found(&mut self, index: usize, content: Content, debounce: Duration) {
-        let file = &mut self.files[index];
-        if !file.is_news(&content) {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long there is nothing to do without a hint.
+    fn wait(&self) -> Duration {
+        let state = self.lock();
+        let rests = state.files.iter().filter_map(|file| file.rests.as_ref());
+        let left = rests.map(|(content, since)| self.timing.rest(content).saturating_sub(since.elapsed()));
+        // Not quite without a pause, whatever the timing says.
+        left.fold(self.timing.poll, Duration::min).max(Duration::from_millis(1))
+    }
+
+    /// Reads a file, unless it is sure to be the same, and reports what has been there for its `rest`.
+    fn look_at(&self, index: usize, rest: impl Fn(Timing, &Content) -> Duration) {
+        if self.is_untouched(index) {
+            return;
+        }
+        #[cfg(test)]
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        // Without the lock: a slow file system must not hold up who asks.
+        let found = find(&self.paths[index]);
+        let mut state = self.lock();
+        let file = &mut state.files[index];
+        if !file.is_news(&found) {
             file.rests = None;
             return;
         }
-        let rest = match &content {
-            Content::Missing => debounce * MISSING_RESTS,
-            Content::Text(text) if text.is_empty() => debounce * EMPTY_RESTS,
-            _ => debounce,
+        let since = match &file.rests {
+            Some((content, since)) if *content == found.content => *since,
+            _ => Instant::now(),
         };
-        match &file.rests {
-            Some((rests, since)) if *rests == content => {
-                if since.elapsed() >= rest {
-                    self.report(index, content);
-                }
-            }
-            _ => file.rests = Some((content, Instant::now())),
+        if since.elapsed() >= rest(self.timing, &found.content) {
+            state.report(index, found);
+        } else {
+            file.rests = Some((found.content, since));
         }
     }
 
-    fn report(&mut self, index: usize, content: Content) {
-        let file = &mut self.files[index];
+    fn is_untouched(&self, index: usize) -> bool {
+        // Not under the lock, either.
+        let now = stamp(&self.paths[index]);
+        let file = &self.lock().files[index];
+        file.rests.is_none()
+            && file.seen.as_ref().is_some_and(|(seen, is_settled)| *is_settled && *seen == now)
+    }
+}
+
+impl State {
+    fn report(&mut self, index: usize, found: Found) {
         let now = SystemTime::now();
-        let at = std::fs::metadata(&file.path).and_then(|about| about.modified()).unwrap_or(now).min(now);
-        file.known = content.clone();
+        let at = found.stamp.modified().unwrap_or(now).min(now);
+        let file = &mut self.files[index];
+        file.known = found.content.clone();
         (file.before, file.rests) = (None, None);
-        let text = match content {
-            Content::Text(text) => Ok(text),
-            Content::Missing => Err(Error::new(ErrorKind::NotFound, "it is gone")),
-            Content::Unreadable(kind, message) => Err(Error::new(kind, message)),
-        };
-        self.saved.push(Saved { file: index, text, at });
+        self.saved.push(Saved { file: index, text: found.content.into_text(), at });
     }
 }
 
 impl File {
-    fn is_news(&mut self, content: &Content) -> bool {
-        if *content == self.known {
+    /// Whether it holds what is not known and was not there when we began to write it.
+    fn is_news(&mut self, found: &Found) -> bool {
+        self.seen = Some((found.stamp.clone(), found.is_settled));
+        if found.content == self.known {
             self.before = None;
             return false;
         }
-        self.before.as_ref() != Some(content)
-    }
-}
-
-fn stamp(path: &Path) -> Stamp {
-    let about = std::fs::metadata(path).ok()?;
-    // Files that were made together have the same time: which one it is counts, too.
-    #[cfg(unix)]
-    let file = std::os::unix::fs::MetadataExt::ino(&about);
-    #[cfg(not(unix))]
-    let file = 0;
-    Some((about.modified().ok()?, about.len(), file))
-}
-
-fn read(path: &Path) -> Content {
-    let unreadable = |error: &Error| Content::Unreadable(error.kind(), error.to_string());
-    let mut bytes = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes));
-    match read {
-        Err(error) if error.kind() == ErrorKind::NotFound => Content::Missing,
-        Err(error) => unreadable(&error),
-        Ok(_) if bytes.len() as u64 > MOST_BYTES => {
-            Content::Unreadable(ErrorKind::InvalidData, format!("it is larger than {MOST_BYTES} bytes"))
-        }
-        Ok(_) => match String::from_utf8(bytes) {
-            Ok(text) => Content::Text(text),
-            Err(error) => Content::Unreadable(ErrorKind::InvalidData, format!("it is no text: {error}")),
-        },
+        self.before.as_ref() != Some(&found.stamp)
     }
 }
 

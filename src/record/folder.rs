@@ -183,14 +183,22 @@ const VERSIONS: &str = "versions";
 
 /// Puts `bytes` in the place of `file`: whoever reads it sees the old or the new, whole. Links are followed.
 pub fn replace(file: &Path, bytes: &[u8]) -> Result<(), RecordError> {
+    replace_if(file, bytes, || true).map(|_| ())
+}
+
+/// As [`replace`], if `still` holds at the last moment; whether it did.
+pub fn replace_if(file: &Path, bytes: &[u8], still: impl FnOnce() -> bool) -> Result<bool, RecordError> {
     let file = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let hidden = file.with_file_name(format!(".{name}.partial"));
-    write_synced(&hidden, bytes)
-        .and_then(|()| std::fs::rename(&hidden, &file).map_err(RecordError::io("rename", &hidden)))
-        .inspect_err(|_| drop(std::fs::remove_file(&hidden)))?;
-    file.parent().into_iter().for_each(sync_folder);
-    Ok(())
+    let written = write_synced(&hidden, bytes);
+    if written.is_ok() && still() {
+        std::fs::rename(&hidden, &file).map_err(RecordError::io("rename", &hidden))?;
+        file.parent().into_iter().for_each(sync_folder);
+        return Ok(true);
+    }
+    let _ = std::fs::remove_file(&hidden);
+    written.map(|()| false)
 }
 
 /// Writes `bytes` to `file` so that they outlive a power cut.

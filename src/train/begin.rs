@@ -194,6 +194,12 @@ fn resume(run: &Path, step: Option<u64>, sets: &[String]) -> Result<Beginning, T
     let mut all: Vec<ChangeRow> = edits.iter().map(|edit| since(edit, at, version)).collect();
     all.extend(scheduled);
     must_go_on(at, &steer::reapplied(&base, &all)?)?;
+    if from.is_none() {
+        tracing::info!("there is no checkpoint yet: the run begins again");
+    }
+    if !all.is_empty() {
+        tracing::info!("{} changes after step {at} will be made at their steps", all.len());
+    }
     let about = std::fs::read_to_string(folder.about()).unwrap_or_default();
     let about: BTreeMap<String, serde_json::Value> = serde_json::from_str(&about).unwrap_or_default();
     let recipe = about.get("recipe").and_then(|path| path.as_str()).map(PathBuf::from);

@@ -8,7 +8,7 @@ use crate::config::change::{self, Edit};
 use crate::config::watch::{Saved, Timing, Watcher};
 use crate::config::{self, Config, ConfigError, edit};
 use crate::message::{About, Alert, Changed, Set};
-use crate::record::folder::{RunFolder, replace};
+use crate::record::folder::{RunFolder, replace, replace_if};
 use crate::record::rows::{ChangeRow, Outcome};
 use crate::record::{RecordError, changes};
 use std::collections::{BTreeMap, VecDeque};
@@ -149,15 +149,19 @@ impl Steering {
     fn file(&mut self, saved: Saved, at: Boundary, fits: Fits, news: &mut News) {
         let index = saved.file;
         let (name, base) = (self.files[index].name.clone(), self.files[index].base.clone());
-        let checked =
-            saved.text.map_err(|error| format!("{name}: cannot be read: {error}")).and_then(|text| {
-                self.files[index].text.clone_from(&text);
-                let new = config::from_text(&text, &name, &[]).map_err(|error| error.to_string())?;
-                Ok((text, new))
-            });
-        let (text, new) = match checked {
-            Ok(checked) => checked,
-            Err(reason) => return self.refuse_file(index, &[], reason, at, news),
+        let text = match saved.text {
+            Ok(text) => text,
+            Err(error) => {
+                return self.refuse_file(index, &[], format!("{name}: cannot be read: {error}"), at, news);
+            }
+        };
+        self.files[index].text.clone_from(&text);
+        let new = match config::from_text(&text, &name, &[]) {
+            Ok(new) => new,
+            Err(error) => {
+                let wrong = self.wrong(&error);
+                return self.refuse_file(index, &wrong, error.to_string(), at, news);
+            }
         };
         let mut edits = change::between(&base, &new);
         edits.iter_mut().for_each(|edit| edit.old = self.config.value(edit.key));
@@ -219,6 +223,17 @@ impl Steering {
         }
     }
 
+    /// What an error is about, as an edit.
+    fn wrong(&self, error: &ConfigError) -> Vec<Edit> {
+        let edit = error.about().and_then(|(path, value)| {
+            let key = Config::keys().find(|key| key.path() == path)?;
+            let value = value.unwrap_or_default();
+            let new = value.parse().map_or_else(|_| Value::String(value.to_owned()), Value::Float);
+            Some(Edit { key, old: self.config.value(key), new })
+        });
+        edit.into_iter().collect()
+    }
+
     fn merged(&self, edits: &[Edit], place: &str, fits: Fits) -> Result<Config, String> {
         let laid = edits.iter().map(|edit| (edit.key, &edit.new));
         let config = change::with(&self.config, laid, place).map_err(|error| error.to_string())?;
@@ -229,11 +244,21 @@ impl Steering {
     fn frozen(&self, name: &str, text: &str, edit: &Edit) -> String {
         let line =
             config::line_of_key(text, edit.key).map_or(String::new(), |line| format!("{name} line {line}: "));
-        let (key, run) = (edit.key.path(), self.folder.path().display());
+        let (key, new) = (edit.key.path(), &edit.new);
+        let instead = match edit.key.section {
+            // Other weights have nothing to begin with.
+            "model" => "start a new run with it".to_owned(),
+            _ => {
+                let run = self.folder.id();
+                format!(
+                    "start a new run from this one's checkpoint: coconut-lab run --from {run} --set {key}={new}"
+                )
+            }
+        };
         format!(
-            "{line}`{key}` = {} cannot change during a run, where it is {}; nothing of this change is taken up. Set it \
-             back, or start a new run from this one's checkpoint: coconut-lab run --from {run} --set {key}={}",
-            edit.new, edit.old, edit.new
+            "{line}`{key}` = {new} cannot change during a run, where it is {}; nothing of this change is taken up. Set it \
+             back, or {instead}",
+            edit.old
         )
     }
 
@@ -341,8 +366,17 @@ impl Steering {
         let Ok(text) = edit::set(&own.text, &laid) else { return Ok(()) };
         if text != own.text {
             write_known(&self.folder, &[&own.text, &text])?;
-            self.watcher.own(OWN, &text);
-            replace(&own.path, text.as_bytes())?;
+            // What a person has saved this moment is not written over: it is taken up first.
+            let still = || {
+                let still = std::fs::read_to_string(&own.path).map_or(true, |now| now == own.text);
+                if still {
+                    self.watcher.own(OWN, &text);
+                }
+                still
+            };
+            if !replace_if(&own.path, text.as_bytes(), still)? {
+                return Ok(());
+            }
         }
         if let Ok(base) = change::with(&own.base, laid, "config.toml") {
             own.base = base;

@@ -95,6 +95,8 @@ pub struct State {
     pub dropped: u64,
     /// What time it is, since the dashboard opened.
     pub now: Duration,
+    /// By how many seconds the run's own clock is ahead of the dashboard's.
+    lead: f64,
     /// What needs a person.
     pub alerts: BTreeMap<About, String>,
     /// Version of the config in force.
@@ -120,6 +122,7 @@ impl Default for State {
             panic: None,
             dropped: 0,
             now: Duration::ZERO,
+            lead: 0.0,
             alerts: BTreeMap::new(),
             version: 0,
             histories: Default::default(),
@@ -134,7 +137,7 @@ impl State {
         self.now = now;
         match event {
             Event::Phase(phase) => {
-                self.clock.hold(phase == Phase::Paused, now);
+                self.clock.hold(phase == Phase::Paused, self.on_clock());
                 self.progress = None;
                 self.phase = Some(phase);
             }
@@ -171,7 +174,10 @@ impl State {
 
     fn step(&mut self, row: &StepRow) {
         self.stepped = true;
-        self.clock.step(row.step(), self.now);
+        // Rows of a run that is watched come in bursts: what counts is when they were made.
+        let made = row.get(Metric::WallS).filter(|wall| wall.is_finite());
+        self.lead = made.map_or(self.lead, |wall| wall - self.now.as_secs_f64());
+        self.clock.step(row.step(), self.on_clock());
         for &metric in Metric::ALL {
             match row.get(metric) {
                 Some(value) if value.is_finite() => self.latest.set(metric, value),
@@ -187,6 +193,11 @@ impl State {
                 history.push(row.step(), value, self.dashboard.smoothing);
             }
         }
+    }
+
+    /// The time on the run's own clock.
+    fn on_clock(&self) -> Duration {
+        Duration::try_from_secs_f64(self.now.as_secs_f64() + self.lead).unwrap_or_default()
     }
 
     fn found_not_finite(&mut self, metric: Metric, value: f64, step: u64) {
@@ -268,6 +279,6 @@ impl State {
 
     /// What is left of the run.
     pub fn eta(&self) -> Option<Duration> {
-        self.clock.eta(self.steps()?, self.now)
+        self.clock.eta(self.steps()?, self.on_clock())
     }
 }

@@ -2,24 +2,79 @@
 //! Must not know: how a save is noticed.
 //! Invariant: none beyond the tests' own.
 
+use super::content::MOST_BYTES;
 use super::*;
 use std::fs;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+use tempfile::TempDir;
 
-const TIMING: Timing = Timing { debounce: Duration::from_millis(30), poll: Duration::from_millis(100) };
-/// So slow that only events can be in time.
-const EVENTS: Timing = Timing { debounce: Duration::from_millis(30), poll: Duration::from_secs(600) };
+const REST: Duration = Duration::from_millis(100);
+/// Enough even if the machine is busy with other things.
+const LONG: Duration = Duration::from_secs(10);
+const POLL: Timing = Timing { debounce: REST, poll: Duration::from_millis(50) };
+/// So slow a poll that only events can be in time.
+const EVENTS: Timing = Timing { debounce: REST, poll: Duration::from_secs(600) };
 
-fn start(file: &Path, timing: Timing, events: bool) -> Watcher {
-    fs::write(file, "a = 1\n").unwrap();
-    let watcher = Watcher::with(vec![file.to_owned()], vec!["a = 1\n".into()], timing, events);
-    // The folder is watched a moment after the start.
-    std::thread::sleep(Duration::from_millis(100));
-    watcher
+/// Does `test` with events and by polling alone, side by side.
+fn both(test: impl Fn(Timing, bool) + Sync) {
+    std::thread::scope(|scope| {
+        for (timing, events) in [(EVENTS, true), (POLL, false)] {
+            let test = &test;
+            scope.spawn(move || test(timing, events));
+        }
+    });
 }
 
-/// The next report, waited for.
+struct Bench {
+    dir: TempDir,
+    file: PathBuf,
+    watcher: Watcher,
+}
+
+impl Bench {
+    fn new(timing: Timing, events: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("x.toml");
+        fs::write(&file, "a = 1\n").unwrap();
+        let watcher = Watcher::with(vec![file.clone()], vec!["a = 1\n".into()], timing, events);
+        Self { dir, file, watcher }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write(&self, text: &str) {
+        fs::write(&self.file, text).unwrap();
+    }
+
+    /// The next report, waited for.
+    fn next(&self) -> Result<String, ErrorKind> {
+        next(&self.watcher)
+    }
+
+    fn nothing(&self) {
+        nothing(&self.watcher);
+    }
+
+    /// Waits until the thread has seen the file as it is.
+    fn settle(&self) {
+        let until = Instant::now() + LONG;
+        let seen = |file: &File| file.seen.as_ref().is_some_and(|(seen, _)| *seen == stamp(&self.file));
+        while !seen(&self.watcher.shared.lock().files[0]) {
+            assert!(Instant::now() < until, "it was not looked at");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn reads(&self) -> usize {
+        self.watcher.shared.reads.load(Ordering::Relaxed)
+    }
+}
+
 fn next(watcher: &Watcher) -> Result<String, ErrorKind> {
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + LONG;
     loop {
         let mut saved = watcher.take();
         assert!(saved.len() <= 1, "{saved:?}");
@@ -33,7 +88,7 @@ fn next(watcher: &Watcher) -> Result<String, ErrorKind> {
 }
 
 fn nothing(watcher: &Watcher) {
-    std::thread::sleep(Duration::from_millis(400));
+    std::thread::sleep(REST * 5);
     let saved = watcher.take();
     assert!(saved.is_empty(), "{saved:?}");
 }
@@ -42,71 +97,107 @@ fn text(text: &str) -> Result<String, ErrorKind> {
     Ok(text.to_owned())
 }
 
+fn pause() {
+    std::thread::sleep(Duration::from_millis(20));
+}
+
 /// Saves `text` into `file` in some way.
 type Way = fn(&Path, &str);
 
-const WAYS: [(&str, Way); 6] = [
+const WAYS: [(&str, Way); 8] = [
     ("in place", |file, text| fs::write(file, text).unwrap()),
     ("emptied, then written", |file, text| {
         fs::write(file, "").unwrap();
-        std::thread::sleep(Duration::from_millis(40));
+        pause();
         fs::write(file, text).unwrap();
     }),
-    ("another renamed over it (sed -i, VS Code, our own)", |file, text| {
-        let other = file.with_file_name(".x.tmp");
-        fs::write(&other, text).unwrap();
+    ("in two halves", |file, text| {
+        let mut out = fs::File::create(file).unwrap();
+        let (one, two) = text.split_at(text.len() / 2);
+        out.write_all(one.as_bytes()).unwrap();
+        pause();
+        out.write_all(two.as_bytes()).unwrap();
+    }),
+    ("another renamed over it (VS Code, our own)", |file, text| {
+        let other = file.with_file_name(".x.toml.tmp");
+        let mut out = fs::File::create(&other).unwrap();
+        out.write_all(text.as_bytes()).unwrap();
+        out.sync_all().unwrap();
         fs::rename(&other, file).unwrap();
     }),
     ("renamed to a backup, then written anew (vim)", |file, text| {
         let backup = file.with_file_name("x.toml~");
         fs::rename(file, &backup).unwrap();
-        std::thread::sleep(Duration::from_millis(20));
+        pause();
         fs::write(file, text).unwrap();
         fs::remove_file(&backup).unwrap();
     }),
     ("removed, then written anew", |file, text| {
         fs::remove_file(file).unwrap();
-        std::thread::sleep(Duration::from_millis(20));
+        pause();
         fs::write(file, text).unwrap();
     }),
-    ("in two halves", |file, text| {
-        use std::io::Write;
-        let mut out = fs::File::create(file).unwrap();
-        let (one, two) = text.split_at(text.len() / 2);
-        out.write_all(one.as_bytes()).unwrap();
-        out.flush().unwrap();
-        std::thread::sleep(Duration::from_millis(10));
-        out.write_all(two.as_bytes()).unwrap();
+    ("moved from another folder (mv)", |file, text| {
+        let folder = file.with_file_name("elsewhere");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("y.toml"), text).unwrap();
+        fs::rename(folder.join("y.toml"), file).unwrap();
+    }),
+    ("another of the same size and time put in its place", |file, text| {
+        let other = file.with_file_name("y.toml");
+        let at = fs::metadata(file).unwrap().modified().unwrap();
+        let mut out = fs::File::create(&other).unwrap();
+        out.write_all(text.as_bytes()).unwrap();
+        out.set_modified(at).unwrap();
+        fs::rename(&other, file).unwrap();
     }),
 ];
 
-#[test]
-fn every_way_of_saving_is_noticed_once() {
-    for (timing, events) in [(EVENTS, true), (TIMING, false)] {
+fn every_way_is_noticed_once(timing: Timing, events: bool) {
+    std::thread::scope(|scope| {
         for (name, save) in WAYS {
-            let dir = tempfile::tempdir().unwrap();
-            let file = dir.path().join("x.toml");
-            let watcher = start(&file, timing, events);
-            for new in ["a = 2\n", "a = 3\nb = 4\n"] {
-                save(&file, new);
-                assert_eq!(next(&watcher), text(new), "{name}, events {events}");
-            }
-            std::thread::sleep(Duration::from_millis(100));
-            assert!(watcher.take().is_empty(), "{name}, events {events}");
+            scope.spawn(move || {
+                let bench = Bench::new(timing, events);
+                for new in ["a = 2\n", "a = 3\n", "a = 4\nb = 5\n"] {
+                    save(&bench.file, new);
+                    assert_eq!(bench.next(), text(new), "{name}");
+                }
+                bench.nothing();
+            });
         }
-    }
+    });
 }
 
-/// As `sed -i` and `vim` themselves do it, where they are.
+#[test]
+fn every_way_of_saving_gives_an_event() {
+    every_way_is_noticed_once(EVENTS, true);
+}
+
+#[test]
+fn every_way_of_saving_is_noticed_without_events() {
+    every_way_is_noticed_once(POLL, false);
+}
+
+/// As programs do it themselves, where they are.
 #[cfg(unix)]
 #[test]
-fn sed_in_place_is_noticed() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("x.toml");
-    let watcher = start(&file, EVENTS, true);
-    let sed = std::process::Command::new("sed").args(["-i", "s/1/7/"]).arg(&file).status();
-    if sed.is_ok_and(|status| status.success()) {
-        assert_eq!(next(&watcher), text("a = 7\n"));
+fn sed_and_mv_are_noticed() {
+    let bench = Bench::new(EVENTS, true);
+    let run = |command: &str| {
+        let status = std::process::Command::new("sh").args(["-c", command]).current_dir(&bench.dir).status();
+        status.is_ok_and(|status| status.success())
+    };
+    if run("sed -i s/1/7/ x.toml") {
+        assert_eq!(bench.next(), text("a = 7\n"));
+    }
+    if run("echo 'a = 8' > y.toml && mv -f y.toml x.toml") {
+        assert_eq!(bench.next(), text("a = 8\n"));
+    }
+    if run("cp -p x.toml x.bak && echo 'a = 9' >> x.toml") {
+        assert_eq!(bench.next(), text("a = 8\na = 9\n"));
+    }
+    if run("mv x.bak x.toml") {
+        assert_eq!(bench.next(), text("a = 8\n"));
     }
 }
 
@@ -115,79 +206,267 @@ fn sed_in_place_is_noticed() {
 #[test]
 fn a_swapped_link_is_noticed() {
     use std::os::unix::fs::symlink;
-    for (timing, events) in [(EVENTS, true), (TIMING, false)] {
+    both(|timing, events| {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        for (version, content) in [("..1", "a = 1\n"), ("..2", "a = 2\n")] {
-            fs::create_dir(at(version)).unwrap();
-            fs::write(at(version).join("x.toml"), content).unwrap();
+        for version in 1..5 {
+            fs::create_dir(at(&format!("..{version}"))).unwrap();
+            fs::write(at(&format!("..{version}/x.toml")), format!("a = {version}\n")).unwrap();
         }
         symlink("..1", at("..data")).unwrap();
         symlink("..data/x.toml", at("x.toml")).unwrap();
         let watcher = Watcher::with(vec![at("x.toml")], vec!["a = 1\n".into()], timing, events);
-        std::thread::sleep(Duration::from_millis(100));
-        symlink("..2", at("..tmp")).unwrap();
-        fs::rename(at("..tmp"), at("..data")).unwrap();
-        assert_eq!(next(&watcher), text("a = 2\n"));
+        for version in 2..5 {
+            symlink(format!("..{version}"), at("..tmp")).unwrap();
+            fs::rename(at("..tmp"), at("..data")).unwrap();
+            fs::remove_dir_all(at(&format!("..{}", version - 1))).unwrap();
+            assert_eq!(next(&watcher), text(&format!("a = {version}\n")));
+        }
         // And the file that the link leads to now is followed.
-        fs::write(at("..2").join("x.toml"), "a = 3\n").unwrap();
-        assert_eq!(next(&watcher), text("a = 3\n"));
+        fs::write(at("..4/x.toml"), "a = 9\n").unwrap();
+        assert_eq!(next(&watcher), text("a = 9\n"));
+    });
+}
+
+/// A link whose target lies elsewhere, and is replaced there.
+#[cfg(unix)]
+#[test]
+fn the_target_of_a_link_is_followed() {
+    let bench = Bench::new(EVENTS, true);
+    let link = tempfile::tempdir().unwrap();
+    let path = link.path().join("link.toml");
+    std::os::unix::fs::symlink(&bench.file, &path).unwrap();
+    let watcher = Watcher::with(vec![path], vec!["a = 1\n".into()], EVENTS, true);
+    // Written there, and replaced there.
+    for (name, save) in [WAYS[0], WAYS[3], WAYS[0], WAYS[4]] {
+        save(&bench.file, name);
+        assert_eq!(next(&watcher), text(name));
     }
 }
 
 #[test]
-fn the_same_content_and_our_own_are_no_news() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("x.toml");
-    let watcher = start(&file, TIMING, true);
-    fs::write(&file, "a = 1\n").unwrap();
-    fs::write(dir.path().join("other"), "x").unwrap();
-    nothing(&watcher);
-    watcher.own(0, "a = 5\n");
-    // Writing takes its time: what was there before is no news meanwhile.
-    std::thread::sleep(Duration::from_millis(200));
-    fs::write(&file, "a = 5\n").unwrap();
-    nothing(&watcher);
-    fs::write(&file, "a = 1\n").unwrap();
-    assert_eq!(next(&watcher), text("a = 1\n"), "a person has set it back");
+fn two_files_and_a_path_from_here_are_followed() {
+    let bench = Bench::new(EVENTS, true);
+    fs::write(bench.at("y.toml"), "").unwrap();
+    let up = std::env::current_dir().unwrap().components().skip(1).map(|_| "../").collect::<String>();
+    let here = |file: &Path| Path::new(&up).join(file.strip_prefix("/").unwrap_or(file));
+    let files = vec![here(&bench.file), here(&bench.at("y.toml"))];
+    let watcher = Watcher::with(files, vec!["a = 1\n".into()], EVENTS, true);
+    fs::write(bench.at("y.toml"), "b = 1\n").unwrap();
+    let until = Instant::now() + LONG;
+    let saved = loop {
+        let saved = watcher.take();
+        if !saved.is_empty() || Instant::now() > until {
+            break saved;
+        }
+        pause();
+    };
+    assert_eq!((saved.len(), saved[0].file), (1, 1));
+    watcher.own(7, "no such file");
+}
+
+#[test]
+fn the_same_content_is_no_news() {
+    both(|timing, events| {
+        let bench = Bench::new(timing, events);
+        for (_, save) in WAYS {
+            save(&bench.file, "a = 1\n");
+        }
+        fs::write(bench.at("other"), "x").unwrap();
+        bench.nothing();
+        bench.write("a = 2\n");
+        bench.write("a = 1\n");
+        bench.nothing();
+    });
+}
+
+#[test]
+fn our_own_writing_is_no_news() {
+    both(|timing, events| {
+        let bench = Bench::new(timing, events);
+        bench.settle();
+        bench.watcher.own(0, "a = 5\n");
+        // Writing takes its time: what was there before is no news meanwhile.
+        std::thread::sleep(REST * 2);
+        bench.write("a = 5\n");
+        bench.settle();
+        // Written first, said afterwards.
+        bench.write("a = 6\n");
+        bench.watcher.own(0, "a = 6\n");
+        // Twice at once.
+        bench.watcher.own(0, "a = 7\n");
+        bench.write("a = 7\n");
+        bench.watcher.own(0, "a = 8\n");
+        bench.write("a = 8\n");
+        bench.nothing();
+        // A person's save lies between.
+        bench.write("a = 9\n");
+        assert_eq!(bench.next(), text("a = 9\n"));
+        bench.watcher.own(0, "a = 8\n");
+        bench.write("a = 8\n");
+        bench.nothing();
+    });
+}
+
+#[test]
+fn what_a_person_sets_back_is_news() {
+    both(|timing, events| {
+        let bench = Bench::new(timing, events);
+        bench.settle();
+        bench.watcher.own(0, "a = 5\n");
+        bench.write("a = 5\n");
+        // At once, before ours was seen: an editor that had the old text open.
+        bench.write("a = 1\n");
+        assert_eq!(bench.next(), text("a = 1\n"));
+        // We meant to write, and could not; then somebody else saves what we meant.
+        bench.watcher.own(0, "a = 6\n");
+        bench.nothing();
+        bench.write("a = 7\n");
+        assert_eq!(bench.next(), text("a = 7\n"));
+    });
+}
+
+#[test]
+fn a_save_that_had_not_come_to_rest_is_not_lost_to_our_own() {
+    let bench = Bench::new(Timing { debounce: REST * 5, ..POLL }, true);
+    bench.settle();
+    bench.write("a = 2\n");
+    bench.settle();
+    // Meant, and never written.
+    bench.watcher.own(0, "a = 5\n");
+    assert_eq!(bench.next(), text("a = 2\n"));
 }
 
 #[test]
 fn a_look_reports_at_once_and_only_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("x.toml");
-    let watcher = start(&file, Timing { debounce: Duration::from_secs(600), ..TIMING }, true);
-    fs::write(&file, "a = 2\n").unwrap();
-    let saved = watcher.look();
-    assert_eq!(saved.len(), 1);
-    assert_eq!(saved[0].text.as_ref().unwrap(), "a = 2\n");
-    assert!(watcher.look().is_empty());
-    fs::write(&file, "").unwrap();
-    assert!(watcher.look().is_empty(), "it may be being written");
-    nothing(&watcher);
+    let bench = Bench::new(Timing { debounce: Duration::from_secs(600), ..POLL }, true);
+    for content in [&b"a = 2\n"[..], b"\xff", b"a = 3\n"] {
+        fs::write(&bench.file, content).unwrap();
+        let saved = bench.watcher.look();
+        assert_eq!(saved.len(), 1);
+        assert_eq!(
+            saved[0].text.as_ref().ok().map(String::as_bytes),
+            Some(content).filter(|text| text.is_ascii())
+        );
+        assert!(bench.watcher.look().is_empty());
+    }
+    bench.write("");
+    assert!(bench.watcher.look().is_empty(), "it may be being written");
+    fs::remove_file(&bench.file).unwrap();
+    assert!(bench.watcher.look().is_empty(), "it may be being replaced");
+    bench.nothing();
 }
 
 #[test]
-fn what_is_gone_or_no_text_is_said_when_it_stays_so() {
+fn what_a_look_leaves_to_the_thread_is_reported_by_it() {
+    let bench = Bench::new(EVENTS, false);
+    bench.settle();
+    bench.write("");
+    assert!(bench.watcher.look().is_empty());
+    assert_eq!(bench.next(), text(""));
+}
+
+#[test]
+fn what_is_gone_empty_or_no_text_is_said_when_it_stays_so() {
+    both(|timing, events| {
+        let bench = Bench::new(timing, events);
+        fs::remove_file(&bench.file).unwrap();
+        assert_eq!(bench.next(), Err(ErrorKind::NotFound));
+        // There again, as it was.
+        bench.write("a = 1\n");
+        assert_eq!(bench.next(), text("a = 1\n"));
+        fs::write(&bench.file, b"a = \xff\n").unwrap();
+        assert_eq!(bench.next(), Err(ErrorKind::InvalidData));
+        bench.write("");
+        assert_eq!(bench.next(), text(""));
+        fs::write(&bench.file, vec![b' '; MOST_BYTES as usize + 1]).unwrap();
+        assert_eq!(bench.next(), Err(ErrorKind::InvalidData));
+        fs::remove_file(&bench.file).unwrap();
+        fs::create_dir(&bench.file).unwrap();
+        assert_eq!(bench.next(), Err(ErrorKind::InvalidData), "it is a folder");
+    });
+}
+
+/// To open a pipe would hang.
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_not_read() {
+    let bench = Bench::new(EVENTS, true);
+    fs::remove_file(&bench.file).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&bench.file).status();
+    if made.is_ok_and(|status| status.success()) {
+        assert_eq!(bench.next(), Err(ErrorKind::InvalidData));
+    }
+}
+
+#[test]
+fn a_folder_that_is_made_anew_is_watched_again() {
+    let mixed = Timing { poll: Duration::from_millis(200), debounce: REST / 2 };
     let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("x.toml");
-    let watcher = start(&file, TIMING, true);
-    fs::remove_file(&file).unwrap();
+    let file = dir.path().join("folder/x.toml");
+    // Not there yet.
+    let watcher = Watcher::with(vec![file.clone()], vec!["a = 0\n".into()], mixed, true);
     assert_eq!(next(&watcher), Err(ErrorKind::NotFound));
-    fs::write(&file, b"a = \xff\n").unwrap();
-    assert_eq!(next(&watcher), Err(ErrorKind::InvalidData));
-    fs::write(&file, vec![b' '; MOST_BYTES as usize + 1]).unwrap();
-    assert_eq!(next(&watcher), Err(ErrorKind::InvalidData));
-    fs::write(&file, "a = 1\n").unwrap();
-    assert_eq!(next(&watcher), text("a = 1\n"));
-    nothing(&watcher);
+    for round in 1..3 {
+        fs::create_dir(dir.path().join("folder")).unwrap();
+        fs::write(&file, format!("a = {round}\n")).unwrap();
+        assert_eq!(next(&watcher), text(&format!("a = {round}\n")));
+        fs::remove_dir_all(dir.path().join("folder")).unwrap();
+        assert_eq!(next(&watcher), Err(ErrorKind::NotFound));
+    }
+}
+
+#[test]
+fn at_rest_nothing_is_read() {
+    let bench = Bench::new(POLL, true);
+    let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    fs::File::options().write(true).open(&bench.file).unwrap().set_modified(hour_ago).unwrap();
+    bench.settle();
+    // Our own reading must not lead to the next, nor what happens to other files.
+    std::thread::sleep(REST);
+    let before = bench.reads();
+    for _ in 0..50 {
+        fs::write(bench.at("other"), "x").unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(bench.reads(), before);
+    // What was written just now is looked at with every poll, as clocks are coarse, but not with every reading of it.
+    bench.write("a = 2\n");
+    assert_eq!(bench.next(), text("a = 2\n"));
+    let before = bench.reads();
+    std::thread::sleep(REST * 3);
+    assert!(bench.reads() - before <= 12, "{} reads", bench.reads() - before);
 }
 
 #[test]
 fn it_ends_at_once_with_its_owner() {
-    let dir = tempfile::tempdir().unwrap();
-    let watcher = start(&dir.path().join("x.toml"), EVENTS, true);
-    let began = Instant::now();
-    drop(watcher);
-    assert!(began.elapsed() < Duration::from_secs(5));
+    both(|timing, events| {
+        let bench = Bench::new(timing, events);
+        bench.settle();
+        let began = Instant::now();
+        drop(bench.watcher);
+        assert!(began.elapsed() < LONGEST_END * 2);
+    });
+}
+
+#[test]
+fn when_it_was_saved_is_said() {
+    let bench = Bench::new(POLL, true);
+    for (hours, wanted) in [(-1, true), (1, false)] {
+        let now = SystemTime::now();
+        let hour = Duration::from_secs(3600);
+        let at = if hours < 0 { now - hour } else { now + hour };
+        let other = bench.at("y");
+        fs::write(&other, format!("a = {hours}\n")).unwrap();
+        fs::File::options().write(true).open(&other).unwrap().set_modified(at).unwrap();
+        fs::rename(&other, &bench.file).unwrap();
+        let saved = std::iter::repeat_with(|| {
+            pause();
+            bench.watcher.take()
+        })
+        .find(|saved| !saved.is_empty());
+        let said = saved.unwrap()[0].at;
+        assert_eq!(said.duration_since(at).is_ok_and(|apart| apart < Duration::from_secs(1)), wanted);
+        assert!(said <= SystemTime::now());
+    }
 }

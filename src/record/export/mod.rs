@@ -6,8 +6,10 @@ mod unify;
 
 pub use unify::unify;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, TimestampMillisecondType};
+use arrow::error::ArrowError;
+use chrono::{DateTime, SecondsFormat};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
@@ -137,7 +139,23 @@ fn parquet(file: &File, batches: &[RecordBatch], footer: &[(String, String)]) ->
 fn csv(file: &File, batches: &[RecordBatch]) -> Result<(), String> {
     let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(file);
     // The header comes with the first batch, and each batch is flushed.
-    batches.iter().try_for_each(|batch| writer.write(batch)).map_err(|error| error.to_string())
+    batches.iter().try_for_each(|batch| writer.write(&spelled(batch)?)).map_err(|error| error.to_string())
+}
+
+/// `batch` with moments in words: Arrow's own way of writing them knows no named time zones.
+fn spelled(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let columns = batch.columns().iter().map(|column| {
+        let Some(moments) = column.as_primitive_opt::<TimestampMillisecondType>() else {
+            return column.clone();
+        };
+        let word = |moment| {
+            DateTime::from_timestamp_millis(moment).map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true))
+        };
+        Arc::new(moments.iter().map(|moment| moment.and_then(word)).collect::<StringArray>()) as ArrayRef
+    });
+    let schema = batch.schema();
+    let named = schema.fields().iter().map(|field| field.name().as_str()).zip(columns);
+    RecordBatch::try_from_iter_with_nullable(named.map(|(name, column)| (name, column, true)))
 }
 
 #[cfg(test)]

@@ -225,3 +225,13 @@ fn a_file_that_cannot_take_its_place_is_removed_and_the_old_one_kept() {
     assert_eq!(names(&dir), ["t.csv"]);
     assert!(out.is_dir());
 }
+
+#[test]
+fn moments_stand_in_csv_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("x.csv");
+    let moments = arrow::array::TimestampMillisecondArray::from(vec![Some(1_500), None]).with_timezone("UTC");
+    let batch = RecordBatch::try_from_iter([("time", Arc::new(moments) as ArrayRef)]).unwrap();
+    write(&out, &[batch], &[]).unwrap();
+    assert_eq!(std::fs::read_to_string(out).unwrap(), "time\n1970-01-01T00:00:01.500Z\n\n");
+}
