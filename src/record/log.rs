@@ -22,8 +22,32 @@ pub struct RunLog {
 enum Destination {
     /// Nowhere yet: kept for the file.
     Kept(String),
-    /// To the run's `log.txt`.
-    File(File),
+    /// To the run's `log.txt`, with what it had no room for yet.
+    File(File, String),
+}
+
+/// How much of what there is no room for is kept.
+const LEFT: usize = 1 << 20;
+
+impl Destination {
+    /// A log that cannot be written must not end a run: it is kept until there is room. The recorder tells of a full disk.
+    fn write(&mut self, text: &str) {
+        match self {
+            Destination::Kept(lines) => lines.push_str(text),
+            Destination::File(file, left) => {
+                if left.len() < LEFT {
+                    left.push_str(text);
+                }
+                let before = file.metadata().map(|about| about.len());
+                match (file.write_all(left.as_bytes()), before) {
+                    (Ok(()), _) => left.clear(),
+                    // No half lines: they are written whole when there is room.
+                    (Err(_), Ok(before)) => drop(file.set_len(before)),
+                    (Err(_), Err(_)) => {}
+                }
+            }
+        }
+    }
 }
 
 impl RunLog {
@@ -34,23 +58,20 @@ impl RunLog {
     }
 
     /// From now on lines go to `file`, too; those so far at once.
-    pub fn write_to(&self, mut file: File) {
+    pub fn write_to(&self, file: File) {
         let mut destination = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Destination::Kept(lines) = &*destination {
-            // As below: a log that cannot be written must not end a run.
-            let _ = file.write_all(lines.as_bytes());
-        }
-        *destination = Destination::File(file);
+        let kept = match &mut *destination {
+            Destination::Kept(lines) => std::mem::take(lines),
+            Destination::File(_, left) => std::mem::take(left),
+        };
+        *destination = Destination::File(file, String::new());
+        destination.write(&kept);
     }
 
     fn line(&self, line: LogLine) {
         let text =
             format!("{} {} {}\n", line.at.format("%Y-%m-%d %H:%M:%S%.3f"), word(line.level), line.text);
-        match &mut *self.file.lock().unwrap_or_else(PoisonError::into_inner) {
-            Destination::Kept(lines) => lines.push_str(&text),
-            // A log that cannot be written must not end a run; the metrics writer will tell of a full disk.
-            Destination::File(file) => drop(file.write_all(text.as_bytes())),
-        }
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).write(&text);
         (self.listener)(line);
     }
 }
@@ -97,6 +118,21 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
     use tracing_subscriber::layer::SubscriberExt;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_there_is_no_room_for_is_written_when_there_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log.txt");
+        let mut log =
+            Destination::File(File::options().write(true).open("/dev/full").unwrap(), String::new());
+        log.write("one\n");
+        let Destination::File(file, left) = &mut log else { panic!() };
+        assert_eq!(left, "one\n");
+        *file = File::create(&path).unwrap();
+        log.write("two\n");
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "one\ntwo\n");
+    }
 
     #[test]
     fn a_line_reaches_file_and_listener() {
