@@ -53,6 +53,8 @@ pub enum Event {
     Started(Box<RunInfo>),
     /// One step's metrics. May be dropped by a slow screen; the metrics writer has it already.
     Step(Box<StepRow>),
+    /// Metrics of steps before this process, in order; a run that is gone on with has them.
+    Past(Vec<StepRow>),
     /// One row of tokens, looked at. May be dropped likewise.
     Tokens(Box<TokenRow>),
     /// A line of the log.

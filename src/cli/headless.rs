@@ -78,7 +78,7 @@ impl Lines {
             }
             // The log tells of them, too.
             Event::Alert(_) => {}
-            Event::Tokens(_) | Event::Finished(_) | Event::Failed(_) => {}
+            Event::Past(_) | Event::Tokens(_) | Event::Finished(_) | Event::Failed(_) => {}
         }
     }
 

@@ -3,7 +3,8 @@
 //! Invariant: a run folder is changed only after everything that could be refused has been looked at.
 
 use super::checkpoint::{self, Found};
-use super::steer::{self, PAUSED};
+use super::replay;
+use super::steer::PAUSED;
 use super::step::Learner;
 use super::{Begin, Fresh, Recipe, TrainError};
 use crate::config::change::{self, Edit};
@@ -55,7 +56,7 @@ pub(super) struct Resumed {
 pub(super) fn beginning(begin: Begin) -> Result<Beginning, TrainError> {
     match begin {
         Begin::New(recipe) => Ok(new(*recipe)),
-        Begin::Replay { run, sets } => replay(&run, &sets),
+        Begin::Replay { run, sets } => as_another(&run, &sets),
         Begin::Fork { run, step, fresh, sets } => fork(&run, step, fresh, &sets),
         Begin::Resume { run, step, sets } => resume(&run, step, &sets),
     }
@@ -86,7 +87,7 @@ fn other(folder: &RunFolder, config: &Config, sets: &[String]) -> Result<Recipe,
     Ok(Recipe { config, text, follow: None })
 }
 
-fn replay(run: &Path, sets: &[String]) -> Result<Beginning, TrainError> {
+fn as_another(run: &Path, sets: &[String]) -> Result<Beginning, TrainError> {
     let folder = RunFolder::open(run)?;
     let recipe = other(&folder, &config::load(&folder.version(0), &[])?, sets)?;
     let mut scheduled = recorded(&folder)?;
@@ -168,7 +169,7 @@ fn resume(run: &Path, step: Option<u64>, sets: &[String]) -> Result<Beginning, T
     let name = folder.config().display().to_string();
     let text = std::fs::read_to_string(folder.config()).map_err(RecordError::io("read", &folder.config()))?;
     let record = recorded(&folder)?;
-    let edits = meanwhile(&folder, &text, &steer::reapplied(&first, &record)?, sets)?;
+    let edits = meanwhile(&folder, &text, &replay::reapplied(&first, &record)?, sets)?;
     if let Some(frozen) = edits.iter().find(|edit| edit.is_frozen()) {
         let line =
             config::line_of_key(&text, frozen.key).map_or(String::new(), |line| format!(" line {line}"));
@@ -193,7 +194,7 @@ fn resume(run: &Path, step: Option<u64>, sets: &[String]) -> Result<Beginning, T
     let text = if rewind || !sets.is_empty() { with_edits(&text, &base, &edits, rewind)? } else { text };
     let mut all: Vec<ChangeRow> = edits.iter().map(|edit| since(edit, at, version)).collect();
     all.extend(scheduled);
-    must_go_on(at, &steer::reapplied(&base, &all)?)?;
+    must_go_on(at, &replay::reapplied(&base, &all)?)?;
     if from.is_none() {
         tracing::info!("there is no checkpoint yet: the run begins again");
     }
@@ -226,7 +227,7 @@ fn meanwhile(
     sets: &[String],
 ) -> Result<Vec<Edit>, TrainError> {
     let name = folder.config().display().to_string();
-    let known = steer::read_known(folder);
+    let known = replay::read_known(folder);
     let mut now = last.clone();
     if !known.iter().any(|known| known == text) {
         let saved = config::from_text(text, &name, &[])?;
@@ -306,10 +307,10 @@ impl Resumed {
         changes::rewrite(&folder.replay(), &beginning.scheduled)?;
         if self.rewrite {
             let before = std::fs::read_to_string(folder.config()).unwrap_or_default();
-            steer::write_known(folder, &[&before, &beginning.text])?;
+            replay::write_known(folder, &[&before, &beginning.text])?;
             replace(&folder.config(), beginning.text.as_bytes())?;
         }
-        steer::write_known(folder, &[&beginning.text])?;
+        replay::write_known(folder, &[&beginning.text])?;
         for damaged in &self.damaged {
             let aside = folder.put_aside(*damaged)?;
             tracing::info!("the damaged checkpoint is now {}", aside.display());

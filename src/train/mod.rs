@@ -12,20 +12,23 @@ mod measure;
 mod moments;
 mod obey;
 mod optim;
+mod past;
 mod pause;
 mod prepare;
 mod price;
 mod probe;
 mod publish;
 mod read;
+mod replay;
 mod report;
 mod run;
+mod save;
 pub mod sequential;
 mod steer;
 mod step;
 mod thread;
 
-pub use steer::reapplied;
+pub use replay::reapplied;
 pub use step::Learner;
 pub use thread::{Trainer, Wants, spawn};
 

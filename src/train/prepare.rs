@@ -5,7 +5,7 @@
 use super::begin::Beginning;
 use super::checkpoint::Found;
 use super::publish::Publisher;
-use super::{TrainError, device, steer};
+use super::{TrainError, device, replay};
 use crate::config::{self, Config, Make, Wanted};
 use crate::data::{
     DataError, Dataset, Loader, LoaderOptions, Position, Progress, ProsqaOptions, Split, make_prosqa,
@@ -180,7 +180,7 @@ pub(super) fn folder(beginning: &Beginning) -> Result<(RunFolder, Lock, String),
     let lock = folder.lock()?;
     let text = config::edit::complete(&beginning.text, config)
         .map_err(|message| config::ConfigError::Rule { place: "config.toml".into(), message })?;
-    steer::write_known(&folder, &[&text])?;
+    replay::write_known(&folder, &[&text])?;
     replace(&folder.version(0), config.to_toml()?.as_bytes())?;
     if !beginning.scheduled.is_empty() {
         changes::rewrite(&folder.replay(), &beginning.scheduled)?;

@@ -3,12 +3,11 @@
 //! Invariant: a metrics row is with the recorder before it is shown, and safe before a checkpoint of its step stands.
 
 use super::begin::{self, Beginning, Resumed};
-use super::checkpoint::{self, State};
 use super::evaluate::Evaluator;
 use super::publish::Publisher;
 use super::steer::Steering;
 use super::step::Learner;
-use super::{Begin, TrainError, Wants, prepare, probe, report};
+use super::{Begin, TrainError, Wants, past, prepare, probe, report};
 use crate::config::{Config, Eval};
 use crate::data::{Batch, Codec, Dataset, Loader, Position};
 use crate::message::{Command, Event, Phase, Summary};
@@ -18,7 +17,6 @@ use crate::record::recorder::Recorder;
 use crate::record::registry::{Metric, StepRow};
 use crate::record::status::{self, Status};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
@@ -30,27 +28,27 @@ pub(super) struct Run<'a> {
     loader: Loader,
     pub dataset: Dataset,
     pub evaluator: Option<Evaluator>,
-    codec: Option<Codec>,
+    pub codec: Option<Codec>,
     pub recorder: Recorder,
     pub commands: &'a Receiver<Command>,
     pub out: &'a mut Publisher,
     wants: Wants,
-    next: Position,
+    pub next: Position,
     pub tokens: u64,
-    began: Instant,
+    pub began: Instant,
     /// Seconds of the run before it was resumed.
     wall_before: f64,
-    saved: Instant,
+    pub saved: Instant,
     pub paused: bool,
     pub stopped: bool,
     pub dropped: bool,
     /// Whether the disk had no room when it was last asked.
     pub full: bool,
-    seen: Seen,
+    pub seen: Seen,
     /// Validations made after step 0.
-    validations: usize,
+    pub validations: usize,
     /// Lessons of the pause vector before the last validation.
-    lessons: u64,
+    pub lessons: u64,
     /// For as long as this is here, no other process has the folder.
     _lock: Lock,
 }
@@ -58,10 +56,10 @@ pub(super) struct Run<'a> {
 /// First and last losses, for the summary.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Seen {
-    plain: Option<(f64, f64)>,
-    recycled: Option<(f64, f64)>,
-    valid: Option<(f64, f64)>,
-    recycled_steps: u64,
+    pub plain: Option<(f64, f64)>,
+    pub recycled: Option<(f64, f64)>,
+    pub valid: Option<(f64, f64)>,
+    pub recycled_steps: u64,
 }
 
 impl<'a> Run<'a> {
@@ -139,6 +137,9 @@ impl<'a> Run<'a> {
             _lock: lock,
         };
         run.codec = run.dataset.tokenizer();
+        if wants.token_rows && same_run.is_some() {
+            past::steps(&run.folder).into_iter().for_each(|rows| run.out.fact(Event::Past(rows)));
+        }
         run.tell_start(same_run.is_some());
         Ok(run)
     }
@@ -282,92 +283,15 @@ impl<'a> Run<'a> {
         self.out.frame(Event::Step(Box::new(row)));
     }
 
-    fn wall_s(&self) -> f64 {
+    pub fn wall_s(&self) -> f64 {
         self.wall_before + self.began.elapsed().as_secs_f64()
     }
 
-    fn due(&self, every: u64) -> bool {
+    pub fn due(&self, every: u64) -> bool {
         every > 0 && self.learner.step.is_multiple_of(every)
     }
 
-    fn save_due(&self) -> bool {
-        let checkpoint = &self.config().checkpoint;
-        let last = self.learner.step >= self.config().run.steps;
-        let by_time = checkpoint.seconds > 0.0 && self.saved.elapsed().as_secs_f64() >= checkpoint.seconds;
-        // The last one is written at the end.
-        self.due(checkpoint.every) || (by_time && !last)
-    }
-
-    /// Writes a checkpoint, waiting for room where the disk has none. `None` where the wait was ended by a command.
-    pub fn save(&mut self) -> Result<Option<PathBuf>, TrainError> {
-        self.out.fact(Event::Phase(Phase::Save));
-        // What a checkpoint has seen must be safe before it: rows before its step are not made again.
-        if !self.hold_until("recording", |run| run.flushed())? {
-            return Ok(None);
-        }
-        let mut path = None;
-        let saved = self.hold_until("writing a checkpoint", |run| {
-            path = Some(run.write_checkpoint()?);
-            Ok(())
-        })?;
-        self.saved = Instant::now();
-        if let Some(path) = path.as_ref().filter(|_| saved) {
-            tracing::info!("checkpoint: {}", path.display());
-            self.event("checkpoint", &path.display().to_string(), None, None);
-        }
-        self.out.fact(Event::Phase(Phase::Train));
-        Ok(path.filter(|_| saved))
-    }
-
-    fn write_checkpoint(&mut self) -> Result<PathBuf, TrainError> {
-        let state = State {
-            run: self.folder.id(),
-            step: self.learner.step,
-            tokens: self.tokens,
-            loader: self.next.clone(),
-            config_version: self.steering.version,
-            lessons: (self.learner.lessons, self.lessons),
-            validations: self.validations,
-            wall_s: self.wall_s(),
-            seen: self.seen.clone(),
-            data: prepare::fingerprint(&self.dataset),
-            random: checkpoint::RANDOM.into(),
-            written: chrono::Local::now().to_rfc3339(),
-            program: env!("CARGO_PKG_VERSION").into(),
-        };
-        let path =
-            checkpoint::write(&self.folder, &self.learner, self.codec.as_ref(), self.config(), &state)?;
-        let keep = &self.config().checkpoint;
-        checkpoint::thin(&self.folder, keep.keep, keep.keep_every)?;
-        Ok(path)
-    }
-
-    /// Last checkpoint, summary.
-    fn end(&mut self) -> Result<Summary, TrainError> {
-        let step = self.learner.step;
-        // A run that is stopped on the way is to be gone on with.
-        let save = (self.config().checkpoint.at_end || self.stopped) && !self.dropped;
-        let checkpoint = if save { self.save()? } else { None };
-        let word = if self.stopped { "stopped" } else { "finished" };
-        tracing::info!("{word} after {step} steps");
-        self.event("end", word, None, None);
-        self.hold_until("recording", |run| run.flushed())?;
-        self.note_status(Status::ended(word, step, self.config().run.steps));
-        Ok(Summary {
-            folder: self.folder.path().to_owned(),
-            steps: step,
-            tokens: self.tokens,
-            took: self.began.elapsed(),
-            loss_plain: self.seen.plain,
-            loss_recycled: self.seen.recycled,
-            valid_plain: self.seen.valid,
-            recycled_steps: self.seen.recycled_steps,
-            checkpoint,
-            stopped: self.stopped,
-        })
-    }
-
-    fn note_status(&self, status: Status) {
+    pub fn note_status(&self, status: Status) {
         if let Err(error) = status::write(&self.folder, &status) {
             tracing::warn!("{error}");
         }

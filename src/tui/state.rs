@@ -149,6 +149,7 @@ impl State {
                 self.run = Some(info);
             }
             Event::Step(row) => self.step(&row),
+            Event::Past(rows) => rows.iter().for_each(|row| self.take(row)),
             Event::Tokens(mut row) => {
                 row.cells.truncate(ROW_CELLS);
                 self.row = Some(row);
@@ -178,15 +179,20 @@ impl State {
         let made = row.get(Metric::WallS).filter(|wall| wall.is_finite());
         self.lead = made.map_or(self.lead, |wall| wall - self.now.as_secs_f64());
         self.clock.step(row.step(), self.on_clock());
+        if let Some(speed) = row.get(Metric::TokensPerS).filter(|speed| speed.is_finite()) {
+            self.speed.add(speed, SPEED_SMOOTHING);
+        }
+        self.take(row);
+    }
+
+    /// A step's metrics, whenever it was.
+    fn take(&mut self, row: &StepRow) {
         for &metric in Metric::ALL {
             match row.get(metric) {
                 Some(value) if value.is_finite() => self.latest.set(metric, value),
                 Some(value) => self.found_not_finite(metric, value, row.step()),
                 None => {}
             }
-        }
-        if let Some(speed) = row.get(Metric::TokensPerS).filter(|speed| speed.is_finite()) {
-            self.speed.add(speed, SPEED_SMOOTHING);
         }
         for (metric, history) in CHARTED.iter().zip(&mut self.histories) {
             if let Some(value) = row.get(*metric) {

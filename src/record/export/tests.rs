@@ -233,5 +233,5 @@ fn moments_stand_in_csv_in_words() {
     let moments = arrow::array::TimestampMillisecondArray::from(vec![Some(1_500), None]).with_timezone("UTC");
     let batch = RecordBatch::try_from_iter([("time", Arc::new(moments) as ArrayRef)]).unwrap();
     write(&out, &[batch], &[]).unwrap();
-    assert_eq!(std::fs::read_to_string(out).unwrap(), "time\n1970-01-01T00:00:01.500Z\n\n");
+    assert_eq!(std::fs::read_to_string(out).unwrap(), "time\n1970-01-01T00:00:01.500Z\n\"\"\n");
 }
