@@ -333,3 +333,130 @@ fn an_export_joins_runs_and_filters_them() {
     let none = lab(dir.path(), &["export", "metrics", "nobody", "--out", "x.csv"]);
     assert!(stderr(&none).contains("no run `nobody`"), "{}", stderr(&none));
 }
+
+/// Saves the run's config file with `old` replaced by `new`.
+fn edit(run: &Path, old: &str, new: &str) {
+    let file = run.join("config.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains(old), "{old} is not in {text}");
+    std::fs::write(&file, text.replace(old, new)).unwrap();
+}
+
+fn kill(mut child: Child) {
+    signal(&child, "-KILL");
+    child.wait().unwrap();
+}
+
+/// Keys and new values of the record, in order.
+fn record(run: &Path) -> Vec<(String, String)> {
+    let rows = changes::read(&run.join("changes.jsonl")).unwrap();
+    rows.into_iter().map(|row| (row.key.unwrap_or_default(), row.value)).collect()
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn changes_at_a_pause_survive_kills_each_once_and_in_their_order() {
+    let dir = place(WHOLE);
+    let mut child = spawn(dir.path(), &["run", "--config", "tiny.toml", "--headless", "--steps", "100000"]);
+    let run = only_run(dir.path(), &[]);
+    wait_for("steps", || steps(&run) > 30);
+    let pause = [("run.paused", "true")];
+    edit(&run, "paused = false", "paused = true");
+    wait_for("the pause", || record(&run) == pairs(&pause));
+    // A value may come back: it is another change.
+    let mut known = pause.to_vec();
+    for (old, new, value) in
+        [("1e-2 ", "5e-3 ", "0.005"), ("5e-3 ", "1e-2 ", "0.01"), ("1e-2 ", "5e-3 ", "0.005")]
+    {
+        edit(&run, &format!("lr = {old}"), &format!("lr = {new}"));
+        known.push(("optim.lr", value));
+        wait_for("the change", || record(&run) == pairs(&known));
+    }
+    // Stopped at the pause: the checkpoint has seen what was changed there.
+    signal(&child, "-TERM");
+    child.wait().unwrap();
+    assert_eq!(record(&run), pairs(&known));
+    let version = |run: &Path| counts(&metrics(run), "config_version").last().copied().flatten();
+
+    child = spawn(dir.path(), &["resume", "whole", "--headless"]);
+    wait_for("the process", || RunFolder::open(&run).unwrap().is_locked());
+    std::thread::sleep(Duration::from_millis(200));
+    edit(&run, "paused = true", "paused = false");
+    known.push(("run.paused", "false"));
+    wait_for("going on", || version(&run) == Some(5));
+    assert_eq!(record(&run), pairs(&known));
+    // Killed on the way, with an edit while it did not run.
+    kill(child);
+    edit(&run, "clip = 1.0", "clip = 0.25");
+    known.push(("optim.clip", "0.25"));
+    // Something is in the way of the resume, after it has begun.
+    let obstacle = run.join("events/part-00077.log");
+    std::fs::create_dir(&obstacle).unwrap();
+    let failed = lab(dir.path(), &["resume", "whole", "--headless"]);
+    assert_eq!(failed.status.code(), Some(1), "{}", stdout(&failed));
+    std::fs::remove_dir(&obstacle).unwrap();
+    let done = counts(&metrics(&run), "step").len().to_string();
+    let resumed = lab(dir.path(), &["resume", "whole", "--headless", "--steps", &done]);
+    assert!(resumed.status.success(), "{}", stderr(&resumed));
+    assert!(stdout(&resumed).contains("a resume was interrupted"), "{}", stdout(&resumed));
+    let mut found = record(&run);
+    found.retain(|(key, _)| key != "run.steps");
+    let mut wanted = pairs(&known);
+    // What was edited while it did not run holds first; what the checkpoint had not seen is done again at its step.
+    found.sort();
+    wanted.sort();
+    assert_eq!(found, wanted);
+    let config = config::load(&run.join("config.toml"), &[]).unwrap();
+    assert_eq!((config.optim.lr, config.optim.clip, config.run.paused), (0.005, 0.25, false));
+}
+
+#[test]
+fn a_fork_that_is_killed_at_once_goes_on_from_what_it_began_with() {
+    let dir = place(WHOLE);
+    assert!(
+        lab(dir.path(), &["run", "--config", "tiny.toml", "--headless", "--steps", "40"]).status.success()
+    );
+    let known = runs(dir.path());
+    let begin = ["run", "--from", "whole@40", "--name", "child", "--steps", "60", "--headless"];
+    let child = spawn(dir.path(), &[&begin[..], &["--set", "checkpoint.every=0"]].concat());
+    let run = only_run(dir.path(), &known);
+    wait_for("a step", || steps(&run) > 0 || child_is_over(&run));
+    kill(child);
+    // As if even its first checkpoint had not been written.
+    let _ = std::fs::remove_dir_all(run.join("step-000040"));
+    let _ = std::fs::remove_dir_all(run.join("step-000060"));
+    let resumed = lab(dir.path(), &["resume", "child", "--headless"]);
+    assert!(resumed.status.success(), "{}", stderr(&resumed));
+    assert_eq!(counts(&metrics(&run), "step"), (41..=60).map(Some).collect::<Vec<_>>());
+    let again = lab(dir.path(), &["run", "--replay", "child", "--name", "again", "--headless"]);
+    assert!(again.status.success(), "{}", stderr(&again));
+    let again = runs(dir.path()).into_iter().find(|run| run.to_string_lossy().ends_with("-again")).unwrap();
+    assert_eq!(deterministic(&again), deterministic(&run));
+}
+
+/// `script` gives the dashboard a terminal, and takes it away when it is killed.
+#[test]
+fn a_terminal_that_goes_away_leaves_the_run_going_to_its_end() {
+    let dir = place(WHOLE);
+    let binary = env!("CARGO_BIN_EXE_coconut-lab");
+    let run = format!("stty cols 100 rows 30; exec {binary} run --config tiny.toml --steps 100000");
+    let mut script = std::process::Command::new("script");
+    script.current_dir(dir.path()).args(["-qfc", &run, "/dev/null"]);
+    let terminal = script.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let Ok(terminal) = terminal else {
+        eprintln!("skipped: there is no `script` here");
+        return;
+    };
+    let run = only_run(dir.path(), &[]);
+    wait_for("steps", || steps(&run) > 20);
+    kill(terminal);
+    let now = steps(&run);
+    wait_for("steps without a terminal", || steps(&run) > now + 20);
+    // By its file it can still be steered, and comes to its end.
+    edit(&run, "steps = 100000", "steps = 10");
+    wait_for("the end", || child_is_over(&run));
+    assert_eq!(status::read(&RunFolder::open(&run).unwrap()).unwrap().state, "finished");
+}

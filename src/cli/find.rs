@@ -13,7 +13,7 @@ pub(super) const RUNS: &str = "checkpoints";
 pub(super) fn run(name: &str) -> anyhow::Result<PathBuf> {
     let (path, within) = (Path::new(name), Path::new(RUNS).join(name));
     for path in [path, &within] {
-        if path.join("config.toml").is_file() {
+        if RunFolder::open(path).is_ok() {
             return Ok(path.to_owned());
         }
     }
@@ -44,6 +44,7 @@ fn is_called(path: &Path, name: &str) -> bool {
 /// The run and step that `RUN` or `RUN@STEP` means.
 pub(super) fn run_at(name: &str) -> anyhow::Result<(PathBuf, Option<u64>)> {
     match name.rsplit_once('@') {
+        _ if run(name).is_ok() => Ok((run(name)?, None)),
         Some((name, step)) => {
             let step = step.parse().with_context(|| format!("`{step}` is no step; RUN@STEP is expected"))?;
             Ok((run(name)?, Some(step)))
@@ -56,7 +57,7 @@ pub(super) fn run_at(name: &str) -> anyhow::Result<(PathBuf, Option<u64>)> {
 pub(super) fn all(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let mut runs: Vec<PathBuf> =
-        entries.map(|entry| entry.path()).filter(|path| path.join("config.toml").is_file()).collect();
+        entries.map(|entry| entry.path()).filter(|path| RunFolder::open(path).is_ok()).collect();
     runs.sort();
     runs
 }

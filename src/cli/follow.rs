@@ -47,6 +47,8 @@ struct Follower {
     seen: [Option<(f64, f64)>; 3],
     recycled_steps: u64,
     phase: Option<Phase>,
+    /// Which process wrote the status last.
+    process: Option<u32>,
     over: bool,
     /// Nobody listens any more.
     unheard: bool,
@@ -69,6 +71,7 @@ impl Follower {
             seen: [None; 3],
             recycled_steps: 0,
             phase: None,
+            process: None,
             over: false,
             unheard: false,
         }
@@ -81,6 +84,11 @@ impl Follower {
         }
         // Before the files: what is over has written them.
         let status = status::read(&self.folder);
+        let process = status.as_ref().map(|status| status.process);
+        if self.process.is_some() && process.is_some() && self.process != process {
+            self.again();
+        }
+        self.process = process;
         self.say_log();
         self.say_changes();
         self.say_steps();
@@ -96,6 +104,14 @@ impl Follower {
             }
         }
         !self.unheard
+    }
+
+    /// Another process goes on with the run: what it has cut and written again is read from the beginning.
+    fn again(&mut self) {
+        let log = std::mem::replace(&mut self.log, TextTail::of(PathBuf::new()));
+        let again = Self::new(self.folder.clone(), self.events.clone());
+        *self = Self { log, ..again };
+        self.start();
     }
 
     fn start(&mut self) -> bool {
@@ -231,7 +247,10 @@ impl Follower {
     }
 
     fn set(&mut self, set: &Set) {
-        let text = self.write(set).err();
+        let mut text = self.write(set).err();
+        if text.is_none() && self.over {
+            text = Some(format!("the run is not running: `{}` holds when it is resumed", set.key));
+        }
         self.say(Event::Alert(Alert { about: About::Keys, text }));
     }
 

@@ -2,7 +2,7 @@
 //! Must not know: how a run is trained.
 //! Invariant: standard output gets lines alone, so that it can be kept in a file.
 
-use crate::message::{Event, Level, LogLine, Phase, RunInfo, Summary};
+use crate::message::{About, Alert, Event, Level, LogLine, Phase, RunInfo, Summary};
 use crate::record::registry::{Metric, StepRow};
 use crate::train::Trainer;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -76,7 +76,8 @@ impl Lines {
                     info.config = changed.config;
                 }
             }
-            // The log tells of them, too.
+            // Other alerts are warnings in the log; errors there are left to the end.
+            Event::Alert(Alert { about: About::Disk, text: Some(text) }) => self.print(&text),
             Event::Alert(_) => {}
             Event::Past(_) | Event::Tokens(_) | Event::Finished(_) | Event::Failed(_) => {}
         }

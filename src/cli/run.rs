@@ -135,7 +135,7 @@ fn begin(args: RunArgs) -> anyhow::Result<Begin> {
         None => (QUICKSTART.to_owned(), "the built-in quickstart".to_owned()),
     };
     let config = config::from_text(&text, &name, &sets)?;
-    let follow = file.filter(|_| !args.no_follow);
+    let follow = file.filter(|_| !args.no_follow).map(|file| std::path::absolute(&file).unwrap_or(file));
     Ok(Begin::New(Box::new(Recipe { config, text, follow })))
 }
 

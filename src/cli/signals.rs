@@ -25,7 +25,10 @@ pub(super) fn listen(commands: Option<SyncSender<Command>>, asked: Arc<Asked>) -
                 std::process::exit(128 + signal);
             }
             // A trainer that is over has no ears, and needs none.
-            commands.iter().for_each(|commands| drop(commands.send(Command::Stop)));
+            // Sent from elsewhere: a second signal is heard even where there is no room for a command.
+            if let Some(commands) = commands.clone() {
+                std::thread::spawn(move || commands.send(Command::Stop));
+            }
         }
     })?;
     Ok(())

@@ -4,7 +4,9 @@
 
 use super::RecordError;
 use super::folder::replace;
+use super::parts::sync_folder;
 use super::rows::{ChangeRow, Outcome};
+use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
@@ -36,6 +38,9 @@ pub fn append(file: &Path, changes: &[ChangeRow]) -> Result<(), RecordError> {
     let write = || {
         let mut log = OpenOptions::new().create(true).append(true).open(file)?;
         let before = log.metadata()?.len();
+        if before == 0 {
+            file.parent().into_iter().for_each(sync_folder);
+        }
         log.write_all(text.as_bytes()).and_then(|()| log.sync_data()).inspect_err(|_| {
             // Half a line would spoil the one after it.
             let _ = log.set_len(before);
@@ -54,19 +59,25 @@ fn line(file: &Path, change: &ChangeRow) -> Result<String, RecordError> {
     serde_json::to_string(change).map(|line| line + "\n").map_err(|error| RecordError::table(file, &error))
 }
 
-/// Those that took hold, in the order in which they did: of `records` in turn, each change once.
-pub fn applied(records: [Vec<ChangeRow>; 2]) -> Vec<ChangeRow> {
-    let mut changes: Vec<ChangeRow> = Vec::new();
-    for change in records.into_iter().flatten().filter(|change| change.outcome == Outcome::Applied) {
-        let known = changes
-            .iter()
-            .any(|one| (one.step, &one.key, &one.new) == (change.step, &change.key, &change.new));
-        if !known {
-            changes.push(change);
-        }
-    }
-    changes.sort_by_key(|change| (change.step, change.version));
-    changes
+/// Those that took hold, in their order.
+pub fn applied(changes: &[ChangeRow]) -> Vec<ChangeRow> {
+    changes.iter().filter(|change| change.outcome == Outcome::Applied).cloned().collect()
+}
+
+/// The record of a run that goes on from a config of `version`: what stays in it, and what is to be done again: what took
+/// hold later, and what of `replay` had still to be done.
+pub fn split(
+    record: Vec<ChangeRow>,
+    replay: Vec<ChangeRow>,
+    version: u64,
+) -> (Vec<ChangeRow>, Vec<ChangeRow>) {
+    let known: HashSet<(String, Option<String>)> =
+        record.iter().map(|change| (change.set.clone(), change.key.clone())).collect();
+    let left = replay.into_iter().filter(|change| !known.contains(&(change.set.clone(), change.key.clone())));
+    let stays = |change: &ChangeRow| change.outcome == Outcome::Refused || change.version <= version;
+    let (kept, mut again): (Vec<_>, Vec<_>) = record.into_iter().partition(stays);
+    again.extend(left);
+    (kept, again)
 }
 
 #[cfg(test)]
@@ -80,6 +91,8 @@ mod tests {
             tokens: 0,
             time: chrono::Utc::now(),
             version: step,
+            set: String::new(),
+            value: new.to_string(),
             key: Some("optim.lr".into()),
             old: json!(0.0),
             new: json!(new),
@@ -106,10 +119,36 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_stands_in_both_records_is_one() {
-        let (a, b) = (change(3, 0.5, Outcome::Applied), change(2, 0.25, Outcome::Applied));
-        let refused = change(1, 9.0, Outcome::Refused);
-        let all = applied([vec![a.clone(), refused], vec![a.clone(), b.clone()]]);
-        assert_eq!(all, [b, a]);
+    fn what_is_done_again_is_what_the_config_has_not_seen() {
+        let row = |version, set: &str, step| ChangeRow {
+            version,
+            set: set.into(),
+            ..change(step, 0.5, Outcome::Applied)
+        };
+        let refused = ChangeRow { set: "r".into(), ..change(9, 0.5, Outcome::Refused) };
+        // A value may come back: it is another change.
+        let record = vec![row(1, "a", 3), row(2, "b", 7), refused.clone(), row(3, "c", 7)];
+        let replay = vec![row(1, "b", 7), row(2, "d", 20)];
+        let (kept, again) = split(record, replay, 1);
+        let sets = |rows: &[ChangeRow]| rows.iter().map(|row| row.set.clone()).collect::<Vec<_>>();
+        assert_eq!(
+            (sets(&kept), sets(&again)),
+            (vec!["a".into(), "r".into()], vec!["b".into(), "c".into(), "d".into()])
+        );
+    }
+
+    #[test]
+    fn numbers_come_back_to_the_last_digit() {
+        let mut seed = 7_u64;
+        for _ in 0..500 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let number = (seed >> 11) as f64 / (1_u64 << 53) as f64;
+            let change = ChangeRow {
+                value: toml::Value::Float(number).to_string(),
+                ..change(1, number, Outcome::Applied)
+            };
+            let again: ChangeRow = serde_json::from_str(&serde_json::to_string(&change).unwrap()).unwrap();
+            assert_eq!(again.value.parse::<f64>().unwrap(), number);
+        }
     }
 }

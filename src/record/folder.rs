@@ -43,10 +43,40 @@ impl RunFolder {
             return Err(no_run("it is not there"));
         }
         let folder = Self { path: path.to_owned() };
-        if !folder.config().is_file() {
-            return Err(no_run("it has no config.toml"));
+        match folder.is_run() {
+            true => Ok(folder),
+            false => Err(no_run("it has no config.toml and no versions of one")),
         }
-        Ok(folder)
+    }
+
+    /// Whether it is one: a run whose config file was taken away still is.
+    fn is_run(&self) -> bool {
+        self.config().is_file() || self.version(0).is_file()
+    }
+
+    /// The file of the newest version.
+    pub fn newest_version(&self) -> Option<PathBuf> {
+        (0..).map(|version| self.version(version)).take_while(|path| path.is_file()).last()
+    }
+
+    /// Takes away what a killed process had not finished.
+    pub fn sweep(&self) {
+        let within =
+            |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        let tables =
+            within(&self.path).filter(|path| path.is_dir()).flat_map(|dir| within(&dir).collect::<Vec<_>>());
+        for path in within(&self.path).chain(tables).collect::<Vec<_>>() {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with('.') && (name.ends_with(".partial") || name.ends_with(".old")) {
+                let _ =
+                    if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+            }
+        }
+    }
+
+    /// What a resume that was interrupted had in mind.
+    pub fn intent(&self) -> PathBuf {
+        self.path.join(".resume.json")
     }
 
     /// The folder itself.
@@ -190,7 +220,7 @@ pub fn replace(file: &Path, bytes: &[u8]) -> Result<(), RecordError> {
 pub fn replace_if(file: &Path, bytes: &[u8], still: impl FnOnce() -> bool) -> Result<bool, RecordError> {
     let file = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let hidden = file.with_file_name(format!(".{name}.partial"));
+    let hidden = file.with_file_name(format!(".{name}.{}.partial", std::process::id()));
     let written = write_synced(&hidden, bytes);
     if written.is_ok() && still() {
         std::fs::rename(&hidden, &file).map_err(RecordError::io("rename", &hidden))?;

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub type Footer = Vec<(String, String)>;
 
 /// How often a part is looked for again when it comes into being while a table is read.
-const TRIES: usize = 5;
+const TRIES: usize = 100;
 
 /// Path of part `number`.
 pub fn part(dir: &Path, number: usize) -> PathBuf {
@@ -97,25 +97,28 @@ pub fn read(path: &Path) -> Result<Vec<RecordBatch>, RecordError> {
 
 /// All rows of the table in `dir`, in order: finished parts, then what its log holds. The run may go on meanwhile.
 pub fn read_all(dir: &Path) -> Result<Vec<RecordBatch>, RecordError> {
-    let (mut batches, mut next) = (Vec::new(), 0);
+    let mut batches = Vec::new();
+    let mut next = numbers(dir, "parquet").first().copied().unwrap_or(0);
     for _ in 0..TRIES {
         let from = next;
         for number in numbers(dir, "parquet").into_iter().filter(|number| *number >= from) {
             batches.extend(read(&part(dir, number))?);
             next = number + 1;
         }
-        let Some(number) = numbers(dir, "log").into_iter().find(|number| *number >= next) else {
-            return Ok(batches);
-        };
-        // Gone: it has become a part meanwhile.
-        if let Ok(bytes) = std::fs::read(log(dir, number))
-            && !part(dir, number).exists()
-        {
-            batches.extend(frames::read(&bytes).0);
-            return Ok(batches);
+        let bytes = std::fs::read(log(dir, next));
+        // A log beside its part has become one meanwhile; one behind the next says that there is a part in between.
+        let logs = numbers(dir, "log");
+        let is_last = !part(dir, next).exists() && logs.iter().all(|number| *number <= next);
+        match bytes {
+            Ok(bytes) if is_last => {
+                batches.extend(frames::read(&bytes).0);
+                return Ok(batches);
+            }
+            Err(_) if is_last && !logs.contains(&next) => return Ok(batches),
+            _ => {}
         }
     }
-    Ok(batches)
+    Err(RecordError::table(dir, "its parts come into being faster than they can be read"))
 }
 
 /// Makes a part of the log that a process left behind when it was killed. What is torn at its end is cut, with a notice.

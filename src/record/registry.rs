@@ -134,6 +134,7 @@ columns! {
         "tokens" "tokens" Count "Input tokens seen before that step.";
         "time" "" Time "When it was taken up.";
         "version" "" Count "Version of the config after it.";
+        "change_set" "" Text "What was changed together has one, and keeps it when it is done again.";
         "key" "" Text "section.key; null where a file could not be read at all.";
         "old" "" Text "The value before, as JSON.";
         "new" "" Text "The value after, or the one that was refused, as JSON.";

@@ -180,12 +180,17 @@ pub struct ChangeRow {
     pub time: DateTime<Utc>,
     /// Version of the config after it.
     pub version: u64,
+    /// What was changed together has one, and keeps it when it is done again.
+    pub set: String,
     /// `section.key`; none where a file could not be read at all.
     pub key: Option<String>,
     /// The value before.
     pub old: Value,
     /// The value after, or the one that was refused.
     pub new: Value,
+    /// The same as TOML, to the last digit: what is done again.
+    #[serde(default)]
+    pub value: String,
     /// Who changed it.
     pub source: String,
     /// What became of it.
@@ -213,6 +218,7 @@ impl Row for ChangeRow {
             counts(rows.iter().map(|row| row.tokens)),
             times(rows.iter().map(|row| row.time)),
             counts(rows.iter().map(|row| row.version)),
+            texts(rows.iter().map(|row| Some(row.set.clone()))),
             texts(rows.iter().map(|row| row.key.clone())),
             texts(rows.iter().map(|row| json(&row.old))),
             texts(rows.iter().map(|row| json(&row.new))),
@@ -367,6 +373,8 @@ mod tests {
             tokens: 2,
             time,
             version: 1,
+            set: "a".into(),
+            value: "0.5".into(),
             key: None,
             old: Value::Null,
             new: 0.5.into(),

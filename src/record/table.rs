@@ -69,6 +69,7 @@ impl<R: Row> Table<R> {
                 let file = OpenOptions::new().create(true).append(true).open(&path);
                 let file = file.map_err(RecordError::io("open", &path))?;
                 let length = file.metadata().map_err(RecordError::io("open", &path))?.len();
+                parts::sync_folder(&self.dir);
                 none.insert((file, length))
             }
         };

@@ -3,6 +3,7 @@
 //! Invariant: a run folder is changed only after everything that could be refused has been looked at.
 
 use super::checkpoint::{self, Found};
+use super::intent::{self, Intent};
 use super::replay;
 use super::steer::PAUSED;
 use super::step::Learner;
@@ -11,12 +12,11 @@ use crate::config::change::{self, Edit};
 use crate::config::{self, Config};
 use crate::message::Lineage;
 use crate::record::folder::{Lock, RunFolder, replace};
-use crate::record::recorder::{self, Timing};
+use crate::record::recorder::Timing;
 use crate::record::rows::ChangeRow;
-use crate::record::{RecordError, changes};
-use serde_json::json;
+use crate::record::{changes, status};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -44,12 +44,7 @@ pub(super) struct Beginning {
 pub(super) struct Resumed {
     pub folder: RunFolder,
     pub lock: Lock,
-    /// Checkpoints that are damaged.
-    damaged: Vec<u64>,
-    /// Whether what came after the checkpoint is given up rather than done again.
-    rewind: bool,
-    /// What the config file is to hold, where it is another than it holds.
-    rewrite: bool,
+    pub intent: Intent,
 }
 
 /// Looks at what is asked for.
@@ -90,11 +85,15 @@ fn other(folder: &RunFolder, config: &Config, sets: &[String]) -> Result<Recipe,
 fn as_another(run: &Path, sets: &[String]) -> Result<Beginning, TrainError> {
     let folder = RunFolder::open(run)?;
     let recipe = other(&folder, &config::load(&folder.version(0), &[])?, sets)?;
-    let mut scheduled = recorded(&folder)?;
+    let record = changes::applied(&changes::read(&folder.changes())?);
+    let mut scheduled = changes::split(record, changes::read(&folder.replay())?, 0).1;
     scheduled.retain(|change| change.key.as_deref() != Some(PAUSED));
     tracing::info!("{} recorded changes of {} will be done again", scheduled.len(), run.display());
+    // A fork begins with the checkpoint that it began with.
+    let begun = about(&folder).lineage.filter(|lineage| lineage.step.is_some());
+    let (from, fresh) = begun.as_ref().map_or(Ok((None, Fresh::default())), parents)?;
     let lineage = Some(Lineage { folder: run.to_owned(), step: None, without: Vec::new() });
-    Ok(Beginning { scheduled, lineage, ..new(recipe) })
+    Ok(Beginning { scheduled, lineage, from, fresh, ..new(recipe) })
 }
 
 fn fork(run: &Path, step: Option<u64>, fresh: Fresh, sets: &[String]) -> Result<Beginning, TrainError> {
@@ -151,116 +150,173 @@ fn newest(folder: &RunFolder, step: Option<u64>) -> Result<(Option<Found>, Vec<u
     Ok((None, damaged))
 }
 
-/// Every change that took hold in a run, those included that a resumed one had still to do again.
-fn recorded(folder: &RunFolder) -> Result<Vec<ChangeRow>, RecordError> {
-    Ok(changes::applied([changes::read(&folder.replay())?, changes::read(&folder.changes())?]))
-}
-
 fn resume(run: &Path, step: Option<u64>, sets: &[String]) -> Result<Beginning, TrainError> {
     let folder = RunFolder::open(run)?;
     let lock = folder.lock()?;
-    let (from, damaged) = newest(&folder, step)?;
-    let at = from.as_ref().map_or(0, |found| found.state.step);
+    intent::finish(&folder)?;
     let first = config::load(&folder.version(0), &[])?;
-    let (base, version) = match &from {
-        Some(found) => (found.config.clone(), found.state.config_version),
-        None => (first.clone(), 0),
+    let text = config_text(&folder)?;
+    let about = about(&folder);
+    let (own, aside) = newest(&folder, step)?;
+    let is_own = own.is_some();
+    let (from, fresh) = match (own, &about.lineage) {
+        (Some(found), _) => (Some(found), Fresh::default()),
+        (None, Some(lineage)) if lineage.step.is_some() => parents(lineage)?,
+        (None, _) => (None, Fresh::default()),
     };
-    let name = folder.config().display().to_string();
-    let text = std::fs::read_to_string(folder.config()).map_err(RecordError::io("read", &folder.config()))?;
-    let record = recorded(&folder)?;
-    let edits = meanwhile(&folder, &text, &replay::reapplied(&first, &record)?, sets)?;
-    if let Some(frozen) = edits.iter().find(|edit| edit.is_frozen()) {
-        let line =
-            config::line_of_key(&text, frozen.key).map_or(String::new(), |line| format!(" line {line}"));
-        return Err(TrainError::Frozen {
-            place: format!("{name}{line}"),
-            key: frozen.key.path(),
-            old: frozen.old.to_string(),
-            new: frozen.new.to_string(),
-            run: run.display().to_string(),
-        });
-    }
-    let rewind = step.is_some();
-    let mut scheduled: Vec<ChangeRow> = record.into_iter().filter(|change| change.step > at).collect();
-    if rewind && !scheduled.is_empty() {
-        tracing::info!("{} changes after step {at} are given up", scheduled.len());
-        scheduled.clear();
+    let found = from.as_ref().filter(|_| is_own);
+    let (base, version) =
+        found.map_or((first.clone(), 0), |found| (found.config.clone(), found.state.config_version));
+    let at = from.as_ref().filter(|_| !fresh.step).map_or(0, |found| found.state.step);
+    let (edits, asked) = meanwhile(&folder, &text, sets)?;
+    let (kept, mut again) =
+        changes::split(changes::read(&folder.changes())?, changes::read(&folder.replay())?, version);
+    if step.is_some() && !again.is_empty() {
+        tracing::info!("{} changes after step {at} are given up", again.len());
+        again.clear();
     }
     // What a person has changed since is not changed back by the record.
     let edited =
         |change: &ChangeRow| edits.iter().any(|edit| change.key.as_deref() == Some(&edit.key.path()));
-    scheduled.retain(|change| !edited(change));
-    let text = if rewind || !sets.is_empty() { with_edits(&text, &base, &edits, rewind)? } else { text };
-    let mut all: Vec<ChangeRow> = edits.iter().map(|edit| since(edit, at, version)).collect();
-    all.extend(scheduled);
-    must_go_on(at, &replay::reapplied(&base, &all)?)?;
-    if from.is_none() {
-        tracing::info!("there is no checkpoint yet: the run begins again");
+    again.retain(|change| !edited(change));
+    let set = replay::new_set();
+    let scheduled: Vec<ChangeRow> = edits.iter().map(|edit| since(edit, at, &set)).chain(again).collect();
+    if let Err(error) = must_go_on(at, &replay::reapplied(&base, &scheduled)) {
+        note_finished(&folder, at);
+        return Err(error);
     }
-    if !all.is_empty() {
-        tracing::info!("{} changes after step {at} will be made at their steps", all.len());
-    }
-    let about = std::fs::read_to_string(folder.about()).unwrap_or_default();
-    let about: BTreeMap<String, serde_json::Value> = serde_json::from_str(&about).unwrap_or_default();
-    let recipe = about.get("recipe").and_then(|path| path.as_str()).map(PathBuf::from);
-    let lineage = about.get("lineage").and_then(|lineage| serde_json::from_value(lineage.clone()).ok());
+    tell_resume(from.is_none(), scheduled.len(), at);
+    // What is not rewritten holds what is to come.
+    let rewritten = match step {
+        Some(_) => Some(with_edits(&text, &base, &edits)?),
+        None => Some(asked).filter(|asked| *asked != text),
+    };
+    let intent = Intent {
+        until: found.map_or(-1, |found| found.state.step as i64),
+        kept: kept.into_iter().filter(|change| step.is_none() || change.step <= at + 1).collect(),
+        scheduled: scheduled.clone(),
+        before: text.clone(),
+        rewritten: rewritten.clone(),
+        aside,
+        newest: version,
+        rewind: step.is_some(),
+        config_hash: hash(&base),
+    };
     Ok(Beginning {
         config: base,
         version,
-        text,
-        recipe,
+        text: rewritten.unwrap_or(text),
+        recipe: about.recipe,
         from,
-        fresh: Fresh::default(),
-        scheduled: all,
-        lineage,
-        resumed: Some(Resumed { folder, lock, damaged, rewind, rewrite: rewind || !sets.is_empty() }),
+        fresh,
+        scheduled,
+        lineage: about.lineage,
+        resumed: Some(Resumed { folder, lock, intent }),
     })
 }
 
-/// What was changed while the run was not running: in its config file, and by `sets`. `last` is the config that the
-/// record of changes leads to.
-fn meanwhile(
-    folder: &RunFolder,
-    text: &str,
-    last: &Config,
-    sets: &[String],
-) -> Result<Vec<Edit>, TrainError> {
-    let name = folder.config().display().to_string();
-    let known = replay::read_known(folder);
-    let mut now = last.clone();
-    if !known.iter().any(|known| known == text) {
-        let saved = config::from_text(text, &name, &[])?;
-        let known = known.last().and_then(|known| config::from_text(known, &name, &[]).ok());
-        let known = known.unwrap_or_else(|| last.clone());
-        let edits = change::between(&known, &saved);
-        now = change::with(last, edits.iter().map(|edit| (edit.key, &edit.new)), &name)?;
-    }
-    let asked = config::from_text(&now.to_toml()?, &name, sets)?;
-    Ok(change::between(last, &asked))
+/// What `run.json` says of where a run comes from.
+#[derive(Default, Deserialize)]
+struct About {
+    recipe: Option<PathBuf>,
+    lineage: Option<Lineage>,
 }
 
-/// The text with `edits`, and with the values of `base` where the run is rewound to it.
-fn with_edits(text: &str, base: &Config, edits: &[Edit], rewind: bool) -> Result<String, TrainError> {
-    let rule = |message| config::ConfigError::Rule { place: "config.toml".into(), message };
-    let text = match rewind {
-        true => config::edit::complete(text, base).map_err(rule)?,
-        false => text.to_owned(),
+fn about(folder: &RunFolder) -> About {
+    let json = std::fs::read_to_string(folder.about()).unwrap_or_default();
+    serde_json::from_str(&json).unwrap_or_default()
+}
+
+/// The checkpoint that a fork began with, for one that was killed before its own first.
+fn parents(lineage: &Lineage) -> Result<(Option<Found>, Fresh), TrainError> {
+    let (found, _) = newest(&RunFolder::open(&lineage.folder)?, lineage.step)?;
+    let without = |what: &str| lineage.without.iter().any(|word| word == what);
+    let fresh = Fresh { optimizer: without("optimizer"), data: without("data"), step: without("step") };
+    Ok((found, fresh))
+}
+
+/// The text of the config file; where that was taken away, that of the newest version.
+fn config_text(folder: &RunFolder) -> Result<String, TrainError> {
+    let (file, newest) = (folder.config(), folder.newest_version());
+    if !file.exists()
+        && let Some(newest) = newest
+    {
+        tracing::warn!("{} is gone, and is made again from {}", file.display(), newest.display());
+        replace(&file, config::read(&newest)?.as_bytes())?;
+    }
+    let text = config::read(&file)?;
+    // Refused now, before anything is touched.
+    config::from_text(&text, &file.display().to_string(), &[])?;
+    Ok(text)
+}
+
+/// A run that was killed between its last step and its last word has come to its end.
+fn note_finished(folder: &RunFolder, step: u64) {
+    if status::read(folder).is_some_and(|status| ["running", "interrupted"].contains(&status.state.as_str()))
+    {
+        let _ = status::write(folder, &status::Status::ended("finished", step, step));
+    }
+}
+
+fn tell_resume(afresh: bool, changes: usize, at: u64) {
+    if afresh {
+        tracing::info!("there is no checkpoint yet: the run begins again");
+    }
+    if changes > 0 {
+        tracing::info!("{changes} changes after step {at} will be made at their steps");
+    }
+}
+
+/// What was changed while the run was not running, in its config file and by `sets`; and the text with all of it.
+fn meanwhile(folder: &RunFolder, text: &str, sets: &[String]) -> Result<(Vec<Edit>, String), TrainError> {
+    let (file, name) = (folder.config(), folder.config().display().to_string());
+    let known = replay::read_known(folder);
+    let saved = config::from_text(text, &name, &[])?;
+    let base = match known.iter().any(|known| known == text) {
+        true => saved,
+        false => known.last().and_then(|known| config::from_text(known, &name, &[]).ok()).unwrap_or(saved),
     };
+    let asked = config::from_text(text, &name, sets)?;
+    let edits = change::between(&base, &asked);
+    if let Some(frozen) = edits.iter().find(|edit| edit.is_frozen()) {
+        let line =
+            config::line_of_key(text, frozen.key).map_or(String::new(), |line| format!(" line {line}"));
+        return Err(TrainError::Frozen {
+            place: format!("{}{line}", file.display()),
+            key: frozen.key.path(),
+            old: frozen.old.to_string(),
+            new: frozen.new.to_string(),
+            run: folder.id(),
+        });
+    }
+    let laid: Vec<_> = edits.iter().map(|edit| (edit.key, &edit.new)).collect();
+    let text = config::edit::set(text, &laid).map_err(rule)?;
+    Ok((edits, text))
+}
+
+fn rule(message: String) -> config::ConfigError {
+    config::ConfigError::Rule { place: "config.toml".into(), message }
+}
+
+/// The text with the values of `base`, to which the run is rewound, and `edits`.
+fn with_edits(text: &str, base: &Config, edits: &[Edit]) -> Result<String, TrainError> {
+    let text = config::edit::complete(text, base).map_err(rule)?;
     let laid: Vec<_> = edits.iter().map(|edit| (edit.key, &edit.new)).collect();
     Ok(config::edit::set(&text, &laid).map_err(rule)?)
 }
 
 /// An edit that was made while the run was not running, as a change of its next step.
-fn since(edit: &Edit, at: u64, version: u64) -> ChangeRow {
+fn since(edit: &Edit, at: u64, set: &str) -> ChangeRow {
     ChangeRow {
         step: at + 1,
         tokens: 0,
         time: chrono::Utc::now(),
-        version,
+        version: 0,
+        set: set.to_owned(),
         key: Some(edit.key.path()),
-        old: json!(edit.old),
-        new: json!(edit.new),
+        old: replay::to_json(&edit.old),
+        new: replay::to_json(&edit.new),
+        value: edit.new.to_string(),
         source: "config.toml, while the run was not running".into(),
         outcome: crate::record::rows::Outcome::Applied,
         reason: None,
@@ -298,39 +354,4 @@ pub(super) fn timing(record: &config::Record) -> Timing {
 pub(super) fn hash(config: &Config) -> String {
     let text = config.to_toml().unwrap_or_default();
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-impl Resumed {
-    /// Makes the folder that of a run that has come to `step` and no further. Can be done again where it is interrupted.
-    pub fn cut(&self, step: Option<u64>, beginning: &Beginning) -> Result<(), RecordError> {
-        let folder = &self.folder;
-        changes::rewrite(&folder.replay(), &beginning.scheduled)?;
-        if self.rewrite {
-            let before = std::fs::read_to_string(folder.config()).unwrap_or_default();
-            replay::write_known(folder, &[&before, &beginning.text])?;
-            replace(&folder.config(), beginning.text.as_bytes())?;
-        }
-        replay::write_known(folder, &[&beginning.text])?;
-        for damaged in &self.damaged {
-            let aside = folder.put_aside(*damaged)?;
-            tracing::info!("the damaged checkpoint is now {}", aside.display());
-        }
-        let later = folder.checkpoints().into_iter().filter(|found| step.is_none_or(|step| *found > step));
-        for later in later.filter(|later| !self.damaged.contains(later)) {
-            let aside = folder.put_aside(later)?;
-            tracing::info!("a checkpoint after step {} is now {}", step.unwrap_or(0), aside.display());
-        }
-        let until = step.map_or(-1, |step| step as i64);
-        recorder::recover(folder, "", Some(until))?;
-        let kept = changes::read(&folder.changes())?;
-        let kept: Vec<ChangeRow> = kept.into_iter().filter(|change| change.step as i64 <= until).collect();
-        changes::rewrite(&folder.changes(), &kept)?;
-        if self.rewind {
-            let stale = beginning.version + 1..;
-            for version in stale.map(|version| folder.version(version)).take_while(|path| path.exists()) {
-                std::fs::remove_file(&version).map_err(RecordError::io("remove", &version))?;
-            }
-        }
-        Ok(())
-    }
 }

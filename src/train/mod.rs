@@ -6,6 +6,7 @@ mod begin;
 mod checkpoint;
 pub mod device;
 mod evaluate;
+mod intent;
 mod latents;
 mod look;
 mod measure;

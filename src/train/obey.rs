@@ -44,6 +44,10 @@ impl Run<'_> {
         let mut wait = wait;
         while !self.stopped {
             let command = match wait {
+                _ if !self.later.is_empty() => match self.later.pop_front() {
+                    Some(command) => command,
+                    None => break,
+                },
                 Duration::ZERO => match self.commands.try_recv() {
                     Ok(command) => command,
                     Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
@@ -150,6 +154,9 @@ impl Run<'_> {
     }
 
     fn tell_hold(&mut self, hold: bool) {
+        if self.stopped {
+            return;
+        }
         let word = if hold { "paused" } else { "goes on" };
         tracing::info!("{word} before step {}", self.learner.step + 1);
         self.event("pause", word, None, None);
@@ -194,8 +201,9 @@ impl Run<'_> {
                 match self.commands.recv_timeout(TURN) {
                     Ok(Command::Drop) => (self.stopped, self.dropped) = (true, true),
                     Ok(Command::Stop) => self.stopped = true,
-                    // What else is asked for has to wait for a step boundary, and there is none.
-                    Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                    // What else is asked for has to wait for a step boundary.
+                    Ok(command) => self.later.push_back(command),
+                    Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => std::thread::sleep(TURN),
                 }
                 // A run that was already ending is waited for until somebody drops it.

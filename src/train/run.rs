@@ -2,12 +2,12 @@
 //! Must not know: tensors' insides, screens.
 //! Invariant: a metrics row is with the recorder before it is shown, and safe before a checkpoint of its step stands.
 
-use super::begin::{self, Beginning, Resumed};
+use super::begin;
 use super::evaluate::Evaluator;
 use super::publish::Publisher;
 use super::steer::Steering;
 use super::step::Learner;
-use super::{Begin, TrainError, Wants, past, prepare, probe, report};
+use super::{Begin, TrainError, Wants, intent, past, prepare, probe, report};
 use crate::config::{Config, Eval};
 use crate::data::{Batch, Codec, Dataset, Loader, Position};
 use crate::message::{Command, Event, Phase, Summary};
@@ -17,6 +17,7 @@ use crate::record::recorder::Recorder;
 use crate::record::registry::{Metric, StepRow};
 use crate::record::status::{self, Status};
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
@@ -39,6 +40,10 @@ pub(super) struct Run<'a> {
     /// Seconds of the run before it was resumed.
     wall_before: f64,
     pub saved: Instant,
+    /// Whether it began with the checkpoint of another run.
+    forked: bool,
+    /// Commands that came while none could be taken up.
+    pub later: VecDeque<Command>,
     pub paused: bool,
     pub stopped: bool,
     pub dropped: bool,
@@ -86,8 +91,12 @@ impl<'a> Run<'a> {
         let loader = prepare::loader(&beginning.config, &dataset, vocab_size, start.clone(), out)?;
         let evaluator = Evaluator::new(&beginning.config, &dataset, vocab_size)?;
         let learner = begin::learner(&beginning, Learner::new(model, &beginning.config.optim))?;
+        let is_resumed = beginning.resumed.is_some();
         let (folder, lock) = match beginning.resumed.take() {
-            Some(resumed) => go_on(resumed, &beginning)?,
+            Some(resumed) => {
+                intent::carry_out(&resumed.folder, &resumed.intent)?;
+                (resumed.folder, resumed.lock)
+            }
             None => {
                 let (folder, lock, text) = prepare::folder(&beginning)?;
                 beginning.text = text;
@@ -101,7 +110,7 @@ impl<'a> Run<'a> {
         let recorder = Recorder::start(&folder, begin::timing(&config.record), begin::hash(&config))?;
         let state =
             beginning.from.as_ref().map(|found| found.state.clone()).filter(|_| !beginning.fresh.step);
-        let same_run = state.clone().filter(|state| state.run == folder.id());
+        let same_run = state.clone().filter(|state| is_resumed && state.run == folder.id());
         let steering = Steering::new(
             &folder,
             (config, beginning.version),
@@ -112,6 +121,8 @@ impl<'a> Run<'a> {
         out.fact(Event::Started(Box::new(info)));
         let mut run = Self {
             paused: steering.config.run.paused,
+            forked: beginning.from.is_some() && same_run.is_none(),
+            later: VecDeque::new(),
             steering,
             learner,
             recorder,
@@ -164,10 +175,14 @@ impl<'a> Run<'a> {
     }
 
     fn steps(&mut self) -> Result<(), TrainError> {
-        if self.config().eval.at_start && self.learner.step == 0 {
+        if self.config().eval.at_start && self.learner.step == 0 && !self.has_checkpoint() {
             let mut row = StepRow::new(0);
             self.evaluate(None, &mut row)?;
             self.finish(row);
+        }
+        // What it began with may be gone when it is to be resumed: the other run keeps its last ones alone.
+        if self.forked && !self.has_checkpoint() {
+            self.save()?;
         }
         self.out.fact(Event::Phase(Phase::Train));
         while self.obey()? && self.learner.step < self.config().run.steps {
@@ -189,6 +204,10 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
+    }
+
+    fn has_checkpoint(&self) -> bool {
+        !self.folder.checkpoints().is_empty()
     }
 
     /// The config in force.
@@ -305,12 +324,6 @@ impl<'a> Run<'a> {
         }
         Ok(())
     }
-}
-
-/// Takes up a run folder where it was left.
-fn go_on(resumed: Resumed, beginning: &Beginning) -> Result<(RunFolder, Lock), TrainError> {
-    resumed.cut(beginning.from.as_ref().map(|found| found.state.step), beginning)?;
-    Ok((resumed.folder, resumed.lock))
 }
 
 impl Seen {

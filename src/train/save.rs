@@ -15,8 +15,8 @@ impl Run<'_> {
         let checkpoint = &self.config().checkpoint;
         let last = self.learner.step >= self.config().run.steps;
         let by_time = checkpoint.seconds > 0.0 && self.saved.elapsed().as_secs_f64() >= checkpoint.seconds;
-        // The last one is written at the end.
-        self.due(checkpoint.every) || (by_time && !last)
+        // That of the last step is written at the end, if it is to be.
+        (self.due(checkpoint.every) && !(last && checkpoint.at_end)) || (by_time && !last)
     }
 
     /// Writes a checkpoint, waiting for room where the disk has none. `None` where the wait was ended by a command.
@@ -59,7 +59,9 @@ impl Run<'_> {
         let path =
             checkpoint::write(&self.folder, &self.learner, self.codec.as_ref(), self.config(), &state)?;
         let keep = &self.config().checkpoint;
-        checkpoint::thin(&self.folder, keep.keep, keep.keep_every)?;
+        if let Err(error) = checkpoint::thin(&self.folder, keep.keep, keep.keep_every) {
+            tracing::warn!("an old checkpoint stays: {error}");
+        }
         Ok(path)
     }
 

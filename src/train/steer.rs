@@ -4,7 +4,7 @@
 //! say the same as soon as they could be written.
 
 use super::TrainError;
-use super::replay::{as_edit, to_json, write_known};
+use super::replay::{as_edit, new_set, to_json, write_known};
 use crate::config::change::{self, Edit};
 use crate::config::watch::{Saved, Timing, Watcher};
 use crate::config::{self, Config, ConfigError, edit};
@@ -69,6 +69,13 @@ pub(super) struct Steering {
     unversioned: Vec<(u64, String)>,
     unwritten: BTreeMap<String, &'static config::Key>,
     unknown: bool,
+    forgotten: bool,
+    /// The set of changes that is being taken up.
+    set: String,
+    /// Why the config file could not be written, as was last told.
+    unwritable: Option<String>,
+    /// Alerts for the next boundary.
+    alerts: Vec<Alert>,
 }
 
 impl Steering {
@@ -84,10 +91,8 @@ impl Steering {
         let base = config::from_text(&text, &own.display().to_string(), &[])?;
         let mut files = vec![Followed { name: "config.toml".into(), path: own, base, text, refused: false }];
         files.extend(recipe.and_then(|path| {
-            let text = std::fs::read_to_string(&path).ok()?;
-            let name = path.display().to_string();
-            let base = config::from_text(&text, &name, &[]).ok()?;
-            Some(Followed { name, path, base, text, refused: false })
+            let followed = follow(path.clone());
+            followed.inspect_err(|error| tracing::warn!("{} is not followed: {error}", path.display())).ok()
         }));
         let (paths, texts) = files.iter().map(|file| (file.path.clone(), file.text.clone())).unzip();
         let watcher = Watcher::start(paths, texts, Timing::default());
@@ -102,12 +107,16 @@ impl Steering {
             unversioned: Vec::new(),
             unwritten: BTreeMap::new(),
             unknown: false,
+            forgotten: false,
+            set: String::new(),
+            unwritable: None,
+            alerts: Vec::new(),
         })
     }
 
     /// Takes up, in the order of time, what was saved and `asked` since the last boundary, after what is recorded for it.
     pub fn boundary(&mut self, at: Boundary, asked: Vec<Set>, fits: Fits) -> News {
-        let mut news = News::default();
+        let mut news = News { alerts: std::mem::take(&mut self.alerts), ..News::default() };
         self.again(at, fits, &mut news);
         // What was saved before a key was pressed must not be overwritten by what the key writes.
         let saved = if asked.is_empty() { self.watcher.take() } else { self.watcher.look() };
@@ -116,6 +125,7 @@ impl Steering {
             saved.chain(asked.into_iter().map(|set| (set.at, Wish::Key(set)))).collect();
         wishes.sort_by_key(|(time, _)| *time);
         for (_, wish) in wishes {
+            self.set = new_set();
             match wish {
                 Wish::File(saved) => self.file(saved, at, fits, &mut news),
                 Wish::Key(set) => self.key(&set, at, fits, &mut news),
@@ -128,10 +138,13 @@ impl Steering {
     fn again(&mut self, at: Boundary, fits: Fits, news: &mut News) {
         while let Some(first) = self.scheduled.front().filter(|change| change.step <= at.step).cloned() {
             let mut edits = Vec::new();
-            while let Some(change) =
-                self.scheduled.pop_front_if(|next| (next.step, next.version) == (first.step, first.version))
-            {
+            while let Some(change) = self.scheduled.pop_front_if(|next| next.set == first.set) {
                 edits.extend(as_edit(&self.config, &change));
+            }
+            self.set.clone_from(&first.set);
+            edits.retain(|edit: &Edit| edit.old != edit.new);
+            if edits.is_empty() {
+                continue;
             }
             let source = match first.source.strip_prefix(AGAIN) {
                 Some(_) => first.source.clone(),
@@ -164,7 +177,8 @@ impl Steering {
                 return self.refuse_file(index, &wrong, error.to_string(), at, news);
             }
         };
-        let mut edits = change::between(&base, &new);
+        let touched = change::between(&base, &new);
+        let mut edits = touched.clone();
         edits.iter_mut().for_each(|edit| edit.old = self.config.value(edit.key));
         edits.retain(|edit| edit.old != edit.new);
         if let Some(frozen) = edits.iter().find(|edit| edit.is_frozen()) {
@@ -175,7 +189,6 @@ impl Steering {
         match self.merged(&edits, &name, fits) {
             Err(reason) => return self.refuse_file(index, &edits, reason, at, news),
             Ok(config) if !edits.is_empty() => {
-                self.forget_scheduled(&edits);
                 self.apply(config, &edits, &name, at, news);
                 if index == OWN {
                     self.unwritten.retain(|path, _| !edits.iter().any(|edit| edit.key.path() == *path));
@@ -185,6 +198,7 @@ impl Steering {
             }
             Ok(_) => {}
         }
+        self.forget_scheduled(&touched);
         self.files[index].base = new;
         self.unknown |= index == OWN;
         if std::mem::take(&mut self.files[index].refused) {
@@ -202,6 +216,7 @@ impl Steering {
                 self.refuse(&[], KEYS, format!("{} = {}: {reason}", set.key, set.value), at, news);
             }
             Ok(edit) if edit.old == edit.new => {
+                self.forget_scheduled(std::slice::from_ref(&edit));
                 tracing::info!("`{}` is {} already", edit.key.path(), edit.new);
                 news.alerts.push(alert(None));
             }
@@ -265,8 +280,11 @@ impl Steering {
 
     /// What a person has changed is not changed back by the record.
     fn forget_scheduled(&mut self, edits: &[Edit]) {
-        self.scheduled
-            .retain(|change| !edits.iter().any(|edit| change.key.as_deref() == Some(&edit.key.path())));
+        let before = self.scheduled.len();
+        let is_edited =
+            |change: &ChangeRow| edits.iter().any(|edit| change.key.as_deref() == Some(&edit.key.path()));
+        self.scheduled.retain(|change| !is_edited(change));
+        self.forgotten |= self.scheduled.len() < before;
     }
 
     fn apply(&mut self, config: Config, edits: &[Edit], source: &str, at: Boundary, news: &mut News) {
@@ -327,6 +345,8 @@ impl Steering {
             tokens: at.tokens,
             time: chrono::Utc::now(),
             version: self.version,
+            set: self.set.clone(),
+            value: edit.map_or_else(String::new, |edit| edit.new.to_string()),
             key: edit.map(|edit| edit.key.path()),
             old: json(edit.map(|edit| &edit.old)),
             new: json(edit.map(|edit| &edit.new)),
@@ -346,12 +366,31 @@ impl Steering {
             replace(&self.folder.version(*version), text.as_bytes())?;
             self.unversioned.remove(0);
         }
-        self.write_own()?;
+        if self.forgotten {
+            changes::rewrite(&self.folder.replay(), self.scheduled.make_contiguous())?;
+            self.forgotten = false;
+        }
+        match self.write_own() {
+            // The run has what was asked for; that the file has not is told, and tried again.
+            Err(error) if !error.is_full() => self.tell_unwritable(Some(error.to_string())),
+            written => {
+                written?;
+                self.tell_unwritable(None);
+            }
+        }
         if self.unknown && !self.files[OWN].refused {
             write_known(&self.folder, &[&self.files[OWN].text])?;
             self.unknown = false;
         }
         Ok(())
+    }
+
+    fn tell_unwritable(&mut self, error: Option<String>) {
+        if self.unwritable != error {
+            error.iter().for_each(|error| tracing::warn!("{error}"));
+            self.alerts.push(Alert { about: About::File(WRITING.into()), text: error.clone() });
+            self.unwritable = error;
+        }
     }
 
     /// Writes into the run's config file what others have changed.
@@ -384,14 +423,28 @@ impl Steering {
         }
         own.text = text;
         self.unwritten.clear();
+        // A file that was gone is there again.
+        if own.refused && config::from_text(&own.text, &own.name, &[]).is_ok_and(|now| now == self.config) {
+            own.refused = false;
+            self.alerts.push(Alert { about: About::File(own.name.clone()), text: None });
+        }
         Ok(())
     }
 }
 
+/// What an alert about a config file that cannot be written is about.
+const WRITING: &str = "writing config.toml";
 /// How the source of a change that is done again begins.
 const AGAIN: &str = "again: ";
 /// The source of what a key of the dashboard changed.
 const KEYS: &str = "keys";
+
+/// A recipe as it is now.
+fn follow(path: PathBuf) -> Result<Followed, ConfigError> {
+    let (text, name) = (config::read(&path)?, path.display().to_string());
+    let base = config::from_text(&text, &name, &[])?;
+    Ok(Followed { name, path, base, text, refused: false })
+}
 
 enum Wish {
     File(Saved),

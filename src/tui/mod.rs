@@ -45,7 +45,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError};
 use std::time::{Duration, Instant};
-use terminal::Guard;
+use terminal::{Guard, Waited};
 use theme::Theme;
 use view::{Effect, Overlay, View};
 
@@ -100,7 +100,11 @@ pub fn run(
         theme: Theme::from_env(),
         opened: Instant::now(),
     };
-    dashboard.turn(&mut guard)
+    let left = dashboard.turn(&mut guard);
+    if matches!(left, Ok(Left::HungUp) | Err(_)) {
+        guard.abandon();
+    }
+    left
 }
 
 /// The loop and all it holds.
@@ -126,7 +130,11 @@ impl Dashboard {
         loop {
             changed |= self.take_events();
             self.send();
-            self.view.stopping |= self.asked.stop.load(Ordering::Relaxed);
+            let asked_to_stop = self.asked.stop.load(Ordering::Relaxed);
+            if asked_to_stop && self.view.watching {
+                return Ok(self.left());
+            }
+            self.view.stopping |= asked_to_stop;
             if self.asked.hung_up.load(Ordering::Relaxed) {
                 return Ok(Left::HungUp);
             }
@@ -144,10 +152,14 @@ impl Dashboard {
             }
             let since = drawn.map_or(Duration::ZERO, |(at, _)| at.elapsed());
             let wait = if changed { frame.saturating_sub(since) } else { frame };
-            if event::poll(wait)? {
-                changed = true;
-                if self.take_keys(guard)? == Effect::Leave {
-                    return Ok(self.left());
+            match guard.wait(wait)? {
+                Waited::HungUp => return Ok(Left::HungUp),
+                Waited::Nothing => {}
+                Waited::Keys => {
+                    changed = true;
+                    if self.take_keys(guard)? == Effect::Leave {
+                        return Ok(self.left());
+                    }
                 }
             }
         }

@@ -143,6 +143,11 @@ impl State {
             }
             Event::Progress { what, done, total } => self.progress = Some(Progress { what, done, total }),
             Event::Started(info) => {
+                if self.run.is_some() {
+                    // Another process goes on with it, perhaps from an earlier step.
+                    let (log, lead) = (std::mem::take(&mut self.log), self.lead);
+                    *self = Self { log, lead, phase: self.phase, now, ..Self::default() };
+                }
                 self.dashboard = info.config.dashboard.clone();
                 self.version = info.version;
                 self.progress = None;

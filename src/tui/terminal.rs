@@ -12,6 +12,7 @@ use std::io::{BufWriter, Stdout, stdout};
 use std::panic::PanicHookInfo;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread::ThreadId;
+use std::time::Duration;
 
 /// Panics kept until the dashboard takes them up.
 const PANICS: usize = 16;
@@ -34,6 +35,20 @@ fn up() -> MutexGuard<'static, Up> {
 pub struct Guard {
     /// Draws on the screen.
     pub terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
+    /// Where keys come from, where that is not standard input.
+    #[cfg(unix)]
+    keyboard: Option<std::fs::File>,
+}
+
+/// What waiting for keys came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// There are keys, or the size has changed.
+    Keys,
+    /// There are none.
+    Nothing,
+    /// There is no terminal any more.
+    HungUp,
 }
 
 impl Guard {
@@ -45,13 +60,65 @@ impl Guard {
         let opened = execute!(stdout(), EnterAlternateScreen)
             .and_then(|()| Terminal::new(CrosstermBackend::new(BufWriter::with_capacity(1 << 16, stdout()))));
         match opened {
-            Ok(terminal) => Ok(Self { terminal }),
+            Ok(terminal) => Ok(Self {
+                terminal,
+                #[cfg(unix)]
+                keyboard: keyboard(),
+            }),
             Err(error) => {
                 give_back();
                 Err(error)
             }
         }
     }
+}
+
+impl Guard {
+    /// Gives back what can be given back of a terminal that is gone. Ratatui's own end would write to standard error, and
+    /// panic where that is gone, too.
+    pub fn abandon(self) {
+        give_back();
+        std::mem::forget(self);
+    }
+
+    /// Waits for keys at most `time`. Crossterm would read for ever from a terminal that has hung up, and so is asked only
+    /// while there is one.
+    #[cfg(unix)]
+    pub fn wait(&self, time: Duration) -> std::io::Result<Waited> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let stdin = std::io::stdin();
+        let mut fds = match &self.keyboard {
+            Some(keyboard) => [PollFd::new(keyboard, PollFlags::IN)],
+            None => [PollFd::new(&stdin, PollFlags::IN)],
+        };
+        // A changed size comes by another way: it is looked for in between.
+        let time = time.min(Duration::from_millis(100));
+        let time = Timespec { tv_sec: 0, tv_nsec: i64::from(time.subsec_nanos()) };
+        match poll(&mut fds, Some(&time)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+        if fds[0].revents().intersects(gone) {
+            return Ok(Waited::HungUp);
+        }
+        let keys = crossterm::event::poll(Duration::ZERO)?;
+        Ok(if keys { Waited::Keys } else { Waited::Nothing })
+    }
+
+    /// Waits for keys at most `time`.
+    #[cfg(not(unix))]
+    pub fn wait(&self, time: Duration) -> std::io::Result<Waited> {
+        let keys = crossterm::event::poll(time)?;
+        Ok(if keys { Waited::Keys } else { Waited::Nothing })
+    }
+}
+
+/// Where crossterm reads keys from when standard input is no terminal.
+#[cfg(unix)]
+fn keyboard() -> Option<std::fs::File> {
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());
+    if is_terminal { None } else { std::fs::File::open("/dev/tty").ok() }
 }
 
 impl Drop for Guard {
