@@ -3,18 +3,17 @@
 //! Invariant: a run folder is changed only after everything that could be refused has been looked at.
 
 use super::checkpoint::{self, Found};
-use super::intent::{self, Intent};
-use super::replay;
+use super::intent::Intent;
+use super::resume;
 use super::steer::PAUSED;
 use super::step::Learner;
 use super::{Begin, Fresh, Recipe, TrainError};
-use crate::config::change::{self, Edit};
 use crate::config::{self, Config};
 use crate::message::Lineage;
-use crate::record::folder::{Lock, RunFolder, replace};
+use crate::record::changes;
+use crate::record::folder::{Lock, RunFolder};
 use crate::record::recorder::Timing;
 use crate::record::rows::ChangeRow;
-use crate::record::{changes, status};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -40,6 +39,13 @@ pub(super) struct Beginning {
     pub resumed: Option<Resumed>,
 }
 
+impl Beginning {
+    /// The id of the run whose checkpoint it begins with; empty without one.
+    pub fn run_before(&self) -> &str {
+        self.from.as_ref().map_or("", |found| &found.state.run)
+    }
+}
+
 /// A run folder that is gone on with.
 pub(super) struct Resumed {
     pub folder: RunFolder,
@@ -53,7 +59,7 @@ pub(super) fn beginning(begin: Begin) -> Result<Beginning, TrainError> {
         Begin::New(recipe) => Ok(new(*recipe)),
         Begin::Replay { run, sets } => as_another(&run, &sets),
         Begin::Fork { run, step, fresh, sets } => fork(&run, step, fresh, &sets),
-        Begin::Resume { run, step, sets } => resume(&run, step, &sets),
+        Begin::Resume { run, step, sets } => resume::resume(&run, step, &sets),
     }
 }
 
@@ -114,7 +120,7 @@ fn fork(run: &Path, step: Option<u64>, fresh: Fresh, sets: &[String]) -> Result<
 }
 
 /// Refuses a run that has nothing left to do.
-fn must_go_on(step: u64, config: &Config) -> Result<(), TrainError> {
+pub(super) fn must_go_on(step: u64, config: &Config) -> Result<(), TrainError> {
     match config.run.steps {
         steps if step >= steps => Err(TrainError::Done { step, steps }),
         _ => Ok(()),
@@ -122,7 +128,7 @@ fn must_go_on(step: u64, config: &Config) -> Result<(), TrainError> {
 }
 
 /// The checkpoint of `step`, or the newest one; with those that were passed over because they are damaged.
-fn newest(folder: &RunFolder, step: Option<u64>) -> Result<(Option<Found>, Vec<u64>), TrainError> {
+pub(super) fn newest(folder: &RunFolder, step: Option<u64>) -> Result<(Option<Found>, Vec<u64>), TrainError> {
     let steps = folder.checkpoints();
     if let Some(step) = step {
         let dir = folder.checkpoint(step);
@@ -150,177 +156,24 @@ fn newest(folder: &RunFolder, step: Option<u64>) -> Result<(Option<Found>, Vec<u
     Ok((None, damaged))
 }
 
-fn resume(run: &Path, step: Option<u64>, sets: &[String]) -> Result<Beginning, TrainError> {
-    let folder = RunFolder::open(run)?;
-    let lock = folder.lock()?;
-    intent::finish(&folder)?;
-    let first = config::load(&folder.version(0), &[])?;
-    let text = config_text(&folder)?;
-    let about = about(&folder);
-    let (own, aside) = newest(&folder, step)?;
-    let is_own = own.is_some();
-    let (from, fresh) = match (own, &about.lineage) {
-        (Some(found), _) => (Some(found), Fresh::default()),
-        (None, Some(lineage)) if lineage.step.is_some() => parents(lineage)?,
-        (None, _) => (None, Fresh::default()),
-    };
-    let found = from.as_ref().filter(|_| is_own);
-    let (base, version) =
-        found.map_or((first.clone(), 0), |found| (found.config.clone(), found.state.config_version));
-    let at = from.as_ref().filter(|_| !fresh.step).map_or(0, |found| found.state.step);
-    let (edits, asked) = meanwhile(&folder, &text, sets)?;
-    let (kept, mut again) =
-        changes::split(changes::read(&folder.changes())?, changes::read(&folder.replay())?, version);
-    if step.is_some() && !again.is_empty() {
-        tracing::info!("{} changes after step {at} are given up", again.len());
-        again.clear();
-    }
-    // What a person has changed since is not changed back by the record.
-    let edited =
-        |change: &ChangeRow| edits.iter().any(|edit| change.key.as_deref() == Some(&edit.key.path()));
-    again.retain(|change| !edited(change));
-    let set = replay::new_set();
-    let scheduled: Vec<ChangeRow> = edits.iter().map(|edit| since(edit, at, &set)).chain(again).collect();
-    if let Err(error) = must_go_on(at, &replay::reapplied(&base, &scheduled)) {
-        note_finished(&folder, at);
-        return Err(error);
-    }
-    tell_resume(from.is_none(), scheduled.len(), at);
-    // What is not rewritten holds what is to come.
-    let rewritten = match step {
-        Some(_) => Some(with_edits(&text, &base, &edits)?),
-        None => Some(asked).filter(|asked| *asked != text),
-    };
-    let intent = Intent {
-        until: found.map_or(-1, |found| found.state.step as i64),
-        kept: kept.into_iter().filter(|change| step.is_none() || change.step <= at + 1).collect(),
-        scheduled: scheduled.clone(),
-        before: text.clone(),
-        rewritten: rewritten.clone(),
-        aside,
-        newest: version,
-        rewind: step.is_some(),
-        config_hash: hash(&base),
-    };
-    Ok(Beginning {
-        config: base,
-        version,
-        text: rewritten.unwrap_or(text),
-        recipe: about.recipe,
-        from,
-        fresh,
-        scheduled,
-        lineage: about.lineage,
-        resumed: Some(Resumed { folder, lock, intent }),
-    })
-}
-
 /// What `run.json` says of where a run comes from.
 #[derive(Default, Deserialize)]
-struct About {
-    recipe: Option<PathBuf>,
-    lineage: Option<Lineage>,
+pub(super) struct About {
+    pub recipe: Option<PathBuf>,
+    pub lineage: Option<Lineage>,
 }
 
-fn about(folder: &RunFolder) -> About {
+pub(super) fn about(folder: &RunFolder) -> About {
     let json = std::fs::read_to_string(folder.about()).unwrap_or_default();
     serde_json::from_str(&json).unwrap_or_default()
 }
 
 /// The checkpoint that a fork began with, for one that was killed before its own first.
-fn parents(lineage: &Lineage) -> Result<(Option<Found>, Fresh), TrainError> {
+pub(super) fn parents(lineage: &Lineage) -> Result<(Option<Found>, Fresh), TrainError> {
     let (found, _) = newest(&RunFolder::open(&lineage.folder)?, lineage.step)?;
     let without = |what: &str| lineage.without.iter().any(|word| word == what);
     let fresh = Fresh { optimizer: without("optimizer"), data: without("data"), step: without("step") };
     Ok((found, fresh))
-}
-
-/// The text of the config file; where that was taken away, that of the newest version.
-fn config_text(folder: &RunFolder) -> Result<String, TrainError> {
-    let (file, newest) = (folder.config(), folder.newest_version());
-    if !file.exists()
-        && let Some(newest) = newest
-    {
-        tracing::warn!("{} is gone, and is made again from {}", file.display(), newest.display());
-        replace(&file, config::read(&newest)?.as_bytes())?;
-    }
-    let text = config::read(&file)?;
-    // Refused now, before anything is touched.
-    config::from_text(&text, &file.display().to_string(), &[])?;
-    Ok(text)
-}
-
-/// A run that was killed between its last step and its last word has come to its end.
-fn note_finished(folder: &RunFolder, step: u64) {
-    if status::read(folder).is_some_and(|status| ["running", "interrupted"].contains(&status.state.as_str()))
-    {
-        let _ = status::write(folder, &status::Status::ended("finished", step, step));
-    }
-}
-
-fn tell_resume(afresh: bool, changes: usize, at: u64) {
-    if afresh {
-        tracing::info!("there is no checkpoint yet: the run begins again");
-    }
-    if changes > 0 {
-        tracing::info!("{changes} changes after step {at} will be made at their steps");
-    }
-}
-
-/// What was changed while the run was not running, in its config file and by `sets`; and the text with all of it.
-fn meanwhile(folder: &RunFolder, text: &str, sets: &[String]) -> Result<(Vec<Edit>, String), TrainError> {
-    let (file, name) = (folder.config(), folder.config().display().to_string());
-    let known = replay::read_known(folder);
-    let saved = config::from_text(text, &name, &[])?;
-    let base = match known.iter().any(|known| known == text) {
-        true => saved,
-        false => known.last().and_then(|known| config::from_text(known, &name, &[]).ok()).unwrap_or(saved),
-    };
-    let asked = config::from_text(text, &name, sets)?;
-    let edits = change::between(&base, &asked);
-    if let Some(frozen) = edits.iter().find(|edit| edit.is_frozen()) {
-        let line =
-            config::line_of_key(text, frozen.key).map_or(String::new(), |line| format!(" line {line}"));
-        return Err(TrainError::Frozen {
-            place: format!("{}{line}", file.display()),
-            key: frozen.key.path(),
-            old: frozen.old.to_string(),
-            new: frozen.new.to_string(),
-            run: folder.id(),
-        });
-    }
-    let laid: Vec<_> = edits.iter().map(|edit| (edit.key, &edit.new)).collect();
-    let text = config::edit::set(text, &laid).map_err(rule)?;
-    Ok((edits, text))
-}
-
-fn rule(message: String) -> config::ConfigError {
-    config::ConfigError::Rule { place: "config.toml".into(), message }
-}
-
-/// The text with the values of `base`, to which the run is rewound, and `edits`.
-fn with_edits(text: &str, base: &Config, edits: &[Edit]) -> Result<String, TrainError> {
-    let text = config::edit::complete(text, base).map_err(rule)?;
-    let laid: Vec<_> = edits.iter().map(|edit| (edit.key, &edit.new)).collect();
-    Ok(config::edit::set(&text, &laid).map_err(rule)?)
-}
-
-/// An edit that was made while the run was not running, as a change of its next step.
-fn since(edit: &Edit, at: u64, set: &str) -> ChangeRow {
-    ChangeRow {
-        step: at + 1,
-        tokens: 0,
-        time: chrono::Utc::now(),
-        version: 0,
-        set: set.to_owned(),
-        key: Some(edit.key.path()),
-        old: replay::to_json(&edit.old),
-        new: replay::to_json(&edit.new),
-        value: edit.new.to_string(),
-        source: "config.toml, while the run was not running".into(),
-        outcome: crate::record::rows::Outcome::Applied,
-        reason: None,
-    }
 }
 
 /// `learner`, fresh but for its model, with what the checkpoint knows of it.

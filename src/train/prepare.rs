@@ -5,7 +5,7 @@
 use super::begin::Beginning;
 use super::checkpoint::Found;
 use super::publish::Publisher;
-use super::{TrainError, device, replay};
+use super::{TrainError, device, intent, replay};
 use crate::config::{self, Config, Make, Wanted};
 use crate::data::{
     DataError, Dataset, Loader, LoaderOptions, Position, Progress, ProsqaOptions, Split, make_prosqa,
@@ -173,8 +173,19 @@ pub(super) fn same_shape(asked: &config::Model, config: &Config) -> Result<(), T
     }
 }
 
-/// The folder of a new run, taken by this process, with its config file, whose text comes back.
-pub(super) fn folder(beginning: &Beginning) -> Result<(RunFolder, Lock, String), TrainError> {
+/// The run folder, taken by this process: made, or brought to where it goes on.
+pub(super) fn folder(beginning: &mut Beginning) -> Result<(RunFolder, Lock), TrainError> {
+    if let Some(resumed) = beginning.resumed.take() {
+        intent::carry_out(&resumed.folder, &resumed.intent)?;
+        return Ok((resumed.folder, resumed.lock));
+    }
+    let (folder, lock, text) = new_folder(beginning)?;
+    beginning.text = text;
+    Ok((folder, lock))
+}
+
+/// The folder of a new run, with its config file, whose text comes back.
+fn new_folder(beginning: &Beginning) -> Result<(RunFolder, Lock, String), TrainError> {
     let config = &beginning.config;
     let folder = RunFolder::create(Path::new(&config.run.dir), &config.run.name, chrono::Local::now())?;
     let lock = folder.lock()?;

@@ -2,12 +2,12 @@
 //! Must not know: tensors' insides, screens.
 //! Invariant: a metrics row is with the recorder before it is shown, and safe before a checkpoint of its step stands.
 
-use super::begin;
+use super::begin::{self, Beginning};
 use super::evaluate::Evaluator;
 use super::publish::Publisher;
 use super::steer::Steering;
 use super::step::Learner;
-use super::{Begin, TrainError, Wants, intent, past, prepare, probe, report};
+use super::{Begin, TrainError, Wants, past, prepare, probe, report};
 use crate::config::{Config, Eval};
 use crate::data::{Batch, Codec, Dataset, Loader, Position};
 use crate::message::{Command, Event, Phase, Summary};
@@ -67,6 +67,30 @@ pub(super) struct Seen {
     pub recycled_steps: u64,
 }
 
+/// What a run has behind it.
+#[derive(Default)]
+struct Past {
+    /// Whether it is the run's own, and not that of the run it began with.
+    is_own: bool,
+    tokens: u64,
+    validations: usize,
+    lessons: u64,
+    wall_s: f64,
+    seen: Seen,
+}
+
+impl Past {
+    fn of(beginning: &Beginning, is_own: bool) -> Self {
+        let Some(state) = beginning.from.as_ref().map(|found| &found.state).filter(|_| !beginning.fresh.step)
+        else {
+            return Self::default();
+        };
+        let (tokens, validations, lessons) = (state.tokens, state.validations, state.lessons.1);
+        let (wall_s, seen) = if is_own { (state.wall_s, state.seen.clone()) } else { (0.0, Seen::default()) };
+        Self { is_own, tokens, validations, lessons, wall_s, seen }
+    }
+}
+
 impl<'a> Run<'a> {
     /// Prepares a run: data, device, model, folder.
     pub fn prepare(
@@ -92,36 +116,22 @@ impl<'a> Run<'a> {
         let evaluator = Evaluator::new(&beginning.config, &dataset, vocab_size)?;
         let learner = begin::learner(&beginning, Learner::new(model, &beginning.config.optim))?;
         let is_resumed = beginning.resumed.is_some();
-        let (folder, lock) = match beginning.resumed.take() {
-            Some(resumed) => {
-                intent::carry_out(&resumed.folder, &resumed.intent)?;
-                (resumed.folder, resumed.lock)
-            }
-            None => {
-                let (folder, lock, text) = prepare::folder(&beginning)?;
-                beginning.text = text;
-                (folder, lock)
-            }
-        };
+        let (folder, lock) = prepare::folder(&mut beginning)?;
         prepare::log_to(&folder, log)?;
         let mut info = prepare::info(&beginning, &dataset, chosen, &learner.model, &folder)?;
         info.from_step = learner.step;
+        let past = Past::of(&beginning, is_resumed && folder.id() == beginning.run_before());
         let config = beginning.config.clone();
         let recorder = Recorder::start(&folder, begin::timing(&config.record), begin::hash(&config))?;
-        let state =
-            beginning.from.as_ref().map(|found| found.state.clone()).filter(|_| !beginning.fresh.step);
-        let same_run = state.clone().filter(|state| is_resumed && state.run == folder.id());
-        let steering = Steering::new(
-            &folder,
-            (config, beginning.version),
-            beginning.text,
-            beginning.recipe,
-            beginning.scheduled,
-        )?;
+        let forked = beginning.from.is_some() && !past.is_own;
+        let in_force = (config, beginning.version);
+        let steering =
+            Steering::new(&folder, in_force, beginning.text, beginning.recipe, beginning.scheduled)?;
         out.fact(Event::Started(Box::new(info)));
         let mut run = Self {
             paused: steering.config.run.paused,
-            forked: beginning.from.is_some() && same_run.is_none(),
+            forked,
+            codec: dataset.tokenizer(),
             later: VecDeque::new(),
             steering,
             learner,
@@ -134,24 +144,22 @@ impl<'a> Run<'a> {
             out,
             wants,
             next: start,
-            tokens: state.as_ref().map_or(0, |state| state.tokens),
+            tokens: past.tokens,
             began: Instant::now(),
-            wall_before: same_run.as_ref().map_or(0.0, |state| state.wall_s),
+            wall_before: past.wall_s,
             saved: Instant::now(),
             stopped: false,
             dropped: false,
             full: false,
-            seen: same_run.as_ref().map(|state| state.seen.clone()).unwrap_or_default(),
-            validations: state.as_ref().map_or(0, |state| state.validations),
-            lessons: state.as_ref().map_or(0, |state| state.lessons.1),
-            codec: None,
+            seen: past.seen,
+            validations: past.validations,
+            lessons: past.lessons,
             _lock: lock,
         };
-        run.codec = run.dataset.tokenizer();
-        if wants.token_rows && same_run.is_some() {
+        if wants.token_rows && past.is_own {
             past::steps(&run.folder).into_iter().for_each(|rows| run.out.fact(Event::Past(rows)));
         }
-        run.tell_start(same_run.is_some());
+        run.tell_start(past.is_own);
         Ok(run)
     }
 

@@ -4,35 +4,34 @@
 //! say the same as soon as they could be written.
 
 use super::TrainError;
-use super::replay::{as_edit, new_set, to_json, write_known};
+use super::replay::{as_edit, new_set, to_json};
 use crate::config::change::{self, Edit};
 use crate::config::watch::{Saved, Timing, Watcher};
-use crate::config::{self, Config, ConfigError, edit};
+use crate::config::{self, Config, ConfigError};
 use crate::message::{About, Alert, Changed, Set};
-use crate::record::folder::{RunFolder, replace, replace_if};
+use crate::record::folder::RunFolder;
 use crate::record::rows::{ChangeRow, Outcome};
-use crate::record::{RecordError, changes};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::time::SystemTime;
 use toml::Value;
 
 /// The run's own config file among those that are followed.
-const OWN: usize = 0;
+pub(super) const OWN: usize = 0;
 /// A key that says nothing of the training: changes of it are not done again.
 pub(super) const PAUSED: &str = "run.paused";
 
 /// A config file that is followed.
-struct Followed {
+pub(super) struct Followed {
     /// As it is named to people.
-    name: String,
-    path: PathBuf,
+    pub name: String,
+    pub path: PathBuf,
     /// Its last content that was good.
-    base: Config,
+    pub base: Config,
     /// Its content, good or not.
-    text: String,
+    pub text: String,
     /// Whether it holds what could not be taken up.
-    refused: bool,
+    pub refused: bool,
 }
 
 /// What a boundary between two steps has brought.
@@ -59,23 +58,23 @@ pub(super) type Fits<'a> = &'a dyn Fn(&Config) -> Result<(), TrainError>;
 pub(super) struct Steering {
     pub config: Config,
     pub version: u64,
-    folder: RunFolder,
-    files: Vec<Followed>,
-    watcher: Watcher,
+    pub folder: RunFolder,
+    pub files: Vec<Followed>,
+    pub watcher: Watcher,
     /// Recorded changes that are to be done again, ascending.
-    scheduled: VecDeque<ChangeRow>,
+    pub scheduled: VecDeque<ChangeRow>,
     /// What the disk does not have yet.
-    unrecorded: Vec<ChangeRow>,
-    unversioned: Vec<(u64, String)>,
-    unwritten: BTreeMap<String, &'static config::Key>,
-    unknown: bool,
-    forgotten: bool,
+    pub unrecorded: Vec<ChangeRow>,
+    pub unversioned: Vec<(u64, String)>,
+    pub unwritten: BTreeMap<String, &'static config::Key>,
+    pub unknown: bool,
+    pub forgotten: bool,
     /// The set of changes that is being taken up.
     set: String,
     /// Why the config file could not be written, as was last told.
-    unwritable: Option<String>,
+    pub unwritable: Option<String>,
     /// Alerts for the next boundary.
-    alerts: Vec<Alert>,
+    pub alerts: Vec<Alert>,
 }
 
 impl Steering {
@@ -355,85 +354,8 @@ impl Steering {
             reason,
         }
     }
-
-    /// Brings record and files up to what is in force. What fails is kept, to be tried again.
-    pub fn settle(&mut self) -> Result<(), RecordError> {
-        if !self.unrecorded.is_empty() {
-            changes::append(&self.folder.changes(), &self.unrecorded)?;
-            self.unrecorded.clear();
-        }
-        while let Some((version, text)) = self.unversioned.first() {
-            replace(&self.folder.version(*version), text.as_bytes())?;
-            self.unversioned.remove(0);
-        }
-        if self.forgotten {
-            changes::rewrite(&self.folder.replay(), self.scheduled.make_contiguous())?;
-            self.forgotten = false;
-        }
-        match self.write_own() {
-            // The run has what was asked for; that the file has not is told, and tried again.
-            Err(error) if !error.is_full() => self.tell_unwritable(Some(error.to_string())),
-            written => {
-                written?;
-                self.tell_unwritable(None);
-            }
-        }
-        if self.unknown && !self.files[OWN].refused {
-            write_known(&self.folder, &[&self.files[OWN].text])?;
-            self.unknown = false;
-        }
-        Ok(())
-    }
-
-    fn tell_unwritable(&mut self, error: Option<String>) {
-        if self.unwritable != error {
-            error.iter().for_each(|error| tracing::warn!("{error}"));
-            self.alerts.push(Alert { about: About::File(WRITING.into()), text: error.clone() });
-            self.unwritable = error;
-        }
-    }
-
-    /// Writes into the run's config file what others have changed.
-    fn write_own(&mut self) -> Result<(), RecordError> {
-        if self.unwritten.is_empty() {
-            return Ok(());
-        }
-        let values: Vec<(&config::Key, Value)> =
-            self.unwritten.values().map(|key| (*key, self.config.value(key))).collect();
-        let laid: Vec<(&config::Key, &Value)> = values.iter().map(|(key, value)| (*key, value)).collect();
-        let own = &mut self.files[OWN];
-        // A file that is no TOML now gets them when it is good again.
-        let Ok(text) = edit::set(&own.text, &laid) else { return Ok(()) };
-        if text != own.text {
-            write_known(&self.folder, &[&own.text, &text])?;
-            // What a person has saved this moment is not written over: it is taken up first.
-            let still = || {
-                let still = std::fs::read_to_string(&own.path).map_or(true, |now| now == own.text);
-                if still {
-                    self.watcher.own(OWN, &text);
-                }
-                still
-            };
-            if !replace_if(&own.path, text.as_bytes(), still)? {
-                return Ok(());
-            }
-        }
-        if let Ok(base) = change::with(&own.base, laid, "config.toml") {
-            own.base = base;
-        }
-        own.text = text;
-        self.unwritten.clear();
-        // A file that was gone is there again.
-        if own.refused && config::from_text(&own.text, &own.name, &[]).is_ok_and(|now| now == self.config) {
-            own.refused = false;
-            self.alerts.push(Alert { about: About::File(own.name.clone()), text: None });
-        }
-        Ok(())
-    }
 }
 
-/// What an alert about a config file that cannot be written is about.
-const WRITING: &str = "writing config.toml";
 /// How the source of a change that is done again begins.
 const AGAIN: &str = "again: ";
 /// The source of what a key of the dashboard changed.
