@@ -99,3 +99,19 @@ fn every_file_says_what_it_owns() {
         assert!(text.starts_with("//!"), "{name} must open with //!");
     }
 }
+
+#[test]
+fn the_readme_names_every_key_and_verb() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    for key in coconut_lab::config::Config::keys() {
+        let row = format!("| `[{}]` |", key.section);
+        let line = readme.lines().find(|line| line.starts_with(&row)).unwrap_or_else(|| panic!("no {row}"));
+        assert!(line.contains(&format!("`{}`", key.name)), "README does not name {}", key.path());
+    }
+    for verb in ["run", "resume", "watch", "runs", "export", "data", "verify"] {
+        assert!(
+            readme.contains(&format!("coconut-lab {verb} "))
+                || readme.contains(&format!("coconut-lab {verb}`"))
+        );
+    }
+}
