@@ -145,15 +145,12 @@ impl std::fmt::Display for Lineage {
 /// What is fixed for a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunInfo {
-    /// The config in force when it began.
+    /// The config in force.
     #[serde(skip)]
     pub config: Config,
     /// Version of that config.
     #[serde(skip)]
     pub version: u64,
-    /// The step that it goes on from; 0: a beginning.
-    #[serde(skip)]
-    pub from_step: u64,
     /// Where it comes from.
     pub lineage: Option<Lineage>,
     /// The recipe that is followed beside the run's own config file.

@@ -6,17 +6,17 @@ use super::find;
 use crate::message::TokenRow;
 use crate::record::export::{unify, with_column, write};
 use crate::record::filter::Filter;
+use crate::record::folder::RunFolder;
 use crate::record::parts;
 use crate::record::registry::{SCHEMA_VERSION, StepRow};
 use crate::record::rows::{ChangeRow, EventRow, Row, SystemRow};
 use anyhow::Context;
 use arrow::array::RecordBatch;
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 const EXAMPLES: &str = "Examples:
   coconut-lab export metrics last --out quick.parquet
@@ -99,19 +99,8 @@ fn table(run: &Path, table: TableName) -> anyhow::Result<Vec<RecordBatch>> {
     let mut batches =
         parts::read_all(&run.join(name)).with_context(|| format!("{} of {}", name, run.display()))?;
     batches.push(RecordBatch::new_empty(schema.clone()));
-    let id = run.canonicalize().unwrap_or_else(|_| run.to_owned());
-    let id = id.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let named = |batch: RecordBatch| Ok(with_column(&noted(&batch, &schema)?, "run", &id)?);
+    let id = RunFolder::open(run)?.id();
+    // What comes from a log has no notes.
+    let named = |batch: RecordBatch| Ok(with_column(&parts::with_notes_of(&batch, &schema)?, "run", &id)?);
     batches.into_iter().map(named).collect()
-}
-
-/// `batch` with the notes of `schema` on its columns: what comes from a log has none.
-fn noted(batch: &RecordBatch, schema: &Schema) -> anyhow::Result<RecordBatch> {
-    let own = batch.schema();
-    let field = |field: &Arc<arrow::datatypes::Field>| match schema.field_with_name(field.name()) {
-        Ok(known) if known.data_type() == field.data_type() => Arc::new(known.clone()),
-        _ => field.clone(),
-    };
-    let fields: Vec<_> = own.fields().iter().map(field).collect();
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), batch.columns().to_vec())?)
 }

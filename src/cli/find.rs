@@ -43,13 +43,12 @@ fn is_called(path: &Path, name: &str) -> bool {
 
 /// The run and step that `RUN` or `RUN@STEP` means.
 pub(super) fn run_at(name: &str) -> anyhow::Result<(PathBuf, Option<u64>)> {
-    match name.rsplit_once('@') {
-        _ if run(name).is_ok() => Ok((run(name)?, None)),
-        Some((name, step)) => {
+    match (run(name), name.rsplit_once('@')) {
+        (Err(_), Some((name, step))) => {
             let step = step.parse().with_context(|| format!("`{step}` is no step; RUN@STEP is expected"))?;
             Ok((run(name)?, Some(step)))
         }
-        None => Ok((run(name)?, None)),
+        (found, _) => Ok((found?, None)),
     }
 }
 

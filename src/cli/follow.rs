@@ -4,13 +4,12 @@
 
 use crate::config::{self, Config, change, edit};
 use crate::data::{Codec, Dataset};
-use crate::message::{About, Alert, Changed, Command, Event, Level, LogLine, Phase, RunInfo, Set, Summary};
-use crate::record::folder::{RunFolder, replace};
+use crate::message::{About, Alert, Changed, Command, Event, Phase, RunInfo, Set, Summary};
+use crate::record::folder::{RunFolder, read_json, replace};
 use crate::record::registry::{Metric, StepRow};
 use crate::record::rows::{self, ChangeRow, Outcome};
-use crate::record::{frames, parts, status};
+use crate::record::{frames, log, parts, status};
 use arrow::array::RecordBatch;
-use chrono::TimeZone;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -115,8 +114,7 @@ impl Follower {
     }
 
     fn start(&mut self) -> bool {
-        let about = std::fs::read_to_string(self.folder.about()).ok();
-        let Some(mut info) = about.and_then(|json| serde_json::from_str::<RunInfo>(&json).ok()) else {
+        let Some(mut info) = read_json::<RunInfo>(&self.folder.about()) else {
             self.say_log();
             return false;
         };
@@ -137,7 +135,7 @@ impl Follower {
 
     fn say_log(&mut self) {
         for line in self.log.lines() {
-            if let Some(line) = log_line(&line) {
+            if let Some(line) = log::read_line(&line) {
                 self.say(Event::Log(line));
             }
         }
@@ -339,32 +337,19 @@ fn read_from(path: &Path, at: u64) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A line of `log.txt`: `2026-11-24 02:51:38.123 info  text`.
-fn log_line(line: &str) -> Option<LogLine> {
-    let (time, rest) = (line.get(..23)?, line.get(24..)?);
-    let at = chrono::NaiveDateTime::parse_from_str(time, "%Y-%m-%d %H:%M:%S%.3f").ok()?;
-    let at = chrono::Local.from_local_datetime(&at).earliest()?;
-    let (word, text) = rest.split_at_checked(6)?;
-    let level = match word.trim() {
-        "info" => Level::Info,
-        "warn" => Level::Warn,
-        _ => Level::Error,
-    };
-    Some(LogLine { at, level, text: text.to_owned() })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Level;
     use crate::record::recorder::{Recorder, Timing};
     use std::sync::mpsc::sync_channel;
 
     #[test]
     fn a_line_of_the_log_is_read_as_it_was_written() {
-        let line = log_line("2026-11-24 02:51:38.123 warn  two · lines").unwrap();
+        let line = log::read_line("2026-11-24 02:51:38.123 warn  two · lines").unwrap();
         assert_eq!((line.level, line.text.as_str()), (Level::Warn, "two · lines"));
         assert_eq!(line.at.format("%H:%M:%S%.3f").to_string(), "02:51:38.123");
-        assert!(log_line("nonsense").is_none() && log_line("").is_none());
+        assert!(log::read_line("nonsense").is_none() && log::read_line("").is_none());
     }
 
     #[test]

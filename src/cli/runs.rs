@@ -3,7 +3,8 @@
 //! Invariant: a folder that cannot be read is a line that says so, not the end of the list.
 
 use super::find;
-use crate::record::folder::RunFolder;
+use crate::message::RunInfo;
+use crate::record::folder::{RunFolder, read_json};
 use crate::record::parts;
 use crate::record::registry::{Metric, StepRow};
 use crate::record::rows::{self, Row};
@@ -105,9 +106,7 @@ fn line(path: &Path) -> Line {
 
 /// Where the run comes from, in words.
 fn about(folder: &RunFolder) -> Option<String> {
-    let json = std::fs::read_to_string(folder.about()).ok()?;
-    let info: crate::message::RunInfo = serde_json::from_str(&json).ok()?;
-    info.lineage.map(|lineage| lineage.to_string())
+    Some(read_json::<RunInfo>(&folder.about())?.lineage?.to_string())
 }
 
 /// Its metrics; what cannot be read is left out.

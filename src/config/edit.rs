@@ -5,6 +5,7 @@
 //! The parsed document only says where things stand; the text itself is cut and joined. Written back as a document it
 //! would lose the line ends of Windows.
 
+use super::load::line_of;
 use super::{Config, Key};
 use std::ops::Range;
 use toml::Value;
@@ -250,11 +251,6 @@ fn line_start(text: &str, at: usize) -> usize {
 fn indent(text: &str, at: usize) -> &str {
     let line = &text[line_start(text, at)..];
     &line[..line.len() - line.trim_start_matches([' ', '\t']).len()]
-}
-
-/// 1-based line of byte `at`.
-fn line_of(text: &str, at: usize) -> usize {
-    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
 }
 
 #[cfg(test)]

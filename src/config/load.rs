@@ -244,7 +244,7 @@ fn nearest(wanted: &str, known: impl Iterator<Item = String>) -> Option<String> 
 }
 
 /// 1-based line of byte `at`.
-fn line_of(text: &str, at: usize) -> usize {
+pub(super) fn line_of(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
 }
 

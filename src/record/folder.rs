@@ -4,6 +4,8 @@
 
 use super::RecordError;
 use super::parts::sync_folder;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -19,20 +21,17 @@ impl RunFolder {
     pub fn create(dir: &Path, name: &str, now: chrono::DateTime<chrono::Local>) -> Result<Self, RecordError> {
         std::fs::create_dir_all(dir).map_err(RecordError::io("make", dir))?;
         let base = format!("{}-{name}", now.format("%Y%m%d-%H%M%S"));
-        let names = std::iter::once(base.clone()).chain((2..).map(|n| format!("{base}-{n}")));
-        for name in names {
-            let path = dir.join(name);
-            match std::fs::create_dir(&path) {
-                Ok(()) => {
-                    let versions = path.join(VERSIONS);
-                    std::fs::create_dir(&versions).map_err(RecordError::io("make", &versions))?;
-                    return Ok(Self { path });
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(source) => return Err(RecordError::io("make", &path)(source)),
+        let (mut path, mut taken) = (dir.join(&base), 1);
+        while let Err(error) = std::fs::create_dir(&path) {
+            if error.kind() != std::io::ErrorKind::AlreadyExists {
+                return Err(RecordError::io("make", &path)(error));
             }
+            taken += 1;
+            path = dir.join(format!("{base}-{taken}"));
         }
-        unreachable!("the names do not end")
+        let versions = path.join(VERSIONS);
+        std::fs::create_dir(&versions).map_err(RecordError::io("make", &versions))?;
+        Ok(Self { path })
     }
 
     /// The folder of a run that has been.
@@ -150,12 +149,11 @@ impl RunFolder {
     pub fn put_aside(&self, step: u64) -> Result<PathBuf, RecordError> {
         let (from, aside) = (self.checkpoint(step), self.path.join("aside"));
         std::fs::create_dir_all(&aside).map_err(RecordError::io("make", &aside))?;
-        let to = (1..)
-            .map(|n| {
-                aside.join(if n == 1 { format!("step-{step:06}") } else { format!("step-{step:06}-{n}") })
-            })
-            .find(|path| !path.exists())
-            .unwrap_or_else(|| aside.clone());
+        let (mut to, mut taken) = (aside.join(format!("step-{step:06}")), 1);
+        while to.exists() {
+            taken += 1;
+            to = aside.join(format!("step-{step:06}-{taken}"));
+        }
         std::fs::rename(&from, &to).map_err(RecordError::io("rename", &from))?;
         sync_folder(&self.path);
         Ok(to)
@@ -229,6 +227,17 @@ pub fn replace_if(file: &Path, bytes: &[u8], still: impl FnOnce() -> bool) -> Re
     }
     let _ = std::fs::remove_file(&hidden);
     written.map(|()| false)
+}
+
+/// Puts `value`, as JSON for people, in the place of `file`.
+pub fn replace_json(file: &Path, value: &impl Serialize) -> Result<(), RecordError> {
+    let json = serde_json::to_string_pretty(value).map_err(|error| RecordError::table(file, &error))?;
+    replace(file, (json + "\n").as_bytes())
+}
+
+/// What `file` holds as JSON; none where it is not there, or holds something else.
+pub fn read_json<T: DeserializeOwned>(file: &Path) -> Option<T> {
+    serde_json::from_str(&std::fs::read_to_string(file).ok()?).ok()
 }
 
 /// Writes `bytes` to `file` so that they outlive a power cut.

@@ -3,6 +3,7 @@
 //! Invariant: a line reaches the file before anybody else.
 
 use crate::message::{Level, LogLine};
+use chrono::TimeZone;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
@@ -69,11 +70,26 @@ impl RunLog {
     }
 
     fn line(&self, line: LogLine) {
-        let text =
-            format!("{} {} {}\n", line.at.format("%Y-%m-%d %H:%M:%S%.3f"), word(line.level), line.text);
+        let text = format!("{} {} {}\n", line.at.format(TIME), word(line.level), line.text);
         self.file.lock().unwrap_or_else(PoisonError::into_inner).write(&text);
         (self.listener)(line);
     }
+}
+
+/// When a line was logged, as it stands in `log.txt`; as long for every moment.
+const TIME: &str = "%Y-%m-%d %H:%M:%S%.3f";
+const TIME_LEN: usize = "2026-11-24 02:51:38.123".len();
+
+/// A line of `log.txt`, read again; none where it is none.
+pub fn read_line(line: &str) -> Option<LogLine> {
+    let (time, rest) = line.split_at_checked(TIME_LEN)?;
+    let at = chrono::NaiveDateTime::parse_from_str(time, TIME).ok()?;
+    let at = chrono::Local.from_local_datetime(&at).earliest()?;
+    let rest = rest.strip_prefix(' ')?;
+    let levels = [Level::Info, Level::Warn, Level::Error];
+    let (level, text) =
+        levels.into_iter().find_map(|level| Some((level, rest.strip_prefix(word(level))?)))?;
+    Some(LogLine { at, level, text: text.strip_prefix(' ')?.to_owned() })
 }
 
 /// A level as it stands in `log.txt`.
@@ -153,5 +169,10 @@ mod tests {
         let file = std::fs::read_to_string(path).unwrap();
         assert!(file.contains("info  before there was a file\n"), "{file}");
         assert!(file.ends_with("warn  two · lines step=3\n"), "{file}");
+        let again = read_line(file.lines().last().unwrap()).unwrap();
+        assert_eq!(
+            (again.level, again.text, again.at.timestamp_millis()),
+            (line.level, line.text, line.at.timestamp_millis())
+        );
     }
 }

@@ -5,12 +5,14 @@
 use super::{RecordError, frames};
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Int64Type, SchemaRef};
+use arrow::datatypes::{Field, FieldRef, Int64Type, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -133,16 +135,28 @@ pub fn recover(dir: &Path, schema: &SchemaRef, footer: &Footer) -> Result<(), Re
                 tracing::warn!("{name}: its last {torn} bytes are torn off, and left out");
             }
             if !batches.is_empty() {
-                // Frames carry no notes on their columns.
-                let batches: Result<Vec<_>, _> =
-                    batches.into_iter().map(|batch| batch.with_schema(schema.clone())).collect();
-                let batches = batches.map_err(|error| RecordError::table(&path, &error))?;
-                write(dir, number, schema.clone(), &batches, footer)?;
+                // Frames carry no notes on their columns; and may be of a program that had other columns.
+                let noted: Result<Vec<_>, _> =
+                    batches.iter().map(|batch| with_notes_of(batch, schema)).collect();
+                let noted = noted.map_err(|error| RecordError::table(&path, &error))?;
+                write(dir, number, noted[0].schema(), &noted, footer)?;
             }
         }
         std::fs::remove_file(&path).map_err(RecordError::io("remove", &path))?;
     }
     Ok(())
+}
+
+/// `batch` with the notes that `schema` has on columns of the same name and type, and no others.
+pub fn with_notes_of(batch: &RecordBatch, schema: &Schema) -> Result<RecordBatch, ArrowError> {
+    let noted = |field: &FieldRef| match schema.field_with_name(field.name()) {
+        Ok(known) if known.data_type() == field.data_type() => {
+            field.as_ref().clone().with_metadata(known.metadata().clone())
+        }
+        _ => field.as_ref().clone().with_metadata(HashMap::new()),
+    };
+    let fields: Vec<Field> = batch.schema_ref().fields().iter().map(noted).collect();
+    RecordBatch::try_new(Schema::new(fields).into(), batch.columns().to_vec())
 }
 
 /// Takes away all rows after `step` (-1: all). Logs must have been recovered. Begins at the end, so that it can be done again

@@ -42,9 +42,8 @@ enum Entry {
     Event(EventRow),
     Change(ChangeRow),
     Tokens(Box<TokenRow>),
-    Timing(Timing),
-    /// Hash of the config from now on.
-    Config(String),
+    /// The times, and the hash of the config, from now on.
+    Config(Timing, String),
     /// Everything is to be in parts; then an answer.
     Flush(SyncSender<()>),
 }
@@ -113,8 +112,7 @@ impl Recorder {
 
     /// Other times from now on, and another hash of the config for the footers.
     pub fn config(&self, timing: Timing, hash: String) {
-        self.send(Entry::Timing(timing));
-        self.send(Entry::Config(hash));
+        self.send(Entry::Config(timing, hash));
     }
 
     /// Waits until everything is in parts, or could not be written.
@@ -163,32 +161,6 @@ struct Tables {
     system: Table<SystemRow>,
 }
 
-/// `$does` with each table in turn.
-macro_rules! each {
-    ($tables:expr, $table:ident => $does:expr) => {{
-        {
-            let $table = &mut $tables.steps;
-            $does
-        }
-        {
-            let $table = &mut $tables.events;
-            $does
-        }
-        {
-            let $table = &mut $tables.changes;
-            $does
-        }
-        {
-            let $table = &mut $tables.tokens;
-            $does
-        }
-        {
-            let $table = &mut $tables.system;
-            $does
-        }
-    }};
-}
-
 impl Tables {
     fn open(folder: &RunFolder) -> Result<Self, RecordError> {
         let run = folder.path();
@@ -199,6 +171,15 @@ impl Tables {
             tokens: Table::open(run)?,
             system: Table::open(run)?,
         })
+    }
+
+    fn write(&mut self, all: bool, timing: &Timing, footer: &Footer) -> Result<(), RecordError> {
+        let (rows, time) = if all { (0, Duration::ZERO) } else { (timing.part_rows, timing.part_time) };
+        self.steps.write(rows, time, footer)?;
+        self.events.write(rows, time, footer)?;
+        self.changes.write(rows, time, footer)?;
+        self.tokens.write(rows, time, footer)?;
+        self.system.write(rows, time, footer)
     }
 }
 
@@ -251,8 +232,7 @@ impl Writer {
             Entry::Event(row) => self.tables.events.push(row),
             Entry::Change(row) => self.tables.changes.push(row),
             Entry::Tokens(row) => self.tables.tokens.push(*row),
-            Entry::Timing(timing) => self.timing = timing,
-            Entry::Config(hash) => self.config_hash = hash,
+            Entry::Config(timing, hash) => (self.timing, self.config_hash) = (timing, hash),
             Entry::Flush(done) => {
                 self.write(true);
                 let _ = done.send(());
@@ -299,15 +279,7 @@ impl Writer {
             let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
             return Err(RecordError::io("write into", &self.path)(gone));
         }
-        let (rows, time) = (self.timing.part_rows, self.timing.part_time);
-        let footer = footer(&self.run, &self.config_hash);
-        each!(self.tables, table => {
-            match all || table.part_due(rows, time) {
-                true => table.compact(&footer)?,
-                false => table.sync()?,
-            }
-        });
-        Ok(())
+        self.tables.write(all, &self.timing, &footer(&self.run, &self.config_hash))
     }
 }
 
@@ -320,11 +292,11 @@ pub fn footer(run: &str, config_hash: &str) -> Footer {
 
 /// Makes parts of the logs that a killed process left in `folder`, and takes away what came after the step `until`
 /// (-1: everything).
-pub fn recover(folder: &RunFolder, config_hash: &str, until: Option<i64>) -> Result<(), RecordError> {
-    fn one<R: Row>(folder: &RunFolder, footer: &Footer, until: Option<i64>) -> Result<(), RecordError> {
+pub fn recover(folder: &RunFolder, config_hash: &str, until: i64) -> Result<(), RecordError> {
+    fn one<R: Row>(folder: &RunFolder, footer: &Footer, until: i64) -> Result<(), RecordError> {
         let dir = folder.path().join(R::TABLE);
         parts::recover(&dir, &R::schema(), footer)?;
-        until.map_or(Ok(()), |step| parts::cut(&dir, step, footer))
+        parts::cut(&dir, until, footer)
     }
     let footer = footer(&folder.id(), config_hash);
     one::<StepRow>(folder, &footer, until)?;

@@ -106,6 +106,9 @@ pub fn last_tokens(batch: &RecordBatch, vocab_size: usize, text: impl Fn(u32) ->
     let (starts, recycled) = (starts.as_boolean_opt()?, recycled.as_boolean_opt()?);
     let (plain, nll) = (reals("entropy_plain_nats")?, reals("nll_plain_nats")?);
     let after = reals("entropy_recycled_nats");
+    if starts.len() < ids.len() || recycled.len() < ids.len() {
+        return None;
+    }
     let cell = |at: usize| {
         Some(TokenCell {
             id: ids[at] as u32,

@@ -4,7 +4,7 @@
 //! interrupted.
 
 use super::RecordError;
-use super::folder::{RunFolder, replace};
+use super::folder::{RunFolder, read_json, replace_json};
 use serde::{Deserialize, Serialize};
 
 /// How a run stands.
@@ -49,15 +49,12 @@ impl Status {
 
 /// Writes it.
 pub fn write(folder: &RunFolder, status: &Status) -> Result<(), RecordError> {
-    let file = folder.status();
-    let json = serde_json::to_string_pretty(status).map_err(|error| RecordError::table(&file, &error))?;
-    replace(&file, (json + "\n").as_bytes())
+    replace_json(&folder.status(), status)
 }
 
 /// What it says; a run that says it goes on but has no process was interrupted.
 pub fn read(folder: &RunFolder) -> Option<Status> {
-    let json = std::fs::read_to_string(folder.status()).ok()?;
-    let mut status: Status = serde_json::from_str(&json).ok()?;
+    let mut status: Status = read_json(&folder.status())?;
     if folder.is_locked() {
         status.state = "running".into();
     } else if status.state == "running" {

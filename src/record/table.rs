@@ -5,9 +5,7 @@
 use super::parts::{self, Footer};
 use super::rows::Row;
 use super::{RecordError, frames};
-use arrow::array::RecordBatch;
-use arrow::datatypes::{Field, FieldRef, Schema};
-use arrow::error::ArrowError;
+use arrow::datatypes::Schema;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -48,9 +46,12 @@ impl<R: Row> Table<R> {
         self.rows.len() - self.logged
     }
 
-    /// Whether the rows since the last part are to become one.
-    pub fn part_due(&self, rows: usize, time: Duration) -> bool {
-        self.rows.len() >= rows || (!self.rows.is_empty() && self.part_began.elapsed() >= time)
+    /// Makes what came since the last time safe: a part where there are `rows` of them or they are `time` old, else the log.
+    pub fn write(&mut self, rows: usize, time: Duration, footer: &Footer) -> Result<(), RecordError> {
+        match self.rows.len() >= rows || self.part_began.elapsed() >= time {
+            true => self.compact(footer),
+            false => self.sync(),
+        }
     }
 
     /// Appends what is not yet logged as one frame and makes it safe against a power cut.
@@ -61,7 +62,7 @@ impl<R: Row> Table<R> {
         let path = parts::log(&self.dir, self.part);
         let frame = R::batch(&self.rows[self.logged..])
             // Without the notes on its columns, which would be most of a frame.
-            .and_then(|batch| frames::frame(&without_notes(batch)?))
+            .and_then(|batch| frames::frame(&parts::with_notes_of(&batch, &Schema::empty())?))
             .map_err(|error| RecordError::table(&path, &error))?;
         let (file, length) = match &mut self.log {
             Some(log) => log,
@@ -101,18 +102,11 @@ impl<R: Row> Table<R> {
     }
 }
 
-fn without_notes(batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let schema = batch.schema();
-    let bare = |field: &FieldRef| Field::new(field.name(), field.data_type().clone(), field.is_nullable());
-    let bare = Schema::new(schema.fields().iter().map(bare).collect::<Vec<_>>());
-    RecordBatch::try_new(bare.into(), batch.columns().to_vec())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::record::registry::{Metric, StepRow};
-    use arrow::array::{Array, AsArray};
+    use arrow::array::{Array, AsArray, RecordBatch};
     use arrow::datatypes::{Float64Type, Int64Type};
 
     fn row(step: u64) -> StepRow {
@@ -157,6 +151,22 @@ mod tests {
         let recycled = table[0].column_by_name("loss_recycled_nats").unwrap().as_primitive::<Float64Type>();
         assert!(recycled.value(0) == 9.0 && recycled.is_null(1));
         let schema = table[0].schema();
+        assert_eq!(schema.field_with_name("loss_plain_nats").unwrap().metadata()["unit"], "nats");
+    }
+
+    #[test]
+    fn a_log_of_another_version_of_the_table_is_a_part_all_the_same() {
+        let run = tempfile::tempdir().unwrap();
+        let dir = run.path().join("metrics");
+        let mut table = Table::open(run.path()).unwrap();
+        table.push(row(4));
+        let whole = StepRow::batch(&table.rows).unwrap();
+        let lacks_one = whole.project(&(1..whole.num_columns()).rev().chain([0]).skip(1).collect::<Vec<_>>());
+        std::fs::write(parts::log(&dir, 0), frames::frame(&lacks_one.unwrap()).unwrap()).unwrap();
+        parts::recover(&dir, &StepRow::schema(), &footer()).unwrap();
+        let part = parts::read(&parts::part(&dir, 0)).unwrap();
+        assert_eq!((steps(&part), part[0].num_columns()), (vec![4], whole.num_columns() - 1));
+        let schema = part[0].schema();
         assert_eq!(schema.field_with_name("loss_plain_nats").unwrap().metadata()["unit"], "nats");
     }
 

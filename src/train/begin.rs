@@ -9,12 +9,11 @@ use super::steer::PAUSED;
 use super::step::Learner;
 use super::{Begin, Fresh, Recipe, TrainError};
 use crate::config::{self, Config};
-use crate::message::Lineage;
+use crate::message::{Lineage, RunInfo};
 use crate::record::changes;
-use crate::record::folder::{Lock, RunFolder};
+use crate::record::folder::{Lock, RunFolder, read_json};
 use crate::record::recorder::Timing;
 use crate::record::rows::ChangeRow;
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -96,7 +95,8 @@ fn as_another(run: &Path, sets: &[String]) -> Result<Beginning, TrainError> {
     scheduled.retain(|change| change.key.as_deref() != Some(PAUSED));
     tracing::info!("{} recorded changes of {} will be done again", scheduled.len(), run.display());
     // A fork begins with the checkpoint that it began with.
-    let begun = about(&folder).lineage.filter(|lineage| lineage.step.is_some());
+    let begun = read_json::<RunInfo>(&folder.about()).and_then(|about| about.lineage);
+    let begun = begun.filter(|lineage| lineage.step.is_some());
     let (from, fresh) = begun.as_ref().map_or(Ok((None, Fresh::default())), parents)?;
     let lineage = Some(Lineage { folder: run.to_owned(), step: None, without: Vec::new() });
     Ok(Beginning { scheduled, lineage, from, fresh, ..new(recipe) })
@@ -156,18 +156,6 @@ pub(super) fn newest(folder: &RunFolder, step: Option<u64>) -> Result<(Option<Fo
     Ok((None, damaged))
 }
 
-/// What `run.json` says of where a run comes from.
-#[derive(Default, Deserialize)]
-pub(super) struct About {
-    pub recipe: Option<PathBuf>,
-    pub lineage: Option<Lineage>,
-}
-
-pub(super) fn about(folder: &RunFolder) -> About {
-    let json = std::fs::read_to_string(folder.about()).unwrap_or_default();
-    serde_json::from_str(&json).unwrap_or_default()
-}
-
 /// The checkpoint that a fork began with, for one that was killed before its own first.
 pub(super) fn parents(lineage: &Lineage) -> Result<(Option<Found>, Fresh), TrainError> {
     let (found, _) = newest(&RunFolder::open(&lineage.folder)?, lineage.step)?;
@@ -206,5 +194,10 @@ pub(super) fn timing(record: &config::Record) -> Timing {
 /// A config in short.
 pub(super) fn hash(config: &Config) -> String {
     let text = config.to_toml().unwrap_or_default();
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    checkpoint::hex(&Sha256::digest(text.as_bytes()))
+}
+
+/// What is wrong with the text of the run's own config file.
+pub(super) fn own_file(message: String) -> config::ConfigError {
+    config::ConfigError::Rule { place: "config.toml".into(), message }
 }

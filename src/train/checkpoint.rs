@@ -44,7 +44,7 @@ pub(super) struct State {
     pub wall_s: f64,
     /// First and last losses.
     pub seen: Seen,
-    /// What the dataset was, in a number: another one has no such position.
+    /// What the dataset was, in words: another one has no such position.
     pub data: String,
     /// Where the random streams stand.
     pub random: String,
@@ -128,7 +128,12 @@ fn listed(path: &Path) -> std::io::Result<Listed> {
             }
         }
     }
-    Ok(Listed { bytes, sha256: hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect() })
+    Ok(Listed { bytes, sha256: hex(&hash.finalize()) })
+}
+
+/// A hash as it is written.
+pub(super) fn hex(hash: &[u8]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A checkpoint that was found whole.

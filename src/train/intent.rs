@@ -55,7 +55,7 @@ fn perform(folder: &RunFolder, intent: &Intent) -> Result<(), RecordError> {
     changes::rewrite(&folder.changes(), &intent.kept)?;
     write_config(folder, intent)?;
     put_aside(folder, intent)?;
-    recorder::recover(folder, &intent.config_hash, Some(intent.until))?;
+    recorder::recover(folder, &intent.config_hash, intent.until)?;
     rewrite_changes_table(folder, intent)?;
     if intent.rewind {
         let stale = (intent.newest + 1..).map(|version| folder.version(version));

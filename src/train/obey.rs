@@ -2,16 +2,16 @@
 //! Must not know: what a step is.
 //! Invariant: a run that holds takes up commands and changes as one that goes on does.
 
+use super::evaluate::Evaluator;
 use super::run::Run;
 use super::steer::{Boundary, News, PAUSED};
 use super::{TrainError, begin, prepare};
 use crate::config::Config;
-use crate::data::Dataset;
 use crate::message::{About, Alert, Command, Event, Phase, Set};
 use crate::record::RecordError;
 use crate::record::recorder::Health;
 use crate::record::rows::{EventRow, Outcome};
-use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How often a run that holds looks at its config files and the disk.
@@ -41,31 +41,25 @@ impl Run<'_> {
     /// Takes up what there is, waiting for a command at most `wait`.
     fn turn(&mut self, wait: Duration) -> Result<(), TrainError> {
         let mut asked = Vec::new();
-        let mut wait = wait;
-        while !self.stopped {
-            let command = match wait {
-                _ if !self.later.is_empty() => match self.later.pop_front() {
-                    Some(command) => command,
-                    None => break,
-                },
-                Duration::ZERO => match self.commands.try_recv() {
-                    Ok(command) => command,
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-                },
-                wait => match self.commands.recv_timeout(wait) {
-                    Ok(command) => command,
-                    Err(RecvTimeoutError::Timeout) => break,
-                    Err(RecvTimeoutError::Disconnected) => {
-                        // Nobody is left who could say "go on", but a file may.
-                        std::thread::sleep(wait);
-                        break;
-                    }
-                },
-            };
-            wait = Duration::ZERO;
+        let mut next = self.later.pop_front().or_else(|| self.wait_for_command(wait));
+        while let Some(command) = next {
             self.command(command, &mut asked)?;
+            let more = !self.stopped;
+            next = more.then(|| self.later.pop_front().or_else(|| self.commands.try_recv().ok())).flatten();
         }
         self.change(asked)
+    }
+
+    /// A command that comes within `wait`. Where nobody is left who could say "go on", a file still may.
+    fn wait_for_command(&self, wait: Duration) -> Option<Command> {
+        if wait.is_zero() {
+            return self.commands.try_recv().ok();
+        }
+        let command = self.commands.recv_timeout(wait);
+        if command == Err(RecvTimeoutError::Disconnected) {
+            std::thread::sleep(wait);
+        }
+        command.ok()
     }
 
     fn command(&mut self, command: Command, asked: &mut Vec<Set>) -> Result<(), TrainError> {
@@ -87,18 +81,14 @@ impl Run<'_> {
 
     /// Takes up changes of the config at this boundary.
     fn change(&mut self, asked: Vec<Set>) -> Result<(), TrainError> {
-        let before = self.config().clone();
+        let batches = self.config().eval.batches;
         let at = Boundary { step: self.learner.step + 1, tokens: self.tokens };
-        let (shape, data): (_, &Dataset) = (self.learner.model.shape().clone(), &self.dataset);
-        let vocab_size = data.vocab_size();
-        let fits = |config: &Config| prepare::fits(config, &shape, vocab_size);
+        let (shape, dataset) = (self.learner.model.shape(), &self.dataset);
+        let fits = |config: &Config| prepare::fits(config, shape, dataset.vocab_size());
         let news = self.steering.boundary(at, asked, &fits);
         let any = !news.changes.is_empty();
         self.tell(news);
-        if any {
-            self.took_up(&before)?;
-        }
-        Ok(())
+        if any { self.took_up(batches) } else { Ok(()) }
     }
 
     /// Records, then shows.
@@ -114,11 +104,15 @@ impl Run<'_> {
         news.alerts.into_iter().for_each(|alert| self.out.fact(Event::Alert(alert)));
     }
 
-    /// What a change of the config asks of the run.
-    fn took_up(&mut self, before: &Config) -> Result<(), TrainError> {
-        let (timing, hash) = (begin::timing(&self.config().record), begin::hash(self.config()));
-        self.recorder.config(timing, hash);
-        self.reload(&before.eval)
+    /// What a change of the config asks of the run, which had so many validation batches.
+    fn took_up(&mut self, batches: usize) -> Result<(), TrainError> {
+        let config = &self.steering.config;
+        self.recorder.config(begin::timing(&config.record), begin::hash(config));
+        if config.eval.batches != batches {
+            let vocab_size = self.learner.model.shape().vocab_size;
+            self.evaluator = Evaluator::new(config, &self.dataset, vocab_size)?;
+        }
+        Ok(())
     }
 
     /// Whether all that is to be on the disk could be written.

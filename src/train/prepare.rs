@@ -2,7 +2,7 @@
 //! Must not know: the loop.
 //! Invariant: what does not fit together (ids and vocabulary, row and model length) is refused here, before training.
 
-use super::begin::Beginning;
+use super::begin::{self, Beginning};
 use super::checkpoint::Found;
 use super::publish::Publisher;
 use super::{TrainError, device, intent, replay};
@@ -12,7 +12,7 @@ use crate::data::{
 };
 use crate::message::{Event, Phase, RunInfo};
 use crate::model::{Form, Shape, Transformer, hf};
-use crate::record::folder::{Lock, RunFolder, replace};
+use crate::record::folder::{Lock, RunFolder, replace, replace_json};
 use crate::record::log::RunLog;
 use crate::record::{RecordError, changes};
 use burn::module::Module;
@@ -189,8 +189,7 @@ fn new_folder(beginning: &Beginning) -> Result<(RunFolder, Lock, String), TrainE
     let config = &beginning.config;
     let folder = RunFolder::create(Path::new(&config.run.dir), &config.run.name, chrono::Local::now())?;
     let lock = folder.lock()?;
-    let text = config::edit::complete(&beginning.text, config)
-        .map_err(|message| config::ConfigError::Rule { place: "config.toml".into(), message })?;
+    let text = config::edit::complete(&beginning.text, config).map_err(begin::own_file)?;
     replay::write_known(&folder, &[&text])?;
     replace(&folder.version(0), config.to_toml()?.as_bytes())?;
     if !beginning.scheduled.is_empty() {
@@ -233,7 +232,6 @@ pub(super) fn info(
     let info = RunInfo {
         config: config.clone(),
         version: beginning.version,
-        from_step: 0,
         lineage: beginning.lineage.clone(),
         recipe: beginning.recipe.clone(),
         folder: folder.path().to_owned(),
@@ -243,8 +241,7 @@ pub(super) fn info(
         vocab_size,
         train_docs: dataset.rows(Split::Train),
     };
-    let json = serde_json::to_string_pretty(&info).unwrap_or_default() + "\n";
-    replace(&folder.about(), json.as_bytes())?;
+    replace_json(&folder.about(), &info)?;
     Ok(info)
 }
 

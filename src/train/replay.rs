@@ -5,8 +5,8 @@
 use crate::config::Config;
 use crate::config::change::{self, Edit};
 use crate::record::RecordError;
-use crate::record::folder::{RunFolder, replace};
-use crate::record::rows::ChangeRow;
+use crate::record::folder::{RunFolder, read_json, replace_json};
+use crate::record::rows::{ChangeRow, Outcome};
 use std::sync::atomic::{AtomicU64, Ordering};
 use toml::{Table, Value};
 
@@ -30,6 +30,30 @@ pub fn reapplied(first: &Config, changes: &[ChangeRow]) -> Config {
     })
 }
 
+/// Whether `change` is of a key that one of `edits` changes.
+pub(super) fn is_of(change: &ChangeRow, edits: &[Edit]) -> bool {
+    edits.iter().any(|edit| change.key.as_deref() == Some(&edit.key.path()))
+}
+
+/// `edit`, or an attempt that was about no single key, as a row of the record: an applied change of `step`, made by `source`.
+pub(super) fn as_row(edit: Option<&Edit>, step: u64, set: &str, source: &str) -> ChangeRow {
+    let json = |value: &Value| serde_json::to_value(value).unwrap_or_default();
+    ChangeRow {
+        step,
+        tokens: 0,
+        time: chrono::Utc::now(),
+        version: 0,
+        set: set.to_owned(),
+        key: edit.map(|edit| edit.key.path()),
+        old: edit.map_or(serde_json::Value::Null, |edit| json(&edit.old)),
+        new: edit.map_or(serde_json::Value::Null, |edit| json(&edit.new)),
+        value: edit.map_or_else(String::new, |edit| edit.new.to_string()),
+        source: source.to_owned(),
+        outcome: Outcome::Applied,
+        reason: None,
+    }
+}
+
 /// A name for a set of changes, unlike all others.
 pub(super) fn new_set() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -37,19 +61,12 @@ pub(super) fn new_set() -> String {
     format!("{now:x}-{:x}-{:x}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-pub(super) fn to_json(value: &Value) -> serde_json::Value {
-    serde_json::to_value(value).unwrap_or_default()
-}
-
 /// Notes what the run's config file holds, or will hold at the next moment: any other content is a person's.
 pub(super) fn write_known(folder: &RunFolder, texts: &[&str]) -> Result<(), RecordError> {
-    let file = folder.known_config();
-    let json = serde_json::to_string(texts).map_err(|error| RecordError::table(&file, &error))?;
-    replace(&file, json.as_bytes())
+    replace_json(&folder.known_config(), &texts)
 }
 
 /// What was noted last; the newest at the end.
 pub(super) fn read_known(folder: &RunFolder) -> Vec<String> {
-    let json = std::fs::read_to_string(folder.known_config()).unwrap_or_default();
-    serde_json::from_str(&json).unwrap_or_default()
+    read_json(&folder.known_config()).unwrap_or_default()
 }

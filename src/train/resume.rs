@@ -9,10 +9,14 @@ use super::intent::{self, Intent};
 use super::{Fresh, TrainError, replay};
 use crate::config::change::{self, Edit};
 use crate::config::{self, Config};
-use crate::record::folder::{RunFolder, replace};
-use crate::record::rows::{ChangeRow, Outcome};
+use crate::message::{Lineage, RunInfo};
+use crate::record::folder::{RunFolder, read_json, replace};
+use crate::record::rows::ChangeRow;
 use crate::record::{changes, status};
 use std::path::Path;
+
+/// The source of what was edited while nothing ran: it holds from the next step on.
+const MEANWHILE: &str = "config.toml, while the run was not running";
 
 /// Where a run stands.
 struct Standing {
@@ -35,8 +39,10 @@ pub(super) fn resume(run: &Path, step: Option<u64>, sets: &[String]) -> Result<B
     let folder = RunFolder::open(run)?;
     let lock = folder.lock()?;
     intent::finish(&folder)?;
-    let (text, about) = (config_text(&folder)?, begin::about(&folder));
-    let standing = standing(&folder, &about, step)?;
+    let text = config_text(&folder)?;
+    let (recipe, lineage) =
+        read_json::<RunInfo>(&folder.about()).map_or((None, None), |about| (about.recipe, about.lineage));
+    let standing = standing(&folder, lineage.as_ref(), step)?;
     let (edits, asked) = meanwhile(&folder, &text, sets)?;
     let (kept, scheduled) = record(&folder, &standing, &edits, step.is_some())?;
     if let Err(error) = begin::must_go_on(standing.at, &replay::reapplied(&standing.base, &scheduled)) {
@@ -64,16 +70,20 @@ pub(super) fn resume(run: &Path, step: Option<u64>, sets: &[String]) -> Result<B
         config: standing.base,
         version: standing.version,
         text: rewritten.unwrap_or(text),
-        recipe: about.recipe,
+        recipe,
         from: standing.from,
         fresh: standing.fresh,
         scheduled,
-        lineage: about.lineage,
+        lineage,
         resumed: Some(Resumed { folder, lock, intent }),
     })
 }
 
-fn standing(folder: &RunFolder, about: &begin::About, step: Option<u64>) -> Result<Standing, TrainError> {
+fn standing(
+    folder: &RunFolder,
+    lineage: Option<&Lineage>,
+    step: Option<u64>,
+) -> Result<Standing, TrainError> {
     let (own, damaged) = begin::newest(folder, step)?;
     if let Some(found) = own {
         let (at, version) = (found.state.step, found.state.config_version);
@@ -81,7 +91,7 @@ fn standing(folder: &RunFolder, about: &begin::About, step: Option<u64>) -> Resu
         return Ok(Standing { from: Some(found), fresh, base, version, at, until: at as i64, damaged });
     }
     let base = config::load(&folder.version(0), &[])?;
-    let (from, fresh) = match about.lineage.as_ref().filter(|lineage| lineage.step.is_some()) {
+    let (from, fresh) = match lineage.filter(|lineage| lineage.step.is_some()) {
         Some(lineage) => begin::parents(lineage)?,
         None => (None, Fresh::default()),
     };
@@ -106,11 +116,10 @@ fn record(
         kept.retain(|change| change.step <= at + 1);
     }
     // What a person has changed since is not changed back by the record.
-    let edited =
-        |change: &ChangeRow| edits.iter().any(|edit| change.key.as_deref() == Some(&edit.key.path()));
-    again.retain(|change| !edited(change));
+    again.retain(|change| !replay::is_of(change, edits));
     let set = replay::new_set();
-    Ok((kept, edits.iter().map(|edit| since(edit, at, &set)).chain(again).collect()))
+    let since = edits.iter().map(|edit| replay::as_row(Some(edit), at + 1, &set, MEANWHILE));
+    Ok((kept, since.chain(again).collect()))
 }
 
 /// The text of the config file; where that was taken away, that of the newest version.
@@ -168,35 +177,13 @@ fn meanwhile(folder: &RunFolder, text: &str, sets: &[String]) -> Result<(Vec<Edi
         });
     }
     let laid: Vec<_> = edits.iter().map(|edit| (edit.key, &edit.new)).collect();
-    let text = config::edit::set(text, &laid).map_err(rule)?;
+    let text = config::edit::set(text, &laid).map_err(begin::own_file)?;
     Ok((edits, text))
-}
-
-fn rule(message: String) -> config::ConfigError {
-    config::ConfigError::Rule { place: "config.toml".into(), message }
 }
 
 /// The text with the values of `base`, to which the run is rewound, and `edits`.
 fn with_edits(text: &str, base: &Config, edits: &[Edit]) -> Result<String, TrainError> {
-    let text = config::edit::complete(text, base).map_err(rule)?;
+    let text = config::edit::complete(text, base).map_err(begin::own_file)?;
     let laid: Vec<_> = edits.iter().map(|edit| (edit.key, &edit.new)).collect();
-    Ok(config::edit::set(&text, &laid).map_err(rule)?)
-}
-
-/// An edit that was made while the run was not running, as a change of its next step.
-fn since(edit: &Edit, at: u64, set: &str) -> ChangeRow {
-    ChangeRow {
-        step: at + 1,
-        tokens: 0,
-        time: chrono::Utc::now(),
-        version: 0,
-        set: set.to_owned(),
-        key: Some(edit.key.path()),
-        old: replay::to_json(&edit.old),
-        new: replay::to_json(&edit.new),
-        value: edit.new.to_string(),
-        source: "config.toml, while the run was not running".into(),
-        outcome: Outcome::Applied,
-        reason: None,
-    }
+    Ok(config::edit::set(&text, &laid).map_err(begin::own_file)?)
 }

@@ -8,7 +8,7 @@ use super::publish::Publisher;
 use super::steer::Steering;
 use super::step::Learner;
 use super::{Begin, TrainError, Wants, past, prepare, probe, report};
-use crate::config::{Config, Eval};
+use crate::config::Config;
 use crate::data::{Batch, Codec, Dataset, Loader, Position};
 use crate::message::{Command, Event, Phase, Summary};
 use crate::record::folder::{Lock, RunFolder};
@@ -118,8 +118,7 @@ impl<'a> Run<'a> {
         let is_resumed = beginning.resumed.is_some();
         let (folder, lock) = prepare::folder(&mut beginning)?;
         prepare::log_to(&folder, log)?;
-        let mut info = prepare::info(&beginning, &dataset, chosen, &learner.model, &folder)?;
-        info.from_step = learner.step;
+        let info = prepare::info(&beginning, &dataset, chosen, &learner.model, &folder)?;
         let past = Past::of(&beginning, is_resumed && folder.id() == beginning.run_before());
         let config = beginning.config.clone();
         let recorder = Recorder::start(&folder, begin::timing(&config.record), begin::hash(&config))?;
@@ -322,15 +321,6 @@ impl<'a> Run<'a> {
         if let Err(error) = status::write(&self.folder, &status) {
             tracing::warn!("{error}");
         }
-    }
-
-    /// Reads other validation batches where as many are asked for.
-    pub fn reload(&mut self, before: &Eval) -> Result<(), TrainError> {
-        if self.config().eval.batches != before.batches {
-            let vocab_size = self.learner.model.shape().vocab_size;
-            self.evaluator = Evaluator::new(&self.steering.config, &self.dataset, vocab_size)?;
-        }
-        Ok(())
     }
 }
 

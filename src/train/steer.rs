@@ -4,7 +4,7 @@
 //! say the same as soon as they could be written.
 
 use super::TrainError;
-use super::replay::{as_edit, new_set, to_json};
+use super::replay::{as_edit, as_row, is_of, new_set};
 use crate::config::change::{self, Edit};
 use crate::config::watch::{Saved, Timing, Watcher};
 use crate::config::{self, Config, ConfigError};
@@ -18,7 +18,7 @@ use toml::Value;
 
 /// The run's own config file among those that are followed.
 pub(super) const OWN: usize = 0;
-/// A key that says nothing of the training: changes of it are not done again.
+/// A key that says nothing of the training: another run does not hold where the one did that it does again.
 pub(super) const PAUSED: &str = "run.paused";
 
 /// A config file that is followed.
@@ -280,9 +280,7 @@ impl Steering {
     /// What a person has changed is not changed back by the record.
     fn forget_scheduled(&mut self, edits: &[Edit]) {
         let before = self.scheduled.len();
-        let is_edited =
-            |change: &ChangeRow| edits.iter().any(|edit| change.key.as_deref() == Some(&edit.key.path()));
-        self.scheduled.retain(|change| !is_edited(change));
+        self.scheduled.retain(|change| !is_of(change, edits));
         self.forgotten |= self.scheduled.len() < before;
     }
 
@@ -338,21 +336,8 @@ impl Steering {
         reason: Option<String>,
         at: Boundary,
     ) -> ChangeRow {
-        let json = |value: Option<&Value>| value.map_or(serde_json::Value::Null, to_json);
-        ChangeRow {
-            step: at.step,
-            tokens: at.tokens,
-            time: chrono::Utc::now(),
-            version: self.version,
-            set: self.set.clone(),
-            value: edit.map_or_else(String::new, |edit| edit.new.to_string()),
-            key: edit.map(|edit| edit.key.path()),
-            old: json(edit.map(|edit| &edit.old)),
-            new: json(edit.map(|edit| &edit.new)),
-            source: source.to_owned(),
-            outcome,
-            reason,
-        }
+        let row = as_row(edit, at.step, &self.set, source);
+        ChangeRow { tokens: at.tokens, version: self.version, outcome, reason, ..row }
     }
 }
 

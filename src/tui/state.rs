@@ -99,8 +99,6 @@ pub struct State {
     lead: f64,
     /// What needs a person.
     pub alerts: BTreeMap<About, String>,
-    /// Version of the config in force.
-    pub version: u64,
     histories: [History; CHARTED.len()],
     dashboard: Dashboard,
 }
@@ -124,7 +122,6 @@ impl Default for State {
             now: Duration::ZERO,
             lead: 0.0,
             alerts: BTreeMap::new(),
-            version: 0,
             histories: Default::default(),
             dashboard: Config::default().dashboard,
         }
@@ -149,7 +146,6 @@ impl State {
                     *self = Self { log, lead, phase: self.phase, now, ..Self::default() };
                 }
                 self.dashboard = info.config.dashboard.clone();
-                self.version = info.version;
                 self.progress = None;
                 self.run = Some(info);
             }
@@ -172,9 +168,8 @@ impl State {
 
     fn changed(&mut self, changed: Changed) {
         self.dashboard = changed.config.dashboard.clone();
-        self.version = changed.version;
         if let Some(run) = &mut self.run {
-            run.config = changed.config;
+            (run.config, run.version) = (changed.config, changed.version);
         }
     }
 
@@ -271,6 +266,11 @@ impl State {
     /// Updates asked for, once they are known.
     pub fn steps(&self) -> Option<u64> {
         self.run.as_ref().map(|run| run.config.run.steps)
+    }
+
+    /// Version of the config in force.
+    pub fn version(&self) -> u64 {
+        self.run.as_ref().map_or(0, |run| run.version)
     }
 
     /// Whether the run has ended, well or not.

@@ -9,7 +9,7 @@ mod parse;
 mod tests;
 
 use arrow::array::{Array, BooleanArray, RecordBatch};
-use parse::{Node, Term};
+use parse::Node;
 
 /// What a filter may hold; stands in error messages.
 const SUPPORTED: &str = "AND, OR, NOT, =, ==, <>, !=, <, <=, >, >=, IS [NOT] NULL, [NOT] BETWEEN, [NOT] IN (list), \
@@ -37,10 +37,11 @@ impl Filter {
     }
 
     /// The columns it mentions, as they are written there, each once.
+    #[cfg(test)]
     pub fn columns(&self) -> Vec<String> {
         let mut found = Vec::new();
         self.root.visit(&mut |term| {
-            if let Term::Column { name, .. } = term
+            if let parse::Term::Column { name, .. } = term
                 && !found.contains(name)
             {
                 found.push(name.clone());

@@ -56,6 +56,7 @@ pub(super) enum Arithmetic {
     Remainder,
 }
 
+#[cfg(test)]
 impl Node {
     /// Calls `see` for every term, in the order of the text.
     pub fn visit(&self, see: &mut impl FnMut(&Term)) {

@@ -113,8 +113,8 @@ fn figures(scene: Scene) -> Vec<Part> {
         let text = format!("{} frames dropped", text::count(scene.state.dropped));
         parts.push(scene.part(0, Role::Warn, text));
     }
-    if scene.state.version > 0 {
-        parts.push(scene.named(2, "config", format!("v{}", scene.state.version)));
+    if scene.state.version() > 0 {
+        parts.push(scene.named(2, "config", format!("v{}", scene.state.version())));
     }
     if let Some(run) = &scene.state.run {
         let folder = run.folder.display().to_string();

@@ -128,7 +128,7 @@ fn a_setting_is_typed_and_asked_for() {
     config.optim.lr = 0.5;
     let changed = Changed { config, version: 1, rows: Vec::new() };
     state.apply(Event::Changed(Box::new(changed)), Duration::from_secs(1));
-    assert_eq!((state.run.as_ref().unwrap().config.optim.lr, state.version), (0.5, 1));
+    assert_eq!((state.run.as_ref().unwrap().config.optim.lr, state.version()), (0.5, 1));
 }
 
 #[test]

@@ -58,7 +58,6 @@ fn info(steps: u64) -> RunInfo {
     RunInfo {
         config,
         version: 0,
-        from_step: 0,
         lineage: None,
         recipe: None,
         folder: "checkpoints/2026-11-24T02-51-38-prosqa".into(),
