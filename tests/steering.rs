@@ -25,7 +25,14 @@ struct Live {
 
 impl Live {
     fn start() -> Self {
+        Self::following(false)
+    }
+
+    /// Where `recipe`, with a recipe that it follows.
+    fn following(recipe: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("recipe.toml");
+        std::fs::write(&file, TINY).unwrap();
         let within = |name: &str| dir.path().join(name).display().to_string();
         let sets = [
             format!("run.dir={}", within("checkpoints")),
@@ -35,7 +42,8 @@ impl Live {
             "eval.at_start=false".into(),
         ];
         let config = config::from_text(TINY, "tiny", &sets).unwrap();
-        let begin = Begin::New(Box::new(Recipe { config, text: TINY.into(), follow: None }));
+        let begin =
+            Begin::New(Box::new(Recipe { config, text: TINY.into(), follow: recipe.then_some(file) }));
         let trainer = train::spawn(begin, Wants { token_rows: false }).unwrap();
         let info = trainer.events.iter().find_map(|event| match event {
             Event::Started(info) => Some(info),
@@ -247,6 +255,29 @@ fn two_hundred_mutilated_files_never_half_apply_and_never_end_the_run() {
     // And it stands in Parquet, too.
     let rows: usize = common::table(folder.path(), "changes").iter().map(|batch| batch.num_rows()).sum();
     assert_eq!(rows, changes::read(&folder.changes()).unwrap().len());
+}
+
+#[test]
+fn a_saved_recipe_changes_the_run_and_a_key_does_not_change_the_recipe() {
+    let mut live = Live::following(true);
+    let recipe = live.dir.path().join("recipe.toml");
+    let saved = TINY.replace("lr = 1e-2", "lr = 2e-3");
+    std::fs::write(&recipe, &saved).unwrap();
+    live.until("the recipe", |live, _| live.config.optim.lr == 0.002);
+    // What the recipe does not say is left as it is, and what it says of others is no change.
+    live.set("recycle.every", "3");
+    live.until("the key", |live, _| live.config.recycle.every == 3);
+    let saved = saved.replace("warmup = 2", "warmup = 4");
+    std::fs::write(&recipe, &saved).unwrap();
+    live.until("the recipe again", |live, _| live.config.optim.warmup == 4);
+    assert_eq!(live.config.recycle.every, 3);
+    live.settle(1);
+    assert_eq!(std::fs::read_to_string(&recipe).unwrap(), saved);
+    assert_eq!(config::load(&live.path(), &[]).unwrap(), live.config, "the run's own file says the same");
+    let (folder, _dir) = live.stop();
+    let sources: Vec<String> =
+        changes::read(&folder.changes()).unwrap().into_iter().map(|change| change.source).collect();
+    assert!(sources[0].ends_with("recipe.toml") && sources[1] == "keys", "{sources:?}");
 }
 
 #[test]

@@ -436,19 +436,50 @@ fn a_fork_that_is_killed_at_once_goes_on_from_what_it_began_with() {
     assert_eq!(deterministic(&again), deterministic(&run));
 }
 
-/// `script` gives the dashboard a terminal, and takes it away when it is killed.
+/// A dashboard in a terminal of its own, which `script` makes and takes away when it is killed; what it shows goes to
+/// `screen.txt`. None where there is no `script`.
+fn in_terminal(dir: &Path, args: &str) -> Option<Child> {
+    let command = format!("stty cols 100 rows 30; exec {} {args}", env!("CARGO_BIN_EXE_coconut-lab"));
+    let screen = std::fs::File::create(dir.join("screen.txt")).unwrap();
+    let mut script = std::process::Command::new("script");
+    script.current_dir(dir).args(["-qfc", &command, "/dev/null"]);
+    let child = script.stdin(Stdio::piped()).stdout(screen).stderr(Stdio::null()).spawn();
+    child.inspect_err(|_| eprintln!("skipped: there is no `script` here")).ok()
+}
+
+#[test]
+fn a_run_of_another_process_is_watched_and_steered() {
+    use std::io::Write;
+    let dir = place(WHOLE);
+    let mut run = spawn(dir.path(), &["run", "--config", "tiny.toml", "--headless", "--steps", "100000"]);
+    let folder = only_run(dir.path(), &[]);
+    wait_for("steps", || steps(&folder) > 20);
+    let Some(mut watch) = in_terminal(dir.path(), "watch last") else { return kill(run) };
+    let shows =
+        |text: &str| std::fs::read_to_string(dir.path().join("screen.txt")).is_ok_and(|s| s.contains(text));
+    wait_for("the picture", || shows("training") && shows("whole"));
+    let keys = watch.stdin.as_mut().unwrap();
+    keys.write_all(b":set optim.lr 0.003\r").unwrap();
+    wait_for("the setting", || record(&folder) == pairs(&[("optim.lr", "0.003")]));
+    watch.stdin.as_mut().unwrap().write_all(b" ").unwrap();
+    wait_for("the pause", || record(&folder).len() == 2 && shows("paused"));
+    // Leaving does nothing to the run.
+    watch.stdin.as_mut().unwrap().write_all(b"q").unwrap();
+    drop(watch.stdin.take());
+    assert!(watch.wait().unwrap().success());
+    assert!(RunFolder::open(&folder).unwrap().is_locked());
+    signal(&run, "-TERM");
+    assert!(run.wait().unwrap().success());
+    // And over, it can be looked at.
+    let Some(watch) = in_terminal(dir.path(), "watch last") else { return };
+    wait_for("the end", || shows("stopped after"));
+    kill(watch);
+}
+
 #[test]
 fn a_terminal_that_goes_away_leaves_the_run_going_to_its_end() {
     let dir = place(WHOLE);
-    let binary = env!("CARGO_BIN_EXE_coconut-lab");
-    let run = format!("stty cols 100 rows 30; exec {binary} run --config tiny.toml --steps 100000");
-    let mut script = std::process::Command::new("script");
-    script.current_dir(dir.path()).args(["-qfc", &run, "/dev/null"]);
-    let terminal = script.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    let Ok(terminal) = terminal else {
-        eprintln!("skipped: there is no `script` here");
-        return;
-    };
+    let Some(terminal) = in_terminal(dir.path(), "run --config tiny.toml --steps 100000") else { return };
     let run = only_run(dir.path(), &[]);
     wait_for("steps", || steps(&run) > 20);
     kill(terminal);

@@ -46,6 +46,8 @@ struct Follower {
     seen: [Option<(f64, f64)>; 3],
     recycled_steps: u64,
     phase: Option<Phase>,
+    /// The file that could not be taken up as it was last.
+    refused: Option<About>,
     /// Which process wrote the status last.
     process: Option<u32>,
     over: bool,
@@ -70,6 +72,7 @@ impl Follower {
             seen: [None; 3],
             recycled_steps: 0,
             phase: None,
+            refused: None,
             process: None,
             over: false,
             unheard: false,
@@ -90,6 +93,7 @@ impl Follower {
         self.process = process;
         self.say_log();
         self.say_changes();
+        self.say_mended();
         self.say_steps();
         self.say_tokens();
         match status {
@@ -144,9 +148,7 @@ impl Follower {
     fn say_changes(&mut self) {
         let lines = self.changes.lines();
         let rows: Vec<ChangeRow> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        for rows in
-            rows.chunk_by(|a, b| (a.version, a.outcome, &a.source) == (b.version, b.outcome, &b.source))
-        {
+        for rows in rows.chunk_by(|a, b| a.set == b.set) {
             let applied = rows[0].outcome == Outcome::Applied;
             if applied && let Ok(config) = config::load(&self.folder.version(rows[0].version), &[]) {
                 self.config = config;
@@ -156,10 +158,26 @@ impl Follower {
                 file => About::File(file.to_owned()),
             };
             let text = rows[0].reason.clone().filter(|_| !applied);
+            if let About::File(_) = about {
+                self.refused = text.is_some().then(|| about.clone());
+            }
             let changed =
                 Changed { config: self.config.clone(), version: rows[0].version, rows: rows.to_vec() };
             self.say(Event::Changed(Box::new(changed)));
             self.say(Event::Alert(Alert { about, text }));
+        }
+    }
+
+    /// A file that is set back is no change, and in no record.
+    fn say_mended(&mut self) {
+        let mended = |about: &mut About| match about {
+            About::File(name) if name == "config.toml" => {
+                config::load(&self.folder.config(), &[]).is_ok_and(|now| now == self.config)
+            }
+            _ => false,
+        };
+        if let Some(about) = self.refused.take_if(mended) {
+            self.say(Event::Alert(Alert { about, text: None }));
         }
     }
 

@@ -76,7 +76,8 @@ pub struct Asked {
     pub hung_up: AtomicBool,
 }
 
-/// Shows the run until it is left; `watching`: it is another process's, which leaving does not stop. Takes the terminal and gives it back on every way out.
+/// Shows the run until it is left; `watching`: it is another process's, which leaving does not stop. Takes the terminal and
+/// gives it back on every way out.
 ///
 /// # Errors
 /// What the terminal says when it cannot be taken, read or written.
