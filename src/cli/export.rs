@@ -89,7 +89,7 @@ pub(super) fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
     let footer = [("coconut_lab.schema_version".to_owned(), SCHEMA_VERSION.to_owned())];
     write(&args.out, &tables, &footer)?;
     let rows: usize = tables.iter().map(RecordBatch::num_rows).sum();
-    println!("{rows} rows of {} runs: {}", args.runs.len(), args.out.display());
+    println!("rows: {rows}, runs: {}, written to {}", args.runs.len(), args.out.display());
     Ok(ExitCode::SUCCESS)
 }
 

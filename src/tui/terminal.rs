@@ -58,7 +58,9 @@ impl Guard {
         enable_raw_mode()?;
         up().thread = Some(std::thread::current().id());
         let opened = execute!(stdout(), EnterAlternateScreen)
-            .and_then(|()| Terminal::new(CrosstermBackend::new(BufWriter::with_capacity(1 << 16, stdout()))));
+            .and_then(|()| Terminal::new(CrosstermBackend::new(BufWriter::with_capacity(1 << 16, stdout()))))
+            // A process that was killed has left the other screen open, with its picture on it.
+            .and_then(|mut terminal| terminal.clear().map(|()| terminal));
         match opened {
             Ok(terminal) => Ok(Self {
                 terminal,
