@@ -91,8 +91,9 @@ fn tokens(step: u64) -> TokenRow {
         entropy_recycled: Some((at as f32).cos().abs()),
         nll_plain: 0.5,
         recycled: at.is_multiple_of(8),
+        ..TokenCell::default()
     };
-    TokenRow { step, vocab_size: 50_257, cells: (0..TOKENS.1).map(cell).collect() }
+    TokenRow { step, vocab_size: 50_257, cells: (0..TOKENS.1).map(cell).collect(), ..TokenRow::default() }
 }
 
 /// Processor time of this process so far; nothing where the system does not say (Linux does).

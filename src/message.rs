@@ -4,8 +4,9 @@
 
 use crate::config::Config;
 use crate::record::registry::StepRow;
-use crate::record::rows::ChangeRow;
+use crate::record::rows::{ChangeRow, SystemRow};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -14,8 +15,12 @@ use std::time::{Duration, SystemTime};
 pub enum Command {
     /// Hold after the present step (`true`), or go on (`false`).
     Pause(bool),
-    /// Give a key of the config another value, and write it into the run's config file.
+    /// One step, then hold again.
+    Step,
+    /// Give keys of the config other values, all or none, and write them into the run's config file.
     Set(Set),
+    /// Write this into the record of changes, at the present step.
+    Note(String),
     /// Write a checkpoint now.
     Save,
     /// End the run now, with a checkpoint from which it can be resumed.
@@ -24,15 +29,20 @@ pub enum Command {
     Drop,
 }
 
-/// A value that a person gives a key.
+/// Values that a person gives keys.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Set {
-    /// `section.key`.
-    pub key: String,
-    /// The value as TOML; text where the key takes text.
-    pub value: String,
+    /// `section.key` and its value as TOML; text where the key takes text.
+    pub values: Vec<(String, String)>,
     /// When it was asked for: of two changes of a key the later one holds.
     pub at: SystemTime,
+}
+
+impl Set {
+    /// One key, asked for now.
+    pub fn one(key: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { values: vec![(key.into(), value.into())], at: SystemTime::now() }
+    }
 }
 
 /// What the trainer says.
@@ -57,6 +67,12 @@ pub enum Event {
     Past(Vec<StepRow>),
     /// One row of tokens, looked at. May be dropped likewise.
     Tokens(Box<TokenRow>),
+    /// How entropies lay in rows looked at before this process, in order.
+    Spreads(Vec<Spread>),
+    /// What the machine does. May be dropped likewise.
+    System(Box<SystemRow>),
+    /// What the model wrote at a validation.
+    Sample(Box<Sample>),
     /// A line of the log.
     Log(LogLine),
     /// The config was changed, or was to be.
@@ -74,8 +90,10 @@ pub enum Event {
 pub enum Phase {
     /// Makes or opens the dataset.
     Data,
-    /// Builds or loads the model; on a GPU the first steps compile kernels.
+    /// Builds or loads the model.
     Build,
+    /// The first step on a GPU: kernels are compiled and tuned.
+    Compile,
     /// Trains.
     Train,
     /// Validates.
@@ -167,10 +185,13 @@ pub struct RunInfo {
     pub vocab_size: usize,
     /// Documents of the training split.
     pub train_docs: u64,
+    /// Rate of the device's own matrix product, floating-point operations a second, measured at the start.
+    #[serde(default)]
+    pub peak_flop_per_s: Option<f64>,
 }
 
 /// One row of a batch as the model saw it: inputs `[T]` and what it made of them.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenRow {
     /// Updates done when it was looked at.
     pub step: u64,
@@ -178,10 +199,14 @@ pub struct TokenRow {
     pub vocab_size: usize,
     /// The positions in order.
     pub cells: Vec<TokenCell>,
+    /// The recycled positions, pass by pass.
+    pub thoughts: Vec<Thought>,
+    /// Text of every id that stands in choices, as in [`TokenCell::text`].
+    pub words: BTreeMap<u32, String>,
 }
 
 /// One position of a row.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenCell {
     /// Id of the input token.
     pub id: u32,
@@ -197,6 +222,97 @@ pub struct TokenCell {
     pub nll_plain: f32,
     /// Whether this position's input was recycled.
     pub recycled: bool,
+    /// The [`TOP`] likeliest next tokens after the plain pass, the likeliest first.
+    pub top_plain: Vec<Choice>,
+    /// The same after the recycled pass; none where no recycled pass was made.
+    pub top_recycled: Vec<Choice>,
+}
+
+/// How many of the likeliest tokens are kept of a distribution.
+pub const TOP: usize = 5;
+
+/// A token that a distribution holds likely.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Choice {
+    /// Its id.
+    pub id: u32,
+    /// Its probability.
+    pub prob: f32,
+}
+
+/// What the head makes of a state: a distribution over tokens.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decoded {
+    /// Its entropy, nats.
+    pub entropy: f32,
+    /// Its [`TOP`] likeliest tokens, the likeliest first.
+    pub top: Vec<Choice>,
+}
+
+/// A recycled position t, pass by pass.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Thought {
+    /// t.
+    pub position: usize,
+    /// After pass k = 0 (plain), 1, …: the state at t-1, which pass k+1 is fed at t.
+    pub fed: Vec<Decoded>,
+    /// After pass k = 0 (plain), 1, …: the output at t.
+    pub out: Vec<Decoded>,
+}
+
+/// Bins of a [`Spread`], from 0 to ln V.
+pub const BINS: usize = 48;
+
+/// How the entropies of a row lie: counts by bin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spread {
+    /// Updates done.
+    pub step: u64,
+    /// Of the plain pass, at all positions.
+    pub plain: [u32; BINS],
+    /// Of the recycled pass, at the recycled positions.
+    pub recycled: [u32; BINS],
+}
+
+impl Spread {
+    /// Of `plain` entropies and those of `recycled` positions, nats, over a vocabulary of this size.
+    pub fn of(
+        step: u64,
+        vocab_size: usize,
+        plain: impl Iterator<Item = f32>,
+        recycled: impl Iterator<Item = f32>,
+    ) -> Self {
+        let most = (vocab_size.max(2) as f32).ln();
+        let count = |values: &mut dyn Iterator<Item = f32>| {
+            let mut bins = [0; BINS];
+            for value in values.filter(|value| value.is_finite()) {
+                bins[((value / most * BINS as f32) as usize).min(BINS - 1)] += 1;
+            }
+            bins
+        };
+        let (mut plain, mut recycled) = (plain, recycled);
+        Self { step, plain: count(&mut plain), recycled: count(&mut recycled) }
+    }
+}
+
+impl From<&TokenRow> for Spread {
+    fn from(row: &TokenRow) -> Self {
+        let recycled = row.cells.iter().filter(|cell| cell.recycled).filter_map(|cell| cell.entropy_recycled);
+        Self::of(row.step, row.vocab_size, row.cells.iter().map(|cell| cell.entropy_plain), recycled)
+    }
+}
+
+/// What the model wrote: a prompt of the validation split and its continuation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// Updates done.
+    pub step: u64,
+    /// How it was written.
+    pub how: String,
+    /// The prompt.
+    pub prompt: String,
+    /// The continuation.
+    pub text: String,
 }
 
 /// How much a log line matters.

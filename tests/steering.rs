@@ -10,7 +10,7 @@ use coconut_lab::train::{self, Begin, Recipe, Trainer, Wants};
 use common::{TINY, wait_for};
 use std::path::PathBuf;
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// A run under way, and what is known of it.
 struct Live {
@@ -60,7 +60,7 @@ impl Live {
     }
 
     fn set(&self, key: &str, value: &str) {
-        let set = Set { key: key.into(), value: value.into(), at: SystemTime::now() };
+        let set = Set::one(key, value);
         self.trainer.commands.send(Command::Set(set)).unwrap();
     }
 

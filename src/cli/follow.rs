@@ -2,7 +2,8 @@
 //! Must not know: screens; how files come into being.
 //! Invariant: it only reads, but for what it is commanded to write into the run's config file.
 
-use crate::config::{self, Config, change, edit};
+use crate::config::change::{self, Edit};
+use crate::config::{self, Config, ConfigError, edit};
 use crate::data::{Codec, Dataset};
 use crate::message::{About, Alert, Changed, Command, Event, Phase, RunInfo, Set, Summary};
 use crate::record::folder::{RunFolder, read_json, replace};
@@ -13,7 +14,7 @@ use arrow::array::RecordBatch;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// How often the files are looked at.
 const TURN: Duration = Duration::from_millis(250);
@@ -252,10 +253,9 @@ impl Follower {
         match command {
             Command::Set(set) => self.set(&set),
             Command::Pause(hold) => {
-                let (key, value) = ("run.paused".to_owned(), hold.to_string());
-                self.set(&Set { key, value, at: SystemTime::now() });
+                self.set(&Set::one("run.paused", hold.to_string()));
             }
-            Command::Save | Command::Stop | Command::Drop => {
+            Command::Step | Command::Note(_) | Command::Save | Command::Stop | Command::Drop => {
                 let text = "only the run's own dashboard can do this; here a run is steered by its settings";
                 self.say(Event::Alert(Alert { about: About::Keys, text: Some(text.into()) }));
             }
@@ -265,20 +265,23 @@ impl Follower {
     fn set(&mut self, set: &Set) {
         let mut text = self.write(set).err();
         if text.is_none() && self.over {
-            text = Some(format!("the run is not running: `{}` holds when it is resumed", set.key));
+            let keys: Vec<&str> = set.values.iter().map(|(key, _)| key.as_str()).collect();
+            text = Some(format!("the run is not running: `{}` holds when it is resumed", keys.join("`, `")));
         }
         self.say(Event::Alert(Alert { about: About::Keys, text }));
     }
 
     fn write(&self, set: &Set) -> Result<(), String> {
         let file = self.folder.config();
-        let edit = change::parse(&self.config, &set.key, &set.value).map_err(|error| error.to_string())?;
-        if edit.is_frozen() {
-            return Err(format!("`{}` cannot change during a run", edit.key.path()));
+        let edits: Result<Vec<Edit>, ConfigError> =
+            set.values.iter().map(|(key, value)| change::parse(&self.config, key, value)).collect();
+        let edits = edits.map_err(|error| error.to_string())?;
+        if let Some(frozen) = edits.iter().find(|edit| edit.is_frozen()) {
+            return Err(format!("`{}` cannot change during a run", frozen.key.path()));
         }
+        let laid: Vec<_> = edits.iter().map(|edit| (edit.key, &edit.new)).collect();
         let text = config::read(&file).map_err(|error| error.to_string())?;
-        let text = edit::set(&text, &[(edit.key, &edit.new)])
-            .map_err(|error| format!("{}: {error}", file.display()))?;
+        let text = edit::set(&text, &laid).map_err(|error| format!("{}: {error}", file.display()))?;
         replace(&file, text.as_bytes()).map_err(|error| error.to_string())
     }
 }
@@ -403,8 +406,7 @@ mod tests {
         std::fs::write(folder.config(), "# mine\n[optim]\nlr = 0.1 # peak\n").unwrap();
         let (events, _kept) = sync_channel(9);
         let mut follower = Follower::new(folder.clone(), events);
-        let set =
-            |key: &str, value: &str| Set { key: key.into(), value: value.into(), at: SystemTime::now() };
+        let set = |key: &str, value: &str| Set::one(key, value);
         follower.write(&set("optim.lr", "0.2")).unwrap();
         follower.obey(Command::Pause(true));
         let text = std::fs::read_to_string(folder.config()).unwrap();

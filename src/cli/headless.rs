@@ -79,7 +79,15 @@ impl Lines {
             // Other alerts are warnings in the log; errors there are left to the end.
             Event::Alert(Alert { about: About::Disk, text: Some(text) }) => self.print(&text),
             Event::Alert(_) => {}
-            Event::Past(_) | Event::Tokens(_) | Event::Finished(_) | Event::Failed(_) => {}
+            Event::Sample(sample) => {
+                self.print(&format!("sample at step {}: {} [{}]", sample.step, sample.prompt, sample.text))
+            }
+            Event::Past(_)
+            | Event::Tokens(_)
+            | Event::Spreads(_)
+            | Event::System(_)
+            | Event::Finished(_)
+            | Event::Failed(_) => {}
         }
     }
 
@@ -146,6 +154,7 @@ fn phase_word(phase: Phase) -> &'static str {
     match phase {
         Phase::Data => "data",
         Phase::Build => "building the model",
+        Phase::Compile => "compiling kernels",
         Phase::Train => "training",
         Phase::Eval => "validating",
         Phase::Save => "writing a checkpoint",

@@ -118,9 +118,11 @@ pub fn last_tokens(batch: &RecordBatch, vocab_size: usize, text: impl Fn(u32) ->
             entropy_recycled: after.as_ref().and_then(|after| after.get(at).copied()),
             nll_plain: *nll.get(at)?,
             recycled: recycled.value(at),
+            ..TokenCell::default()
         })
     };
-    Some(TokenRow { step, vocab_size, cells: (0..ids.len()).map(cell).collect::<Option<_>>()? })
+    let cells = (0..ids.len()).map(cell).collect::<Option<_>>()?;
+    Some(TokenRow { step, vocab_size, cells, ..TokenRow::default() })
 }
 
 /// Something that happened, or was measured now and then.
@@ -170,6 +172,8 @@ pub enum Outcome {
     Applied,
     /// It does not.
     Refused,
+    /// Nothing was changed: a person wrote something down.
+    Noted,
 }
 
 /// One key that was changed, or was to be; a line of `changes.jsonl`.
@@ -215,6 +219,7 @@ impl Row for ChangeRow {
         let word = |outcome| match outcome {
             Outcome::Applied => "applied".to_owned(),
             Outcome::Refused => "refused".to_owned(),
+            Outcome::Noted => "noted".to_owned(),
         };
         vec![
             counts(rows.iter().map(|row| row.step)),
@@ -283,6 +288,10 @@ pub struct SystemRow {
     pub time: DateTime<Utc>,
     /// Processor time of this process, in cores.
     pub process_cpu: f64,
+    /// Processor time of the whole machine, in cores.
+    pub machine_cpu: f64,
+    /// Cores of the machine.
+    pub cores: u64,
     /// Memory of this process that is resident.
     pub process_bytes: u64,
     /// Memory in use on the machine.
@@ -291,6 +300,19 @@ pub struct SystemRow {
     pub memory_bytes: u64,
     /// Room on the disk that holds the run folder; none where that is not known.
     pub disk_free_bytes: Option<u64>,
+    /// The GPU, where there is one that says.
+    pub gpu: Option<GpuRow>,
+}
+
+/// What the GPU was doing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GpuRow {
+    /// Share of the last moments in which something ran on it.
+    pub load: f64,
+    /// Memory in use, bytes.
+    pub memory_used_bytes: u64,
+    /// Its memory, bytes.
+    pub memory_bytes: u64,
 }
 
 impl Row for SystemRow {
@@ -344,9 +366,15 @@ mod tests {
             entropy_recycled: after,
             nll_plain: 0.25,
             recycled: id == 5,
+            ..TokenCell::default()
         };
         for after in [None, Some(0.125)] {
-            let tokens = TokenRow { step: 9, vocab_size: 30, cells: vec![cell(4, after), cell(5, after)] };
+            let tokens = TokenRow {
+                step: 9,
+                vocab_size: 30,
+                cells: vec![cell(4, after), cell(5, after)],
+                ..TokenRow::default()
+            };
             let batch = TokenRow::batch(&[TokenRow { step: 8, ..tokens.clone() }, tokens.clone()]).unwrap();
             assert_eq!(last_tokens(&batch, 30, |id| format!("t{id}")).unwrap(), tokens);
         }
@@ -388,17 +416,20 @@ mod tests {
         holds(std::slice::from_ref(&change));
         let line = serde_json::to_string(&change).unwrap();
         assert_eq!(serde_json::from_str::<ChangeRow>(&line).unwrap(), change);
-        holds(&[TokenRow { step: 1, vocab_size: 9, cells: Vec::new() }]);
+        holds(&[TokenRow { step: 1, vocab_size: 9, ..TokenRow::default() }]);
         let (process_cpu, disk_free_bytes) = (0.5, None);
         let (process_bytes, memory_used_bytes, memory_bytes) = (1, 2, 3);
         holds(&[SystemRow {
             step: 1,
             time,
             process_cpu,
+            machine_cpu: 1.5,
+            cores: 2,
             process_bytes,
             memory_used_bytes,
             memory_bytes,
             disk_free_bytes,
+            gpu: None,
         }]);
     }
 }

@@ -41,10 +41,13 @@ impl Probe {
             step,
             time: chrono::Utc::now(),
             process_cpu: spent.saturating_sub(before) as f64 / 1e3 / since.elapsed().as_secs_f64().max(1e-3),
+            machine_cpu: 0.0,
+            cores: 0,
             process_bytes: bytes,
             memory_used_bytes: self.system.as_ref().map_or(0, System::used_memory),
             memory_bytes: self.system.as_ref().map_or(0, System::total_memory),
             disk_free_bytes: room(&self.folder),
+            gpu: None,
         }
     }
 

@@ -12,7 +12,7 @@ use crate::record::RecordError;
 use crate::record::recorder::Health;
 use crate::record::rows::{EventRow, Outcome};
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// How often a run that holds looks at its config files and the disk.
 const TURN: Duration = Duration::from_millis(100);
@@ -27,12 +27,13 @@ impl Run<'_> {
             self.turn(if held { TURN } else { Duration::ZERO })?;
             // Asked while paused, too: it is what writes changes down.
             let room = self.has_room()?;
-            let hold = !self.stopped && (self.paused || !room);
+            let hold = !self.stopped && ((self.paused && !self.once) || !room);
             if hold != held {
                 self.tell_hold(hold);
                 held = hold;
             }
             if !hold {
+                self.once = false;
                 return Ok(!self.stopped);
             }
         }
@@ -68,15 +69,29 @@ impl Run<'_> {
                 self.paused = hold;
                 // The file must not go on saying otherwise.
                 if self.config().run.paused && !hold {
-                    asked.push(Set { key: PAUSED.into(), value: "false".into(), at: SystemTime::now() });
+                    asked.push(Set::one(PAUSED, "false"));
                 }
             }
             Command::Set(set) => asked.push(set),
+            Command::Step => self.step_once(),
+            Command::Note(text) => self.note(&text),
             Command::Save => drop(self.save()?),
             Command::Stop => self.stopped = true,
             Command::Drop => (self.stopped, self.dropped) = (true, true),
         }
         Ok(())
+    }
+
+    /// One step of a run that holds; one that does not has its step anyway.
+    fn step_once(&mut self) {
+        self.once = self.paused;
+    }
+
+    fn note(&mut self, text: &str) {
+        let at = Boundary { step: self.learner.step + 1, tokens: self.tokens };
+        let news = self.steering.note(text, at);
+        self.tell(news);
+        tracing::info!("note: {text}");
     }
 
     /// Takes up changes of the config at this boundary.

@@ -240,6 +240,7 @@ pub(super) fn info(
         params,
         vocab_size,
         train_docs: dataset.rows(Split::Train),
+        peak_flop_per_s: None,
     };
     replace_json(&folder.about(), &info)?;
     Ok(info)

@@ -53,9 +53,10 @@ pub(super) fn look(
         entropy_recycled: read.get(2).map(|entropy| entropy[t]),
         nll_plain: read[0][t],
         recycled: mask.as_ref().is_some_and(|mask| mask[t]),
+        ..TokenCell::default()
     };
     let cells = (0..batch.seq_len).map(cell).collect();
-    Ok(TokenRow { step, vocab_size: model.shape().vocab_size, cells })
+    Ok(TokenRow { step, vocab_size: model.shape().vocab_size, cells, ..TokenRow::default() })
 }
 
 fn text(codec: Option<&Codec>, id: u32) -> String {

@@ -45,6 +45,8 @@ pub(super) struct Run<'a> {
     /// Commands that came while none could be taken up.
     pub later: VecDeque<Command>,
     pub paused: bool,
+    /// One step is to be done although it is paused.
+    pub once: bool,
     pub stopped: bool,
     pub dropped: bool,
     /// Whether the disk had no room when it was last asked.
@@ -147,6 +149,7 @@ impl<'a> Run<'a> {
             began: Instant::now(),
             wall_before: past.wall_s,
             saved: Instant::now(),
+            once: false,
             stopped: false,
             dropped: false,
             full: false,

@@ -207,35 +207,58 @@ impl Steering {
     }
 
     fn key(&mut self, set: &Set, at: Boundary, fits: Fits, news: &mut News) {
-        let checked = change::parse(&self.config, &set.key, &set.value).map_err(|error| error.to_string());
         let alert = |text| Alert { about: About::Keys, text };
-        match checked {
-            Err(reason) => {
-                news.alerts.push(alert(Some(reason.clone())));
-                self.refuse(&[], KEYS, format!("{} = {}: {reason}", set.key, set.value), at, news);
+        let edits: Result<Vec<Edit>, (String, String)> = set
+            .values
+            .iter()
+            .map(|(key, value)| {
+                change::parse(&self.config, key, value)
+                    .map_err(|error| (format!("{key} = {value}: {error}"), error.to_string()))
+            })
+            .collect();
+        let edits = match edits {
+            Ok(edits) => edits,
+            Err((full, reason)) => {
+                news.alerts.push(alert(Some(reason)));
+                return self.refuse(&[], KEYS, full, at, news);
             }
-            Ok(edit) if edit.old == edit.new => {
-                self.forget_scheduled(std::slice::from_ref(&edit));
-                tracing::info!("`{}` is {} already", edit.key.path(), edit.new);
-                news.alerts.push(alert(None));
-            }
-            Ok(edit) => {
-                let edits = [edit];
-                let merged = match edits[0].is_frozen() {
-                    true => Err(self.frozen("", "", &edits[0])),
-                    false => self.merged(&edits, "as set", fits),
-                };
-                news.alerts.push(alert(merged.as_ref().err().cloned()));
-                match merged {
-                    Ok(config) => {
-                        self.forget_scheduled(&edits);
-                        self.apply(config, &edits, KEYS, at, news);
-                        self.unwritten.insert(edits[0].key.path(), edits[0].key);
-                    }
-                    Err(reason) => self.refuse(&edits, KEYS, reason, at, news),
-                }
-            }
+        };
+        self.forget_scheduled_if_same(&edits);
+        let edits: Vec<Edit> = edits.into_iter().filter(|edit| edit.old != edit.new).collect();
+        if edits.is_empty() {
+            return news.alerts.push(alert(None));
         }
+        let merged = match edits.iter().find(|edit| edit.is_frozen()) {
+            Some(frozen) => Err(self.frozen("", "", frozen)),
+            None => self.merged(&edits, "as set", fits),
+        };
+        news.alerts.push(alert(merged.as_ref().err().cloned()));
+        match merged {
+            Ok(config) => {
+                self.forget_scheduled(&edits);
+                self.apply(config, &edits, KEYS, at, news);
+                self.unwritten.extend(edits.iter().map(|edit| (edit.key.path(), edit.key)));
+            }
+            Err(reason) => self.refuse(&edits, KEYS, reason, at, news),
+        }
+    }
+
+    /// What is asked for is so already, and is to stay so.
+    fn forget_scheduled_if_same(&mut self, edits: &[Edit]) {
+        let same: Vec<Edit> = edits.iter().filter(|edit| edit.old == edit.new).cloned().collect();
+        self.forget_scheduled(&same);
+        for edit in same {
+            tracing::info!("`{}` is {} already", edit.key.path(), edit.new);
+        }
+    }
+
+    /// Writes what a person says of `at` into the record of changes.
+    pub fn note(&mut self, text: &str, at: Boundary) -> News {
+        self.set = new_set();
+        let row = self.row(None, KEYS, Outcome::Noted, Some(text.to_owned()), at);
+        let mut news = News::default();
+        self.tell(vec![row], &mut news);
+        news
     }
 
     /// What an error is about, as an edit.

@@ -5,7 +5,6 @@
 use crate::config::{Change, Config, Key};
 use crate::message::{Command, Set};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use std::time::SystemTime;
 
 /// Commands and what they do.
 pub const COMMANDS: [(&str, &str); 5] = [
@@ -112,7 +111,7 @@ fn asks(text: &str) -> Result<Typed, String> {
                 rest.split_once(['=', ' ']).map(|(key, value)| (key.trim(), value.trim_matches(['=', ' '])));
             let (key, value) =
                 parts.filter(|(_, value)| !value.is_empty()).ok_or("set KEY VALUE is expected")?;
-            Ok(Typed::Asks(Command::Set(Set { key: key.into(), value: value.into(), at: SystemTime::now() })))
+            Ok(Typed::Asks(Command::Set(Set::one(key, value))))
         }
         ("checkpoint", "") => Ok(Typed::Asks(Command::Save)),
         ("pause", "") => Ok(Typed::Asks(Command::Pause(true))),
@@ -147,7 +146,7 @@ mod tests {
 
     fn set(text: &str) -> (String, String) {
         match typed(text) {
-            (_, Typed::Asks(Command::Set(set))) => (set.key, set.value),
+            (_, Typed::Asks(Command::Set(set))) => set.values[0].clone(),
             other => panic!("{other:?}"),
         }
     }

@@ -155,6 +155,7 @@ mod tests {
             entropy_recycled: None,
             nll_plain: 1.0,
             recycled,
+            ..TokenCell::default()
         }
     }
 

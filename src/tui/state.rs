@@ -155,6 +155,7 @@ impl State {
                 row.cells.truncate(ROW_CELLS);
                 self.row = Some(row);
             }
+            Event::Spreads(_) | Event::System(_) | Event::Sample(_) => {}
             Event::Log(line) => self.log_line(line),
             Event::Changed(changed) => self.changed(*changed),
             Event::Alert(alert) => {

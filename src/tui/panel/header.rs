@@ -56,6 +56,7 @@ pub fn phase(scene: Scene) -> (&'static str, &'static str, Role) {
         (_, None) => ("○", "starting", Role::Dim),
         (_, Some(Phase::Data)) => ("○", "preparing data", Role::Warn),
         (_, Some(Phase::Build)) => ("○", "building", Role::Warn),
+        (_, Some(Phase::Compile)) => ("○", "compiling", Role::Warn),
         (_, Some(Phase::Train)) => ("●", "training", Role::Good),
         (_, Some(Phase::Eval)) => ("◆", "validating", Role::Good),
         (_, Some(Phase::Save)) => ("◆", "saving", Role::Good),

@@ -74,6 +74,9 @@ fn waited_for(scene: Scene) -> (&'static str, &'static str, &'static str) {
             (spinner, "preparing the data", "a dataset is made once, then opened in no time")
         }
         Some(Phase::Build) => (spinner, "building the model", kernels),
+        Some(Phase::Compile) => {
+            (spinner, "compiling and tuning kernels", "once; the steps after it take no time for it")
+        }
         Some(Phase::Train) => (spinner, "the first step", kernels),
         Some(Phase::Eval) => (spinner, "validating before the first step", kernels),
         Some(Phase::Save) => (spinner, "writing a checkpoint", ""),

@@ -120,10 +120,10 @@ fn a_setting_is_typed_and_asked_for() {
     for c in "set optim.lr 0.5".chars() {
         assert_eq!(press(&mut view, KeyCode::Char(c)), Effect::None);
     }
-    let Effect::Send(Command::Set(Set { key, value, .. })) = press(&mut view, KeyCode::Enter) else {
+    let Effect::Send(Command::Set(Set { values, .. })) = press(&mut view, KeyCode::Enter) else {
         panic!("nothing was asked for")
     };
-    assert_eq!((key.as_str(), value.as_str(), view.overlay), ("optim.lr", "0.5", Overlay::None));
+    assert_eq!((values, view.overlay), (vec![("optim.lr".into(), "0.5".into())], Overlay::None));
     let mut config = state.run.as_ref().unwrap().config.clone();
     config.optim.lr = 0.5;
     let changed = Changed { config, version: 1, rows: Vec::new() };

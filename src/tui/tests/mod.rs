@@ -66,6 +66,7 @@ fn info(steps: u64) -> RunInfo {
         params: 1_063_424,
         vocab_size: 320,
         train_docs: 12_000,
+        peak_flop_per_s: Some(2e11),
     }
 }
 
@@ -107,10 +108,11 @@ fn token_row(step: u64) -> TokenRow {
                 entropy_recycled: Some(entropy * 0.9),
                 nll_plain: entropy * 0.7,
                 recycled,
+                ..TokenCell::default()
             }
         })
         .collect();
-    TokenRow { step, vocab_size: 320, cells }
+    TokenRow { step, vocab_size: 320, cells, ..TokenRow::default() }
 }
 
 fn log(level: Level, text: &str) -> Event {
