@@ -86,11 +86,26 @@ pub(super) fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
             *batch = filter_record_batch(batch, &filter.mask(batch)?)?;
         }
     }
-    let footer = [("coconut_lab.schema_version".to_owned(), SCHEMA_VERSION.to_owned())];
-    write(&args.out, &tables, &footer)?;
+    write(&args.out, &tables, &footer())?;
     let rows: usize = tables.iter().map(RecordBatch::num_rows).sum();
     println!("rows: {rows}, runs: {}, written to {}", args.runs.len(), args.out.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Exports the table of this name of one run; how many rows it has.
+pub(super) fn one(run: &Path, name: &str, out: &Path) -> anyhow::Result<usize> {
+    let known = || TableName::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+    let Ok(found) = TableName::from_str(name, true) else {
+        let names: Vec<String> = known().map(|value| value.get_name().to_owned()).collect();
+        anyhow::bail!("no table `{name}`; there are: {}", names.join(", "));
+    };
+    let tables = unify(table(run, found)?)?;
+    write(out, &tables, &footer())?;
+    Ok(tables.iter().map(RecordBatch::num_rows).sum())
+}
+
+fn footer() -> [(String, String); 1] {
+    [("coconut_lab.schema_version".to_owned(), SCHEMA_VERSION.to_owned())]
 }
 
 /// A run's table with the run's name; one without rows where it has none.

@@ -13,7 +13,7 @@ use crate::record::{frames, log, parts, status};
 use arrow::array::RecordBatch;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 /// How often the files are looked at.
@@ -29,6 +29,13 @@ pub(super) fn follow(folder: RunFolder, events: SyncSender<Event>, commands: &Re
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
+}
+
+/// What the files of the run in `folder` say now, as events.
+pub(super) fn told(folder: RunFolder) -> impl Iterator<Item = Event> {
+    let (events_in, events) = sync_channel(256);
+    std::thread::spawn(move || Follower::new(folder, events_in).turn());
+    events.into_iter()
 }
 
 struct Follower {
@@ -363,7 +370,6 @@ mod tests {
     use super::*;
     use crate::message::Level;
     use crate::record::recorder::{Recorder, Timing};
-    use std::sync::mpsc::sync_channel;
 
     #[test]
     fn a_line_of_the_log_is_read_as_it_was_written() {

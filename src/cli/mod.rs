@@ -11,6 +11,8 @@ mod resume;
 mod run;
 mod runs;
 mod signals;
+mod snapshot;
+mod station;
 mod verify;
 mod watch;
 
@@ -41,6 +43,8 @@ enum Verb {
     Runs(runs::RunsArgs),
     /// Write a table of one or many runs to one Parquet or CSV file.
     Export(export::ExportArgs),
+    /// Draw the dashboard of a run, or one panel, as .svg or .txt.
+    Snapshot(snapshot::SnapshotArgs),
     /// Make and look at token shards.
     Data(data::DataArgs),
     /// Hold model and passes to a folder of golden numbers.
@@ -56,6 +60,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Verb::Watch(args)) => watch::run(args),
         Some(Verb::Runs(args)) => runs::run(args),
         Some(Verb::Export(args)) => export::run(args),
+        Some(Verb::Snapshot(args)) => snapshot::run(args),
         Some(Verb::Data(args)) => data::run(args).map(|()| ExitCode::SUCCESS),
         Some(Verb::Verify(args)) => verify::run(args),
     }

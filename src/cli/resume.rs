@@ -3,7 +3,7 @@
 //! Invariant: a run that another process has is not touched.
 
 use super::find;
-use super::run::start;
+use super::run::{Look, start};
 use crate::train::Begin;
 use clap::Args;
 use std::process::ExitCode;
@@ -34,11 +34,13 @@ pub struct ResumeArgs {
     /// Change a live config value from the first step on; may be given several times.
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     overrides: Vec<String>,
+    #[command(flatten)]
+    look: Look,
 }
 
 /// Goes on with the run, and says how it ended.
 pub(super) fn run(args: ResumeArgs) -> anyhow::Result<ExitCode> {
     let mut sets = args.overrides;
     sets.extend(args.steps.map(|steps| format!("run.steps={steps}")));
-    start(Begin::Resume { run: find::run(&args.run)?, step: args.from, sets }, args.headless)
+    start(Begin::Resume { run: find::run(&args.run)?, step: args.from, sets }, args.headless, args.look)
 }

@@ -2,18 +2,18 @@
 //! Must not know: what the trainer does, what the dashboard draws.
 //! Invariant: a run that failed ends with exit code 1 and its error on standard error.
 
+use super::station::Station;
 use super::{find, headless, signals};
 use crate::config;
-use crate::message::{Command, Event, Summary};
-use crate::train::{self, Begin, Fresh, Recipe, Trainer, Wants};
-use crate::tui::{self, Asked, Left};
+use crate::message::{Event, Summary};
+use crate::train::{self, Begin, Fresh, Recipe, Wants};
+use crate::tui::{self, Asked, Left, Wishes};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// The recipe of a run without `--config`, and where it is looked for first.
 const QUICKSTART: &str = include_str!("../../configs/quickstart.toml");
@@ -61,6 +61,24 @@ pub struct RunArgs {
     /// Do not follow the recipe: only config.toml in the run's folder changes the run.
     #[arg(long)]
     no_follow: bool,
+    #[command(flatten)]
+    look: Look,
+}
+
+/// How the dashboard is to look.
+#[derive(Args, Clone, Copy)]
+pub struct Look {
+    /// Draw with ASCII characters alone; so too where COCONUT_LAB_ASCII is set.
+    #[arg(long)]
+    ascii: bool,
+}
+
+impl Look {
+    /// As the dashboard wants to know it; `watching` a run of another process.
+    pub fn wishes(self, watching: bool) -> Wishes {
+        let set = std::env::var_os("COCONUT_LAB_ASCII").is_some_and(|value| !value.is_empty());
+        Wishes { watching, ascii: self.ascii || set }
+    }
 }
 
 /// What a fork may begin afresh.
@@ -77,11 +95,12 @@ enum Afresh {
 /// Runs, and says how it ended.
 pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let headless = args.headless;
-    start(begin(args)?, headless)
+    let look = args.look;
+    start(begin(args)?, headless, look)
 }
 
 /// Starts a trainer that begins so, follows it, and says how it ended.
-pub(super) fn start(begin: Begin, headless: bool) -> anyhow::Result<ExitCode> {
+pub(super) fn start(begin: Begin, headless: bool, look: Look) -> anyhow::Result<ExitCode> {
     let dashboard = !headless && std::io::stdout().is_terminal();
     if dashboard {
         tui::install_panic_hook();
@@ -89,8 +108,21 @@ pub(super) fn start(begin: Begin, headless: bool) -> anyhow::Result<ExitCode> {
     let trainer =
         train::spawn(begin, Wants { token_rows: dashboard }).context("cannot start the trainer's thread")?;
     let asked = Arc::new(Asked::default());
-    signals::listen(Some(trainer.commands.clone()), asked.clone()).context("cannot listen for signals")?;
-    let ended = if dashboard { watch(trainer, asked)? } else { Ended::Told(headless::follow(trainer)?) };
+    let mut station = Station::default();
+    signals::listen(station.ears(), asked.clone()).context("cannot listen for signals")?;
+    let ended = if dashboard {
+        let link = station.take(trainer);
+        let left = tui::run(link, &mut station, asked, look.wishes(false));
+        ended(left, station)?
+    } else {
+        station.hear(trainer.commands.clone());
+        Ended::Told(headless::follow(trainer)?)
+    };
+    say_end(ended)
+}
+
+/// Says how it ended.
+pub(super) fn say_end(ended: Ended) -> anyhow::Result<ExitCode> {
     match ended {
         Ended::Told(summary) => say(&summary),
         Ended::Silent => {}
@@ -106,7 +138,7 @@ pub(super) fn start(begin: Begin, headless: bool) -> anyhow::Result<ExitCode> {
 const DROPPED: u8 = 130;
 
 /// How a run ended that did not fail.
-enum Ended {
+pub(super) enum Ended {
     /// With a summary.
     Told(Summary),
     /// Stopped as asked, but its summary did not reach the screen.
@@ -139,35 +171,28 @@ fn begin(args: RunArgs) -> anyhow::Result<Begin> {
     Ok(Begin::New(Box::new(Recipe { config, text, follow })))
 }
 
-fn watch(trainer: Trainer, asked: Arc<Asked>) -> anyhow::Result<Ended> {
-    let Trainer { events, commands, dropped, thread } = trainer;
-    let summary = match tui::run(events, commands.clone(), dropped, asked, false) {
+/// How a run of this process ended whose dashboard was left so.
+pub(super) fn ended(left: io::Result<Left>, mut station: Station) -> anyhow::Result<Ended> {
+    let summary = match left {
         Ok(Left::Over(summary) | Left::Stopped(summary)) => summary,
         Ok(Left::Failed(error)) => anyhow::bail!(error),
         Ok(Left::AtOnce) => {
-            let _ = commands.try_send(Command::Drop);
-            let until = Instant::now() + LAST_WORDS;
-            while !thread.is_finished() && Instant::now() < until {
-                std::thread::sleep(Duration::from_millis(10));
-            }
+            station.drop_run();
             return Ok(Ended::Dropped);
         }
         // The terminal is gone; the run is not lost with it.
         Ok(Left::HungUp) | Err(_) => {
-            return match thread.join() {
-                Ok(Event::Finished(summary)) => Ok(Ended::Told(*summary)),
-                Ok(Event::Failed(error)) => anyhow::bail!(error),
+            return match station.join() {
+                Some(Event::Finished(summary)) => Ok(Ended::Told(*summary)),
+                Some(Event::Failed(error)) => anyhow::bail!(error),
                 _ => Ok(Ended::Silent),
             };
         }
     };
     // Its last event was read, so it is about to end; a panic has been told already.
-    let _ = thread.join();
+    station.join();
     Ok(summary.map_or(Ended::Silent, Ended::Told))
 }
-
-/// How long a run that is dropped may take to end its step and write its last metrics.
-const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Prints the summary. A closed pipe is no error: the run folder has it all.
 fn say(summary: &Summary) {

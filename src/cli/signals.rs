@@ -3,14 +3,14 @@
 //! Must not know: what a stop does.
 //! Invariant: the terminal is given back before the process ends by a signal.
 
+use super::station::Ears;
 use crate::message::Command;
 use crate::tui::Asked;
-use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, PoisonError};
 
 /// Listens from now on, on a thread of its own, and notes in `asked` what was said.
 #[cfg(unix)]
-pub(super) fn listen(commands: Option<SyncSender<Command>>, asked: Arc<Asked>) -> std::io::Result<()> {
+pub(super) fn listen(ears: Ears, asked: Arc<Asked>) -> std::io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use std::sync::atomic::Ordering::SeqCst;
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
@@ -26,7 +26,8 @@ pub(super) fn listen(commands: Option<SyncSender<Command>>, asked: Arc<Asked>) -
             }
             // A trainer that is over has no ears, and needs none.
             // Sent from elsewhere: a second signal is heard even where there is no room for a command.
-            if let Some(commands) = commands.clone() {
+            let commands = ears.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(commands) = commands {
                 std::thread::spawn(move || commands.send(Command::Stop));
             }
         }
@@ -36,6 +37,6 @@ pub(super) fn listen(commands: Option<SyncSender<Command>>, asked: Arc<Asked>) -
 
 /// Other systems end the process by themselves.
 #[cfg(not(unix))]
-pub(super) fn listen(_: Option<SyncSender<Command>>, _: Arc<Asked>) -> std::io::Result<()> {
+pub(super) fn listen(_: Ears, _: Arc<Asked>) -> std::io::Result<()> {
     Ok(())
 }

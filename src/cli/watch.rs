@@ -2,9 +2,11 @@
 //! Must not know: what the files of a run hold.
 //! Invariant: leaving it does nothing to the run.
 
+use super::run::{Look, ended, say_end};
+use super::station::Station;
 use super::{find, follow, signals};
 use crate::record::folder::RunFolder;
-use crate::tui::{self, Asked};
+use crate::tui::{self, Asked, Link};
 use anyhow::Context;
 use clap::Args;
 use std::process::ExitCode;
@@ -25,6 +27,8 @@ config file, which it follows.";
 pub struct WatchArgs {
     /// A run folder, its name in checkpoints/, the name of a run (the newest of it), or `last`.
     run: String,
+    #[command(flatten)]
+    look: Look,
 }
 
 /// Shows the run until it is left.
@@ -34,12 +38,19 @@ pub(super) fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
     let (commands, asked_for) = sync_channel(64);
     tui::install_panic_hook();
     let asked = Arc::new(Asked::default());
-    signals::listen(None, asked.clone()).context("cannot listen for signals")?;
+    // The run may be taken up again from here: then it is this process's.
+    let mut station = Station::default();
+    signals::listen(station.ears(), asked.clone()).context("cannot listen for signals")?;
     std::thread::Builder::new()
         .name("follow".into())
         .spawn(move || follow::follow(folder, events_in, &asked_for))
         .context("cannot start a thread")?;
-    tui::run(events, commands, Arc::new(AtomicU64::new(0)), asked, true)
-        .context("the dashboard needs a terminal")?;
+    let link = Link { events, commands, dropped: Arc::new(AtomicU64::new(0)) };
+    let left = tui::run(link, &mut station, asked, args.look.wishes(true));
+    if station.has_run() {
+        return say_end(ended(left, station)?);
+    }
+    // How a run of another process ended is not this one's success or failure.
+    left.context("the dashboard needs a terminal")?;
     Ok(ExitCode::SUCCESS)
 }

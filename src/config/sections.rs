@@ -378,7 +378,7 @@ section! {
     /// `[dashboard]`: the screen.
     Dashboard = "dashboard" {
         /// Most redraws a second.
-        Live fps: u32 = 20, Within(1.0, 60.0);
+        Live fps: u32 = 20, Within(1.0, 30.0);
         /// Weight of the past in the smoothed loss curves; 0 shows the raw points alone.
         Live smoothing: f64 = 0.9, Within(0.0, 0.999);
         /// Seconds between two lines of a headless run.

@@ -7,13 +7,25 @@ use crate::message::{Command, Set};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 /// Commands and what they do.
-pub const COMMANDS: [(&str, &str); 5] = [
+pub const COMMANDS: [(&str, &str); 14] = [
     ("set", "set KEY VALUE: a setting, from the next step on"),
+    ("lr", "lr VALUE: the peak learning rate"),
+    ("undo", "bring back how it was before the last setting"),
+    ("note", "note TEXT: write something down at this step"),
+    ("goto", "goto STEP: read the charts there"),
     ("checkpoint", "write a checkpoint now"),
     ("pause", "hold before the next step"),
     ("go", "go on"),
+    ("step", "do one step of a run that holds"),
+    ("export", "export [TABLE] FILE: a table as .parquet or .csv"),
+    ("fork", "fork NAME [KEY=VALUE …]: stop this run, go on with another from its newest checkpoint"),
+    ("resume", "go on with a run that is over or dead"),
+    ("help", "all keys"),
     ("quit", "leave"),
 ];
+
+/// Lines remembered.
+const REMEMBERED: usize = 100;
 
 /// The line being typed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,6 +34,10 @@ pub struct Prompt {
     pub text: String,
     /// What is wrong with it.
     pub error: Option<String>,
+    /// Lines that were asked before, oldest first.
+    before: Vec<String>,
+    /// How far one has gone back in them.
+    back: usize,
 }
 
 /// What typing led to.
@@ -31,18 +47,45 @@ pub enum Typed {
     More,
     /// The line is given up.
     Closed,
-    /// The line asks for this.
+    /// The line is as it is to be; of text alone.
+    Done,
+    /// The line asks the trainer for this.
     Asks(Command),
-    /// The line asks to leave.
-    Quits,
+    /// The line asks the dashboard for this.
+    Does(Does),
+}
+
+/// What the dashboard does itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Does {
+    /// Bring back how it was before the last setting.
+    Undo,
+    /// Read the charts at a step.
+    Goto(u64),
+    /// Write a table to a file.
+    Export(String, String),
+    /// Another run from the newest checkpoint: its name, overrides.
+    Fork(String, Vec<String>),
+    /// Go on with a run that is over.
+    Resume,
+    /// Show all keys.
+    Help,
+    /// Leave.
+    Quit,
 }
 
 impl Prompt {
-    /// Takes a key.
-    pub fn press(&mut self, key: &KeyEvent) -> Typed {
+    /// Opens it with `text`; what was asked before stays known.
+    pub fn open(&mut self, text: String) {
+        (self.text, self.error, self.back) = (text, None, 0);
+    }
+
+    /// Takes a key of a text that means itself.
+    pub fn type_text(&mut self, key: &KeyEvent) -> Typed {
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
             KeyCode::Esc => return Typed::Closed,
+            KeyCode::Enter => return Typed::Done,
             KeyCode::Char('c') if control => return Typed::Closed,
             KeyCode::Char('u') if control => self.text.clear(),
             KeyCode::Char('w') if control => {
@@ -51,14 +94,6 @@ impl Prompt {
             }
             KeyCode::Backspace if self.text.is_empty() => return Typed::Closed,
             KeyCode::Backspace => drop(self.text.pop()),
-            KeyCode::Tab => self.complete(),
-            KeyCode::Enter => match asks(&self.text) {
-                Ok(typed) => return typed,
-                Err(error) => {
-                    self.error = Some(error);
-                    return Typed::More;
-                }
-            },
             KeyCode::Char(c) if !control && !c.is_control() => self.text.push(c),
             _ => return Typed::More,
         }
@@ -66,8 +101,50 @@ impl Prompt {
         Typed::More
     }
 
-    /// The word at the end, as far as all that it may become agree.
-    fn complete(&mut self) {
+    /// Takes a key of a command; `config` is the one in force.
+    pub fn press(&mut self, key: &KeyEvent, config: Option<&Config>) -> Typed {
+        match key.code {
+            KeyCode::Tab => self.complete(config),
+            KeyCode::Up => self.recall(1),
+            KeyCode::Down => self.recall(-1),
+            _ => match self.type_text(key) {
+                Typed::Done => return self.ask(),
+                typed => return typed,
+            },
+        }
+        self.error = None;
+        Typed::More
+    }
+
+    fn ask(&mut self) -> Typed {
+        match asks(&self.text) {
+            Ok(typed) => {
+                if typed != Typed::Closed && self.before.last() != Some(&self.text) {
+                    self.before.push(self.text.clone());
+                }
+                if self.before.len() > REMEMBERED {
+                    self.before.remove(0);
+                }
+                typed
+            }
+            Err(error) => {
+                self.error = Some(error);
+                Typed::More
+            }
+        }
+    }
+
+    /// A line that was asked before, `by` further back.
+    fn recall(&mut self, by: isize) {
+        self.back = self.back.saturating_add_signed(by).min(self.before.len());
+        self.text = match self.back {
+            0 => String::new(),
+            back => self.before[self.before.len() - back].clone(),
+        };
+    }
+
+    /// The word at the end, as far as all that it may become agree; a value becomes the present one.
+    fn complete(&mut self, config: Option<&Config>) {
         let words: Vec<&str> = self.text.split(' ').collect();
         let known: Vec<String> = match words[..] {
             [word] => COMMANDS
@@ -77,6 +154,10 @@ impl Prompt {
                 .collect(),
             ["set", word] => {
                 live().map(|key| key.path() + " ").filter(|path| path.starts_with(word)).collect()
+            }
+            ["set", _, ""] => {
+                let value = self.key().zip(config).map(|(key, config)| config.value(key).to_string());
+                value.into_iter().collect()
             }
             _ => Vec::new(),
         };
@@ -92,7 +173,11 @@ impl Prompt {
     /// The key that the line is about, as soon as it is one.
     pub fn key(&self) -> Option<&'static Key> {
         let mut words = self.text.split([' ', '=']).filter(|word| !word.is_empty());
-        let path = words.next().filter(|word| *word == "set").and(words.next())?;
+        let path = match words.next()? {
+            "set" => words.next()?,
+            "lr" => "optim.lr",
+            _ => return None,
+        };
         Config::keys().find(|key| key.path() == path)
     }
 }
@@ -104,23 +189,58 @@ fn live() -> impl Iterator<Item = &'static Key> {
 
 fn asks(text: &str) -> Result<Typed, String> {
     let (name, rest) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
+    let does = |does| Ok(Typed::Does(does));
+    let asks = |command| Ok(Typed::Asks(command));
     match (name, rest.trim()) {
         ("", _) => Ok(Typed::Closed),
-        ("set", rest) => {
-            let parts =
-                rest.split_once(['=', ' ']).map(|(key, value)| (key.trim(), value.trim_matches(['=', ' '])));
-            let (key, value) =
-                parts.filter(|(_, value)| !value.is_empty()).ok_or("set KEY VALUE is expected")?;
-            Ok(Typed::Asks(Command::Set(Set::one(key, value))))
-        }
-        ("checkpoint", "") => Ok(Typed::Asks(Command::Save)),
-        ("pause", "") => Ok(Typed::Asks(Command::Pause(true))),
-        ("go", "") => Ok(Typed::Asks(Command::Pause(false))),
-        ("quit" | "q", "") => Ok(Typed::Quits),
+        ("set", rest) => set(rest),
+        ("lr", value) if !value.is_empty() => asks(Command::Set(Set::one("optim.lr", value))),
+        ("lr", _) => Err("lr VALUE is expected".into()),
+        ("note", "") => Err("note TEXT is expected".into()),
+        ("note", text) => asks(Command::Note(text.to_owned())),
+        ("goto", step) => match step.replace(',', "").parse() {
+            Ok(step) => does(Does::Goto(step)),
+            Err(_) => Err("goto STEP is expected, a whole number".into()),
+        },
+        ("export", rest) => export(rest),
+        ("fork", rest) => fork(rest),
+        ("undo", "") => does(Does::Undo),
+        ("resume", "") => does(Does::Resume),
+        ("help", "") => does(Does::Help),
+        ("checkpoint", "") => asks(Command::Save),
+        ("pause", "") => asks(Command::Pause(true)),
+        ("go", "") => asks(Command::Pause(false)),
+        ("step", "") => asks(Command::Step),
+        ("quit" | "q", "") => does(Does::Quit),
         _ => {
             let names: Vec<&str> = COMMANDS.iter().map(|(name, _)| *name).collect();
             Err(format!("no command `{}`; there are: {}", text.trim(), names.join(", ")))
         }
+    }
+}
+
+fn set(rest: &str) -> Result<Typed, String> {
+    let parts = rest.split_once(['=', ' ']).map(|(key, value)| (key.trim(), value.trim_matches(['=', ' '])));
+    let (key, value) = parts.filter(|(_, value)| !value.is_empty()).ok_or("set KEY VALUE is expected")?;
+    Ok(Typed::Asks(Command::Set(Set::one(key, value))))
+}
+
+fn export(rest: &str) -> Result<Typed, String> {
+    let words: Vec<&str> = rest.split_whitespace().collect();
+    match words[..] {
+        [file] => Ok(Typed::Does(Does::Export("metrics".into(), file.into()))),
+        [table, file] => Ok(Typed::Does(Does::Export(table.into(), file.into()))),
+        _ => Err("export [TABLE] FILE is expected".into()),
+    }
+}
+
+fn fork(rest: &str) -> Result<Typed, String> {
+    let mut words = rest.split_whitespace().map(str::to_owned);
+    let name = words.next().ok_or("fork NAME [KEY=VALUE …] is expected")?;
+    let sets: Vec<String> = words.collect();
+    match sets.iter().find(|set| !set.contains('=')) {
+        Some(set) => Err(format!("`{set}` is no KEY=VALUE")),
+        None => Ok(Typed::Does(Does::Fork(name, sets))),
     }
 }
 
@@ -130,18 +250,26 @@ mod tests {
 
     fn typed(text: &str) -> (Prompt, Typed) {
         let mut prompt = Prompt::default();
+        let typed = type_into(&mut prompt, text);
+        (prompt, typed)
+    }
+
+    fn type_into(prompt: &mut Prompt, text: &str) -> Typed {
+        let config = Config::default();
         for c in text.chars() {
             let code = match c {
                 '\t' => KeyCode::Tab,
                 '\n' => KeyCode::Enter,
+                '↑' => KeyCode::Up,
+                '↓' => KeyCode::Down,
                 c => KeyCode::Char(c),
             };
-            let typed = prompt.press(&KeyEvent::new(code, KeyModifiers::NONE));
+            let typed = prompt.press(&KeyEvent::new(code, KeyModifiers::NONE), Some(&config));
             if typed != Typed::More {
-                return (prompt, typed);
+                return typed;
             }
         }
-        (prompt, Typed::More)
+        Typed::More
     }
 
     fn set(text: &str) -> (String, String) {
@@ -153,9 +281,13 @@ mod tests {
 
     #[test]
     fn a_setting_is_asked_for_in_every_spelling() {
-        for text in
-            ["set optim.lr 1e-4\n", "set optim.lr=1e-4\n", "set optim.lr = 1e-4\n", "se\top\tlr\t1e-4\n"]
-        {
+        for text in [
+            "set optim.lr 1e-4\n",
+            "set optim.lr=1e-4\n",
+            "set optim.lr = 1e-4\n",
+            "se\top\tlr\t1e-4\n",
+            "lr 1e-4\n",
+        ] {
             assert_eq!(set(text), ("optim.lr".into(), "1e-4".into()), "{text:?}");
         }
         let curve = "set recycle.fraction [[0, 0.0], [500, 0.3]]\n";
@@ -163,22 +295,56 @@ mod tests {
     }
 
     #[test]
-    fn tab_completes_as_far_as_all_agree() {
+    fn tab_completes_as_far_as_all_agree_and_to_the_present_value() {
         assert_eq!(typed("set recycle.pa\t").0.text, "set recycle.pa");
         assert_eq!(typed("set recycle.pause\t").0.text, "set recycle.pause_share ");
         assert_eq!(typed("che\t").0.text, "checkpoint ");
         assert_eq!(typed("set data.ba\t").0.text, "set data.ba", "frozen keys are not offered");
+        assert_eq!(typed("set optim.lr \t").0.text, "set optim.lr 0.001");
         assert_eq!(typed("set optim.lr 5").0.key().unwrap().path(), "optim.lr");
+        assert_eq!(typed("lr 5").0.key().unwrap().path(), "optim.lr");
     }
 
     #[test]
     fn what_means_nothing_is_said_and_kept() {
-        for text in ["nonsense\n", "set\n", "set optim.lr\n", "set optim.lr =\n", "checkpoint now\n"] {
+        for text in [
+            "nonsense\n",
+            "set\n",
+            "set optim.lr\n",
+            "set optim.lr =\n",
+            "checkpoint now\n",
+            "lr\n",
+            "goto soon\n",
+            "note \n",
+            "fork\n",
+            "fork a b\n",
+            "export\n",
+        ] {
             let (prompt, typed) = typed(text);
             assert!(typed == Typed::More && prompt.error.is_some() && !prompt.text.is_empty(), "{text:?}");
         }
         assert_eq!(typed("checkpoint\n").1, Typed::Asks(Command::Save));
         assert_eq!(typed("\n").1, Typed::Closed);
-        assert_eq!(typed("q\n").1, Typed::Quits);
+        assert_eq!(typed("q\n").1, Typed::Does(Does::Quit));
+        assert_eq!(typed("goto 1,200\n").1, Typed::Does(Does::Goto(1200)));
+        assert_eq!(typed("note two words\n").1, Typed::Asks(Command::Note("two words".into())));
+        let fork = Does::Fork("colder".into(), vec!["optim.lr=1e-4".into()]);
+        assert_eq!(typed("fork colder optim.lr=1e-4\n").1, Typed::Does(fork));
+        assert_eq!(typed("export a.csv\n").1, Typed::Does(Does::Export("metrics".into(), "a.csv".into())));
+    }
+
+    #[test]
+    fn what_was_asked_before_comes_back() {
+        let mut prompt = Prompt::default();
+        type_into(&mut prompt, "lr 1\n");
+        prompt.open(String::new());
+        type_into(&mut prompt, "lr 2\n");
+        prompt.open(String::new());
+        type_into(&mut prompt, "↑");
+        assert_eq!(prompt.text, "lr 2");
+        type_into(&mut prompt, "↑↑↑");
+        assert_eq!(prompt.text, "lr 1");
+        type_into(&mut prompt, "↓↓");
+        assert_eq!(prompt.text, "");
     }
 }

@@ -1,4 +1,4 @@
-//! Owns: how a row of tokens is laid out in cells, and which of its entropies is meant.
+//! Owns: how a row of tokens is laid out in cells, and which of its numbers is meant.
 //! Must not know: colours, the terminal, which token is selected.
 //! Invariant: no token reaches over the width it is given, whatever its text holds.
 
@@ -10,8 +10,9 @@ pub const RECYCLED_MARK: char = '▸';
 /// Stands before the first token of a document.
 pub const DOCUMENT_MARK: char = '┃';
 
-/// Which entropy is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is shown of each token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// The plain pass's.
     Plain,
@@ -19,6 +20,8 @@ pub enum Mode {
     Recycled,
     /// Recycled less plain.
     Difference,
+    /// The plain nll of the next token.
+    Nll,
 }
 
 impl Mode {
@@ -28,6 +31,7 @@ impl Mode {
             Mode::Plain => "plain",
             Mode::Recycled => "recycled",
             Mode::Difference => "recycled − plain",
+            Mode::Nll => "nll",
         }
     }
 
@@ -36,7 +40,8 @@ impl Mode {
         match self {
             Mode::Plain => Mode::Recycled,
             Mode::Recycled => Mode::Difference,
-            Mode::Difference => Mode::Plain,
+            Mode::Difference => Mode::Nll,
+            Mode::Nll => Mode::Plain,
         }
     }
 
@@ -46,11 +51,12 @@ impl Mode {
             Mode::Plain => cell.entropy_plain,
             Mode::Recycled => cell.entropy_recycled?,
             Mode::Difference => cell.entropy_recycled? - cell.entropy_plain,
+            Mode::Nll => cell.nll_plain,
         };
         value.is_finite().then_some(f64::from(value))
     }
 
-    /// The ends of the scale, nats: 0 to ln V; differences to half of that either way.
+    /// The ends of the scale, nats: 0 to ln V, which an nll may exceed; differences to half of that either way.
     pub fn range(self, vocab_size: usize) -> (f64, f64) {
         let most = (vocab_size.max(2) as f64).ln();
         match self {

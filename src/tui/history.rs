@@ -1,7 +1,7 @@
-//! Owns: `History`, one metric's values over steps, bounded however long the run is.
-//! Must not know: which metric it holds, how it is drawn.
+//! Owns: `History`, one series of values over steps, bounded however long the run is; smoothing it.
+//! Must not know: which series it is, how it is drawn.
 //! Invariant: at most `CAPACITY` buckets, ascending in step; the smallest and the largest value ever pushed are
-//! still there; nothing in it is NaN or infinite.
+//! still there; nothing in it is NaN or infinite; where such a value was left out there is a gap.
 
 /// Most buckets a history keeps: some times more than a wide terminal has dots.
 pub const CAPACITY: usize = 2048;
@@ -17,49 +17,65 @@ pub struct Bucket {
     pub min: f64,
     /// Largest value.
     pub max: f64,
-    /// Moving average after its last value.
-    pub smooth: f64,
+    /// Mean of its values.
+    pub mean: f64,
+    /// How many values.
+    pub count: u64,
+    /// Whether a value that is not finite was left out before it.
+    pub gap: bool,
 }
 
-/// A series of (step, value) with its moving average.
+impl Bucket {
+    fn of(step: u64, value: f64, gap: bool) -> Self {
+        Self { first: step, last: step, min: value, max: value, mean: value, count: 1, gap }
+    }
+
+    /// This one and the one after it.
+    fn with(self, next: Bucket) -> Self {
+        let count = self.count + next.count;
+        Self {
+            first: self.first,
+            last: next.last,
+            min: self.min.min(next.min),
+            max: self.max.max(next.max),
+            mean: self.mean + (next.mean - self.mean) * (next.count as f64 / count as f64),
+            count,
+            gap: self.gap || next.gap,
+        }
+    }
+}
+
+/// A series of (step, value).
 #[derive(Clone, Debug)]
 pub struct History {
     buckets: Vec<Bucket>,
     per_bucket: u64,
-    filled: u64,
-    average: Average,
     latest: Option<f64>,
+    gap: bool,
 }
 
 impl Default for History {
     fn default() -> Self {
-        Self { buckets: Vec::new(), per_bucket: 1, filled: 0, average: Average::default(), latest: None }
+        Self { buckets: Vec::new(), per_bucket: 1, latest: None, gap: false }
     }
 }
 
 impl History {
-    /// Adds `value` at `step`; `smoothing` is the weight of the past in the moving average. Values that are not
-    /// finite, and steps that do not ascend, are left out.
-    pub fn push(&mut self, step: u64, value: f64, smoothing: f64) {
+    /// Adds `value` at `step`. A value that is not finite leaves a gap; steps that do not ascend are left out.
+    pub fn push(&mut self, step: u64, value: f64) {
         let ascends = self.buckets.last().is_none_or(|last| step > last.last);
-        if !value.is_finite() || !ascends {
+        if !ascends {
             return;
         }
-        let smooth = self.average.add(value, smoothing);
+        if !value.is_finite() {
+            self.gap = !self.buckets.is_empty();
+            return;
+        }
         self.latest = Some(value);
-        let room = self.filled < self.per_bucket;
+        let next = Bucket::of(step, value, std::mem::take(&mut self.gap));
         match self.buckets.last_mut() {
-            Some(bucket) if room => {
-                *bucket = Bucket {
-                    first: bucket.first,
-                    last: step,
-                    min: bucket.min.min(value),
-                    max: bucket.max.max(value),
-                    smooth,
-                };
-                self.filled += 1;
-            }
-            _ => self.open(Bucket { first: step, last: step, min: value, max: value, smooth }),
+            Some(bucket) if bucket.count < self.per_bucket && !next.gap => *bucket = bucket.with(next),
+            _ => self.open(next),
         }
     }
 
@@ -68,36 +84,49 @@ impl History {
             self.halve();
         }
         self.buckets.push(bucket);
-        self.filled = 1;
     }
 
     /// Merges neighbours two by two; from now on a bucket takes twice as many values.
     fn halve(&mut self) {
-        self.buckets = self
-            .buckets
-            .chunks(2)
-            .map(|pair| {
-                pair.iter().skip(1).fold(pair[0], |a, b| Bucket {
-                    first: a.first,
-                    last: b.last,
-                    min: a.min.min(b.min),
-                    max: a.max.max(b.max),
-                    smooth: b.smooth,
-                })
-            })
-            .collect();
+        let merged = |pair: &[Bucket]| pair.iter().skip(1).fold(pair[0], |a, b| a.with(*b));
+        self.buckets = self.buckets.chunks(2).map(merged).collect();
         self.per_bucket *= 2;
     }
 
     /// The buckets, ascending.
+    #[cfg(test)]
     pub fn buckets(&self) -> &[Bucket] {
         &self.buckets
     }
 
-    /// The buckets that end at or after `step`.
-    pub fn since(&self, step: u64) -> &[Bucket] {
-        let start = self.buckets.partition_point(|bucket| bucket.last < step);
-        &self.buckets[start..]
+    /// The buckets that lie in `first..=last`, wholly or in part.
+    pub fn within(&self, first: u64, last: u64) -> &[Bucket] {
+        let start = self.buckets.partition_point(|bucket| bucket.last < first);
+        let end = self.buckets.partition_point(|bucket| bucket.first <= last);
+        &self.buckets[start..end.max(start)]
+    }
+
+    /// Each bucket with the moving average after it; `smoothing` is the weight of the past, step by step.
+    pub fn smoothed(&self, smoothing: f64) -> impl Iterator<Item = (&Bucket, f64)> {
+        let mut average = Average::default();
+        self.buckets.iter().map(move |bucket| {
+            // As if its values had all been their mean.
+            let past = if bucket.count == 1 { smoothing } else { smoothing.powf(bucket.count as f64) };
+            (bucket, average.add(bucket.mean, past))
+        })
+    }
+
+    /// The moving average at the last bucket that begins at or before `step`.
+    pub fn smoothed_at(&self, step: u64, smoothing: f64) -> Option<f64> {
+        self.smoothed(smoothing)
+            .take_while(|(bucket, _)| bucket.first <= step)
+            .last()
+            .map(|(_, smooth)| smooth)
+    }
+
+    /// The last bucket that begins at or before `step`.
+    pub fn at(&self, step: u64) -> Option<&Bucket> {
+        self.buckets[..self.buckets.partition_point(|bucket| bucket.first <= step)].last()
     }
 
     /// The last value.
@@ -105,12 +134,12 @@ impl History {
         self.latest
     }
 
-    /// The moving average now.
-    pub fn smoothed(&self) -> Option<f64> {
-        self.buckets.last().map(|bucket| bucket.smooth)
+    /// The last step.
+    pub fn last_step(&self) -> Option<u64> {
+        self.buckets.last().map(|bucket| bucket.last)
     }
 
-    /// Whether nothing has been pushed.
+    /// Whether it has no value.
     pub fn is_empty(&self) -> bool {
         self.buckets.is_empty()
     }
@@ -150,7 +179,7 @@ mod tests {
                 7_654_321 => -99.0,
                 _ => (step % 7) as f64,
             };
-            history.push(step, value, 0.9);
+            history.push(step, value);
         }
         let buckets = history.buckets();
         assert!(buckets.len() <= CAPACITY && buckets.len() > CAPACITY / 4);
@@ -159,16 +188,30 @@ mod tests {
         assert_eq!((min, max), (-99.0, 99.0));
         assert_eq!((buckets[0].first, buckets[buckets.len() - 1].last), (0, 9_999_999));
         assert!(buckets.windows(2).all(|pair| pair[0].last < pair[1].first));
+        assert!((history.smoothed_at(9_999_999, 0.9).unwrap() - 3.0).abs() < 1.0);
     }
 
     #[test]
-    fn what_is_not_finite_or_does_not_ascend_is_left_out() {
+    fn what_is_not_finite_leaves_a_gap_and_what_does_not_ascend_nothing() {
         let mut history = History::default();
         for (step, value) in [(1, f64::NAN), (2, f64::INFINITY), (3, 5.0), (3, 6.0), (2, 7.0)] {
-            history.push(step, value, 0.5);
+            history.push(step, value);
         }
         assert_eq!(history.buckets().len(), 1);
+        assert!(!history.buckets()[0].gap, "nothing is before it");
         assert_eq!(history.latest(), Some(5.0));
+        history.push(4, f64::NAN);
+        history.push(5, 4.0);
+        assert!(history.buckets()[1].gap);
+    }
+
+    #[test]
+    fn gaps_alone_do_not_make_it_grow() {
+        let mut history = History::default();
+        for step in 0..100_000 {
+            history.push(step, if step % 2 == 0 { f64::NAN } else { 1.0 });
+        }
+        assert!(history.buckets().len() <= CAPACITY);
     }
 
     #[test]
@@ -181,11 +224,25 @@ mod tests {
     }
 
     #[test]
-    fn without_smoothing_the_average_is_the_value() {
+    fn smoothing_is_that_of_single_values_as_long_as_buckets_hold_one() {
+        let (mut history, mut average) = (History::default(), Average::default());
+        for (step, value) in [(1, 4.0), (2, 2.0), (3, 9.0)] {
+            history.push(step, value);
+            average.add(value, 0.5);
+        }
+        assert_eq!(history.smoothed_at(3, 0.5), average.get());
+        assert_eq!(history.smoothed_at(2, 0.0), Some(2.0));
+        assert_eq!(history.smoothed_at(0, 0.5), None);
+        assert_eq!(history.within(2, 9).len(), 2);
+        assert_eq!(history.within(9, 4).len(), 0);
+    }
+
+    #[test]
+    fn what_is_merged_keeps_its_mean() {
         let mut history = History::default();
-        history.push(1, 4.0, 0.0);
-        history.push(2, 2.0, 0.0);
-        assert_eq!(history.smoothed(), Some(2.0));
-        assert_eq!(history.since(2).len(), 1);
+        (0..4 * CAPACITY as u64).for_each(|step| history.push(step, step as f64));
+        let mean: f64 =
+            history.buckets().iter().map(|b| b.mean * b.count as f64).sum::<f64>() / (4.0 * CAPACITY as f64);
+        assert!((mean - (4.0 * CAPACITY as f64 - 1.0) / 2.0).abs() < 1e-6);
     }
 }

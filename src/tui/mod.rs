@@ -8,23 +8,38 @@
 //!  view, theme ─────┘                                                  └── crossterm's events
 //! ```
 //!
-//! - `state`: what is known of the run; `clock` its pace, `history` its curves
-//! - `view`: what is looked at; `keys` the table of keys; `command` the command line
-//! - `screen`: the whole picture; `layout` its sizes, `theme` its colours, `panel` its parts
-//! - `raster`, `axis`, `heat`, `text`: curves, axes, rows of tokens, words
+//! - `state`: what is known of the run; `clock` its pace, `history` its curves, `spreads` its entropies, `eras` its configs,
+//!   `cost` its costs
+//! - `view`: what is looked at; `charts` and `draft` parts of it, `memory` keeps it; `keys` the table of keys; `command` the
+//!   command line
+//! - `stage`: state, view and theme together; `snapshot` draws one without a terminal, `plain`, `svg` write it
+//! - `screen`: the whole picture; `layout` its sizes, `theme` its colours, `panel` its parts, `ascii` the same in ASCII
+//! - `chart`, `raster`, `axis`, `heat`, `text`: curves, axes, rows of tokens, words
 //! - `terminal`: taking the screen and giving it back
 
+mod ascii;
 mod axis;
+mod chart;
+mod charts;
 mod clock;
 mod command;
+mod cost;
+mod draft;
+mod eras;
 mod heat;
 mod history;
 mod keys;
 mod layout;
+mod memory;
 mod panel;
+mod plain;
 mod raster;
 mod screen;
+pub mod snapshot;
+mod spreads;
+mod stage;
 mod state;
+mod svg;
 mod terminal;
 #[cfg(test)]
 mod tests;
@@ -33,21 +48,25 @@ mod theme;
 mod view;
 
 pub use terminal::{give_back, install_panic_hook};
+pub use view::Panel;
 
-use crate::message::{Command, Event, Summary};
-use crossterm::event::{self, KeyEvent, KeyEventKind};
-use panel::{Scene, prepare};
+use crate::message::{Command, Event, Level, Summary};
+use crossterm::event;
+use memory::Memory;
+use panel::prepare;
 use ratatui::layout::Rect;
-use state::{End, State};
+use stage::Stage;
+use state::End;
 use std::collections::VecDeque;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, TrySendError, channel};
 use std::time::{Duration, Instant};
 use terminal::{Guard, Waited};
 use theme::Theme;
-use view::{Effect, Overlay, View};
+use view::Effect;
 
 /// Events taken up at once before a key gets its turn.
 const EVENTS_A_TURN: usize = 4096;
@@ -76,54 +95,96 @@ pub struct Asked {
     pub hung_up: AtomicBool,
 }
 
-/// Shows the run until it is left; `watching`: it is another process's, which leaving does not stop. Takes the terminal and
-/// gives it back on every way out.
+/// A trainer, or what stands for one, from the dashboard's side.
+pub struct Link {
+    /// What it says.
+    pub events: Receiver<Event>,
+    /// What it is asked.
+    pub commands: SyncSender<Command>,
+    /// Frames that it dropped because nobody took them in time.
+    pub dropped: Arc<AtomicU64>,
+}
+
+/// What the dashboard asks of the program around it.
+pub trait Host {
+    /// A trainer that goes on with the run in this folder.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn resume(&mut self, run: &Path) -> Result<Link, String>;
+
+    /// A trainer that begins another run with the newest checkpoint of the run in this folder.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn fork(&mut self, run: &Path, name: &str, sets: &[String]) -> Result<Link, String>;
+
+    /// Writes a table of the run in this folder to a file, and says how that went.
+    fn export(&mut self, run: &Path, table: &str, file: &str, say: Sender<(Level, String)>);
+}
+
+/// How the dashboard begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes {
+    /// The run is another process's, which leaving does not stop.
+    pub watching: bool,
+    /// ASCII alone.
+    pub ascii: bool,
+}
+
+/// Shows the run until it is left. Takes the terminal and gives it back on every way out.
 ///
 /// # Errors
 /// What the terminal says when it cannot be taken, read or written.
-pub fn run(
-    events: Receiver<Event>,
-    commands: SyncSender<Command>,
-    dropped: Arc<AtomicU64>,
-    asked: Arc<Asked>,
-    watching: bool,
-) -> io::Result<Left> {
+pub fn run(link: Link, host: &mut dyn Host, asked: Arc<Asked>, wishes: Wishes) -> io::Result<Left> {
     let mut guard = Guard::enter()?;
+    let (said_in, said) = channel();
+    let mut stage = Stage { theme: Theme::from_env(), ..Stage::new(theme::Depth::None, wishes.ascii) };
+    let mut memory = Memory::of_user();
+    memory.recall(&mut stage.view);
+    stage.view.watching = wishes.watching;
     let mut dashboard = Dashboard {
-        events,
-        commands,
-        dropped,
+        link,
+        host,
         asked,
         waiting: VecDeque::new(),
         connected: true,
-        state: State::default(),
-        view: View { watching, ..View::default() },
-        theme: Theme::from_env(),
+        then: None,
+        said: (said_in, said),
+        stage,
+        memory,
         opened: Instant::now(),
     };
     let left = dashboard.turn(&mut guard);
+    dashboard.memory.keep(&dashboard.stage.view);
     if matches!(left, Ok(Left::HungUp) | Err(_)) {
         guard.abandon();
     }
     left
 }
 
+/// What is to be done when the run is over.
+enum Then {
+    Fork(String, Vec<String>),
+}
+
 /// The loop and all it holds.
-struct Dashboard {
-    events: Receiver<Event>,
-    commands: SyncSender<Command>,
-    dropped: Arc<AtomicU64>,
+struct Dashboard<'a> {
+    link: Link,
+    host: &'a mut dyn Host,
     asked: Arc<Asked>,
     /// Commands that the trainer has no room for yet.
     waiting: VecDeque<Command>,
     connected: bool,
-    state: State,
-    view: View,
-    theme: Theme,
+    then: Option<Then>,
+    /// What the program around says of what it was asked for.
+    said: (Sender<(Level, String)>, Receiver<(Level, String)>),
+    stage: Stage,
+    memory: Memory,
     opened: Instant,
 }
 
-impl Dashboard {
+impl Dashboard<'_> {
     /// Take up events → take up keys → send commands → draw if anything changed.
     fn turn(&mut self, guard: &mut Guard) -> io::Result<Left> {
         let mut drawn: Option<(Instant, u64)> = None;
@@ -131,23 +192,15 @@ impl Dashboard {
         loop {
             changed |= self.take_events();
             self.send();
-            let asked_to_stop = self.asked.stop.load(Ordering::Relaxed);
-            if asked_to_stop && self.view.watching {
-                return Ok(self.left());
+            if let Some(left) = self.is_left() {
+                return Ok(left);
             }
-            self.view.stopping |= asked_to_stop;
-            if self.asked.hung_up.load(Ordering::Relaxed) {
-                return Ok(Left::HungUp);
-            }
-            self.view.settle(&self.state);
-            if self.view.stopping && self.state.is_over() {
-                return Ok(self.left());
-            }
-            let frame = Duration::from_secs(1) / self.state.dashboard().fps.max(1);
+            let frame = Duration::from_secs(1) / self.stage.state.dashboard().fps.max(1);
             let due = drawn.is_none_or(|(at, _)| at.elapsed() >= frame);
             let tick = self.tick();
             if due && (changed || drawn.is_none_or(|(_, last)| last != tick)) {
-                self.draw(guard)?;
+                guard.terminal.draw(|frame| self.stage.draw(frame))?;
+                self.memory.keep(&self.stage.view);
                 drawn = Some((Instant::now(), tick));
                 changed = false;
             }
@@ -166,10 +219,35 @@ impl Dashboard {
         }
     }
 
+    /// Whether it is to be left, as asked from outside or because what was asked for has come true.
+    fn is_left(&mut self) -> Option<Left> {
+        let asked_to_stop = self.asked.stop.load(Ordering::Relaxed);
+        if asked_to_stop && self.stage.view.watching {
+            return Some(self.left());
+        }
+        if asked_to_stop {
+            self.then = None;
+            self.stage.view.stopping = true;
+        }
+        if self.asked.hung_up.load(Ordering::Relaxed) {
+            return Some(Left::HungUp);
+        }
+        self.stage.view.settle(&self.stage.state);
+        if !self.stage.state.is_over() {
+            return None;
+        }
+        if let Some(Then::Fork(name, sets)) = self.then.take() {
+            self.stage.view.stopping = false;
+            self.fork(&name, &sets);
+            return None;
+        }
+        self.stage.view.stopping.then(|| self.left())
+    }
+
     /// A number that changes when the picture does by itself: the spinner, or a clock of seconds.
     fn tick(&self) -> u64 {
         let elapsed = self.opened.elapsed();
-        match (self.state.is_over(), self.state.is_preparing()) {
+        match (self.stage.state.is_over(), self.stage.state.is_preparing()) {
             (true, _) => 0,
             (_, true) => elapsed.as_millis() as u64 / prepare::SPINNER_MS,
             _ => elapsed.as_secs(),
@@ -179,18 +257,22 @@ impl Dashboard {
     /// Takes up what the trainer has said; whether it has said anything.
     fn take_events(&mut self) -> bool {
         let now = self.opened.elapsed();
-        self.state.now = now;
+        self.stage.state.now = now;
         let mut changed = false;
         for text in terminal::take_panics() {
-            self.state.panicked(text);
+            self.stage.state.panicked(text);
             changed = true;
         }
-        let dropped = self.dropped.load(Ordering::Relaxed);
-        changed |= dropped != self.state.dropped;
-        self.state.dropped = dropped;
+        for (level, text) in self.said.1.try_iter() {
+            self.stage.state.say(level, text);
+            changed = true;
+        }
+        let dropped = self.link.dropped.load(Ordering::Relaxed);
+        changed |= dropped != self.stage.state.dropped;
+        self.stage.state.dropped = dropped;
         for _ in 0..EVENTS_A_TURN {
-            match self.events.try_recv() {
-                Ok(event) => self.state.apply(event, now),
+            match self.link.events.try_recv() {
+                Ok(event) => self.stage.apply(event, now),
                 Err(TryRecvError::Empty) => return changed,
                 Err(TryRecvError::Disconnected) => return self.disconnected() || changed,
             }
@@ -203,73 +285,105 @@ impl Dashboard {
         let news = std::mem::take(&mut self.connected);
         if news {
             // The message of the panic that ended the trainer was kept before its channel closed.
-            terminal::take_panics().into_iter().for_each(|text| self.state.panicked(text));
-            self.state.disconnected(self.view.stopping);
+            terminal::take_panics().into_iter().for_each(|text| self.stage.state.panicked(text));
+            self.stage.state.disconnected(self.stage.view.stopping);
         }
         news
     }
 
     /// Takes up all keys that wait; says whether to leave.
     fn take_keys(&mut self, guard: &mut Guard) -> io::Result<Effect> {
-        let size = guard.terminal.size()?;
-        let screen = Rect::new(0, 0, size.width, size.height);
         loop {
-            if let event::Event::Key(key) = event::read()?
-                && self.press(key, screen) == Effect::Leave
-            {
-                return Ok(Effect::Leave);
+            let size = guard.terminal.size()?;
+            let screen = Rect::new(0, 0, size.width, size.height);
+            let effect = match event::read()? {
+                event::Event::Key(key) => self.stage.press(&key, screen),
+                event::Event::Mouse(mouse) => self.stage.mouse(&mouse, screen),
+                _ => Effect::None,
+            };
+            if effect == Effect::Leave {
+                return Ok(effect);
             }
+            self.carry_out(effect, guard)?;
             if !event::poll(Duration::ZERO)? {
                 return Ok(Effect::None);
             }
         }
     }
 
-    fn press(&mut self, key: KeyEvent, screen: Rect) -> Effect {
-        if key.kind == KeyEventKind::Release {
-            return Effect::None;
+    fn carry_out(&mut self, effect: Effect, guard: &mut Guard) -> io::Result<()> {
+        match effect {
+            Effect::None | Effect::Leave => {}
+            Effect::Send(command) => self.waiting.push_back(command),
+            Effect::Mouse(on) => guard.mouse(on)?,
+            Effect::Suspend => guard.suspend()?,
+            Effect::Resume => self.resume(),
+            Effect::Fork(name, sets) => self.fork_when_over(name, sets),
+            Effect::Export(table, file) => match &self.stage.state.run {
+                Some(run) => self.host.export(&run.folder, &table, &file, self.said.0.clone()),
+                None => self.stage.state.say(Level::Warn, "there is no run yet".into()),
+            },
         }
-        if self.view.overlay == Overlay::Prompt {
-            let effect = self.view.type_key(&key, &self.state);
-            return self.carry_out(effect);
-        }
-        let Some(action) = keys::action(&key, &self.view.scopes()) else {
-            return Effect::None;
-        };
-        let effect = self.view.act(action, &self.state, screen);
-        self.carry_out(effect)
+        Ok(())
     }
 
-    fn carry_out(&mut self, effect: Effect) -> Effect {
-        if let Effect::Send(command) = &effect {
-            self.waiting.push_back(command.clone());
+    fn resume(&mut self) {
+        let Some(run) = &self.stage.state.run else {
+            return self.stage.state.say(Level::Warn, "there is no run to go on with".into());
+        };
+        let link = self.host.resume(&run.folder);
+        self.connect(link);
+    }
+
+    /// A run of this process is stopped first, with the checkpoint that the other begins with.
+    fn fork_when_over(&mut self, name: String, sets: Vec<String>) {
+        if self.stage.state.is_over() || self.stage.view.watching {
+            return self.fork(&name, &sets);
         }
-        effect
+        self.then = Some(Then::Fork(name, sets));
+        self.stage.view.stopping = true;
+        self.waiting.push_back(Command::Stop);
+    }
+
+    fn fork(&mut self, name: &str, sets: &[String]) {
+        let Some(run) = &self.stage.state.run else {
+            return self.stage.state.say(Level::Warn, "there is no run to fork from".into());
+        };
+        let link = self.host.fork(&run.folder, name, sets);
+        self.connect(link);
+    }
+
+    /// From now on the dashboard is that of another trainer.
+    fn connect(&mut self, link: Result<Link, String>) {
+        match link {
+            Ok(link) => {
+                self.link = link;
+                self.connected = true;
+                self.waiting.clear();
+                self.stage.state.begin_again();
+                self.stage.view.watching = false;
+            }
+            Err(error) => self.stage.state.say(Level::Error, error),
+        }
     }
 
     /// Sends what waits as far as the trainer has room.
     fn send(&mut self) {
         while let Some(command) = self.waiting.pop_front() {
-            if let Err(TrySendError::Full(command)) = self.commands.try_send(command) {
+            if let Err(TrySendError::Full(command)) = self.link.commands.try_send(command) {
                 self.waiting.push_front(command);
                 return;
             }
         }
     }
 
-    fn draw(&self, guard: &mut Guard) -> io::Result<()> {
-        let scene = Scene { state: &self.state, view: &self.view, theme: &self.theme };
-        guard.terminal.draw(|frame| screen::render(frame, scene))?;
-        Ok(())
-    }
-
     fn left(&self) -> Left {
-        let summary = match &self.state.end {
+        let summary = match &self.stage.state.end {
             End::Failed(text) => return Left::Failed(text.clone()),
             End::Running => return Left::AtOnce,
             End::Finished(summary) => Some((**summary).clone()),
             End::Gone => None,
         };
-        if self.view.stopping { Left::Stopped(summary) } else { Left::Over(summary) }
+        if self.stage.view.stopping { Left::Stopped(summary) } else { Left::Over(summary) }
     }
 }

@@ -50,11 +50,15 @@ impl Raster {
         Self { area, window, cells: vec![Cell::default(); area.area() as usize], layer: 0 }
     }
 
-    /// Draws a curve through `points` as a new layer.
-    pub fn line(&mut self, points: impl Iterator<Item = (f64, f64)>, style: Style, dash: Dash) {
+    /// Draws a curve through `points` as a new layer, broken where there is none.
+    pub fn line(&mut self, points: impl Iterator<Item = Option<(f64, f64)>>, style: Style, dash: Dash) {
         self.layer += 1;
         let mut before = None;
-        for (x, y) in points {
+        for point in points {
+            let Some((x, y)) = point else {
+                before = None;
+                continue;
+            };
             let here = (self.across(x), self.down(y));
             let from = before.unwrap_or(here);
             self.segment(from, here, style, dash);
@@ -157,7 +161,7 @@ mod tests {
         let area = Rect::new(0, 0, 4, 1);
         let window = Window { x: (0.0, 7.0), y: (0.0, 3.0) };
         let mut raster = Raster::new(area, window);
-        raster.line(points.iter().copied(), Style::new(), dash);
+        raster.line(points.iter().copied().map(Some), Style::new(), dash);
         let mut buffer = Buffer::empty(area);
         raster.render(&mut buffer);
         buffer.content().iter().map(|cell| cell.symbol()).collect()
@@ -168,6 +172,16 @@ mod tests {
         assert_eq!(drawn(Dash::Solid, &[(0.0, 0.0), (7.0, 0.0)]), "⣀⣀⣀⣀");
         assert_eq!(drawn(Dash::Solid, &[(0.0, 3.0), (7.0, 3.0)]), "⠉⠉⠉⠉");
         assert_eq!(drawn(Dash::Solid, &[(2.0, 0.0)]), " ⡀  ");
+    }
+
+    #[test]
+    fn a_gap_is_not_drawn_over() {
+        let area = Rect::new(0, 0, 4, 1);
+        let mut raster = Raster::new(area, Window { x: (0.0, 7.0), y: (0.0, 3.0) });
+        raster.line([Some((0.0, 0.0)), None, Some((7.0, 0.0))].into_iter(), Style::new(), Dash::Solid);
+        let mut buffer = Buffer::empty(area);
+        raster.render(&mut buffer);
+        assert_eq!(buffer.content().iter().map(|cell| cell.symbol()).collect::<String>(), "⡀  ⢀");
     }
 
     #[test]

@@ -15,9 +15,10 @@ use ratatui::widgets::Paragraph;
 pub fn render(frame: &mut Frame, scene: Scene) {
     let screen = frame.area();
     let notice = panel::notice::lines(scene, screen.width).len() as u16;
-    let Some(areas) = layout::areas(screen, notice) else {
+    let Some(areas) = layout::areas(screen, notice, &scene.view.shown) else {
         return render_too_small(frame, screen, scene);
     };
+    let scene = Scene { tabs: areas.shares && !layout::whole_screen(scene.view, &areas), ..scene };
     if layout::whole_screen(scene.view, &areas) {
         let rest = layout::expanded(screen, notice);
         let above = Rect { height: notice, ..screen };
@@ -28,13 +29,13 @@ pub fn render(frame: &mut Frame, scene: Scene) {
         render_panels(frame, &areas, scene);
     }
     match scene.view.overlay {
-        Overlay::Prompt => panel::prompt::render(frame, areas.footer, scene),
+        Overlay::Prompt | Overlay::Filter => panel::prompt::render(frame, areas.footer, scene),
         _ => panel::footer::render(frame, areas.footer, scene),
     }
     match scene.view.overlay {
         Overlay::Help(_) => panel::help::render(frame, screen, scene),
         Overlay::Question => panel::question::render(frame, screen, scene),
-        Overlay::None | Overlay::Prompt => {}
+        Overlay::None | Overlay::Prompt | Overlay::Filter => {}
     }
 }
 
@@ -61,7 +62,11 @@ fn render_panel(frame: &mut Frame, area: Rect, scene: Scene, panel: Panel, whole
         Panel::Loss => panel::loss::render(frame, area, scene),
         Panel::Schedule => panel::schedule::render(frame, area, scene),
         Panel::Entropy => panel::entropy::render(frame, area, scene),
+        Panel::Thoughts => panel::thoughts::render(frame, area, scene),
+        Panel::Cost => panel::cost::render(frame, area, scene),
+        Panel::Changes => panel::changes::render(frame, area, scene),
         Panel::Log => panel::log::render(frame, area, scene),
+        Panel::Samples => panel::samples::render(frame, area, scene),
     }
 }
 

@@ -3,11 +3,17 @@
 //! Invariant: memory is bounded for a run of any length; every number in it is finite.
 
 use super::clock::Clock;
+use super::cost::Cost;
+use super::eras::Eras;
 use super::history::{Average, History};
+use super::spreads::Spreads;
 use super::text;
-use crate::config::{Config, Dashboard};
-use crate::message::{About, Changed, Event, Level, LogLine, Phase, RunInfo, Summary, TokenRow};
+use crate::config::{Config, Dashboard, Key};
+use crate::message::{
+    About, Changed, Event, Level, LogLine, Phase, RunInfo, Sample, Spread, Summary, TokenRow,
+};
 use crate::record::registry::{Metric, StepRow};
+use crate::record::rows::{ChangeRow, Outcome, SystemRow};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -15,18 +21,33 @@ use std::time::Duration;
 const LOG_LINES: usize = 2000;
 /// Positions of a row kept: more than a person scrolls through.
 const ROW_CELLS: usize = 16_384;
+/// Positions of all kept rows together.
+const ALL_CELLS: usize = 65_536;
+/// Recorded changes kept.
+const CHANGES: usize = 2000;
+/// Samples kept.
+const SAMPLES: usize = 500;
+/// Settings that can be undone.
+const UNDO: usize = 200;
 /// Weight of the past in the shown speed.
 const SPEED_SMOOTHING: f64 = 0.9;
 
-/// The metrics whose course is kept.
-const CHARTED: [Metric; 7] = [
-    Metric::LossPlain,
-    Metric::LossRecycled,
-    Metric::LossPlainAtRecycled,
-    Metric::LossRecycledAtRecycled,
-    Metric::ValidPlain,
-    Metric::ValidRecycled,
-    Metric::ValidPlainAtRecycled,
+/// A series of values over steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Series {
+    /// A metric.
+    Of(Metric),
+    /// What one metric is above another in the same step.
+    Less(Metric, Metric),
+}
+
+/// The differences whose course is kept: recycling against what else could stand there.
+pub const DIFFERENCES: [(Metric, Metric); 5] = [
+    (Metric::LossRecycledAtRecycled, Metric::LossPlainAtRecycled),
+    (Metric::ValidRecycled, Metric::ValidPlainAtRecycled),
+    (Metric::ValidRecycled, Metric::ValidPause),
+    (Metric::ValidRecycled, Metric::ValidMasked),
+    (Metric::ValidRecycled, Metric::ValidShuffled),
 ];
 
 /// How far a preparation has come.
@@ -64,8 +85,20 @@ pub struct Entry {
     pub text: String,
 }
 
+/// Something at a step that charts mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// The config was changed.
+    Change,
+    /// A person wrote something down.
+    Note,
+}
+
+/// Settings, as keys and values that bring them back.
+pub type Setting = Vec<(String, String)>;
+
 /// All that is known of the run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct State {
     /// What is fixed, once it is known.
     pub run: Option<Box<RunInfo>>,
@@ -77,8 +110,24 @@ pub struct State {
     pub latest: StepRow,
     /// Whether a step has been seen.
     pub stepped: bool,
-    /// The last row of tokens.
-    pub row: Option<Box<TokenRow>>,
+    /// The last rows of tokens, oldest first.
+    pub rows: VecDeque<Box<TokenRow>>,
+    /// How the entropies lay so far.
+    pub spreads: Spreads,
+    /// What the model wrote, oldest first.
+    pub samples: VecDeque<Sample>,
+    /// What was changed, refused, or noted, oldest first.
+    pub changes: VecDeque<ChangeRow>,
+    /// How many there ever were.
+    pub changes_seen: u64,
+    /// The configs in force, by step.
+    pub eras: Eras,
+    /// What brings the last settings back: those before them, and themselves.
+    undo: Vec<(Setting, Setting)>,
+    /// What steps cost.
+    pub cost: Cost,
+    /// What the machine did last.
+    pub system: Option<Box<SystemRow>>,
     /// The log, oldest first.
     pub log: VecDeque<Entry>,
     /// The pace.
@@ -99,7 +148,8 @@ pub struct State {
     lead: f64,
     /// What needs a person.
     pub alerts: BTreeMap<About, String>,
-    histories: [History; CHARTED.len()],
+    histories: Vec<History>,
+    differences: [History; DIFFERENCES.len()],
     dashboard: Dashboard,
 }
 
@@ -111,7 +161,15 @@ impl Default for State {
             progress: None,
             latest: StepRow::new(0),
             stepped: false,
-            row: None,
+            rows: VecDeque::new(),
+            spreads: Spreads::default(),
+            samples: VecDeque::new(),
+            changes: VecDeque::new(),
+            changes_seen: 0,
+            eras: Eras::default(),
+            undo: Vec::new(),
+            cost: Cost::default(),
+            system: None,
             log: VecDeque::new(),
             clock: Clock::default(),
             speed: Average::default(),
@@ -122,7 +180,8 @@ impl Default for State {
             now: Duration::ZERO,
             lead: 0.0,
             alerts: BTreeMap::new(),
-            histories: Default::default(),
+            histories: vec![History::default(); Metric::ALL.len()],
+            differences: Default::default(),
             dashboard: Config::default().dashboard,
         }
     }
@@ -146,16 +205,16 @@ impl State {
                     *self = Self { log, lead, phase: self.phase, now, ..Self::default() };
                 }
                 self.dashboard = info.config.dashboard.clone();
+                self.eras = Eras::begin(&info.config);
                 self.progress = None;
                 self.run = Some(info);
             }
             Event::Step(row) => self.step(&row),
             Event::Past(rows) => rows.iter().for_each(|row| self.take(row)),
-            Event::Tokens(mut row) => {
-                row.cells.truncate(ROW_CELLS);
-                self.row = Some(row);
-            }
-            Event::Spreads(_) | Event::System(_) | Event::Sample(_) => {}
+            Event::Tokens(row) => self.tokens(row),
+            Event::Spreads(spreads) => spreads.iter().for_each(|spread| self.spreads.push(spread)),
+            Event::System(row) => self.system = Some(row),
+            Event::Sample(sample) => keep(&mut self.samples, *sample, SAMPLES),
             Event::Log(line) => self.log_line(line),
             Event::Changed(changed) => self.changed(*changed),
             Event::Alert(alert) => {
@@ -167,11 +226,51 @@ impl State {
         }
     }
 
+    fn tokens(&mut self, mut row: Box<TokenRow>) {
+        self.spreads.push(&Spread::from(&*row));
+        row.cells.truncate(ROW_CELLS);
+        self.rows.push_back(row);
+        let cells = |rows: &VecDeque<Box<TokenRow>>| rows.iter().map(|row| row.cells.len()).sum::<usize>();
+        while self.rows.len() > 1 && cells(&self.rows) > ALL_CELLS {
+            self.rows.pop_front();
+        }
+    }
+
     fn changed(&mut self, changed: Changed) {
+        let applied = changed.rows.iter().any(|row| row.outcome == Outcome::Applied);
+        if applied {
+            self.can_undo(&changed);
+            self.eras.push(changed.rows[0].step, &changed.config);
+        }
         self.dashboard = changed.config.dashboard.clone();
+        self.changes_seen += changed.rows.len() as u64;
+        changed.rows.into_iter().for_each(|row| keep(&mut self.changes, row, CHANGES));
         if let Some(run) = &mut self.run {
             (run.config, run.version) = (changed.config, changed.version);
         }
+    }
+
+    /// Keeps what brings the change back. A change that brings the last one back takes it from what can be undone.
+    fn can_undo(&mut self, changed: &Changed) {
+        let Some(before) = self.run.as_ref().map(|run| &run.config) else { return };
+        let keys = changed.rows.iter().filter_map(|row| row.key.as_deref());
+        let keys: Vec<&Key> = keys.filter_map(|path| Config::keys().find(|key| key.path() == path)).collect();
+        let said = |config: &Config| -> Setting {
+            keys.iter().map(|key| (key.path(), config.value(key).to_string())).collect()
+        };
+        let (old, new) = (said(before), said(&changed.config));
+        match self.undo.last() {
+            Some((before, _)) if *before == new => drop(self.undo.pop()),
+            _ => self.undo.push((old, new)),
+        }
+        if self.undo.len() > UNDO {
+            self.undo.remove(0);
+        }
+    }
+
+    /// What brings back how it was before the last setting.
+    pub fn undo(&self) -> Option<&Setting> {
+        self.undo.last().map(|(before, _)| before)
     }
 
     fn step(&mut self, row: &StepRow) {
@@ -195,9 +294,13 @@ impl State {
                 None => {}
             }
         }
-        for (metric, history) in CHARTED.iter().zip(&mut self.histories) {
-            if let Some(value) = row.get(*metric) {
-                history.push(row.step(), value, self.dashboard.smoothing);
+        self.cost.add(row);
+        for (metric, history) in Metric::ALL.iter().zip(&mut self.histories) {
+            row.get(*metric).into_iter().for_each(|value| history.push(row.step(), value));
+        }
+        for ((one, other), history) in DIFFERENCES.iter().zip(&mut self.differences) {
+            if let (Some(one), Some(other)) = (row.get(*one), row.get(*other)) {
+                history.push(row.step(), one - other);
             }
         }
     }
@@ -218,20 +321,33 @@ impl State {
     }
 
     fn enter(&mut self, at: String, level: Level, text: String) {
-        if self.log.len() == LOG_LINES {
-            self.log.pop_front();
-        }
-        self.log.push_back(Entry { at, level, text });
+        keep(&mut self.log, Entry { at, level, text }, LOG_LINES);
+    }
+
+    /// A line of the dashboard's own.
+    pub fn say(&mut self, level: Level, text: String) {
+        self.enter(String::new(), level, text);
     }
 
     fn failed(&mut self, text: String) {
-        self.enter(String::new(), Level::Error, format!("trainer died: {text}"));
+        // The trainer has said it itself, if it could.
+        let told =
+            self.log.iter().rev().take(8).any(|entry| entry.level == Level::Error && entry.text == text);
+        if !told {
+            self.say(Level::Error, format!("trainer died: {text}"));
+        }
         self.end = End::Failed(text);
+    }
+
+    /// The run is taken up again by another trainer, which will say so itself.
+    pub fn begin_again(&mut self) {
+        (self.end, self.phase, self.panic, self.not_finite) = (End::Running, None, None, None);
+        self.alerts.clear();
     }
 
     /// A thread that is not the dashboard's has panicked.
     pub fn panicked(&mut self, text: String) {
-        self.enter(String::new(), Level::Error, text.clone());
+        self.say(Level::Error, text.clone());
         self.panic = Some(text);
     }
 
@@ -247,11 +363,30 @@ impl State {
         }
     }
 
-    /// The course of a charted metric; an empty one for others.
-    pub fn history(&self, metric: Metric) -> &History {
+    /// The course of `series`; an empty one of a difference that is not kept.
+    pub fn history(&self, series: Series) -> &History {
         static NONE: std::sync::OnceLock<History> = std::sync::OnceLock::new();
-        let at = CHARTED.iter().position(|charted| *charted == metric);
-        at.map_or_else(|| NONE.get_or_init(History::default), |at| &self.histories[at])
+        match series {
+            Series::Of(metric) => &self.histories[metric as usize],
+            Series::Less(one, other) => {
+                let at = DIFFERENCES.iter().position(|pair| *pair == (one, other));
+                at.map_or_else(|| NONE.get_or_init(History::default), |at| &self.differences[at])
+            }
+        }
+    }
+
+    /// The steps that charts mark, in the order in which they were marked.
+    pub fn marks(&self) -> impl Iterator<Item = (u64, Mark)> {
+        self.changes.iter().filter_map(|row| match row.outcome {
+            Outcome::Applied => Some((row.step, Mark::Change)),
+            Outcome::Noted => Some((row.step, Mark::Note)),
+            Outcome::Refused => None,
+        })
+    }
+
+    /// The last row of tokens.
+    pub fn row(&self) -> Option<&TokenRow> {
+        self.rows.back().map(|row| &**row)
     }
 
     /// How the screen is to be, as far as it is known.
@@ -286,11 +421,19 @@ impl State {
 
     /// Whether there is nothing to chart yet: data, model and kernels are being made.
     pub fn is_preparing(&self) -> bool {
-        !self.stepped && self.row.is_none()
+        !self.stepped && self.rows.is_empty()
     }
 
     /// What is left of the run.
     pub fn eta(&self) -> Option<Duration> {
         self.clock.eta(self.steps()?, self.on_clock())
     }
+}
+
+/// Adds `item`, and forgets the oldest beyond `most`.
+fn keep<T>(items: &mut VecDeque<T>, item: T, most: usize) {
+    if items.len() == most {
+        items.pop_front();
+    }
+    items.push_back(item);
 }

@@ -76,6 +76,14 @@ impl Guard {
 }
 
 impl Guard {
+    pub fn mouse(&mut self, _on: bool) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    pub fn suspend(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+
     /// Gives back what can be given back of a terminal that is gone. Ratatui's own end would write to standard error, and
     /// panic where that is gone, too.
     pub fn abandon(self) {

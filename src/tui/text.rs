@@ -44,6 +44,30 @@ pub fn short(number: f64) -> String {
     format!("{scaled:.decimals$}{suffix}")
 }
 
+/// `12.3 G`, `1.26 M`: three figures and the unit's prefix, a space between.
+pub fn scaled(number: f64) -> String {
+    let (scaled, prefix) = match number.abs() {
+        n if n >= 1e15 => (number / 1e15, "P"),
+        n if n >= 1e12 => (number / 1e12, "T"),
+        n if n >= 1e9 => (number / 1e9, "G"),
+        n if n >= 1e6 => (number / 1e6, "M"),
+        n if n >= 1e3 => (number / 1e3, "k"),
+        _ => (number, ""),
+    };
+    let decimals = match scaled.abs() {
+        n if n >= 99.95 => 0,
+        n if n >= 9.995 => 1,
+        _ => 2,
+    };
+    format!("{scaled:.decimals$} {prefix}")
+}
+
+/// `812 MiB`, `3.40 GiB`.
+pub fn bytes(count: u64) -> String {
+    let mib = count as f64 / f64::from(1 << 20);
+    if mib < 1000.0 { format!("{mib:.0} MiB") } else { format!("{:.1} GiB", mib / 1024.0) }
+}
+
 /// A loss, an entropy, a norm: three decimals, or fewer where the number is large.
 pub fn real(number: f64) -> String {
     match number.abs() {
@@ -93,6 +117,7 @@ pub fn value(metric: Metric, number: f64) -> String {
         (_, Metric::Lr) => setting(number),
         (_, Metric::RecycleProbability | Metric::RecycleFraction | Metric::RecycleWeight) => setting(number),
         (_, Metric::TokensPerS) => short(number),
+        _ if metric.spec().unit == "flop" => short(number),
         (_, Metric::StepMs | Metric::WallS) => format!("{number:.1}"),
         _ => real(number),
     }
@@ -201,6 +226,14 @@ mod tests {
         for (seconds, text) in [(45, "45s"), (83, "1m 23s"), (7380, "2h 03m"), (273_600, "3d 04h")] {
             assert_eq!(duration(Duration::from_secs(seconds)), text);
         }
+    }
+
+    #[test]
+    fn large_numbers_have_prefixes() {
+        for (number, text) in [(2.1e11, "210 G"), (6.12e9, "6.12 G"), (950.0, "950 ")] {
+            assert_eq!(scaled(number), text);
+        }
+        assert_eq!((bytes(512 << 20), bytes(3 << 30)), ("512 MiB".into(), "3.0 GiB".into()));
     }
 
     #[test]

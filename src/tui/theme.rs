@@ -9,6 +9,8 @@ use ratatui::style::{Color, Modifier, Style};
 pub enum Depth {
     /// None, or the user wants none (`NO_COLOR`).
     None,
+    /// The 16 that every terminal has.
+    Sixteen,
     /// The 256 indexed colours.
     Indexed,
     /// 24 bits.
@@ -40,8 +42,18 @@ pub enum Role {
     RecycledRaw,
     /// The plain curve at the recycled positions.
     PlainAtRecycled,
-    /// The learning rate.
+    /// A learned pause in the place of the states.
+    Pause,
+    /// The mean embedding in their place.
+    Masked,
+    /// The state of another position in their place.
+    Shuffled,
+    /// A curve of its own: the learning rate, a metric.
     Lr,
+    /// A step at which the config was changed, or something was noted.
+    Mark,
+    /// The step that is read.
+    Cross,
     /// All is well.
     Good,
     /// Something is not as asked for.
@@ -58,43 +70,47 @@ pub struct Theme {
     depth: Depth,
 }
 
-/// A colour in 24 bits and its nearest of the 256.
-type Pair = ((u8, u8, u8), u8);
+/// A colour in 24 bits, and the nearest of the 256 and of the 16.
+type Tint = ((u8, u8, u8), u8, Color);
 
 // The curves are from Okabe and Ito's palette, told apart with every common form of colour blindness.
-const SKY: Pair = ((86, 180, 233), 74);
-const SKY_DIM: Pair = ((48, 96, 124), 24);
-const BLUE: Pair = ((104, 136, 176), 67);
-const ORANGE: Pair = ((230, 159, 0), 214);
-const ORANGE_DIM: Pair = ((118, 84, 10), 94);
-const GREEN: Pair = ((0, 178, 130), 36);
-const VERMILION: Pair = ((226, 100, 30), 202);
-const GREY: Pair = ((128, 128, 132), 244);
-const FRAME: Pair = ((84, 88, 96), 240);
+const SKY: Tint = ((86, 180, 233), 74, Color::LightCyan);
+const SKY_DIM: Tint = ((48, 96, 124), 24, Color::Cyan);
+const BLUE: Tint = ((104, 136, 176), 67, Color::LightBlue);
+const ORANGE: Tint = ((230, 159, 0), 214, Color::LightYellow);
+const ORANGE_DIM: Tint = ((118, 84, 10), 94, Color::Yellow);
+const GREEN: Tint = ((0, 178, 130), 36, Color::Green);
+const VERMILION: Tint = ((226, 100, 30), 202, Color::LightRed);
+const PURPLE: Tint = ((204, 121, 167), 175, Color::LightMagenta);
+const YELLOW: Tint = ((216, 206, 70), 185, Color::Yellow);
+const GREY: Tint = ((128, 128, 132), 244, Color::Gray);
+const FRAME: Tint = ((84, 88, 96), 240, Color::DarkGray);
+const BLACK: Tint = ((0, 0, 0), 16, Color::Black);
+const WHITE: Tint = ((255, 255, 255), 231, Color::White);
 
 /// Viridis (van der Walt and Smith, 2015) at ninths, dark to bright.
-const VIRIDIS: [Pair; 10] = [
-    ((68, 1, 84), 53),
-    ((72, 40, 120), 54),
-    ((62, 74, 137), 60),
-    ((49, 104, 142), 24),
-    ((38, 130, 142), 30),
-    ((31, 158, 137), 36),
-    ((53, 183, 121), 35),
-    ((110, 206, 88), 77),
-    ((181, 222, 43), 148),
-    ((253, 231, 37), 220),
+const VIRIDIS: [Tint; 10] = [
+    ((68, 1, 84), 53, Color::Black),
+    ((72, 40, 120), 54, Color::Blue),
+    ((62, 74, 137), 60, Color::Blue),
+    ((49, 104, 142), 24, Color::Blue),
+    ((38, 130, 142), 30, Color::Cyan),
+    ((31, 158, 137), 36, Color::Cyan),
+    ((53, 183, 121), 35, Color::Green),
+    ((110, 206, 88), 77, Color::Green),
+    ((181, 222, 43), 148, Color::LightYellow),
+    ((253, 231, 37), 220, Color::LightYellow),
 ];
 
 /// Purple over grey to orange (after Brewer's PuOr): the recycled pass more certain … less certain.
-const DIVERGING: [Pair; 7] = [
-    ((84, 39, 136), 54),
-    ((128, 115, 172), 97),
-    ((178, 171, 210), 146),
-    ((150, 150, 150), 246),
-    ((253, 184, 99), 215),
-    ((224, 130, 20), 172),
-    ((179, 88, 6), 130),
+const DIVERGING: [Tint; 7] = [
+    ((84, 39, 136), 54, Color::Magenta),
+    ((128, 115, 172), 97, Color::Magenta),
+    ((178, 171, 210), 146, Color::LightMagenta),
+    ((150, 150, 150), 246, Color::Gray),
+    ((253, 184, 99), 215, Color::LightYellow),
+    ((224, 130, 20), 172, Color::Yellow),
+    ((179, 88, 6), 130, Color::Yellow),
 ];
 
 impl Theme {
@@ -128,10 +144,14 @@ impl Theme {
             Role::Recycled => plain.fg(self.color(ORANGE)),
             Role::RecycledRaw => plain.fg(self.color(ORANGE_DIM)),
             Role::PlainAtRecycled => plain.fg(self.color(BLUE)),
+            Role::Pause => plain.fg(self.color(PURPLE)),
+            Role::Masked | Role::Mark => plain.fg(self.color(YELLOW)),
+            Role::Shuffled => plain.fg(self.color(VERMILION)),
+            Role::Cross => plain.fg(self.color(WHITE)),
             Role::Lr | Role::Good => plain.fg(self.color(GREEN)),
             Role::Warn => plain.fg(self.color(ORANGE)),
             Role::Bad => plain.fg(self.color(VERMILION)).add_modifier(Modifier::BOLD),
-            Role::Selected => plain.fg(self.color(((0, 0, 0), 16))).bg(self.color(((255, 255, 255), 231))),
+            Role::Selected => plain.fg(self.color(BLACK)).bg(self.color(WHITE)),
         }
     }
 
@@ -150,7 +170,7 @@ impl Theme {
         self.depth != Depth::None
     }
 
-    fn scale(&self, stops: &[Pair], share: f64) -> Style {
+    fn scale(&self, stops: &[Tint], share: f64) -> Style {
         let share = if share.is_nan() { 0.0 } else { share.clamp(0.0, 1.0) };
         if self.depth == Depth::None {
             return Style::new().add_modifier(match share {
@@ -162,15 +182,20 @@ impl Theme {
         let at = share * (stops.len() - 1) as f64;
         let (low, high) = (stops[at.floor() as usize], stops[at.ceil() as usize]);
         let rgb = mix(low.0, high.0, at.fract());
-        let near = if at.fract() < 0.5 { low.1 } else { high.1 };
+        let near = if at.fract() < 0.5 { low } else { high };
         // The contrast of black and white text crosses near this luminance (WCAG 2, relative luminance 0.18).
-        let ink = if luminance(rgb) > 0.18 { ((0, 0, 0), 16) } else { ((255, 255, 255), 231) };
-        Style::new().bg(self.color((rgb, near))).fg(self.color(ink))
+        let bright = match self.depth {
+            Depth::Sixteen => !matches!(near.2, Color::Black | Color::Blue | Color::Magenta),
+            _ => luminance(rgb) > 0.18,
+        };
+        let ink = if bright { BLACK } else { WHITE };
+        Style::new().bg(self.color((rgb, near.1, near.2))).fg(self.color(ink))
     }
 
-    fn color(&self, (rgb, index): Pair) -> Color {
+    fn color(&self, (rgb, index, named): Tint) -> Color {
         match self.depth {
             Depth::True => Color::Rgb(rgb.0, rgb.1, rgb.2),
+            Depth::Sixteen => named,
             _ => Color::Indexed(index),
         }
     }
@@ -181,14 +206,20 @@ fn depth(no_color: &str, colorterm: &str, term: &str) -> Depth {
         Depth::None
     } else if colorterm == "truecolor" || colorterm == "24bit" {
         Depth::True
+    } else if SIXTEEN.contains(&term) {
+        Depth::Sixteen
     } else {
         Depth::Indexed
     }
 }
 
+/// Terminals that are known to have no more than 16 colours. Others that say nothing have had 256 for twenty years.
+const SIXTEEN: [&str; 8] =
+    ["linux", "ansi", "vt100", "vt220", "xterm-16color", "screen-16color", "cygwin", "xterm-color"];
+
 fn attributes(role: Role) -> Modifier {
     match role {
-        Role::Focus | Role::Key | Role::Recycled | Role::Warn => Modifier::BOLD,
+        Role::Focus | Role::Key | Role::Recycled | Role::Warn | Role::Mark | Role::Cross => Modifier::BOLD,
         Role::Bad | Role::Selected => Modifier::REVERSED,
         Role::Frame | Role::Dim | Role::PlainRaw | Role::RecycledRaw => Modifier::DIM,
         _ => Modifier::empty(),
@@ -215,6 +246,21 @@ mod tests {
         assert_eq!(depth("1", "truecolor", "xterm"), Depth::None);
         assert_eq!(depth("", "truecolor", "xterm"), Depth::True);
         assert_eq!(depth("", "", "xterm-256color"), Depth::Indexed);
+        assert_eq!(depth("", "", "linux"), Depth::Sixteen);
+    }
+
+    #[test]
+    fn sixteen_colours_are_named_ones_and_readable() {
+        let theme = Theme::new(Depth::Sixteen);
+        for share in 0..=20 {
+            for style in
+                [theme.heat(f64::from(share) / 20.0), theme.difference(f64::from(share) / 10.0 - 1.0)]
+            {
+                assert!(
+                    style.fg != style.bg && !matches!(style.bg, Some(Color::Rgb(..) | Color::Indexed(_)))
+                );
+            }
+        }
     }
 
     #[test]

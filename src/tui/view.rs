@@ -2,18 +2,25 @@
 //! Must not know: colours, drawing, the terminal, the channel (it says what is to be sent).
 //! Invariant: an action in the view never blocks and never changes the state of the run.
 
-use super::command::{Prompt, Typed};
+use super::charts::Charts;
+use super::command::{Does, Prompt, Typed};
+use super::draft::{Draft, Nudge, Sent};
+use super::eras;
 use super::heat::{self, Mode};
-use super::keys::{Action, Motion, Scope};
-use super::layout;
-use super::panel::{help, run};
-use super::state::State;
-use crate::message::{Command, TokenRow};
-use crossterm::event::KeyEvent;
-use ratatui::layout::Rect;
+use super::keys::{self, Action, Motion, Scope};
+use super::layout::{self, SLOTS};
+use super::panel::{Scene, entropy, help, list, loss, run};
+use super::state::{Series, State};
+use super::theme::Theme;
+use crate::message::{Command, Level, Set, TokenRow};
+use crate::record::registry::Metric;
+use crossterm::event::{KeyEvent, MouseButton, MouseEvent, MouseEventKind};
+use ratatui::layout::{Position, Rect};
+use std::time::SystemTime;
 
 /// A panel, in the order of their numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Panel {
     /// The run in figures.
     Run,
@@ -21,15 +28,33 @@ pub enum Panel {
     Loss,
     /// The schedule curves.
     Schedule,
-    /// The entropy heatmap of a row.
+    /// The entropies: a row as text, and their course.
     Entropy,
+    /// What recycled states decode to.
+    Thoughts,
+    /// What steps cost.
+    Cost,
+    /// What was changed and noted.
+    Changes,
     /// The log.
     Log,
+    /// What the model writes.
+    Samples,
 }
 
 impl Panel {
     /// All, in order.
-    pub const ALL: [Panel; 5] = [Panel::Run, Panel::Loss, Panel::Schedule, Panel::Entropy, Panel::Log];
+    pub const ALL: [Panel; 9] = [
+        Panel::Run,
+        Panel::Loss,
+        Panel::Schedule,
+        Panel::Entropy,
+        Panel::Thoughts,
+        Panel::Cost,
+        Panel::Changes,
+        Panel::Log,
+        Panel::Samples,
+    ];
 
     /// Its number, from 1.
     pub fn number(self) -> usize {
@@ -43,8 +68,17 @@ impl Panel {
             Panel::Loss => "loss",
             Panel::Schedule => "schedule",
             Panel::Entropy => "entropy",
+            Panel::Thoughts => "thoughts",
+            Panel::Cost => "cost",
+            Panel::Changes => "changes",
             Panel::Log => "log",
+            Panel::Samples => "samples",
         }
+    }
+
+    /// The panel of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|panel| panel.name() == name)
     }
 
     fn moved(self, by: usize) -> Panel {
@@ -63,45 +97,18 @@ pub enum Overlay {
     Question,
     /// The command line.
     Prompt,
+    /// What the focused panel is to be filtered by.
+    Filter,
 }
 
-/// How much of the run the loss chart shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Zoom {
-    /// The whole run.
-    All,
-    /// Its last half.
-    Half,
-    /// Its last tenth.
-    Tenth,
-}
-
-impl Zoom {
-    /// The first step that is shown when `last` is the last.
-    pub fn start(self, last: u64) -> u64 {
-        match self {
-            Zoom::All => 0,
-            Zoom::Half => last / 2,
-            Zoom::Tenth => last - last / 10,
-        }
-    }
-
-    /// Its name, empty for the whole run.
-    pub fn name(self) -> &'static str {
-        match self {
-            Zoom::All => "",
-            Zoom::Half => "last half",
-            Zoom::Tenth => "last tenth",
-        }
-    }
-
-    fn next(self) -> Self {
-        match self {
-            Zoom::All => Zoom::Half,
-            Zoom::Half => Zoom::Tenth,
-            Zoom::Tenth => Zoom::All,
-        }
-    }
+/// Which picture of the entropies is shown where there is room for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Picture {
+    /// A row as text.
+    Row,
+    /// Steps by entropy over the whole run.
+    Course,
 }
 
 /// What an action asks of the main loop.
@@ -111,6 +118,16 @@ pub enum Effect {
     None,
     /// Send this to the trainer.
     Send(Command),
+    /// Go on with the run in another trainer.
+    Resume,
+    /// Stop the run and begin another from its newest checkpoint, of this name and with these overrides.
+    Fork(String, Vec<String>),
+    /// Write a table to a file.
+    Export(String, String),
+    /// Take the mouse, or leave it to the terminal.
+    Mouse(bool),
+    /// Stop the process until the shell lets it go on.
+    Suspend,
     /// Leave.
     Leave,
 }
@@ -120,66 +137,113 @@ pub enum Effect {
 pub struct View {
     /// The focused panel.
     pub focus: Panel,
-    /// Whether it has the whole screen.
+    /// The panel of each slot that is shown where they share it.
+    pub shown: [Panel; SLOTS],
+    /// Whether the focused panel has the whole screen.
     pub expanded: bool,
     /// What lies over the panels.
     pub overlay: Overlay,
     /// The command line, while it is open.
     pub prompt: Prompt,
+    /// What is filtered by, for each panel.
+    pub filters: [String; Panel::ALL.len()],
     /// Whether the run is another process's: leaving does not stop it.
     pub watching: bool,
     /// Whether the run was asked to stop.
     pub stopping: bool,
     /// Whether the run was asked to hold (or to go on) and has not yet.
     pub pause_asked: Option<bool>,
-    /// How much of the run the loss chart shows.
-    pub zoom: Zoom,
+    /// How the charts are looked at.
+    pub charts: Charts,
+    /// The picture as it was when it was frozen.
+    pub frozen: Option<Box<State>>,
+    /// The number that is looked at in the schedule, among those that are used.
+    pub number: usize,
+    /// The edit that is made there.
+    pub draft: Option<Draft>,
+    /// The edit that was asked for there.
+    pub sent: Option<Sent>,
     /// The selected position of the row.
     pub selected: usize,
+    /// Rows newer than the one that is shown.
+    pub row_back: usize,
     /// Which entropy is shown.
     pub mode: Mode,
-    /// The row that is held.
-    pub frozen: Option<Box<TokenRow>>,
-    /// Log entries newer than the last one shown.
-    pub log_back: usize,
-    /// Lines of the expanded run panel above the first one shown; more than there are stand for the last page.
-    pub run_down: usize,
+    /// Which picture of the entropies.
+    pub picture: Picture,
+    /// The least level of the log that is shown.
+    pub level: Level,
+    /// For each panel that is a list: lines gone back from its end, or down from its beginning.
+    pub scrolled: [usize; Panel::ALL.len()],
+    /// Whether the mouse is the dashboard's.
+    pub mouse: bool,
 }
 
 impl Default for View {
     fn default() -> Self {
         Self {
             focus: Panel::Loss,
+            shown: layout::FIRST,
             expanded: false,
             overlay: Overlay::None,
             prompt: Prompt::default(),
+            filters: Default::default(),
             watching: false,
             stopping: false,
             pause_asked: None,
-            zoom: Zoom::All,
-            selected: 0,
-            mode: Mode::Plain,
+            charts: Charts::default(),
             frozen: None,
-            log_back: 0,
-            run_down: 0,
+            number: 0,
+            draft: None,
+            sent: None,
+            selected: 0,
+            row_back: 0,
+            mode: Mode::Plain,
+            picture: Picture::Row,
+            level: Level::Info,
+            scrolled: [0; Panel::ALL.len()],
+            mouse: true,
         }
     }
 }
 
 impl View {
     /// The scopes whose keys work now.
-    pub fn scopes(&self) -> [Scope; 3] {
+    pub fn scopes(&self) -> Vec<Scope> {
         match self.overlay {
-            Overlay::None => [Scope::Panel(self.focus), Scope::Panels, Scope::Always],
-            Overlay::Help(_) => [Scope::Help, Scope::Help, Scope::Always],
-            Overlay::Question => [Scope::Question, Scope::Question, Scope::Always],
-            Overlay::Prompt => [Scope::Prompt, Scope::Prompt, Scope::Prompt],
+            Overlay::None if self.draft.is_some() => vec![Scope::Draft, Scope::Always],
+            Overlay::None if keys::is_list(self.focus) => {
+                vec![Scope::Panel(self.focus), Scope::List, Scope::Panels, Scope::Always]
+            }
+            Overlay::None => vec![Scope::Panel(self.focus), Scope::Panels, Scope::Always],
+            Overlay::Help(_) => vec![Scope::Help, Scope::Always],
+            Overlay::Question => vec![Scope::Question, Scope::Always],
+            Overlay::Prompt | Overlay::Filter => vec![Scope::Prompt],
         }
     }
 
-    /// The row to show: the held one, or the last.
-    pub fn row<'a>(&'a self, state: &'a State) -> Option<&'a TokenRow> {
-        self.frozen.as_deref().or(state.row.as_deref())
+    /// Focuses `panel`, and shows it in its slot.
+    pub fn look_at(&mut self, panel: Panel) {
+        self.focus = panel;
+        if let Some(slot) = layout::slot(panel) {
+            self.shown[slot] = panel;
+        }
+    }
+
+    /// The state that is looked at: as it is, or as it was when it was frozen.
+    pub fn seen<'a>(&'a self, state: &'a State) -> &'a State {
+        self.frozen.as_deref().unwrap_or(state)
+    }
+
+    /// The row to show.
+    pub fn row<'a>(&self, state: &'a State) -> Option<&'a TokenRow> {
+        let last = state.rows.len().checked_sub(1)?;
+        state.rows.get(last.saturating_sub(self.row_back)).map(|row| &**row)
+    }
+
+    /// What `panel` is filtered by, in lower case.
+    pub fn filter(&self, panel: Panel) -> &str {
+        &self.filters[panel as usize]
     }
 
     /// Forgets what was asked for and has come true, or can no longer.
@@ -201,17 +265,29 @@ impl View {
             Action::Quit => return self.quit(state),
             Action::Interrupt if self.overlay == Overlay::Question => return Effect::Leave,
             Action::Interrupt => return self.quit(state),
+            Action::Suspend => return Effect::Suspend,
             Action::Pause => return self.pause(state),
-            Action::Prompt => (self.overlay, self.prompt) = (Overlay::Prompt, Prompt::default()),
-            Action::Next => self.focus = self.focus.moved(1),
-            Action::Previous => self.focus = self.focus.moved(Panel::ALL.len() - 1),
-            Action::Focus(panel) => self.focus = panel,
+            Action::Step => return self.ask(state, Command::Step),
+            Action::Resume if state.is_over() => return Effect::Resume,
+            Action::Resume => {}
+            Action::Undo => return self.undo(state),
+            Action::Prompt(text) => self.open(text, state),
+            Action::Filter => {
+                self.overlay = Overlay::Filter;
+                self.prompt.open(self.filters[self.focus as usize].clone());
+            }
+            Action::Next => self.look_at(self.focus.moved(1)),
+            Action::Previous => self.look_at(self.focus.moved(Panel::ALL.len() - 1)),
+            Action::Focus(panel) => self.look_at(panel),
             Action::Expand => self.expanded = !self.expanded,
-            Action::Back => self.expanded = false,
-            Action::Move(motion) => self.go(motion, state, screen),
-            Action::Zoom => self.zoom = self.zoom.next(),
-            Action::Mode => self.mode = self.mode.next(),
-            Action::Freeze => self.frozen = if self.frozen.is_some() { None } else { state.row.clone() },
+            Action::Back => self.back(),
+            Action::Freeze => {
+                self.frozen = if self.frozen.is_some() { None } else { Some(Box::new(state.clone())) };
+            }
+            Action::Mouse => {
+                self.mouse = !self.mouse;
+                return Effect::Mouse(self.mouse);
+            }
             Action::GoOn => self.overlay = Overlay::None,
             Action::Leave => return Effect::Leave,
             Action::Stop => {
@@ -219,25 +295,144 @@ impl View {
                 self.stopping = true;
                 return Effect::Send(Command::Stop);
             }
+            Action::DraftSend => return self.send_draft(state),
+            Action::DraftDrop => self.draft = None,
+            action => self.look(action, state, screen),
         }
         Effect::None
     }
 
-    /// Takes a key of the command line.
+    /// Carries out what changes nothing but what is seen.
+    fn look(&mut self, action: Action, state: &State, screen: Rect) {
+        let frozen = self.frozen.take();
+        let seen = frozen.as_deref().unwrap_or(state);
+        let last = last_step(seen);
+        match action {
+            Action::Move(motion) => self.go(motion, seen, screen),
+            Action::Zoom(inward) => self.charts.zoom(last, inward),
+            Action::Span => self.charts.next_span(last),
+            Action::Whole => self.charts.span = super::charts::Span::All,
+            Action::Follow => self.charts.follow(),
+            Action::Pan(forward) => self.charts.pan(last, forward),
+            Action::Cross(by) => {
+                let width = layout::panel(screen, 0, self, self.focus).width;
+                self.charts.move_cross(last, width.saturating_sub(10), by);
+            }
+            Action::LogX => self.charts.log_x = !self.charts.log_x,
+            Action::LogY => self.charts.log_y = !self.charts.log_y,
+            Action::Smooth => self.charts.smooth_more(seen.dashboard().smoothing),
+            Action::Parts => self.charts.parts = self.charts.parts.next(),
+            Action::Mode => self.mode = self.mode.next(),
+            Action::Picture => {
+                self.picture = if self.picture == Picture::Row { Picture::Course } else { Picture::Row };
+            }
+            Action::Row(older) => {
+                let most = seen.rows.len().saturating_sub(1);
+                let back = if older { self.row_back + 1 } else { self.row_back.saturating_sub(1) };
+                self.row_back = back.min(most);
+            }
+            Action::Level => {
+                self.level = match self.level {
+                    Level::Info => Level::Warn,
+                    Level::Warn => Level::Error,
+                    Level::Error => Level::Info,
+                }
+            }
+            Action::Draft(edit) => self.edit(edit, seen),
+            _ => {}
+        }
+        self.frozen = frozen;
+    }
+
+    /// Out of what one is in: the filter, the step that is read, the whole screen.
+    fn back(&mut self) {
+        let filter = &mut self.filters[self.focus as usize];
+        if !filter.is_empty() {
+            filter.clear();
+        } else if self.charts.cross.is_some() {
+            self.charts.cross = None;
+        } else {
+            self.expanded = false;
+        }
+    }
+
+    /// Opens the command line; `=` stands for the value of the number that is looked at.
+    fn open(&mut self, text: &str, state: &State) {
+        let text = match text {
+            "=" => self.setting(state).unwrap_or_default(),
+            "fork " => {
+                state.run.as_ref().map_or(text.into(), |run| format!("fork {}-2", run.config.run.name))
+            }
+            text => text.to_owned(),
+        };
+        self.overlay = Overlay::Prompt;
+        self.prompt.open(text);
+    }
+
+    fn setting(&self, state: &State) -> Option<String> {
+        let config = &state.run.as_ref()?.config;
+        let number = &eras::numbers()[self.number_in(state)?];
+        Some(format!("set {} {}", number.key.path(), config.value(number.key)))
+    }
+
+    /// The number that is looked at, among all live ones.
+    pub fn number_in(&self, state: &State) -> Option<usize> {
+        let used = eras::used(&state.run.as_ref()?.config);
+        used.get(self.number.min(used.len().saturating_sub(1))).copied()
+    }
+
+    /// Takes a key of the command line or of a filter.
     pub fn type_key(&mut self, key: &KeyEvent, state: &State) -> Effect {
-        let typed = self.prompt.press(key);
+        if self.overlay == Overlay::Filter {
+            return self.type_filter(key);
+        }
+        let typed = self.prompt.press(key, state.run.as_ref().map(|run| &run.config));
         if typed != Typed::More {
             self.overlay = Overlay::None;
         }
         match typed {
-            Typed::More | Typed::Closed => Effect::None,
+            Typed::More | Typed::Closed | Typed::Done => Effect::None,
             Typed::Asks(Command::Pause(hold)) => {
                 self.pause_asked = Some(hold);
                 Effect::Send(Command::Pause(hold))
             }
             Typed::Asks(command) => Effect::Send(command),
-            Typed::Quits => self.quit(state),
+            Typed::Does(does) => self.does(does, state),
         }
+    }
+
+    fn does(&mut self, does: Does, state: &State) -> Effect {
+        match does {
+            Does::Quit => return self.quit(state),
+            Does::Help => self.overlay = Overlay::Help(0),
+            Does::Undo => return self.undo(state),
+            Does::Resume if state.is_over() => return Effect::Resume,
+            Does::Resume => {}
+            Does::Goto(step) => {
+                self.charts.cross = Some(step);
+                let last = last_step(self.seen(state));
+                let (from, to) = self.charts.window(last);
+                if !(from..=to).contains(&step) {
+                    self.charts.span = super::charts::Span::All;
+                }
+            }
+            Does::Fork(name, sets) => return Effect::Fork(name, sets),
+            Does::Export(table, file) => return Effect::Export(table, file),
+        }
+        Effect::None
+    }
+
+    fn type_filter(&mut self, key: &KeyEvent) -> Effect {
+        let typed = self.prompt.type_text(key);
+        if typed == Typed::Closed {
+            self.prompt.text.clear();
+        }
+        self.filters[self.focus as usize] = self.prompt.text.to_lowercase();
+        self.scrolled[self.focus as usize] = 0;
+        if typed != Typed::More {
+            self.overlay = Overlay::None;
+        }
+        Effect::None
     }
 
     fn quit(&mut self, state: &State) -> Effect {
@@ -246,6 +441,10 @@ impl View {
         }
         self.overlay = Overlay::Question;
         Effect::None
+    }
+
+    fn ask(&self, state: &State, command: Command) -> Effect {
+        if state.is_over() || self.stopping { Effect::None } else { Effect::Send(command) }
     }
 
     fn pause(&mut self, state: &State) -> Effect {
@@ -257,29 +456,73 @@ impl View {
         Effect::Send(Command::Pause(hold))
     }
 
+    /// Brings back how it was before the last setting.
+    fn undo(&self, state: &State) -> Effect {
+        match state.undo() {
+            Some(values) => {
+                self.ask(state, Command::Set(Set { values: values.clone(), at: SystemTime::now() }))
+            }
+            None => Effect::None,
+        }
+    }
+
+    fn edit(&mut self, edit: Edit, state: &State) {
+        let Some(run) = &state.run else { return };
+        let (steps, at) = (run.config.run.steps, self.charts.cross.unwrap_or(state.step_now() + 1));
+        if self.draft.is_none() {
+            let Some(number) = self.number_in(state) else { return };
+            let curve = state.eras.last().and_then(|era| era.curves[number].clone());
+            let Some(curve) = curve else { return };
+            (self.draft, self.sent) = (Some(Draft::of(number, &curve, at)), None);
+        }
+        let Some(draft) = &mut self.draft else { return };
+        match edit {
+            Edit::Value(up, nudge) => draft.nudge(up, nudge),
+            Edit::Knot(forward) => draft.choose(forward),
+            Edit::Shift(forward) => draft.shift(forward, steps),
+            Edit::Add => draft.add(at),
+            Edit::Remove => draft.remove(),
+        }
+    }
+
+    fn send_draft(&mut self, state: &State) -> Effect {
+        let Some(draft) = self.draft.take() else { return Effect::None };
+        let (path, value) = (draft.number().key.path(), draft.toml());
+        self.sent = Some(Sent { path: path.clone(), value: value.clone(), seen: state.changes_seen });
+        self.ask(state, Command::Set(Set::one(path, value)))
+    }
+
     fn go(&mut self, motion: Motion, state: &State, screen: Rect) {
         if let Overlay::Help(at) = self.overlay {
             let at = if motion == Motion::Up { at.saturating_sub(1) } else { at.saturating_add(1) };
             self.overlay = Overlay::Help(at.min(help::scroll_limit(screen)));
-        } else if self.focus == Panel::Entropy {
-            self.go_in_row(motion, state, screen);
-        } else if self.focus == Panel::Run {
-            let height = layout::panel(screen, 0, self, Panel::Run).height;
-            let most = if self.expanded { run::scroll_limit(state, height) } else { 0 };
-            self.run_down = match motion {
-                Motion::Up => self.run_down.saturating_sub(1),
-                _ => (self.run_down + 1).min(most),
-            };
-        } else {
-            self.go_in_log(motion, state, screen);
+            return;
+        }
+        let area = layout::inner(layout::panel(screen, 0, self, self.focus));
+        match self.focus {
+            Panel::Entropy => self.go_in_row(motion, state, area),
+            Panel::Schedule => {
+                let count = state.run.as_ref().map_or(0, |run| eras::used(&run.config).len());
+                self.number = moved(self.number, motion, usize::from(area.height), count.saturating_sub(1));
+            }
+            Panel::Loss => {}
+            panel => {
+                let (least, most) = match panel {
+                    Panel::Run => (false, run::scroll_limit(state, self, area)),
+                    panel => (list::from_the_end(panel), list::scroll_limit(panel, state, self, area)),
+                };
+                let motion = if least { motion.reversed() } else { motion };
+                let at = &mut self.scrolled[panel as usize];
+                *at = moved(*at, motion, usize::from(area.height), most);
+            }
         }
     }
 
-    fn go_in_row(&mut self, motion: Motion, state: &State, screen: Rect) {
-        let area = layout::inner(layout::panel(screen, 0, self, Panel::Entropy));
+    fn go_in_row(&mut self, motion: Motion, state: &State, area: Rect) {
+        let text = entropy::text_area(area, self, state);
         let Some(row) = self.row(state) else { return };
-        let placed = heat::arrange(&row.cells, area.width);
-        let page = usize::from(area.height.saturating_sub(1).max(1));
+        let placed = heat::arrange(&row.cells, text.width);
+        let page = usize::from(text.height.max(1));
         let from = self.selected.min(placed.len().saturating_sub(1));
         self.selected = match motion {
             Motion::Left => from.saturating_sub(1),
@@ -293,18 +536,89 @@ impl View {
         };
     }
 
-    fn go_in_log(&mut self, motion: Motion, state: &State, screen: Rect) {
-        let area = layout::inner(layout::panel(screen, 0, self, Panel::Log));
-        let page = usize::from(area.height.max(1));
-        let oldest = state.log.len().saturating_sub(1);
-        self.log_back = match motion {
-            Motion::Up => self.log_back + 1,
-            Motion::Down => self.log_back.saturating_sub(1),
-            Motion::PageUp => self.log_back + page,
-            Motion::PageDown => self.log_back.saturating_sub(page),
-            Motion::Home => oldest,
-            _ => 0,
+    /// Takes what the mouse did on a screen of this size.
+    pub fn mouse(&mut self, event: &MouseEvent, state: &State, screen: Rect, notice: u16) -> Effect {
+        if self.overlay != Overlay::None || self.draft.is_some() {
+            return Effect::None;
         }
-        .min(oldest);
+        let at = Position::new(event.column, event.row);
+        let under =
+            Panel::ALL.into_iter().find(|panel| layout::panel(screen, notice, self, *panel).contains(at));
+        let Some(under) = under else { return Effect::None };
+        match event.kind {
+            MouseEventKind::Down(MouseButton::Left) => self.click(at, under, state, screen, notice),
+            MouseEventKind::Drag(MouseButton::Left) if under == Panel::Loss => {
+                self.click(at, under, state, screen, notice);
+            }
+            MouseEventKind::ScrollUp | MouseEventKind::ScrollDown => {
+                let up = event.kind == MouseEventKind::ScrollUp;
+                let motion = if up { Motion::Up } else { Motion::Down };
+                let focus = std::mem::replace(&mut self.focus, under);
+                let action = if under == Panel::Loss { Action::Zoom(up) } else { Action::Move(motion) };
+                self.look(action, state, screen);
+                self.focus = focus;
+            }
+            _ => {}
+        }
+        Effect::None
     }
+
+    fn click(&mut self, at: Position, under: Panel, state: &State, screen: Rect, notice: u16) {
+        if let Some(panel) = layout::tab(screen, notice, self, at) {
+            return self.look_at(panel);
+        }
+        self.look_at(under);
+        let area = layout::panel(screen, notice, self, under);
+        let frozen = self.frozen.take();
+        let seen = frozen.as_deref().unwrap_or(state);
+        match under {
+            Panel::Loss => {
+                let theme = Theme::new(super::theme::Depth::None);
+                let scene = Scene { state: seen, live: state, view: self, theme: &theme, tabs: false };
+                let plot = loss::plot(area, scene).filter(|plot| plot.area.contains(at));
+                self.charts.cross = plot.map(|plot| plot.plane.step(plot.area, at.x));
+            }
+            Panel::Entropy => {
+                let text = entropy::text_area(layout::inner(area), self, seen);
+                let found = self.row(seen).and_then(|row| entropy::token_at(row, text, self.selected, at));
+                self.selected = found.unwrap_or(self.selected);
+            }
+            _ => {}
+        }
+        self.frozen = frozen;
+    }
+}
+
+/// The last step that charts know of.
+fn last_step(state: &State) -> u64 {
+    state.history(Series::Of(Metric::LossPlain)).last_step().unwrap_or(0).max(state.step_now())
+}
+
+/// `from` after `motion` in a list of which `page` entries are seen, `most` being the last.
+fn moved(from: usize, motion: Motion, page: usize, most: usize) -> usize {
+    let page = page.max(1);
+    let to = match motion {
+        Motion::Up | Motion::Left => from.saturating_sub(1),
+        Motion::Down | Motion::Right => from + 1,
+        Motion::PageUp => from.saturating_sub(page),
+        Motion::PageDown => from + page,
+        Motion::Home => 0,
+        Motion::End => most,
+    };
+    to.min(most)
+}
+
+/// What a key does to a draft.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// The knot's value, up or down.
+    Value(bool, Nudge),
+    /// The knot after or before.
+    Knot(bool),
+    /// The knot's step, forward or back.
+    Shift(bool),
+    /// A knot at the step that is read, or the next.
+    Add,
+    /// The knot away.
+    Remove,
 }

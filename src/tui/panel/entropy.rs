@@ -1,4 +1,4 @@
-//! Owns: the entropy heatmap of one row, panel 4.
+//! Owns: the entropies, panel 4: one row as text, and where there is room (or it is asked for) their course.
 //! Must not know: the terminal, keys, how tokens are laid out.
 //! Invariant: a recycled position is marked by a glyph and a line, not by colour alone.
 //!
@@ -6,42 +6,101 @@
 //! ╭ 4 entropy plain · step 1,230 · 12 of 256 recycled ────────────╮
 //! │┃Every wumpus is a ▸rompus. Every ▸rompus is a yumpus. Is Alex │
 //! │ a yumpus?┃Every …                                             │
-//! │ position 17  token 4021 "␣rompus"  entropy 1.203 → 1.502 …    │
+//! │ position 17 · token 4021 "␣rompus" · entropy 1.203 → 1.502 …  │
+//! │ plain    wumpus 51% · rompus 20% · yumpus 9%                  │
+//! │ recycled wumpus 60% · rompus 18% · yumpus 7%                  │
 //! ╰──────────────────── ▸ recycled  ┃ document  0 ▒▒▒▒▒▒ 5.3 nats ╯
 //! ```
 
-use super::{Part, Scene, fit, framed};
-use crate::message::{TokenCell, TokenRow};
+use super::{Part, Scene, course, fit, framed};
+use crate::message::{Choice, TokenCell, TokenRow};
 use crate::record::registry::Metric;
 use crate::tui::heat::{self, Mode, Placed};
+use crate::tui::state::State;
 use crate::tui::theme::Role;
-use crate::tui::view::Panel;
+use crate::tui::view::{Panel, Picture, View};
 use crate::tui::{layout, text};
 use ratatui::Frame;
-use ratatui::layout::{Margin, Rect};
+use ratatui::layout::{Margin, Position, Rect};
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
 /// Cells of the legend's scale.
 const SCALE: usize = 12;
+/// Lines within the frame from which on the likeliest tokens are shown, and from which on the course is, too.
+const TOP_FROM: u16 = 8;
+const COURSE_FROM: u16 = 26;
 
-/// Draws the row, the status of the selected position and the legend.
+/// How the lines within the frame are shared out.
+struct Parts {
+    text: Rect,
+    status: Rect,
+    course: Rect,
+}
+
+fn parts(within: Rect, picture: Picture) -> Parts {
+    let course = match picture {
+        Picture::Course => within.height,
+        Picture::Row if within.height >= COURSE_FROM => within.height * 2 / 5,
+        Picture::Row => 0,
+    };
+    let above = within.height - course;
+    let status = match above {
+        0 => 0,
+        1..TOP_FROM => 1,
+        _ => 3,
+    };
+    let text = Rect { height: above - status, ..within };
+    let status = Rect { y: text.bottom(), height: status, ..within };
+    Parts { text, status, course: Rect { y: status.bottom(), height: course, ..within } }
+}
+
+/// Where the tokens of a row stand within the frame of the panel, `within`.
+pub fn text_area(within: Rect, view: &View, _state: &State) -> Rect {
+    parts(within, view.picture).text
+}
+
+/// Draws the row, the status of the selected position, the course, and the legend.
 pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
+    let picture = scene.view.picture;
     let Some(row) = scene.view.row(scene.state) else {
+        if picture == Picture::Course && !scene.state.spreads.columns().is_empty() {
+            return render_course(frame, area, scene);
+        }
         return render_none(frame, area, scene);
     };
-    let mode = if heat::has_recycled(row) { scene.view.mode } else { Mode::Plain };
+    if picture == Picture::Course {
+        return render_course(frame, area, scene);
+    }
+    let mode = shown_mode(scene, row);
     let (about, legend) = (about(scene, row, mode), legend(scene, row, mode, area.width));
     let within = framed(frame, area, scene, Panel::Entropy, about, legend);
-    let placed = heat::arrange(&row.cells, within.width);
+    let parts = parts(within, picture);
+    let placed = heat::arrange(&row.cells, parts.text.width);
     let selected = scene.view.selected.min(placed.len().saturating_sub(1));
-    let height = within.height.saturating_sub(1);
-    draw_tokens(frame, Rect { height, ..within }, scene, (row, mode), &placed, selected);
+    draw_tokens(frame, parts.text, scene, (row, mode), &placed, selected);
     if let Some(cell) = row.cells.get(selected) {
-        let line = layout::line(within, height).inner(Margin::new(1, 0));
-        let parts = about_cell(scene, selected, cell);
-        frame.render_widget(fit(scene, parts, " · ", usize::from(line.width)), line);
+        draw_status(frame, parts.status, scene, row, selected, cell);
     }
+    if !parts.course.is_empty() {
+        course::render(frame, parts.course.inner(Margin::new(1, 0)), scene, mode);
+    }
+}
+
+/// A row without a recycled pass has nothing else to show.
+fn shown_mode(scene: Scene, row: &TokenRow) -> Mode {
+    match scene.view.mode {
+        Mode::Recycled | Mode::Difference if !heat::has_recycled(row) => Mode::Plain,
+        mode => mode,
+    }
+}
+
+fn render_course(frame: &mut Frame, area: Rect, scene: Scene) {
+    let mode = scene.view.mode;
+    let about = Line::from(scene.span(Role::Value, course::about(mode)));
+    let below = Line::from(scene.span(Role::Name, " t shows the row "));
+    let within = framed(frame, area, scene, Panel::Entropy, about, below);
+    course::render(frame, within.inner(Margin::new(1, 0)), scene, mode);
 }
 
 /// Says why there is no row.
@@ -60,10 +119,10 @@ fn about(scene: Scene, row: &TokenRow, mode: Mode) -> Line<'static> {
     if mode != scene.view.mode {
         line.push_span(scene.span(Role::Warn, ": no recycled pass here"));
     }
-    if scene.view.frozen.is_some() {
-        line.push_span(scene.span(Role::Key, " · frozen"));
-    }
     line.push_span(scene.span(Role::Name, format!(" · step {}", text::count(row.step))));
+    if scene.view.row_back > 0 {
+        line.push_span(scene.span(Role::Key, format!(", {} newer ]", scene.view.row_back)));
+    }
     line.push_span(scene.span(Role::Name, format!(" · {recycled} of {} recycled", row.cells.len())));
     line
 }
@@ -97,6 +156,27 @@ fn heat_style(scene: Scene, mode: Mode, value: f64, (low, high): (f64, f64)) -> 
     }
 }
 
+/// The first of so many lines that is shown: the selected one stays in the middle, except at the ends.
+fn top_line(placed: &[Placed], selected: usize, height: usize) -> usize {
+    let lines = placed.last().map_or(0, |last| last.line + 1);
+    let here = placed.get(selected).map_or(0, |token| token.line);
+    here.saturating_sub(height / 2).min(lines.saturating_sub(height))
+}
+
+/// The token of `row` that stands at a place of `area`, when `selected` is the one that is looked at.
+pub fn token_at(row: &TokenRow, area: Rect, selected: usize, at: Position) -> Option<usize> {
+    if !area.contains(at) {
+        return None;
+    }
+    let placed = heat::arrange(&row.cells, area.width);
+    let selected = selected.min(placed.len().saturating_sub(1));
+    let line = top_line(&placed, selected, usize::from(area.height)) + usize::from(at.y - area.y);
+    let column = at.x - area.x;
+    placed.iter().position(|token| {
+        token.line == line && (token.column..token.column + token.width.max(1)).contains(&column)
+    })
+}
+
 fn draw_tokens(
     frame: &mut Frame,
     area: Rect,
@@ -106,15 +186,13 @@ fn draw_tokens(
     selected: usize,
 ) {
     let height = usize::from(area.height);
-    let lines = placed.last().map_or(0, |last| last.line + 1);
-    let here = placed.get(selected).map_or(0, |token| token.line);
-    // The selected line stays in the middle, except at the ends.
-    let top = here.saturating_sub(height / 2).min(lines.saturating_sub(height));
+    let top = top_line(placed, selected, height);
     let range = mode.range(row.vocab_size);
     let focused = scene.view.focus == Panel::Entropy;
-    for (index, (token, cell)) in placed.iter().zip(&row.cells).enumerate() {
-        if token.line < top || token.line >= top + height {
-            continue;
+    let start = placed.partition_point(|token| token.line < top);
+    for (index, (token, cell)) in placed.iter().zip(&row.cells).enumerate().skip(start) {
+        if token.line >= top + height {
+            break;
         }
         let mut style = mode
             .of(cell)
@@ -128,6 +206,37 @@ fn draw_tokens(
         let (x, y) = (area.x + token.column, area.y + (token.line - top) as u16);
         frame.buffer_mut().set_span(x, y, &Span::styled(token.text.as_str(), style), token.width);
     }
+}
+
+fn draw_status(frame: &mut Frame, area: Rect, scene: Scene, row: &TokenRow, at: usize, cell: &TokenCell) {
+    let area = area.inner(Margin::new(1, 0));
+    let width = usize::from(area.width);
+    let first = fit(scene, about_cell(scene, at, cell), " · ", width);
+    frame.render_widget(first, layout::line(area, 0));
+    if area.height < 3 {
+        return;
+    }
+    for (index, name, choices) in [(1, "plain", &cell.top_plain), (2, "recycled", &cell.top_recycled)] {
+        let line = fit(scene, likeliest(scene, row, name, choices), " · ", width);
+        frame.render_widget(line, layout::line(area, index));
+    }
+}
+
+/// The likeliest next tokens; the one that comes is marked by the row itself, one position on.
+fn likeliest(scene: Scene, row: &TokenRow, name: &str, choices: &[Choice]) -> Vec<Part> {
+    let head = scene.span(Role::Name, format!("{name:<9}"));
+    if choices.is_empty() {
+        return vec![(0, vec![head, scene.span(Role::Dim, "–")])];
+    }
+    let said = |(rank, choice): (usize, &Choice)| {
+        let text =
+            row.words.get(&choice.id).map_or_else(|| choice.id.to_string(), |text| text::spelled(text));
+        let token = scene.span(Role::Value, format!("\"{}\"", text::clip(&text, 20)));
+        let prob = scene.span(Role::Name, format!(" {:.1}%", choice.prob * 100.0));
+        let spans = if rank == 0 { vec![head.clone(), token, prob] } else { vec![token, prob] };
+        (rank as u8, spans)
+    };
+    choices.iter().enumerate().map(said).collect()
 }
 
 /// What is known of one position.

@@ -17,9 +17,7 @@ use ratatui::text::Line;
 /// Draws as many hints as fit, the focused panel's first.
 pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
     let mut line = Line::from(" ");
-    let mut scopes = scene.view.scopes().to_vec();
-    scopes.dedup();
-    for group in scopes.into_iter().flat_map(keys::groups) {
+    for group in scene.view.scopes().into_iter().flat_map(keys::groups) {
         let hint = group[0].hint;
         let names: String = group.iter().filter_map(|row| row.keys.first()).map(|key| key.name()).collect();
         let room = usize::from(area.width).saturating_sub(line.width());

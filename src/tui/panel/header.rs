@@ -47,7 +47,7 @@ fn unframed(frame: &mut Frame, area: Rect, scene: Scene) -> Rect {
 
 /// What the trainer does: a glyph, a word, and how that is to be taken.
 pub fn phase(scene: Scene) -> (&'static str, &'static str, Role) {
-    match (&scene.state.end, scene.state.phase) {
+    match (&scene.live.end, scene.live.phase) {
         (End::Failed(_), _) => ("✗", "failed", Role::Bad),
         (End::Finished(summary), _) if summary.stopped => ("■", "stopped", Role::Good),
         (End::Finished(_), _) => ("✓", "finished", Role::Good),
@@ -68,6 +68,9 @@ pub fn phase(scene: Scene) -> (&'static str, &'static str, Role) {
 fn progress(scene: Scene, width: u16) -> Line<'static> {
     let (glyph, word, role) = phase(scene);
     let mut left = vec![scene.span(role, format!("{glyph} {word}"))];
+    if scene.view.frozen.is_some() {
+        left.push(scene.span(Role::Key, " frozen"));
+    }
     let Some(steps) = scene.state.steps() else {
         return Line::from(left);
     };
@@ -110,8 +113,8 @@ fn eta(scene: Scene) -> String {
 /// The figures of the second line, with how dispensable each is.
 fn figures(scene: Scene) -> Vec<Part> {
     let mut parts = if scene.state.is_preparing() { Vec::new() } else { metrics(scene) };
-    if scene.state.dropped > 0 {
-        let text = format!("{} frames dropped", text::count(scene.state.dropped));
+    if scene.live.dropped > 0 {
+        let text = format!("{} frames dropped", text::count(scene.live.dropped));
         parts.push(scene.part(0, Role::Warn, text));
     }
     if scene.state.version() > 0 {
@@ -119,10 +122,26 @@ fn figures(scene: Scene) -> Vec<Part> {
     }
     if let Some(run) = &scene.state.run {
         let folder = run.folder.display().to_string();
-        parts.push(scene.part(3, Role::Value, text::clip(&run.device, 40)));
+        parts.push((3, device(scene, &run.device)));
         parts.push(scene.part(6, Role::Name, text::clip(&folder, 60)));
     }
     parts
+}
+
+/// The device, how busy it is and how much of its memory is taken.
+fn device(scene: Scene, name: &str) -> Vec<Span<'static>> {
+    let mut spans = vec![scene.span(Role::Value, text::clip(name, 40))];
+    let Some(system) = &scene.state.system else { return spans };
+    let (load, used, all) = match &system.gpu {
+        Some(gpu) => (gpu.load * 100.0, gpu.memory_used_bytes, gpu.memory_bytes),
+        None => {
+            let load = system.machine_cpu / system.cores.max(1) as f64 * 100.0;
+            (load, system.memory_used_bytes, system.memory_bytes)
+        }
+    };
+    let memory = format!(" {load:.0}%, {} of {}", text::bytes(used), text::bytes(all));
+    spans.push(scene.span(Role::Name, memory));
+    spans
 }
 
 fn metrics(scene: Scene) -> Vec<Part> {

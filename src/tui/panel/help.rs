@@ -21,10 +21,11 @@ use ratatui::layout::{Margin, Rect};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, BorderType, Paragraph};
 
-/// Width of a column, of its keys, and of the page with both columns.
+/// Width of a column, and of its keys.
 const COLUMN: u16 = 42;
 const KEYS: usize = 11;
-const NARROW: u16 = 76;
+/// Most columns.
+const COLUMNS: u16 = 3;
 
 /// A line of the page: a heading, or keys and what they do.
 enum Entry {
@@ -39,66 +40,62 @@ pub fn render(frame: &mut Frame, screen: Rect, scene: Scene) {
     };
     let area = page(screen);
     clear(frame, area);
-    let below = scene.span(Role::Name, " Esc closes ");
+    let limit = scroll_limit(screen);
+    let below = if limit > 0 { " ↑ ↓ scroll, Esc closes " } else { " Esc closes " };
     let block = Block::bordered()
         .border_type(BorderType::Rounded)
         .border_style(scene.theme.style(Role::Focus))
         .title_top(scene.span(Role::Focus, " help "))
-        .title_bottom(Line::from(below).right_aligned());
+        .title_bottom(Line::from(scene.span(Role::Name, below)).right_aligned());
     let within = block.inner(area).inner(Margin::new(1, 0));
     frame.render_widget(block, area);
-    let [left, right] = columns();
-    if two_columns(screen) {
-        let half = within.width / 2;
-        frame.render_widget(paragraph(scene, left, half), Rect { width: half, ..within });
-        let second = Rect { x: within.x + half, width: within.width - half, ..within };
-        frame.render_widget(paragraph(scene, right, half), second);
-    } else {
-        let all = left.into_iter().chain(right).collect();
-        let scroll = scroll.min(scroll_limit(screen));
-        frame.render_widget(paragraph(scene, all, within.width).scroll((scroll, 0)), within);
+    // The entries flow from column to column.
+    let mut lines = entries_of_all().into_iter().skip(usize::from(scroll.min(limit)));
+    let (columns, width) = (columns(screen), within.width / columns(screen));
+    for column in 0..columns {
+        let area = Rect { x: within.x + column * width, width: width.saturating_sub(1), ..within };
+        let shown = lines.by_ref().take(usize::from(within.height)).collect();
+        frame.render_widget(paragraph(scene, shown, area.width), area);
     }
 }
 
 /// How far the page can be scrolled on `screen`.
 pub fn scroll_limit(screen: Rect) -> u16 {
-    if two_columns(screen) {
-        return 0;
-    }
-    let lines: usize = columns().iter().map(Vec::len).sum();
-    (lines as u16).saturating_sub(layout::inner(page(screen)).height)
+    let seen = layout::inner(page(screen)).height * columns(screen);
+    (entries_of_all().len() as u16).saturating_sub(seen)
 }
 
-fn two_columns(screen: Rect) -> bool {
-    screen.width >= NARROW && usize::from(screen.height) > longest() + 1
-}
-
-fn longest() -> usize {
-    columns().iter().map(Vec::len).max().unwrap_or(0)
+fn columns(screen: Rect) -> u16 {
+    (screen.width.saturating_sub(2) / COLUMN).clamp(1, COLUMNS)
 }
 
 fn page(screen: Rect) -> Rect {
-    let lines = if two_columns(screen) { longest() } else { columns().iter().map(Vec::len).sum() };
-    let width = if two_columns(screen) { 2 * COLUMN + 4 } else { COLUMN + 12 };
-    layout::centered(screen, width, lines as u16 + 2)
+    let lines = (entries_of_all().len() as u16).div_ceil(columns(screen));
+    let width = (columns(screen) * COLUMN + 4).max(COLUMN + 12);
+    layout::centered(screen, width, lines + 2)
 }
 
-/// The keys of all panels at the left, those of single panels at the right.
-fn columns() -> [Vec<Entry>; 2] {
-    let mut left = vec![Entry::Heading("all panels".into())];
-    left.extend(entries(Scope::Panels));
-    left.extend(entries(Scope::Always));
-    let mut right = Vec::new();
-    for panel in Panel::ALL {
-        let found = entries(Scope::Panel(panel));
+/// All keys: those of all panels, of single ones, and of what lies over them.
+fn entries_of_all() -> Vec<Entry> {
+    let mut all = vec![Entry::Heading("all panels".into())];
+    all.extend(entries(Scope::Panels));
+    all.extend(entries(Scope::Always));
+    let panels =
+        Panel::ALL.map(|panel| (Scope::Panel(panel), format!("{} {}", panel.number(), panel.name())));
+    let others = [
+        (Scope::List, "1, 5, 7, 8, 9: lists"),
+        (Scope::Draft, "3 schedule, while a number is changed"),
+        (Scope::Question, "asked whether to stop"),
+    ];
+    let others = others.map(|(scope, name)| (scope, name.to_owned()));
+    for (scope, name) in panels.into_iter().chain(others) {
+        let found = entries(scope);
         if !found.is_empty() {
-            right.push(Entry::Heading(format!("{} {}", panel.number(), panel.name())));
-            right.extend(found);
+            all.push(Entry::Heading(name));
+            all.extend(found);
         }
     }
-    right.push(Entry::Heading("asked whether to stop".into()));
-    right.extend(entries(Scope::Question));
-    [left, right]
+    all
 }
 
 /// The table's rows in `scope`; neighbours that do the same kind of thing share a line.

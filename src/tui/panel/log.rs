@@ -1,73 +1,49 @@
-//! Owns: the log, panel 5.
+//! Owns: the log, panel 8.
 //! Must not know: the terminal, keys.
 //! Invariant: the newest line stands at the bottom unless one has gone back.
 //!
 //! ```text
-//! ╭ 5 log ───────────────────────────────────────────────────────╮
+//! ╭ 8 log warnings /disk ────────────────────────────────────────╮
 //! │ 02:51:38   the model has 1.06M parameters                    │
 //! │ 02:52:10 ! the validation loss rose                          │
-//! ╰──────────────────────────────────────────────── 3 newer lines╯
+//! ╰──────────────────────────────────────────────── 3 newer, ↓ ──╯
 //! ```
 
-use super::{Scene, framed};
+use super::{Scene, list};
 use crate::message::Level;
-use crate::tui::state::Entry;
-use crate::tui::text;
+use crate::tui::state::{Entry, State};
 use crate::tui::theme::Role;
-use crate::tui::view::Panel;
+use crate::tui::view::{Panel, View};
 use ratatui::Frame;
-use ratatui::layout::{Margin, Rect};
+use ratatui::layout::Rect;
 use ratatui::text::Line;
-use ratatui::widgets::Paragraph;
 
-/// Width of time and mark.
-const GUTTER: usize = 11;
+/// The entries that are shown, the newest first.
+pub fn entries<'a>(state: &'a State, view: &'a View) -> impl Iterator<Item = &'a Entry> {
+    let shown = |entry: &&Entry| entry.level >= view.level && list::passes(view, Panel::Log, &entry.text);
+    state.log.iter().rev().filter(shown)
+}
 
 /// Draws the last entries; they are wrapped where that does not push others out.
 pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
-    let log = &scene.state.log;
-    let back = scene.view.log_back.min(log.len().saturating_sub(1));
-    let below = match back {
-        0 => Line::default(),
-        _ => Line::from(scene.span(Role::Key, format!(" {back} newer, ↓ "))),
-    };
-    let within = framed(frame, area, scene, Panel::Log, Line::default(), below).inner(Margin::new(1, 0));
-    let height = usize::from(within.height);
-    let mut lines: Vec<Line> = Vec::with_capacity(height);
-    // From the newest upwards, as far as there is room.
-    for entry in log.iter().rev().skip(back) {
-        if lines.len() >= height {
-            break;
-        }
-        lines.extend(entry_lines(scene, entry, usize::from(within.width), height).into_iter().rev());
+    let mut about = Line::default();
+    match scene.view.level {
+        Level::Info => {}
+        Level::Warn => about.push_span(scene.span(Role::Key, "warnings")),
+        Level::Error => about.push_span(scene.span(Role::Key, "errors")),
     }
-    lines.truncate(height);
-    lines.reverse();
-    frame.render_widget(Paragraph::new(lines), within);
+    about.extend(list::filter_word(scene, Panel::Log));
+    let lines = |entry: &Entry, width, wraps| entry_lines(scene, entry, width, wraps);
+    list::render(frame, area, scene, Panel::Log, entries(scene.state, scene.view), about, lines);
 }
 
-/// Below this height an entry has one line.
-const WRAPS_FROM: usize = 4;
-
-fn entry_lines(scene: Scene, entry: &Entry, width: usize, height: usize) -> Vec<Line<'static>> {
+fn entry_lines(scene: Scene, entry: &Entry, width: usize, wraps: bool) -> Vec<Line<'static>> {
     let (mark, role) = match entry.level {
         Level::Info => (" ", Role::Value),
         Level::Warn => ("!", Role::Warn),
         Level::Error => ("✗", Role::Bad),
     };
-    let room = width.saturating_sub(GUTTER);
-    let texts =
-        if height < WRAPS_FROM { vec![text::clip(&entry.text, room)] } else { text::wrap(&entry.text, room) };
-    texts
-        .into_iter()
-        .enumerate()
-        .map(|(index, text)| {
-            let (at, mark) = if index == 0 { (entry.at.as_str(), mark) } else { ("", " ") };
-            Line::from(vec![
-                scene.span(Role::Dim, format!("{at:<8} ")),
-                scene.span(role, format!("{mark} ")),
-                scene.span(if entry.level == Level::Info { Role::Value } else { role }, text),
-            ])
-        })
-        .collect()
+    let first =
+        vec![scene.span(Role::Dim, format!("{:<8} ", entry.at)), scene.span(role, format!("{mark} "))];
+    list::paragraph(scene, first, (role, &entry.text), width, wraps)
 }

@@ -1,200 +1,310 @@
-//! Owns: the loss chart, panel 2.
+//! Owns: the loss panel, 2: losses, and below them what recycling is above its controls.
 //! Must not know: the terminal, keys.
-//! Invariant: recycled is compared with plain at the same positions; all curves share one axis.
+//! Invariant: recycled is compared with what else could stand there at the same positions; both charts share one axis of
+//! steps.
 //!
 //! ```text
 //! ╭ 2 loss nats, smoothed 0.9 ───────────────────────────────────╮
-//! │ ━ plain 2.310  ╍ recycled 2.904  ┈ plain at recycled 2.400   │
-//! │ 6┤⣇                                                          │
-//! │ 4┤⠈⠢⣀⠤⠤⠤⠤⣀⣀⡀          ◆ validation                           │
+//! │ ━ plain 2.310  ╍ recycled 2.904  ┈ plain there 2.400         │
+//! │ 6┤⣇          ▾                                               │
+//! │ 4┤⠈⠢⣀⠤⠤⠤⠤⣀⣀⡀ ┊        ◆ validation                           │
 //! │ 2┤       ⠉⠉⠒⠒⠒⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤                                    │
+//! │ above: ━ plain there +0.504  ○ pause -2.100  × another -3.0  │
+//! │ 0┤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤                │
 //! │  0        500       1,000                                    │
 //! ╰─────────────────────────────── recycled − plain there +0.504 ╯
 //! ```
 
 use super::{Part, Scene, fit, framed};
 use crate::record::registry::Metric;
-use crate::tui::history::{Bucket, History};
-use crate::tui::raster::{Dash, Raster, Window};
+use crate::tui::axis::{self, Plane, Range};
+use crate::tui::chart::{self, Chart, Curve, Points};
+use crate::tui::charts::{Parts, Span};
+use crate::tui::raster::Dash;
+use crate::tui::state::Series;
+use crate::tui::text;
 use crate::tui::theme::Role;
 use crate::tui::view::Panel;
-use crate::tui::{axis, text};
 use ratatui::Frame;
 use ratatui::layout::{Margin, Rect};
 use ratatui::text::Line;
 
-/// A curve: the metric, its style, its raw points' style if they are shown, its dashes with and without colours.
-struct Curve {
-    metric: Metric,
-    role: Role,
-    raw: Option<Role>,
-    dash: (Dash, Dash),
-}
+/// Lines from which on both charts have room.
+const BOTH_FROM: u16 = 15;
 
-/// The curves, from the one at the back to the one in front.
-fn curves(scene: Scene) -> [Curve; 3] {
-    // Where the loss counts at all positions, the recycled loss at the recycled ones is another metric.
-    let at_recycled = !scene.state.history(Metric::LossRecycledAtRecycled).is_empty();
-    let recycled = if at_recycled { Metric::LossRecycledAtRecycled } else { Metric::LossRecycled };
-    [
-        Curve {
-            metric: Metric::LossPlainAtRecycled,
-            role: Role::PlainAtRecycled,
-            raw: None,
-            dash: (Dash::Dashed, Dash::Dotted),
-        },
-        Curve {
-            metric: recycled,
-            role: Role::Recycled,
-            raw: Some(Role::RecycledRaw),
-            dash: (Dash::Solid, Dash::Dashed),
-        },
-        Curve {
-            metric: Metric::LossPlain,
-            role: Role::Plain,
-            raw: Some(Role::PlainRaw),
-            dash: (Dash::Solid, Dash::Solid),
-        },
-    ]
-}
+/// What training says of it: recycled less plain, at the same positions of the same step.
+const TRAINED: Series = Series::Less(Metric::LossRecycledAtRecycled, Metric::LossPlainAtRecycled);
 
-/// Validation points: the metric, its glyph, its style.
-const POINTS: [(Metric, &str, Role); 3] = [
-    (Metric::ValidPlain, "◆", Role::Plain),
-    (Metric::ValidPlainAtRecycled, "◇", Role::PlainAtRecycled),
-    (Metric::ValidRecycled, "▲", Role::Recycled),
+/// What recycling is held against: the metric of the validation, a word for it, its glyph and style.
+const CONTROLS: [(Metric, &str, &str, Role); 4] = [
+    (Metric::ValidPlainAtRecycled, "plain there", "◇", Role::PlainAtRecycled),
+    (Metric::ValidPause, "pause", "○", Role::Pause),
+    (Metric::ValidMasked, "mean", "□", Role::Masked),
+    (Metric::ValidShuffled, "another's", "×", Role::Shuffled),
 ];
 
-/// Those of them that belong to the run: one that does not recycle is measured like the others, but not drawn so.
-fn points(scene: Scene) -> &'static [(Metric, &'static str, Role)] {
-    let plain = scene.state.run.as_ref().is_some_and(|run| run.config.recycle.every == 0);
-    if plain { &POINTS[..1] } else { &POINTS }
+/// Where a chart stands and what it shows.
+#[derive(Clone, Copy, Debug)]
+pub struct Plot {
+    /// The cells of the curves.
+    pub area: Rect,
+    /// What they show.
+    pub plane: Plane,
 }
 
-/// Draws legend, axes, curves and validation points.
+/// The charts of the panel in `area`, within its frame: their legends' lines, plots; the losses first.
+struct Plots {
+    losses: Option<(Rect, Plot)>,
+    difference: Option<(Rect, Plot)>,
+}
+
+/// The losses.
+fn losses(scene: Scene) -> Chart {
+    let curve = |metric, role, raw, dash| Curve { series: Series::Of(metric), role, raw, dash };
+    let plain = scene.state.run.as_ref().is_some_and(|run| run.config.recycle.every == 0);
+    let point = |metric, glyph, role, holds| Points { series: Series::Of(metric), glyph, role, holds };
+    let mut points = vec![point(Metric::ValidPlain, "◆", Role::Plain, true)];
+    // One that does not recycle is measured like the others, but not drawn so.
+    if !plain {
+        // Without the token and without the state a loss may be far from all others.
+        points.extend(CONTROLS.map(|(metric, _, glyph, role)| point(metric, glyph, role, false)));
+        points.push(point(Metric::ValidRecycled, "▲", Role::Recycled, true));
+    }
+    Chart {
+        curves: vec![
+            curve(Metric::LossPause, Role::Pause, None, (Dash::Dotted, Dash::Dotted)),
+            curve(Metric::LossPlainAtRecycled, Role::PlainAtRecycled, None, (Dash::Dashed, Dash::Dotted)),
+            curve(recycled(scene), Role::Recycled, Some(Role::RecycledRaw), (Dash::Solid, Dash::Dashed)),
+            curve(Metric::LossPlain, Role::Plain, Some(Role::PlainRaw), (Dash::Solid, Dash::Solid)),
+        ],
+        points,
+    }
+}
+
+/// Where the loss counts at all positions, the recycled loss at the recycled ones is another metric.
+fn recycled(scene: Scene) -> Metric {
+    let there = Metric::LossRecycledAtRecycled;
+    if scene.state.history(Series::Of(there)).is_empty() { Metric::LossRecycled } else { there }
+}
+
+/// Recycled less plain there in training, and less every control in validations.
+fn differences() -> Chart {
+    let (role, raw) = (Role::Recycled, Some(Role::RecycledRaw));
+    let points = CONTROLS.map(|(metric, _, glyph, role)| {
+        let series = Series::Less(Metric::ValidRecycled, metric);
+        Points { series, glyph, role, holds: false }
+    });
+    Chart {
+        curves: vec![Curve { series: TRAINED, role, raw, dash: (Dash::Solid, Dash::Solid) }],
+        points: points.to_vec(),
+    }
+}
+
+/// Draws legends, axes, curves and validation points.
 pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
-    let within = framed(frame, area, scene, Panel::Loss, about(scene), difference(scene));
+    let within = framed(frame, area, scene, Panel::Loss, about(scene), below(scene));
     let within = within.inner(Margin::new(1, 0));
     if within.height < 2 {
         return;
     }
+    let plots = plots(within, scene);
+    if plots.losses.is_none() && plots.difference.is_none() {
+        let text = scene.span(Role::Dim, nothing(scene));
+        let middle = Rect { y: within.y + within.height / 2, height: 1, ..within };
+        return frame.render_widget(text, middle);
+    }
+    let alone = plots.difference.is_none();
+    if let Some((legend, plot)) = plots.losses {
+        let parts = legend_of_losses(scene, legend.width);
+        draw(frame, legend, &plot, &losses(scene), parts, alone, scene);
+    }
+    if let Some((legend, plot)) = plots.difference {
+        let parts = legend_of_differences(scene, legend.width);
+        draw(frame, legend, &plot, &differences(), parts, true, scene);
+    }
+}
+
+fn nothing(scene: Scene) -> &'static str {
+    match (scene.view.charts.parts, scene.state.stepped) {
+        (Parts::Difference, true) => "no step has recycled yet; d shows the losses",
+        _ => "no loss yet; on a GPU the first steps compile kernels",
+    }
+}
+
+fn draw(
+    frame: &mut Frame,
+    legend: Rect,
+    plot: &Plot,
+    chart: &Chart,
+    parts: Vec<Part>,
+    with_steps: bool,
+    scene: Scene,
+) {
     // Where it is narrow the curves' glyphs must do to tell the parts apart.
-    let between = if within.width < 60 { " " } else { "   " };
-    let legend = fit(scene, legend(scene, within.width), between, usize::from(within.width));
-    frame.render_widget(legend, Rect { height: 1, ..within });
-    let chart = Rect { y: within.y + 1, height: within.height - 1, ..within };
-    let Some(window) = window(scene) else {
-        let text = scene.span(Role::Dim, "no loss yet; on a GPU the first steps compile kernels");
-        frame.render_widget(text, Rect { y: chart.y + chart.height / 2, height: 1, ..chart });
-        return;
+    let between = if legend.width < 60 { " " } else { "   " };
+    frame.render_widget(fit(scene, parts, between, usize::from(legend.width)), legend);
+    let buffer = frame.buffer_mut();
+    axis::render(buffer, plot.area, &plot.plane, with_steps, scene.theme);
+    if let Some(y) = zero(plot) {
+        (plot.area.left()..plot.area.right()).for_each(|x| {
+            buffer.set_string(x, y, "┈", scene.theme.style(Role::Frame));
+        });
+    }
+    chart.render(buffer, plot.area, &plot.plane, scene);
+    chart::draw_steps(buffer, plot.area, &plot.plane, scene);
+}
+
+/// The line of 0 where it is in a chart that has both signs.
+fn zero(plot: &Plot) -> Option<u16> {
+    let y = plot.plane.y;
+    let inside = y.low < 0.0 && y.high > 0.0;
+    let dots = f64::from(plot.area.height) * 4.0 - 1.0;
+    inside.then(|| plot.area.y + (((1.0 - y.share(0.0)) * dots).round() / 4.0) as u16)
+}
+
+/// The plot that a click in `area`, the panel's, would be in: both share the steps.
+pub fn plot(area: Rect, scene: Scene) -> Option<Plot> {
+    let found = plots(crate::tui::layout::inner(area).inner(Margin::new(1, 0)), scene);
+    found.losses.or(found.difference).map(|(_, plot)| plot)
+}
+
+fn plots(within: Rect, scene: Scene) -> Plots {
+    let steps = scene.view.charts.window(losses(scene).last_step(scene));
+    let planes =
+        [losses(scene).plane(scene, steps), differences().plane(scene, steps).map(linear(scene, steps))];
+    let [losses, difference] = match (scene.view.charts.parts, planes[1]) {
+        (Parts::Both, Some(_)) if within.height >= BOTH_FROM => planes,
+        (Parts::Difference, _) => [None, planes[1]],
+        _ => [planes[0], None],
     };
-    let plot = axis::render(frame.buffer_mut(), chart, window, scene.theme);
-    draw_curves(frame, plot, scene, window);
+    let upper = match (losses, difference) {
+        (Some(_), Some(_)) => within.height * 5 / 8,
+        (Some(_), None) => within.height,
+        _ => 0,
+    };
+    let above = Rect { height: upper, ..within };
+    let below = Rect { y: within.y + upper, height: within.height - upper, ..within };
+    let gutter = [(losses, above), (difference, below)]
+        .into_iter()
+        .filter_map(|(plane, area)| Some(axis::gutter(plane?.y, area.height.saturating_sub(2))))
+        .max()
+        .unwrap_or(0);
+    let placed = |plane: Option<Plane>, area: Rect, with_steps: bool| {
+        let plane = plane?;
+        let chart = Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..area };
+        let area_of_plot = axis::plot(chart, gutter, with_steps)?;
+        Some((Rect { height: 1, ..area }, Plot { area: area_of_plot, plane }))
+    };
+    Plots { losses: placed(losses, above, difference.is_none()), difference: placed(difference, below, true) }
+}
+
+/// Differences have both signs: their axis is linear, whatever that of the losses is. It is that of the smoothed curve: what
+/// is far from it (another's state is much worse) stands at the edge, with its value in the legend.
+fn linear<'a>(scene: Scene<'a>, steps: (u64, u64)) -> impl Fn(Plane) -> Plane + 'a {
+    move |plane| {
+        let mut ends = (0.0_f64, 0.0_f64);
+        let mut take = |value: f64| ends = (ends.0.min(value), ends.1.max(value));
+        for (bucket, smooth) in scene.state.history(TRAINED).smoothed(scene.smoothing()) {
+            if bucket.last >= steps.0 && bucket.first <= steps.1 {
+                take(smooth);
+            }
+        }
+        let plain = Series::Less(Metric::ValidRecycled, Metric::ValidPlainAtRecycled);
+        scene.state.history(plain).within(steps.0, steps.1).iter().for_each(|bucket| take(bucket.mean));
+        Plane { y: Range::linear(ends.0, ends.1).with_margin(), ..plane }
+    }
 }
 
 fn about(scene: Scene) -> Line<'static> {
     let mut line = Line::from(scene.span(Role::Name, Metric::LossPlain.spec().unit));
-    let smoothing = scene.state.dashboard().smoothing;
+    let smoothing = scene.smoothing();
     if smoothing > 0.0 {
         line.push_span(scene.span(Role::Name, format!(", smoothed {smoothing}")));
     }
-    let zoom = scene.view.zoom.name();
-    if !zoom.is_empty() {
-        line.push_span(scene.span(Role::Key, format!(" {zoom}")));
+    let charts = &scene.view.charts;
+    for (word, is) in [(" log y", charts.log_y), (" log x", charts.log_x)] {
+        if is {
+            line.push_span(scene.span(Role::Key, word));
+        }
+    }
+    match charts.span {
+        Span::All => {}
+        Span::Last(steps) => {
+            line.push_span(scene.span(Role::Key, format!(" last {}", text::count(steps))));
+        }
+        Span::Fixed(from, to) => {
+            line.push_span(scene.span(Role::Key, format!(" {} to {}", text::count(from), text::count(to))));
+        }
+    }
+    if let Some(cross) = charts.cross {
+        line.push_span(scene.span(Role::Cross, format!(" at step {}", text::count(cross))));
     }
     line
 }
 
-/// How much worse the recycled pass is than the plain one at the same positions.
-fn difference(scene: Scene) -> Line<'static> {
-    let smoothed = |metric| scene.state.history(metric).smoothed();
-    let [there, recycled, _] = curves(scene).map(|curve| smoothed(curve.metric));
-    match (recycled, there) {
-        (Some(recycled), Some(there)) => Line::from(vec![
+/// How much worse the recycled pass is than the plain one at the same positions, where no chart says it.
+fn below(scene: Scene) -> Line<'static> {
+    match read(scene, TRAINED) {
+        Some(difference) => Line::from(vec![
             scene.span(Role::Name, " recycled − plain there "),
-            scene.span(Role::Value, format!("{:+.3} ", recycled - there)),
+            scene.span(Role::Value, format!("{difference:+.3} ")),
         ]),
-        _ => Line::default(),
+        None => Line::default(),
     }
 }
 
-/// The curves' names, glyphs and present values; long names where there is room.
-fn legend(scene: Scene, width: u16) -> Vec<Part> {
-    let short = width < 80;
-    let [there, recycled, plain] = curves(scene);
-    let named = |rank, glyph: &str, curve: &Curve, name: String| {
-        let history = scene.state.history(curve.metric);
-        let value = history.smoothed().map_or_else(|| "–".into(), text::real);
-        let mut spans =
-            vec![scene.span(curve.role, format!("{glyph} {name} ")), scene.span(Role::Value, value)];
-        if let Some(raw) = history.latest().filter(|_| width >= 110) {
-            spans.push(scene.span(Role::Dim, format!(" ({})", text::real(raw))));
+/// The value of a curve: smoothed, at the step that is read or at the end.
+fn read(scene: Scene, series: Series) -> Option<f64> {
+    let at = scene.view.charts.cross.unwrap_or(u64::MAX);
+    scene.state.history(series).smoothed_at(at, scene.smoothing())
+}
+
+/// The value of a point: the last one measured by then.
+fn point(scene: Scene, series: Series) -> Option<f64> {
+    let at = scene.view.charts.cross.unwrap_or(u64::MAX);
+    scene.state.history(series).at(at).map(|bucket| bucket.mean)
+}
+
+/// The curves' names, glyphs and values; long names where there is room.
+fn legend_of_losses(scene: Scene, width: u16) -> Vec<Part> {
+    let curve = |rank, glyph: &str, name: &str, role: Role, metric: Metric| {
+        let series = Series::Of(metric);
+        let value = read(scene, series).map_or_else(|| "–".into(), text::real);
+        let mut spans = vec![scene.span(role, format!("{glyph} {name} ")), scene.span(Role::Value, value)];
+        let raw = scene.state.history(series).at(scene.view.charts.cross.unwrap_or(u64::MAX));
+        if let Some(raw) = raw.filter(|_| width >= 110) {
+            spans.push(scene.span(Role::Dim, format!(" ({})", text::real(raw.mean))));
         }
         (rank, spans)
     };
-    let name = |metric: Metric| text::label(metric).trim_start_matches("loss ").to_owned();
-    let there_name = if short { "there".into() } else { name(there.metric) };
+    let there = if width < 80 { "there" } else { "plain there" };
     let mut parts = vec![
-        named(0, "━", &plain, name(plain.metric)),
-        named(0, "╍", &recycled, name(Metric::LossRecycled)),
-        named(1, "┈", &there, there_name),
+        curve(0, "━", "plain", Role::Plain, Metric::LossPlain),
+        curve(0, "╍", "recycled", Role::Recycled, recycled(scene)),
+        curve(1, "┈", there, Role::PlainAtRecycled, Metric::LossPlainAtRecycled),
     ];
-    let valid = scene.state.history(Metric::ValidPlain).latest();
-    if let Some(valid) = valid {
-        parts.push((
-            2,
-            vec![scene.span(Role::Plain, "◆ validation "), scene.span(Role::Value, text::real(valid))],
-        ));
+    if !scene.state.history(Series::Of(Metric::LossPause)).is_empty() {
+        parts.push(curve(3, "┈", "pause", Role::Pause, Metric::LossPause));
+    }
+    if let Some(valid) = point(scene, Series::Of(Metric::ValidPlain)) {
+        let spans =
+            vec![scene.span(Role::Plain, "◆ validation "), scene.span(Role::Value, text::real(valid))];
+        parts.push((2, spans));
     }
     parts
 }
 
-/// The last charted step.
-fn last_step(scene: Scene) -> u64 {
-    let last = |history: &History| history.buckets().last().map_or(0, |bucket| bucket.last);
-    let charted =
-        curves(scene).map(|curve| curve.metric).into_iter().chain(points(scene).iter().map(|point| point.0));
-    charted.map(|metric| last(scene.state.history(metric))).max().unwrap_or(0)
-}
-
-/// The part of the plane that holds all that is shown; `None` if that is nothing.
-fn window(scene: Scene) -> Option<Window> {
-    let last = last_step(scene);
-    let first = scene.view.zoom.start(last);
-    let charted =
-        curves(scene).map(|curve| curve.metric).into_iter().chain(points(scene).iter().map(|point| point.0));
-    let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
-    for bucket in charted.flat_map(|metric| scene.state.history(metric).since(first)) {
-        low = low.min(bucket.min);
-        high = high.max(bucket.max);
+fn legend_of_differences(scene: Scene, width: u16) -> Vec<Part> {
+    let name = if width < 80 { "recycled −" } else { "recycled − what else could stand there:" };
+    let value = |value: f64| scene.span(Role::Value, format!("{value:+.3}"));
+    let mut parts = vec![scene.part(1, Role::Name, name)];
+    if let Some(difference) = read(scene, TRAINED) {
+        parts.push((0, vec![scene.span(Role::Recycled, "━ plain "), value(difference)]));
     }
-    (low <= high)
-        .then(|| Window { x: (first as f64, last.max(first + 1) as f64), y: axis::with_margin(low, high) })
-}
-
-fn draw_curves(frame: &mut Frame, plot: Rect, scene: Scene, window: Window) {
-    let first = window.x.0 as u64;
-    let mut raster = Raster::new(plot, window);
-    let middle = |bucket: &Bucket| (bucket.first + bucket.last) as f64 / 2.0;
-    if scene.state.dashboard().smoothing > 0.0 {
-        for curve in curves(scene) {
-            let Some(raw) = curve.raw else { continue };
-            let bars = scene.state.history(curve.metric).since(first).iter();
-            raster.bars(bars.map(|b| (middle(b), b.min, b.max)), scene.theme.style(raw));
+    for (metric, name, glyph, role) in CONTROLS {
+        if let Some(difference) = point(scene, Series::Less(Metric::ValidRecycled, metric)) {
+            parts.push((2, vec![scene.span(role, format!("{glyph} {name} ")), value(difference)]));
         }
     }
-    for curve in curves(scene) {
-        let dash = if scene.theme.has_colors() { curve.dash.0 } else { curve.dash.1 };
-        let points = scene.state.history(curve.metric).since(first).iter();
-        raster.line(points.map(|b| (b.last as f64, b.smooth)), scene.theme.style(curve.role), dash);
-    }
-    raster.render(frame.buffer_mut());
-    for &(metric, glyph, role) in points(scene) {
-        // A point is an average of merged neighbours at most: the middle of what the bucket saw.
-        for bucket in scene.state.history(metric).since(first) {
-            if let Some((x, y)) = raster.cell_of(bucket.last as f64, (bucket.min + bucket.max) / 2.0) {
-                frame.buffer_mut().set_string(x, y, glyph, scene.theme.style(role));
-            }
-        }
-    }
+    parts
 }

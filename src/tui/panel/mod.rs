@@ -3,15 +3,20 @@
 //! Invariant: a panel is a function of the scene and its area; it keeps nothing and draws nowhere else.
 //!
 //! - [`header`]: the run in two lines; [`run`]: the same panel on the whole screen
-//! - [`loss`], [`schedule`], [`entropy`], [`log`]: the other panels
+//! - [`loss`], [`schedule`], [`entropy`] (and [`course`]), [`thoughts`], [`cost`], [`changes`], [`log`], [`samples`]: the others;
+//!   [`list`] is what those share that are lists
 //! - [`prepare`]: what stands in their place before the first step
 //! - [`notice`]: alerts and banners; [`footer`]: the keys; [`prompt`]: the command line in their place
 //! - [`help`], [`question`]: what lies over all
 
+pub mod changes;
+pub mod cost;
+pub mod course;
 pub mod entropy;
 pub mod footer;
 pub mod header;
 pub mod help;
+pub mod list;
 pub mod log;
 pub mod loss;
 pub mod notice;
@@ -19,8 +24,11 @@ pub mod prepare;
 pub mod prompt;
 pub mod question;
 pub mod run;
+pub mod samples;
 pub mod schedule;
+pub mod thoughts;
 
+use super::layout;
 use super::state::State;
 use super::text;
 use super::theme::{Role, Theme};
@@ -33,15 +41,24 @@ use ratatui::widgets::{Block, BorderType, Clear};
 /// All that a panel may look at.
 #[derive(Clone, Copy)]
 pub struct Scene<'a> {
-    /// The run.
+    /// The run as it is looked at: now, or when the picture was frozen.
     pub state: &'a State,
+    /// The run now.
+    pub live: &'a State,
     /// What is looked at.
     pub view: &'a View,
     /// The colours.
     pub theme: &'a Theme,
+    /// Whether panels share places, and frames name those that are hidden.
+    pub tabs: bool,
 }
 
 impl Scene<'_> {
+    /// Weight of the past in smoothed curves.
+    pub fn smoothing(&self) -> f64 {
+        self.view.charts.smoothing(self.state.dashboard().smoothing)
+    }
+
     /// `text` in the style of `role`.
     pub fn span(&self, role: Role, text: impl Into<String>) -> Span<'static> {
         Span::styled(text.into(), self.theme.style(role))
@@ -70,16 +87,19 @@ pub fn framed(frame: &mut Frame, area: Rect, scene: Scene, panel: Panel, about: 
         scene.span(number, format!(" {} ", panel.number())),
         scene.span(name, format!("{} ", panel.name())),
     ]);
+    let hidden = layout::beside(panel).filter(|_| scene.tabs);
+    title.extend(hidden.map(|other| scene.span(Role::Dim, layout::title(other))));
+    let named = title.spans.len();
     // What does not fit into the border is left out whole, from its end.
     let mut room = usize::from(area.width.saturating_sub(3)).saturating_sub(title.width());
-    for span in about.spans {
+    for span in about.spans.into_iter().filter(|span| !span.content.is_empty()) {
         if span.width() + 1 > room {
             break;
         }
         room -= span.width();
         title.push_span(span);
     }
-    if title.spans.len() > 2 {
+    if title.spans.len() > named {
         title.push_span(" ");
     }
     let below = if below.width() + 2 <= usize::from(area.width) { below } else { Line::default() };

@@ -3,7 +3,7 @@
 //! Invariant: at most two lines, the gravest first; none while all is well.
 //!
 //! ```text
-//!  ✗ trainer died (q leaves): out of memory at step 812
+//!  ✗ trainer died (r resumes, q leaves): out of memory at step 812
 //!  ! loss_plain_nats was NaN at step 811; 3 values were not finite so far
 //! ```
 
@@ -39,9 +39,9 @@ pub fn lines(scene: Scene, width: u16) -> Vec<(Role, String)> {
 
 /// What there is to say, the gravest first.
 fn notices(scene: Scene, room: usize) -> Vec<(Role, String)> {
-    let (state, view) = (scene.state, scene.view);
+    let (state, view) = (scene.live, scene.view);
     let mut lines = match &state.end {
-        End::Failed(error) => vec![(Role::Bad, format!("✗ trainer died (q leaves): {error}"))],
+        End::Failed(error) => vec![(Role::Bad, format!("✗ trainer died (r resumes, q leaves): {error}"))],
         End::Finished(summary) => finished(summary, room),
         End::Gone => vec![(Role::Warn, "■ stopped; q leaves".into())],
         End::Running if view.stopping => {

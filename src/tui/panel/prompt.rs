@@ -11,6 +11,7 @@ use crate::config::Change;
 use crate::tui::command::COMMANDS;
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::tui::view::Overlay;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
@@ -21,7 +22,8 @@ pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
     let width = usize::from(area.width);
     let hidden = text::width(&prompt.text).saturating_sub(width.saturating_sub(4));
     let typed: String = prompt.text.chars().skip(hidden).collect();
-    let mut line = Line::from(vec![scene.span(Role::Key, " :"), scene.span(Role::Value, typed + "▏")]);
+    let sign = if scene.view.overlay == Overlay::Filter { " /" } else { " :" };
+    let mut line = Line::from(vec![scene.span(Role::Key, sign), scene.span(Role::Value, typed + "▏")]);
     let room = width.saturating_sub(line.width() + 2);
     let (role, hint) = hint(scene);
     line.push_span(scene.span(role, format!("  {}", text::clip(&hint, room))));
@@ -30,6 +32,9 @@ pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
 
 fn hint(scene: Scene) -> (Role, String) {
     let prompt = &scene.view.prompt;
+    if scene.view.overlay == Overlay::Filter {
+        return (Role::Dim, "what is shown has this in it; Enter keeps it, Esc shows all".into());
+    }
     if let Some(error) = &prompt.error {
         return (Role::Bad, error.clone());
     }

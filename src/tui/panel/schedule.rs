@@ -1,20 +1,23 @@
-//! Owns: the schedule curves, panel 3: past and future on one axis.
-//! Must not know: the terminal, keys, how a schedule is drawn by lot.
-//! Invariant: what is drawn is the config in force, evaluated as the trainer evaluates it.
+//! Owns: the live numbers over the steps, panel 3: as they were and as they are planned; the edit that is being made.
+//! Must not know: the terminal, keys, what a number does.
+//! Invariant: what is drawn of the past is what was in force, of the future what is in force now, evaluated as the trainer
+//! evaluates it.
 //!
 //! ```text
 //! ╭ 3 schedule every 4th step ─────╮
 //! │ probability     ⢀⠤⠒⠉┊          │
 //! │ 0.3         ⣀⠤⠊⠁    ┊⠒⠒⠒⠒⠒⠒⠒⠒⠒ │
-//! │ lr          ⡰⠉⠒⠤⣀   ┊          │
+//! │›lr          ⡰⠉⠒⠤⣀   ┊          │
 //! │ 8.1e-4      ⡇    ⠉⠒⠤┊⣀⣀⣀⣀⣀     │
 //! │ step        0       ▲    2,000 │
-//! ╰────────────────────────────────╯
+//! ╰──────────────── lr 1e-3 → 9e-4 ╯
 //! ```
 
 use super::{Scene, framed};
-use crate::config::{Config, Share};
-use crate::record::registry::Metric;
+use crate::config::{Config, Key};
+use crate::record::rows::Outcome;
+use crate::tui::draft::{Draft, Sent};
+use crate::tui::eras::{self, numbers};
 use crate::tui::raster::{Dash, Raster, Window};
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -24,47 +27,38 @@ use ratatui::layout::{Margin, Rect};
 use ratatui::text::Line;
 
 /// Width of names and values, with the space after them.
-const GUTTER: u16 = 12;
+const GUTTER: u16 = 13;
+/// Most lines of a number.
+const ROWS: u16 = 4;
+/// Numbers that are to be seen at least, where there is room for a line each.
+const SEEN: u16 = 4;
 
-/// How many curves there are.
-const CURVES: usize = 4;
-
-/// The curves: the metric they set, and their style.
-fn curves(config: &Config) -> [(Metric, Role); CURVES] {
-    let share = match config.recycle.share {
-        Share::Fraction => Metric::RecycleFraction,
-        Share::Count => Metric::RecycleCount,
-        Share::Threshold | Share::RelativeThreshold => Metric::RecycleThreshold,
-    };
-    [
-        (Metric::RecycleProbability, Role::Recycled),
-        (share, Role::Recycled),
-        (Metric::RecycleWeight, Role::Recycled),
-        (Metric::Lr, Role::Lr),
-    ]
-}
-
-/// Draws the curves below each other over one axis of steps.
+/// Draws the numbers below each other over one axis of steps.
 pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
     let config = scene.state.run.as_ref().map(|run| &run.config);
     let about = config.map_or_else(Line::default, |config| eligible(scene, config));
-    let within = framed(frame, area, scene, Panel::Schedule, about, Line::default()).inner(Margin::new(1, 0));
+    let within = framed(frame, area, scene, Panel::Schedule, about, below(scene, area.width));
+    let within = within.inner(Margin::new(1, 0));
     let Some(config) = config else { return };
-    if within.width < GUTTER + 4 || within.height < 4 {
+    if within.width < GUTTER + 4 || within.height < SEEN {
         return;
     }
-    let rows = within.height / CURVES as u16;
+    let used = eras::used(config);
     let axis = within.height >= 9;
-    let rows = if axis { (within.height - 1) / CURVES as u16 } else { rows };
-    for (index, (metric, role)) in curves(config).into_iter().enumerate() {
-        let area = Rect { y: within.y + index as u16 * rows, height: rows, ..within };
-        draw_curve(frame, area, scene, config, (metric, role));
+    let height = within.height - u16::from(axis);
+    let rows = (height / SEEN).clamp(1, ROWS);
+    let shown = usize::from(height / rows).min(used.len());
+    let selected = scene.view.number.min(used.len().saturating_sub(1));
+    let first = selected.saturating_sub(shown.saturating_sub(1)).min(used.len() - shown);
+    for (line, number) in used[first..first + shown].iter().enumerate() {
+        let area = Rect { y: within.y + line as u16 * rows, height: rows, ..within };
+        draw_number(frame, area, scene, config, *number, first + line == selected);
     }
     let curves =
-        Rect { x: within.x + GUTTER, width: within.width - GUTTER, height: rows * CURVES as u16, ..within };
+        Rect { x: within.x + GUTTER, width: within.width - GUTTER, height: rows * shown as u16, ..within };
     draw_now(frame, curves, scene, config);
     if axis {
-        draw_axis(frame, Rect { y: curves.bottom(), height: 1, ..curves }, scene, config);
+        draw_axis(frame, Rect { y: within.bottom() - 1, height: 1, ..curves }, scene, config);
     }
 }
 
@@ -81,23 +75,54 @@ fn eligible(scene: Scene, config: &Config) -> Line<'static> {
     Line::from(vec![scene.span(Role::Name, text), scene.span(Role::Dim, then)])
 }
 
-/// The value that `metric` is set to at `step`.
-fn value_at(config: &Config, metric: Metric, step: u64) -> f64 {
-    match metric {
-        Metric::RecycleProbability => config.recycle.probability.at(step),
-        Metric::RecycleFraction => config.recycle.fraction.at(step),
-        Metric::RecycleCount => config.recycle.count.at(step),
-        Metric::RecycleThreshold => {
-            let relative = config.recycle.share == Share::RelativeThreshold;
-            let unit = if relative { (config.model.vocab_size as f64).ln() } else { 1.0 };
-            config.recycle.threshold.at(step) * unit
+/// What becomes of an edit: it is being made, was asked for, was applied or refused.
+fn below(scene: Scene, width: u16) -> Line<'static> {
+    let room = usize::from(width.saturating_sub(4));
+    let said = match (&scene.view.draft, &scene.view.sent) {
+        (Some(draft), _) => (Role::Key, pending(scene, draft)),
+        (None, Some(sent)) => became(scene, sent),
+        _ => return Line::default(),
+    };
+    Line::from(scene.span(said.0, format!(" {} ", text::clip(&said.1, room))))
+}
+
+fn pending(scene: Scene, draft: &Draft) -> String {
+    let (step, value) = draft.knot();
+    let now = scene.state.eras.last().and_then(|era| era.curves[draft.number].clone());
+    let was = now.map_or(0.0, |curve| curve.at(step));
+    let at = match draft.knots.len() {
+        1 => String::new(),
+        knots => format!(" at {} ({} of {knots})", text::count(step), draft.at + 1),
+    };
+    let name = short_name(draft.number().key);
+    format!("{name} {} → {}{at}", text::setting(was), text::setting(value))
+}
+
+fn became(scene: Scene, sent: &Sent) -> (Role, String) {
+    let state = scene.state;
+    let since = state.changes_seen.saturating_sub(sent.seen) as usize;
+    let answer = state.changes.iter().rev().take(since).find(|row| {
+        row.key.as_deref() == Some(&sent.path) || (row.key.is_none() && row.outcome == Outcome::Refused)
+    });
+    let name = sent.path.rsplit('.').next().unwrap_or_default();
+    match answer {
+        Some(row) if row.outcome == Outcome::Applied => {
+            (Role::Good, format!("✓ {name} {} from step {} on", sent.value, text::count(row.step)))
         }
-        Metric::RecycleWeight => config.recycle.weight.at(step),
-        _ => config.optim.lr_at(step, config.run.steps),
+        Some(row) => (Role::Bad, format!("✗ {name} refused: {}", row.reason.clone().unwrap_or_default())),
+        None => (Role::Warn, format!("… {name} {} asked for", sent.value)),
     }
 }
 
-fn draw_curve(frame: &mut Frame, area: Rect, scene: Scene, config: &Config, curve: (Metric, Role)) {
+/// The name of a key, with its section where that is not what the panel is about.
+fn short_name(key: &Key) -> String {
+    match key.section {
+        "recycle" | "optim" => key.name.to_owned(),
+        section => format!("{section}.{}", key.name),
+    }
+}
+
+fn draw_number(frame: &mut Frame, area: Rect, scene: Scene, config: &Config, number: usize, selected: bool) {
     // Where there is room a free line parts it from the next.
     let plot = Rect {
         x: area.x + GUTTER,
@@ -106,27 +131,56 @@ fn draw_curve(frame: &mut Frame, area: Rect, scene: Scene, config: &Config, curv
         ..area
     };
     let steps = config.run.steps.max(1);
-    let points = points(config, curve.0, u64::from(plot.width) * 2);
-    let top = points.iter().map(|(_, value)| *value).fold(0.0, f64::max);
+    let draft = scene.view.draft.as_ref().filter(|draft| draft.number == number);
+    let points = points(scene, config, number, u64::from(plot.width) * 2);
+    let drafted = draft.map_or(0.0, |draft| draft.knots.iter().map(|knot| knot.1).fold(0.0, f64::max));
+    let top = points.iter().map(|(_, value)| *value).fold(drafted, f64::max);
     let window = Window { x: (0.0, steps as f64), y: (0.0, if top > 0.0 { top } else { 1.0 }) };
     let mut raster = Raster::new(plot, window);
     // The cell of the present step belongs to the past as a whole: a cell has one style.
     let now = column(plot, scene.state.step_now(), steps);
     let cell = |step: f64| column(plot, step as u64, steps);
-    let future = points.iter().filter(|point| cell(point.0) >= now).copied();
+    let future = points.iter().filter(|point| cell(point.0) >= now).copied().map(Some);
     raster.line(future, scene.theme.style(Role::Dim), Dash::Solid);
-    let past = points.iter().filter(|point| cell(point.0) <= now).copied();
-    raster.line(past, scene.theme.style(curve.1), Dash::Solid);
+    let past = points.iter().filter(|point| cell(point.0) <= now).copied().map(Some);
+    raster.line(past, scene.theme.style(role(number)), Dash::Solid);
+    if let Some(curve) = draft.and_then(Draft::curve) {
+        let planned = (0..=u64::from(plot.width) * 2)
+            .map(|dot| steps * dot / (u64::from(plot.width) * 2).max(1))
+            .map(|step| Some((step as f64, curve.at(step))));
+        raster.line(planned, scene.theme.style(Role::Key), Dash::Dashed);
+    }
     raster.render(frame.buffer_mut());
-    draw_names(frame, area, scene, config, curve, top);
+    if let Some(draft) = draft {
+        draw_knots(frame, plot, scene, &raster, draft, steps);
+    }
+    draw_names(frame, area, scene, (number, selected), draft, top);
 }
 
-/// The curve of `metric` over the whole run, at as many steps as there are dots.
-fn points(config: &Config, metric: Metric, dots: u64) -> Vec<(f64, f64)> {
-    let steps = u128::from(config.run.steps.max(1));
+fn role(number: usize) -> Role {
+    match numbers()[number].key.section {
+        "recycle" => Role::Recycled,
+        "optim" => Role::Lr,
+        _ => Role::Plain,
+    }
+}
+
+fn draw_knots(frame: &mut Frame, plot: Rect, scene: Scene, raster: &Raster, draft: &Draft, steps: u64) {
+    for (index, (step, value)) in draft.knots.iter().enumerate() {
+        if let Some((x, y)) = raster.cell_of((*step).min(steps) as f64, *value) {
+            let (glyph, role) = if index == draft.at { ("◆", Role::Cross) } else { ("◇", Role::Key) };
+            let at = (x.min(plot.right() - 1), y.min(plot.bottom() - 1));
+            frame.buffer_mut().set_string(at.0, at.1, glyph, scene.theme.style(role));
+        }
+    }
+}
+
+/// The number over the whole run, at as many steps as there are dots.
+fn points(scene: Scene, config: &Config, number: usize, dots: u64) -> Vec<(f64, f64)> {
+    let (steps, now) = (u128::from(config.run.steps.max(1)), scene.state.step_now());
     (0..=dots)
         .map(|dot| (steps * u128::from(dot) / u128::from(dots.max(1))) as u64)
-        .map(|step| (step as f64, value_at(config, metric, step)))
+        .filter_map(|step| Some((step as f64, scene.state.eras.at(number, step, now)?)))
         .filter(|(_, value)| value.is_finite())
         .collect()
 }
@@ -135,30 +189,36 @@ fn draw_names(
     frame: &mut Frame,
     area: Rect,
     scene: Scene,
-    config: &Config,
-    (metric, role): (Metric, Role),
+    (number, selected): (usize, bool),
+    draft: Option<&Draft>,
     top: f64,
 ) {
-    let label = text::label(metric);
-    let name = label.strip_prefix("recycle ").unwrap_or(&label);
-    let now = text::setting(value_at(config, metric, scene.state.step_now()));
-    let role = if config.recycle.every == 0 && metric != Metric::Lr { Role::Dim } else { role };
-    let (name, now) = (scene.span(role, text::clip(name, 11)), scene.span(Role::Value, now));
+    let (now, focused) = (scene.state.step_now(), scene.view.focus == Panel::Schedule);
+    let at = scene.view.charts.cross.unwrap_or(now);
+    let value = match draft {
+        Some(draft) => Some(draft.knot().1),
+        None => scene.state.eras.at(number, at, now),
+    };
+    let value = value.map_or_else(|| "a mixture".into(), text::setting);
+    let mark = if selected && focused { "›" } else { " " };
+    let role = if selected && focused { Role::Focus } else { role(number) };
+    let name = short_name(numbers()[number].key);
     let buffer = frame.buffer_mut();
     let mut line = |index: u16, line: Line| {
         if index < area.height {
-            buffer.set_line(area.x, area.y + index, &line, GUTTER - 1);
+            buffer.set_line(area.x.saturating_sub(1), area.y + index, &line, GUTTER);
         }
     };
     if area.height == 1 {
-        let short: String = name.content.chars().take(4).collect();
-        line(0, Line::from(vec![scene.span(role, format!("{short} ")), now]));
+        let name = text::clip(&name, 5);
+        let value = scene.span(Role::Value, text::clip(&value, 6));
+        line(0, Line::from(vec![scene.span(role, format!("{mark}{name:<5} ")), value]));
         return;
     }
-    line(0, name.into());
-    line(1, now.into());
+    line(0, Line::from(scene.span(role, format!("{mark}{}", text::clip(&name, 11)))));
+    line(1, Line::from(scene.span(Role::Value, format!(" {value}"))));
     if area.height > 3 {
-        line(2, scene.span(Role::Dim, format!("0 … {}", text::setting(top))).into());
+        line(2, scene.span(Role::Dim, format!(" 0 … {}", text::setting(top))).into());
     }
 }
 
@@ -168,12 +228,14 @@ fn column(area: Rect, step: u64, steps: u64) -> u16 {
     area.x + (share * f64::from((area.width * 2).saturating_sub(1))).round() as u16 / 2
 }
 
-/// The marker of the present step, behind the curves.
+/// The marker of the present step, and that of the one that is read, behind the curves.
 fn draw_now(frame: &mut Frame, area: Rect, scene: Scene, config: &Config) {
-    let x = column(area, scene.state.step_now(), config.run.steps);
-    for y in area.top()..area.bottom() {
-        if let Some(cell) = frame.buffer_mut().cell_mut((x, y)).filter(|cell| cell.symbol() == " ") {
-            cell.set_symbol("┊").set_style(scene.theme.style(Role::Name));
+    let steps =
+        [(Some(scene.state.step_now()), "┊", Role::Name), (scene.view.charts.cross, "│", Role::Cross)];
+    for (step, glyph, role) in steps {
+        if let Some(step) = step {
+            let x = column(area, step, config.run.steps);
+            crate::tui::chart::upright(frame.buffer_mut(), area, x, glyph, scene.theme.style(role));
         }
     }
 }

@@ -2,12 +2,14 @@
 //! Must not know: how anything is drawn.
 //! Invariant: none beyond the tests' own.
 
-use super::super::keys::{self, Action, Motion};
+use super::super::draft::Nudge;
+use super::super::keys::{self, Action, Motion, Scope};
+use super::super::layout;
 use super::super::state::{End, State};
-use super::super::view::{Effect, Overlay, Panel, View};
+use super::super::view::{Edit, Effect, Overlay, Panel, View};
 use super::*;
 use crate::message::{About, Alert, Changed, Command, Set};
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::Rect;
 
 const SCREEN: Rect = Rect { x: 0, y: 0, width: 120, height: 40 };
@@ -16,7 +18,7 @@ const SCREEN: Rect = Rect { x: 0, y: 0, width: 120, height: 40 };
 fn sparse_metrics_keep_their_last_value() {
     let state = training(203);
     assert_eq!(state.latest.get(Metric::ValidPlain), step_row(200).get(Metric::ValidPlain));
-    assert_eq!(state.history(Metric::LossRecycled).buckets().len(), 1);
+    assert_eq!(state.history(Series::Of(Metric::LossRecycled)).buckets().len(), 1);
     assert_eq!(state.step_now(), 203);
 }
 
@@ -30,7 +32,7 @@ fn what_is_not_finite_is_told_and_not_charted() {
     }
     let (what, times) = state.not_finite.clone().unwrap();
     assert_eq!((what.as_str(), times), ("loss_plain_nats was inf at step 12", 2));
-    assert_eq!(state.history(Metric::LossPlain).buckets().last().unwrap().last, 10);
+    assert_eq!(state.history(Series::Of(Metric::LossPlain)).last_step(), Some(10));
     assert!(state.latest.get(Metric::LossPlain).unwrap().is_finite());
 }
 
@@ -62,7 +64,7 @@ fn the_log_and_rows_are_bounded() {
     let mut row = token_row(1);
     row.cells = vec![row.cells[0].clone(); 100_000];
     state.apply(Event::Tokens(Box::new(row)), Duration::ZERO);
-    assert!(state.row.unwrap().cells.len() <= 16_384);
+    assert!(state.row().unwrap().cells.len() <= 16_384);
 }
 
 #[test]
@@ -94,13 +96,31 @@ fn pause_is_asked_for_once_and_settles_when_it_has_come_true() {
 }
 
 #[test]
-fn a_frozen_row_stays_and_the_selection_stays_within_the_row() {
+fn a_frozen_picture_stays_while_training_goes_on() {
     let (mut state, mut view) = (training(5), View::default());
-    view.focus = Panel::Entropy;
     view.act(Action::Freeze, &state, SCREEN);
+    let before = picture(&state, &view, 120, 40);
     state.apply(Event::Tokens(Box::new(token_row(99))), Duration::from_secs(9));
-    assert_eq!(view.row(&state).unwrap().step, 5);
+    for step in 6..50 {
+        state.apply(Event::Step(Box::new(step_row(step))), Duration::from_secs(9));
+    }
+    assert_eq!(picture(&state, &view, 120, 40), before);
+    assert!(before.contains("frozen"));
+    state.apply(Event::Failed("out of memory".into()), Duration::from_secs(9));
+    assert!(picture(&state, &view, 120, 40).contains("out of memory"), "what needs a person is told");
     view.act(Action::Freeze, &state, SCREEN);
+    assert_eq!(view.row(view.seen(&state)).unwrap().step, 99);
+}
+
+#[test]
+fn older_rows_are_kept_and_the_selection_stays_within_the_row() {
+    let (mut state, mut view) = (training(5), View::default());
+    view.look_at(Panel::Entropy);
+    state.apply(Event::Tokens(Box::new(token_row(99))), Duration::from_secs(9));
+    view.act(Action::Row(true), &state, SCREEN);
+    assert_eq!(view.row(&state).unwrap().step, 5);
+    view.act(Action::Row(true), &state, SCREEN);
+    view.act(Action::Row(false), &state, SCREEN);
     assert_eq!(view.row(&state).unwrap().step, 99);
     for motion in [Motion::End, Motion::Right, Motion::Down, Motion::PageDown] {
         view.act(Action::Move(motion), &state, SCREEN);
@@ -110,13 +130,122 @@ fn a_frozen_row_stays_and_the_selection_stays_within_the_row() {
         view.act(Action::Move(motion), &state, SCREEN);
     }
     assert_eq!(view.selected, 0);
+    for step in 100..2000 {
+        state.apply(Event::Tokens(Box::new(token_row(step))), Duration::from_secs(9));
+    }
+    assert!(state.rows.iter().map(|row| row.cells.len()).sum::<usize>() <= 65_536);
+}
+
+#[test]
+fn a_number_is_drafted_asked_for_and_answered() {
+    let (mut state, mut view) = (training(300), View::default());
+    view.look_at(Panel::Schedule);
+    view.act(Action::Move(Motion::Down), &state, SCREEN);
+    view.act(Action::Draft(Edit::Value(true, Nudge::Coarse)), &state, SCREEN);
+    assert_eq!(view.scopes()[0], Scope::Draft);
+    assert!(picture(&state, &view, 120, 40).contains("fraction 0.02 → 0.03 at 200 (1 of 2)"));
+    let Effect::Send(Command::Set(set)) = view.act(Action::DraftSend, &state, SCREEN) else { panic!() };
+    let (key, value) = &set.values[0];
+    assert_eq!((key.as_str(), value.as_str()), ("recycle.fraction", "[[200, 0.03], [1500, 0.25]]"));
+    assert!(picture(&state, &view, 120, 40).contains("asked for"));
+    let answer = change(301, "recycle.fraction", (0.02, 0.03), Outcome::Applied, None);
+    let changed = Changed { config: info(2000).config, version: 1, rows: vec![answer] };
+    state.apply(Event::Changed(Box::new(changed)), Duration::from_secs(30));
+    assert!(picture(&state, &view, 120, 40).contains("from step 301 on"));
+    view.act(Action::Draft(Edit::Value(false, Nudge::Fine)), &state, SCREEN);
+    assert_eq!(view.act(Action::DraftDrop, &state, SCREEN), Effect::None);
+    assert_eq!(view.scopes()[0], Scope::Panel(Panel::Schedule));
+}
+
+#[test]
+fn the_last_setting_is_undone_and_the_one_before_after_it() {
+    let (mut state, mut view) = (training(300), View::default());
+    let apply = |state: &mut State, weight: f64| {
+        let mut config = state.run.as_ref().unwrap().config.clone();
+        let old = config.recycle.weight.at(0);
+        config.recycle.weight = Curve::constant(weight);
+        let row = change(301, "recycle.weight", (old, weight), Outcome::Applied, None);
+        let changed = Changed { config, version: 1, rows: vec![row] };
+        state.apply(Event::Changed(Box::new(changed)), Duration::from_secs(30));
+    };
+    assert_eq!(view.act(Action::Undo, &state, SCREEN), Effect::None);
+    apply(&mut state, 0.5);
+    apply(&mut state, 0.25);
+    for before in [0.5, 1.0] {
+        let Effect::Send(Command::Set(set)) = view.act(Action::Undo, &state, SCREEN) else { panic!() };
+        assert_eq!(set.values, [("recycle.weight".to_owned(), format!("{before:?}"))]);
+        apply(&mut state, before);
+    }
+    assert_eq!(view.act(Action::Undo, &state, SCREEN), Effect::None);
+}
+
+#[test]
+fn the_mouse_focuses_reads_and_zooms() {
+    let (state, mut view) = (training(1234), View::default());
+    let event = |kind, column, row| MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE };
+    let left = MouseEventKind::Down(MouseButton::Left);
+    view.mouse(&event(left, 40, 12), &state, SCREEN, 0);
+    let cross = view.charts.cross.expect("a step is read");
+    assert!((300..900).contains(&cross), "{cross}");
+    view.mouse(&event(MouseEventKind::ScrollUp, 40, 12), &state, SCREEN, 0);
+    let (from, to) = view.charts.window(1234);
+    assert!(to - from < 700 && (from..=to).contains(&cross));
+    let entropy = layout::panel(SCREEN, 0, &view, Panel::Entropy);
+    view.mouse(&event(left, entropy.x + 8, entropy.y + 1), &state, SCREEN, 0);
+    assert_eq!((view.focus, view.selected), (Panel::Entropy, 1));
+    view.mouse(&event(left, entropy.x + 13, entropy.y), &state, SCREEN, 0);
+    assert_eq!(view.focus, Panel::Thoughts, "a hidden panel's name is a tab");
+}
+
+#[test]
+fn a_filter_is_typed_kept_and_taken_back() {
+    let (mut state, mut view) = (training(300), View::default());
+    told(&mut state);
+    view.look_at(Panel::Log);
+    view.act(Action::Filter, &state, SCREEN);
+    for c in "DISK".chars() {
+        view.type_key(&KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE), &state);
+    }
+    view.type_key(&KeyEvent::new(KeyCode::Enter, KeyModifiers::NONE), &state);
+    let seen = picture(&state, &view, 120, 40);
+    assert!(
+        seen.contains("/disk")
+            && seen.contains("the disk that holds")
+            && !seen.contains("1,063,424 parameters")
+    );
+    view.act(Action::Back, &state, SCREEN);
+    assert!(picture(&state, &view, 120, 40).contains("1,063,424 parameters"));
+}
+
+#[test]
+fn commands_of_the_dashboard_itself_are_carried_out() {
+    let (mut state, mut view) = (training(300), View::default());
+    let typed = |view: &mut View, state: &State, text: &str| {
+        view.act(Action::Prompt(""), state, SCREEN);
+        text.chars().for_each(|c| {
+            view.type_key(&KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE), state);
+        });
+        view.type_key(&KeyEvent::new(KeyCode::Enter, KeyModifiers::NONE), state)
+    };
+    typed(&mut view, &state, "goto 120");
+    assert_eq!(view.charts.cross, Some(120));
+    assert!(picture(&state, &view, 120, 40).contains("at step 120"));
+    let export = Effect::Export("metrics".into(), "a.parquet".into());
+    assert_eq!(typed(&mut view, &state, "export a.parquet"), export);
+    assert_eq!(typed(&mut view, &state, "fork b"), Effect::Fork("b".into(), Vec::new()));
+    assert_eq!(typed(&mut view, &state, "resume"), Effect::None, "it goes on");
+    assert_eq!(view.act(Action::Resume, &state, SCREEN), Effect::None);
+    state.apply(Event::Failed("out of memory".into()), Duration::from_secs(30));
+    assert_eq!(view.act(Action::Resume, &state, SCREEN), Effect::Resume);
+    state.begin_again();
+    assert!(!state.is_over());
 }
 
 #[test]
 fn a_setting_is_typed_and_asked_for() {
     let (mut state, mut view) = (training(5), View::default());
     let press = |view: &mut View, code| view.type_key(&KeyEvent::new(code, KeyModifiers::NONE), &state);
-    view.act(Action::Prompt, &training(5), SCREEN);
+    view.act(Action::Prompt(""), &training(5), SCREEN);
     for c in "set optim.lr 0.5".chars() {
         assert_eq!(press(&mut view, KeyCode::Char(c)), Effect::None);
     }
@@ -172,7 +301,7 @@ fn no_sequence_of_keys_breaks_the_screen() {
     for step in 251..651 {
         let bindings: Vec<_> = keys::within(&view.scopes()).collect();
         let screen = Rect::new(0, 0, 50 + draw(100) as u16, 14 + draw(30) as u16);
-        if view.overlay == Overlay::Prompt {
+        if matches!(view.overlay, Overlay::Prompt | Overlay::Filter) {
             let codes = [KeyCode::Char('s'), KeyCode::Char('漢'), KeyCode::Tab, KeyCode::Enter, KeyCode::Esc];
             let key = KeyEvent::new(codes[draw(5) as usize], KeyModifiers::NONE);
             view.type_key(&key, &state);

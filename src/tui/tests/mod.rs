@@ -6,18 +6,22 @@ mod folding;
 mod snapshots;
 
 use super::panel::Scene;
+use super::plain;
 use super::screen;
-use super::state::State;
-use super::text;
+use super::state::{Series, State};
 use super::theme::{Depth, Theme};
 use super::view::View;
 use crate::config::{Config, Curve};
-use crate::message::{Event, Level, LogLine, Phase, RunInfo, Summary, TokenCell, TokenRow};
+use crate::message::Changed;
+use crate::message::{
+    Choice, Decoded, Event, Level, LogLine, Phase, RunInfo, Sample, Summary, Thought, TokenCell, TokenRow,
+};
 use crate::record::registry::{Metric, StepRow};
+use crate::record::rows::{ChangeRow, Outcome, SystemRow};
 use chrono::TimeZone;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
-use ratatui::buffer::Cell;
+use serde_json::json;
 use std::time::Duration;
 
 /// The screen of `state` and `view` as text.
@@ -28,25 +32,9 @@ fn picture(state: &State, view: &View, width: u16, height: u16) -> String {
 fn picture_in(state: &State, view: &View, width: u16, height: u16, depth: Depth) -> String {
     let theme = Theme::new(depth);
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    let scene = Scene { state, view, theme: &theme };
+    let scene = Scene { state: view.seen(state), live: state, view, theme: &theme, tabs: false };
     terminal.draw(|frame| screen::render(frame, scene)).unwrap();
-    let buffer = terminal.backend().buffer();
-    let rows = buffer.content().chunks(usize::from(width));
-    rows.map(|row| line(row).trim_end().to_owned() + "\n").collect()
-}
-
-/// A row of cells as text: the cells that a wide character hides are left out.
-fn line(row: &[Cell]) -> String {
-    let mut hidden = 0;
-    let mut text = String::new();
-    for cell in row {
-        if hidden == 0 {
-            text.push_str(cell.symbol());
-            hidden = text::width(cell.symbol()).max(1);
-        }
-        hidden -= 1;
-    }
-    text
+    plain::text(terminal.backend().buffer())
 }
 
 fn info(steps: u64) -> RunInfo {
@@ -81,8 +69,30 @@ fn step_row(step: u64) -> StepRow {
         row.set(Metric::LossRecycledAtRecycled, base * 1.1 + 0.5 + wobble);
         row.set(Metric::LossPlainAtRecycled, base * 1.1 - wobble);
     }
+    row.set(Metric::PlainMs, 61.0);
+    row.set(Metric::HeadMs, 12.0);
+    row.set(Metric::UpdateMs, 7.5);
+    row.set(Metric::StepMs, 82.0);
+    for (metric, flop) in [(Metric::PlainFlop, 6.1e9), (Metric::HeadFlop, 8.3e8), (Metric::UpdateFlop, 2.1e7)]
+    {
+        row.set(metric, flop);
+    }
+    if step >= 200 && step.is_multiple_of(4) {
+        row.set(Metric::Recycled, 32.0);
+        row.set(Metric::RecycledMs, 40.0);
+        row.set(Metric::RecycledFlop, 4.2e9);
+        row.set(Metric::StepMs, 122.0);
+        row.set(Metric::LatentMs, 1.288);
+        row.set(Metric::LatentFlop, 4.85e7);
+    }
     if step.is_multiple_of(200) {
         row.set(Metric::ValidPlain, base + 0.1);
+        row.set(Metric::ValidRecycled, base + 0.7);
+        row.set(Metric::ValidPlainAtRecycled, base + 0.4);
+        row.set(Metric::ValidPause, base + 1.6);
+        row.set(Metric::ValidMasked, base + 1.7);
+        row.set(Metric::ValidShuffled, base + 2.9);
+        row.set(Metric::SequentialMs, 3.071);
     }
     row.set(Metric::Tokens, (step * 2048) as f64);
     row.set(Metric::WallS, step as f64 * 0.1);
@@ -96,7 +106,15 @@ fn step_row(step: u64) -> StepRow {
 fn token_row(step: u64) -> TokenRow {
     let words =
         ["Every", " wum", "pus", " is", " a", " rompus", ".", " 漢字", "\u{200b}", "\n", " Yes", "👍"];
-    let cells = (0..120)
+    let top = |seed: usize| -> Vec<Choice> {
+        (0..5)
+            .map(|rank| Choice {
+                id: ((seed + rank * 5) % 12) as u32,
+                prob: 0.5 / f32::powi(2.0, rank as i32),
+            })
+            .collect()
+    };
+    let cells: Vec<TokenCell> = (0..120)
         .map(|index| {
             let entropy = ((index * 37) % 100) as f32 / 100.0 * 5.77;
             let recycled = index % 9 == 5;
@@ -108,11 +126,91 @@ fn token_row(step: u64) -> TokenRow {
                 entropy_recycled: Some(entropy * 0.9),
                 nll_plain: entropy * 0.7,
                 recycled,
-                ..TokenCell::default()
+                top_plain: top(index),
+                top_recycled: top(index + 1),
             }
         })
         .collect();
-    TokenRow { step, vocab_size: 320, cells, ..TokenRow::default() }
+    let decoded = |entropy: f32, seed| Decoded { entropy, top: top(seed) };
+    let thoughts = cells
+        .iter()
+        .enumerate()
+        .filter(|(_, cell)| cell.recycled)
+        .map(|(position, cell)| Thought {
+            position,
+            fed: (0..4)
+                .map(|pass| decoded(cell.entropy_plain / (1.0 + pass as f32 * 0.1), position + pass))
+                .collect(),
+            out: (0..4)
+                .map(|pass| decoded(cell.entropy_plain * (1.0 - pass as f32 * 0.05), position + pass))
+                .collect(),
+        })
+        .collect();
+    let words = words.iter().enumerate().map(|(id, word)| (id as u32, (*word).to_owned())).collect();
+    TokenRow { step, vocab_size: 320, cells, thoughts, words }
+}
+
+/// A change that was applied, refused or noted.
+fn change(step: u64, key: &str, (old, new): (f64, f64), outcome: Outcome, reason: Option<&str>) -> ChangeRow {
+    ChangeRow {
+        step,
+        tokens: step * 2048,
+        time: chrono::DateTime::UNIX_EPOCH,
+        version: 1,
+        set: format!("{step}-{key}"),
+        key: (outcome != Outcome::Noted).then(|| key.to_owned()),
+        old: json!(old),
+        new: json!(new),
+        value: new.to_string(),
+        source: "keys".into(),
+        outcome,
+        reason: reason.map(str::to_owned),
+    }
+}
+
+/// What was changed and noted in a run, and what else is told of it.
+fn told(state: &mut State) {
+    let mut config = info(2000).config;
+    let rows = [
+        change(300, "recycle.weight", (1.0, 0.5), Outcome::Applied, None),
+        change(
+            420,
+            "optim.lr",
+            (1e-3, 20.0),
+            Outcome::Refused,
+            Some("`optim.lr` = 20 is not allowed; allowed: from 0 to 10"),
+        ),
+        change(640, "", (0.0, 0.0), Outcome::Noted, Some("the loss has jumped: look at the batch")),
+    ];
+    for row in rows {
+        if row.outcome == Outcome::Applied {
+            config.recycle.weight = Curve::constant(0.5);
+        }
+        let changed = Changed { config: config.clone(), version: 1, rows: vec![row] };
+        state.apply(Event::Changed(Box::new(changed)), state.now);
+    }
+    for step in [200, 400] {
+        let (prompt, text) =
+            ("Every wumpus is a".to_owned(), " rompus . Every rompus is a yumpus .".to_owned());
+        let sample = Sample { step, how: "greedy".into(), prompt, text };
+        state.apply(Event::Sample(Box::new(sample)), state.now);
+    }
+    state.apply(Event::System(Box::new(system())), state.now);
+}
+
+fn system() -> SystemRow {
+    SystemRow {
+        step: 1234,
+        time: chrono::DateTime::UNIX_EPOCH,
+        process_cpu: 1.9,
+        machine_cpu: 1.95,
+        cores: 2,
+        process_bytes: 412 << 20,
+        memory_used_bytes: 3 << 30,
+        memory_bytes: 24 << 30,
+        disk_free_bytes: Some(61 << 30),
+        gpu: None,
+    }
 }
 
 fn log(level: Level, text: &str) -> Event {
@@ -129,6 +227,9 @@ fn training(steps: u64) -> State {
     state.apply(Event::Phase(Phase::Train), Duration::ZERO);
     for step in 1..=steps {
         state.apply(Event::Step(Box::new(step_row(step))), Duration::from_millis(step * 100));
+    }
+    for step in (10..=steps).step_by(10) {
+        state.spreads.push(&(&token_row(step)).into());
     }
     state.apply(Event::Tokens(Box::new(token_row(steps))), Duration::from_millis(steps * 100));
     let warning = "the disk that holds checkpoints has 1.2 GiB left; a checkpoint takes 0.4 GiB";

@@ -2,12 +2,16 @@
 //! Must not know: anything but state and view.
 //! Invariant: none beyond the stored pictures.
 
-use super::super::view::{Overlay, Panel, View, Zoom};
+use super::super::charts::Span;
+use super::super::heat::Mode;
+use super::super::view::{Overlay, Panel, Picture, View};
 use super::*;
 use insta::assert_snapshot;
 
 fn focused(panel: Panel, expanded: bool) -> View {
-    View { focus: panel, expanded, ..View::default() }
+    let mut view = View { expanded, ..View::default() };
+    view.look_at(panel);
+    view
 }
 
 #[test]
@@ -50,7 +54,7 @@ fn the_dataset_is_made() {
 #[test]
 fn a_single_point() {
     let mut state = training(0);
-    state.row = None;
+    state.rows.clear();
     state.apply(Event::Step(Box::new(step_row(1))), Duration::from_secs(1));
     assert_snapshot!("one_point", picture(&state, &View::default(), 80, 24));
 }
@@ -95,7 +99,6 @@ fn the_run_is_over() {
     state.apply(Event::Finished(Box::new(summary())), Duration::from_secs(200));
     assert_snapshot!("finished_80x24", picture(&state, &View::default(), 80, 24));
     assert_snapshot!("finished_120x40", picture(&state, &View::default(), 120, 40));
-    assert_snapshot!("run", picture(&state, &focused(Panel::Run, true), 120, 40));
 }
 
 #[test]
@@ -135,16 +138,80 @@ fn stopping() {
 }
 
 #[test]
-fn panels_on_the_whole_screen() {
-    let state = training(1234);
-    assert_snapshot!("schedule", picture(&state, &focused(Panel::Schedule, true), 80, 24));
-    let mut view = focused(Panel::Entropy, true);
-    (view.selected, view.mode) = (14, super::super::heat::Mode::Difference);
-    assert_snapshot!("entropy", picture(&state, &view, 80, 24));
+fn every_panel_on_the_whole_screen() {
+    let mut state = training(1234);
+    told(&mut state);
+    for panel in Panel::ALL {
+        for (width, height) in [(80, 24), (120, 40), (250, 70)] {
+            let mut view = focused(panel, true);
+            (view.selected, view.charts.cross) = (14, Some(700));
+            let name = format!("{}_{width}x{height}", panel.name());
+            assert_snapshot!(name, picture(&state, &view, width, height));
+        }
+    }
+}
+
+#[test]
+fn other_ways_to_look() {
+    let mut state = training(1234);
+    told(&mut state);
     let mut view = focused(Panel::Loss, true);
-    view.zoom = Zoom::Tenth;
-    assert_snapshot!("loss_zoomed", picture(&state, &view, 80, 24));
-    assert_snapshot!("log", picture(&state, &focused(Panel::Log, false), 60, 16));
+    (view.charts.span, view.charts.log_y) = (Span::Last(300), true);
+    assert_snapshot!("loss_last_log", picture(&state, &view, 80, 24));
+    let mut view = focused(Panel::Loss, true);
+    (view.charts.log_x, view.charts.parts) = (true, view.charts.parts.next());
+    assert_snapshot!("loss_difference_log_steps", picture(&state, &view, 80, 24));
+    for (name, mode, picture_of) in
+        [("entropy_change", Mode::Difference, Picture::Row), ("entropy_course", Mode::Nll, Picture::Course)]
+    {
+        let mut view = focused(Panel::Entropy, true);
+        (view.mode, view.picture) = (mode, picture_of);
+        assert_snapshot!(name, picture_in(&state, &view, 80, 24, Depth::None));
+    }
+    for panel in [Panel::Cost, Panel::Thoughts, Panel::Changes, Panel::Samples] {
+        let name = format!("shared_{}", panel.name());
+        assert_snapshot!(name, picture(&state, &focused(panel, false), 80, 24));
+    }
+}
+
+#[test]
+fn an_empty_run_and_one_with_a_single_step_have_every_panel() {
+    let mut one = training(0);
+    one.rows.clear();
+    one.apply(Event::Step(Box::new(step_row(1))), Duration::from_secs(1));
+    let mut pictures = String::new();
+    for panel in Panel::ALL {
+        for (name, state) in [("empty", &State::default()), ("one step", &one)] {
+            let picture = picture(state, &focused(panel, true), 80, 24);
+            pictures += &format!("{name}, {}\n{picture}", panel.name());
+        }
+    }
+    assert_snapshot!("empty_and_one", pictures);
+}
+
+#[test]
+fn a_history_of_ten_million_steps_is_drawn_like_any_other() {
+    let mut state = training(0);
+    state.apply(Event::Started(Box::new(info(10_000_000))), Duration::ZERO);
+    for step in (1..=10_000_000_u64).step_by(97) {
+        let mut row = StepRow::new(step);
+        row.set(Metric::LossPlain, if step % 1_000_003 < 97 { 1e9 } else { 2.0 + (step as f64 / 1e5).sin() });
+        state.apply(Event::Step(Box::new(row)), Duration::from_secs(1));
+    }
+    let mut view = focused(Panel::Loss, true);
+    view.charts.log_y = true;
+    assert_snapshot!("huge", picture(&state, &view, 120, 40));
+}
+
+#[test]
+fn values_that_are_not_finite_are_gaps() {
+    let mut state = training(0);
+    for step in 1..=400 {
+        let mut row = StepRow::new(step);
+        row.set(Metric::LossPlain, if (150..250).contains(&step) { f64::NAN } else { 2.0 });
+        state.apply(Event::Step(Box::new(row)), Duration::from_secs(1));
+    }
+    assert_snapshot!("gap", picture(&state, &focused(Panel::Loss, true), 80, 24));
 }
 
 #[test]
@@ -156,7 +223,7 @@ fn any_size_can_be_drawn_in_any_state() {
             [(1, 1), (60, 16), (61, 17), (73, 20), (100, 23), (180, 45), (300, 20), (60, 90)]
         {
             for panel in Panel::ALL {
-                for overlay in [Overlay::None, Overlay::Help(99), Overlay::Question] {
+                for overlay in [Overlay::None, Overlay::Help(99), Overlay::Question, Overlay::Filter] {
                     let mut view = focused(panel, width % 2 == 0);
                     view.overlay = overlay;
                     picture(&state, &view, width, height);

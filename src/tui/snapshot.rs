@@ -1,0 +1,105 @@
+//! Owns: pictures of the dashboard for a paper or a page: SVG or text, of a run that is told as events.
+//! Must not know: where the events come from, files, terminals.
+//! Invariant: the same events and wishes give the same picture.
+
+use super::keys::Key;
+use super::stage::Stage;
+use super::theme::Depth;
+use super::view::{Effect, Panel};
+use super::{plain, svg};
+use crate::message::Event;
+use ratatui::layout::Rect;
+use std::time::Duration;
+
+/// What the picture is to be.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// The panel that fills it; none: all panels.
+    pub panel: Option<Panel>,
+    /// Columns and lines.
+    pub size: (u16, u16),
+    /// Keys that are pressed before it is taken.
+    pub keys: String,
+    /// Whether it is to be ASCII alone.
+    pub ascii: bool,
+    /// Its format.
+    pub format: Format,
+}
+
+/// How a picture is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Scalable, with colours.
+    Svg,
+    /// Lines of text.
+    Text,
+}
+
+/// The largest screen that is drawn, columns and lines.
+pub const MOST: (u16, u16) = (500, 200);
+
+/// The picture of a run that `events` tell of.
+///
+/// # Errors
+/// What is wrong with the keys.
+pub fn draw(events: impl IntoIterator<Item = Event>, wish: &Wish, title: &str) -> Result<String, String> {
+    // What has no colours tells by other means what they tell.
+    let depth = if wish.format == Format::Text { Depth::None } else { Depth::True };
+    let mut stage = Stage::new(depth, wish.ascii);
+    events.into_iter().for_each(|event| stage.apply(event, Duration::ZERO));
+    if let Some(panel) = wish.panel {
+        stage.view.look_at(panel);
+        stage.view.expanded = true;
+    }
+    let screen = Rect::new(0, 0, wish.size.0, wish.size.1);
+    for key in keys(&wish.keys)? {
+        if stage.press(&key.event(), screen) != Effect::None {
+            return Err(format!("`{}` does more than change the picture", key.name()));
+        }
+    }
+    let buffer = stage.picture(wish.size.0, wish.size.1);
+    Ok(match wish.format {
+        Format::Svg => svg::svg(&buffer, title),
+        Format::Text => plain::text(&buffer),
+    })
+}
+
+/// Single characters, and names in angle brackets: `ym<Left><Left>`.
+fn keys(text: &str) -> Result<Vec<Key>, String> {
+    let mut keys = Vec::new();
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let named = rest.strip_prefix('<').and_then(|after| after.split_once('>'));
+        match named.and_then(|(name, after)| Some((Key::named(name)?, after))) {
+            Some((key, after)) => {
+                keys.push(key);
+                rest = after;
+            }
+            None if c == '<' && named.is_some_and(|(name, _)| name.len() > 1 && !name.contains(' ')) => {
+                return Err(format!(
+                    "no key `{}>`; there are <Left>, <Right>, <Up>, <Down>, <PageUp>, <PageDown>, \
+                                    <Home>, <End>, <Tab>, <Enter>, <Esc>, <Space>",
+                    rest.split('>').next().unwrap_or(rest)
+                ));
+            }
+            None => {
+                keys.push(Key::of(c));
+                rest = &rest[c.len_utf8()..];
+            }
+        }
+    }
+    Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_characters_or_names() {
+        let names = |text: &str| keys(text).unwrap().iter().map(|key| key.name()).collect::<Vec<_>>();
+        assert_eq!(names("ym<Left>:<"), ["y", "m", "←", ":", "<"]);
+        assert_eq!(names("note a b"), ["n", "o", "t", "e", "space", "a", "space", "b"]);
+        assert!(keys("<Lfet>").unwrap_err().contains("<Left>"));
+    }
+}
