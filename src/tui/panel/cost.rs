@@ -15,8 +15,11 @@
 
 use super::{Part, Scene, fit, framed};
 use crate::record::registry::Metric;
+use crate::tui::axis;
+use crate::tui::chart::{self, Chart, Curve};
 use crate::tui::cost::{Kind, PARTS};
 use crate::tui::history::Average;
+use crate::tui::raster::Dash;
 use crate::tui::state::Series;
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -26,7 +29,10 @@ use ratatui::layout::{Margin, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-/// Draws the table and the prices, as far as there is room.
+/// Fewest lines of the chart.
+const CHART: u16 = 8;
+
+/// Draws the table and the prices, as far as there is room, and the course of the parts where there is much.
 pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
     let about = Line::from(scene.span(Role::Name, Metric::StepMs.spec().unit));
     let within = framed(frame, area, scene, Panel::Cost, about, Line::default()).inner(Margin::new(1, 0));
@@ -40,7 +46,40 @@ pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
     let room = usize::from(within.height).saturating_sub(prices.len());
     lines.truncate(room);
     lines.extend(prices);
+    let used = (lines.len() as u16 + 1).min(within.height);
     frame.render_widget(Paragraph::new(lines), within);
+    let rest = Rect { y: within.y + used, height: within.height - used, ..within };
+    if rest.height >= CHART {
+        draw_course(frame, rest, scene);
+    }
+}
+
+/// The parts over the steps that the charts show.
+fn draw_course(frame: &mut Frame, area: Rect, scene: Scene) {
+    let roles = [Role::Plain, Role::Recycled, Role::Lr, Role::Pause];
+    let dashes = [Dash::Solid, Dash::Dashed, Dash::Dotted, Dash::Dotted];
+    let curve = |(part, (_, ms, _)): (usize, &(&str, Metric, Metric))| Curve {
+        series: Series::Of(*ms),
+        role: roles[part],
+        raw: None,
+        dash: (Dash::Solid, dashes[part]),
+    };
+    let chart = Chart { curves: PARTS.iter().enumerate().map(curve).collect(), points: Vec::new() };
+    let steps = scene.view.charts.window(scene.state.step_now());
+    let Some(plane) = chart.plane(scene, steps) else { return };
+    let names = PARTS.iter().zip(roles).map(|((name, ms, _), role)| {
+        let at = scene.view.charts.cross.unwrap_or(u64::MAX);
+        let value = scene.state.history(Series::Of(*ms)).smoothed_at(at, scene.smoothing());
+        let value = value.map_or_else(|| "–".into(), milliseconds);
+        (0, vec![scene.span(role, format!("━ {name} ")), scene.span(Role::Value, value)])
+    });
+    let legend = fit(scene, names.collect(), "   ", usize::from(area.width));
+    frame.render_widget(legend, Rect { height: 1, ..area });
+    let below = Rect { y: area.y + 1, height: area.height - 1, ..area };
+    let Some(plot) = axis::plot(below, axis::gutter(plane.y, below.height - 1), true) else { return };
+    axis::render(frame.buffer_mut(), plot, &plane, true, scene.theme);
+    chart.render(frame.buffer_mut(), plot, &plane, scene);
+    chart::draw_steps(frame.buffer_mut(), plot, &plane, scene);
 }
 
 /// Columns of the table: the name, a value, the bar beside it.
@@ -52,7 +91,7 @@ struct Columns {
 
 impl Columns {
     fn of(width: usize) -> Self {
-        let name = if width < 34 { 9 } else { 16 };
+        let name = if width < 40 { width.saturating_sub(2 * VALUE).clamp(6, 16) } else { 16 };
         let flop = width >= 62;
         let left = width.saturating_sub(name + 2 * VALUE + if flop { FLOP } else { 0 });
         Self { name, bar: if left >= 12 { left / 2 } else { 0 }, flop }
@@ -60,7 +99,7 @@ impl Columns {
 }
 
 /// Cells of a value, and of the operations.
-const VALUE: usize = 8;
+const VALUE: usize = 10;
 const FLOP: usize = 14;
 
 fn table(scene: Scene, width: usize) -> Vec<Line<'static>> {
@@ -146,8 +185,7 @@ fn prices(scene: Scene, width: usize) -> Vec<Line<'static>> {
     let share =
         |share: Option<f64>| share.map_or_else(|| "–".into(), |share| format!("{:.1}%", share * 100.0));
     let so_far: Vec<Part> = vec![
-        scene.named(0, "all recycling", share(cost.share_of_time())),
-        scene.part(1, Role::Name, "of the time"),
+        scene.named(0, "all recycling", format!("{} of the time", share(cost.share_of_time()))),
         scene.part(2, Role::Name, format!("{} of the operations", share(cost.share_of_flop()))),
         scene.part(3, Role::Dim, format!("{} latents", text::short(cost.positions))),
     ];

@@ -107,10 +107,10 @@ fn became(scene: Scene, sent: &Sent) -> (Role, String) {
     let name = sent.path.rsplit('.').next().unwrap_or_default();
     match answer {
         Some(row) if row.outcome == Outcome::Applied => {
-            (Role::Good, format!("✓ {name} {} from step {} on", sent.value, text::count(row.step)))
+            (Role::Good, format!("✓ from step {} on: {name} {}", text::count(row.step), sent.value))
         }
         Some(row) => (Role::Bad, format!("✗ {name} refused: {}", row.reason.clone().unwrap_or_default())),
-        None => (Role::Warn, format!("… {name} {} asked for", sent.value)),
+        None => (Role::Warn, format!("… asked for: {name} {}", sent.value)),
     }
 }
 
