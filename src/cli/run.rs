@@ -89,7 +89,7 @@ pub(super) fn start(begin: Begin, headless: bool) -> anyhow::Result<ExitCode> {
     let trainer =
         train::spawn(begin, Wants { token_rows: dashboard }).context("cannot start the trainer's thread")?;
     let asked = Arc::new(Asked::default());
-    signals::listen(Some(trainer.commands.clone()), asked.clone()).context("cannot listen for signals")?;
+    signals::listen(Some(trainer.commands.clone()), asked.clone(), dashboard).context("cannot listen for signals")?;
     let ended = if dashboard { watch(trainer, asked)? } else { Ended::Told(headless::follow(trainer)?) };
     match ended {
         Ended::Told(summary) => say(&summary),

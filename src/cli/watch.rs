@@ -34,7 +34,7 @@ pub(super) fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
     let (commands, asked_for) = sync_channel(64);
     tui::install_panic_hook();
     let asked = Arc::new(Asked::default());
-    signals::listen(None, asked.clone()).context("cannot listen for signals")?;
+    signals::listen(None, asked.clone(), true).context("cannot listen for signals")?;
     std::thread::Builder::new()
         .name("follow".into())
         .spawn(move || follow::follow(folder, events_in, &asked_for))

@@ -12,7 +12,7 @@
 //! - `view`: what is looked at; `keys` the table of keys; `command` the command line
 //! - `screen`: the whole picture; `layout` its sizes, `theme` its colours, `panel` its parts
 //! - `raster`, `axis`, `heat`, `text`: curves, axes, rows of tokens, words
-//! - `terminal`: taking the screen and giving it back
+//! - `terminal`: taking the screen and giving it back; `stop` Ctrl-Z, `prints` what others print meanwhile
 
 mod axis;
 mod clock;
@@ -22,9 +22,11 @@ mod history;
 mod keys;
 mod layout;
 mod panel;
+mod prints;
 mod raster;
 mod screen;
 mod state;
+mod stop;
 mod terminal;
 #[cfg(test)]
 mod tests;
@@ -32,6 +34,7 @@ mod text;
 mod theme;
 mod view;
 
+pub use stop::{go_on_came, stop_came};
 pub use terminal::{give_back, install_panic_hook};
 
 use crate::message::{Command, Event, Summary};
@@ -74,6 +77,10 @@ pub struct Asked {
     pub stop: AtomicBool,
     /// There is no terminal any more: leave at once.
     pub hung_up: AtomicBool,
+    /// Stop the process, as Ctrl-Z does, until it is told to go on.
+    pub suspend: AtomicBool,
+    /// Somebody else may have used the terminal: take it anew.
+    pub redraw: AtomicBool,
 }
 
 /// Shows the run until it is left; `watching`: it is another process's, which leaving does not stop. Takes the terminal and
@@ -139,6 +146,7 @@ impl Dashboard {
             if self.asked.hung_up.load(Ordering::Relaxed) {
                 return Ok(Left::HungUp);
             }
+            changed |= guard.obey(&self.asked)?;
             self.view.settle(&self.state);
             if self.view.stopping && self.state.is_over() {
                 return Ok(self.left());
@@ -185,6 +193,10 @@ impl Dashboard {
             self.state.panicked(text);
             changed = true;
         }
+        for text in prints::take_prints() {
+            self.state.printed(text);
+            changed = true;
+        }
         let dropped = self.dropped.load(Ordering::Relaxed);
         changed |= dropped != self.state.dropped;
         self.state.dropped = dropped;
@@ -227,6 +239,10 @@ impl Dashboard {
 
     fn press(&mut self, key: KeyEvent, screen: Rect) -> Effect {
         if key.kind == KeyEventKind::Release {
+            return Effect::None;
+        }
+        if stop::asks(&key) {
+            self.asked.suspend.store(true, Ordering::Relaxed);
             return Effect::None;
         }
         if self.view.overlay == Overlay::Prompt {

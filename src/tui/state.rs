@@ -229,6 +229,11 @@ impl State {
         self.end = End::Failed(text);
     }
 
+    /// A driver or a library has printed something: no control characters reach the screen.
+    pub fn printed(&mut self, text: String) {
+        self.enter(String::new(), Level::Info, text.replace(char::is_control, " "));
+    }
+
     /// A thread that is not the dashboard's has panicked.
     pub fn panicked(&mut self, text: String) {
         self.enter(String::new(), Level::Error, text.clone());
