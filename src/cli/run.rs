@@ -109,7 +109,7 @@ pub(super) fn start(begin: Begin, headless: bool, look: Look) -> anyhow::Result<
         train::spawn(begin, Wants { token_rows: dashboard }).context("cannot start the trainer's thread")?;
     let asked = Arc::new(Asked::default());
     let mut station = Station::default();
-    signals::listen(station.ears(), asked.clone()).context("cannot listen for signals")?;
+    signals::listen(station.ears(), asked.clone(), dashboard).context("cannot listen for signals")?;
     let ended = if dashboard {
         let link = station.take(trainer);
         let left = tui::run(link, &mut station, asked, look.wishes(false));

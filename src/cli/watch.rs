@@ -40,7 +40,7 @@ pub(super) fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
     let asked = Arc::new(Asked::default());
     // The run may be taken up again from here: then it is this process's.
     let mut station = Station::default();
-    signals::listen(station.ears(), asked.clone()).context("cannot listen for signals")?;
+    signals::listen(station.ears(), asked.clone(), true).context("cannot listen for signals")?;
     std::thread::Builder::new()
         .name("follow".into())
         .spawn(move || follow::follow(folder, events_in, &asked_for))

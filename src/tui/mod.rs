@@ -15,7 +15,7 @@
 //! - `stage`: state, view and theme together; `snapshot` draws one without a terminal, `plain`, `svg` write it
 //! - `screen`: the whole picture; `layout` its sizes, `theme` its colours, `panel` its parts, `ascii` the same in ASCII
 //! - `chart`, `raster`, `axis`, `heat`, `text`: curves, axes, rows of tokens, words
-//! - `terminal`: taking the screen and giving it back
+//! - `terminal`: taking the screen and giving it back; `stop` Ctrl-Z, `prints` what others print meanwhile
 
 mod ascii;
 mod axis;
@@ -33,12 +33,14 @@ mod layout;
 mod memory;
 mod panel;
 mod plain;
+mod prints;
 mod raster;
 mod screen;
 pub mod snapshot;
 mod spreads;
 mod stage;
 mod state;
+mod stop;
 mod svg;
 mod terminal;
 #[cfg(test)]
@@ -47,6 +49,7 @@ mod text;
 mod theme;
 mod view;
 
+pub use stop::{go_on_came, stop_came};
 pub use terminal::{give_back, install_panic_hook};
 pub use view::Panel;
 
@@ -93,6 +96,10 @@ pub struct Asked {
     pub stop: AtomicBool,
     /// There is no terminal any more: leave at once.
     pub hung_up: AtomicBool,
+    /// Stop the process, as Ctrl-Z does, until it is told to go on.
+    pub suspend: AtomicBool,
+    /// Somebody else may have used the terminal: take it anew.
+    pub redraw: AtomicBool,
 }
 
 /// A trainer, or what stands for one, from the dashboard's side.
@@ -143,6 +150,7 @@ pub fn run(link: Link, host: &mut dyn Host, asked: Arc<Asked>, wishes: Wishes) -
     let mut memory = Memory::of_user();
     memory.recall(&mut stage.view);
     stage.view.watching = wishes.watching;
+    guard.mouse(stage.view.mouse)?;
     let mut dashboard = Dashboard {
         link,
         host,
@@ -195,6 +203,7 @@ impl Dashboard<'_> {
             if let Some(left) = self.is_left() {
                 return Ok(left);
             }
+            changed |= guard.obey(&self.asked)?;
             let frame = Duration::from_secs(1) / self.stage.state.dashboard().fps.max(1);
             let due = drawn.is_none_or(|(at, _)| at.elapsed() >= frame);
             let tick = self.tick();
@@ -263,6 +272,10 @@ impl Dashboard<'_> {
             self.stage.state.panicked(text);
             changed = true;
         }
+        for text in prints::take_prints() {
+            self.stage.state.say(Level::Info, text.replace(char::is_control, " "));
+            changed = true;
+        }
         for (level, text) in self.said.1.try_iter() {
             self.stage.state.say(level, text);
             changed = true;
@@ -316,7 +329,7 @@ impl Dashboard<'_> {
             Effect::None | Effect::Leave => {}
             Effect::Send(command) => self.waiting.push_back(command),
             Effect::Mouse(on) => guard.mouse(on)?,
-            Effect::Suspend => guard.suspend()?,
+            Effect::Suspend => self.asked.suspend.store(true, Ordering::Relaxed),
             Effect::Resume => self.resume(),
             Effect::Fork(name, sets) => self.fork_when_over(name, sets),
             Effect::Export(table, file) => match &self.stage.state.run {

@@ -3,7 +3,7 @@
 //! Invariant: the same events, keys and size give the same picture.
 
 use super::ascii::ascii;
-use super::keys;
+use super::keys::{self, Action, Scope};
 use super::panel::{Scene, notice};
 use super::screen;
 use super::state::State;
@@ -49,6 +49,10 @@ impl Stage {
     pub fn press(&mut self, key: &KeyEvent, screen: Rect) -> Effect {
         if key.kind == KeyEventKind::Release {
             return Effect::None;
+        }
+        // The command line takes all others as text.
+        if keys::action(key, &[Scope::Always]) == Some(Action::Suspend) {
+            return Effect::Suspend;
         }
         if matches!(self.view.overlay, Overlay::Prompt | Overlay::Filter) {
             return self.view.type_key(key, &self.state);

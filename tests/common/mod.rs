@@ -2,6 +2,9 @@
 
 #![allow(dead_code)] // not every test uses all of it
 
+#[cfg(target_os = "linux")]
+pub mod screen;
+
 use arrow::array::{Array, Float64Array, Int64Array, RecordBatch};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,0 +1,221 @@
+//! A pseudo-terminal with the real binary in it: keys go in, a screen comes out.
+//!
+//! ```text
+//! let screen = Screen::start(dir.path(), &["run", "--config", "tiny.toml"], (100, 30));
+//! screen.shows("training");
+//! screen.keys(":set optim.lr 1e-3\r");
+//! screen.resize(60, 16);
+//! screen.wait_for("the small picture", |text| text.contains("step"));
+//! screen.wait_until("a cursor", |screen| !screen.hide_cursor());
+//! ```
+//!
+//! Nothing answers what a program asks of its terminal, and every wait has the same generous deadline; what was in vain
+//! fails with the whole screen in its message.
+
+use rustix::fs::OFlags;
+use rustix::process::{Pid, Signal, getsid, kill_process};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long anything may take, on a machine that does much else.
+const DEADLINE: Duration = Duration::from_secs(60);
+const BINARY: &str = env!("CARGO_BIN_EXE_coconut-lab");
+
+/// Keys that have no letter.
+pub const CTRL_C: &str = "\x03";
+pub const CTRL_Z: &str = "\x1a";
+pub const ENTER: &str = "\r";
+pub const ESC: &str = "\x1b";
+pub const UP: &str = "\x1b[A";
+pub const DOWN: &str = "\x1b[B";
+
+/// A terminal and the process that it belongs to. Dropping it kills all that runs in it.
+pub struct Screen {
+    child: Child,
+    terminal: File,
+    parser: Arc<Mutex<vt100::Parser>>,
+    reader: JoinHandle<()>,
+}
+
+impl Screen {
+    /// The binary, in a terminal of so many columns and rows.
+    pub fn start(dir: &Path, args: &[&str], size: (u16, u16)) -> Self {
+        Self::open(dir, &[&[BINARY], args].concat(), size)
+    }
+
+    /// An interactive shell with job control, for which `coconut-lab` is the binary. Its prompt is `shell>`.
+    pub fn shell(dir: &Path, size: (u16, u16)) -> Self {
+        let screen = Self::open(dir, &["bash", "--norc", "--noprofile", "-i"], size);
+        // In two parts, so that the echo is not taken for the prompt.
+        screen.keys(&format!("alias coconut-lab='{BINARY}'; PS1='she''ll>'; clear\r"));
+        screen.wait_for("the prompt", |text| text.trim() == "shell>");
+        screen
+    }
+
+    fn open(dir: &Path, words: &[&str], (cols, rows): (u16, u16)) -> Self {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let terminal = openpt(flags).expect("a pseudo-terminal");
+        unlockpt(&terminal).unwrap();
+        tcsetwinsize(&terminal, winsize(cols, rows)).unwrap();
+        let end = File::from(ioctl_tiocgptpeer(&terminal, flags).unwrap());
+        // `setsid` makes it the terminal of a session of its own; it does not fork, and so is the program itself.
+        let mut command = Command::new("setsid");
+        command.arg("--ctty").args(words).current_dir(dir);
+        command.env("XDG_STATE_HOME", dir.join("state")).env("HISTFILE", "/dev/null");
+        command.env("TERM", "xterm-256color").env("COLORTERM", "").env("LANG", "C.UTF-8");
+        command.env_remove("LC_ALL").env_remove("NO_COLOR").env_remove("PROMPT_COMMAND");
+        command.stdin(end.try_clone().unwrap()).stdout(end.try_clone().unwrap()).stderr(end);
+        let child = command.spawn().expect("`setsid` of util-linux");
+        drop(command); // and with it this process's hold on the program's end
+        let terminal = File::from(terminal);
+        let parser = Arc::new(Mutex::new(vt100::Parser::new(rows, cols, 0)));
+        let (from, to) = (terminal.try_clone().unwrap(), parser.clone());
+        let reader = std::thread::spawn(move || read(from, &to));
+        Self { child, terminal, parser, reader }
+    }
+
+    /// Presses keys.
+    pub fn keys(&self, keys: &str) {
+        (&self.terminal).write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Gives the terminal another size, and says so to who has it.
+    pub fn resize(&self, cols: u16, rows: u16) {
+        self.parser.lock().unwrap().screen_mut().set_size(rows, cols);
+        tcsetwinsize(&self.terminal, winsize(cols, rows)).unwrap();
+    }
+
+    /// What is seen now, a line a row.
+    pub fn text(&self) -> String {
+        self.parser.lock().unwrap().screen().contents()
+    }
+
+    /// Waits until this is seen.
+    pub fn shows(&self, wanted: &str) {
+        self.wait_for(wanted, |text| text.contains(wanted));
+    }
+
+    /// Waits for what is seen.
+    pub fn wait_for(&self, what: &str, is: impl Fn(&str) -> bool) {
+        self.wait_until(what, |screen| is(&screen.contents()));
+    }
+
+    /// Waits for the state of the terminal: its cursor, colours, which of its screens.
+    pub fn wait_until(&self, what: &str, is: impl Fn(&vt100::Screen) -> bool) {
+        self.wait(what, || is(self.parser.lock().unwrap().screen()));
+    }
+
+    /// Waits for anything, and tells what was seen where it was in vain.
+    pub fn wait(&self, what: &str, is: impl Fn() -> bool) {
+        let until = Instant::now() + DEADLINE;
+        while !is() {
+            assert!(Instant::now() < until, "waited in vain for {what}; the screen:\n{}", self.picture());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits for the end of the process, and until all is seen that it wrote.
+    pub fn end(&mut self) -> ExitStatus {
+        let until = Instant::now() + DEADLINE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < until, "it does not end; the screen:\n{}", self.picture());
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        self.wait("the last that is written", || self.reader.is_finished());
+        status
+    }
+
+    /// The dashboard's process, in a shell or by itself.
+    pub fn lab(&self) -> Lab {
+        let binary = std::fs::canonicalize(BINARY).unwrap();
+        let find = || {
+            let is = |pid: &Pid| {
+                let program = format!("/proc/{}/exe", pid.as_raw_nonzero());
+                std::fs::read_link(program).is_ok_and(|program| program == binary)
+            };
+            self.session().into_iter().find(is)
+        };
+        self.wait("a process of the binary", || find().is_some());
+        Lab(find().unwrap())
+    }
+
+    /// All processes of the terminal.
+    fn session(&self) -> Vec<Pid> {
+        let entries = std::fs::read_dir("/proc").unwrap();
+        let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let leader = Pid::from_child(&self.child);
+        pids.filter_map(Pid::from_raw).filter(|pid| getsid(Some(*pid)) == Ok(leader)).collect()
+    }
+
+    /// The screen in a frame.
+    fn picture(&self) -> String {
+        let parser = self.parser.lock().unwrap();
+        let screen = parser.screen();
+        let cols = screen.size().1;
+        let rule = "-".repeat(usize::from(cols));
+        let rows: Vec<String> = screen.rows(0, cols).map(|row| format!("|{row}")).collect();
+        format!("{rule}\n{}\n{rule}", rows.join("\n"))
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // Without its terminal a run would go on.
+        for pid in self.session() {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// A process of the binary.
+#[derive(Clone, Copy)]
+pub struct Lab(Pid);
+
+impl Lab {
+    pub fn signal(self, signal: Signal) {
+        kill_process(self.0, signal).unwrap();
+    }
+
+    /// Whether it is stopped, as by Ctrl-Z.
+    pub fn is_stopped(self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.as_raw_nonzero())).unwrap();
+        stat.rsplit(") ").next().unwrap().starts_with('T')
+    }
+
+    /// Where one of its file descriptors leads.
+    pub fn leads_to(self, fd: u32) -> String {
+        let link = std::fs::read_link(format!("/proc/{}/fd/{fd}", self.0.as_raw_nonzero())).unwrap();
+        link.to_string_lossy().into_owned()
+    }
+
+    /// Writes to what one of its file descriptors leads to, as a library in it would.
+    pub fn print(self, fd: u32, text: &str) {
+        let path = format!("/proc/{}/fd/{fd}", self.0.as_raw_nonzero());
+        let mut open = File::options();
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut open, OFlags::NOCTTY.bits().cast_signed());
+        open.write(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+    }
+}
+
+fn winsize(cols: u16, rows: u16) -> Winsize {
+    Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 }
+}
+
+/// Reads to the end, which is an error where the last who had the terminal has closed it.
+fn read(mut from: File, to: &Mutex<vt100::Parser>) {
+    let mut bytes = [0; 1 << 14];
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        to.lock().unwrap().process(&bytes[..count]);
+    }
+}

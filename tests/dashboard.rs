@@ -1,0 +1,216 @@
+//! The dashboard end to end: the real binary in a pseudo-terminal, keys in, a screen out.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use common::screen::{CTRL_C, CTRL_Z, Lab, Screen};
+use common::*;
+use rustix::process::Signal;
+use std::path::{Path, PathBuf};
+
+/// A tiny run that lasts as long as any test.
+const ARGS: &[&str] = &["run", "--config", "tiny.toml", "--steps", "1000000"];
+
+/// In the form of a screen that is large enough for all panels.
+const SIZE: (u16, u16) = (100, 30);
+
+fn started() -> (tempfile::TempDir, Screen) {
+    let dir = place(TINY);
+    let screen = Screen::start(dir.path(), ARGS, SIZE);
+    trains(&screen);
+    (dir, screen)
+}
+
+/// Waits for the picture of a run at work.
+fn trains(screen: &Screen) {
+    screen.wait_for("a run that trains", |text| step(text).is_some_and(|step| step > 0) && whole(text));
+}
+
+/// Whether the picture is whole: its first line, and the keys in its last.
+fn whole(text: &str) -> bool {
+    text.contains(" tiny ") && text.lines().last().is_some_and(|line| line.contains("help"))
+}
+
+/// The step that the picture shows, while it trains or does what belongs to it.
+fn step(text: &str) -> Option<u64> {
+    let line = text.lines().find(|line| line.contains("  step "))?;
+    let number = line.split("  step ").nth(1)?.split(" / ").next()?;
+    number.replace(',', "").parse().ok()
+}
+
+/// Waits until the run has made steps from now on, as the picture says.
+fn goes_on(screen: &Screen) {
+    let now = step(&screen.text());
+    screen.wait_for("more steps", |text| step(text).is_some() && step(text) > now && whole(text));
+}
+
+fn run(dir: &Path) -> PathBuf {
+    runs(dir).pop().unwrap()
+}
+
+/// Waits until the terminal is as it was before: readable, with a cursor, the mouse its own.
+fn given_back(screen: &Screen) {
+    screen.wait_until("the terminal as it was", |screen| {
+        let mouse = screen.mouse_protocol_mode() != vt100::MouseProtocolMode::None;
+        !(screen.alternate_screen() || screen.hide_cursor() || mouse)
+    });
+}
+
+#[test]
+fn keys_steer_the_run_and_leave_a_terminal_that_can_be_read() {
+    let (dir, mut screen) = started();
+    screen.wait_until("a screen of its own", |screen| screen.alternate_screen() && screen.hide_cursor());
+    screen.keys(":set optim.lr 0.003\r");
+    screen.wait("the setting", || {
+        let text = std::fs::read_to_string(run(dir.path()).join("changes.jsonl"));
+        text.is_ok_and(|text| text.contains("\"optim.lr\""))
+    });
+    screen.shows("config v1");
+    screen.keys(" ");
+    screen.shows("paused");
+    screen.keys(" ");
+    goes_on(&screen);
+    screen.keys("q");
+    screen.shows("Stop the run?");
+    screen.keys("y");
+    assert!(screen.end().success());
+    given_back(&screen);
+    let text = screen.text();
+    assert!(
+        text.contains("stopped after") && text.contains("checkpoint") && !text.contains("help"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_picture_follows_the_size_of_the_terminal() {
+    let (_dir, screen) = started();
+    for (cols, rows) in [(80, 24), (60, 16), (50, 10), (120, 40), (79, 15), SIZE] {
+        screen.resize(cols, rows);
+        if cols < 60 || rows < 16 {
+            screen.shows(&format!("{cols}×{rows} is too small"));
+        } else {
+            let edge = usize::from(cols);
+            screen.wait_for("a picture of that size", |text| {
+                let last = text.lines().last().is_some_and(|line| line.contains("help"));
+                let wide = text.lines().any(|line| line.ends_with('╮') && line.chars().count() == edge);
+                last && wide && text.lines().count() == usize::from(rows) && step(text).is_some()
+            });
+        }
+    }
+    trains(&screen);
+    goes_on(&screen);
+}
+
+/// The dashboard as a job of an interactive shell.
+fn job() -> (tempfile::TempDir, Screen, Lab) {
+    let dir = place(TINY);
+    let screen = Screen::shell(dir.path(), SIZE);
+    screen.keys(&format!("coconut-lab {}\r", ARGS.join(" ")));
+    trains(&screen);
+    let lab = screen.lab();
+    (dir, screen, lab)
+}
+
+/// Waits until the job has stopped and the shell has its terminal, as it was.
+fn stopped(screen: &Screen, lab: Lab) {
+    screen.wait("the stop", || lab.is_stopped());
+    given_back(screen);
+    screen.wait_for("the shell", |text| text.contains("Stopped") && text.trim_end().ends_with("shell>"));
+}
+
+#[test]
+fn ctrl_z_and_fg_stop_and_go_on() {
+    let (_dir, screen, lab) = job();
+    for _ in 0..2 {
+        screen.keys(CTRL_Z);
+        stopped(&screen, lab);
+        // The shell's terminal is in order: what is typed is seen, and run.
+        screen.keys("clear; echo all ri''ght\r");
+        screen.wait_for("the shell's word", |text| text.trim() == "all right\nshell>");
+        screen.keys("fg\r");
+        screen.wait_until("the screen taken again", vt100::Screen::alternate_screen);
+        trains(&screen);
+        goes_on(&screen);
+        assert!(!screen.text().contains("all right"), "{}", screen.text());
+    }
+    screen.keys("qy");
+    given_back(&screen);
+    screen.wait_for("the shell", |text| text.contains("stopped after") && text.ends_with("shell>"));
+}
+
+#[test]
+fn stops_from_outside_end_with_a_right_picture() {
+    let (_dir, screen, lab) = job();
+    // As by Ctrl-Z.
+    lab.signal(Signal::TSTP);
+    stopped(&screen, lab);
+    screen.keys("fg\r");
+    screen.wait_until("the screen taken again", vt100::Screen::alternate_screen);
+    trains(&screen);
+    goes_on(&screen);
+    // Without a word: the shell writes on the dashboard's screen.
+    lab.signal(Signal::STOP);
+    screen.wait("the stop", || lab.is_stopped());
+    screen.shows("shell>");
+    screen.keys("fg\r");
+    trains(&screen);
+    goes_on(&screen);
+    screen.wait_for("a picture alone", |text| !text.contains("shell>") && whole(text));
+    screen.wait_until("a screen of its own", |screen| screen.alternate_screen() && screen.hide_cursor());
+}
+
+#[test]
+fn what_nobody_could_wake_does_not_stop() {
+    // The leader of its session, without a shell.
+    let (_dir, screen) = started();
+    let lab = screen.lab();
+    screen.keys(CTRL_Z);
+    lab.signal(Signal::TSTP);
+    goes_on(&screen);
+    screen.keys(" ");
+    screen.shows("paused");
+    assert!(!lab.is_stopped());
+    // Told to go on without a stop, it takes the screen anew.
+    lab.signal(Signal::CONT);
+    screen.keys(" ");
+    goes_on(&screen);
+}
+
+#[test]
+fn a_signal_to_end_gives_the_terminal_back() {
+    let (_dir, mut screen) = started();
+    screen.lab().signal(Signal::TERM);
+    assert!(screen.end().success());
+    given_back(&screen);
+    assert!(screen.text().contains("stopped after"), "{}", screen.text());
+}
+
+#[test]
+fn what_libraries_print_does_not_paint_over_the_screen() {
+    let (_dir, mut screen) = started();
+    let lab = screen.lab();
+    screen.wait("what is printed to be caught", || {
+        [1, 2].into_iter().all(|fd| lab.leads_to(fd).starts_with("pipe:"))
+    });
+    // So that nothing else is said meanwhile.
+    screen.keys(" ");
+    screen.shows("paused");
+    // More than a pipe holds: whoever prints does not wait.
+    lab.print(1, &"ptxas: a\x1b[2Jwarning\n".repeat(20_000));
+    lab.print(2, "nvrtc: deprecated\n");
+    // The log says it, without what would have cleared the screen.
+    screen.keys("5e");
+    screen.wait_for("what was printed, in the log", |text| {
+        text.contains("more lines were printed") || text.contains("nvrtc: deprecated")
+    });
+    assert!(!screen.text().lines().any(|line| line.starts_with("ptxas") || line.starts_with("nvrtc")));
+    screen.keys("e ");
+    trains(&screen);
+    goes_on(&screen);
+    screen.keys(CTRL_C);
+    screen.keys("y");
+    assert!(screen.end().success());
+    given_back(&screen);
+    assert!(screen.text().contains("stopped after"), "{}", screen.text());
+}
