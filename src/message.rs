@@ -205,6 +205,18 @@ pub struct TokenRow {
     pub words: BTreeMap<u32, String>,
 }
 
+impl TokenRow {
+    /// Notes the `text` of every id that stands in choices.
+    pub fn spell(&mut self, text: impl Fn(u32) -> String) {
+        let cells = self.cells.iter().flat_map(|cell| cell.top_plain.iter().chain(&cell.top_recycled));
+        let decoded = self.thoughts.iter().flat_map(|thought| thought.fed.iter().chain(&thought.out));
+        let choices = cells.chain(decoded.flat_map(|decoded| &decoded.top));
+        for choice in choices {
+            self.words.entry(choice.id).or_insert_with(|| text(choice.id));
+        }
+    }
+}
+
 /// One position of a row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenCell {
