@@ -44,7 +44,7 @@ impl Live {
         let config = config::from_text(TINY, "tiny", &sets).unwrap();
         let begin =
             Begin::New(Box::new(Recipe { config, text: TINY.into(), follow: recipe.then_some(file) }));
-        let trainer = train::spawn(begin, Wants { token_rows: false }).unwrap();
+        let trainer = train::spawn(begin, Wants { screen: false }).unwrap();
         let info = trainer.events.iter().find_map(|event| match event {
             Event::Started(info) => Some(info),
             Event::Failed(error) => panic!("{error}"),

@@ -87,7 +87,7 @@ pub(super) fn start(begin: Begin, headless: bool) -> anyhow::Result<ExitCode> {
         tui::install_panic_hook();
     }
     let trainer =
-        train::spawn(begin, Wants { token_rows: dashboard }).context("cannot start the trainer's thread")?;
+        train::spawn(begin, Wants { screen: dashboard }).context("cannot start the trainer's thread")?;
     let asked = Arc::new(Asked::default());
     signals::listen(Some(trainer.commands.clone()), asked.clone()).context("cannot listen for signals")?;
     let ended = if dashboard { watch(trainer, asked)? } else { Ended::Told(headless::follow(trainer)?) };

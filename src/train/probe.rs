@@ -153,6 +153,13 @@ fn evenly(positions: &[usize], most: usize) -> Vec<usize> {
     }
 }
 
+/// What ids say; control characters escaped, so that it is one line and does nothing to a terminal.
+pub(super) fn words(codec: Option<&Codec>, ids: &[u32]) -> String {
+    let Some(codec) = codec else { return ids.iter().map(|id| text(None, *id)).collect() };
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    codec.decode(ids).chars().map(escape).collect()
+}
+
 fn text(codec: Option<&Codec>, id: u32) -> String {
     codec.map_or_else(|| format!("{id} "), |codec| codec.piece(id))
 }
