@@ -5,7 +5,7 @@
 use crate::config::change::{self, Edit};
 use crate::config::{self, Config, ConfigError, edit};
 use crate::data::{Codec, Dataset};
-use crate::message::{About, Alert, Changed, Command, Event, Phase, RunInfo, Set, Summary};
+use crate::message::{About, Alert, Changed, Command, Event, Phase, RunInfo, Set, Spread, Summary};
 use crate::record::folder::{RunFolder, read_json, replace};
 use crate::record::registry::{Metric, StepRow};
 use crate::record::rows::{self, ChangeRow, Outcome};
@@ -36,10 +36,16 @@ struct Follower {
     events: SyncSender<Event>,
     started: bool,
     config: Config,
+    version: u64,
     codec: Option<Codec>,
     vocab_size: usize,
     metrics: Tail,
     tokens: Tail,
+    thoughts: Tail,
+    events_table: Tail,
+    system: Tail,
+    /// Of rows of tokens that are not told yet.
+    thought: Vec<RecordBatch>,
     log: TextTail,
     changes: TextTail,
     last: Option<StepRow>,
@@ -61,12 +67,17 @@ impl Follower {
         Self {
             metrics: Tail::of(folder.path().join("metrics")),
             tokens: Tail::of(folder.path().join("tokens")),
+            thoughts: Tail::of(folder.path().join("thoughts")),
+            events_table: Tail::of(folder.path().join("events")),
+            system: Tail::of(folder.path().join("system")),
+            thought: Vec::new(),
             log: TextTail::of(folder.log()),
             changes: TextTail::of(folder.changes()),
             folder,
             events,
             started: false,
             config: Config::default(),
+            version: 0,
             codec: None,
             vocab_size: 0,
             last: None,
@@ -97,6 +108,8 @@ impl Follower {
         self.say_mended();
         self.say_steps();
         self.say_tokens();
+        self.say_samples();
+        self.say_system();
         match status {
             Some(status) if status.state != "running" => self.say_end(&status),
             _ => {
@@ -150,22 +163,27 @@ impl Follower {
         let lines = self.changes.lines();
         let rows: Vec<ChangeRow> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
         for rows in rows.chunk_by(|a, b| a.set == b.set) {
-            let applied = rows[0].outcome == Outcome::Applied;
+            let (applied, noted) =
+                (rows[0].outcome == Outcome::Applied, rows[0].outcome == Outcome::Noted);
             if applied && let Ok(config) = config::load(&self.folder.version(rows[0].version), &[]) {
                 self.config = config;
+                self.version = rows[0].version;
             }
             let about = match rows[0].source.as_str() {
                 "keys" => About::Keys,
                 file => About::File(file.to_owned()),
             };
             let text = rows[0].reason.clone().filter(|_| !applied);
-            if let About::File(_) = about {
+            if !noted && let About::File(_) = about {
                 self.refused = text.is_some().then(|| about.clone());
             }
             let changed =
-                Changed { config: self.config.clone(), version: rows[0].version, rows: rows.to_vec() };
+                Changed { config: self.config.clone(), version: self.version, rows: rows.to_vec() };
             self.say(Event::Changed(Box::new(changed)));
-            self.say(Event::Alert(Alert { about, text }));
+            // A note is nothing to be alarmed at.
+            if !noted {
+                self.say(Event::Alert(Alert { about, text }));
+            }
         }
     }
 
@@ -206,10 +224,39 @@ impl Follower {
     }
 
     fn say_tokens(&mut self) {
-        let Some(batch) = self.tokens.news().pop() else { return };
+        let news = self.tokens.news();
+        // After the rows of tokens, which are written later: what belongs to them is there.
+        self.thought.extend(self.thoughts.news());
+        let Some(last) = news.last() else { return };
         let text = |id: u32| self.codec.as_ref().map_or_else(|| format!("{id} "), |codec| codec.piece(id));
-        if let Some(row) = rows::last_tokens(&batch, self.vocab_size, text) {
+        let mut row = rows::last_tokens(last, self.vocab_size, text);
+        if let Some(row) = &mut row {
+            row.thoughts = self.thought.iter().flat_map(|batch| rows::thoughts(batch, row.step)).collect();
+            row.spell(text);
+        }
+        let mut spreads: Vec<Spread> =
+            news.iter().flat_map(|batch| rows::spreads(batch, self.vocab_size)).collect();
+        // The last one is told whole.
+        spreads.truncate(spreads.len().saturating_sub(usize::from(row.is_some())));
+        self.thought.retain(|batch| rows::last_step(batch) > row.as_ref().map(|row| row.step));
+        if !spreads.is_empty() {
+            self.say(Event::Spreads(spreads));
+        }
+        if let Some(row) = row {
             self.say(Event::Tokens(Box::new(row)));
+        }
+    }
+
+    fn say_samples(&mut self) {
+        for batch in self.events_table.news() {
+            rows::samples(&batch).into_iter().for_each(|sample| self.say(Event::Sample(Box::new(sample))));
+        }
+    }
+
+    fn say_system(&mut self) {
+        let news = self.system.news();
+        if let Some(row) = news.last().and_then(rows::last_system) {
+            self.say(Event::System(Box::new(row)));
         }
     }
 

@@ -4,7 +4,7 @@
 
 mod looks;
 
-pub use looks::{SPREAD_COLUMNS, ThoughtRow, last_tokens, spreads, thoughts};
+pub use looks::{SPREAD_COLUMNS, ThoughtRow, last_step, last_tokens, spreads, thoughts};
 
 use super::registry::{self, Kind, Metric, Spec, StepRow};
 use crate::message::Sample;

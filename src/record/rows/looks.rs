@@ -174,6 +174,11 @@ fn decoded(batch: &RecordBatch, row: usize, [entropy, ids, probs]: [&str; 3]) ->
     Some(Decoded { entropy, top: choices(batch, row, [ids, probs], 1).pop()? })
 }
 
+/// The step of the last row of a batch of any table.
+pub fn last_step(batch: &RecordBatch) -> Option<u64> {
+    step(batch, batch.num_rows().checked_sub(1)?)
+}
+
 fn step(batch: &RecordBatch, row: usize) -> Option<u64> {
     count(batch, row, "step")
 }
