@@ -163,8 +163,7 @@ impl Follower {
         let lines = self.changes.lines();
         let rows: Vec<ChangeRow> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
         for rows in rows.chunk_by(|a, b| a.set == b.set) {
-            let (applied, noted) =
-                (rows[0].outcome == Outcome::Applied, rows[0].outcome == Outcome::Noted);
+            let (applied, noted) = (rows[0].outcome == Outcome::Applied, rows[0].outcome == Outcome::Noted);
             if applied && let Ok(config) = config::load(&self.folder.version(rows[0].version), &[]) {
                 self.config = config;
                 self.version = rows[0].version;
@@ -177,8 +176,7 @@ impl Follower {
             if !noted && let About::File(_) = about {
                 self.refused = text.is_some().then(|| about.clone());
             }
-            let changed =
-                Changed { config: self.config.clone(), version: self.version, rows: rows.to_vec() };
+            let changed = Changed { config: self.config.clone(), version: self.version, rows: rows.to_vec() };
             self.say(Event::Changed(Box::new(changed)));
             // A note is nothing to be alarmed at.
             if !noted {

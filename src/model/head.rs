@@ -88,9 +88,9 @@ pub fn top(model: &Transformer, hidden: Tensor<2>, k: usize) -> Likely {
     let (mut entropy, mut ids, mut probs) = (Vec::new(), Vec::new(), Vec::new());
     for start in (0..n).step_by(rows) {
         let logits = hidden.clone().narrow(0, start, rows.min(n - start)).matmul(matrix.clone());
-        let spread = Spread::of(logits);
-        entropy.push(spread.entropy());
-        let (own, values) = largest(spread.probs, k.min(v));
+        let softmax = Softmax::of(logits);
+        entropy.push(softmax.entropy());
+        let (own, values) = largest(softmax.probs, k.min(v));
         ids.push(own);
         probs.push(values);
     }
@@ -114,7 +114,7 @@ fn largest(mut probs: Tensor<2>, k: usize) -> (Tensor<2, Int>, Tensor<2>) {
 }
 
 /// The distributions of a block of rows.
-struct Spread {
+struct Softmax {
     /// `[n, V]`.
     probs: Tensor<2>,
     /// Logits less the largest of their row, `[n, V]`.
@@ -123,7 +123,7 @@ struct Spread {
     log_sum: Tensor<2>,
 }
 
-impl Spread {
+impl Softmax {
     /// From logits `[n, V]`.
     fn of(logits: Tensor<2>) -> Self {
         let shifted = logits.clone() - logits.max_dim(1);
@@ -149,9 +149,9 @@ struct Block {
 impl Block {
     /// From logits `[n, V]`.
     fn of(logits: Tensor<2>, target: Tensor<2, Int>) -> Self {
-        let spread = Spread::of(logits);
-        let nll = spread.log_sum.clone() - spread.shifted.clone().gather(1, target.clone());
-        Self { entropy: spread.entropy(), probs: spread.probs, target, nll: nll.squeeze_dim(1) }
+        let softmax = Softmax::of(logits);
+        let nll = softmax.log_sum.clone() - softmax.shifted.clone().gather(1, target.clone());
+        Self { entropy: softmax.entropy(), probs: softmax.probs, target, nll: nll.squeeze_dim(1) }
     }
 
     /// `weight · (p - onehot(target))`, `[n, V]`; `weight` is `[n, 1]`.

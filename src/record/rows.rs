@@ -97,9 +97,11 @@ pub fn steps(batch: &RecordBatch) -> Vec<StepRow> {
 
 /// What the model wrote, as `batch` of the events table holds it.
 pub fn samples(batch: &RecordBatch) -> Vec<Sample> {
-    let text = |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>().cloned());
+    let text =
+        |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>().cloned());
     let steps = batch.column_by_name("step").and_then(|column| column.as_primitive_opt::<Int64Type>());
-    let (Some(steps), Some(kinds), Some(names), Some(texts)) = (steps, text("kind"), text("name"), text("text"))
+    let (Some(steps), Some(kinds), Some(names), Some(texts)) =
+        (steps, text("kind"), text("name"), text("text"))
     else {
         return Vec::new();
     };
@@ -358,15 +360,8 @@ mod tests {
         }
         let time = Utc::now();
         holds(&[StepRow::new(3)]);
-        let event = EventRow {
-            step: 1,
-            tokens: 2,
-            time,
-            kind: "end",
-            name: "x".into(),
-            value: None,
-            text: None,
-        };
+        let event =
+            EventRow { step: 1, tokens: 2, time, kind: "end", name: "x".into(), value: None, text: None };
         holds(std::slice::from_ref(&event));
         let written = EventRow { kind: SAMPLE, text: Some("y".into()), ..event.clone() };
         let said = samples(&EventRow::batch(&[event, written]).unwrap());

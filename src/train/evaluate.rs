@@ -4,8 +4,8 @@
 
 use super::look::{Look, pass};
 use super::read::{Readback, mean};
-use super::step::{placer, upload};
 use super::sample::{self, Written};
+use super::step::{placer, upload};
 use super::{TrainError, measure, pause, price};
 use crate::config::Config;
 use crate::data::{Batch, Dataset, Loader, LoaderOptions, Position, Split};

@@ -207,6 +207,11 @@ mod tests {
         (a - b).abs() < 1e-4
     }
 
+    /// But for the last digits, which hang on where in a block a row stands.
+    fn alike(a: &[Choice], b: &[Choice]) -> bool {
+        a.len() == TOP && a.iter().zip(b).all(|(a, b)| a.id == b.id && near(a.prob, b.prob))
+    }
+
     #[test]
     fn a_thought_is_what_a_look_with_as_many_passes_says() {
         for (reach, usual) in [(Reach::Dense, 2), (Reach::Joint, 4), (Reach::Isolated, 1)] {
@@ -238,9 +243,9 @@ mod tests {
                     assert!(near(thought.out[passes].entropy, said[t]), "{reach:?} {passes} at {t}");
                 }
                 let (t, usual) = (thought.position, usual as usize);
-                assert_eq!(row.cells[t].top_recycled, thought.out[usual].top);
-                assert_eq!(row.cells[t].top_plain, thought.out[0].top);
-                assert_eq!(row.cells[t - 1].top_plain, thought.fed[0].top);
+                assert!(alike(&row.cells[t].top_recycled, &thought.out[usual].top));
+                assert!(alike(&row.cells[t].top_plain, &thought.out[0].top));
+                assert!(alike(&row.cells[t - 1].top_plain, &thought.fed[0].top));
             }
             let choices = row.cells.iter().flat_map(|cell| &cell.top_plain);
             assert!(choices.clone().all(|choice| row.words[&choice.id] == format!("{} ", choice.id)));

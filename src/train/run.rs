@@ -6,9 +6,9 @@ use super::begin::{self, Beginning};
 use super::evaluate::Evaluator;
 use super::publish::Publisher;
 use super::read::mean;
+use super::shown::Machine;
 use super::steer::Steering;
 use super::step::Learner;
-use super::shown::Machine;
 use super::{Begin, TrainError, Wants, past, prepare, probe, report};
 use crate::config::Config;
 use crate::data::{Batch, Codec, Dataset, Loader, Position};
@@ -173,7 +173,7 @@ impl<'a> Run<'a> {
             lessons: past.lessons,
             _lock: lock,
         };
-        if wants.screen && past.is_own {
+        if wants.screen && is_resumed {
             let (config, version) = (run.steering.config.clone(), run.steering.version);
             past::all(&run.folder, &config, version, vocab_size).for_each(|event| run.out.fact(event));
         }

@@ -156,7 +156,9 @@ pub fn thoughts(batch: &RecordBatch, wanted: u64) -> Vec<Thought> {
     for row in (0..batch.num_rows()).filter(|row| step(batch, *row) == Some(wanted)) {
         let fed = decoded(batch, row, ["fed_entropy_nats", "fed_top_ids", "fed_top_probs"]);
         let out = decoded(batch, row, ["entropy_nats", "top_ids", "top_probs"]);
-        let (Some(position), Some(fed), Some(out)) = (count(batch, row, "position"), fed, out) else { continue };
+        let (Some(position), Some(fed), Some(out)) = (count(batch, row, "position"), fed, out) else {
+            continue;
+        };
         let position = position as usize;
         if found.last().is_none_or(|last| last.position != position) {
             found.push(Thought { position, ..Thought::default() });
@@ -213,8 +215,7 @@ fn choices(batch: &RecordBatch, row: usize, [ids_in, probs_in]: [&str; 2], n: us
         n > 0 && !ids.is_empty() && ids.len() == probs.len() && ids.len().is_multiple_of(n)
     };
     let Some((ids, probs)) = found.filter(whole) else { return vec![Vec::new(); n] };
-    let all: Vec<Choice> =
-        ids.into_iter().zip(probs).map(|(id, prob)| Choice { id, prob }).collect();
+    let all: Vec<Choice> = ids.into_iter().zip(probs).map(|(id, prob)| Choice { id, prob }).collect();
     all.chunks(all.len() / n).map(<[Choice]>::to_vec).collect()
 }
 
@@ -298,7 +299,8 @@ mod tests {
     #[test]
     fn a_row_of_an_older_version_has_no_choices() {
         let mut old = row(9, Some(0.125));
-        let batch = TokenRow::batch(std::slice::from_ref(&old)).unwrap().project(&[0, 1, 2, 3, 4, 5, 6]).unwrap();
+        let batch =
+            TokenRow::batch(std::slice::from_ref(&old)).unwrap().project(&[0, 1, 2, 3, 4, 5, 6]).unwrap();
         for cell in &mut old.cells {
             (cell.top_plain, cell.top_recycled) = (Vec::new(), Vec::new());
         }
