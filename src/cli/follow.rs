@@ -406,8 +406,9 @@ fn read_from(path: &Path, at: u64) -> std::io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Level;
+    use crate::message::{Choice, Decoded, Level, Thought, TokenCell, TokenRow};
     use crate::record::recorder::{Recorder, Timing};
+    use crate::record::rows::EventRow;
     use std::sync::mpsc::sync_channel;
 
     #[test]
@@ -442,6 +443,79 @@ mod tests {
         drop(recorder);
         steps.extend(tail.news().iter().flat_map(rows::steps).map(|row| row.step()));
         assert_eq!(steps, (1..=23).collect::<Vec<_>>());
+    }
+
+    fn looked(step: u64) -> TokenRow {
+        let top = vec![Choice { id: 3, prob: 0.5 }];
+        let decoded = Decoded { entropy: 0.25, top: top.clone() };
+        let thought = Thought { position: 1, fed: vec![decoded.clone(); 2], out: vec![decoded; 2] };
+        let cell = TokenCell { top_plain: top, text: "0 ".into(), ..TokenCell::default() };
+        let cells = vec![cell.clone(), TokenCell { recycled: true, entropy_recycled: Some(0.5), ..cell }];
+        let mut row = TokenRow { step, vocab_size: 9, cells, thoughts: vec![thought], ..TokenRow::default() };
+        row.cells[0].entropy_recycled = Some(0.25);
+        row.spell(|id| format!("{id} "));
+        row
+    }
+
+    #[test]
+    fn looks_samples_and_notes_are_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(dir.path(), "x", chrono::Local::now()).unwrap();
+        std::fs::write(folder.version(0), "").unwrap();
+        let info = r#"{"lineage": null, "recipe": null, "folder": "", "device": "", "device_reason": "",
+            "params": 1, "vocab_size": 9, "train_docs": 1}"#;
+        std::fs::write(folder.about(), info).unwrap();
+        let note = r#"{"step": 2, "tokens": 0, "time": "2026-11-24T02:51:38Z", "version": 0, "set": "a", "key": null,
+            "old": null, "new": null, "source": "keys", "outcome": "noted", "reason": "odd"}"#;
+        std::fs::write(folder.changes(), note.replace('\n', "") + "\n").unwrap();
+        let timing = Timing {
+            sync_time: Duration::from_millis(5),
+            sync_rows: 1,
+            part_rows: 5000,
+            part_time: Duration::from_secs(3600),
+            system_time: Duration::ZERO,
+        };
+        let recorder = Recorder::start(&folder, timing, String::new()).unwrap();
+        let sample = EventRow {
+            step: 2,
+            tokens: 0,
+            time: chrono::Utc::now(),
+            kind: rows::SAMPLE,
+            name: "a".into(),
+            value: Some(0.5),
+            text: Some("b".into()),
+        };
+        recorder.event(sample);
+        (1..=3).for_each(|step| recorder.tokens(looked(step)));
+        recorder.flush();
+        let (sender, events) = sync_channel(99);
+        let mut follower = Follower::new(folder.clone(), sender);
+        assert!(follower.turn());
+        let told: Vec<Event> = events.try_iter().collect();
+        let spreads = told.iter().find_map(|event| match event {
+            Event::Spreads(spreads) => Some(spreads.clone()),
+            _ => None,
+        });
+        assert_eq!(spreads.unwrap(), [Spread::from(&looked(1)), Spread::from(&looked(2))]);
+        let tokens = |told: &[Event]| {
+            let rows = told.iter().filter_map(|event| match event {
+                Event::Tokens(row) => Some((**row).clone()),
+                _ => None,
+            });
+            rows.collect::<Vec<_>>()
+        };
+        assert_eq!(tokens(&told), [looked(3)]);
+        assert!(told.iter().any(|event| matches!(event, Event::Sample(sample) if sample.text == "b")));
+        let noted = |event: &Event| match event {
+            Event::Changed(changed) => changed.rows[0].reason.as_deref() == Some("odd"),
+            _ => false,
+        };
+        assert!(told.iter().any(noted) && !told.iter().any(|event| matches!(event, Event::Alert(_))));
+        recorder.tokens(looked(4));
+        recorder.flush();
+        follower.turn();
+        let told: Vec<Event> = events.try_iter().collect();
+        assert_eq!((told.len(), tokens(&told)), (1, vec![looked(4)]));
     }
 
     #[test]
