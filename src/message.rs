@@ -67,7 +67,7 @@ pub enum Event {
     Past(Vec<StepRow>),
     /// One row of tokens, looked at. May be dropped likewise.
     Tokens(Box<TokenRow>),
-    /// How entropies lay in rows looked at before this process, in order.
+    /// How entropies lay in rows of tokens that are not told whole, in order.
     Spreads(Vec<Spread>),
     /// What the machine does. May be dropped likewise.
     System(Box<SystemRow>),
@@ -75,7 +75,9 @@ pub enum Event {
     Sample(Box<Sample>),
     /// A line of the log.
     Log(LogLine),
-    /// The config was changed, or was to be.
+    /// The config was changed, or was to be. Before anything new, a run that is gone on with tells its earlier changes, each
+    /// with the config and version that held after it; the first of these has no rows, and the config that the run began
+    /// with.
     Changed(Box<Changed>),
     /// Something needs a person, or needs one no more.
     Alert(Alert),
@@ -104,7 +106,7 @@ pub enum Phase {
     Paused,
 }
 
-/// A change of the config, taken up whole or not at all.
+/// A change of the config, taken up whole or not at all; or a note.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Changed {
     /// The config in force after it.
@@ -203,6 +205,18 @@ pub struct TokenRow {
     pub thoughts: Vec<Thought>,
     /// Text of every id that stands in choices, as in [`TokenCell::text`].
     pub words: BTreeMap<u32, String>,
+}
+
+impl TokenRow {
+    /// Notes the `text` of every id that stands in choices.
+    pub fn spell(&mut self, text: impl Fn(u32) -> String) {
+        let cells = self.cells.iter().flat_map(|cell| cell.top_plain.iter().chain(&cell.top_recycled));
+        let decoded = self.thoughts.iter().flat_map(|thought| thought.fed.iter().chain(&thought.out));
+        let choices = cells.chain(decoded.flat_map(|decoded| &decoded.top));
+        for choice in choices {
+            self.words.entry(choice.id).or_insert_with(|| text(choice.id));
+        }
+    }
 }
 
 /// One position of a row.

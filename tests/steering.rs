@@ -6,6 +6,7 @@ use coconut_lab::config::{self, Config, Share, change};
 use coconut_lab::message::{Command, Event, Phase, Set};
 use coconut_lab::record::changes;
 use coconut_lab::record::folder::RunFolder;
+use coconut_lab::record::rows::Outcome;
 use coconut_lab::train::{self, Begin, Recipe, Trainer, Wants};
 use common::{TINY, wait_for};
 use std::path::PathBuf;
@@ -44,7 +45,7 @@ impl Live {
         let config = config::from_text(TINY, "tiny", &sets).unwrap();
         let begin =
             Begin::New(Box::new(Recipe { config, text: TINY.into(), follow: recipe.then_some(file) }));
-        let trainer = train::spawn(begin, Wants { token_rows: false }).unwrap();
+        let trainer = train::spawn(begin, Wants { screen: false }).unwrap();
         let info = trainer.events.iter().find_map(|event| match event {
             Event::Started(info) => Some(info),
             Event::Failed(error) => panic!("{error}"),
@@ -60,8 +61,16 @@ impl Live {
     }
 
     fn set(&self, key: &str, value: &str) {
-        let set = Set::one(key, value);
-        self.trainer.commands.send(Command::Set(set)).unwrap();
+        self.ask(Command::Set(Set::one(key, value)));
+    }
+
+    fn ask(&self, command: Command) {
+        self.trainer.commands.send(command).unwrap();
+    }
+
+    fn pause(&mut self) {
+        self.ask(Command::Pause(true));
+        self.until("the pause", |_, event| matches!(event, Event::Phase(Phase::Paused)));
     }
 
     /// Takes up what is said until `is` holds.
@@ -349,4 +358,98 @@ fn of_two_changes_of_a_key_the_later_one_holds_and_both_are_recorded() {
         .map(|change| change.new.as_f64().unwrap())
         .collect();
     assert_eq!(clips, [7.0, 8.0, 9.0, 6.0]);
+}
+
+#[test]
+fn a_step_while_paused_is_one_step() {
+    let mut live = Live::start();
+    live.pause();
+    for _ in 0..3 {
+        let before = live.step;
+        live.ask(Command::Step);
+        live.until("the pause after it", |_, event| matches!(event, Event::Phase(Phase::Paused)));
+        assert_eq!(live.step, before + 1);
+        // And no more than one, however long it holds.
+        std::thread::sleep(Duration::from_millis(250));
+        let more = live.trainer.events.try_iter().filter(|event| matches!(event, Event::Step(_))).count();
+        assert_eq!(more, 0);
+    }
+    // A run that goes on is not held by it.
+    live.ask(Command::Pause(false));
+    live.ask(Command::Step);
+    let step = live.step;
+    live.until("going on", move |live, _| live.step > step + 5);
+    live.stop();
+}
+
+#[test]
+fn a_note_stands_in_the_record_at_its_step() {
+    let mut live = Live::start();
+    live.pause();
+    let step = live.step + 1;
+    live.ask(Command::Note("the loss looks odd".into()));
+    live.until("the note", |_, event| match event {
+        Event::Changed(changed) => changed.rows[0].outcome == Outcome::Noted,
+        _ => false,
+    });
+    assert_eq!(live.version, 0, "nothing was changed");
+    live.set("optim.clip", "7");
+    live.until("a change after it", |live, _| live.config.optim.clip == 7.0);
+    let (folder, _dir) = live.stop();
+    let record = changes::read(&folder.changes()).unwrap();
+    let reason = record[0].reason.as_deref();
+    assert_eq!((record.len(), record[0].step, reason), (2, step, Some("the loss looks odd")));
+    assert!(record[0].key.is_none());
+    let rows: usize = common::table(folder.path(), "changes").iter().map(|batch| batch.num_rows()).sum();
+    assert_eq!(rows, 2);
+
+    // Gone on with, it is told again, with what was in force when; and what it changed nothing of is not done again.
+    let sets = vec![format!("run.steps={}", step + 3)];
+    let begin = Begin::Resume { run: folder.path().to_owned(), step: None, sets };
+    let trainer = train::spawn(begin, Wants { screen: true }).unwrap();
+    let events: Vec<Event> = trainer.events.iter().collect();
+    assert!(matches!(events.last(), Some(Event::Finished(_))), "{:?}", events.last());
+    let told = events.iter().filter_map(|event| match event {
+        Event::Changed(changed) => {
+            let outcome = changed.rows.first().map(|row| row.outcome);
+            Some((changed.version, changed.config.optim.clip, outcome))
+        }
+        _ => None,
+    });
+    let told: Vec<_> = told.take(3).collect();
+    let (noted, applied) = (Some(Outcome::Noted), Some(Outcome::Applied));
+    assert_eq!(told, [(0, 1.0, None), (0, 1.0, noted), (1, 7.0, applied)]);
+    assert!(events.iter().any(|event| matches!(event, Event::System(_))));
+    let record = changes::read(&folder.changes()).unwrap();
+    assert_eq!(record.iter().filter(|row| row.outcome == Outcome::Noted).count(), 1, "{record:?}");
+}
+
+#[test]
+fn several_keys_are_taken_up_whole_or_not_at_all() {
+    let mut live = Live::start();
+    let both = |a: &str, b: &str| {
+        let values = vec![("optim.clip".to_owned(), a.to_owned()), ("optim.min_lr".to_owned(), b.to_owned())];
+        Command::Set(Set { values, ..Set::one("", "") })
+    };
+    live.ask(both("3", "1e-5"));
+    live.until("both", |_, event| match event {
+        Event::Changed(changed) => {
+            changed.rows.len() == 2 && changed.rows.iter().all(|row| row.outcome == Outcome::Applied)
+        }
+        _ => false,
+    });
+    assert_eq!((live.version, live.config.optim.clip, live.config.optim.min_lr), (1, 3.0, 1e-5));
+    // The second of each cannot be: not of its key, and not beside the others.
+    for wrong in ["\"x\"", "5"] {
+        live.ask(both("4", wrong));
+        let refused = |event: &Event| match event {
+            Event::Changed(changed) => changed.rows.iter().all(|row| row.outcome == Outcome::Refused),
+            _ => false,
+        };
+        live.until("the refusal", |_, event| refused(event));
+        assert_eq!((live.version, live.config.optim.clip, live.config.optim.min_lr), (1, 3.0, 1e-5));
+    }
+    let (folder, _dir) = live.stop();
+    let text = std::fs::read_to_string(folder.config()).unwrap();
+    assert!(text.contains("clip = 3.0") && !text.contains("clip = 4"), "{text}");
 }

@@ -9,7 +9,7 @@ use crate::record::filter::Filter;
 use crate::record::folder::RunFolder;
 use crate::record::parts;
 use crate::record::registry::{SCHEMA_VERSION, StepRow};
-use crate::record::rows::{ChangeRow, EventRow, Row, SystemRow};
+use crate::record::rows::{ChangeRow, EventRow, Row, SystemRow, ThoughtRow};
 use anyhow::Context;
 use arrow::array::RecordBatch;
 use arrow::compute::filter_record_batch;
@@ -54,6 +54,8 @@ enum TableName {
     Changes,
     /// A row of tokens that was looked at; lists, so .parquet alone.
     Tokens,
+    /// A recycled position of such a row, pass by pass; lists too.
+    Thoughts,
     /// What the machine did.
     System,
 }
@@ -68,6 +70,7 @@ impl TableName {
             TableName::Events => of::<EventRow>(),
             TableName::Changes => of::<ChangeRow>(),
             TableName::Tokens => of::<TokenRow>(),
+            TableName::Thoughts => of::<ThoughtRow>(),
             TableName::System => of::<SystemRow>(),
         }
     }

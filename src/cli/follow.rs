@@ -5,7 +5,7 @@
 use crate::config::change::{self, Edit};
 use crate::config::{self, Config, ConfigError, edit};
 use crate::data::{Codec, Dataset};
-use crate::message::{About, Alert, Changed, Command, Event, Phase, RunInfo, Set, Summary};
+use crate::message::{About, Alert, Changed, Command, Event, Phase, RunInfo, Set, Spread, Summary};
 use crate::record::folder::{RunFolder, read_json, replace};
 use crate::record::registry::{Metric, StepRow};
 use crate::record::rows::{self, ChangeRow, Outcome};
@@ -43,10 +43,16 @@ struct Follower {
     events: SyncSender<Event>,
     started: bool,
     config: Config,
+    version: u64,
     codec: Option<Codec>,
     vocab_size: usize,
     metrics: Tail,
     tokens: Tail,
+    thoughts: Tail,
+    events_table: Tail,
+    system: Tail,
+    /// Of rows of tokens that are not told yet.
+    thought: Vec<RecordBatch>,
     log: TextTail,
     changes: TextTail,
     last: Option<StepRow>,
@@ -68,12 +74,17 @@ impl Follower {
         Self {
             metrics: Tail::of(folder.path().join("metrics")),
             tokens: Tail::of(folder.path().join("tokens")),
+            thoughts: Tail::of(folder.path().join("thoughts")),
+            events_table: Tail::of(folder.path().join("events")),
+            system: Tail::of(folder.path().join("system")),
+            thought: Vec::new(),
             log: TextTail::of(folder.log()),
             changes: TextTail::of(folder.changes()),
             folder,
             events,
             started: false,
             config: Config::default(),
+            version: 0,
             codec: None,
             vocab_size: 0,
             last: None,
@@ -104,6 +115,8 @@ impl Follower {
         self.say_mended();
         self.say_steps();
         self.say_tokens();
+        self.say_samples();
+        self.say_system();
         match status {
             Some(status) if status.state != "running" => self.say_end(&status),
             _ => {
@@ -157,22 +170,25 @@ impl Follower {
         let lines = self.changes.lines();
         let rows: Vec<ChangeRow> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
         for rows in rows.chunk_by(|a, b| a.set == b.set) {
-            let applied = rows[0].outcome == Outcome::Applied;
+            let (applied, noted) = (rows[0].outcome == Outcome::Applied, rows[0].outcome == Outcome::Noted);
             if applied && let Ok(config) = config::load(&self.folder.version(rows[0].version), &[]) {
                 self.config = config;
+                self.version = rows[0].version;
             }
             let about = match rows[0].source.as_str() {
                 "keys" => About::Keys,
                 file => About::File(file.to_owned()),
             };
             let text = rows[0].reason.clone().filter(|_| !applied);
-            if let About::File(_) = about {
+            if !noted && let About::File(_) = about {
                 self.refused = text.is_some().then(|| about.clone());
             }
-            let changed =
-                Changed { config: self.config.clone(), version: rows[0].version, rows: rows.to_vec() };
+            let changed = Changed { config: self.config.clone(), version: self.version, rows: rows.to_vec() };
             self.say(Event::Changed(Box::new(changed)));
-            self.say(Event::Alert(Alert { about, text }));
+            // A note is nothing to be alarmed at.
+            if !noted {
+                self.say(Event::Alert(Alert { about, text }));
+            }
         }
     }
 
@@ -213,10 +229,39 @@ impl Follower {
     }
 
     fn say_tokens(&mut self) {
-        let Some(batch) = self.tokens.news().pop() else { return };
+        let news = self.tokens.news();
+        // After the rows of tokens, which are written later: what belongs to them is there.
+        self.thought.extend(self.thoughts.news());
+        let Some(last) = news.last() else { return };
         let text = |id: u32| self.codec.as_ref().map_or_else(|| format!("{id} "), |codec| codec.piece(id));
-        if let Some(row) = rows::last_tokens(&batch, self.vocab_size, text) {
+        let mut row = rows::last_tokens(last, self.vocab_size, text);
+        if let Some(row) = &mut row {
+            row.thoughts = self.thought.iter().flat_map(|batch| rows::thoughts(batch, row.step)).collect();
+            row.spell(text);
+        }
+        let mut spreads: Vec<Spread> =
+            news.iter().flat_map(|batch| rows::spreads(batch, self.vocab_size)).collect();
+        // The last one is told whole.
+        spreads.truncate(spreads.len().saturating_sub(usize::from(row.is_some())));
+        self.thought.retain(|batch| rows::last_step(batch) > row.as_ref().map(|row| row.step));
+        if !spreads.is_empty() {
+            self.say(Event::Spreads(spreads));
+        }
+        if let Some(row) = row {
             self.say(Event::Tokens(Box::new(row)));
+        }
+    }
+
+    fn say_samples(&mut self) {
+        for batch in self.events_table.news() {
+            rows::samples(&batch).into_iter().for_each(|sample| self.say(Event::Sample(Box::new(sample))));
+        }
+    }
+
+    fn say_system(&mut self) {
+        let news = self.system.news();
+        if let Some(row) = news.last().and_then(rows::last_system) {
+            self.say(Event::System(Box::new(row)));
         }
     }
 
@@ -368,8 +413,9 @@ fn read_from(path: &Path, at: u64) -> std::io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Level;
+    use crate::message::{Choice, Decoded, Level, Thought, TokenCell, TokenRow};
     use crate::record::recorder::{Recorder, Timing};
+    use crate::record::rows::EventRow;
 
     #[test]
     fn a_line_of_the_log_is_read_as_it_was_written() {
@@ -403,6 +449,79 @@ mod tests {
         drop(recorder);
         steps.extend(tail.news().iter().flat_map(rows::steps).map(|row| row.step()));
         assert_eq!(steps, (1..=23).collect::<Vec<_>>());
+    }
+
+    fn looked(step: u64) -> TokenRow {
+        let top = vec![Choice { id: 3, prob: 0.5 }];
+        let decoded = Decoded { entropy: 0.25, top: top.clone() };
+        let thought = Thought { position: 1, fed: vec![decoded.clone(); 2], out: vec![decoded; 2] };
+        let cell = TokenCell { top_plain: top, text: "0 ".into(), ..TokenCell::default() };
+        let cells = vec![cell.clone(), TokenCell { recycled: true, entropy_recycled: Some(0.5), ..cell }];
+        let mut row = TokenRow { step, vocab_size: 9, cells, thoughts: vec![thought], ..TokenRow::default() };
+        row.cells[0].entropy_recycled = Some(0.25);
+        row.spell(|id| format!("{id} "));
+        row
+    }
+
+    #[test]
+    fn looks_samples_and_notes_are_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(dir.path(), "x", chrono::Local::now()).unwrap();
+        std::fs::write(folder.version(0), "").unwrap();
+        let info = r#"{"lineage": null, "recipe": null, "folder": "", "device": "", "device_reason": "",
+            "params": 1, "vocab_size": 9, "train_docs": 1}"#;
+        std::fs::write(folder.about(), info).unwrap();
+        let note = r#"{"step": 2, "tokens": 0, "time": "2026-11-24T02:51:38Z", "version": 0, "set": "a", "key": null,
+            "old": null, "new": null, "source": "keys", "outcome": "noted", "reason": "odd"}"#;
+        std::fs::write(folder.changes(), note.replace('\n', "") + "\n").unwrap();
+        let timing = Timing {
+            sync_time: Duration::from_millis(5),
+            sync_rows: 1,
+            part_rows: 5000,
+            part_time: Duration::from_secs(3600),
+            system_time: Duration::ZERO,
+        };
+        let recorder = Recorder::start(&folder, timing, String::new()).unwrap();
+        let sample = EventRow {
+            step: 2,
+            tokens: 0,
+            time: chrono::Utc::now(),
+            kind: rows::SAMPLE,
+            name: "a".into(),
+            value: Some(0.5),
+            text: Some("b".into()),
+        };
+        recorder.event(sample);
+        (1..=3).for_each(|step| recorder.tokens(looked(step)));
+        recorder.flush();
+        let (sender, events) = sync_channel(99);
+        let mut follower = Follower::new(folder.clone(), sender);
+        assert!(follower.turn());
+        let told: Vec<Event> = events.try_iter().collect();
+        let spreads = told.iter().find_map(|event| match event {
+            Event::Spreads(spreads) => Some(spreads.clone()),
+            _ => None,
+        });
+        assert_eq!(spreads.unwrap(), [Spread::from(&looked(1)), Spread::from(&looked(2))]);
+        let tokens = |told: &[Event]| {
+            let rows = told.iter().filter_map(|event| match event {
+                Event::Tokens(row) => Some((**row).clone()),
+                _ => None,
+            });
+            rows.collect::<Vec<_>>()
+        };
+        assert_eq!(tokens(&told), [looked(3)]);
+        assert!(told.iter().any(|event| matches!(event, Event::Sample(sample) if sample.text == "b")));
+        let noted = |event: &Event| match event {
+            Event::Changed(changed) => changed.rows[0].reason.as_deref() == Some("odd"),
+            _ => false,
+        };
+        assert!(told.iter().any(noted) && !told.iter().any(|event| matches!(event, Event::Alert(_))));
+        recorder.tokens(looked(4));
+        recorder.flush();
+        follower.turn();
+        let told: Vec<Event> = events.try_iter().collect();
+        assert_eq!((told.len(), tokens(&told)), (1, vec![looked(4)]));
     }
 
     #[test]

@@ -106,7 +106,7 @@ pub(super) fn start(begin: Begin, headless: bool, look: Look) -> anyhow::Result<
         tui::install_panic_hook();
     }
     let trainer =
-        train::spawn(begin, Wants { token_rows: dashboard }).context("cannot start the trainer's thread")?;
+        train::spawn(begin, Wants { screen: dashboard }).context("cannot start the trainer's thread")?;
     let asked = Arc::new(Asked::default());
     let mut station = Station::default();
     signals::listen(station.ears(), asked.clone(), dashboard).context("cannot listen for signals")?;

@@ -69,7 +69,7 @@ impl Station {
     fn begin(&mut self, begin: Begin) -> Result<Link, String> {
         // The one before has said its last word; what it held of the run is free when its thread is gone.
         self.join();
-        let trainer = train::spawn(begin, Wants { token_rows: true })
+        let trainer = train::spawn(begin, Wants { screen: true })
             .map_err(|error| format!("cannot start the trainer's thread: {error}"))?;
         Ok(self.take(trainer))
     }

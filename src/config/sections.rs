@@ -315,6 +315,9 @@ section! {
     Probe = "probe" {
         /// Steps between two looks at a row; 0: never.
         Live every: u64 = 10, Any;
+        /// Recycled passes that a look follows the states through, where the run does not make more: what is fed and what
+        /// comes out, decoded after each.
+        Live passes: usize = 3, Within(1.0, 64.0);
         /// Steps between two that are timed by part; 0: none is. On a GPU a timed step waits for the device after every
         /// part of its work.
         Live cost: u64 = 1, Any;
@@ -335,6 +338,11 @@ section! {
         /// Validations between two measurements of what a latent costs one after another, as after pre-training: a
         /// sequential pass over one validation batch. The first is at the first validation after step 0; 0: none.
         Live sequential_every: usize = 10, Any;
+        /// Prompts of the validation split that the model goes on with at each validation, taking the likeliest token each
+        /// time; 0: none.
+        Live samples: usize = 1, Within(0.0, 16.0);
+        /// Tokens that it writes for each, at most.
+        Live sample_tokens: usize = 24, Within(1.0, 1024.0);
         /// Validate before the first step too.
         Frozen at_start: bool = true, Any;
     }

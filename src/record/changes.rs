@@ -65,7 +65,7 @@ pub fn applied(changes: &[ChangeRow]) -> Vec<ChangeRow> {
 }
 
 /// The record of a run that goes on from a config of `version`: what stays in it, and what is to be done again: what took
-/// hold later, and what of `replay` had still to be done.
+/// hold later, and what of `replay` had still to be done. What changed nothing stays: it was refused, or is a note.
 pub fn split(
     record: Vec<ChangeRow>,
     replay: Vec<ChangeRow>,
@@ -74,7 +74,7 @@ pub fn split(
     let known: HashSet<(String, Option<String>)> =
         record.iter().map(|change| (change.set.clone(), change.key.clone())).collect();
     let left = replay.into_iter().filter(|change| !known.contains(&(change.set.clone(), change.key.clone())));
-    let stays = |change: &ChangeRow| change.outcome == Outcome::Refused || change.version <= version;
+    let stays = |change: &ChangeRow| change.outcome != Outcome::Applied || change.version <= version;
     let (kept, mut again): (Vec<_>, Vec<_>) = record.into_iter().partition(stays);
     again.extend(left);
     (kept, again)
@@ -126,14 +126,15 @@ mod tests {
             ..change(step, 0.5, Outcome::Applied)
         };
         let refused = ChangeRow { set: "r".into(), ..change(9, 0.5, Outcome::Refused) };
+        let note = ChangeRow { set: "n".into(), key: None, ..change(11, 0.5, Outcome::Noted) };
         // A value may come back: it is another change.
-        let record = vec![row(1, "a", 3), row(2, "b", 7), refused.clone(), row(3, "c", 7)];
+        let record = vec![row(1, "a", 3), row(2, "b", 7), refused.clone(), row(3, "c", 7), note];
         let replay = vec![row(1, "b", 7), row(2, "d", 20)];
         let (kept, again) = split(record, replay, 1);
         let sets = |rows: &[ChangeRow]| rows.iter().map(|row| row.set.clone()).collect::<Vec<_>>();
         assert_eq!(
             (sets(&kept), sets(&again)),
-            (vec!["a".into(), "r".into()], vec!["b".into(), "c".into(), "d".into()])
+            (vec!["a".into(), "r".into(), "n".into()], vec!["b".into(), "c".into(), "d".into()])
         );
     }
 

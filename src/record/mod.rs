@@ -4,7 +4,7 @@
 //!
 //! - [`registry`]: names, units, descriptions; [`rows`]: the rows of every table
 //! - [`frames`]: the log that survives a killed process; [`parts`]: Parquet; [`table`]: both for one table
-//! - [`recorder`]: the thread that writes them all; `system`: what the machine does meanwhile
+//! - [`recorder`]: the thread that writes them all; [`system`]: what the machine does meanwhile
 //! - [`folder`]: the run folder, its lock and its small files; [`status`]: how a run stands
 //! - [`changes`]: the record of changes; [`log`]: `log.txt`
 
@@ -19,7 +19,7 @@ pub mod recorder;
 pub mod registry;
 pub mod rows;
 pub mod status;
-mod system;
+pub mod system;
 pub mod table;
 
 use std::io::ErrorKind;

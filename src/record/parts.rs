@@ -7,9 +7,10 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Field, FieldRef, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use std::collections::HashMap;
@@ -94,6 +95,19 @@ pub fn read(path: &Path) -> Result<Vec<RecordBatch>, RecordError> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)
         .and_then(|builder| builder.with_batch_size(65_536).build())
         .map_err(|error| RecordError::table(path, &error))?;
+    reader.map(|batch| batch.map_err(|error| RecordError::table(path, &error))).collect()
+}
+
+/// The same, of the columns `names` alone, those that are there; much less is read where the others are lists.
+pub fn read_columns(path: &Path, names: &[&str]) -> Result<Vec<RecordBatch>, RecordError> {
+    let file = File::open(path).map_err(RecordError::io("open", path))?;
+    let fail = |error: ParquetError| RecordError::table(path, &error);
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(fail)?;
+    let fields = builder.schema().fields().iter().enumerate();
+    let wanted: Vec<usize> =
+        fields.filter(|(_, field)| names.contains(&field.name().as_str())).map(|(at, _)| at).collect();
+    let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
+    let reader = builder.with_projection(mask).with_batch_size(65_536).build().map_err(fail)?;
     reader.map(|batch| batch.map_err(|error| RecordError::table(path, &error))).collect()
 }
 

@@ -5,7 +5,7 @@
 
 use super::parts::{self, Footer};
 use super::registry::{SCHEMA_VERSION, StepRow};
-use super::rows::{ChangeRow, EventRow, Row, SystemRow};
+use super::rows::{ChangeRow, EventRow, Row, SystemRow, ThoughtRow};
 use super::system::Probe;
 use super::table::Table;
 use super::{RecordError, folder::RunFolder};
@@ -44,6 +44,8 @@ enum Entry {
     Tokens(Box<TokenRow>),
     /// The times, and the hash of the config, from now on.
     Config(Timing, String),
+    /// The GPU at this place on the PCI bus is the run's.
+    Gpu(String),
     /// Everything is to be in parts; then an answer.
     Flush(SyncSender<()>),
 }
@@ -105,7 +107,7 @@ impl Recorder {
         self.send(Entry::Change(row));
     }
 
-    /// A row of tokens.
+    /// A row of tokens, with its thoughts.
     pub fn tokens(&self, row: TokenRow) {
         self.send(Entry::Tokens(Box::new(row)));
     }
@@ -113,6 +115,11 @@ impl Recorder {
     /// Other times from now on, and another hash of the config for the footers.
     pub fn config(&self, timing: Timing, hash: String) {
         self.send(Entry::Config(timing, hash));
+    }
+
+    /// The system table has the GPU at this place on the PCI bus from now on.
+    pub fn watch_gpu(&self, bus: String) {
+        self.send(Entry::Gpu(bus));
     }
 
     /// Waits until everything is in parts, or could not be written.
@@ -158,6 +165,7 @@ struct Tables {
     events: Table<EventRow>,
     changes: Table<ChangeRow>,
     tokens: Table<TokenRow>,
+    thoughts: Table<ThoughtRow>,
     system: Table<SystemRow>,
 }
 
@@ -169,8 +177,15 @@ impl Tables {
             events: Table::open(run)?,
             changes: Table::open(run)?,
             tokens: Table::open(run)?,
+            thoughts: Table::open(run)?,
             system: Table::open(run)?,
         })
+    }
+
+    fn look(&mut self, mut row: TokenRow) {
+        ThoughtRow::of(&row).into_iter().for_each(|thought| self.thoughts.push(thought));
+        (row.thoughts, row.words) = Default::default();
+        self.tokens.push(row);
     }
 
     fn write(&mut self, all: bool, timing: &Timing, footer: &Footer) -> Result<(), RecordError> {
@@ -178,6 +193,8 @@ impl Tables {
         self.steps.write(rows, time, footer)?;
         self.events.write(rows, time, footer)?;
         self.changes.write(rows, time, footer)?;
+        // Before the row of tokens that they belong to: who has read that finds them.
+        self.thoughts.write(rows, time, footer)?;
         self.tokens.write(rows, time, footer)?;
         self.system.write(rows, time, footer)
     }
@@ -231,8 +248,9 @@ impl Writer {
             }
             Entry::Event(row) => self.tables.events.push(row),
             Entry::Change(row) => self.tables.changes.push(row),
-            Entry::Tokens(row) => self.tables.tokens.push(*row),
+            Entry::Tokens(row) => self.tables.look(*row),
             Entry::Config(timing, hash) => (self.timing, self.config_hash) = (timing, hash),
+            Entry::Gpu(bus) => return self.probe.watch_gpu(&bus),
             Entry::Flush(done) => {
                 self.write(true);
                 let _ = done.send(());
@@ -303,6 +321,7 @@ pub fn recover(folder: &RunFolder, config_hash: &str, until: i64) -> Result<(), 
     one::<EventRow>(folder, &footer, until)?;
     one::<ChangeRow>(folder, &footer, until)?;
     one::<TokenRow>(folder, &footer, until)?;
+    one::<ThoughtRow>(folder, &footer, until)?;
     one::<SystemRow>(folder, &footer, until)
 }
 

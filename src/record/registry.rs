@@ -4,7 +4,7 @@
 //! Invariant: a column's name, unit and description stand nowhere else.
 
 /// Version of the tables' schemas, in every part's footer.
-pub const SCHEMA_VERSION: &str = "2";
+pub const SCHEMA_VERSION: &str = "3";
 
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +93,7 @@ metrics! {
     SequentialMs "sequential_latent_ms" "ms" Real "The price of a state computed one after another (arXiv 2412.06769), exact where one recycled pass is the first step to it: wall time of a sequential pass, forward and backward, with a loss at as many positions, by these positions; null but where a validation measured it.";
     SequentialFlop "sequential_latent_flop" "flop" Real "The same in floating-point operations.";
     TokensPerS "tokens_per_s" "tokens/s" Real "Input tokens of the step by its wall time.";
+    ShareOfPeak "share_of_peak" "" Real "Floating-point operations of the step by its wall time, as a share of the rate of the device's own matrix product, which is measured at the start; null where that is not known.";
     ValidPlain "valid_loss_plain_nats" "nats" Real "Validation: mean nll of the plain pass; null on steps without validation.";
     ValidRecycled "valid_loss_recycled_nats" "nats" Real "Validation: mean nll of the recycled pass at the recycled positions.";
     ValidPlainAtRecycled "valid_loss_plain_at_recycled_nats" "nats" Real "Validation: mean nll of the plain pass at the same positions.";
@@ -123,10 +124,10 @@ columns! {
         "step" "" Count "Updates done when it happened.";
         "tokens" "tokens" Count "Input tokens seen until then.";
         "time" "" Time "When.";
-        "kind" "" Text "start, resume, validation, checkpoint, pause, alert, end.";
-        "name" "" Text "What of that kind: the metric, or a word.";
-        "value" "" Real "The metric's value, in its unit; null where the event has none.";
-        "text" "" Text "In words; null where the value says it.";
+        "kind" "" Text "start, resume, validation, sample, checkpoint, pause, alert, end.";
+        "name" "" Text "What of that kind: the metric, or a word; of a sample, the prompt.";
+        "value" "" Real "The metric's value, in its unit; of a sample, the mean entropy of its tokens' distributions, nats; null where the event has none.";
+        "text" "" Text "In words; of a sample, the continuation; null where the value says it.";
     }
     /// `changes/`: one line a key that was changed, or was to be.
     CHANGES {
@@ -139,10 +140,11 @@ columns! {
         "old" "" Text "The value before, as JSON.";
         "new" "" Text "The value after, or the one that was refused, as JSON.";
         "source" "" Text "Who changed it: a file, the keys, a recorded change done again.";
-        "outcome" "" Text "applied or refused.";
-        "reason" "" Text "Why it was refused, or what else there is to say.";
+        "outcome" "" Text "applied, refused, or noted: nothing was changed, a person wrote something down.";
+        "reason" "" Text "Why it was refused, or what was noted.";
     }
-    /// `tokens/`: one line a row that was looked at; all lists have one entry a position.
+    /// `tokens/`: one line a row that was looked at; all lists have one entry a position, but for the likeliest tokens, of
+    /// which each position has five (or the whole of a smaller vocabulary), one position after another.
     TOKENS {
         "step" "" Count "Updates done when it was looked at.";
         "token_ids" "" Counts "Ids of the input tokens.";
@@ -151,6 +153,23 @@ columns! {
         "entropy_recycled_nats" "nats" Reals "Entropy of the recycled pass's output; null where none was made.";
         "nll_plain_nats" "nats" Reals "Plain nll of the next token.";
         "recycled" "" Flags "Whether the position's input was recycled.";
+        "top_ids_plain" "" Counts "Ids of the 5 likeliest next tokens after the plain pass, the likeliest first, position after position; null where they were not recorded.";
+        "top_probs_plain" "" Reals "Their probabilities.";
+        "top_ids_recycled" "" Counts "The same after the recycled pass; null where none was made.";
+        "top_probs_recycled" "" Reals "Their probabilities.";
+    }
+    /// `thoughts/`: one line a pass and a recycled position (at most 64 of a row) of a row in `tokens/`.
+    THOUGHTS {
+        "step" "" Count "Updates done when it was looked at.";
+        "position" "" Count "The recycled position, t.";
+        "pass" "" Count "0: the plain pass; else the recycled pass.";
+        "token_id" "" Count "Id of the token at t, which recycling hides.";
+        "fed_entropy_nats" "nats" Real "Entropy of what the head makes of the state at t-1 after this pass, which the next pass is fed at t.";
+        "fed_top_ids" "" Counts "Its likeliest tokens, the likeliest first.";
+        "fed_top_probs" "" Reals "Their probabilities.";
+        "entropy_nats" "nats" Real "Entropy of the output at t after this pass.";
+        "top_ids" "" Counts "Its likeliest tokens, the likeliest first.";
+        "top_probs" "" Reals "Their probabilities.";
     }
     /// `system/`: one line every `record.system_seconds`.
     SYSTEM {
@@ -161,6 +180,11 @@ columns! {
         "memory_used_bytes" "bytes" Count "Memory in use on the machine.";
         "memory_bytes" "bytes" Count "Memory of the machine.";
         "disk_free_bytes" "bytes" Count "Room on the disk that holds the run folder.";
+        "machine_cpu" "" Real "Processor time of the whole machine, in cores.";
+        "machine_cores" "" Count "Cores of the machine.";
+        "gpu_load" "" Real "Share of the last moments in which something ran on the GPU; null without one that says.";
+        "gpu_memory_used_bytes" "bytes" Count "Memory in use on the GPU.";
+        "gpu_memory_bytes" "bytes" Count "Memory of the GPU.";
     }
 }
 
@@ -215,7 +239,7 @@ mod tests {
 
     #[test]
     fn the_other_tables_columns_are_unique_and_described() {
-        for table in [EVENTS, CHANGES, TOKENS, SYSTEM] {
+        for table in [EVENTS, CHANGES, TOKENS, THOUGHTS, SYSTEM] {
             let names: HashSet<_> = table.iter().map(|column| column.name).collect();
             assert_eq!(names.len(), table.len());
             assert!(table.iter().all(|column| !column.doc.is_empty()));

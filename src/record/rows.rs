@@ -2,14 +2,17 @@
 //! Must not know: where they are written, who makes them.
 //! Invariant: a row's columns stand in the order of its registry.
 
+mod looks;
+
+pub use looks::{SPREAD_COLUMNS, ThoughtRow, last_step, last_tokens, spreads, thoughts};
+
 use super::registry::{self, Kind, Metric, Spec, StepRow};
-use crate::message::{TokenCell, TokenRow};
+use crate::message::Sample;
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanBuilder, Float32Builder, Float64Array, Int32Builder, Int64Array,
-    ListBuilder, RecordBatch, StringArray, TimestampMillisecondArray,
+    Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
 };
 use arrow::datatypes::{
-    DataType, Field, Float32Type, Float64Type, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit,
+    DataType, Field, Float64Type, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMillisecondType,
 };
 use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
@@ -92,38 +95,28 @@ pub fn steps(batch: &RecordBatch) -> Vec<StepRow> {
     rows
 }
 
-/// The last row of tokens that `batch` of the tokens table holds, its texts made by `text`.
-pub fn last_tokens(batch: &RecordBatch, vocab_size: usize, text: impl Fn(u32) -> String) -> Option<TokenRow> {
-    let last = batch.num_rows().checked_sub(1)?;
-    let list = |name: &str| {
-        let column = batch.column_by_name(name)?.as_list_opt::<i32>()?;
-        column.is_valid(last).then(|| column.value(last))
+/// What the model wrote, as `batch` of the events table holds it.
+pub fn samples(batch: &RecordBatch) -> Vec<Sample> {
+    let text =
+        |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>().cloned());
+    let steps = batch.column_by_name("step").and_then(|column| column.as_primitive_opt::<Int64Type>());
+    let (Some(steps), Some(kinds), Some(names), Some(texts)) =
+        (steps, text("kind"), text("name"), text("text"))
+    else {
+        return Vec::new();
     };
-    let reals = |name: &str| Some(list(name)?.as_primitive_opt::<Float32Type>()?.values().to_vec());
-    let step = batch.column_by_name("step")?.as_primitive_opt::<Int64Type>()?.value(last) as u64;
-    let ids = list("token_ids")?.as_primitive_opt::<Int32Type>()?.values().to_vec();
-    let (starts, recycled) = (list("document_starts")?, list("recycled")?);
-    let (starts, recycled) = (starts.as_boolean_opt()?, recycled.as_boolean_opt()?);
-    let (plain, nll) = (reals("entropy_plain_nats")?, reals("nll_plain_nats")?);
-    let after = reals("entropy_recycled_nats");
-    if starts.len() < ids.len() || recycled.len() < ids.len() {
-        return None;
-    }
-    let cell = |at: usize| {
-        Some(TokenCell {
-            id: ids[at] as u32,
-            text: text(ids[at] as u32),
-            doc_start: starts.value(at),
-            entropy_plain: *plain.get(at)?,
-            entropy_recycled: after.as_ref().and_then(|after| after.get(at).copied()),
-            nll_plain: *nll.get(at)?,
-            recycled: recycled.value(at),
-            ..TokenCell::default()
-        })
+    let of = |row: usize| Sample {
+        step: steps.value(row) as u64,
+        how: GREEDY.into(),
+        prompt: names.value(row).to_owned(),
+        text: texts.value(row).to_owned(),
     };
-    let cells = (0..ids.len()).map(cell).collect::<Option<_>>()?;
-    Some(TokenRow { step, vocab_size, cells, ..TokenRow::default() })
+    (0..batch.num_rows()).filter(|row| kinds.value(*row) == SAMPLE).map(of).collect()
 }
+
+/// The kind of event that a sample is, and how all of them are written.
+pub const SAMPLE: &str = "sample";
+pub const GREEDY: &str = "greedy";
 
 /// Something that happened, or was measured now and then.
 #[derive(Clone, Debug, PartialEq)]
@@ -237,48 +230,6 @@ impl Row for ChangeRow {
     }
 }
 
-impl Row for TokenRow {
-    const TABLE: &'static str = "tokens";
-
-    fn columns() -> Vec<Spec> {
-        registry::TOKENS.to_vec()
-    }
-
-    fn arrays(rows: &[Self]) -> Vec<ArrayRef> {
-        let (mut ids, mut starts) =
-            (ListBuilder::new(Int32Builder::new()), ListBuilder::new(BooleanBuilder::new()));
-        let mut reals = [(); 3].map(|()| ListBuilder::new(Float32Builder::new()));
-        let mut recycled = ListBuilder::new(BooleanBuilder::new());
-        for row in rows {
-            for cell in &row.cells {
-                ids.values().append_value(cell.id as i32);
-                starts.values().append_value(cell.doc_start);
-                reals[0].values().append_value(cell.entropy_plain);
-                reals[1].values().append_option(cell.entropy_recycled);
-                reals[2].values().append_value(cell.nll_plain);
-                recycled.values().append_value(cell.recycled);
-            }
-            ids.append(true);
-            starts.append(true);
-            reals[0].append(true);
-            // A row without a recycled pass has no list of its entropies, rather than one of nothing.
-            reals[1].append(row.cells.iter().any(|cell| cell.entropy_recycled.is_some()));
-            reals[2].append(true);
-            recycled.append(true);
-        }
-        let [plain, after, nll] = reals.map(|mut builder| Arc::new(builder.finish()) as ArrayRef);
-        vec![
-            counts(rows.iter().map(|row| row.step)),
-            Arc::new(ids.finish()),
-            Arc::new(starts.finish()),
-            plain,
-            after,
-            nll,
-            Arc::new(recycled.finish()),
-        ]
-    }
-}
-
 /// What the machine was doing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SystemRow {
@@ -326,17 +277,55 @@ impl Row for SystemRow {
         vec![
             counts(rows.iter().map(|row| row.step)),
             times(rows.iter().map(|row| row.time)),
-            Arc::new(rows.iter().map(|row| Some(row.process_cpu)).collect::<Float64Array>()),
+            reals(rows.iter().map(|row| Some(row.process_cpu))),
             counts(rows.iter().map(|row| row.process_bytes)),
             counts(rows.iter().map(|row| row.memory_used_bytes)),
             counts(rows.iter().map(|row| row.memory_bytes)),
-            Arc::new(rows.iter().map(|row| row.disk_free_bytes.map(|v| v as i64)).collect::<Int64Array>()),
+            some_counts(rows.iter().map(|row| row.disk_free_bytes)),
+            reals(rows.iter().map(|row| Some(row.machine_cpu))),
+            counts(rows.iter().map(|row| row.cores)),
+            reals(rows.iter().map(|row| row.gpu.map(|gpu| gpu.load))),
+            some_counts(rows.iter().map(|row| row.gpu.map(|gpu| gpu.memory_used_bytes))),
+            some_counts(rows.iter().map(|row| row.gpu.map(|gpu| gpu.memory_bytes))),
         ]
     }
 }
 
+/// The last row that `batch` of the system table holds; what an older version of it did not have is 0 or none.
+pub fn last_system(batch: &RecordBatch) -> Option<SystemRow> {
+    let last = batch.num_rows().checked_sub(1)?;
+    let valid = |name: &str| batch.column_by_name(name).filter(|column| column.is_valid(last));
+    let count = |name: &str| Some(valid(name)?.as_primitive_opt::<Int64Type>()?.value(last) as u64);
+    let real = |name: &str| Some(valid(name)?.as_primitive_opt::<Float64Type>()?.value(last));
+    let time = valid("time")?.as_primitive_opt::<TimestampMillisecondType>()?.value(last);
+    let gpu = || {
+        let (load, memory_bytes) = (real("gpu_load")?, count("gpu_memory_bytes")?);
+        Some(GpuRow { load, memory_used_bytes: count("gpu_memory_used_bytes")?, memory_bytes })
+    };
+    Some(SystemRow {
+        step: count("step")?,
+        time: DateTime::from_timestamp_millis(time)?,
+        process_cpu: real("process_cpu").unwrap_or(0.0),
+        machine_cpu: real("machine_cpu").unwrap_or(0.0),
+        cores: count("machine_cores").unwrap_or(0),
+        process_bytes: count("process_bytes").unwrap_or(0),
+        memory_used_bytes: count("memory_used_bytes").unwrap_or(0),
+        memory_bytes: count("memory_bytes").unwrap_or(0),
+        disk_free_bytes: count("disk_free_bytes"),
+        gpu: gpu(),
+    })
+}
+
 fn counts(values: impl Iterator<Item = u64>) -> ArrayRef {
     Arc::new(values.map(|value| Some(value as i64)).collect::<Int64Array>())
+}
+
+fn some_counts(values: impl Iterator<Item = Option<u64>>) -> ArrayRef {
+    Arc::new(values.map(|value| value.map(|value| value as i64)).collect::<Int64Array>())
+}
+
+fn reals(values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
+    Arc::new(values.collect::<Float64Array>())
 }
 
 fn texts(values: impl Iterator<Item = Option<String>>) -> ArrayRef {
@@ -351,6 +340,7 @@ fn times(values: impl Iterator<Item = DateTime<Utc>>) -> ArrayRef {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::TokenRow;
 
     #[test]
     fn what_is_written_is_read_again() {
@@ -358,26 +348,6 @@ mod tests {
         row.set(Metric::LossPlain, 1.5);
         row.set(Metric::Recycled, 12.0);
         assert_eq!(steps(&StepRow::batch(&[StepRow::new(3), row.clone()]).unwrap())[1], row);
-        let cell = |id: u32, after| TokenCell {
-            id,
-            text: format!("t{id}"),
-            doc_start: id == 4,
-            entropy_plain: 0.5,
-            entropy_recycled: after,
-            nll_plain: 0.25,
-            recycled: id == 5,
-            ..TokenCell::default()
-        };
-        for after in [None, Some(0.125)] {
-            let tokens = TokenRow {
-                step: 9,
-                vocab_size: 30,
-                cells: vec![cell(4, after), cell(5, after)],
-                ..TokenRow::default()
-            };
-            let batch = TokenRow::batch(&[TokenRow { step: 8, ..tokens.clone() }, tokens.clone()]).unwrap();
-            assert_eq!(last_tokens(&batch, 30, |id| format!("t{id}")).unwrap(), tokens);
-        }
     }
 
     #[test]
@@ -390,15 +360,12 @@ mod tests {
         }
         let time = Utc::now();
         holds(&[StepRow::new(3)]);
-        holds(&[EventRow {
-            step: 1,
-            tokens: 2,
-            time,
-            kind: "end",
-            name: "x".into(),
-            value: None,
-            text: None,
-        }]);
+        let event =
+            EventRow { step: 1, tokens: 2, time, kind: "end", name: "x".into(), value: None, text: None };
+        holds(std::slice::from_ref(&event));
+        let written = EventRow { kind: SAMPLE, text: Some("y".into()), ..event.clone() };
+        let said = samples(&EventRow::batch(&[event, written]).unwrap());
+        assert_eq!(said, [Sample { step: 1, how: "greedy".into(), prompt: "x".into(), text: "y".into() }]);
         let change = ChangeRow {
             step: 1,
             tokens: 2,
@@ -417,9 +384,10 @@ mod tests {
         let line = serde_json::to_string(&change).unwrap();
         assert_eq!(serde_json::from_str::<ChangeRow>(&line).unwrap(), change);
         holds(&[TokenRow { step: 1, vocab_size: 9, ..TokenRow::default() }]);
+        let time = DateTime::from_timestamp_millis(time.timestamp_millis()).unwrap();
         let (process_cpu, disk_free_bytes) = (0.5, None);
         let (process_bytes, memory_used_bytes, memory_bytes) = (1, 2, 3);
-        holds(&[SystemRow {
+        let mut row = SystemRow {
             step: 1,
             time,
             process_cpu,
@@ -429,7 +397,13 @@ mod tests {
             memory_used_bytes,
             memory_bytes,
             disk_free_bytes,
-            gpu: None,
-        }]);
+            gpu: Some(GpuRow { load: 0.25, memory_used_bytes: 7, memory_bytes: 8 }),
+        };
+        let batch = SystemRow::batch(std::slice::from_ref(&row)).unwrap();
+        assert_eq!(last_system(&batch).as_ref(), Some(&row));
+        // As it was before version 3.
+        (row.machine_cpu, row.cores, row.gpu) = (0.0, 0, None);
+        assert_eq!(last_system(&batch.project(&[0, 1, 2, 3, 4, 5, 6]).unwrap()), Some(row.clone()));
+        holds(&[row]);
     }
 }

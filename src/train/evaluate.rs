@@ -4,6 +4,7 @@
 
 use super::look::{Look, pass};
 use super::read::{Readback, mean};
+use super::sample::{self, Written};
 use super::step::{placer, upload};
 use super::{TrainError, measure, pause, price};
 use crate::config::Config;
@@ -73,6 +74,23 @@ impl Evaluator {
             row.set_if(metric, mean(values));
         }
         Ok(())
+    }
+
+    /// What the model writes after prompts of the first rows, as many as the config says, with the prompts. `end` ends a
+    /// document.
+    pub fn samples(
+        &self,
+        config: &Config,
+        model: &Transformer,
+        end: Option<u32>,
+    ) -> Result<Vec<(Vec<u32>, Written)>, TrainError> {
+        let model = model.valid();
+        let prompts = self.batches.iter().flat_map(sample::prompts).take(config.eval.samples);
+        let written = |prompt: Vec<u32>| {
+            let written = sample::greedy(&model, &prompt, config.eval.sample_tokens, end)?;
+            Ok((prompt, written))
+        };
+        prompts.map(written).collect()
     }
 
     /// Sets the price of a latent one after another in `row`, measured on the first batch. `model` is with autodiff.

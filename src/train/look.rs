@@ -16,8 +16,9 @@ pub(super) struct Look<'a> {
     pub tokens: &'a Tokens,
     /// Each recycled pass.
     pub pass: Pass,
-    /// The plain pass at all positions, `[B·T]`.
+    /// The plain pass at all positions, `[B·T]`, and its states there, `[B·T, D]`.
     pub plain: Said,
+    pub hidden: Tensor<2>,
     /// Where it recycles, and the states before the last recycled pass; absent where `place` found no position.
     pub recycled: Option<(Positions, States)>,
 }
@@ -38,7 +39,8 @@ impl<'a> Look<'a> {
         place: Option<Place<'_>>,
     ) -> Self {
         let mut states = model.row(model.embed(tokens.inputs.clone()));
-        let plain = said(model, rows(&states.hidden), tokens, None);
+        let hidden = rows(&states.hidden);
+        let plain = said(model, hidden.clone(), tokens, None);
         let positions = place.map(|place| place(&plain.entropy)).filter(|found| found.count() > 0);
         let recycled = positions.map(|positions| {
             for _ in 1..passes {
@@ -46,7 +48,7 @@ impl<'a> Look<'a> {
             }
             (positions, states)
         });
-        Self { model, tokens, pass, plain, recycled }
+        Self { model, tokens, pass, plain, hidden, recycled }
     }
 
     /// The last recycled pass: its states, and its own at the recycled positions, `[N, D]`.

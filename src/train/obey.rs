@@ -25,6 +25,7 @@ impl Run<'_> {
         let mut held = false;
         loop {
             self.turn(if held { TURN } else { Duration::ZERO })?;
+            self.show_machine();
             // Asked while paused, too: it is what writes changes down.
             let room = self.has_room()?;
             let hold = !self.stopped && ((self.paused && !self.once) || !room);
@@ -49,6 +50,13 @@ impl Run<'_> {
             next = more.then(|| self.later.pop_front().or_else(|| self.commands.try_recv().ok())).flatten();
         }
         self.change(asked)
+    }
+
+    /// Shows what the machine does, now and then.
+    fn show_machine(&mut self) {
+        if let Some(row) = self.machine.as_mut().and_then(|machine| machine.due(self.learner.step)) {
+            self.out.frame(Event::System(Box::new(row)));
+        }
     }
 
     /// A command that comes within `wait`. Where nobody is left who could say "go on", a file still may.
@@ -169,7 +177,7 @@ impl Run<'_> {
         let word = if hold { "paused" } else { "goes on" };
         tracing::info!("{word} before step {}", self.learner.step + 1);
         self.event("pause", word, None, None);
-        self.out.fact(Event::Phase(if hold { Phase::Paused } else { Phase::Train }));
+        self.out.fact(Event::Phase(if hold { Phase::Paused } else { self.work() }));
         if hold && !self.full {
             // A pause may be long: what was measured until now is not held back by it.
             self.recorder.flush();

@@ -211,9 +211,10 @@ pub(super) fn log_to(folder: &RunFolder, log: &RunLog) -> Result<(), TrainError>
 pub(super) fn info(
     beginning: &Beginning,
     dataset: &Dataset,
-    chosen: device::Chosen,
+    chosen: &device::Chosen,
     model: &Transformer,
     folder: &RunFolder,
+    peak_flop_per_s: Option<f64>,
 ) -> Result<RunInfo, TrainError> {
     let config = &beginning.config;
     let (params, vocab_size) = (model.num_params() as u64, model.shape().vocab_size);
@@ -235,15 +236,24 @@ pub(super) fn info(
         lineage: beginning.lineage.clone(),
         recipe: beginning.recipe.clone(),
         folder: folder.path().to_owned(),
-        device: chosen.name,
-        device_reason: chosen.reason,
+        device: chosen.name.clone(),
+        device_reason: chosen.reason.clone(),
         params,
         vocab_size,
         train_docs: dataset.rows(Split::Train),
-        peak_flop_per_s: None,
+        peak_flop_per_s,
     };
     replace_json(&folder.about(), &info)?;
     Ok(info)
+}
+
+/// The rate of the device's own matrix product, floating-point operations a second.
+pub(super) fn peak(chosen: &device::Chosen) -> Option<f64> {
+    let peak = device::flop_per_s(&chosen.device, chosen.kind);
+    if let Some(peak) = peak {
+        tracing::info!("matrix products: {:.1} Gflop/s", peak / 1e9);
+    }
+    peak
 }
 
 /// The device that the config names.

@@ -3,7 +3,7 @@
 //! Invariant: one `Readback::now` is one wait for the device, however many tensors it brings.
 
 use super::TrainError;
-use burn::tensor::{Tensor, Transaction};
+use burn::tensor::{Int, Tensor, Transaction};
 
 /// Tensors to be read together.
 #[derive(Default)]
@@ -13,7 +13,12 @@ pub(super) struct Readback {
 
 impl Readback {
     /// Adds a tensor; the n-th added is the n-th read.
-    pub fn add(&mut self, tensor: &Tensor<1>) {
+    pub fn add<const D: usize>(&mut self, tensor: &Tensor<D>) {
+        self.transaction = std::mem::take(&mut self.transaction).register(tensor.clone());
+    }
+
+    /// The same for ids of tokens: as reals they are exact below 2^24, which no vocabulary reaches.
+    pub fn add_ids<const D: usize>(&mut self, tensor: &Tensor<D, Int>) {
         self.transaction = std::mem::take(&mut self.transaction).register(tensor.clone());
     }
 

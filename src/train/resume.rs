@@ -11,7 +11,7 @@ use crate::config::change::{self, Edit};
 use crate::config::{self, Config};
 use crate::message::{Lineage, RunInfo};
 use crate::record::folder::{RunFolder, read_json, replace};
-use crate::record::rows::ChangeRow;
+use crate::record::rows::{ChangeRow, Outcome};
 use crate::record::{changes, status};
 use std::path::Path;
 
@@ -113,7 +113,8 @@ fn record(
     if rewind {
         tracing::info!("{} changes after step {at} are given up", again.len());
         again.clear();
-        kept.retain(|change| change.step <= at + 1);
+        // A note is a person's word, also of steps that are done again.
+        kept.retain(|change| change.outcome == Outcome::Noted || change.step <= at + 1);
     }
     // What a person has changed since is not changed back by the record.
     again.retain(|change| !replay::is_of(change, edits));

@@ -5,16 +5,19 @@
 use super::begin::{self, Beginning};
 use super::evaluate::Evaluator;
 use super::publish::Publisher;
+use super::read::mean;
+use super::shown::Machine;
 use super::steer::Steering;
 use super::step::Learner;
 use super::{Begin, TrainError, Wants, past, prepare, probe, report};
 use crate::config::Config;
 use crate::data::{Batch, Codec, Dataset, Loader, Position};
-use crate::message::{Command, Event, Phase, Summary};
+use crate::message::{Command, Event, Phase, Sample, Summary};
 use crate::record::folder::{Lock, RunFolder};
 use crate::record::log::RunLog;
 use crate::record::recorder::Recorder;
 use crate::record::registry::{Metric, StepRow};
+use crate::record::rows::{GREEDY, SAMPLE};
 use crate::record::status::{self, Status};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -34,6 +37,12 @@ pub(super) struct Run<'a> {
     pub commands: &'a Receiver<Command>,
     pub out: &'a mut Publisher,
     wants: Wants,
+    /// What the machine does, for a screen.
+    pub machine: Option<Machine>,
+    /// Whether the device still compiles: no step was made yet.
+    cold: bool,
+    /// Rate of the device's own matrix product.
+    peak_flop_per_s: Option<f64>,
     pub next: Position,
     pub tokens: u64,
     pub began: Instant,
@@ -106,6 +115,7 @@ impl<'a> Run<'a> {
         let dataset = prepare::dataset(&beginning.config, out)?;
         let chosen = prepare::device(&beginning.config)?;
         let model = prepare::model(&beginning.config, &dataset, &chosen, beginning.from.as_ref(), out)?;
+        let peak_flop_per_s = prepare::peak(&chosen);
         let vocab_size = model.shape().vocab_size;
         // What is recorded is the shape in force, which a loaded model brings along.
         let asked = beginning.config.model.clone();
@@ -120,10 +130,12 @@ impl<'a> Run<'a> {
         let is_resumed = beginning.resumed.is_some();
         let (folder, lock) = prepare::folder(&mut beginning)?;
         prepare::log_to(&folder, log)?;
-        let info = prepare::info(&beginning, &dataset, chosen, &learner.model, &folder)?;
+        let info = prepare::info(&beginning, &dataset, &chosen, &learner.model, &folder, peak_flop_per_s)?;
         let past = Past::of(&beginning, is_resumed && folder.id() == beginning.run_before());
         let config = beginning.config.clone();
         let recorder = Recorder::start(&folder, begin::timing(&config.record), begin::hash(&config))?;
+        chosen.bus.iter().for_each(|bus| recorder.watch_gpu(bus.clone()));
+        let machine = wants.screen.then(|| Machine::new(&folder, chosen.bus.as_deref()));
         let forked = beginning.from.is_some() && !past.is_own;
         let in_force = (config, beginning.version);
         let steering =
@@ -144,6 +156,9 @@ impl<'a> Run<'a> {
             commands,
             out,
             wants,
+            machine,
+            cold: chosen.kind.compiles(),
+            peak_flop_per_s,
             next: start,
             tokens: past.tokens,
             began: Instant::now(),
@@ -158,8 +173,9 @@ impl<'a> Run<'a> {
             lessons: past.lessons,
             _lock: lock,
         };
-        if wants.token_rows && past.is_own {
-            past::steps(&run.folder).into_iter().for_each(|rows| run.out.fact(Event::Past(rows)));
+        if wants.screen && is_resumed {
+            let (config, version) = (run.steering.config.clone(), run.steering.version);
+            past::all(&run.folder, &config, version, vocab_size).for_each(|event| run.out.fact(event));
         }
         run.tell_start(past.is_own);
         Ok(run)
@@ -194,12 +210,15 @@ impl<'a> Run<'a> {
         if self.forked && !self.has_checkpoint() {
             self.save()?;
         }
-        self.out.fact(Event::Phase(Phase::Train));
+        self.out.fact(Event::Phase(self.work()));
         while self.obey()? && self.learner.step < self.config().run.steps {
             let began = Instant::now();
             let batches = self.batches()?;
             let (mut row, failed) = self.learner.update(&self.steering.config, &batches)?;
             self.clock(&mut row, &batches, began);
+            if std::mem::take(&mut self.cold) {
+                self.out.fact(Event::Phase(Phase::Train));
+            }
             if let Some(error) = failed {
                 self.finish(row);
                 return Err(error);
@@ -214,6 +233,11 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What the run does when it does nothing else.
+    pub fn work(&self) -> Phase {
+        if self.cold { Phase::Compile } else { Phase::Train }
     }
 
     fn has_checkpoint(&self) -> bool {
@@ -254,6 +278,9 @@ impl<'a> Run<'a> {
         let seconds = began.elapsed().as_secs_f64();
         row.set(Metric::StepMs, seconds * 1e3);
         row.set(Metric::TokensPerS, tokens as f64 / seconds);
+        let flop = [Metric::PlainFlop, Metric::RecycledFlop, Metric::HeadFlop, Metric::UpdateFlop];
+        let flop: f64 = flop.into_iter().filter_map(|metric| row.get(metric)).sum();
+        row.set_if(Metric::ShareOfPeak, self.peak_flop_per_s.map(|peak| flop / seconds / peak));
     }
 
     /// Looks at a row of the batch where it is to be recorded, or shown and somebody looks.
@@ -261,7 +288,7 @@ impl<'a> Run<'a> {
         let step = self.learner.step;
         let due = |every: u64| every > 0 && (step == 1 || step.is_multiple_of(every));
         let recorded = due(self.config().record.token_every);
-        let shown = self.wants.token_rows && due(self.config().probe.every);
+        let shown = self.wants.screen && due(self.config().probe.every);
         if !recorded && !shown {
             return Ok(());
         }
@@ -278,7 +305,7 @@ impl<'a> Run<'a> {
         let Some(evaluator) = &self.evaluator else {
             return Ok(());
         };
-        self.out.fact(Event::Phase(Phase::Eval));
+        self.out.fact(Event::Phase(if self.cold { Phase::Compile } else { Phase::Eval }));
         // Where training has taught the pause since, it is left as it is.
         let fit = last.filter(|_| self.learner.lessons == self.lessons);
         self.lessons = self.learner.lessons;
@@ -298,7 +325,25 @@ impl<'a> Run<'a> {
                 self.event("validation", metric.spec().name, Some(value), None);
             }
         }
-        self.out.fact(Event::Phase(Phase::Train));
+        self.sample()?;
+        self.out.fact(Event::Phase(self.work()));
+        Ok(())
+    }
+
+    /// Has the model write, records it, and shows it.
+    fn sample(&mut self) -> Result<(), TrainError> {
+        let Some(evaluator) = &self.evaluator else { return Ok(()) };
+        let end = self.codec.as_ref().and_then(Codec::eos_id);
+        for (prompt, written) in evaluator.samples(self.config(), &self.learner.model, end)? {
+            let sample = Sample {
+                step: self.learner.step,
+                how: GREEDY.into(),
+                prompt: probe::words(self.codec.as_ref(), &prompt),
+                text: probe::words(self.codec.as_ref(), &written.ids),
+            };
+            self.event(SAMPLE, &sample.prompt, mean(written.entropies), Some(sample.text.clone()));
+            self.out.fact(Event::Sample(Box::new(sample)));
+        }
         Ok(())
     }
 

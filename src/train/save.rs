@@ -36,7 +36,7 @@ impl Run<'_> {
             tracing::info!("checkpoint: {}", path.display());
             self.event("checkpoint", &path.display().to_string(), None, None);
         }
-        self.out.fact(Event::Phase(Phase::Train));
+        self.out.fact(Event::Phase(self.work()));
         Ok(path.filter(|_| saved))
     }
 

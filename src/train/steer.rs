@@ -223,9 +223,9 @@ impl Steering {
                 return self.refuse(&[], KEYS, full, at, news);
             }
         };
-        self.forget_scheduled_if_same(&edits);
-        let edits: Vec<Edit> = edits.into_iter().filter(|edit| edit.old != edit.new).collect();
+        let (same, edits): (Vec<Edit>, Vec<Edit>) = edits.into_iter().partition(|edit| edit.old == edit.new);
         if edits.is_empty() {
+            self.stays(&same);
             return news.alerts.push(alert(None));
         }
         let merged = match edits.iter().find(|edit| edit.is_frozen()) {
@@ -235,6 +235,7 @@ impl Steering {
         news.alerts.push(alert(merged.as_ref().err().cloned()));
         match merged {
             Ok(config) => {
+                self.stays(&same);
                 self.forget_scheduled(&edits);
                 self.apply(config, &edits, KEYS, at, news);
                 self.unwritten.extend(edits.iter().map(|edit| (edit.key.path(), edit.key)));
@@ -244,9 +245,8 @@ impl Steering {
     }
 
     /// What is asked for is so already, and is to stay so.
-    fn forget_scheduled_if_same(&mut self, edits: &[Edit]) {
-        let same: Vec<Edit> = edits.iter().filter(|edit| edit.old == edit.new).cloned().collect();
-        self.forget_scheduled(&same);
+    fn stays(&mut self, same: &[Edit]) {
+        self.forget_scheduled(same);
         for edit in same {
             tracing::info!("`{}` is {} already", edit.key.path(), edit.new);
         }

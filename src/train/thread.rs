@@ -23,8 +23,9 @@ const COMMANDS: usize = 64;
 /// What the one who spawns a trainer wants to see beyond metrics.
 #[derive(Clone, Copy, Debug)]
 pub struct Wants {
-    /// Rows of tokens for the entropy heatmap; looking at one costs two forward passes of one row.
-    pub token_rows: bool,
+    /// All that a screen shows: rows of tokens (looking at one costs the forward passes of `probe.passes` and a few more, of
+    /// one row), what the machine does, and, where a run is gone on with, what was before.
+    pub screen: bool,
 }
 
 /// A trainer at work, from outside.

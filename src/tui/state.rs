@@ -238,7 +238,10 @@ impl State {
 
     fn changed(&mut self, changed: Changed) {
         let applied = changed.rows.iter().any(|row| row.outcome == Outcome::Applied);
-        if applied {
+        if changed.rows.is_empty() {
+            // What the run began with, before its earlier changes are told.
+            self.eras = Eras::begin(&changed.config);
+        } else if applied {
             self.can_undo(&changed);
             self.eras.push(changed.rows[0].step, &changed.config);
         }

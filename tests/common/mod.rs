@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 
 /// Seconds and what hangs on them; everything else is deterministic.
 pub fn clocked(column: &str) -> bool {
-    column.ends_with("_ms") || ["wall_s", "tokens_per_s"].contains(&column)
+    column.ends_with("_ms") || ["wall_s", "tokens_per_s", "share_of_peak"].contains(&column)
 }
 
 /// A run of a second.
