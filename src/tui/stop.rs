@@ -58,55 +58,74 @@ fn wait(until: impl Fn() -> bool) {
 
 #[cfg(unix)]
 mod system {
-    use rustix::process::{
-        Pid, Signal, getpgid, getpgrp, getpid, getppid, getsid, kill_current_process_group, kill_process,
-    };
-    use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
+    use rustix::process::{Signal, getpid, kill_current_process_group, kill_process};
+
+    /// A process as others see it.
+    #[derive(Debug, PartialEq, Eq)]
+    pub struct Seen {
+        pub parent: i32,
+        pub group: i32,
+        pub session: i32,
+    }
 
     /// Those who run beside it in a pipeline or a script stop too, or the shell would wait for them.
     pub fn stop_group() {
         let _ = kill_current_process_group(Signal::TSTP);
     }
 
-    /// The signal that is not listened to.
+    /// By the signal that is not listened to.
     pub fn stop_self() {
         let _ = kill_process(getpid(), Signal::STOP);
     }
 
     /// Whether the group's nearest ancestor outside of it is of the same session, which POSIX calls "not orphaned".
     pub fn has_a_shell() -> bool {
-        let Ok(session) = getsid(None) else { return false };
-        let mut ancestor = getppid();
-        while let Some(pid) = ancestor {
-            match getpgid(Some(pid)) {
-                Ok(group) if group == getpgrp() => ancestor = parent(pid),
-                Ok(_) => return getsid(Some(pid)) == Ok(session),
-                Err(_) => return false,
+        let Some(own) = see(getpid().as_raw_nonzero().get()) else { return false };
+        let mut ancestor = see(own.parent);
+        while let Some(Seen { parent, group, session }) = ancestor {
+            if group != own.group {
+                return session == own.session;
             }
+            ancestor = see(parent);
         }
         false
     }
 
-    fn parent(pid: Pid) -> Option<Pid> {
-        let pid = sysinfo::Pid::from_u32(pid.as_raw_nonzero().get().cast_unsigned());
-        let mut system = System::new().ok()?;
-        system.refresh_processes_specifics(
-            ProcessesToUpdate::Some(&[pid]),
-            false,
-            ProcessRefreshKind::nothing(),
-        );
-        let parent = system.process(pid)?.parent()?;
-        Pid::from_raw(parent.as_u32().cast_signed())
+    /// Read, not asked for: of a group or session outside of a container the answer is 0, which `rustix` does not allow.
+    #[cfg(target_os = "linux")]
+    pub fn see(pid: i32) -> Option<Seen> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // After the name, which may hold anything, and the state.
+        let mut numbers = stat.rsplit(") ").next()?.split(' ').skip(1).map(|number| number.parse().ok());
+        Some(Seen { parent: numbers.next()??, group: numbers.next()??, session: numbers.next()?? })
     }
 
-    #[cfg(test)]
-    mod tests {
-        use super::*;
+    #[cfg(not(target_os = "linux"))]
+    pub fn see(pid: i32) -> Option<Seen> {
+        use rustix::process::{Pid, getpgid, getsid};
+        use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
+        let own = Pid::from_raw(pid)?;
+        let known = sysinfo::Pid::from_u32(pid.cast_unsigned());
+        let mut system = System::new().ok()?;
+        let what = ProcessRefreshKind::nothing();
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[known]), false, what);
+        let parent = system.process(known)?.parent()?.as_u32().cast_signed();
+        let number = |pid: Pid| pid.as_raw_nonzero().get();
+        let (group, session) = (getpgid(Some(own)).ok()?, getsid(Some(own)).ok()?);
+        Some(Seen { parent, group: number(group), session: number(session) })
+    }
+}
 
-        #[test]
-        fn the_parent_of_this_process_is_found_in_both_ways() {
-            assert_eq!(parent(getpid()), getppid());
-        }
+#[cfg(all(test, unix))]
+mod tests {
+    use super::system::see;
+
+    #[test]
+    fn a_process_and_its_parent_are_seen() {
+        let own = see(std::process::id().cast_signed()).unwrap();
+        assert_eq!(own.parent, rustix::process::getppid().unwrap().as_raw_nonzero().get());
+        assert!(own.group >= 0 && own.session >= 0);
+        assert_eq!(see(i32::MAX), None);
     }
 }
 

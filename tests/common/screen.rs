@@ -13,7 +13,7 @@
 //! fails with the whole screen in its message.
 
 use rustix::fs::OFlags;
-use rustix::process::{Pid, Signal, getsid, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use std::fs::File;
@@ -153,8 +153,9 @@ impl Screen {
     fn session(&self) -> Vec<Pid> {
         let entries = std::fs::read_dir("/proc").unwrap();
         let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        let leader = Pid::from_child(&self.child);
-        pids.filter_map(Pid::from_raw).filter(|pid| getsid(Some(*pid)) == Ok(leader)).collect()
+        let leader = self.child.id().to_string();
+        let inside = |pid: &Pid| stat(*pid).is_some_and(|stat| stat.get(3) == Some(&leader));
+        pids.filter_map(Pid::from_raw).filter(inside).collect()
     }
 
     /// The screen in a frame.
@@ -189,8 +190,7 @@ impl Lab {
 
     /// Whether it is stopped, as by Ctrl-Z.
     pub fn is_stopped(self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.as_raw_nonzero())).unwrap();
-        stat.rsplit(") ").next().unwrap().starts_with('T')
+        stat(self.0).is_some_and(|stat| stat[0] == "T")
     }
 
     /// Where one of its file descriptors leads.
@@ -206,6 +206,12 @@ impl Lab {
         std::os::unix::fs::OpenOptionsExt::custom_flags(&mut open, OFlags::NOCTTY.bits().cast_signed());
         open.write(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
     }
+}
+
+/// State, parent, group and session of a process, and what else is known of it.
+fn stat(pid: Pid) -> Option<Vec<String>> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    Some(stat.rsplit(") ").next()?.split(' ').map(str::to_owned).collect())
 }
 
 fn winsize(cols: u16, rows: u16) -> Winsize {
