@@ -147,10 +147,19 @@ impl Follower {
         info.config = self.config.clone();
         info.folder = self.folder.path().to_owned();
         self.vocab_size = info.vocab_size;
-        self.codec = Dataset::open(Path::new(&self.config.data.dir)).ok().and_then(|data| data.tokenizer());
+        self.codec = self.codec();
         self.started = true;
         self.say(Event::Started(Box::new(info)));
         true
+    }
+
+    /// The tokenizer beside the shards; of a run that was brought here without them, the one in its newest checkpoint.
+    fn codec(&self) -> Option<Codec> {
+        let beside = Dataset::open(Path::new(&self.config.data.dir)).ok().and_then(|data| data.tokenizer());
+        beside.or_else(|| {
+            let newest = *self.folder.checkpoints().last()?;
+            Codec::from_file(&self.folder.checkpoint(newest).join("tokenizer.json")).ok()
+        })
     }
 
     /// Waits for the screen: what is in the files can wait, and nothing of it is to be left out.

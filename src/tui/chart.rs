@@ -49,16 +49,6 @@ pub struct Chart {
 }
 
 impl Chart {
-    /// All series in it.
-    pub fn series(&self) -> impl Iterator<Item = Series> {
-        self.curves.iter().map(|curve| curve.series).chain(self.points.iter().map(|points| points.series))
-    }
-
-    /// The last step of any of them.
-    pub fn last_step(&self, scene: Scene) -> u64 {
-        self.series().filter_map(|series| scene.state.history(series).last_step()).max().unwrap_or(0)
-    }
-
     /// Smallest and largest value in the steps `first..=last`, of those that a logarithm can show if it is one; `None` where
     /// there is none.
     pub fn values(&self, scene: Scene, (first, last): (u64, u64), log: bool) -> Option<(f64, f64)> {

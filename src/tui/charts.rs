@@ -63,46 +63,48 @@ impl Default for Charts {
 const SMOOTHINGS: [f64; 6] = [0.0, 0.5, 0.8, 0.9, 0.97, 0.99];
 
 impl Charts {
-    /// First and last step that are shown when `last` is the last of the run.
-    pub fn window(&self, last: u64) -> (u64, u64) {
-        let last = last.max(1);
+    /// First and last step that are shown of a run that has the steps `first..=last`: it may have begun with another's.
+    pub fn window(&self, (first, last): (u64, u64)) -> (u64, u64) {
+        let last = last.max(first + 1);
         match self.span {
-            Span::All => (0, last),
-            Span::Last(width) => (last.saturating_sub(width.max(1)), last),
+            Span::All => (first, last),
+            Span::Last(width) => (last.saturating_sub(width.max(1)).max(first), last),
             Span::Fixed(from, to) => {
-                let from = from.min(last - 1);
+                let from = from.clamp(first, last - 1);
                 (from, to.clamp(from + 1, last))
             }
         }
     }
 
     /// Half as much of the run, or twice as much: around the step that is read, else at the end that is followed.
-    pub fn zoom(&mut self, last: u64, inward: bool) {
-        let (from, to) = self.window(last);
+    pub fn zoom(&mut self, run: (u64, u64), inward: bool) {
+        let (first, last) = run;
+        let (from, to) = self.window(run);
         let width = to - from;
         let wanted = if inward { (width / 2).max(2) } else { width.saturating_mul(2) };
         let follows = !matches!(self.span, Span::Fixed(..));
         let center = self.cross.filter(|cross| (from..=to).contains(cross));
         self.span = match center {
-            _ if wanted >= last => Span::All,
+            _ if wanted >= last.saturating_sub(first) => Span::All,
             None if follows => Span::Last(wanted),
             center => {
                 let center = center.unwrap_or(from + width / 2);
-                let from = center.saturating_sub(wanted / 2).min(last.saturating_sub(wanted));
+                let from = center.saturating_sub(wanted / 2).min(last.saturating_sub(wanted)).max(first);
                 Span::Fixed(from, from + wanted)
             }
         };
     }
 
     /// A quarter of what is shown to the left or the right. At the end of the run it follows it.
-    pub fn pan(&mut self, last: u64, forward: bool) {
-        let (from, to) = self.window(last);
+    pub fn pan(&mut self, run: (u64, u64), forward: bool) {
+        let (first, last) = run;
+        let (from, to) = self.window(run);
         let (width, by) = (to - from, ((to - from) / 4).max(1));
         if self.span == Span::All {
             return;
         }
         self.span = if !forward {
-            let from = from.saturating_sub(by);
+            let from = from.saturating_sub(by).max(first);
             Span::Fixed(from, from + width)
         } else if to + by >= last {
             Span::Last(width)
@@ -112,12 +114,13 @@ impl Charts {
     }
 
     /// From all to the last half, to the last tenth, and back.
-    pub fn next_span(&mut self, last: u64) {
-        let (half, tenth) = (Span::Last((last / 2).max(1)), Span::Last((last / 10).max(1)));
+    pub fn next_span(&mut self, (first, last): (u64, u64)) {
+        let steps = last.saturating_sub(first);
+        let (half, tenth) = (Span::Last((steps / 2).max(1)), Span::Last((steps / 10).max(1)));
         self.span = match self.span {
             Span::All => half,
             span if span == tenth => Span::All,
-            Span::Last(width) if width > last / 10 => tenth,
+            Span::Last(width) if width > steps / 10 => tenth,
             _ => Span::All,
         };
     }
@@ -131,8 +134,8 @@ impl Charts {
     }
 
     /// Moves the step that is read by `by` columns where `columns` show the window. It comes in at the end.
-    pub fn move_cross(&mut self, last: u64, columns: u16, by: i64) {
-        let (from, to) = self.window(last);
+    pub fn move_cross(&mut self, run: (u64, u64), columns: u16, by: i64) {
+        let (from, to) = self.window(run);
         let column = ((to - from) / u64::from(columns.max(1))).max(1) as i64;
         let at = match self.cross {
             Some(cross) => cross.clamp(from, to).saturating_add_signed(by.saturating_mul(column)),
@@ -161,25 +164,25 @@ mod tests {
     #[test]
     fn zooming_follows_the_end_until_a_step_is_read() {
         let mut charts = Charts::default();
-        charts.zoom(1000, true);
-        assert_eq!((charts.span, charts.window(1000)), (Span::Last(500), (500, 1000)));
-        assert_eq!(charts.window(1200), (700, 1200), "it follows");
+        charts.zoom((0, 1000), true);
+        assert_eq!((charts.span, charts.window((0, 1000))), (Span::Last(500), (500, 1000)));
+        assert_eq!(charts.window((0, 1200)), (700, 1200), "it follows");
         charts.cross = Some(600);
-        charts.zoom(1000, true);
+        charts.zoom((0, 1000), true);
         assert_eq!(charts.span, Span::Fixed(475, 725));
-        charts.zoom(1000, false);
-        charts.zoom(1000, false);
+        charts.zoom((0, 1000), false);
+        charts.zoom((0, 1000), false);
         assert_eq!(charts.span, Span::All);
     }
 
     #[test]
     fn panning_stops_at_the_beginning_and_follows_at_the_end() {
         let mut charts = Charts { span: Span::Last(100), ..Charts::default() };
-        charts.pan(1000, false);
+        charts.pan((0, 1000), false);
         assert_eq!(charts.span, Span::Fixed(875, 975));
-        (0..100).for_each(|_| charts.pan(1000, false));
+        (0..100).for_each(|_| charts.pan((0, 1000), false));
         assert_eq!(charts.span, Span::Fixed(0, 100));
-        (0..100).for_each(|_| charts.pan(1000, true));
+        (0..100).for_each(|_| charts.pan((0, 1000), true));
         assert_eq!(charts.span, Span::Last(100));
     }
 
@@ -187,18 +190,18 @@ mod tests {
     fn no_sequence_leaves_the_run() {
         let mut charts = Charts::default();
         for turn in 0..2000_u64 {
-            let last = turn * 7919 % 500;
+            let run = (turn % 3 * 40, turn % 3 * 40 + turn * 7919 % 500);
             match turn * 31 % 7 {
-                0 => charts.zoom(last, true),
-                1 => charts.zoom(last, false),
-                2 => charts.pan(last, true),
-                3 => charts.pan(last, false),
-                4 => charts.move_cross(last, 40, -3),
-                5 => charts.next_span(last),
+                0 => charts.zoom(run, true),
+                1 => charts.zoom(run, false),
+                2 => charts.pan(run, true),
+                3 => charts.pan(run, false),
+                4 => charts.move_cross(run, 40, -3),
+                5 => charts.next_span(run),
                 _ => charts.cross = Some(turn),
             }
-            let (from, to) = charts.window(last);
-            assert!(from < to && to <= last.max(1), "{charts:?} {last}");
+            let (from, to) = charts.window(run);
+            assert!(run.0 <= from && from < to && to <= run.1.max(run.0 + 1), "{charts:?} {run:?}");
         }
     }
 

@@ -135,6 +135,7 @@ impl History {
     }
 
     /// The last step.
+    #[cfg(test)]
     pub fn last_step(&self) -> Option<u64> {
         self.buckets.last().map(|bucket| bucket.last)
     }

@@ -110,6 +110,8 @@ pub struct State {
     pub latest: StepRow,
     /// Whether a step has been seen.
     pub stepped: bool,
+    /// The first step that is known of.
+    first: Option<u64>,
     /// The last rows of tokens, oldest first.
     pub rows: VecDeque<Box<TokenRow>>,
     /// How the entropies lay so far.
@@ -161,6 +163,7 @@ impl Default for State {
             progress: None,
             latest: StepRow::new(0),
             stepped: false,
+            first: None,
             rows: VecDeque::new(),
             spreads: Spreads::default(),
             samples: VecDeque::new(),
@@ -297,6 +300,7 @@ impl State {
                 None => {}
             }
         }
+        self.first.get_or_insert(row.step());
         self.cost.add(row);
         for (metric, history) in Metric::ALL.iter().zip(&mut self.histories) {
             row.get(*metric).into_iter().for_each(|value| history.push(row.step(), value));
@@ -400,6 +404,11 @@ impl State {
     /// Updates done.
     pub fn step_now(&self) -> u64 {
         self.latest.step()
+    }
+
+    /// First and last step that are known of.
+    pub fn span(&self) -> (u64, u64) {
+        (self.first.unwrap_or(0), self.step_now())
     }
 
     /// Updates asked for, once they are known.

@@ -10,10 +10,9 @@ use super::heat::{self, Mode};
 use super::keys::{self, Action, Motion, Scope};
 use super::layout::{self, SLOTS};
 use super::panel::{Scene, entropy, help, list, loss, run};
-use super::state::{Series, State};
+use super::state::State;
 use super::theme::Theme;
 use crate::message::{Command, Level, Set, TokenRow};
-use crate::record::registry::Metric;
 use crossterm::event::{KeyEvent, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::{Position, Rect};
 use std::time::SystemTime;
@@ -306,17 +305,17 @@ impl View {
     fn look(&mut self, action: Action, state: &State, screen: Rect) {
         let frozen = self.frozen.take();
         let seen = frozen.as_deref().unwrap_or(state);
-        let last = last_step(seen);
+        let run = seen.span();
         match action {
             Action::Move(motion) => self.go(motion, seen, screen),
-            Action::Zoom(inward) => self.charts.zoom(last, inward),
-            Action::Span => self.charts.next_span(last),
+            Action::Zoom(inward) => self.charts.zoom(run, inward),
+            Action::Span => self.charts.next_span(run),
             Action::Whole => self.charts.span = super::charts::Span::All,
             Action::Follow => self.charts.follow(),
-            Action::Pan(forward) => self.charts.pan(last, forward),
+            Action::Pan(forward) => self.charts.pan(run, forward),
             Action::Cross(by) => {
                 let width = layout::panel(screen, 0, self, self.focus).width;
-                self.charts.move_cross(last, width.saturating_sub(10), by);
+                self.charts.move_cross(run, width.saturating_sub(10), by);
             }
             Action::LogX => self.charts.log_x = !self.charts.log_x,
             Action::LogY => self.charts.log_y = !self.charts.log_y,
@@ -410,8 +409,7 @@ impl View {
             Does::Resume => {}
             Does::Goto(step) => {
                 self.charts.cross = Some(step);
-                let last = last_step(self.seen(state));
-                let (from, to) = self.charts.window(last);
+                let (from, to) = self.charts.window(self.seen(state).span());
                 if !(from..=to).contains(&step) {
                     self.charts.span = super::charts::Span::All;
                 }
@@ -587,11 +585,6 @@ impl View {
         }
         self.frozen = frozen;
     }
-}
-
-/// The last step that charts know of.
-fn last_step(state: &State) -> u64 {
-    state.history(Series::Of(Metric::LossPlain)).last_step().unwrap_or(0).max(state.step_now())
 }
 
 /// `from` after `motion` in a list of which `page` entries are seen, `most` being the last.

@@ -65,7 +65,7 @@ fn draw_course(frame: &mut Frame, area: Rect, scene: Scene) {
         dash: (Dash::Solid, dashes[part]),
     };
     let chart = Chart { curves: PARTS.iter().enumerate().map(curve).collect(), points: Vec::new() };
-    let steps = scene.view.charts.window(scene.state.step_now());
+    let steps = scene.view.charts.window(scene.state.span());
     let Some(plane) = chart.plane(scene, steps) else { return };
     let names = PARTS.iter().zip(roles).map(|((name, ms, _), role)| {
         let at = scene.view.charts.cross.unwrap_or(u64::MAX);

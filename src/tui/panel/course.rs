@@ -79,7 +79,8 @@ pub fn render(frame: &mut Frame, area: Rect, scene: Scene, mode: Mode) {
 /// The steps that the charts show, and all entropies there can be.
 fn plane(scene: Scene) -> Option<Plane> {
     let last = scene.state.spreads.columns().last()?.last;
-    let (from, to) = scene.view.charts.window(last.max(scene.state.step_now()));
+    let (first, now) = scene.state.span();
+    let (from, to) = scene.view.charts.window((first, now.max(last)));
     let vocab_size = scene
         .state
         .row()

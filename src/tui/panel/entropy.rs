@@ -30,6 +30,8 @@ const SCALE: usize = 12;
 /// Lines within the frame from which on the likeliest tokens are shown, and from which on the course is, too.
 const TOP_FROM: u16 = 8;
 const COURSE_FROM: u16 = 26;
+/// Most lines of what is known of the selected position.
+const STATUS: u16 = 3;
 
 /// How the lines within the frame are shared out.
 struct Parts {
@@ -38,26 +40,35 @@ struct Parts {
     course: Rect,
 }
 
-fn parts(within: Rect, picture: Picture) -> Parts {
+/// `lines` are those of the row.
+fn parts(within: Rect, picture: Picture, lines: usize) -> Parts {
     let course = match picture {
         Picture::Course => within.height,
-        Picture::Row if within.height >= COURSE_FROM => within.height * 2 / 5,
+        Picture::Row if within.height >= COURSE_FROM => {
+            let needed = (lines as u16).saturating_add(STATUS + 1);
+            (within.height * 2 / 5).max(within.height.saturating_sub(needed))
+        }
         Picture::Row => 0,
     };
     let above = within.height - course;
     let status = match above {
         0 => 0,
         1..TOP_FROM => 1,
-        _ => 3,
+        _ => STATUS,
     };
     let text = Rect { height: above - status, ..within };
     let status = Rect { y: text.bottom(), height: status, ..within };
     Parts { text, status, course: Rect { y: status.bottom(), height: course, ..within } }
 }
 
+fn lines_of(placed: &[Placed]) -> usize {
+    placed.last().map_or(0, |last| last.line + 1)
+}
+
 /// Where the tokens of a row stand within the frame of the panel, `within`.
-pub fn text_area(within: Rect, view: &View, _state: &State) -> Rect {
-    parts(within, view.picture).text
+pub fn text_area(within: Rect, view: &View, state: &State) -> Rect {
+    let placed = view.row(state).map_or_else(Vec::new, |row| heat::arrange(&row.cells, within.width));
+    parts(within, view.picture, lines_of(&placed)).text
 }
 
 /// Draws the row, the status of the selected position, the course, and the legend.
@@ -75,8 +86,8 @@ pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
     let mode = shown_mode(scene, row);
     let (about, legend) = (about(scene, row, mode), legend(scene, row, mode, area.width));
     let within = framed(frame, area, scene, Panel::Entropy, about, legend);
-    let parts = parts(within, picture);
-    let placed = heat::arrange(&row.cells, parts.text.width);
+    let placed = heat::arrange(&row.cells, within.width);
+    let parts = parts(within, picture, lines_of(&placed));
     let selected = scene.view.selected.min(placed.len().saturating_sub(1));
     draw_tokens(frame, parts.text, scene, (row, mode), &placed, selected);
     if let Some(cell) = row.cells.get(selected) {
@@ -158,7 +169,7 @@ fn heat_style(scene: Scene, mode: Mode, value: f64, (low, high): (f64, f64)) -> 
 
 /// The first of so many lines that is shown: the selected one stays in the middle, except at the ends.
 fn top_line(placed: &[Placed], selected: usize, height: usize) -> usize {
-    let lines = placed.last().map_or(0, |last| last.line + 1);
+    let lines = lines_of(placed);
     let here = placed.get(selected).map_or(0, |token| token.line);
     here.saturating_sub(height / 2).min(lines.saturating_sub(height))
 }

@@ -22,8 +22,8 @@ use ratatui::text::Line;
 use ratatui::widgets::{Block, BorderType, Paragraph};
 
 /// Width of a column, and of its keys.
-const COLUMN: u16 = 42;
-const KEYS: usize = 11;
+const COLUMN: u16 = 52;
+const KEYS: usize = 18;
 /// Most columns.
 const COLUMNS: u16 = 3;
 

@@ -169,7 +169,7 @@ pub fn plot(area: Rect, scene: Scene) -> Option<Plot> {
 }
 
 fn plots(within: Rect, scene: Scene) -> Plots {
-    let steps = scene.view.charts.window(losses(scene).last_step(scene));
+    let steps = scene.view.charts.window(scene.state.span());
     let planes =
         [losses(scene).plane(scene, steps), differences().plane(scene, steps).map(linear(scene, steps))];
     let [losses, difference] = match (scene.view.charts.parts, planes[1]) {

@@ -89,6 +89,9 @@ pub fn framed(frame: &mut Frame, area: Rect, scene: Scene, panel: Panel, about: 
     ]);
     let hidden = layout::beside(panel).filter(|_| scene.tabs);
     title.extend(hidden.map(|other| scene.span(Role::Dim, layout::title(other))));
+    if title.spans.len() > 2 && about.width() > 0 {
+        title.push_span(scene.span(role, "─ "));
+    }
     let named = title.spans.len();
     // What does not fit into the border is left out whole, from its end.
     let mut room = usize::from(area.width.saturating_sub(3)).saturating_sub(title.width());

@@ -116,7 +116,7 @@ fn draw_metric(frame: &mut Frame, area: Rect, scene: Scene, metric: Metric) {
     let curve = Curve { series: Series::Of(metric), role, raw: None, dash: (Dash::Solid, Dash::Solid) };
     let chart = Chart { curves: vec![curve], points: Vec::new() };
     let plot = Rect { y: area.y + 1, height: area.height - 1, ..area };
-    let steps = scene.view.charts.window(scene.state.step_now());
+    let steps = scene.view.charts.window(scene.state.span());
     if let Some(plane) = chart.plane(scene, steps).filter(|_| !plot.is_empty()) {
         chart.render(frame.buffer_mut(), plot, &plane, scene);
         if let Some(x) = scene.view.charts.cross.and_then(|cross| plane.column(plot, cross)) {

@@ -188,7 +188,7 @@ fn the_mouse_focuses_reads_and_zooms() {
     let cross = view.charts.cross.expect("a step is read");
     assert!((300..900).contains(&cross), "{cross}");
     view.mouse(&event(MouseEventKind::ScrollUp, 40, 12), &state, SCREEN, 0);
-    let (from, to) = view.charts.window(1234);
+    let (from, to) = view.charts.window(state.span());
     assert!(to - from < 700 && (from..=to).contains(&cross));
     let entropy = layout::panel(SCREEN, 0, &view, Panel::Entropy);
     view.mouse(&event(left, entropy.x + 8, entropy.y + 1), &state, SCREEN, 0);
