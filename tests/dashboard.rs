@@ -214,3 +214,27 @@ fn what_libraries_print_does_not_paint_over_the_screen() {
     given_back(&screen);
     assert!(screen.text().contains("stopped after"), "{}", screen.text());
 }
+
+/// The pictures of a recorded run of 2000 steps, drawn by the binary as a person would have them drawn.
+#[test]
+fn every_panel_of_a_recorded_run_is_drawn() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let out = tempfile::tempdir().unwrap();
+    let file = out.path().join("picture.txt");
+    let draw = |args: &[&str]| {
+        let mut all = vec!["snapshot", "tests/fixtures/session", "--out", file.to_str().unwrap()];
+        all.extend(args);
+        let drawn = lab(root, &all);
+        assert!(drawn.status.success(), "{}", stderr(&drawn));
+        std::fs::read_to_string(&file).unwrap()
+    };
+    let panels = ["run", "loss", "schedule", "entropy", "thoughts", "cost", "changes", "log", "samples"];
+    for size in ["80x24", "120x40", "250x70"] {
+        insta::assert_snapshot!(format!("session_{size}"), draw(&["--size", size]));
+        for panel in panels {
+            insta::assert_snapshot!(format!("{panel}_{size}"), draw(&["--panel", panel, "--size", size]));
+        }
+    }
+    insta::assert_snapshot!("session_ascii", draw(&["--size", "100x30", "--ascii"]));
+    assert!(draw(&["--ascii"]).is_ascii());
+}

@@ -72,3 +72,24 @@ pub(super) fn run(args: SnapshotArgs) -> anyhow::Result<ExitCode> {
     println!("{}", args.out.display());
     Ok(ExitCode::SUCCESS)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Event;
+    use crate::tui::snapshot::tests::play;
+
+    #[test]
+    fn a_recorded_run_plays_through_the_dashboard_without_growing_it() {
+        let folder = RunFolder::open("tests/fixtures/session".as_ref()).unwrap();
+        let session: Vec<Event> = follow::told(folder).collect();
+        let steps = session.iter().filter(|event| matches!(event, Event::Step(_))).count();
+        assert_eq!(steps, 2001, "with the validation before the first");
+        let weights = play(&session, 2000, 24);
+        // Histories that are full are halved, so that the weight goes up and down; what is measured once in a while takes long
+        // to fill. Of 2000 steps with fifty numbers each not more than so much may stay:
+        let (early, late) = (weights[..12].iter().max().unwrap(), weights[12..].iter().max().unwrap());
+        assert!(late - early.min(late) < 12 * 600, "{weights:?}");
+        assert!(*late < 100_000 + 2 * 65_536, "{weights:?}");
+    }
+}

@@ -85,7 +85,9 @@ pub(super) fn save(optimizer: &ModuleOptimizer, model: &Transformer, file: &Path
         let view = TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(|error| fail(&error))?;
         views.push((name, view));
     }
-    let bytes = safetensors::serialize(views, Some(notes)).map_err(|error| fail(&error))?;
+    // An optimizer that has done nothing has none, and an empty list of them could not be read back.
+    let notes = (!notes.is_empty()).then_some(notes);
+    let bytes = safetensors::serialize(views, notes).map_err(|error| fail(&error))?;
     std::fs::write(file, bytes).map_err(RecordError::io("write", file)).map_err(TrainError::Record)
 }
 

@@ -28,13 +28,13 @@ impl Run<'_> {
             self.show_machine();
             // Asked while paused, too: it is what writes changes down.
             let room = self.has_room()?;
-            let hold = !self.stopped && ((self.paused && !self.once) || !room);
+            let hold = !self.stopped && ((self.paused && self.once == 0) || !room);
             if hold != held {
                 self.tell_hold(hold);
                 held = hold;
             }
             if !hold {
-                self.once = false;
+                self.once = if self.paused { self.once.saturating_sub(1) } else { 0 };
                 return Ok(!self.stopped);
             }
         }
@@ -92,7 +92,7 @@ impl Run<'_> {
 
     /// One step of a run that holds; one that does not has its step anyway.
     fn step_once(&mut self) {
-        self.once = self.paused;
+        self.once += u64::from(self.paused);
     }
 
     fn note(&mut self, text: &str) {

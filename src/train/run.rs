@@ -54,8 +54,8 @@ pub(super) struct Run<'a> {
     /// Commands that came while none could be taken up.
     pub later: VecDeque<Command>,
     pub paused: bool,
-    /// One step is to be done although it is paused.
-    pub once: bool,
+    /// So many steps are to be done although it is paused.
+    pub once: u64,
     pub stopped: bool,
     pub dropped: bool,
     /// Whether the disk had no room when it was last asked.
@@ -164,7 +164,7 @@ impl<'a> Run<'a> {
             began: Instant::now(),
             wall_before: past.wall_s,
             saved: Instant::now(),
-            once: false,
+            once: 0,
             stopped: false,
             dropped: false,
             full: false,

@@ -92,8 +92,72 @@ fn keys(text: &str) -> Result<Vec<Key>, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use super::super::keys::within;
     use super::*;
+
+    /// Plays `session` through a dashboard again and again, each time as its next `steps` steps, with random keys on screens
+    /// of random sizes in between; the weight after each time.
+    pub(crate) fn play(session: &[Event], steps: u64, times: u64) -> Vec<usize> {
+        let mut stage = Stage::new(Depth::Indexed, false);
+        let mut seed = 7_u64;
+        let mut draw = move |most: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) as usize % most
+        };
+        let mut weights = Vec::new();
+        for time in 0..times {
+            for (index, event) in session.iter().enumerate() {
+                if let Some(event) = later(event, time * steps, time == 0) {
+                    stage.apply(event, Duration::from_millis((time * 1_000_000) + index as u64 * 10));
+                }
+                if index % 60 == 0 {
+                    let screen = Rect::new(0, 0, 40 + draw(220) as u16, 10 + draw(70) as u16);
+                    (0..3).for_each(|_| press_any(&mut stage, &mut draw, screen));
+                    stage.picture(screen.width, screen.height);
+                }
+            }
+            weights.push(stage.state.weight());
+        }
+        weights
+    }
+
+    fn press_any(stage: &mut Stage, draw: &mut impl FnMut(usize) -> usize, screen: Rect) {
+        let scopes = stage.view.scopes();
+        let keys: Vec<Key> = within(&scopes).flat_map(|binding| binding.keys).copied().collect();
+        let texts = ["s", "e", "t", " ", "1", "漢", "<Tab>", "<Enter>", "<Esc>", "<Up>"];
+        let key = match keys.len() {
+            0 => super::keys(texts[draw(texts.len())]).unwrap()[0],
+            count => keys[draw(count)],
+        };
+        stage.press(&key.event(), screen);
+    }
+
+    /// The event as of a run that has come `by` steps further; what begins or ends a run only the first time.
+    fn later(event: &Event, by: u64, first: bool) -> Option<Event> {
+        let moved = |row: &crate::record::registry::StepRow| {
+            let mut row = row.clone();
+            row.set(crate::record::registry::Metric::Step, (row.step() + by) as f64);
+            row
+        };
+        Some(match event {
+            Event::Started(_) if !first => return None,
+            Event::Finished(_) => return None,
+            Event::Step(row) => Event::Step(Box::new(moved(row))),
+            Event::Past(rows) => Event::Past(rows.iter().map(moved).collect()),
+            Event::Tokens(row) => {
+                let mut row = row.clone();
+                row.step += by;
+                Event::Tokens(row)
+            }
+            Event::Spreads(spreads) => {
+                let mut spreads = spreads.clone();
+                spreads.iter_mut().for_each(|spread| spread.step += by);
+                Event::Spreads(spreads)
+            }
+            other => other.clone(),
+        })
+    }
 
     #[test]
     fn keys_are_characters_or_names() {

@@ -396,6 +396,18 @@ impl State {
         self.rows.back().map(|row| &**row)
     }
 
+    /// How much it remembers: of what can grow with the run, how many.
+    #[cfg(test)]
+    pub fn weight(&self) -> usize {
+        let histories = self.histories.iter().chain(&self.differences).map(|history| history.buckets().len());
+        let cells = self.rows.iter().map(|row| row.cells.len() + row.thoughts.len() + row.words.len());
+        let others = [self.log.len(), self.changes.len(), self.samples.len(), self.undo.len()];
+        histories.sum::<usize>()
+            + cells.sum::<usize>()
+            + others.iter().sum::<usize>()
+            + self.spreads.columns().len()
+    }
+
     /// How the screen is to be, as far as it is known.
     pub fn dashboard(&self) -> &Dashboard {
         &self.dashboard
