@@ -200,7 +200,7 @@ fn what_libraries_print_does_not_paint_over_the_screen() {
     lab.print(1, &"ptxas: a\x1b[2Jwarning\n".repeat(20_000));
     lab.print(2, "nvrtc: deprecated\n");
     // The log says it, without what would have cleared the screen.
-    screen.keys("5e");
+    screen.keys("8e");
     screen.wait_for("what was printed, in the log", |text| {
         text.contains("more lines were printed") || text.contains("nvrtc: deprecated")
     });
@@ -213,6 +213,50 @@ fn what_libraries_print_does_not_paint_over_the_screen() {
     assert!(screen.end().success());
     given_back(&screen);
     assert!(screen.text().contains("stopped after"), "{}", screen.text());
+}
+
+#[test]
+fn a_fork_goes_on_in_the_same_dashboard_with_a_note_in_the_first() {
+    let (dir, screen) = started();
+    screen.keys("nodd, look at it\r");
+    screen.wait("the note", || {
+        let text = std::fs::read_to_string(run(dir.path()).join("changes.jsonl"));
+        text.is_ok_and(|text| text.contains("odd, look at it") && text.contains("noted"))
+    });
+    screen.keys("b");
+    screen.shows(":fork tiny-2");
+    screen.keys(" optim.lr=0.003\r");
+    let of_fork = |text: &str| step(text).filter(|_| text.contains("  tiny-2  step "));
+    screen.wait_for("the fork", |text| of_fork(text).is_some());
+    let now = of_fork(&screen.text());
+    screen.wait_for("steps of the fork", |text| of_fork(text) > now);
+    let folders = runs(dir.path());
+    assert_eq!(folders.len(), 2, "{folders:?}");
+    let about = std::fs::read_to_string(folders[1].join("run.json")).unwrap();
+    assert!(about.contains("lineage") && about.contains("-tiny"), "{about}");
+    screen.keys("qy");
+    given_back(&screen);
+}
+
+#[test]
+fn a_run_whose_process_is_gone_is_taken_up_again_by_a_key() {
+    let (dir, screen) = started();
+    screen.keys(":checkpoint\r");
+    screen.wait("a checkpoint", || {
+        let entries = std::fs::read_dir(run(dir.path())).unwrap();
+        entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("step-"))
+    });
+    screen.lab().signal(Signal::KILL);
+    drop(screen);
+    let name = run(dir.path()).file_name().unwrap().to_string_lossy().into_owned();
+    let screen = Screen::start(dir.path(), &["watch", &name], SIZE);
+    screen.shows("its process is gone");
+    screen.keys("r");
+    screen.wait_for("the run to go on", |text| !text.contains("its process is gone") && step(text).is_some());
+    goes_on(&screen);
+    assert_eq!(runs(dir.path()).len(), 1);
+    screen.keys("qy");
+    given_back(&screen);
 }
 
 /// The pictures of a recorded run of 2000 steps, drawn by the binary as a person would have them drawn.

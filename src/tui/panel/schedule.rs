@@ -247,7 +247,13 @@ fn draw_axis(frame: &mut Frame, area: Rect, scene: Scene, config: &Config) {
     let dim = scene.theme.style(Role::Dim);
     let buffer = frame.buffer_mut();
     buffer.set_string(area.x - GUTTER, area.y, "step", dim);
-    buffer.set_string(area.x, area.y, "0", dim);
-    buffer.set_string(area.right().saturating_sub(text::width(&last) as u16), area.y, &last, dim);
+    // Near an end the present step stands alone.
+    let end = area.right().saturating_sub(text::width(&last) as u16);
+    if x > area.x {
+        buffer.set_string(area.x, area.y, "0", dim);
+    }
+    if x < end {
+        buffer.set_string(end, area.y, &last, dim);
+    }
     buffer.set_string(x, area.y, "▲", scene.theme.style(Role::Value));
 }
