@@ -5,7 +5,7 @@
 use super::export;
 use crate::message::{Command, Event, Level};
 use crate::train::{self, Begin, Fresh, Trainer, Wants};
-use crate::tui::{Host, Link};
+use crate::tui::{Host, Link, Said};
 use std::path::Path;
 use std::sync::mpsc::{Sender, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -86,7 +86,7 @@ impl Host for Station {
         self.begin(Begin::Fork { run: run.to_owned(), step: None, fresh: Fresh::default(), sets: all })
     }
 
-    fn export(&mut self, run: &Path, table: &str, file: &str, say: Sender<(Level, String)>) {
+    fn export(&mut self, run: &Path, table: &str, file: &str, say: Sender<Said>) {
         let (run, table, file) = (run.to_owned(), table.to_owned(), file.to_owned());
         let work = move || {
             let told = match export::one(&run, &table, Path::new(&file)) {

@@ -112,6 +112,9 @@ pub struct Link {
     pub dropped: Arc<AtomicU64>,
 }
 
+/// A line for the log, and how much it matters.
+pub type Said = (Level, String);
+
 /// What the dashboard asks of the program around it.
 pub trait Host {
     /// A trainer that goes on with the run in this folder.
@@ -127,7 +130,7 @@ pub trait Host {
     fn fork(&mut self, run: &Path, name: &str, sets: &[String]) -> Result<Link, String>;
 
     /// Writes a table of the run in this folder to a file, and says how that went.
-    fn export(&mut self, run: &Path, table: &str, file: &str, say: Sender<(Level, String)>);
+    fn export(&mut self, run: &Path, table: &str, file: &str, say: Sender<Said>);
 }
 
 /// How the dashboard begins.
@@ -186,7 +189,7 @@ struct Dashboard<'a> {
     connected: bool,
     then: Option<Then>,
     /// What the program around says of what it was asked for.
-    said: (Sender<(Level, String)>, Receiver<(Level, String)>),
+    said: (Sender<Said>, Receiver<Said>),
     stage: Stage,
     memory: Memory,
     opened: Instant,

@@ -5,7 +5,7 @@
 //! ```text
 //! ╭ 1 run ───────────────────────────────────────────────────────────────╮
 //! │ ● training  prosqa  step 1,234 / 2,000 ━━━━━━━━━━────── 62 %  ETA 1m │
-//! │ 12.3k tokens/s · 1.26M tokens · lr 8.1e-4 · grad norm 0.831 · cuda:0 │
+//! │ 12.3k tokens/s · of peak 38% · lr 8.1e-4 · grad norm 0.831 · cuda:0  │
 //! ╰──────────────────────────────────────────────────────────────────────╯
 //! ```
 
@@ -162,6 +162,9 @@ fn metrics(scene: Scene) -> Vec<Part> {
         named(1, Metric::GradNorm),
         named(4, Metric::Epoch),
     ];
+    if let Some(share) = latest(Metric::ShareOfPeak) {
+        parts.insert(1, scene.named(2, "of peak", format!("{:.0}%", share * 100.0)));
+    }
     let wall = latest(Metric::WallS).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     if let Some(wall) = wall {
         parts.push(scene.named(5, "elapsed", text::duration(wall)));

@@ -99,6 +99,7 @@ fn step_row(step: u64) -> StepRow {
     row.set(Metric::TokensPerS, 20_480.0);
     row.set(Metric::Lr, 8.1e-4);
     row.set(Metric::GradNorm, 0.831);
+    row.set(Metric::ShareOfPeak, 0.38);
     row.set(Metric::Epoch, 1.0);
     row
 }
