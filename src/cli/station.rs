@@ -76,8 +76,9 @@ impl Station {
 }
 
 impl Host for Station {
-    fn resume(&mut self, run: &Path) -> Result<Link, String> {
-        self.begin(Begin::Resume { run: run.to_owned(), step: None, sets: Vec::new() })
+    fn resume(&mut self, run: &Path, steps: Option<u64>) -> Result<Link, String> {
+        let sets = steps.map(|steps| format!("run.steps={steps}")).into_iter().collect();
+        self.begin(Begin::Resume { run: run.to_owned(), step: None, sets })
     }
 
     fn fork(&mut self, run: &Path, name: &str, sets: &[String]) -> Result<Link, String> {

@@ -208,19 +208,13 @@ impl Steering {
 
     fn key(&mut self, set: &Set, at: Boundary, fits: Fits, news: &mut News) {
         let alert = |text| Alert { about: About::Keys, text };
-        let edits: Result<Vec<Edit>, (String, String)> = set
-            .values
-            .iter()
-            .map(|(key, value)| {
-                change::parse(&self.config, key, value)
-                    .map_err(|error| (format!("{key} = {value}: {error}"), error.to_string()))
-            })
-            .collect();
+        let edits: Result<Vec<Edit>, String> =
+            set.values.iter().map(|(key, value)| self.parsed(key, value)).collect();
         let edits = match edits {
             Ok(edits) => edits,
-            Err((full, reason)) => {
-                news.alerts.push(alert(Some(reason)));
-                return self.refuse(&[], KEYS, full, at, news);
+            Err(reason) => {
+                news.alerts.push(alert(Some(reason.clone())));
+                return self.refuse(&[], KEYS, reason, at, news);
             }
         };
         let (same, edits): (Vec<Edit>, Vec<Edit>) = edits.into_iter().partition(|edit| edit.old == edit.new);
@@ -242,6 +236,13 @@ impl Steering {
             }
             Err(reason) => self.refuse(&edits, KEYS, reason, at, news),
         }
+    }
+
+    fn parsed(&self, key: &str, value: &str) -> Result<Edit, String> {
+        change::parse(&self.config, key, value).map_err(|error| {
+            let reason = error.to_string();
+            if reason.contains(&format!("`{key}`")) { reason } else { format!("{key} = {value}: {reason}") }
+        })
     }
 
     /// What is asked for is so already, and is to stay so.

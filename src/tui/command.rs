@@ -19,7 +19,7 @@ pub const COMMANDS: [(&str, &str); 14] = [
     ("step", "do one step of a run that holds"),
     ("export", "export [TABLE] FILE: a table as .parquet or .csv"),
     ("fork", "fork NAME [KEY=VALUE …]: stop this run, go on with another from its newest checkpoint"),
-    ("resume", "go on with a run that is over or dead"),
+    ("resume", "resume [STEPS]: go on with a run that is over or dead, to so many steps in all"),
     ("help", "all keys"),
     ("quit", "leave"),
 ];
@@ -66,8 +66,8 @@ pub enum Does {
     Export(String, String),
     /// Another run from the newest checkpoint: its name, overrides.
     Fork(String, Vec<String>),
-    /// Go on with a run that is over.
-    Resume,
+    /// Go on with a run that is over, to so many steps in all where that is said.
+    Resume(Option<u64>),
     /// Show all keys.
     Help,
     /// Leave.
@@ -205,7 +205,11 @@ fn asks(text: &str) -> Result<Typed, String> {
         ("export", rest) => export(rest),
         ("fork", rest) => fork(rest),
         ("undo", "") => does(Does::Undo),
-        ("resume", "") => does(Does::Resume),
+        ("resume", "") => does(Does::Resume(None)),
+        ("resume", steps) => match steps.replace(',', "").parse() {
+            Ok(steps) => does(Does::Resume(Some(steps))),
+            Err(_) => Err("resume [STEPS] is expected, a whole number".into()),
+        },
         ("help", "") => does(Does::Help),
         ("checkpoint", "") => asks(Command::Save),
         ("pause", "") => asks(Command::Pause(true)),
@@ -315,6 +319,7 @@ mod tests {
             "checkpoint now\n",
             "lr\n",
             "goto soon\n",
+            "resume soon\n",
             "note \n",
             "fork\n",
             "fork a b\n",
@@ -327,6 +332,7 @@ mod tests {
         assert_eq!(typed("\n").1, Typed::Closed);
         assert_eq!(typed("q\n").1, Typed::Does(Does::Quit));
         assert_eq!(typed("goto 1,200\n").1, Typed::Does(Does::Goto(1200)));
+        assert_eq!(typed("resume 4000\n").1, Typed::Does(Does::Resume(Some(4000))));
         assert_eq!(typed("note two words\n").1, Typed::Asks(Command::Note("two words".into())));
         let fork = Does::Fork("colder".into(), vec!["optim.lr=1e-4".into()]);
         assert_eq!(typed("fork colder optim.lr=1e-4\n").1, Typed::Does(fork));

@@ -117,11 +117,11 @@ pub type Said = (Level, String);
 
 /// What the dashboard asks of the program around it.
 pub trait Host {
-    /// A trainer that goes on with the run in this folder.
+    /// A trainer that goes on with the run in this folder, to so many steps in all where that is said.
     ///
     /// # Errors
     /// Why there is none.
-    fn resume(&mut self, run: &Path) -> Result<Link, String>;
+    fn resume(&mut self, run: &Path, steps: Option<u64>) -> Result<Link, String>;
 
     /// A trainer that begins another run with the newest checkpoint of the run in this folder.
     ///
@@ -333,7 +333,7 @@ impl Dashboard<'_> {
             Effect::Send(command) => self.waiting.push_back(command),
             Effect::Mouse(on) => guard.mouse(on)?,
             Effect::Suspend => self.asked.suspend.store(true, Ordering::Relaxed),
-            Effect::Resume => self.resume(),
+            Effect::Resume(steps) => self.resume(steps),
             Effect::Fork(name, sets) => self.fork_when_over(name, sets),
             Effect::Export(table, file) => match &self.stage.state.run {
                 Some(run) => self.host.export(&run.folder, &table, &file, self.said.0.clone()),
@@ -343,11 +343,11 @@ impl Dashboard<'_> {
         Ok(())
     }
 
-    fn resume(&mut self) {
+    fn resume(&mut self, steps: Option<u64>) {
         let Some(run) = &self.stage.state.run else {
             return self.stage.state.say(Level::Warn, "there is no run to go on with".into());
         };
-        let link = self.host.resume(&run.folder);
+        let link = self.host.resume(&run.folder, steps);
         self.connect(link);
     }
 

@@ -117,8 +117,8 @@ pub enum Effect {
     None,
     /// Send this to the trainer.
     Send(Command),
-    /// Go on with the run in another trainer.
-    Resume,
+    /// Go on with the run in another trainer, to so many steps in all where that is said.
+    Resume(Option<u64>),
     /// Stop the run and begin another from its newest checkpoint, of this name and with these overrides.
     Fork(String, Vec<String>),
     /// Write a table to a file.
@@ -267,7 +267,7 @@ impl View {
             Action::Suspend => return Effect::Suspend,
             Action::Pause => return self.pause(state),
             Action::Step => return self.ask(state, Command::Step),
-            Action::Resume if state.is_over() => return Effect::Resume,
+            Action::Resume if state.is_over() => return Effect::Resume(None),
             Action::Resume => {}
             Action::Undo => return self.undo(state),
             Action::Prompt(text) => self.open(text, state),
@@ -386,6 +386,11 @@ impl View {
             return self.type_filter(key);
         }
         let typed = self.prompt.press(key, state.run.as_ref().map(|run| &run.config));
+        if matches!(typed, Typed::Asks(_)) && state.is_over() && !self.watching {
+            // There is nobody who could take it up, and it is not to be lost in silence.
+            self.prompt.error = Some("the run is over; r or `resume STEPS` goes on with it".into());
+            return Effect::None;
+        }
         if typed != Typed::More {
             self.overlay = Overlay::None;
         }
@@ -405,8 +410,8 @@ impl View {
             Does::Quit => return self.quit(state),
             Does::Help => self.overlay = Overlay::Help(0),
             Does::Undo => return self.undo(state),
-            Does::Resume if state.is_over() => return Effect::Resume,
-            Does::Resume => {}
+            Does::Resume(steps) if state.is_over() => return Effect::Resume(steps),
+            Does::Resume(_) => {}
             Does::Goto(step) => {
                 self.charts.cross = Some(step);
                 let (from, to) = self.charts.window(self.seen(state).span());

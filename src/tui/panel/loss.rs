@@ -9,7 +9,7 @@
 //! │ 6┤⣇          ▾                                               │
 //! │ 4┤⠈⠢⣀⠤⠤⠤⠤⣀⣀⡀ ┊        ◆ validation                           │
 //! │ 2┤       ⠉⠉⠒⠒⠒⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤                                    │
-//! │ above: ━ plain there +0.504  ○ pause -2.100  × another -3.0  │
+//! │ recycled − ━ plain there +0.504 ○ pause -2.1 × another's -3  │
 //! │ 0┤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤                │
 //! │  0        500       1,000                                    │
 //! ╰─────────────────────────────── recycled − plain there +0.504 ╯
@@ -299,9 +299,10 @@ fn legend_of_differences(scene: Scene, width: u16) -> Vec<Part> {
     let value = |value: f64| scene.span(Role::Value, format!("{value:+.3}"));
     let mut parts = vec![scene.part(1, Role::Name, name)];
     if let Some(difference) = read(scene, TRAINED) {
-        parts.push((0, vec![scene.span(Role::Recycled, "━ plain "), value(difference)]));
+        parts.push((0, vec![scene.span(Role::Recycled, "━ plain there "), value(difference)]));
     }
     for (metric, name, glyph, role) in CONTROLS {
+        let name = if metric == Metric::ValidPlainAtRecycled { "the same, validated" } else { name };
         if let Some(difference) = point(scene, Series::Less(Metric::ValidRecycled, metric)) {
             parts.push((2, vec![scene.span(role, format!("{glyph} {name} ")), value(difference)]));
         }

@@ -236,7 +236,11 @@ fn commands_of_the_dashboard_itself_are_carried_out() {
     assert_eq!(typed(&mut view, &state, "resume"), Effect::None, "it goes on");
     assert_eq!(view.act(Action::Resume, &state, SCREEN), Effect::None);
     state.apply(Event::Failed("out of memory".into()), Duration::from_secs(30));
-    assert_eq!(view.act(Action::Resume, &state, SCREEN), Effect::Resume);
+    assert_eq!(view.act(Action::Resume, &state, SCREEN), Effect::Resume(None));
+    assert_eq!(typed(&mut view, &state, "lr 1"), Effect::None, "nobody could take it up");
+    assert!(view.prompt.error.is_some());
+    view.overlay = Overlay::None;
+    assert_eq!(typed(&mut view, &state, "resume 9"), Effect::Resume(Some(9)));
     state.begin_again();
     assert!(!state.is_over());
 }
