@@ -232,6 +232,10 @@ fn a_fork_goes_on_in_the_same_dashboard_with_a_note_in_the_first() {
     screen.wait_for("steps of the fork", |text| of_fork(text) > now);
     let folders = runs(dir.path());
     assert_eq!(folders.len(), 2, "{folders:?}");
+    screen.keys(":fork again optim.lrr=1\r");
+    screen.shows("the nearest known one is");
+    screen.keys("\x1b");
+    screen.wait_for("the run that was not stopped for it", |text| of_fork(text) > now);
     let about = std::fs::read_to_string(folders[1].join("run.json")).unwrap();
     assert!(about.contains("lineage") && about.contains("-tiny"), "{about}");
     screen.keys("qy");

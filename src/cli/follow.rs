@@ -60,6 +60,8 @@ struct Follower {
     seen: [Option<(f64, f64)>; 3],
     recycled_steps: u64,
     phase: Option<Phase>,
+    /// Whether it was last recorded to hold.
+    held: bool,
     /// The file that could not be taken up as it was last.
     refused: Option<About>,
     /// Which process wrote the status last.
@@ -91,6 +93,7 @@ impl Follower {
             seen: [None; 3],
             recycled_steps: 0,
             phase: None,
+            held: false,
             refused: None,
             process: None,
             over: false,
@@ -121,7 +124,7 @@ impl Follower {
             Some(status) if status.state != "running" => self.say_end(&status),
             _ => {
                 self.over = false;
-                let phase = if self.config.run.paused { Phase::Paused } else { Phase::Train };
+                let phase = if self.config.run.paused || self.held { Phase::Paused } else { Phase::Train };
                 if self.phase.replace(phase) != Some(phase) {
                     self.say(Event::Phase(phase));
                 }
@@ -215,7 +218,8 @@ impl Follower {
     }
 
     fn say_steps(&mut self) {
-        for batch in self.metrics.news() {
+        let mut metrics = std::mem::replace(&mut self.metrics, Tail::of(PathBuf::new()));
+        metrics.each(Depth::Whole, &mut |batch| {
             for row in rows::steps(&batch) {
                 if self.last.as_ref().is_some_and(|last| last.step() >= row.step()) {
                     continue;
@@ -224,7 +228,8 @@ impl Follower {
                 self.last = Some(row.clone());
                 self.say(Event::Step(Box::new(row)));
             }
-        }
+        });
+        self.metrics = metrics;
     }
 
     fn note(&mut self, row: &StepRow) {
@@ -238,18 +243,22 @@ impl Follower {
     }
 
     fn say_tokens(&mut self) {
-        let news = self.tokens.news();
+        let (mut spreads, mut last) = (Vec::<Spread>::new(), None);
+        let vocab_size = self.vocab_size;
+        self.tokens.each(Depth::Columns(rows::SPREAD_COLUMNS), &mut |batch| {
+            spreads.extend(rows::spreads(&batch, vocab_size));
+            last = Some(batch);
+        });
         // After the rows of tokens, which are written later: what belongs to them is there.
-        self.thought.extend(self.thoughts.news());
-        let Some(last) = news.last() else { return };
+        let thought = &mut self.thought;
+        self.thoughts.each(Depth::Nothing, &mut |batch| thought.push(batch));
+        let Some(last) = last else { return };
         let text = |id: u32| self.codec.as_ref().map_or_else(|| format!("{id} "), |codec| codec.piece(id));
-        let mut row = rows::last_tokens(last, self.vocab_size, text);
+        let mut row = rows::last_tokens(&last, vocab_size, text);
         if let Some(row) = &mut row {
             row.thoughts = self.thought.iter().flat_map(|batch| rows::thoughts(batch, row.step)).collect();
             row.spell(text);
         }
-        let mut spreads: Vec<Spread> =
-            news.iter().flat_map(|batch| rows::spreads(batch, self.vocab_size)).collect();
         // The last one is told whole.
         spreads.truncate(spreads.len().saturating_sub(usize::from(row.is_some())));
         self.thought.retain(|batch| rows::last_step(batch) > row.as_ref().map(|row| row.step));
@@ -263,6 +272,7 @@ impl Follower {
 
     fn say_samples(&mut self) {
         for batch in self.events_table.news() {
+            self.held = rows::last_pause(&batch).unwrap_or(self.held);
             rows::samples(&batch).into_iter().for_each(|sample| self.say(Event::Sample(Box::new(sample))));
         }
     }
@@ -313,6 +323,10 @@ impl Follower {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Set(set) => self.set(&set),
+            Command::Pause(false) if self.held && !self.config.run.paused => {
+                let text = "a key in the run's own dashboard holds it: it goes on there";
+                self.say(Event::Alert(Alert { about: About::Keys, text: Some(text.into()) }));
+            }
             Command::Pause(hold) => {
                 self.set(&Set::one("run.paused", hold.to_string()));
             }
@@ -365,17 +379,31 @@ impl Tail {
     /// Rows that were not there before. What cannot be read now is tried again.
     fn news(&mut self) -> Vec<RecordBatch> {
         let mut news = Vec::new();
+        self.each(Depth::Whole, &mut |batch| news.push(batch));
+        news
+    }
+
+    /// Hands on the rows that were not there before, a part at a time: a run may have more of them than fit into memory.
+    fn each(&mut self, old: Depth, take: &mut dyn FnMut(RecordBatch)) {
         let numbers = parts::numbers(&self.dir, "parquet");
-        if numbers.last().map_or(0, |last| last + 1) < self.part {
+        let last = numbers.last().copied();
+        if last.map_or(0, |last| last + 1) < self.part {
             // Its history was cut: it is read again from the beginning.
             (self.part, self.rows, self.bytes) = (0, 0, 0);
         }
         for number in numbers.into_iter().filter(|number| *number >= self.part).collect::<Vec<_>>() {
-            let Ok(batches) = parts::read(&parts::part(&self.dir, number)) else { return news };
+            let path = parts::part(&self.dir, number);
+            let read = match old {
+                // What belongs to the last row of another table may have begun in the part before.
+                Depth::Nothing if Some(number + 1) < last => Ok(Vec::new()),
+                Depth::Columns(columns) if Some(number) != last => parts::read_columns(&path, columns),
+                _ => parts::read(&path),
+            };
+            let Ok(batches) = read else { return };
             for batch in batches {
                 let known = self.rows.min(batch.num_rows());
                 self.rows -= known;
-                news.push(batch.slice(known, batch.num_rows() - known));
+                take(batch.slice(known, batch.num_rows() - known));
             }
             (self.part, self.rows, self.bytes) = (number + 1, 0, 0);
         }
@@ -383,9 +411,16 @@ impl Tail {
         let (batches, whole) = frames::read(&read_from(&log, self.bytes).unwrap_or_default());
         self.bytes += whole as u64;
         self.rows += batches.iter().map(RecordBatch::num_rows).sum::<usize>();
-        news.extend(batches);
-        news
+        batches.into_iter().for_each(take);
     }
+}
+
+/// How much of parts before the last is wanted.
+#[derive(Clone, Copy)]
+enum Depth {
+    Whole,
+    Columns(&'static [&'static str]),
+    Nothing,
 }
 
 /// The end of a text file that grows.

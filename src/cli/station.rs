@@ -4,7 +4,8 @@
 
 use super::export;
 use crate::message::{Command, Event, Level};
-use crate::train::{self, Begin, Fresh, Trainer, Wants};
+use crate::record::rows::ChangeRow;
+use crate::train::{self, Begin, Fresh, Place, Trainer, Wants};
 use crate::tui::{Host, Link, Said};
 use std::path::Path;
 use std::sync::mpsc::{Sender, SyncSender};
@@ -85,6 +86,16 @@ impl Host for Station {
         let mut all = vec![format!("run.name={}", toml::Value::String(name.to_owned()))];
         all.extend(sets.iter().cloned());
         self.begin(Begin::Fork { run: run.to_owned(), step: None, fresh: Fresh::default(), sets: all })
+    }
+
+    fn gave_up(&mut self) {
+        self.join();
+        *self.ears.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn note(&mut self, run: &Path, at: (u64, u64, u64), text: &str) -> Result<ChangeRow, String> {
+        let (step, tokens, version) = at;
+        train::note(run, Place { step, tokens, version }, text).map_err(|error| error.to_string())
     }
 
     fn export(&mut self, run: &Path, table: &str, file: &str, say: Sender<Said>) {

@@ -114,6 +114,23 @@ pub fn samples(batch: &RecordBatch) -> Vec<Sample> {
     (0..batch.num_rows()).filter(|row| kinds.value(*row) == SAMPLE).map(of).collect()
 }
 
+/// Whether the last pause that `batch` of the events table holds was one that began; none where it holds none. A run that
+/// begins or is gone on with holds not.
+pub fn last_pause(batch: &RecordBatch) -> Option<bool> {
+    let text = |name: &str| batch.column_by_name(name)?.as_string_opt::<i32>().cloned();
+    let (kinds, names) = (text("kind")?, text("name")?);
+    let of = |row: usize| match kinds.value(row) {
+        PAUSE => Some(names.value(row) == PAUSED),
+        "start" | "resume" | "end" => Some(false),
+        _ => None,
+    };
+    (0..batch.num_rows()).rev().find_map(of)
+}
+
+/// The kind of event that a pause is, and the name of one that begins.
+pub const PAUSE: &str = "pause";
+pub const PAUSED: &str = "paused";
+
 /// The kind of event that a sample is, and how all of them are written.
 pub const SAMPLE: &str = "sample";
 pub const GREEDY: &str = "greedy";

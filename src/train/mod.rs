@@ -11,6 +11,7 @@ mod latents;
 mod look;
 mod measure;
 mod moments;
+mod notebook;
 mod obey;
 mod optim;
 mod past;
@@ -33,6 +34,7 @@ mod steer;
 mod step;
 mod thread;
 
+pub use notebook::{Place, note};
 pub use replay::reapplied;
 pub use step::Learner;
 pub use thread::{Trainer, Wants, spawn};

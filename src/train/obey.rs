@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::message::{About, Alert, Command, Event, Phase, Set};
 use crate::record::RecordError;
 use crate::record::recorder::Health;
-use crate::record::rows::{EventRow, Outcome};
+use crate::record::rows::{self, EventRow, Outcome};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
@@ -174,9 +174,9 @@ impl Run<'_> {
         if self.stopped {
             return;
         }
-        let word = if hold { "paused" } else { "goes on" };
+        let word = if hold { rows::PAUSED } else { "goes on" };
         tracing::info!("{word} before step {}", self.learner.step + 1);
-        self.event("pause", word, None, None);
+        self.event(rows::PAUSE, word, None, None);
         self.out.fact(Event::Phase(if hold { Phase::Paused } else { self.work() }));
         if hold && !self.full {
             // A pause may be long: what was measured until now is not held back by it.

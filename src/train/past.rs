@@ -43,6 +43,9 @@ fn table<T>(
     let (mut past, mut count) = (Vec::new(), 0);
     for number in parts::numbers(&dir, "parquet").into_iter().rev() {
         if count >= MOST {
+            tracing::info!(
+                "{name}: the dashboard shows the newest {count} rows of this run alone; `watch` reads all"
+            );
             break;
         }
         let batches = read(&parts::part(&dir, number)).unwrap_or_default();

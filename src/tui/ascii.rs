@@ -58,6 +58,11 @@ fn sign(c: char) -> char {
         '·' | '•' | '∙' => '.',
         '×' => 'x',
         '…' => '~',
+        '▾' => 'v',
+        '✎' => '!',
+        '□' => '%',
+        '⟦' => '[',
+        '⟧' => ']',
         '‘' | '’' => '\'',
         '“' | '”' => '"',
         '‖' => '=',
@@ -157,6 +162,14 @@ fn mean(rows: &[u32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_sign_of_the_panels_has_a_likeness() {
+        for c in "▾✎◆◇○□×▲●■✓✗‖…·−→←↑↓▸┃␣⏎⟦⟧›▏▇━╍┈∅".chars()
+        {
+            assert_ne!(one(c), '?', "{c}");
+        }
+    }
     use ratatui::layout::Rect;
     use ratatui::style::{Color, Style};
 

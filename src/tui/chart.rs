@@ -79,9 +79,7 @@ impl Chart {
     pub fn render(&self, buffer: &mut Buffer, plot: Rect, plane: &Plane, scene: Scene) {
         let mut raster = Raster::new(plot, plane.window());
         let smoothing = scene.smoothing();
-        if smoothing > 0.0 {
-            self.curves.iter().for_each(|curve| draw_raw(&mut raster, plane, curve, scene));
-        }
+        self.curves.iter().for_each(|curve| draw_raw(&mut raster, plane, curve, scene, smoothing > 0.0));
         self.curves.iter().for_each(|curve| draw_smooth(&mut raster, plane, curve, scene, smoothing));
         raster.render(buffer);
         for points in &self.points {
@@ -105,13 +103,16 @@ fn shown<'a>(scene: Scene<'a>, series: Series, plane: &Plane) -> &'a [Bucket] {
     scene.state.history(series).within(plane.x.low as u64, plane.x.high as u64)
 }
 
-fn draw_raw(raster: &mut Raster, plane: &Plane, curve: &Curve, scene: Scene) {
+/// What a curve is drawn of: its values where it is smoothed, and in any case the extremes of values that were merged.
+fn draw_raw(raster: &mut Raster, plane: &Plane, curve: &Curve, scene: Scene, smoothed: bool) {
     let Some(raw) = curve.raw else { return };
-    let bars = shown(scene, curve.series, plane).iter().map(|bucket| {
-        let middle = (bucket.first + bucket.last) / 2;
-        let ((x, low), (_, high)) = (plane.at(middle, bucket.min), plane.at(middle, bucket.max));
-        (x, low, high)
-    });
+    let bars = shown(scene, curve.series, plane).iter().filter(|bucket| smoothed || bucket.count > 1).map(
+        |bucket| {
+            let middle = (bucket.first + bucket.last) / 2;
+            let ((x, low), (_, high)) = (plane.at(middle, bucket.min), plane.at(middle, bucket.max));
+            (x, low, high)
+        },
+    );
     raster.bars(bars, scene.theme.style(raw));
 }
 

@@ -34,6 +34,10 @@ pub struct Prompt {
     pub text: String,
     /// What is wrong with it.
     pub error: Option<String>,
+    /// What the word at the end may become, where Tab has found more than one.
+    pub candidates: Vec<String>,
+    /// Characters behind the place where one types.
+    pub behind: usize,
     /// Lines that were asked before, oldest first.
     before: Vec<String>,
     /// How far one has gone back in them.
@@ -77,7 +81,27 @@ pub enum Does {
 impl Prompt {
     /// Opens it with `text`; what was asked before stays known.
     pub fn open(&mut self, text: String) {
-        (self.text, self.error, self.back) = (text, None, 0);
+        (self.text, self.error, self.back, self.behind) = (text, None, 0, 0);
+        self.candidates.clear();
+    }
+
+    /// What was typed, before and behind the place where one types.
+    pub fn halves(&self) -> (&str, &str) {
+        let at = self
+            .text
+            .char_indices()
+            .rev()
+            .nth(self.behind.wrapping_sub(1))
+            .map_or(self.text.len(), |(at, _)| at);
+        self.text.split_at(if self.behind == 0 { self.text.len() } else { at })
+    }
+
+    fn with_halves(&mut self, edit: impl FnOnce(&mut String, &mut String)) {
+        let (before, behind) = self.halves();
+        let (mut before, mut behind) = (before.to_owned(), behind.to_owned());
+        edit(&mut before, &mut behind);
+        self.behind = behind.chars().count();
+        self.text = before + &behind;
     }
 
     /// Takes a key of a text that means itself.
@@ -87,14 +111,25 @@ impl Prompt {
             KeyCode::Esc => return Typed::Closed,
             KeyCode::Enter => return Typed::Done,
             KeyCode::Char('c') if control => return Typed::Closed,
-            KeyCode::Char('u') if control => self.text.clear(),
-            KeyCode::Char('w') if control => {
-                let kept = self.text.trim_end().rfind(' ').map_or(0, |space| space + 1);
-                self.text.truncate(kept);
-            }
+            KeyCode::Char('u') if control => self.with_halves(|before, _| before.clear()),
+            KeyCode::Char('w') if control => self.with_halves(|before, _| {
+                let kept = before.trim_end().rfind(' ').map_or(0, |space| space + 1);
+                before.truncate(kept);
+            }),
             KeyCode::Backspace if self.text.is_empty() => return Typed::Closed,
-            KeyCode::Backspace => drop(self.text.pop()),
-            KeyCode::Char(c) if !control && !c.is_control() => self.text.push(c),
+            KeyCode::Backspace => self.with_halves(|before, _| {
+                before.pop();
+            }),
+            KeyCode::Delete => self.with_halves(|_, behind| {
+                if !behind.is_empty() {
+                    behind.remove(0);
+                }
+            }),
+            KeyCode::Left => self.behind = (self.behind + 1).min(self.text.chars().count()),
+            KeyCode::Right => self.behind = self.behind.saturating_sub(1),
+            KeyCode::Home => self.behind = self.text.chars().count(),
+            KeyCode::End => self.behind = 0,
+            KeyCode::Char(c) if !control && !c.is_control() => self.with_halves(|before, _| before.push(c)),
             _ => return Typed::More,
         }
         self.error = None;
@@ -104,15 +139,24 @@ impl Prompt {
     /// Takes a key of a command; `config` is the one in force.
     pub fn press(&mut self, key: &KeyEvent, config: Option<&Config>) -> Typed {
         match key.code {
-            KeyCode::Tab => self.complete(config),
+            KeyCode::Tab => {
+                self.behind = 0;
+                self.complete(config);
+                self.error = None;
+                return Typed::More;
+            }
             KeyCode::Up => self.recall(1),
             KeyCode::Down => self.recall(-1),
-            _ => match self.type_text(key) {
-                Typed::Done => return self.ask(),
-                typed => return typed,
-            },
+            _ => {
+                self.candidates.clear();
+                return match self.type_text(key) {
+                    Typed::Done => self.ask(),
+                    typed => typed,
+                };
+            }
         }
-        self.error = None;
+        (self.error, self.behind) = (None, 0);
+        self.candidates.clear();
         Typed::More
     }
 
@@ -155,13 +199,20 @@ impl Prompt {
             ["set", word] => {
                 live().map(|key| key.path() + " ").filter(|path| path.starts_with(word)).collect()
             }
+            ["fork", _, .., word] if !word.contains('=') => {
+                Config::keys().map(|key| key.path() + "=").filter(|path| path.starts_with(word)).collect()
+            }
             ["set", _, ""] => {
                 let value = self.key().zip(config).map(|(key, config)| config.value(key).to_string());
                 value.into_iter().collect()
             }
             _ => Vec::new(),
         };
+        self.candidates.clear();
         let (Some(first), last) = (known.first(), words.last().copied().unwrap_or_default()) else { return };
+        if known.len() > 1 {
+            self.candidates.clone_from(&known);
+        }
         let shared = |most: usize, other: &String| {
             first.char_indices().zip(other.chars()).take_while(|((at, a), b)| *at < most && a == b).count()
         };
@@ -216,10 +267,7 @@ fn asks(text: &str) -> Result<Typed, String> {
         ("go", "") => asks(Command::Pause(false)),
         ("step", "") => asks(Command::Step),
         ("quit" | "q", "") => does(Does::Quit),
-        _ => {
-            let names: Vec<&str> = COMMANDS.iter().map(|(name, _)| *name).collect();
-            Err(format!("no command `{}`; there are: {}", text.trim(), names.join(", ")))
-        }
+        _ => Err(format!("no command `{name}`; Tab shows which there are")),
     }
 }
 
@@ -337,6 +385,26 @@ mod tests {
         let fork = Does::Fork("colder".into(), vec!["optim.lr=1e-4".into()]);
         assert_eq!(typed("fork colder optim.lr=1e-4\n").1, Typed::Does(fork));
         assert_eq!(typed("export a.csv\n").1, Typed::Does(Does::Export("metrics".into(), "a.csv".into())));
+    }
+
+    #[test]
+    fn the_line_is_mended_in_its_middle() {
+        let mut prompt = Prompt::default();
+        prompt.open("lr 1é4".into());
+        let press = |prompt: &mut Prompt, codes: &[KeyCode]| {
+            for code in codes {
+                prompt.press(&KeyEvent::new(*code, KeyModifiers::NONE), None);
+            }
+        };
+        press(&mut prompt, &[KeyCode::Left, KeyCode::Backspace, KeyCode::Char('e'), KeyCode::Char('-')]);
+        assert_eq!(prompt.text, "lr 1e-4");
+        let codes = [KeyCode::Home, KeyCode::Delete, KeyCode::Delete, KeyCode::Left, KeyCode::Char('x')];
+        press(&mut prompt, &codes);
+        assert_eq!((prompt.halves(), prompt.text.as_str()), (("x", " 1e-4"), "x 1e-4"));
+        assert_eq!(
+            typed("set rec\t\t").0.candidates.len(),
+            live().filter(|key| key.path().starts_with("rec")).count()
+        );
     }
 
     #[test]

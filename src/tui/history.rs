@@ -88,9 +88,13 @@ impl History {
 
     /// Merges neighbours two by two; from now on a bucket takes twice as many values.
     fn halve(&mut self) {
+        // Gaps open buckets that are not full; where most are not, there is room in them yet.
+        let full = self.buckets.iter().filter(|bucket| bucket.count >= self.per_bucket).count();
         let merged = |pair: &[Bucket]| pair.iter().skip(1).fold(pair[0], |a, b| a.with(*b));
         self.buckets = self.buckets.chunks(2).map(merged).collect();
-        self.per_bucket *= 2;
+        if full * 2 >= CAPACITY {
+            self.per_bucket = self.per_bucket.saturating_mul(2);
+        }
     }
 
     /// The buckets, ascending.
@@ -209,10 +213,13 @@ mod tests {
     #[test]
     fn gaps_alone_do_not_make_it_grow() {
         let mut history = History::default();
-        for step in 0..100_000 {
+        for step in 0..1_000_000 {
             history.push(step, if step % 2 == 0 { f64::NAN } else { 1.0 });
         }
         assert!(history.buckets().len() <= CAPACITY);
+        // Afterwards as much is seen as before.
+        (1_000_000..1_010_000).for_each(|step| history.push(step, 1.0));
+        assert!(history.within(1_000_000, u64::MAX).len() > 100, "{}", history.per_bucket);
     }
 
     #[test]

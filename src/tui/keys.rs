@@ -295,7 +295,7 @@ pub const BINDINGS: &[Binding] = &[
     row(&[key(KeyCode::Right), char('l')], Scope::Panel(Panel::Schedule), Action::Draft(Edit::Knot(true)), "", "choose a knot"),
     row(&[char('[')], Scope::Panel(Panel::Schedule), Action::Draft(Edit::Shift(false)), "", "the knot earlier or later"),
     row(&[char(']')], Scope::Panel(Panel::Schedule), Action::Draft(Edit::Shift(true)), "", "the knot earlier or later"),
-    row(&[char('a')], Scope::Panel(Panel::Schedule), Action::Draft(Edit::Add), "knot", "a knot at the next step"),
+    row(&[char('a')], Scope::Panel(Panel::Schedule), Action::Draft(Edit::Add), "knot", "a knot at the read or next step"),
     row(&[char('x')], Scope::Panel(Panel::Schedule), Action::Draft(Edit::Remove), "", "the knot away"),
     row(&[char('=')], Scope::Panel(Panel::Schedule), Action::Prompt("="), "type", "type a value"),
 
@@ -309,7 +309,7 @@ pub const BINDINGS: &[Binding] = &[
     row(&[key(KeyCode::Right), char('l')], Scope::Draft, Action::Draft(Edit::Knot(true)), "", "choose a knot"),
     row(&[char('[')], Scope::Draft, Action::Draft(Edit::Shift(false)), "when", "the knot earlier or later"),
     row(&[char(']')], Scope::Draft, Action::Draft(Edit::Shift(true)), "", "the knot earlier or later"),
-    row(&[char('a')], Scope::Draft, Action::Draft(Edit::Add), "add", "a knot at the next step"),
+    row(&[char('a')], Scope::Draft, Action::Draft(Edit::Add), "add", "a knot at the read or next step"),
     row(&[char('x')], Scope::Draft, Action::Draft(Edit::Remove), "remove", "the knot away"),
 
     row(&[key(KeyCode::Left), char('h')], Scope::Panel(Panel::Entropy), Action::Move(Motion::Left), "token", "choose a token"),

@@ -126,10 +126,10 @@ fn stacked_body(body: Rect, shown: &[Panel; SLOTS]) -> (Vec<(Panel, Rect)>, Rect
     (placed, charts.union(middle))
 }
 
-/// What a focused panel takes when it has the whole screen: all but alerts and keys.
+/// What a focused panel takes when it has the whole screen: all but a line of the run, alerts and keys.
 pub fn expanded(screen: Rect, notice: u16) -> Rect {
     let [_, rest, _] =
-        Layout::vertical([Constraint::Length(notice), Constraint::Fill(1), Constraint::Length(1)])
+        Layout::vertical([Constraint::Length(notice + 1), Constraint::Fill(1), Constraint::Length(1)])
             .areas(screen);
     rest
 }
@@ -228,7 +228,7 @@ mod tests {
     fn a_panel_without_room_takes_the_screen_when_it_is_focused() {
         let screen = Rect::new(0, 0, 60, 16);
         let view = View { focus: Panel::Log, ..View::default() };
-        assert_eq!(panel(screen, 0, &view, Panel::Log).height, 15);
+        assert_eq!(panel(screen, 0, &view, Panel::Log).height, 14);
         assert!(panel(screen, 0, &view, Panel::Loss).is_empty());
     }
 

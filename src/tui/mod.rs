@@ -53,7 +53,9 @@ pub use stop::{go_on_came, stop_came};
 pub use terminal::{give_back, install_panic_hook};
 pub use view::Panel;
 
-use crate::message::{Command, Event, Level, Summary};
+use crate::message::{Changed, Command, Event, Level, Phase, Summary};
+use crate::record::registry::Metric;
+use crate::record::rows::ChangeRow;
 use crossterm::event;
 use memory::Memory;
 use panel::prepare;
@@ -129,6 +131,16 @@ pub trait Host {
     /// Why there is none.
     fn fork(&mut self, run: &Path, name: &str, sets: &[String]) -> Result<Link, String>;
 
+    /// The trainer that was asked for last has said that it cannot: it is gone.
+    fn gave_up(&mut self);
+
+    /// Writes a note into the record of the run in this folder, which no trainer has, and which has come to this step, so many
+    /// tokens and this version of its config.
+    ///
+    /// # Errors
+    /// Why it cannot be written.
+    fn note(&mut self, run: &Path, at: (u64, u64, u64), text: &str) -> Result<ChangeRow, String>;
+
     /// Writes a table of the run in this folder to a file, and says how that went.
     fn export(&mut self, run: &Path, table: &str, file: &str, say: Sender<Said>);
 }
@@ -161,6 +173,7 @@ pub fn run(link: Link, host: &mut dyn Host, asked: Arc<Asked>, wishes: Wishes) -
         waiting: VecDeque::new(),
         connected: true,
         then: None,
+        before: None,
         said: (said_in, said),
         stage,
         memory,
@@ -172,6 +185,15 @@ pub fn run(link: Link, host: &mut dyn Host, asked: Arc<Asked>, wishes: Wishes) -
         guard.abandon();
     }
     left
+}
+
+/// What there was before another trainer was asked for, until that one has begun.
+struct Before {
+    link: Link,
+    connected: bool,
+    end: End,
+    phase: Option<Phase>,
+    watching: bool,
 }
 
 /// What is to be done when the run is over.
@@ -188,6 +210,7 @@ struct Dashboard<'a> {
     waiting: VecDeque<Command>,
     connected: bool,
     then: Option<Then>,
+    before: Option<Before>,
     /// What the program around says of what it was asked for.
     said: (Sender<Said>, Receiver<Said>),
     stage: Stage,
@@ -288,7 +311,13 @@ impl Dashboard<'_> {
         self.stage.state.dropped = dropped;
         for _ in 0..EVENTS_A_TURN {
             match self.link.events.try_recv() {
-                Ok(event) => self.stage.apply(event, now),
+                Ok(Event::Failed(text)) if self.before.is_some() => self.back_to_before(text),
+                Ok(event) => {
+                    if matches!(event, Event::Started(_)) {
+                        self.before = None;
+                    }
+                    self.stage.apply(event, now);
+                }
                 Err(TryRecvError::Empty) => return changed,
                 Err(TryRecvError::Disconnected) => return self.disconnected() || changed,
             }
@@ -299,7 +328,9 @@ impl Dashboard<'_> {
 
     fn disconnected(&mut self) -> bool {
         let news = std::mem::take(&mut self.connected);
-        if news {
+        if news && self.before.is_some() {
+            self.back_to_before("its thread ended without a word".into());
+        } else if news {
             // The message of the panic that ended the trainer was kept before its channel closed.
             terminal::take_panics().into_iter().for_each(|text| self.stage.state.panicked(text));
             self.stage.state.disconnected(self.stage.view.stopping);
@@ -335,6 +366,7 @@ impl Dashboard<'_> {
             Effect::Suspend => self.asked.suspend.store(true, Ordering::Relaxed),
             Effect::Resume(steps) => self.resume(steps),
             Effect::Fork(name, sets) => self.fork_when_over(name, sets),
+            Effect::Note(text) => self.note(&text),
             Effect::Export(table, file) => match &self.stage.state.run {
                 Some(run) => self.host.export(&run.folder, &table, &file, self.said.0.clone()),
                 None => self.stage.state.say(Level::Warn, "there is no run yet".into()),
@@ -371,15 +403,54 @@ impl Dashboard<'_> {
 
     /// From now on the dashboard is that of another trainer.
     fn connect(&mut self, link: Result<Link, String>) {
+        let (state, view) = (&mut self.stage.state, &mut self.stage.view);
         match link {
             Ok(link) => {
-                self.link = link;
-                self.connected = true;
+                self.before = Some(Before {
+                    link: std::mem::replace(&mut self.link, link),
+                    connected: std::mem::replace(&mut self.connected, true),
+                    end: state.end.clone(),
+                    phase: state.phase,
+                    watching: std::mem::take(&mut view.watching),
+                });
                 self.waiting.clear();
-                self.stage.state.begin_again();
-                self.stage.view.watching = false;
+                state.begin_again();
             }
-            Err(error) => self.stage.state.say(Level::Error, error),
+            Err(error) => self.cannot(error),
+        }
+    }
+
+    /// The trainer that was asked for could not begin: all is as it was before.
+    fn back_to_before(&mut self, error: String) {
+        if let Some(before) = self.before.take() {
+            (self.link, self.connected) = (before.link, before.connected);
+            (self.stage.state.end, self.stage.state.phase) = (before.end, before.phase);
+            self.stage.view.watching = before.watching;
+            self.host.gave_up();
+        }
+        self.cannot(error);
+    }
+
+    /// Says why something that was asked for was not done.
+    fn cannot(&mut self, error: String) {
+        self.stage.view.hint = Some(error.clone());
+        self.stage.state.say(Level::Error, error);
+    }
+
+    /// Writes a note into a run that no trainer of this process has.
+    fn note(&mut self, text: &str) {
+        let state = &self.stage.state;
+        let Some(run) = &state.run else { return };
+        let tokens = state.latest.get(Metric::Tokens).unwrap_or(0.0) as u64;
+        let at = (state.step_now(), tokens, state.version());
+        match self.host.note(&run.folder, at, text) {
+            // A watched run tells it itself.
+            Ok(_) if self.stage.view.watching => {}
+            Ok(row) => {
+                let changed = Changed { config: run.config.clone(), version: run.version, rows: vec![row] };
+                self.stage.apply(Event::Changed(Box::new(changed)), self.opened.elapsed());
+            }
+            Err(error) => self.cannot(error),
         }
     }
 

@@ -21,7 +21,9 @@ pub fn render(frame: &mut Frame, scene: Scene) {
     let scene = Scene { tabs: areas.shares && !layout::whole_screen(scene.view, &areas), ..scene };
     if layout::whole_screen(scene.view, &areas) {
         let rest = layout::expanded(screen, notice);
-        let above = Rect { height: notice, ..screen };
+        let run = Rect { x: screen.x + 1, width: screen.width.saturating_sub(2), height: 1, ..screen };
+        frame.render_widget(panel::header::progress(scene, run.width), run);
+        let above = Rect { y: screen.y + 1, height: notice, ..screen };
         panel::notice::render(frame, above, scene);
         render_panel(frame, rest, scene, scene.view.focus, true);
     } else {

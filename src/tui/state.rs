@@ -112,6 +112,11 @@ pub struct State {
     pub stepped: bool,
     /// The first step that is known of.
     first: Option<u64>,
+    /// How often a trainer has begun.
+    pub begun: u64,
+    /// Lines that the log ever had, and samples.
+    pub logged: u64,
+    pub sampled: u64,
     /// The last rows of tokens, oldest first.
     pub rows: VecDeque<Box<TokenRow>>,
     /// How the entropies lay so far.
@@ -164,6 +169,9 @@ impl Default for State {
             latest: StepRow::new(0),
             stepped: false,
             first: None,
+            begun: 0,
+            logged: 0,
+            sampled: 0,
             rows: VecDeque::new(),
             spreads: Spreads::default(),
             samples: VecDeque::new(),
@@ -205,8 +213,10 @@ impl State {
                 if self.run.is_some() {
                     // Another process goes on with it, perhaps from an earlier step.
                     let (log, lead) = (std::mem::take(&mut self.log), self.lead);
-                    *self = Self { log, lead, phase: self.phase, now, ..Self::default() };
+                    let (logged, begun) = (self.logged, self.begun);
+                    *self = Self { log, lead, logged, begun, phase: self.phase, now, ..Self::default() };
                 }
+                self.begun += 1;
                 self.dashboard = info.config.dashboard.clone();
                 self.eras = Eras::begin(&info.config);
                 self.progress = None;
@@ -217,7 +227,10 @@ impl State {
             Event::Tokens(row) => self.tokens(row),
             Event::Spreads(spreads) => spreads.iter().for_each(|spread| self.spreads.push(spread)),
             Event::System(row) => self.system = Some(row),
-            Event::Sample(sample) => keep(&mut self.samples, *sample, SAMPLES),
+            Event::Sample(sample) => {
+                self.sampled += 1;
+                keep(&mut self.samples, *sample, SAMPLES);
+            }
             Event::Log(line) => self.log_line(line),
             Event::Changed(changed) => self.changed(*changed),
             Event::Alert(alert) => {
@@ -274,9 +287,9 @@ impl State {
         }
     }
 
-    /// What brings back how it was before the last setting.
-    pub fn undo(&self) -> Option<&Setting> {
-        self.undo.last().map(|(before, _)| before)
+    /// What brings back how it was before the last setting, or before so many others after it.
+    pub fn undo(&self, others: usize) -> Option<&Setting> {
+        self.undo.iter().rev().nth(others).map(|(before, _)| before)
     }
 
     fn step(&mut self, row: &StepRow) {
@@ -328,6 +341,7 @@ impl State {
     }
 
     fn enter(&mut self, at: String, level: Level, text: String) {
+        self.logged += 1;
         keep(&mut self.log, Entry { at, level, text }, LOG_LINES);
     }
 
@@ -391,6 +405,21 @@ impl State {
         })
     }
 
+    /// Alerts that say what was, not what is: once they are read they are in the way.
+    pub fn passing_alerts(&self) -> impl Iterator<Item = String> {
+        let keys = self.alerts.get(&About::Keys).cloned();
+        keys.into_iter().chain(self.not_finite_words())
+    }
+
+    /// What was not finite, in words.
+    pub fn not_finite_words(&self) -> Option<String> {
+        let (what, times) = self.not_finite.as_ref()?;
+        Some(match times {
+            1 => what.clone(),
+            times => format!("{what}; {} values were not finite so far", text::count(*times)),
+        })
+    }
+
     /// The last row of tokens.
     pub fn row(&self) -> Option<&TokenRow> {
         self.rows.back().map(|row| &**row)
@@ -445,7 +474,7 @@ impl State {
 
     /// Whether there is nothing to chart yet: data, model and kernels are being made.
     pub fn is_preparing(&self) -> bool {
-        !self.stepped && self.rows.is_empty()
+        !self.stepped && self.first.is_none() && self.rows.is_empty()
     }
 
     /// What is left of the run.

@@ -122,7 +122,6 @@ impl Guard {
     }
 
     /// Listens to the mouse, or leaves it to the terminal.
-    #[allow(dead_code)] // until the view has something for it
     pub fn mouse(&mut self, on: bool) -> std::io::Result<()> {
         if self.mouse == on {
             return Ok(());

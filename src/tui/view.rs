@@ -10,8 +10,9 @@ use super::heat::{self, Mode};
 use super::keys::{self, Action, Motion, Scope};
 use super::layout::{self, SLOTS};
 use super::panel::{Scene, entropy, help, list, loss, run};
-use super::state::State;
+use super::state::{End, State};
 use super::theme::Theme;
+use crate::config::{Config, change};
 use crate::message::{Command, Level, Set, TokenRow};
 use crossterm::event::{KeyEvent, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::{Position, Rect};
@@ -121,6 +122,8 @@ pub enum Effect {
     Resume(Option<u64>),
     /// Stop the run and begin another from its newest checkpoint, of this name and with these overrides.
     Fork(String, Vec<String>),
+    /// Write this into the record of a run that no trainer of this process has.
+    Note(String),
     /// Write a table to a file.
     Export(String, String),
     /// Take the mouse, or leave it to the terminal.
@@ -164,8 +167,8 @@ pub struct View {
     pub sent: Option<Sent>,
     /// The selected position of the row.
     pub selected: usize,
-    /// Rows newer than the one that is shown.
-    pub row_back: usize,
+    /// The step of the row that is shown; none: the newest.
+    pub row_at: Option<u64>,
     /// Which entropy is shown.
     pub mode: Mode,
     /// Which picture of the entropies.
@@ -176,6 +179,14 @@ pub struct View {
     pub scrolled: [usize; Panel::ALL.len()],
     /// Whether the mouse is the dashboard's.
     pub mouse: bool,
+    /// What came of the last key, where that is not seen; until the next key.
+    pub hint: Option<String>,
+    /// Alerts that a person has seen.
+    pub acknowledged: Vec<String>,
+    /// Undos that are asked for and not answered, and the changes seen before the first of them.
+    pub undos: (usize, u64),
+    /// What was counted when it was last settled: trainers, log lines, changes, samples.
+    pub counted: [u64; 4],
 }
 
 impl Default for View {
@@ -196,12 +207,16 @@ impl Default for View {
             draft: None,
             sent: None,
             selected: 0,
-            row_back: 0,
+            row_at: None,
             mode: Mode::Plain,
             picture: Picture::Row,
             level: Level::Info,
             scrolled: [0; Panel::ALL.len()],
             mouse: true,
+            hint: None,
+            acknowledged: Vec::new(),
+            undos: (0, 0),
+            counted: [0; 4],
         }
     }
 }
@@ -236,8 +251,8 @@ impl View {
 
     /// The row to show.
     pub fn row<'a>(&self, state: &'a State) -> Option<&'a TokenRow> {
-        let last = state.rows.len().checked_sub(1)?;
-        state.rows.get(last.saturating_sub(self.row_back)).map(|row| &**row)
+        let held = self.row_at.and_then(|step| state.rows.iter().find(|row| row.step >= step));
+        held.or(state.rows.back()).map(|row| &**row)
     }
 
     /// What `panel` is filtered by, in lower case.
@@ -253,10 +268,32 @@ impl View {
         if state.is_over() && self.overlay == Overlay::Question {
             self.overlay = Overlay::None;
         }
+        if state.is_over() || state.changes_seen >= self.undos.1 + self.undos.0 as u64 {
+            self.undos = (0, state.changes_seen);
+        }
+        self.count(state);
+    }
+
+    /// Keeps in place what is read of lists that grow; forgets what was of a run that another has taken the place of.
+    fn count(&mut self, state: &State) {
+        let now = [state.begun, state.logged, state.changes_seen, state.sampled];
+        let before = std::mem::replace(&mut self.counted, now);
+        if now[0] != before[0] {
+            (self.draft, self.sent, self.frozen, self.row_at) = (None, None, None, None);
+            self.scrolled = [0; Panel::ALL.len()];
+            return;
+        }
+        for (panel, index) in [(Panel::Log, 1), (Panel::Changes, 2), (Panel::Samples, 3)] {
+            let back = &mut self.scrolled[panel as usize];
+            if *back > 0 && self.filters[panel as usize].is_empty() {
+                *back += now[index].saturating_sub(before[index]) as usize;
+            }
+        }
     }
 
     /// Carries out `action` on a screen of this size.
     pub fn act(&mut self, action: Action, state: &State, screen: Rect) -> Effect {
+        self.hint = None;
         match action {
             Action::Help => {
                 self.overlay = if self.overlay == Overlay::None { Overlay::Help(0) } else { Overlay::None }
@@ -267,11 +304,15 @@ impl View {
             Action::Suspend => return Effect::Suspend,
             Action::Pause => return self.pause(state),
             Action::Step => return self.ask(state, Command::Step),
-            Action::Resume if state.is_over() => return Effect::Resume(None),
-            Action::Resume => {}
+            Action::Resume => return self.resume(state),
             Action::Undo => return self.undo(state),
             Action::Prompt(text) => self.open(text, state),
             Action::Filter => {
+                if !FILTERED.contains(&self.focus) {
+                    // What can be filtered of charts are metrics.
+                    self.look_at(Panel::Run);
+                    self.expanded = true;
+                }
                 self.overlay = Overlay::Filter;
                 self.prompt.open(self.filters[self.focus as usize].clone());
             }
@@ -279,7 +320,7 @@ impl View {
             Action::Previous => self.look_at(self.focus.moved(Panel::ALL.len() - 1)),
             Action::Focus(panel) => self.look_at(panel),
             Action::Expand => self.expanded = !self.expanded,
-            Action::Back => self.back(),
+            Action::Back => self.back(state),
             Action::Freeze => {
                 self.frozen = if self.frozen.is_some() { None } else { Some(Box::new(state.clone())) };
             }
@@ -326,9 +367,12 @@ impl View {
                 self.picture = if self.picture == Picture::Row { Picture::Course } else { Picture::Row };
             }
             Action::Row(older) => {
-                let most = seen.rows.len().saturating_sub(1);
-                let back = if older { self.row_back + 1 } else { self.row_back.saturating_sub(1) };
-                self.row_back = back.min(most);
+                let shown = self.row(seen).map(|row| row.step);
+                let older_ones = seen.rows.iter().rev().map(|row| row.step).find(|step| Some(*step) < shown);
+                let newer = seen.rows.iter().map(|row| row.step).find(|step| Some(*step) > shown);
+                let newest = seen.rows.back().map(|row| row.step);
+                let to = if older { older_ones.or(shown) } else { newer };
+                self.row_at = to.filter(|to| Some(*to) != newest);
             }
             Action::Level => {
                 self.level = match self.level {
@@ -343,10 +387,14 @@ impl View {
         self.frozen = frozen;
     }
 
-    /// Out of what one is in: the filter, the step that is read, the whole screen.
-    fn back(&mut self) {
+    /// Out of what one is in: an alert that was read, the filter, the step that is read, the whole screen.
+    fn back(&mut self, state: &State) {
+        let unread: Vec<String> =
+            state.passing_alerts().filter(|text| !self.acknowledged.contains(text)).collect();
         let filter = &mut self.filters[self.focus as usize];
-        if !filter.is_empty() {
+        if !unread.is_empty() {
+            self.acknowledged = unread;
+        } else if !filter.is_empty() {
             filter.clear();
         } else if self.charts.cross.is_some() {
             self.charts.cross = None;
@@ -386,10 +434,23 @@ impl View {
             return self.type_filter(key);
         }
         let typed = self.prompt.press(key, state.run.as_ref().map(|run| &run.config));
+        if let Typed::Asks(Command::Note(text)) = &typed
+            && (state.is_over() || self.watching)
+        {
+            self.overlay = Overlay::None;
+            return Effect::Note(text.clone());
+        }
         if matches!(typed, Typed::Asks(_)) && state.is_over() && !self.watching {
             // There is nobody who could take it up, and it is not to be lost in silence.
-            self.prompt.error = Some("the run is over; r or `resume STEPS` goes on with it".into());
+            self.prompt.error = Some(OVER.into());
             return Effect::None;
+        }
+        if let Typed::Does(Does::Fork(name, sets)) = &typed {
+            // What is wrong with it is said while it can be mended, before the run is stopped for it.
+            self.prompt.error = state.run.as_ref().and_then(|run| wrong_fork(&run.config, name, sets));
+            if self.prompt.error.is_some() {
+                return Effect::None;
+            }
         }
         if typed != Typed::More {
             self.overlay = Overlay::None;
@@ -410,11 +471,17 @@ impl View {
             Does::Quit => return self.quit(state),
             Does::Help => self.overlay = Overlay::Help(0),
             Does::Undo => return self.undo(state),
+            Does::Resume(None) => return self.resume(state),
             Does::Resume(steps) if state.is_over() => return Effect::Resume(steps),
-            Does::Resume(_) => {}
-            Does::Goto(step) => {
+            Does::Resume(_) => self.hint = Some("the run goes on already".into()),
+            Does::Goto(wanted) => {
+                let (first, last) = self.seen(state).span();
+                let step = wanted.clamp(first, last);
+                if step != wanted {
+                    self.hint = Some(format!("there are the steps {first} to {last}"));
+                }
                 self.charts.cross = Some(step);
-                let (from, to) = self.charts.window(self.seen(state).span());
+                let (from, to) = self.charts.window((first, last));
                 if !(from..=to).contains(&step) {
                     self.charts.span = super::charts::Span::All;
                 }
@@ -439,15 +506,32 @@ impl View {
     }
 
     fn quit(&mut self, state: &State) -> Effect {
-        if state.is_over() || self.stopping || self.watching {
+        if state.is_over() || self.watching {
             return Effect::Leave;
         }
         self.overlay = Overlay::Question;
         Effect::None
     }
 
-    fn ask(&self, state: &State, command: Command) -> Effect {
-        if state.is_over() || self.stopping { Effect::None } else { Effect::Send(command) }
+    /// Goes on with a run that is over; one that has come to its last step needs to be told how far.
+    fn resume(&mut self, state: &State) -> Effect {
+        match &state.end {
+            End::Running => self.hint = Some("the run goes on already".into()),
+            End::Finished(summary) if !summary.stopped => self.open("resume ", state),
+            _ => return Effect::Resume(None),
+        }
+        Effect::None
+    }
+
+    fn ask(&mut self, state: &State, command: Command) -> Effect {
+        if state.is_over() && !self.watching {
+            self.hint = Some(OVER.into());
+        } else if self.stopping {
+            self.hint = Some("the run is being stopped".into());
+        } else {
+            return Effect::Send(command);
+        }
+        Effect::None
     }
 
     fn pause(&mut self, state: &State) -> Effect {
@@ -460,22 +544,29 @@ impl View {
     }
 
     /// Brings back how it was before the last setting.
-    fn undo(&self, state: &State) -> Effect {
-        match state.undo() {
-            Some(values) => {
-                self.ask(state, Command::Set(Set { values: values.clone(), at: SystemTime::now() }))
-            }
-            None => Effect::None,
+    fn undo(&mut self, state: &State) -> Effect {
+        if self.undos.0 == 0 {
+            self.undos.1 = state.changes_seen;
         }
+        let Some(values) = state.undo(self.undos.0).cloned() else {
+            self.hint = Some("there is nothing to undo".into());
+            return Effect::None;
+        };
+        let effect = self.ask(state, Command::Set(Set { values, at: SystemTime::now() }));
+        self.undos.0 += usize::from(effect != Effect::None);
+        effect
     }
 
     fn edit(&mut self, edit: Edit, state: &State) {
         let Some(run) = &state.run else { return };
-        let (steps, at) = (run.config.run.steps, self.charts.cross.unwrap_or(state.step_now() + 1));
+        // What was is past: a knot there would change nothing of it.
+        let next = state.step_now() + 1;
+        let (steps, at) = (run.config.run.steps, self.charts.cross.unwrap_or(next).max(next));
         if self.draft.is_none() {
             let Some(number) = self.number_in(state) else { return };
             let curve = state.eras.last().and_then(|era| era.curves[number].clone());
-            let Some(curve) = curve else { return };
+            // A mixture is no number that could be moved.
+            let Some(curve) = curve else { return self.open("=", state) };
             (self.draft, self.sent) = (Some(Draft::of(number, &curve, at)), None);
         }
         let Some(draft) = &mut self.draft else { return };
@@ -491,8 +582,11 @@ impl View {
     fn send_draft(&mut self, state: &State) -> Effect {
         let Some(draft) = self.draft.take() else { return Effect::None };
         let (path, value) = (draft.number().key.path(), draft.toml());
-        self.sent = Some(Sent { path: path.clone(), value: value.clone(), seen: state.changes_seen });
-        self.ask(state, Command::Set(Set::one(path, value)))
+        let effect = self.ask(state, Command::Set(Set::one(path.clone(), value.clone())));
+        if effect != Effect::None {
+            self.sent = Some(Sent { path, value, seen: state.changes_seen });
+        }
+        effect
     }
 
     fn go(&mut self, motion: Motion, state: &State, screen: Rect) {
@@ -512,7 +606,7 @@ impl View {
             panel => {
                 let (least, most) = match panel {
                     Panel::Run => (false, run::scroll_limit(state, self, area)),
-                    panel => (list::from_the_end(panel), list::scroll_limit(panel, state, self, area)),
+                    panel => (list::from_the_end(panel), list::scroll_limit(panel, state, self)),
                 };
                 let motion = if least { motion.reversed() } else { motion };
                 let at = &mut self.scrolled[panel as usize];
@@ -590,6 +684,33 @@ impl View {
         }
         self.frozen = frozen;
     }
+}
+
+/// Why nothing can be asked of the run.
+const OVER: &str = "the run is over; r or `:resume STEPS` goes on with it";
+
+/// The panels that can be filtered.
+const FILTERED: [Panel; 4] = [Panel::Run, Panel::Changes, Panel::Log, Panel::Samples];
+
+/// What is wrong with a fork of a run with this config, of this name and with these overrides.
+fn wrong_fork(config: &Config, name: &str, sets: &[String]) -> Option<String> {
+    let named = format!("run.name={}", toml::Value::String(name.to_owned()));
+    let mut config = config.clone();
+    for set in std::iter::once(&named).chain(sets) {
+        let (key, value) = set.split_once('=')?;
+        let edit = match change::parse(&config, key, value) {
+            Ok(edit) => edit,
+            Err(error) => return Some(error.to_string()),
+        };
+        if edit.key.section == "model" {
+            return Some(format!("`{key}`: a fork has the model of the run it begins with"));
+        }
+        match change::with(&config, [(edit.key, &edit.new)], "the fork") {
+            Ok(changed) => config = changed,
+            Err(error) => return Some(error.to_string()),
+        }
+    }
+    None
 }
 
 /// `from` after `motion` in a list of which `page` entries are seen, `most` being the last.

@@ -61,7 +61,7 @@ fn draw_course(frame: &mut Frame, area: Rect, scene: Scene) {
     let curve = |(part, (_, ms, _)): (usize, &(&str, Metric, Metric))| Curve {
         series: Series::Of(*ms),
         role: roles[part],
-        raw: None,
+        raw: Some(Role::Frame),
         dash: (Dash::Solid, dashes[part]),
     };
     let chart = Chart { curves: PARTS.iter().enumerate().map(curve).collect(), points: Vec::new() };
@@ -91,12 +91,15 @@ struct Columns {
 
 impl Columns {
     fn of(width: usize) -> Self {
-        let name = if width < 40 { width.saturating_sub(2 * VALUE).clamp(6, 16) } else { 16 };
+        let name = if width < 40 { width.saturating_sub(2 * VALUE).clamp(7, 16) } else { 16 };
         let flop = width >= 62;
         let left = width.saturating_sub(name + 2 * VALUE + if flop { FLOP } else { 0 });
         Self { name, bar: if left >= 12 { left / 2 } else { 0 }, flop }
     }
 }
+
+/// The parts where it is narrow.
+const SHORT: [&str; PARTS.len()] = ["plain", "again", "head", "update"];
 
 /// Cells of a value, and of the operations.
 const VALUE: usize = 10;
@@ -119,6 +122,7 @@ fn table(scene: Scene, width: usize) -> Vec<Line<'static>> {
     }));
     let mut lines = vec![Line::from(head)];
     for (part, (name, _, _)) in PARTS.iter().enumerate() {
+        let name = if columns.name < 16 { SHORT[part] } else { *name };
         let mut spans = vec![named(scene, name, columns.name)];
         for (kind, role) in [(&cost.plain, Role::Plain), (&cost.recycled, Role::Recycled)] {
             spans.extend(valued(scene, kind.ms[part].get(), most, role, columns.bar));
@@ -129,7 +133,8 @@ fn table(scene: Scene, width: usize) -> Vec<Line<'static>> {
         }
         lines.push(Line::from(spans));
     }
-    let mut spans = vec![named(scene, "whole step", columns.name)];
+    let whole = if columns.name < 16 { "whole" } else { "whole step" };
+    let mut spans = vec![named(scene, whole, columns.name)];
     for (kind, role) in [(&cost.plain, Role::Plain), (&cost.recycled, Role::Recycled)] {
         spans.extend(valued(scene, kind.step_ms.get(), most, role, columns.bar));
     }

@@ -131,8 +131,9 @@ fn about(scene: Scene, row: &TokenRow, mode: Mode) -> Line<'static> {
         line.push_span(scene.span(Role::Warn, ": no recycled pass here"));
     }
     line.push_span(scene.span(Role::Name, format!(" · step {}", text::count(row.step))));
-    if scene.view.row_back > 0 {
-        line.push_span(scene.span(Role::Key, format!(", {} newer ]", scene.view.row_back)));
+    let newer = scene.state.rows.iter().filter(|other| other.step > row.step).count();
+    if newer > 0 {
+        line.push_span(scene.span(Role::Key, format!(", {newer} newer ]")));
     }
     line.push_span(scene.span(Role::Name, format!(" · {recycled} of {} recycled", row.cells.len())));
     line

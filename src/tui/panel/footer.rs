@@ -14,7 +14,7 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
-/// Draws as many hints as fit, the focused panel's first; how to get help and out stands there in any case.
+/// Draws as many hints as fit, the focused panel's first; over the panels how to get help and out stands there in any case.
 pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
     let groups: Vec<_> = scene.view.scopes().into_iter().flat_map(keys::groups).collect();
     let hints = groups.iter().filter(|group| !group[0].hint.is_empty()).map(|group| {

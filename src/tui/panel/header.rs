@@ -12,7 +12,7 @@
 use super::{Part, Scene, fit, framed};
 use crate::message::Phase;
 use crate::record::registry::Metric;
-use crate::tui::state::End;
+use crate::tui::state::{End, Series};
 use crate::tui::theme::Role;
 use crate::tui::view::Panel;
 use crate::tui::{layout, text};
@@ -30,7 +30,7 @@ pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
         unframed(frame, area, scene)
     };
     let (first, second) = (layout::line(within, 0), layout::line(within, 1));
-    let figures = fit(scene, figures(scene), " · ", usize::from(second.width));
+    let figures = fit(scene, figures(scene, second.width), " · ", usize::from(second.width));
     frame.render_widget(progress(scene, first.width), first);
     frame.render_widget(figures, second);
 }
@@ -65,7 +65,7 @@ pub fn phase(scene: Scene) -> (&'static str, &'static str, Role) {
 }
 
 /// Phase and step at the left, ETA at the right, a gauge over what lies between.
-fn progress(scene: Scene, width: u16) -> Line<'static> {
+pub fn progress(scene: Scene, width: u16) -> Line<'static> {
     let (glyph, word, role) = phase(scene);
     let mut left = vec![scene.span(role, format!("{glyph} {word}"))];
     if scene.view.frozen.is_some() {
@@ -111,7 +111,7 @@ fn eta(scene: Scene) -> String {
 }
 
 /// The figures of the second line, with how dispensable each is.
-fn figures(scene: Scene) -> Vec<Part> {
+fn figures(scene: Scene, width: u16) -> Vec<Part> {
     let mut parts = if scene.state.is_preparing() { Vec::new() } else { metrics(scene) };
     if scene.live.dropped > 0 {
         let text = format!("{} frames dropped", text::count(scene.live.dropped));
@@ -122,15 +122,18 @@ fn figures(scene: Scene) -> Vec<Part> {
     }
     if let Some(run) = &scene.state.run {
         let folder = run.folder.display().to_string();
-        parts.push((3, device(scene, &run.device)));
-        parts.push(scene.part(6, Role::Name, text::clip(&folder, 60)));
+        parts.push((2, device(scene, &run.device, width)));
+        parts.push(scene.part(7, Role::Name, text::clip(&folder, 60)));
     }
     parts
 }
 
 /// The device, how busy it is and how much of its memory is taken.
-fn device(scene: Scene, name: &str) -> Vec<Span<'static>> {
-    let mut spans = vec![scene.span(Role::Value, text::clip(name, 40))];
+fn device(scene: Scene, name: &str, width: u16) -> Vec<Span<'static>> {
+    // Where it is narrow, what it is must do without which it is.
+    let short = name.split([',', '(']).next().unwrap_or(name).trim_end();
+    let name = if width < 100 { text::clip(short, 16) } else { text::clip(name, 40) };
+    let mut spans = vec![scene.span(Role::Value, name)];
     let Some(system) = &scene.state.system else { return spans };
     let (load, used, all) = match &system.gpu {
         Some(gpu) => (gpu.load * 100.0, gpu.memory_used_bytes, gpu.memory_bytes),
@@ -157,17 +160,19 @@ fn metrics(scene: Scene) -> Vec<Part> {
     };
     let mut parts = vec![
         counted(0, Metric::TokensPerS, scene.state.speed.get()),
-        counted(2, Metric::Tokens, latest(Metric::Tokens)),
+        counted(4, Metric::Tokens, latest(Metric::Tokens)),
         named(1, Metric::Lr),
         named(1, Metric::GradNorm),
-        named(4, Metric::Epoch),
+        named(5, Metric::Epoch),
     ];
-    if let Some(share) = latest(Metric::ShareOfPeak) {
-        parts.insert(1, scene.named(2, "of peak", format!("{:.0}%", share * 100.0)));
+    // One step's share jumps as its time does.
+    let share = scene.state.history(Series::Of(Metric::ShareOfPeak)).smoothed_at(u64::MAX, 0.9);
+    if let Some(share) = share {
+        parts.insert(1, scene.named(3, "of peak", format!("{:.0}%", share * 100.0)));
     }
     let wall = latest(Metric::WallS).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     if let Some(wall) = wall {
-        parts.push(scene.named(5, "elapsed", text::duration(wall)));
+        parts.push(scene.named(6, "elapsed", text::duration(wall)));
     }
     parts
 }

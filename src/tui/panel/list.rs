@@ -21,7 +21,7 @@ pub fn from_the_end(panel: Panel) -> bool {
 }
 
 /// How far `panel` can be scrolled.
-pub fn scroll_limit(panel: Panel, state: &State, view: &View, _area: Rect) -> usize {
+pub fn scroll_limit(panel: Panel, state: &State, view: &View) -> usize {
     let entries = match panel {
         Panel::Changes => changes::entries(state, view).count(),
         Panel::Log => log::entries(state, view).count(),

@@ -30,7 +30,10 @@ use ratatui::layout::{Margin, Rect};
 use ratatui::text::Line;
 
 /// Lines from which on both charts have room.
-const BOTH_FROM: u16 = 15;
+const BOTH_FROM: u16 = 12;
+
+/// Cells from which on there is room for the names of the controls.
+const NAMED_FROM: u16 = 66;
 
 /// What training says of it: recycled less plain, at the same positions of the same step.
 const TRAINED: Series = Series::Less(Metric::LossRecycledAtRecycled, Metric::LossPlainAtRecycled);
@@ -59,21 +62,27 @@ struct Plots {
 }
 
 /// The losses.
-fn losses(scene: Scene) -> Chart {
+fn losses(scene: Scene, width: u16) -> Chart {
     let curve = |metric, role, raw, dash| Curve { series: Series::Of(metric), role, raw, dash };
     let plain = scene.state.run.as_ref().is_some_and(|run| run.config.recycle.every == 0);
     let point = |metric, glyph, role, holds| Points { series: Series::Of(metric), glyph, role, holds };
     let mut points = vec![point(Metric::ValidPlain, "◆", Role::Plain, true)];
-    // One that does not recycle is measured like the others, but not drawn so.
-    if !plain {
+    // One that does not recycle is measured like the others, but not drawn so; and glyphs that no legend has room for say
+    // nothing.
+    if !plain && width >= NAMED_FROM {
         // Without the token and without the state a loss may be far from all others.
         points.extend(CONTROLS.map(|(metric, _, glyph, role)| point(metric, glyph, role, false)));
         points.push(point(Metric::ValidRecycled, "▲", Role::Recycled, true));
     }
     Chart {
         curves: vec![
-            curve(Metric::LossPause, Role::Pause, None, (Dash::Dotted, Dash::Dotted)),
-            curve(Metric::LossPlainAtRecycled, Role::PlainAtRecycled, None, (Dash::Dashed, Dash::Dotted)),
+            curve(Metric::LossPause, Role::Pause, Some(Role::Dim), (Dash::Dotted, Dash::Dotted)),
+            curve(
+                Metric::LossPlainAtRecycled,
+                Role::PlainAtRecycled,
+                Some(Role::Frame),
+                (Dash::Dashed, Dash::Dotted),
+            ),
             curve(recycled(scene), Role::Recycled, Some(Role::RecycledRaw), (Dash::Solid, Dash::Dashed)),
             curve(Metric::LossPlain, Role::Plain, Some(Role::PlainRaw), (Dash::Solid, Dash::Solid)),
         ],
@@ -116,7 +125,7 @@ pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
     let alone = plots.difference.is_none();
     if let Some((legend, plot)) = plots.losses {
         let parts = legend_of_losses(scene, legend.width);
-        draw(frame, legend, &plot, &losses(scene), parts, alone, scene);
+        draw(frame, legend, &plot, &losses(scene, legend.width), parts, alone, scene);
     }
     if let Some((legend, plot)) = plots.difference {
         let parts = legend_of_differences(scene, legend.width);
@@ -170,8 +179,10 @@ pub fn plot(area: Rect, scene: Scene) -> Option<Plot> {
 
 fn plots(within: Rect, scene: Scene) -> Plots {
     let steps = scene.view.charts.window(scene.state.span());
-    let planes =
-        [losses(scene).plane(scene, steps), differences().plane(scene, steps).map(linear(scene, steps))];
+    let planes = [
+        losses(scene, within.width).plane(scene, steps),
+        differences().plane(scene, steps).map(linear(scene, steps)),
+    ];
     let [losses, difference] = match (scene.view.charts.parts, planes[1]) {
         (Parts::Both, Some(_)) if within.height >= BOTH_FROM => planes,
         (Parts::Difference, _) => [None, planes[1]],
@@ -290,6 +301,14 @@ fn legend_of_losses(scene: Scene, width: u16) -> Vec<Part> {
         let spans =
             vec![scene.span(Role::Plain, "◆ validation "), scene.span(Role::Value, text::real(valid))];
         parts.push((2, spans));
+    }
+    let recycles = !scene.state.history(Series::Of(Metric::ValidRecycled)).is_empty();
+    if recycles && width >= NAMED_FROM {
+        let mut spans = vec![scene.span(Role::Recycled, "▲")];
+        spans.extend(CONTROLS.map(|(_, name, glyph, role)| {
+            scene.span(role, if width >= 140 { format!(" {glyph} {name}") } else { glyph.to_owned() })
+        }));
+        parts.push((3, spans));
     }
     parts
 }

@@ -8,7 +8,7 @@
 //! ```
 
 use super::Scene;
-use crate::message::{About, Summary};
+use crate::message::{About, Phase, Summary};
 use crate::record::registry::Metric;
 use crate::tui::state::End;
 use crate::tui::text;
@@ -42,43 +42,59 @@ fn notices(scene: Scene, room: usize) -> Vec<(Role, String)> {
     let (state, view) = (scene.live, scene.view);
     let mut lines = match &state.end {
         End::Failed(error) => vec![(Role::Bad, format!("✗ trainer died (r resumes, q leaves): {error}"))],
-        End::Finished(summary) => finished(summary, room),
+        End::Finished(summary) => vec![finished(summary, room)],
         End::Gone => vec![(Role::Warn, "■ stopped; q leaves".into())],
         End::Running if view.stopping => {
             vec![(
                 Role::Warn,
-                "■ stopping… the step ends and the checkpoint is written; q leaves at once".into(),
+                "■ stopping… the step ends and the checkpoint is written; q asks what else".into(),
             )]
         }
         End::Running => Vec::new(),
     };
-    lines.extend(state.alerts.iter().map(|(about, text)| match about {
-        About::Disk => (Role::Bad, format!("! {text}")),
-        About::File(_) => (Role::Bad, format!("! not taken up: {text}")),
-        About::Keys => (Role::Warn, format!("! {text}")),
-    }));
+    lines.extend(view.hint.iter().map(|hint| (Role::Warn, format!("! {hint}"))));
+    lines.extend(alerts(scene));
     match view.pause_asked {
         Some(true) => lines.push((Role::Warn, "‖ pausing after this step…".into())),
         Some(false) => lines.push((Role::Good, "● going on…".into())),
         None if state.is_paused() => lines.push((Role::Warn, "‖ paused; space goes on".into())),
         None => {}
     }
+    if state.phase == Some(Phase::Compile) && !state.is_over() && !state.is_preparing() {
+        lines.push((Role::Warn, "○ compiling and tuning kernels…".into()));
+    }
     if let Some(panic) = state.panic.as_ref().filter(|_| !state.is_over()) {
         lines.push((Role::Bad, format!("✗ {panic}")));
     }
-    if let Some((what, times)) = &state.not_finite {
-        let times = if *times > 1 {
-            format!("; {} values were not finite so far", text::count(*times))
-        } else {
-            String::new()
-        };
-        lines.push((Role::Bad, format!("! {what}{times}")));
+    if view.frozen.is_some() {
+        let at = text::count(scene.state.step_now());
+        lines.push((Role::Key, format!("the picture is that of step {at}, training goes on; f lets it go")));
+    }
+    if let End::Finished(summary) = &state.end {
+        lines.push((Role::Good, format!("  q leaves, r goes on · {}", summary.folder.display())));
     }
     lines
 }
 
+/// What needs a person, but for what was read.
+fn alerts(scene: Scene) -> Vec<(Role, String)> {
+    let unread = |text: &str| !scene.view.acknowledged.iter().any(|seen| seen == text);
+    let mut lines: Vec<(Role, String)> = Vec::new();
+    for (about, text) in &scene.live.alerts {
+        match about {
+            About::Disk => lines.push((Role::Bad, format!("! {text}"))),
+            About::File(_) => lines.push((Role::Bad, format!("! not taken up: {text}"))),
+            About::Keys if unread(text) => lines.push((Role::Warn, format!("! {text}"))),
+            About::Keys => {}
+        }
+    }
+    let words = scene.live.not_finite_words().filter(|text| unread(text));
+    lines.extend(words.map(|text| (Role::Bad, format!("! {text}"))));
+    lines
+}
+
 /// The losses as far as there is room.
-fn finished(summary: &Summary, room: usize) -> Vec<(Role, String)> {
+fn finished(summary: &Summary, room: usize) -> (Role, String) {
     let how = if summary.stopped { "■ stopped after" } else { "✓ done:" };
     let mut said = format!("{how} {} steps in {}", text::count(summary.steps), text::duration(summary.took));
     let losses = [
@@ -95,7 +111,7 @@ fn finished(summary: &Summary, room: usize) -> Vec<(Role, String)> {
             }
         }
     }
-    vec![(Role::Good, said), (Role::Good, format!("  press q to leave · {}", summary.folder.display()))]
+    (Role::Good, said)
 }
 
 /// Draws them.

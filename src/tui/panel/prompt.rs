@@ -1,6 +1,6 @@
 //! Owns: the command line, in the place of the keys.
 //! Must not know: the terminal, what a command does.
-//! Invariant: the end of what was typed is always seen.
+//! Invariant: the place where one types is always seen.
 //!
 //! ```text
 //! :set recycle.fraction 0.2▏  now 0.15 · from 0 to 1
@@ -20,10 +20,16 @@ use ratatui::text::Line;
 pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
     let prompt = &scene.view.prompt;
     let width = usize::from(area.width);
-    let hidden = text::width(&prompt.text).saturating_sub(width.saturating_sub(4));
-    let typed: String = prompt.text.chars().skip(hidden).collect();
+    let (before, behind) = prompt.halves();
+    let hidden = text::width(before).saturating_sub(width.saturating_sub(4));
+    let before: String = before.chars().skip(hidden).collect();
     let sign = if scene.view.overlay == Overlay::Filter { " /" } else { " :" };
-    let mut line = Line::from(vec![scene.span(Role::Key, sign), scene.span(Role::Value, typed + "▏")]);
+    let mut line = Line::from(vec![
+        scene.span(Role::Key, sign),
+        scene.span(Role::Value, before),
+        scene.span(Role::Key, "▏"),
+        scene.span(Role::Value, text::clip(behind, width / 2)),
+    ]);
     let room = width.saturating_sub(line.width() + 2);
     let (role, hint) = hint(scene);
     line.push_span(scene.span(role, format!("  {}", text::clip(&hint, room))));
@@ -37,6 +43,9 @@ fn hint(scene: Scene) -> (Role, String) {
     }
     if let Some(error) = &prompt.error {
         return (Role::Bad, error.clone());
+    }
+    if !prompt.candidates.is_empty() {
+        return (Role::Name, prompt.candidates.iter().map(|word| word.trim()).collect::<Vec<_>>().join(" "));
     }
     if let (Some(key), Some(run)) = (prompt.key(), &scene.state.run) {
         let frozen = if key.change == Change::Frozen { " · cannot change during a run" } else { "" };

@@ -113,7 +113,8 @@ fn draw_metric(frame: &mut Frame, area: Rect, scene: Scene, metric: Metric) {
     let line = Line::from(vec![scene.span(Role::Name, name), scene.span(Role::Value, value)]);
     frame.render_widget(line, Rect { height: 1, ..area });
     let role = colour(metric);
-    let curve = Curve { series: Series::Of(metric), role, raw: None, dash: (Dash::Solid, Dash::Solid) };
+    let raw = Some(Role::Frame);
+    let curve = Curve { series: Series::Of(metric), role, raw, dash: (Dash::Solid, Dash::Solid) };
     let chart = Chart { curves: vec![curve], points: Vec::new() };
     let plot = Rect { y: area.y + 1, height: area.height - 1, ..area };
     let steps = scene.view.charts.window(scene.state.span());

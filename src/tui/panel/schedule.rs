@@ -14,7 +14,7 @@
 //! ```
 
 use super::{Scene, framed};
-use crate::config::{Config, Key};
+use crate::config::{self, Config, Key};
 use crate::record::rows::Outcome;
 use crate::tui::draft::{Draft, Sent};
 use crate::tui::eras::{self, numbers};
@@ -94,7 +94,10 @@ fn pending(scene: Scene, draft: &Draft) -> String {
         1 => String::new(),
         knots => format!(" at {} ({} of {knots})", text::count(step), draft.at + 1),
     };
-    let name = short_name(draft.number().key);
+    let name = match short_name(draft.number().key) {
+        name if name == "lr" => "lr peak".to_owned(),
+        name => name,
+    };
     format!("{name} {} → {}{at}", text::setting(was), text::setting(value))
 }
 
@@ -110,8 +113,16 @@ fn became(scene: Scene, sent: &Sent) -> (Role, String) {
             (Role::Good, format!("✓ from step {} on: {name} {}", text::count(row.step), sent.value))
         }
         Some(row) => (Role::Bad, format!("✗ {name} refused: {}", row.reason.clone().unwrap_or_default())),
+        None if is_so(scene, sent) => (Role::Good, format!("✓ {name} is {} already", sent.value)),
         None => (Role::Warn, format!("… asked for: {name} {}", sent.value)),
     }
+}
+
+/// Whether what was asked for is in force: then nothing was changed, and nothing told.
+fn is_so(scene: Scene, sent: &Sent) -> bool {
+    let config = scene.state.run.as_ref().map(|run| &run.config);
+    let key = Config::keys().find(|key| key.path() == sent.path);
+    config.zip(key).is_some_and(|(config, key)| config.value(key).to_string() == sent.value)
 }
 
 /// The name of a key, with its section where that is not what the panel is about.
@@ -133,8 +144,8 @@ fn draw_number(frame: &mut Frame, area: Rect, scene: Scene, config: &Config, num
     let steps = config.run.steps.max(1);
     let draft = scene.view.draft.as_ref().filter(|draft| draft.number == number);
     let points = points(scene, config, number, u64::from(plot.width) * 2);
-    let drafted = draft.map_or(0.0, |draft| draft.knots.iter().map(|knot| knot.1).fold(0.0, f64::max));
-    let top = points.iter().map(|(_, value)| *value).fold(drafted, f64::max);
+    let most = draft.map_or(0.0, |draft| draft.knots.iter().map(|knot| knot.1).fold(0.0, f64::max));
+    let top = points.iter().map(|(_, value)| *value).fold(most, f64::max);
     let window = Window { x: (0.0, steps as f64), y: (0.0, if top > 0.0 { top } else { 1.0 }) };
     let mut raster = Raster::new(plot, window);
     // The cell of the present step belongs to the past as a whole: a cell has one style.
@@ -147,7 +158,7 @@ fn draw_number(frame: &mut Frame, area: Rect, scene: Scene, config: &Config, num
     if let Some(curve) = draft.and_then(Draft::curve) {
         let planned = (0..=u64::from(plot.width) * 2)
             .map(|dot| steps * dot / (u64::from(plot.width) * 2).max(1))
-            .map(|step| Some((step as f64, curve.at(step))));
+            .map(|step| Some((step as f64, drafted(config, number, curve.at(step), step))));
         raster.line(planned, scene.theme.style(Role::Key), Dash::Dashed);
     }
     raster.render(frame.buffer_mut());
@@ -155,6 +166,14 @@ fn draw_number(frame: &mut Frame, area: Rect, scene: Scene, config: &Config, num
         draw_knots(frame, plot, scene, &raster, draft, steps);
     }
     draw_names(frame, area, scene, (number, selected), draft, top);
+}
+
+/// What a drafted `value` of a number means at `step`: of the learning rate it is the peak.
+fn drafted(config: &Config, number: usize, value: f64, step: u64) -> f64 {
+    if numbers()[number].key.path() != "optim.lr" {
+        return value;
+    }
+    config::Optim { lr: value, ..config.optim.clone() }.lr_at(step, config.run.steps)
 }
 
 fn role(number: usize) -> Role {

@@ -75,7 +75,9 @@ fn leaving_asks_while_the_run_goes_on_and_not_after() {
     assert_eq!(view.act(Action::Interrupt, &state, SCREEN), Effect::Leave, "the second Ctrl-C leaves");
     assert_eq!(view.act(Action::Stop, &state, SCREEN), Effect::Send(Command::Stop));
     assert_eq!((view.stopping, view.overlay), (true, Overlay::None));
-    assert_eq!(view.act(Action::Quit, &state, SCREEN), Effect::Leave, "q while stopping leaves at once");
+    assert_eq!(view.act(Action::Quit, &state, SCREEN), Effect::None, "a checkpoint is being written");
+    assert_eq!(view.overlay, Overlay::Question);
+    assert_eq!(view.act(Action::Leave, &state, SCREEN), Effect::Leave);
 
     let (mut over, mut view) = (training(5), View::default());
     over.apply(Event::Failed("out of memory".into()), Duration::ZERO);
@@ -169,12 +171,27 @@ fn the_last_setting_is_undone_and_the_one_before_after_it() {
         state.apply(Event::Changed(Box::new(changed)), Duration::from_secs(30));
     };
     assert_eq!(view.act(Action::Undo, &state, SCREEN), Effect::None);
+    assert!(view.hint.is_some(), "that there is nothing is said");
     apply(&mut state, 0.5);
     apply(&mut state, 0.25);
+    // Two that are asked for before the first is answered.
+    let asked: Vec<Effect> = (0..2).map(|_| view.act(Action::Undo, &state, SCREEN)).collect();
+    let value = |effect: &Effect| match effect {
+        Effect::Send(Command::Set(set)) => set.values[0].1.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(asked.iter().map(value).collect::<Vec<_>>(), ["0.5", "1.0"]);
+    apply(&mut state, 0.5);
+    apply(&mut state, 1.0);
+    view.settle(&state);
+    apply(&mut state, 0.5);
+    apply(&mut state, 0.25);
+    view.settle(&state);
     for before in [0.5, 1.0] {
         let Effect::Send(Command::Set(set)) = view.act(Action::Undo, &state, SCREEN) else { panic!() };
         assert_eq!(set.values, [("recycle.weight".to_owned(), format!("{before:?}"))]);
         apply(&mut state, before);
+        view.settle(&state);
     }
     assert_eq!(view.act(Action::Undo, &state, SCREEN), Effect::None);
 }
@@ -233,10 +250,22 @@ fn commands_of_the_dashboard_itself_are_carried_out() {
     let export = Effect::Export("metrics".into(), "a.parquet".into());
     assert_eq!(typed(&mut view, &state, "export a.parquet"), export);
     assert_eq!(typed(&mut view, &state, "fork b"), Effect::Fork("b".into(), Vec::new()));
+    for wrong in ["optim.lrr=1", "optim.lr=20", "model.width=32"] {
+        assert_eq!(
+            typed(&mut view, &state, &format!("fork b {wrong}")),
+            Effect::None,
+            "nothing is stopped for it"
+        );
+        assert!(view.prompt.error.is_some() && view.overlay == Overlay::Prompt, "{wrong}");
+        view.overlay = Overlay::None;
+    }
+    typed(&mut view, &state, "goto 999999");
+    assert_eq!((view.charts.cross, view.hint.is_some()), (Some(300), true));
     assert_eq!(typed(&mut view, &state, "resume"), Effect::None, "it goes on");
     assert_eq!(view.act(Action::Resume, &state, SCREEN), Effect::None);
     state.apply(Event::Failed("out of memory".into()), Duration::from_secs(30));
     assert_eq!(view.act(Action::Resume, &state, SCREEN), Effect::Resume(None));
+    assert_eq!(typed(&mut view, &state, "note late"), Effect::Note("late".into()));
     assert_eq!(typed(&mut view, &state, "lr 1"), Effect::None, "nobody could take it up");
     assert!(view.prompt.error.is_some());
     view.overlay = Overlay::None;
@@ -316,4 +345,77 @@ fn no_sequence_of_keys_breaks_the_screen() {
         state.apply(Event::Step(Box::new(step_row(step))), Duration::from_millis(step * 100));
         picture(&state, &view, screen.width, screen.height);
     }
+}
+
+#[test]
+fn what_is_read_stays_in_its_place_while_more_comes() {
+    let (mut state, mut view) = (training(5), View::default());
+    view.look_at(Panel::Log);
+    (0..40).for_each(|line| state.apply(log(Level::Info, &format!("line {line}")), Duration::ZERO));
+    view.settle(&state);
+    for _ in 0..5 {
+        view.act(Action::Move(Motion::Up), &state, SCREEN);
+    }
+    let bottom = |view: &View, state: &State| {
+        picture(state, view, 120, 40).lines().nth(37).unwrap_or_default().to_owned()
+    };
+    let before = bottom(&view, &state);
+    assert!(before.contains("line 34"), "{before}");
+    (40..60).for_each(|line| state.apply(log(Level::Info, &format!("line {line}")), Duration::ZERO));
+    view.settle(&state);
+    assert_eq!(bottom(&view, &state), before);
+}
+
+#[test]
+fn another_run_in_the_same_dashboard_begins_with_a_clean_view() {
+    let (mut state, mut view) = (training(300), View::default());
+    view.settle(&state);
+    view.act(Action::Freeze, &state, SCREEN);
+    view.look_at(Panel::Schedule);
+    view.act(Action::Draft(Edit::Value(true, Nudge::Fine)), &state, SCREEN);
+    view.act(Action::DraftSend, &state, SCREEN);
+    assert!(view.sent.is_some() && view.frozen.is_some());
+    state.apply(Event::Started(Box::new(info(500))), Duration::from_secs(40));
+    view.settle(&state);
+    assert!(view.sent.is_none() && view.frozen.is_none() && view.draft.is_none());
+}
+
+#[test]
+fn an_alert_of_the_past_is_read_and_goes() {
+    let (mut state, mut view) = (training(5), View::default());
+    let text = Some("`optim.lr` = 20 is not allowed".to_owned());
+    state.apply(Event::Alert(Alert { about: About::Keys, text }), Duration::ZERO);
+    assert!(picture(&state, &view, 80, 24).contains("is not allowed"));
+    view.act(Action::Back, &state, SCREEN);
+    assert!(!picture(&state, &view, 80, 24).contains("is not allowed"));
+    // What still is does not go.
+    let full = Some("no room on the disk".to_owned());
+    state.apply(Event::Alert(Alert { about: About::Disk, text: full }), Duration::ZERO);
+    view.act(Action::Back, &state, SCREEN);
+    assert!(picture(&state, &view, 80, 24).contains("no room"));
+}
+
+#[test]
+fn a_run_that_is_over_still_tells_what_else_there_is() {
+    let (mut state, view) = (training(200), View::default());
+    state.apply(Event::Finished(Box::new(summary())), Duration::from_secs(200));
+    let text = Some("`optim.lr` holds when it is resumed".to_owned());
+    state.apply(Event::Alert(Alert { about: About::Keys, text }), Duration::ZERO);
+    let picture = picture(&state, &view, 120, 40);
+    assert!(
+        picture.contains("done: 2,000 steps") && picture.contains("holds when it is resumed"),
+        "{picture}"
+    );
+}
+
+#[test]
+fn a_resumed_run_shows_its_past_from_the_beginning() {
+    let (mut state, view) = (State::default(), View::default());
+    state.apply(Event::Started(Box::new(info(2000))), Duration::ZERO);
+    state.apply(Event::Past((1..=500).map(step_row).collect()), Duration::ZERO);
+    state.apply(Event::Phase(Phase::Paused), Duration::ZERO);
+    assert!(!state.is_preparing());
+    assert!(picture(&state, &view, 120, 40).contains("plain "));
+    state.apply(Event::Phase(Phase::Compile), Duration::ZERO);
+    assert!(picture(&state, &view, 120, 40).contains("compiling"));
 }
