@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::screen::{CTRL_C, CTRL_Z, Lab, Screen};
+use common::screen::{CTRL_C, CTRL_Z, ESC, Lab, Screen};
 use common::*;
 use rustix::process::Signal;
 use std::path::{Path, PathBuf};
@@ -234,7 +234,10 @@ fn a_fork_goes_on_in_the_same_dashboard_with_a_note_in_the_first() {
     assert_eq!(folders.len(), 2, "{folders:?}");
     screen.keys(":fork again optim.lrr=1\r");
     screen.shows("the nearest known one is");
-    screen.keys("\x1b");
+    screen.keys(ESC);
+    screen
+        .wait_for("the keys in the place of the line", |text| text.lines().last().unwrap().contains("help"));
+    let now = of_fork(&screen.text());
     screen.wait_for("the run that was not stopped for it", |text| of_fork(text) > now);
     let about = std::fs::read_to_string(folders[1].join("run.json")).unwrap();
     assert!(about.contains("lineage") && about.contains("-tiny"), "{about}");
