@@ -113,10 +113,14 @@ impl History {
     /// Each bucket with the moving average after it; `smoothing` is the weight of the past, step by step.
     pub fn smoothed(&self, smoothing: f64) -> impl Iterator<Item = (&Bucket, f64)> {
         let mut average = Average::default();
+        // Nearly all buckets hold as many values.
+        let mut known = (1, smoothing);
         self.buckets.iter().map(move |bucket| {
+            if bucket.count != known.0 {
+                known = (bucket.count, smoothing.powf(bucket.count as f64));
+            }
             // As if its values had all been their mean.
-            let past = if bucket.count == 1 { smoothing } else { smoothing.powf(bucket.count as f64) };
-            (bucket, average.add(bucket.mean, past))
+            (bucket, average.add(bucket.mean, known.1))
         })
     }
 

@@ -66,12 +66,27 @@ impl Raster {
         }
     }
 
-    /// Draws upright bars from `low` to `high` as a new layer.
+    /// Draws upright bars from `low` to `high` as a new layer; neighbours that share a column of dots are one.
     pub fn bars(&mut self, bars: impl Iterator<Item = (f64, f64, f64)>, style: Style) {
         self.layer += 1;
+        let mut open: Option<(i64, i64, i64)> = None;
         for (x, low, high) in bars {
-            let x = self.across(x);
-            let (top, bottom) = (self.down(high), self.down(low));
+            let (x, top, bottom) = (self.across(x), self.down(high), self.down(low));
+            match &mut open {
+                Some((at, least, most)) if *at == x => {
+                    (*least, *most) = ((*least).min(top), (*most).max(bottom))
+                }
+                _ => {
+                    self.bar(open.take(), style);
+                    open = Some((x, top, bottom));
+                }
+            }
+        }
+        self.bar(open, style);
+    }
+
+    fn bar(&mut self, bar: Option<(i64, i64, i64)>, style: Style) {
+        if let Some((x, top, bottom)) = bar {
             self.segment((x, top), (x, bottom), style, Dash::Solid);
         }
     }

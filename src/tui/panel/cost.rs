@@ -102,15 +102,16 @@ impl Columns {
 const SHORT: [&str; PARTS.len()] = ["plain", "again", "head", "update"];
 
 /// Cells of a value, and of the operations.
-const VALUE: usize = 10;
+const VALUE: usize = 9;
 const FLOP: usize = 14;
 
 fn table(scene: Scene, width: usize) -> Vec<Line<'static>> {
     let (cost, columns) = (&scene.state.cost, Columns::of(width));
     let most = [&cost.plain, &cost.recycled].iter().filter_map(|kind| whole(kind)).fold(0.0, f64::max);
+    let recycling = if columns.bar > 0 { "recycling" } else { "recycled" };
     let heading = |text: &str| format!("{:>VALUE$}{}", text::clip(text, VALUE), " ".repeat(columns.bar));
     let mut head = vec![scene.span(Role::Dim, " ".repeat(columns.name))];
-    head.extend([("plain", Role::Plain), ("recycling", Role::Recycled)].map(|(word, role)| {
+    head.extend([("plain", Role::Plain), (recycling, Role::Recycled)].map(|(word, role)| {
         scene.span(
             role,
             if columns.bar > 0 {

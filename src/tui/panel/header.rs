@@ -142,7 +142,10 @@ fn device(scene: Scene, name: &str, width: u16) -> Vec<Span<'static>> {
             (load, system.memory_used_bytes, system.memory_bytes)
         }
     };
-    let memory = format!(" {load:.0}%, {} of {}", text::bytes(used), text::bytes(all));
+    let memory = match width {
+        0..100 => format!(" {load:.0}%, {}", text::bytes(used)),
+        _ => format!(" {load:.0}%, {} of {}", text::bytes(used), text::bytes(all)),
+    };
     spans.push(scene.span(Role::Name, memory));
     spans
 }
