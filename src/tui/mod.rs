@@ -15,6 +15,7 @@
 //! - `stage`: state, view and theme together; `snapshot` draws one without a terminal, `plain`, `svg` write it
 //! - `screen`: the whole picture; `layout` its sizes, `theme` its colours, `panel` its parts, `ascii` the same in ASCII
 //! - `chart`, `raster`, `axis`, `heat`, `text`: curves, axes, rows of tokens, words
+//! - `handover`: from one trainer to another
 //! - `terminal`: taking the screen and giving it back; `stop` Ctrl-Z, `prints` what others print meanwhile
 
 mod ascii;
@@ -26,6 +27,7 @@ mod command;
 mod cost;
 mod draft;
 mod eras;
+mod handover;
 mod heat;
 mod history;
 mod keys;
@@ -53,10 +55,10 @@ pub use stop::{go_on_came, stop_came};
 pub use terminal::{give_back, install_panic_hook};
 pub use view::Panel;
 
-use crate::message::{Changed, Command, Event, Level, Phase, Summary};
-use crate::record::registry::Metric;
+use crate::message::{Command, Event, Level, Summary};
 use crate::record::rows::ChangeRow;
 use crossterm::event;
+use handover::{Before, Then};
 use memory::Memory;
 use panel::prepare;
 use ratatui::layout::Rect;
@@ -185,20 +187,6 @@ pub fn run(link: Link, host: &mut dyn Host, asked: Arc<Asked>, wishes: Wishes) -
         guard.abandon();
     }
     left
-}
-
-/// What there was before another trainer was asked for, until that one has begun.
-struct Before {
-    link: Link,
-    connected: bool,
-    end: End,
-    phase: Option<Phase>,
-    watching: bool,
-}
-
-/// What is to be done when the run is over.
-enum Then {
-    Fork(String, Vec<String>),
 }
 
 /// The loop and all it holds.
@@ -373,85 +361,6 @@ impl Dashboard<'_> {
             },
         }
         Ok(())
-    }
-
-    fn resume(&mut self, steps: Option<u64>) {
-        let Some(run) = &self.stage.state.run else {
-            return self.stage.state.say(Level::Warn, "there is no run to go on with".into());
-        };
-        let link = self.host.resume(&run.folder, steps);
-        self.connect(link);
-    }
-
-    /// A run of this process is stopped first, with the checkpoint that the other begins with.
-    fn fork_when_over(&mut self, name: String, sets: Vec<String>) {
-        if self.stage.state.is_over() || self.stage.view.watching {
-            return self.fork(&name, &sets);
-        }
-        self.then = Some(Then::Fork(name, sets));
-        self.stage.view.stopping = true;
-        self.waiting.push_back(Command::Stop);
-    }
-
-    fn fork(&mut self, name: &str, sets: &[String]) {
-        let Some(run) = &self.stage.state.run else {
-            return self.stage.state.say(Level::Warn, "there is no run to fork from".into());
-        };
-        let link = self.host.fork(&run.folder, name, sets);
-        self.connect(link);
-    }
-
-    /// From now on the dashboard is that of another trainer.
-    fn connect(&mut self, link: Result<Link, String>) {
-        let (state, view) = (&mut self.stage.state, &mut self.stage.view);
-        match link {
-            Ok(link) => {
-                self.before = Some(Before {
-                    link: std::mem::replace(&mut self.link, link),
-                    connected: std::mem::replace(&mut self.connected, true),
-                    end: state.end.clone(),
-                    phase: state.phase,
-                    watching: std::mem::take(&mut view.watching),
-                });
-                self.waiting.clear();
-                state.begin_again();
-            }
-            Err(error) => self.cannot(error),
-        }
-    }
-
-    /// The trainer that was asked for could not begin: all is as it was before.
-    fn back_to_before(&mut self, error: String) {
-        if let Some(before) = self.before.take() {
-            (self.link, self.connected) = (before.link, before.connected);
-            (self.stage.state.end, self.stage.state.phase) = (before.end, before.phase);
-            self.stage.view.watching = before.watching;
-            self.host.gave_up();
-        }
-        self.cannot(error);
-    }
-
-    /// Says why something that was asked for was not done.
-    fn cannot(&mut self, error: String) {
-        self.stage.view.hint = Some(error.clone());
-        self.stage.state.say(Level::Error, error);
-    }
-
-    /// Writes a note into a run that no trainer of this process has.
-    fn note(&mut self, text: &str) {
-        let state = &self.stage.state;
-        let Some(run) = &state.run else { return };
-        let tokens = state.latest.get(Metric::Tokens).unwrap_or(0.0) as u64;
-        let at = (state.step_now(), tokens, state.version());
-        match self.host.note(&run.folder, at, text) {
-            // A watched run tells it itself.
-            Ok(_) if self.stage.view.watching => {}
-            Ok(row) => {
-                let changed = Changed { config: run.config.clone(), version: run.version, rows: vec![row] };
-                self.stage.apply(Event::Changed(Box::new(changed)), self.opened.elapsed());
-            }
-            Err(error) => self.cannot(error),
-        }
     }
 
     /// Sends what waits as far as the trainer has room.
