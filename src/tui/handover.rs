@@ -75,7 +75,8 @@ impl Dashboard<'_> {
             self.stage.view.watching = before.watching;
             self.host.gave_up();
         }
-        self.cannot(error);
+        // It has said so in the log itself.
+        self.stage.view.hint = Some(error);
     }
 
     /// Says why something that was asked for was not done.
