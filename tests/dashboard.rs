@@ -245,14 +245,42 @@ fn a_fork_goes_on_in_the_same_dashboard_with_a_note_in_the_first() {
     given_back(&screen);
 }
 
+/// Asks for a checkpoint and waits for it.
+fn saved(dir: &Path, screen: &Screen) {
+    screen.keys(":checkpoint\r");
+    screen.wait("a checkpoint", || {
+        let entries = std::fs::read_dir(run(dir)).unwrap();
+        entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("step-"))
+    });
+}
+
+#[test]
+fn a_trainer_that_dies_leaves_its_charts_and_is_taken_up_again_by_a_key() {
+    let (dir, screen) = started();
+    saved(dir.path(), &screen);
+    // A file where a table's folder was: the next part cannot be written.
+    let (metrics, aside) = (run(dir.path()).join("metrics"), dir.path().join("aside"));
+    std::fs::rename(&metrics, &aside).unwrap();
+    std::fs::write(&metrics, "").unwrap();
+    screen.keys(":checkpoint\r");
+    screen.shows("trainer died");
+    let text = screen.text();
+    assert!(text.contains("metrics") && text.contains("plain "), "{text}");
+    screen.keys("\x1b[D");
+    screen.shows("at step");
+    std::fs::remove_file(&metrics).unwrap();
+    std::fs::rename(&aside, &metrics).unwrap();
+    screen.keys("r");
+    screen.wait_for("the run to go on", |text| !text.contains("trainer died") && step(text).is_some());
+    goes_on(&screen);
+    screen.keys("qy");
+    given_back(&screen);
+}
+
 #[test]
 fn a_run_whose_process_is_gone_is_taken_up_again_by_a_key() {
     let (dir, screen) = started();
-    screen.keys(":checkpoint\r");
-    screen.wait("a checkpoint", || {
-        let entries = std::fs::read_dir(run(dir.path())).unwrap();
-        entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("step-"))
-    });
+    saved(dir.path(), &screen);
     screen.lab().signal(Signal::KILL);
     drop(screen);
     let name = run(dir.path()).file_name().unwrap().to_string_lossy().into_owned();

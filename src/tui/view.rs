@@ -280,6 +280,7 @@ impl View {
         let before = std::mem::replace(&mut self.counted, now);
         if now[0] != before[0] {
             (self.draft, self.sent, self.frozen, self.row_at) = (None, None, None, None);
+            self.charts.cross = None;
             self.scrolled = [0; Panel::ALL.len()];
             return;
         }
