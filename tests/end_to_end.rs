@@ -271,3 +271,31 @@ fn a_signal_stops_a_run_with_its_checkpoint() {
     assert!(run.join(format!("step-{steps:06}")).is_dir());
     assert_eq!(counts(&metrics(run), "step").last(), Some(&Some(steps)));
 }
+
+#[test]
+fn who_reads_no_further_is_no_error_and_a_full_disk_is_one() {
+    use std::process::Stdio;
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let out = tempfile::tempdir().unwrap();
+    let (csv, svg) = (out.path().join("m.csv"), out.path().join("m.svg"));
+    let session = "tests/fixtures/session";
+    for args in [
+        ["export", "metrics", session, "--out", csv.to_str().unwrap()].as_slice(),
+        &["snapshot", session, "--out", svg.to_str().unwrap()],
+        &["runs", "--json"],
+    ] {
+        let mut child = command(root, args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let ended = child.wait_with_output().unwrap();
+        assert!(ended.status.success() && ended.stderr.is_empty(), "{args:?}: {}", stderr(&ended));
+        if args[0] != "runs" && cfg!(target_os = "linux") {
+            let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+            let ended = command(root, args).stdout(full).output().unwrap();
+            assert!(
+                !ended.status.success() && stderr(&ended).starts_with("error: "),
+                "{args:?}: {}",
+                stderr(&ended)
+            );
+        }
+    }
+}

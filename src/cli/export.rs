@@ -15,6 +15,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use clap::{Args, ValueEnum};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -91,7 +92,8 @@ pub(super) fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
     }
     write(&args.out, &tables, &footer())?;
     let rows: usize = tables.iter().map(RecordBatch::num_rows).sum();
-    println!("rows: {rows}, runs: {}, written to {}", args.runs.len(), args.out.display());
+    let (runs, out) = (args.runs.len(), args.out.display());
+    writeln!(std::io::stdout(), "rows: {rows}, runs: {runs}, written to {out}")?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -8,6 +8,7 @@ use crate::tui::Panel;
 use crate::tui::snapshot::{self, Format, MOST, Wish};
 use anyhow::Context;
 use clap::Args;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -69,7 +70,7 @@ pub(super) fn run(args: SnapshotArgs) -> anyhow::Result<ExitCode> {
     let picture = snapshot::draw(follow::told(folder), &wish, &title)
         .map_err(|error| anyhow::anyhow!("--keys {}: {error}", wish.keys))?;
     std::fs::write(&args.out, picture).with_context(|| format!("cannot write {}", args.out.display()))?;
-    println!("{}", args.out.display());
+    writeln!(std::io::stdout(), "{}", args.out.display())?;
     Ok(ExitCode::SUCCESS)
 }
 

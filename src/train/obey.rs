@@ -34,6 +34,7 @@ impl Run<'_> {
                 held = hold;
             }
             if !hold {
+                self.single = self.paused;
                 self.once = if self.paused { self.once.saturating_sub(1) } else { 0 };
                 return Ok(!self.stopped);
             }
@@ -178,7 +179,7 @@ impl Run<'_> {
         tracing::info!("{word} before step {}", self.learner.step + 1);
         self.event(rows::PAUSE, word, None, None);
         self.out.fact(Event::Phase(if hold { Phase::Paused } else { self.work() }));
-        if hold && !self.full {
+        if hold && !self.full && !std::mem::take(&mut self.single) {
             // A pause may be long: what was measured until now is not held back by it.
             self.recorder.flush();
         }

@@ -56,6 +56,8 @@ pub(super) struct Run<'a> {
     pub paused: bool,
     /// So many steps are to be done although it is paused.
     pub once: u64,
+    /// Whether it went on for one of them, and will hold again at once: no time to make parts of every table.
+    pub single: bool,
     pub stopped: bool,
     pub dropped: bool,
     /// Whether the disk had no room when it was last asked.
@@ -165,6 +167,7 @@ impl<'a> Run<'a> {
             wall_before: past.wall_s,
             saved: Instant::now(),
             once: 0,
+            single: false,
             stopped: false,
             dropped: false,
             full: false,

@@ -161,11 +161,8 @@ fn unit(value: f64, up: bool, nudge: Nudge, (least, most): (f64, f64), whole: bo
 
 #[cfg(test)]
 mod tests {
+    use super::super::eras::tests::index;
     use super::*;
-
-    fn index(path: &str) -> usize {
-        numbers().iter().position(|number| number.key.path() == path).unwrap()
-    }
 
     #[test]
     fn values_move_by_a_figure_and_stay_within_their_limit() {

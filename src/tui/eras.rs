@@ -21,6 +21,11 @@ pub struct Number {
 }
 
 impl Number {
+    /// Whether it is the learning rate, which is drawn as that of the update: the key is its peak.
+    pub fn is_lr(&self) -> bool {
+        (self.key.section, self.key.name) == ("optim", "lr")
+    }
+
     /// What values it may have.
     pub fn limit(&self) -> Limit {
         self.key.limit
@@ -110,7 +115,7 @@ impl Era {
 
     /// Number `index` at `step`. The learning rate is that of the update.
     fn at(&self, index: usize, step: u64) -> Option<f64> {
-        if numbers()[index].key.path() == "optim.lr" {
+        if numbers()[index].is_lr() {
             return Some(self.config.optim.lr_at(step, self.config.run.steps));
         }
         self.curves[index].as_ref().map(|curve| curve.at(step))
@@ -165,10 +170,10 @@ impl Eras {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn index(path: &str) -> usize {
+    pub fn index(path: &str) -> usize {
         numbers().iter().position(|number| number.key.path() == path).unwrap()
     }
 

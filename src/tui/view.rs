@@ -284,10 +284,16 @@ impl View {
             self.scrolled = [0; Panel::ALL.len()];
             return;
         }
-        for (panel, index) in [(Panel::Log, 1), (Panel::Changes, 2), (Panel::Samples, 3)] {
+        let lists = [
+            (Panel::Log, state.log.len()),
+            (Panel::Changes, state.changes.len()),
+            (Panel::Samples, state.samples.len()),
+        ];
+        for ((panel, kept), (now, before)) in lists.into_iter().zip(now.into_iter().zip(before).skip(1)) {
             let back = &mut self.scrolled[panel as usize];
-            if *back > 0 && self.filters[panel as usize].is_empty() {
-                *back += now[index].saturating_sub(before[index]) as usize;
+            // A picture that is held does not grow; and what is forgotten cannot be gone back to.
+            if *back > 0 && self.filters[panel as usize].is_empty() && self.frozen.is_none() {
+                *back = (*back + now.saturating_sub(before) as usize).min(kept.saturating_sub(1));
             }
         }
     }
@@ -390,11 +396,10 @@ impl View {
 
     /// Out of what one is in: an alert that was read, the filter, the step that is read, the whole screen.
     fn back(&mut self, state: &State) {
-        let unread: Vec<String> =
-            state.passing_alerts().filter(|text| !self.acknowledged.contains(text)).collect();
+        let passing: Vec<String> = state.passing_alerts().collect();
         let filter = &mut self.filters[self.focus as usize];
-        if !unread.is_empty() {
-            self.acknowledged = unread;
+        if passing.iter().any(|text| !self.acknowledged.contains(text)) {
+            self.acknowledged = passing;
         } else if !filter.is_empty() {
             filter.clear();
         } else if self.charts.cross.is_some() {

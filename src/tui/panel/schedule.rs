@@ -94,10 +94,7 @@ fn pending(scene: Scene, draft: &Draft) -> String {
         1 => String::new(),
         knots => format!(" at {} ({} of {knots})", text::count(step), draft.at + 1),
     };
-    let name = match short_name(draft.number().key) {
-        name if name == "lr" => "lr peak".to_owned(),
-        name => name,
-    };
+    let name = short_name(draft.number().key) + if draft.number().is_lr() { " peak" } else { "" };
     format!("{name} {} → {}{at}", text::setting(was), text::setting(value))
 }
 
@@ -170,7 +167,7 @@ fn draw_number(frame: &mut Frame, area: Rect, scene: Scene, config: &Config, num
 
 /// What a drafted `value` of a number means at `step`: of the learning rate it is the peak.
 fn drafted(config: &Config, number: usize, value: f64, step: u64) -> f64 {
-    if numbers()[number].key.path() != "optim.lr" {
+    if !numbers()[number].is_lr() {
         return value;
     }
     config::Optim { lr: value, ..config.optim.clone() }.lr_at(step, config.run.steps)

@@ -364,6 +364,10 @@ fn what_is_read_stays_in_its_place_while_more_comes() {
     (40..60).for_each(|line| state.apply(log(Level::Info, &format!("line {line}")), Duration::ZERO));
     view.settle(&state);
     assert_eq!(bottom(&view, &state), before);
+    // What is forgotten cannot be gone back to.
+    (60..9000).for_each(|line| state.apply(log(Level::Info, &format!("line {line}")), Duration::ZERO));
+    view.settle(&state);
+    assert!(picture(&state, &view, 120, 40).contains("line 7000"), "the oldest that is left");
 }
 
 #[test]
@@ -388,6 +392,13 @@ fn an_alert_of_the_past_is_read_and_goes() {
     assert!(picture(&state, &view, 80, 24).contains("is not allowed"));
     view.act(Action::Back, &state, SCREEN);
     assert!(!picture(&state, &view, 80, 24).contains("is not allowed"));
+    // What was read stays away when another is read.
+    let mut row = step_row(6);
+    row.set(Metric::LossPlain, f64::NAN);
+    state.apply(Event::Step(Box::new(row)), Duration::ZERO);
+    view.act(Action::Back, &state, SCREEN);
+    let both = picture(&state, &view, 80, 24);
+    assert!(!both.contains("is not allowed") && !both.contains("NaN"), "{both}");
     // What still is does not go.
     let full = Some("no room on the disk".to_owned());
     state.apply(Event::Alert(Alert { about: About::Disk, text: full }), Duration::ZERO);
