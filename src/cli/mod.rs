@@ -2,6 +2,7 @@
 //! Must not know: how a verb does its work.
 //! Invariant: an error that leaves a verb names what was asked for and what is allowed.
 
+mod bench;
 mod data;
 mod export;
 mod find;
@@ -49,6 +50,8 @@ enum Verb {
     Data(data::DataArgs),
     /// Hold model and passes to a folder of golden numbers.
     Verify(verify::VerifyArgs),
+    /// Time whole training steps of every kind, to be set beside another program's.
+    Bench(bench::BenchArgs),
 }
 
 /// Runs the verb that was given.
@@ -63,5 +66,6 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Verb::Snapshot(args)) => snapshot::run(args),
         Some(Verb::Data(args)) => data::run(args).map(|()| ExitCode::SUCCESS),
         Some(Verb::Verify(args)) => verify::run(args),
+        Some(Verb::Bench(args)) => bench::run(args),
     }
 }

@@ -125,9 +125,24 @@ pub fn room(_: &Path) -> Option<u64> {
     None
 }
 
+/// The most memory that this process has had resident so far, in bytes. Linux alone says.
+pub fn peak_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(peak.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_peak_is_at_least_what_is_resident() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = Probe::new(dir.path()).measure(1).process_bytes;
+        assert!(peak_bytes().is_some_and(|peak| peak >= now), "{now}");
+    }
 
     #[test]
     fn this_process_has_memory_and_a_disk() {

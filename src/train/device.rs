@@ -30,6 +30,15 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// As `run.device` names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Cpu => "cpu",
+            Kind::Cuda => "cuda",
+            Kind::Wgpu => "wgpu",
+        }
+    }
+
     /// Whether it compiles kernels before it first runs them.
     pub fn compiles(self) -> bool {
         self != Kind::Cpu

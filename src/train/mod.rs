@@ -3,6 +3,7 @@
 //! Invariant: every tensor of a run belongs to the one thread that `spawn` starts.
 
 mod begin;
+pub mod bench;
 mod checkpoint;
 pub mod device;
 mod evaluate;

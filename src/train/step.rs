@@ -95,9 +95,7 @@ impl Learner {
         if let Err(error) = check(&row, lr) {
             return Ok((row, Some(error)));
         }
-        let grads = self.clip(grads, grad_norm, config.optim.clip);
-        self.model = self.optimizer.step(lr, self.model.clone(), grads);
-        self.step = step;
+        self.apply(&config.optim, lr, grads, grad_norm);
         let taught = in_force.control == Control::Pause && row.get(Metric::Recycled).is_some();
         self.lessons += u64::from(taught);
         costs.add(Part::Update, Shape::update_flop(self.model.num_params()), watch.lap());
@@ -120,6 +118,13 @@ impl Learner {
         let mut place = placer(batch, &config.recycle, in_force.wanted, draw);
         let place = in_force.recycles.then_some::<passes::Place>(&mut place);
         passes::train(Ledger::new(&self.model, 1.0 / of as f64, timed), &tokens, &plan, place)
+    }
+
+    /// Clips `grads`, whose global norm is `norm`, and updates by them.
+    pub(super) fn apply(&mut self, optim: &Optim, lr: f64, grads: GradientsParams, norm: f64) {
+        let grads = self.clip(grads, norm, optim.clip);
+        self.model = self.optimizer.step(lr, self.model.clone(), grads);
+        self.step += 1;
     }
 
     fn clip(&self, grads: GradientsParams, norm: f64, limit: f64) -> GradientsParams {
@@ -270,7 +275,8 @@ impl RecycledReading {
     }
 }
 
-fn check(row: &StepRow, lr: f64) -> Result<(), TrainError> {
+/// Refuses what is not finite.
+pub(super) fn check(row: &StepRow, lr: f64) -> Result<(), TrainError> {
     for (metric, what) in [
         (Metric::LossPlain, "the plain loss"),
         (Metric::LossRecycled, "the recycled loss"),

@@ -1,0 +1,361 @@
+//! Owns: timing whole training steps of every kind on random tokens, so that they can be set beside another program's.
+//! Must not know: how it is asked, where the answer goes.
+//! Invariant: what is timed is what a run does: from the batch on the host to the loss read and the device at rest.
+
+use super::device::{self, Chosen};
+use super::read::{Readback, mean};
+use super::sequential::sequential;
+use super::{Learner, TrainError, step};
+use crate::config::{
+    Arch, Config, Curve, Data, Decay, Flow, Model, Optim, Probe, Reach, Recycle, Share, Wanted,
+};
+use crate::data::{Batch, Position};
+use crate::model::cost::Part;
+use crate::model::ledger::Ledger;
+use crate::model::{Form, Shape, Transformer, rows};
+use crate::record::registry::{Metric, StepRow};
+use crate::record::system;
+use crate::recycle::placement::{self, Rows};
+use crate::rng::Draw;
+use burn::module::Module;
+use burn::tensor::Device;
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use std::time::Instant;
+
+/// What is measured: a Llama-style model with its own head, its batches, and how often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Vocabulary (V).
+    pub vocab: usize,
+    /// Positions a row (T).
+    pub time: usize,
+    /// Width (D).
+    pub width: usize,
+    /// Attention heads (H).
+    pub heads: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Rows a batch (B).
+    pub batch: usize,
+    /// Recycled positions a row (R), below `time`.
+    pub recycled: usize,
+    /// Steps that are timed.
+    pub steps: usize,
+    /// Steps before them.
+    pub warmup: usize,
+}
+
+/// A kind of step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One pass.
+    Plain,
+    /// A plain and a dense recycled pass, gradient apart.
+    Dense,
+    /// The same, gradient flowing through both.
+    DenseThrough,
+    /// The recycled positions alone, against the plain pass's keys and values.
+    Isolated,
+    /// The same, the recycled ones seeing each other.
+    Joint,
+    /// One state after another, gradient through the whole chain, loss at all positions: arXiv 2412.06769.
+    Sequential,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Plain, Self::Dense, Self::DenseThrough, Self::Isolated, Self::Joint, Self::Sequential];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Dense => "dense",
+            Self::DenseThrough => "dense_through",
+            Self::Isolated => "isolated",
+            Self::Joint => "joint",
+            Self::Sequential => "sequential",
+        }
+    }
+}
+
+/// The numbers that products are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dtype {
+    F32,
+    Bf16,
+}
+
+impl Dtype {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::F32, Self::Bf16];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+
+    /// Refuses what no step can be made of on a device. What can be is decided here and nowhere else.
+    pub fn must_run_on(self, chosen: &Chosen) -> Result<(), TrainError> {
+        match self {
+            Self::F32 => Ok(()),
+            Self::Bf16 => Err(TrainError::Setting {
+                key: "--dtype",
+                value: self.name().into(),
+                reason: format!("it is not supported on {}; allowed is f32", chosen.name),
+            }),
+        }
+    }
+}
+
+/// What one kind of step took.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// Parameters of the transformer, without those of the feedback.
+    pub params: usize,
+    /// Wall time of every timed step, in milliseconds, the shortest first.
+    pub ms: Vec<f64>,
+    /// Memory: on the CPU the most that the process has had resident so far; on a GPU the most that its allocator held.
+    pub peak_bytes: Option<u64>,
+}
+
+/// Trains a fresh model by steps of this kind, and times them.
+pub fn measure(sizes: &Sizes, kind: Kind, chosen: &Chosen) -> Result<Measured, TrainError> {
+    // What the kind before has left in a GPU's allocator is not this one's.
+    chosen.device.memory_cleanup();
+    let config = sizes.config(kind);
+    let mut learner = Learner::new(sizes.model(&config, &chosen.device), &config.optim);
+    let params = params(&learner.model);
+    let (mut ms, mut peak_bytes) = (Vec::new(), None);
+    for round in 0..sizes.warmup + sizes.steps {
+        let batch = sizes.tokens(round);
+        rest(&chosen.device)?;
+        let began = Instant::now();
+        match kind {
+            Kind::Sequential => one_after_another(&mut learner, &config, &batch)?,
+            _ => update(&mut learner, &config, batch)?,
+        }
+        rest(&chosen.device)?;
+        if round >= sizes.warmup {
+            ms.push(began.elapsed().as_secs_f64() * 1e3);
+        }
+        peak_bytes = peak_bytes.max(held(chosen));
+    }
+    ms.sort_by(f64::total_cmp);
+    Ok(Measured { params, ms, peak_bytes })
+}
+
+impl Sizes {
+    /// The run that makes such steps: every one recycles, and none is timed by part. AdamW as PyTorch's defaults have it.
+    fn config(&self, kind: Kind) -> Config {
+        let Self { vocab: vocab_size, time: seq_len, width, heads, layers, batch, .. } = *self;
+        let (reach, flow) = match kind {
+            Kind::Isolated => (Reach::Isolated, Flow::Detached),
+            Kind::Joint => (Reach::Joint, Flow::Detached),
+            Kind::DenseThrough => (Reach::Dense, Flow::Through),
+            Kind::Plain | Kind::Dense | Kind::Sequential => (Reach::Dense, Flow::Detached),
+        };
+        Config {
+            data: Data { batch, seq_len, ..Default::default() },
+            model: Model {
+                arch: Arch::Llama,
+                vocab_size,
+                width,
+                heads,
+                layers,
+                tied: false,
+                ..Default::default()
+            },
+            optim: Optim {
+                lr: 1e-3,
+                min_lr: 1e-3,
+                warmup: 0,
+                decay: Decay::Constant,
+                beta1: 0.9,
+                beta2: 0.999,
+                eps: 1e-8,
+                weight_decay: 0.01,
+                clip: 1.0,
+                accumulate: 1,
+            },
+            recycle: Recycle {
+                every: u64::from(kind != Kind::Plain),
+                share: Share::Count,
+                count: Curve::constant(self.recycled as f64),
+                reach,
+                flow,
+                ..Default::default()
+            },
+            probe: Probe { cost: 0, ..Default::default() },
+            ..Default::default()
+        }
+    }
+
+    fn model(&self, config: &Config, device: &Device) -> Transformer {
+        let shape = Shape::from_config(&config.model, self.vocab, self.time);
+        let (seed, device) = (config.run.seed, device.clone().autodiff());
+        Transformer::new(shape, seed, config.model.init_std, &device)
+            .with_feedback(Form::of(&config.recycle), seed)
+    }
+
+    /// Random tokens, others each round; a row is a document.
+    fn tokens(&self, round: usize) -> Batch {
+        let (mut rng, row) = (Xoshiro256PlusPlus::seed_from_u64(round as u64), self.time + 1);
+        let tokens = (0..self.batch * row).map(|_| rng.random_range(0..self.vocab) as i32).collect();
+        let doc_start = (0..self.batch * row).map(|at| at % row == 0).collect();
+        Batch {
+            batch: self.batch,
+            seq_len: self.time,
+            tokens,
+            doc_start,
+            after: Position::default(),
+            epoch: 0,
+        }
+    }
+}
+
+/// Parameters of a model that has no feedback of its own.
+fn params(model: &Transformer) -> usize {
+    model.num_params() - model.feedback.num_params()
+}
+
+/// As a run does.
+fn update(learner: &mut Learner, config: &Config, batch: Batch) -> Result<(), TrainError> {
+    match learner.update(config, &[batch])? {
+        (_, None) => Ok(()),
+        (_, Some(error)) => Err(error),
+    }
+}
+
+/// The same from one pass, one state after another.
+fn one_after_another(learner: &mut Learner, config: &Config, batch: &Batch) -> Result<(), TrainError> {
+    let model = &learner.model;
+    let tokens = step::upload(batch, &model.device().without_autodiff());
+    let number = learner.step + 1;
+    let columns = columns(config, batch.seq_len, number);
+    let mut ledger = Ledger::new(model, 1.0, false);
+    let states = sequential(model, &tokens, &columns, 1.0);
+    ledger.ran(Part::Recycled, &states, true);
+    let said = ledger.score(Part::RecycledHead, rows(&states.hidden), tokens.flat_targets(), 1.0);
+    drop(states);
+    let (grads, _) = ledger.finish();
+    // READBACK: the step's only one.
+    let mut readback = Readback::default();
+    readback.add(&said.nll);
+    if let Some(square) = super::optim::square_norm(model, &grads) {
+        readback.add(&square);
+    }
+    let mut read = readback.now()?.into_iter();
+    let (nll, square) = (read.next().unwrap_or_default(), read.next().unwrap_or_default());
+    let norm = f64::from(square.first().copied().unwrap_or(0.0)).sqrt();
+    let lr = config.optim.lr_at(number, config.run.steps);
+    let mut row = StepRow::new(number);
+    row.set_if(Metric::LossPlain, mean(nll));
+    row.set(Metric::GradNorm, norm);
+    step::check(&row, lr)?;
+    learner.apply(&config.optim, lr, grads, norm);
+    Ok(())
+}
+
+/// Columns that are recycled, the same for all rows, drawn as a run draws those of its first row.
+fn columns(config: &Config, seq_len: usize, step: u64) -> Vec<usize> {
+    let draw = Draw { seed: config.run.seed, step, ..Draw::default() };
+    let rows = Rows { seq_len, doc_start: &vec![false; seq_len], prefix: 0.0, draw };
+    let wanted = Wanted::Count(config.recycle.count.at(step) as usize);
+    placement::random(rows, wanted).rows.pop().unwrap_or_default()
+}
+
+/// Waits until the device has done all of its work.
+fn rest(device: &Device) -> Result<(), TrainError> {
+    device.sync().map_err(|error| TrainError::DeviceFailed(format!("{error:?}")))
+}
+
+fn held(chosen: &Chosen) -> Option<u64> {
+    match chosen.kind {
+        device::Kind::Cpu => system::peak_bytes(),
+        _ => chosen.device.memory_pool_usage().map(|usage| usage.bytes_reserved),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TINY: Sizes = Sizes {
+        vocab: 31,
+        time: 12,
+        width: 16,
+        heads: 2,
+        layers: 2,
+        batch: 3,
+        recycled: 4,
+        steps: 1,
+        warmup: 0,
+    };
+
+    fn count(sizes: Sizes) -> usize {
+        params(&sizes.model(&sizes.config(Kind::Plain), &Device::flex()))
+    }
+
+    #[test]
+    fn a_model_has_as_many_parameters_as_the_peers() {
+        let small = Sizes { vocab: 512, time: 128, width: 128, heads: 4, layers: 4, ..TINY };
+        assert_eq!(count(small), 935_040);
+        let middle = Sizes { vocab: 8192, time: 256, width: 256, heads: 4, layers: 6, ..TINY };
+        assert_eq!(count(middle), 9_014_528);
+    }
+
+    #[test]
+    fn every_kind_recycles_as_many_positions_as_it_is_told() {
+        for kind in [Kind::Dense, Kind::DenseThrough, Kind::Isolated, Kind::Joint, Kind::Plain] {
+            let config = TINY.config(kind);
+            let mut learner = Learner::new(TINY.model(&config, &Device::flex()), &config.optim);
+            let (row, error) = learner.update(&config, &[TINY.tokens(0)]).unwrap();
+            assert!(error.is_none());
+            let wanted = (kind != Kind::Plain).then_some(12.0);
+            assert_eq!(row.get(Metric::Recycled), wanted, "{kind:?}");
+            assert_eq!(row.get(Metric::Lr), Some(1e-3));
+        }
+    }
+
+    #[test]
+    fn columns_are_distinct_and_never_the_first() {
+        let most = Sizes { recycled: 11, ..TINY };
+        assert_eq!(columns(&most.config(Kind::Sequential), 12, 1), (1..12).collect::<Vec<_>>());
+        let config = TINY.config(Kind::Sequential);
+        assert_eq!(columns(&config, 12, 1).len(), 4);
+        assert_ne!(columns(&config, 12, 1), columns(&config, 12, 2));
+    }
+
+    #[test]
+    fn a_sequential_step_learns() {
+        let config = TINY.config(Kind::Sequential);
+        let mut learner = Learner::new(TINY.model(&config, &Device::flex()), &config.optim);
+        let loss = |learner: &Learner| {
+            let tokens = step::upload(&TINY.tokens(0), &Device::flex());
+            let states = sequential(&learner.model, &tokens, &columns(&config, 12, 1), 1.0);
+            let mut ledger = Ledger::new(&learner.model, 1.0, false);
+            let said = ledger.score(Part::Plain, rows(&states.hidden), tokens.flat_targets(), 1.0);
+            mean(super::super::read::values(&said.nll).unwrap()).unwrap()
+        };
+        let before = loss(&learner);
+        for _ in 0..5 {
+            one_after_another(&mut learner, &config, &TINY.tokens(0)).unwrap();
+        }
+        assert_eq!(learner.step, 5);
+        assert!(loss(&learner) < before - 0.01, "{before}");
+    }
+
+    #[test]
+    fn what_a_device_cannot_do_is_refused_with_its_name() {
+        let chosen = device::choose("cpu").unwrap();
+        assert!(Dtype::F32.must_run_on(&chosen).is_ok());
+        let refused = Dtype::Bf16.must_run_on(&chosen).unwrap_err().to_string();
+        assert!(refused.contains("`--dtype` = bf16: it is not supported on CPU"), "{refused}");
+    }
+}

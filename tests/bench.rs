@@ -1,0 +1,74 @@
+//! The real binary's `bench`: every kind of step of a tiny model, and what it refuses.
+
+mod common;
+
+use common::*;
+use serde_json::Value;
+
+const TINY: &[&str] = &[
+    "bench",
+    "--vocab=31",
+    "--time=12",
+    "--width=16",
+    "--heads=2",
+    "--layers=1",
+    "--batch=2",
+    "--recycled=3",
+    "--steps=2",
+    "--warmup=1",
+    "--threads=1",
+];
+const KEYS: [&str; 10] = [
+    "peer",
+    "kind",
+    "device",
+    "dtype",
+    "params",
+    "median_ms",
+    "min_ms",
+    "max_ms",
+    "peak_mib",
+    "tokens_per_s",
+];
+
+#[test]
+fn every_kind_is_a_line_of_json_and_nothing_else_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = lab(dir.path(), TINY);
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", stderr(&output));
+    let lines: Vec<Value> = stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kinds: Vec<&str> = lines.iter().map(|line| line["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["plain", "dense", "dense_through", "isolated", "joint", "sequential"]);
+    for line in &lines {
+        let number = |key: &str| line[key].as_f64().unwrap_or(f64::NAN);
+        assert!(
+            line.as_object().unwrap().len() == KEYS.len() && KEYS.iter().all(|key| line.get(key).is_some())
+        );
+        assert!(line["peer"].as_str().unwrap().starts_with("coconut-lab "));
+        assert_eq!((line["device"].as_str(), line["dtype"].as_str()), (Some("cpu"), Some("f32")));
+        // Embeddings and head, four square matrices, three of the MLP (64 wide), three norms.
+        assert_eq!(line["params"], 2 * 31 * 16 + 4 * 16 * 16 + 3 * 16 * 64 + 3 * 16);
+        assert!(0.0 < number("min_ms") && number("min_ms") <= number("median_ms"), "{line}");
+        assert!(number("median_ms") <= number("max_ms") && number("tokens_per_s") > 0.0, "{line}");
+        assert!(cfg!(not(target_os = "linux")) || number("peak_mib") >= 1.0, "{line}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "it leaves nothing behind");
+}
+
+#[test]
+fn what_it_cannot_do_it_says_before_it_measures() {
+    let dir = tempfile::tempdir().unwrap();
+    for (given, wanted) in [
+        ("--dtype=bf16", "`--dtype` = bf16: it is not supported on CPU"),
+        ("--device=tpu", "`--device`: `run.device` = \"tpu\": allowed are auto, cpu"),
+        ("--recycled=12", "`--recycled` = 12: at most `--time` - 1 = 11"),
+        ("--kinds=plain,x", "'x' for '--kinds <KINDS>': there are: plain, dense"),
+    ] {
+        // The last of an argument given twice would be an error of its own.
+        let name = given.split('=').next().unwrap();
+        let others = TINY.iter().copied().filter(|arg| !arg.starts_with(name));
+        let output = lab(dir.path(), &others.chain([given]).collect::<Vec<_>>());
+        assert!(!output.status.success() && output.stdout.is_empty(), "{given}");
+        assert!(stderr(&output).contains(wanted), "{given}: {}", stderr(&output));
+    }
+}
