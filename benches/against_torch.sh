@@ -65,6 +65,10 @@ if [ -z "${COCONUT_LAB_BIN:-}" ]; then
   COCONUT_LAB_BIN=${CARGO_TARGET_DIR:-$repository/target}/release/coconut-lab
 fi
 
+# Who shares the cores decides the numbers: PyTorch's threads wait for each other at every operation.
+load=$(cut -d' ' -f1 /proc/loadavg 2>/dev/null || echo unknown)
+case $load in 0.[0-4]* | unknown) ;; *) echo "warning: the load average is $load: on a CPU others' work makes ratios meaningless" >&2 ;; esac
+
 measured=$(mktemp)
 trap 'rm -f "$measured"' EXIT
 # What is said: shape, round, whose, and the line of JSON, tab by tab.
@@ -88,7 +92,7 @@ for shape in "${shapes[@]}"; do
 done
 
 commit=$(git -C "$repository" describe --always --dirty 2>/dev/null || echo "no commit")
-COMMIT=$commit "$python" - "$measured" <<'END'
+COMMIT=$commit LOAD=$load "$python" - "$measured" <<'END'
 import collections, json, os, platform, statistics, sys
 
 found = collections.defaultdict(dict)  # shape -> (kind, whose) -> round -> line
@@ -126,7 +130,7 @@ def processor():
 
 
 first = next(iter(next(iter(found.values())).values()))[1]
-print(f"{processor()}, {os.cpu_count()} processors, {platform.system()} {platform.release()}; ", end="")
+print(f"{processor()}, {os.cpu_count()} processors, {platform.system()} {platform.release()}, load average {os.environ['LOAD']} before; ", end="")
 print(f"device {first['device']}, {first['dtype']}; {first['peer']} ({os.environ['COMMIT']}), ", end="")
 theirs = [line for kinds in found.values() for (_, whose), lines in kinds.items() if whose == "theirs" for line in lines.values()]
 print(f"{theirs[0]['peer']}{', compiled' if theirs[0].get('compile') else ''}, Python {platform.python_version()}")
