@@ -13,6 +13,7 @@ pub mod config;
 pub mod data;
 pub mod message;
 pub mod model;
+pub mod ops;
 pub mod record;
 pub mod recycle;
 pub mod rng;

@@ -111,6 +111,7 @@ pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     // Before anything else starts the pool with as many threads as there are cores.
     rayon::ThreadPoolBuilder::new()
         .num_threads(args.threads)
+        .use_current_thread()
         .build_global()
         .with_context(|| format!("`--threads` = {}", args.threads))?;
     let chosen = device::choose(&args.device).context("`--device`")?;

@@ -5,9 +5,10 @@
 use super::init::Init;
 use super::{Shape, rotary::Angles};
 use crate::config::Arch;
+use crate::ops::{self, Heads, Sight};
 use burn::module::Module;
 use burn::nn::Linear;
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
 
 /// Attention of positions over earlier ones.
 #[derive(Module, Debug)]
@@ -20,8 +21,8 @@ pub struct Attention {
     pub v: Linear,
     /// `[H·K, D]`.
     pub out: Linear,
-    heads: usize,
-    kv_heads: usize,
+    #[module(skip)]
+    heads: Heads,
 }
 
 impl Attention {
@@ -33,86 +34,61 @@ impl Attention {
             k: init.linear(d, kv_width, bias),
             v: init.linear(d, kv_width, bias),
             out: init.residual(q_width, d, bias),
-            heads: shape.heads,
-            kv_heads: shape.kv_heads,
+            heads: Heads { queries: shape.heads, keys: shape.kv_heads, width: shape.head_width },
         }
     }
 
-    /// `x`: `[1, B·S, D]`, as the result. Looks at the keys and values of `before` `[B, G, C, K]`, then at its own.
-    /// `sight`: `[B or 1, 1, S, C+S]`, 0 where a position (row) may see another (column), -inf elsewhere.
-    /// The second result is its own keys and values.
+    /// `x`: `[B·S, D]`, as the result, which is added to `onto`. Looks at the keys and values of `before`, then at its own, as
+    /// `sight` allows. The second result is its own keys and values.
     pub fn forward(
         &self,
-        x: Tensor<3>,
-        rows: usize,
+        x: Tensor<2>,
+        onto: Tensor<2>,
         angles: Option<&Angles>,
-        sight: Tensor<4>,
+        sight: &Sight,
         before: Option<&KeysValues>,
-    ) -> (Tensor<3>, KeysValues) {
-        let [_, n, _] = x.dims();
-        let (b, s) = (rows, n / rows);
-        let split = |y: Tensor<3>, heads: usize| {
-            let width = y.dims()[2];
-            y.reshape([b, s, heads, width / heads]).swap_dims(1, 2)
+    ) -> (Tensor<2>, KeysValues) {
+        let packed = ops::linear(x, &[&self.q, &self.k, &self.v], None);
+        let packed = match angles {
+            Some(angles) => ops::turn(packed, &angles.cos, &angles.sin, self.heads),
+            None => packed,
         };
-        let turn = |y: Tensor<4>| match angles {
-            Some(angles) => angles.turn(y),
-            None => y,
-        };
-        let q = turn(split(self.q.forward(x.clone()), self.heads));
-        let own = KeysValues {
-            keys: turn(split(self.k.forward(x.clone()), self.kv_heads)),
-            values: split(self.v.forward(x), self.kv_heads),
-        };
-        let head_width = q.dims()[3];
-        let heads = |y: &Tensor<4>| repeat_heads(y.clone(), self.heads / self.kv_heads);
-        // Scaling q costs S·K, scaling the scores would cost S·(C+S).
-        let q = q * (head_width as f64).powf(-0.5);
-        let scores = q.clone().matmul(heads(&own.keys).transpose());
-        let mixed = match before {
-            None => activation::softmax(scores + sight, 3).matmul(heads(&own.values)),
-            // Side by side, not joined: where `before` is constant, nothing of its length is copied or has a gradient.
-            Some(before) => {
-                let c = before.keys.dims()[2];
-                let earlier = q.matmul(heads(&before.keys).transpose());
-                let shares = activation::softmax(Tensor::cat(vec![earlier, scores], 3) + sight, 3);
-                shares.clone().narrow(3, 0, c).matmul(heads(&before.values))
-                    + shares.narrow(3, c, s).matmul(heads(&own.values))
-            }
-        };
-        (self.out.forward(mixed.swap_dims(1, 2).reshape([1, n, self.heads * head_width])), own)
+        let own = KeysValues { packed, rows: sight.rows() };
+        let before = before.map(|before| before.packed.clone());
+        let mixed = ops::attention(own.packed.clone(), before, sight, self.heads);
+        (ops::linear(mixed, &[&self.out], Some(onto)), own)
     }
 }
 
-/// Keys (turned by their positions) and values of one block, `[B, G, C, K]` each.
+/// Keys (turned by their positions) and values of one block, for a number of positions of each row.
 #[derive(Clone, Debug)]
 pub struct KeysValues {
-    /// `[B, G, C, K]`.
-    pub keys: Tensor<4>,
-    /// `[B, G, C, K]`.
-    pub values: Tensor<4>,
+    /// `[B·C, (H+2G)·K]`: with the queries, which nobody looks at any more.
+    packed: Tensor<2>,
+    rows: usize,
 }
 
 impl KeysValues {
     /// `self`, then `next`, along the positions.
     pub fn then(&self, next: &Self) -> Self {
-        Self {
-            keys: Tensor::cat(vec![self.keys.clone(), next.keys.clone()], 2),
-            values: Tensor::cat(vec![self.values.clone(), next.values.clone()], 2),
-        }
+        let [width, count] = [self.packed.dims()[1], self.positions() + next.positions()];
+        let grid = |own: &Self| own.packed.clone().reshape([self.rows, own.positions(), width]);
+        let packed = Tensor::cat(vec![grid(self), grid(next)], 1).reshape([self.rows * count, width]);
+        Self { packed, rows: self.rows }
+    }
+
+    /// Positions of each row, C.
+    pub fn positions(&self) -> usize {
+        self.packed.dims()[0] / self.rows
+    }
+
+    /// Whether nothing of them is trained.
+    pub fn constant(&self) -> bool {
+        !self.packed.is_autodiff()
     }
 
     /// The same without autodiff: constants to whatever comes after.
     pub fn inner(self) -> Self {
-        Self { keys: self.keys.inner(), values: self.values.inner() }
+        Self { packed: self.packed.inner(), rows: self.rows }
     }
-}
-
-/// `[B, G, T, K]` to `[B, G·groups, T, K]`, each head `groups` times in a row.
-fn repeat_heads(x: Tensor<4>, groups: usize) -> Tensor<4> {
-    if groups == 1 {
-        return x;
-    }
-    let [b, g, t, k] = x.dims();
-    x.unsqueeze_dim::<5>(2).expand([b, g, groups, t, k]).reshape([b, g * groups, t, k])
 }

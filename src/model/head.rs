@@ -1,71 +1,24 @@
-//! Owns: the head's product, the loss and the entropy, per position, and their gradients.
+//! Owns: what the model's head says of hidden states: loss, entropy and their gradients (`ops::score`), and the likeliest
+//! tokens.
 //! Must not know: which pass the hidden states come from, how losses are weighed.
-//! Invariant: logits never exist for more than a block of rows at a time, forward or backward.
-//!
-//! The autodiff graph ends at the hidden states. Here their gradient is computed by hand, block by block:
-//! with `p = softmax(h·W)` and loss `Σ wₙ·nllₙ`, the logits' gradient is `wₙ (p - onehot(target))`, so
-//! `dh = dlogits·Wᵀ` and `dW = hᵀ·dlogits`. [`Scores::surrogate`] hands `dh` back to the graph.
+//! Invariant: logits never exist for more than a block of rows at a time.
 
 use super::Transformer;
+use crate::ops;
+pub use crate::ops::score::{Scores, Wanted, surrogate};
+use crate::ops::score::{Softmax, block_rows};
 use burn::optim::GradientsParams;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
-/// Logits held at a time: large enough for full-speed matrix products, small enough to stay out of the way.
-const BLOCK_LOGITS: usize = 1 << 22;
-/// Fewest rows a block: below it, adding up `dW` costs more than the logits.
-const BLOCK_ROWS: usize = 128;
-
-/// What the head says of `N` positions.
-pub struct Scores {
-    /// `[N]`, nats: -log p(target).
-    pub nll: Tensor<1>,
-    /// `[N]`, nats: entropy of softmax(logits).
-    pub entropy: Tensor<1>,
-    /// Present where gradients were asked for.
-    pub grads: Option<HeadGrads>,
-}
-
-/// Gradients of `Σ wₙ·nllₙ`.
-pub struct HeadGrads {
-    /// With respect to the hidden states, `[N, D]`.
-    pub hidden: Tensor<2>,
-    /// With respect to the head matrix, `[D, V]`.
-    pub matrix: Tensor<2>,
-}
-
-/// Scores hidden states `[N, D]` against `targets` `[N]`; with `weights` `[N]`, gradients too. No autodiff inside.
+/// Scores hidden states `[N, D]` against `targets` `[N]`; gradients too where they are wanted. No autodiff inside: the graph
+/// ends at the hidden states, and [`surrogate`] hands their gradient back to it.
 pub fn score(
     model: &Transformer,
     hidden: Tensor<2>,
     targets: Tensor<1, Int>,
-    weights: Option<Tensor<1>>,
+    wanted: Option<Wanted>,
 ) -> Scores {
-    let matrix = model.head_matrix();
-    let hidden = hidden.inner();
-    let [n, _] = hidden.dims();
-    let rows = (BLOCK_LOGITS / matrix.dims()[1]).max(BLOCK_ROWS).min(n);
-    let (mut nll, mut entropy, mut grad_hidden) = (Vec::new(), Vec::new(), Vec::new());
-    let mut grad_matrix: Option<Tensor<2>> = None;
-    for start in (0..n).step_by(rows) {
-        let len = rows.min(n - start);
-        let h = hidden.clone().narrow(0, start, len);
-        let target = targets.clone().narrow(0, start, len).reshape([len, 1]);
-        let weight = weights.clone().map(|weights| weights.narrow(0, start, len).reshape([len, 1]));
-        let block = Block::of(h.clone().matmul(matrix.clone()), target);
-        nll.push(block.nll.clone());
-        entropy.push(block.entropy.clone());
-        if let Some(weight) = weight {
-            let grad = block.grad_logits(weight);
-            grad_hidden.push(grad.clone().matmul(matrix.clone().transpose()));
-            let part = h.transpose().matmul(grad);
-            grad_matrix = Some(grad_matrix.map_or_else(|| part.clone(), |sum| sum + part.clone()));
-        }
-    }
-    Scores {
-        nll: Tensor::cat(nll, 0),
-        entropy: Tensor::cat(entropy, 0),
-        grads: grad_matrix.map(|matrix| HeadGrads { hidden: Tensor::cat(grad_hidden, 0), matrix }),
-    }
+    ops::score::score(hidden.inner(), &model.head_weights(), targets, wanted)
 }
 
 /// What the head holds likely at `N` positions.
@@ -81,10 +34,10 @@ pub struct Likely {
 /// The `k` likeliest tokens at hidden states `[N, D]`, or all where the vocabulary has fewer. No autodiff inside, and
 /// nothing leaves the device.
 pub fn top(model: &Transformer, hidden: Tensor<2>, k: usize) -> Likely {
-    let matrix = model.head_matrix();
+    let matrix = model.head_weights().matrix();
     let hidden = hidden.inner();
     let ([n, _], v) = (hidden.dims(), matrix.dims()[1]);
-    let rows = (BLOCK_LOGITS / v).max(BLOCK_ROWS).min(n);
+    let rows = block_rows(n, v);
     let (mut entropy, mut ids, mut probs) = (Vec::new(), Vec::new(), Vec::new());
     for start in (0..n).step_by(rows) {
         let logits = hidden.clone().narrow(0, start, rows.min(n - start)).matmul(matrix.clone());
@@ -113,70 +66,14 @@ fn largest(mut probs: Tensor<2>, k: usize) -> (Tensor<2, Int>, Tensor<2>) {
     (Tensor::cat(ids, 1), Tensor::cat(values, 1))
 }
 
-/// The distributions of a block of rows.
-struct Softmax {
-    /// `[n, V]`.
-    probs: Tensor<2>,
-    /// Logits less the largest of their row, `[n, V]`.
-    shifted: Tensor<2>,
-    /// Of exp(shifted), `[n, 1]`.
-    log_sum: Tensor<2>,
-}
-
-impl Softmax {
-    /// From logits `[n, V]`.
-    fn of(logits: Tensor<2>) -> Self {
-        let shifted = logits.clone() - logits.max_dim(1);
-        let exp = shifted.clone().exp();
-        let sum = exp.clone().sum_dim(1);
-        Self { log_sum: sum.clone().log(), probs: exp / sum, shifted }
-    }
-
-    /// `[n]`, nats.
-    fn entropy(&self) -> Tensor<1> {
-        (self.log_sum.clone() - (self.probs.clone() * self.shifted.clone()).sum_dim(1)).squeeze_dim(1)
-    }
-}
-
-/// A block of rows: its distribution `[n, V]`, targets `[n, 1]`, and per row `[n]` the nll and the entropy.
-struct Block {
-    probs: Tensor<2>,
-    target: Tensor<2, Int>,
-    nll: Tensor<1>,
-    entropy: Tensor<1>,
-}
-
-impl Block {
-    /// From logits `[n, V]`.
-    fn of(logits: Tensor<2>, target: Tensor<2, Int>) -> Self {
-        let softmax = Softmax::of(logits);
-        let nll = softmax.log_sum.clone() - softmax.shifted.clone().gather(1, target.clone());
-        Self { entropy: softmax.entropy(), probs: softmax.probs, target, nll: nll.squeeze_dim(1) }
-    }
-
-    /// `weight · (p - onehot(target))`, `[n, V]`; `weight` is `[n, 1]`.
-    fn grad_logits(self, weight: Tensor<2>) -> Tensor<2> {
-        (self.probs * weight.clone()).scatter(1, self.target, weight.neg(), IndexingUpdateOp::Add)
-    }
-}
-
-impl Scores {
-    /// A scalar whose gradient with respect to `hidden` `[N, D]` is the loss's: `Σ hidden · dh`, `dh` constant.
-    /// `None` where no gradients were asked for.
-    pub fn surrogate(&self, hidden: Tensor<2>) -> Option<Tensor<1>> {
-        self.grads.as_ref().map(|grads| (hidden * grads.hidden.clone()).sum())
-    }
-}
-
-/// Adds the gradient of the head matrix, `[D, V]`, to the gradients of the model's parameters.
-pub fn add_matrix_grad(model: &Transformer, grads: &mut GradientsParams, matrix: Tensor<2>) {
-    let param = model.head_param();
-    let own = if model.head.is_some() { matrix } else { matrix.transpose() };
-    let sum = match grads.remove::<2>(param.id) {
-        Some(present) => present + own,
+/// Adds the gradient of the head's weights to the gradients of the model's parameters.
+pub fn add_weight_grad(model: &Transformer, grads: &mut GradientsParams, own: Tensor<2>) {
+    let id = model.head_param().id;
+    let sum = match grads.remove::<2>(id) {
+        Some(present) => ops::adamw::sum(own, present),
         None => own,
     };
-    grads.register(param.id, sum);
+    grads.register(id, sum);
 }
 
 #[cfg(test)]
@@ -190,7 +87,7 @@ mod tests {
     fn the_likeliest_are_those_of_a_plain_softmax() {
         let config = Model { width: 16, layers: 1, heads: 2, ..Default::default() };
         // More rows than a block, and probabilities that are no two alike.
-        let (v, n) = (31, 2 * BLOCK_ROWS + 5);
+        let (v, n) = (31, 2 * block_rows(usize::MAX, 1 << 20) + 5);
         let model = Transformer::new(Shape::from_config(&config, v, 8), 5, 0.7, &Device::flex());
         let values: Vec<f32> = (0..n * 16).map(|at| ((at * 7919 % 1009) as f32 / 500.0) - 1.0).collect();
         let hidden = Tensor::<2>::from_data(TensorData::new(values, [n, 16]), &Device::flex());

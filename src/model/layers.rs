@@ -5,9 +5,10 @@
 use super::Shape;
 use super::init::Init;
 use crate::config::Arch;
+use crate::ops;
 use burn::module::{Module, Param};
 use burn::nn::Linear;
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
 
 /// LayerNorm with bias (`gpt2`) or RMSNorm (`llama`, Zhang and Sennrich, arXiv 1910.07467), over the last axis.
 #[derive(Module, Debug)]
@@ -28,18 +29,9 @@ impl Norm {
         }
     }
 
-    /// `x`: `[B, T, D]`, as the result.
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = match self.bias {
-            Some(_) => x.clone() - x.mean_dim(2),
-            None => x,
-        };
-        let scale = (x.clone().square().mean_dim(2) + self.eps).sqrt().recip();
-        let normed = x * scale * self.weight.val().unsqueeze();
-        match &self.bias {
-            Some(bias) => normed + bias.val().unsqueeze(),
-            None => normed,
-        }
+    /// `x`: `[N, D]`, as the result.
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        ops::norm(x, self.weight.val(), self.bias.as_ref().map(Param::val), self.eps)
     }
 }
 
@@ -64,12 +56,12 @@ impl Mlp {
         }
     }
 
-    /// `x`: `[B, T, D]`, as the result.
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+    /// `x`: `[N, D]`, as the result, which is added to `onto`.
+    pub fn forward(&self, x: Tensor<2>, onto: Tensor<2>) -> Tensor<2> {
         let inner = match &self.gate {
-            Some(gate) => activation::silu(gate.forward(x.clone())) * self.up.forward(x),
-            None => activation::gelu_approximate(self.up.forward(x)),
+            Some(gate) => ops::swiglu(ops::linear(x, &[gate, &self.up], None)),
+            None => ops::gelu(ops::linear(x, &[&self.up], None)),
         };
-        self.down.forward(inner)
+        ops::linear(inner, &[&self.down], Some(onto))
     }
 }

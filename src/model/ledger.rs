@@ -3,8 +3,11 @@
 //! Invariant: a graph lives from the pass that built it to the [`Ledger::take`] that uses it up, and no longer.
 
 use super::cost::{BACKWARD, Costs, Part};
+use super::head::Wanted;
 use super::{States, Transformer, head};
-use burn::optim::{GradientsAccumulator, GradientsParams};
+use crate::ops::adamw;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor};
 use std::time::Instant;
 
@@ -46,8 +49,9 @@ pub struct Ledger<'a> {
     open: Option<Tensor<1>>,
     /// Operations of the backward passes that are still to come.
     pending: Vec<(Part, f64)>,
-    matrix: Option<Tensor<2>>,
-    taken: GradientsAccumulator<Transformer>,
+    /// The gradient of the head's weights so far.
+    head: Option<Tensor<2>>,
+    taken: GradientsParams,
     watch: Stopwatch,
     costs: Costs,
 }
@@ -61,8 +65,8 @@ impl<'a> Ledger<'a> {
             share,
             open: None,
             pending: Vec::new(),
-            matrix: None,
-            taken: GradientsAccumulator::new(),
+            head: None,
+            taken: GradientsParams::new(),
             watch: Stopwatch::new(model.device().without_autodiff(), timed),
             costs: Costs::default(),
         }
@@ -91,18 +95,15 @@ impl<'a> Ledger<'a> {
         let [n, _] = hidden.dims();
         let weights =
             Tensor::full([n], self.share * weight / n as f64, &self.model.device().without_autodiff());
-        let scores = head::score(self.model, hidden.clone(), targets, Some(weights));
-        if let Some(surrogate) = scores.surrogate(hidden) {
+        let wanted = Wanted { weights, sum: self.head.take() };
+        let scores = head::score(self.model, hidden.clone(), targets, Some(wanted));
+        if let Some(grads) = scores.grads {
+            let surrogate = head::surrogate(hidden, grads.hidden);
             self.open = Some(match self.open.take() {
                 Some(open) => open + surrogate,
                 None => surrogate,
             });
-        }
-        if let Some(grads) = scores.grads {
-            self.matrix = Some(match self.matrix.take() {
-                Some(sum) => sum + grads.matrix,
-                None => grads.matrix,
-            });
+            self.head = Some(grads.weight);
         }
         let flop = (1.0 + BACKWARD) * self.model.shape().head_flop(n);
         self.costs.add(part, flop, self.watch.lap());
@@ -115,7 +116,7 @@ impl<'a> Ledger<'a> {
         let pending = std::mem::take(&mut self.pending);
         let Some(open) = self.open.take() else { return };
         let grads = GradientsParams::from_grads(open.backward(), self.model);
-        self.taken.accumulate(self.model, grads);
+        accumulate(self.model, &mut self.taken, grads);
         let (seconds, all): (f64, f64) = (self.watch.lap(), pending.iter().map(|(_, flop)| flop).sum());
         for (part, flop) in pending {
             self.costs.add(part, flop, seconds * flop / all);
@@ -125,10 +126,35 @@ impl<'a> Ledger<'a> {
     /// All gradients, and what everything cost.
     pub fn finish(mut self) -> (GradientsParams, Costs) {
         self.take();
-        let mut grads = self.taken.grads();
-        if let Some(matrix) = self.matrix {
-            head::add_matrix_grad(self.model, &mut grads, matrix);
+        let mut grads = self.taken;
+        if let Some(own) = self.head {
+            head::add_weight_grad(self.model, &mut grads, own);
         }
         (grads, self.costs)
+    }
+}
+
+/// Adds `more` to the gradients in `sum` of the parameters of `model`, in place.
+pub fn accumulate(model: &Transformer, sum: &mut GradientsParams, more: GradientsParams) {
+    if sum.is_empty() {
+        *sum = more;
+        return;
+    }
+    model.visit(&mut Accumulate { sum, more });
+}
+
+struct Accumulate<'a> {
+    sum: &'a mut GradientsParams,
+    more: GradientsParams,
+}
+
+impl ModuleVisitor for Accumulate<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(more) = self.more.remove::<D>(param.id) else { return };
+        let sum = match self.sum.remove::<D>(param.id) {
+            Some(sum) => adamw::sum(sum, more),
+            None => more,
+        };
+        self.sum.register(param.id, sum);
     }
 }

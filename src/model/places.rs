@@ -4,7 +4,8 @@
 //! Invariant: rows with fewer positions are filled up at the end of the grid; a filler is seen by fillers alone, and never
 //! read.
 
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use crate::ops::Sight;
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// Positions of all rows, row by row: N in all, R the most that a row has.
 pub struct Places {
@@ -15,6 +16,8 @@ pub struct Places {
     /// Which of the N stands at a place of the grid, `[B·R]`; 0 for fillers.
     from: Tensor<1, Int>,
     /// The N places of `[B·R]` that are no fillers.
+    grid: Vec<usize>,
+    /// The same on the device.
     real: Tensor<1, Int>,
     rows: usize,
     seq_len: usize,
@@ -36,8 +39,9 @@ impl Places {
             }
         }
         let at = index(&at, device).reshape([rows.len(), r]);
-        let (from, real) = (index(&from, device), index(&real, device));
-        Self { flat, at, from, real, rows: rows.len(), seq_len }
+        let (from, grid) = (index(&from, device), real);
+        let real = index(&grid, device);
+        Self { flat, at, from, grid, real, rows: rows.len(), seq_len }
     }
 
     /// As indices into `[B·T]`, `[N]`.
@@ -71,29 +75,21 @@ impl Places {
         rows(filled).select(0, self.real.clone())
     }
 
-    /// `[B, 1, R, T+R]`, 0 where a position (row) may see another (column), -inf elsewhere. Columns are the T positions of
-    /// the whole row, then the R of the grid. Each sees the whole row before itself and, of the grid, itself; `joint`: also
-    /// those of the grid before itself, in place of their twins in the whole row.
-    pub(super) fn sight(&self, joint: bool) -> Tensor<4> {
-        let ([b, r], t) = (self.at.dims(), self.seq_len);
-        let device = self.at.device();
-        let columns = Tensor::<1, Int>::arange(0..t as i64, &device).reshape([1, 1, t]).expand([b, r, t]);
-        let mut whole = columns.lower(self.at.clone().unsqueeze_dim::<3>(2).expand([b, r, t]));
-        if joint {
+    /// What each place of the grid sees: the whole row before itself and, of the grid, itself; `joint`: also those of the
+    /// grid before itself, in place of their twins in the whole row.
+    pub(super) fn sight(&self, joint: bool) -> Sight {
+        let ([_, r], t) = (self.at.dims(), self.seq_len);
+        // Fillers stand at 1.
+        let mut limits = vec![1; self.rows * r];
+        for (n, place) in self.grid.iter().zip(&self.flat) {
+            limits[*n] = place % t;
+        }
+        let twins = joint.then(|| {
             let mut twins = vec![false; self.rows * t];
             self.flat.iter().for_each(|place| twins[*place] = true);
-            let twins = Tensor::<3, Bool>::from_data(TensorData::new(twins, [b, 1, t]), &device);
-            whole = whole.bool_and(twins.expand([b, r, t]).bool_not());
-        }
-        // Burn's masks are true where they hide.
-        let own = match joint {
-            true => Tensor::<2, Bool>::tril_mask([r, r], 0, &device),
-            false => Tensor::<2, Bool>::diag_mask([r, r], 0, &device),
-        };
-        let own = own.reshape([1, r, r]).expand([b, r, r]);
-        let hidden = Tensor::cat(vec![whole.bool_not(), own], 2);
-        let open = Tensor::<3>::zeros([b, r, t + r], &device);
-        open.mask_fill(hidden, f32::NEG_INFINITY).reshape([b, 1, r, t + r])
+            twins
+        });
+        Sight::sparse(self.rows, r, t, limits, twins)
     }
 }
 

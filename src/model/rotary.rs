@@ -31,33 +31,21 @@ impl Rotary {
 
     /// The angles of positions `0..t`.
     pub fn row(&self, t: usize) -> Angles {
-        let rows = |table: &Tensor<2>| table.clone().narrow(0, 0, t).reshape([1, 1, t, table.dims()[1]]);
+        let rows = |table: &Tensor<2>| table.clone().narrow(0, 0, t);
         Angles { cos: rows(&self.cos), sin: rows(&self.sin) }
     }
 
     /// The angles of `positions` `[B, S]`.
     pub fn at(&self, positions: &Tensor<2, Int>) -> Angles {
-        let [b, s] = positions.dims();
         let flat = positions.clone().flatten::<1>(0, 1);
-        let rows =
-            |table: &Tensor<2>| table.clone().select(0, flat.clone()).reshape([b, 1, s, table.dims()[1]]);
+        let rows = |table: &Tensor<2>| table.clone().select(0, flat.clone());
         Angles { cos: rows(&self.cos), sin: rows(&self.sin) }
     }
 }
 
-/// Cosines and sines `[B or 1, 1, S, K]` of the positions of one forward pass.
+/// Cosines and sines of the positions of one forward pass, `[S, K]` where they are the same in every row, else `[B·S, K]`.
 #[derive(Clone, Debug)]
 pub struct Angles {
-    cos: Tensor<4>,
-    sin: Tensor<4>,
-}
-
-impl Angles {
-    /// Turns `x` `[B, H, S, K]`.
-    pub fn turn(&self, x: Tensor<4>) -> Tensor<4> {
-        let k = x.dims()[3];
-        let first = x.clone().narrow(3, 0, k / 2);
-        let second = x.clone().narrow(3, k / 2, k / 2);
-        x * self.cos.clone() + Tensor::cat(vec![second.neg(), first], 3) * self.sin.clone()
-    }
+    pub cos: Tensor<2>,
+    pub sin: Tensor<2>,
 }

@@ -11,6 +11,8 @@ use super::layers::{Mlp, Norm};
 use super::places::Places;
 use super::rotary::{Angles, Rotary};
 use crate::config::Arch;
+use crate::ops::Sight;
+use crate::ops::score::Head;
 use burn::module::{Module, Param};
 use burn::nn::{Embedding, Linear};
 use burn::tensor::{Device, Int, Tensor};
@@ -129,8 +131,8 @@ impl Transformer {
         let learned =
             self.positions.as_ref().map(|table| table.weight.val().narrow(0, 0, t).reshape([1, t, d]));
         let angles = self.rotary.as_ref().map(|rotary| rotary.row(t));
-        let sight = causal(t, 0, &self.device().without_autodiff());
-        self.blocks(embeddings, learned, angles, sight, None)
+        let sight = Sight::causal(embeddings.dims()[0], t, 0);
+        self.blocks(embeddings, learned, angles, &sight, None)
     }
 
     /// A few positions of each row: inputs `[N, D]` at `places`, seeing `before` (each block's keys and values of the whole
@@ -142,7 +144,7 @@ impl Transformer {
         before: &[KeysValues],
         joint: bool,
     ) -> (Tensor<2>, States) {
-        let states = self.at(places.fill(inputs), &places.at, places.sight(joint), before);
+        let states = self.at(places.fill(inputs), &places.at, &places.sight(joint), before);
         (places.real(&states.hidden), states)
     }
 
@@ -154,17 +156,16 @@ impl Transformer {
         }
         let ([b, s, _], device) = (inputs.dims(), self.device().without_autodiff());
         let columns = Tensor::<1, Int>::arange(from as i64..(from + s) as i64, &device);
-        let sight = causal(s, from, &device);
-        self.at(inputs, &columns.unsqueeze::<2>().expand([b, s]), sight, before)
+        let sight = Sight::causal(b, s, from);
+        self.at(inputs, &columns.unsqueeze::<2>().expand([b, s]), &sight, before)
     }
 
-    /// Inputs `[B, S, D]` at `positions` `[B, S]`, seeing `before` (C positions) and each other as `sight`
-    /// `[B or 1, 1, S, C+S]` says (0 or -inf).
+    /// Inputs `[B, S, D]` at `positions` `[B, S]`, seeing `before` (C positions) and each other as `sight` says.
     fn at(
         &self,
         inputs: Tensor<3>,
         positions: &Tensor<2, Int>,
-        sight: Tensor<4>,
+        sight: &Sight,
         before: &[KeysValues],
     ) -> States {
         let learned = self.positions.as_ref().map(|table| table.forward(positions.clone()));
@@ -177,27 +178,26 @@ impl Transformer {
         embeddings: Tensor<3>,
         learned: Option<Tensor<3>>,
         angles: Option<Angles>,
-        sight: Tensor<4>,
+        sight: &Sight,
         before: Option<&[KeysValues]>,
     ) -> States {
-        let ([b, s, d], keys) = (embeddings.dims(), sight.dims()[3]);
-        let mut x = match learned {
+        let ([b, s, d], keys) = (embeddings.dims(), sight.before() + sight.own());
+        let x = match learned {
             Some(positions) => embeddings + positions,
             None => embeddings,
         };
         // As one matrix: a product for each row would take up the weights anew every time.
-        x = x.reshape([1, b * s, d]);
+        let mut x = x.reshape([b * s, d]);
         let mut context = Vec::with_capacity(self.blocks.len());
         for (layer, block) in self.blocks.iter().enumerate() {
             let before = before.map(|before| &before[layer]);
             let normed = block.norm1.forward(x.clone());
-            let (seen, own) = block.attention.forward(normed, b, angles.as_ref(), sight.clone(), before);
+            let (seen, own) = block.attention.forward(normed, x, angles.as_ref(), sight, before);
             context.push(own);
-            x = x + seen;
-            x = x.clone() + block.mlp.forward(block.norm2.forward(x));
+            x = block.mlp.forward(block.norm2.forward(seen.clone()), seen);
         }
         let flop = self.shape.blocks_flop(b * s, keys);
-        let constant = before.filter(|before| before.iter().all(|own| !own.keys.is_autodiff()));
+        let constant = before.filter(|before| before.iter().all(KeysValues::constant));
         let spared = constant.map_or(0.0, |_| self.shape.attention_flop(b * s, keys - s));
         let hidden = self.norm.forward(x).reshape([b, s, d]);
         States { hidden, context, flop, backward_flop: BACKWARD * flop - spared }
@@ -211,21 +211,15 @@ impl Transformer {
         }
     }
 
-    /// The head as `[D, V]`, without autodiff.
-    pub fn head_matrix(&self) -> Tensor<2> {
+    /// The head's weights, without autodiff.
+    pub fn head_weights(&self) -> Head {
         let weight = self.head_param().val().inner();
-        if self.head.is_some() { weight } else { weight.transpose() }
+        if self.head.is_some() { Head::Own(weight) } else { Head::Tied(weight) }
     }
 
     /// Logits `[B, T, V]` of hidden states `[B, T, D]`, whole and without autodiff: for looking, not for training
     /// (`head::score` never holds them whole).
     pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-        hidden.inner().matmul(self.head_matrix().unsqueeze())
+        hidden.inner().matmul(self.head_weights().matrix().unsqueeze())
     }
-}
-
-/// `[1, 1, S, C+S]`: position `C+s` sees all of `0..=C+s` (0) and nothing after it (-inf).
-fn causal(s: usize, c: usize, device: &Device) -> Tensor<4> {
-    let mask = Tensor::<2, burn::tensor::Bool>::tril_mask([s, c + s], c as i64, device);
-    Tensor::<2>::zeros([s, c + s], device).mask_fill(mask, f32::NEG_INFINITY).reshape([1, 1, s, c + s])
 }

@@ -4,27 +4,88 @@
 
 use crate::config::Optim;
 use crate::model::Transformer;
+use crate::ops::adamw::{Update, square_sum};
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
-use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
-use burn::tensor::Tensor;
+use burn::optim::{AdamWState, AdaptiveMomentumState, GradientsParams, ModuleOptimizer, Optimizer};
+use burn::tensor::{Device, Tensor};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// AdamW with decoupled weight decay on matrices alone.
-pub(super) fn adamw(optim: &Optim, model: &Transformer) -> ModuleOptimizer {
-    let with_decay = |decay: f64| {
-        AdamWConfig::new()
-            .with_beta_1(optim.beta1 as f32)
-            .with_beta_2(optim.beta2 as f32)
-            .with_epsilon(optim.eps as f32)
-            .with_weight_decay(decay as f32)
-            .build()
+/// AdamW with decoupled weight decay on matrices alone, and the factor of its next step's gradients.
+pub(super) fn adamw(optim: &Optim, model: &Transformer) -> (ModuleOptimizer, Factor) {
+    let factor = Factor::default();
+    let with_decay = |decay: f64| AdamW {
+        betas: (optim.beta1, optim.beta2),
+        eps: optim.eps,
+        decay,
+        factor: factor.clone(),
     };
     let mut vectors = Vectors(Vec::new());
     model.visit(&mut vectors);
-    ModuleOptimizer::from(with_decay(optim.weight_decay)).with_group(
+    let optimizer = ModuleOptimizer::from(with_decay(optim.weight_decay)).with_group(
         ParamGroup::from_ids(vectors.0),
         with_decay(0.0),
         None,
-    )
+    );
+    (optimizer, factor)
+}
+
+/// Multiplies all gradients of a step, as clipping does: within the update, instead of a pass of its own over all of them.
+#[derive(Clone)]
+pub(super) struct Factor(Arc<AtomicU64>);
+
+impl Default for Factor {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU64::new(1.0_f64.to_bits())))
+    }
+}
+
+impl Factor {
+    /// Sets it for the next step.
+    pub fn set(&self, factor: f64) {
+        self.0.store(factor.to_bits(), Ordering::Relaxed);
+    }
+}
+
+/// The update of `ops::adamw`, its moments kept as Burn's AdamW keeps them.
+#[derive(Clone)]
+struct AdamW {
+    betas: (f64, f64),
+    eps: f64,
+    decay: f64,
+    factor: Factor,
+}
+
+impl Optimizer for AdamW {
+    type State<const D: usize> = AdamWState<D>;
+
+    fn step<const D: usize>(
+        &self,
+        lr: f64,
+        tensor: Tensor<D>,
+        grad: Tensor<D>,
+        state: Option<AdamWState<D>>,
+    ) -> (Tensor<D>, Option<AdamWState<D>>) {
+        let (moments, time) = match state.map(|state| state.momentum) {
+            Some(kept) => ([kept.moment_1, kept.moment_2], kept.time + 1),
+            None => ([grad.zeros_like(), grad.zeros_like()], 1),
+        };
+        let update = Update {
+            lr,
+            betas: self.betas,
+            eps: self.eps,
+            decay: self.decay,
+            scale: f64::from_bits(self.factor.0.load(Ordering::Relaxed)),
+            time: time as i32,
+        };
+        let (param, [first, second]) = update.step(tensor, grad, moments);
+        (param, Some(AdamWState::new(AdaptiveMomentumState::new(time, first, second))))
+    }
+
+    fn to_device<const D: usize>(mut state: AdamWState<D>, device: &Device) -> AdamWState<D> {
+        state.momentum = state.momentum.to_device(device);
+        state
+    }
 }
 
 /// Collects the parameters that are no matrices.
@@ -53,32 +114,11 @@ struct SquareSum<'a> {
 impl ModuleVisitor for SquareSum<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(grad) = self.grads.get::<D>(param.id) {
-            let square = grad.square().sum();
+            let square = square_sum(grad);
             self.sum = Some(match self.sum.take() {
                 Some(sum) => sum + square,
                 None => square,
             });
-        }
-    }
-}
-
-/// `grads` times `factor`.
-pub(super) fn scale(model: &Transformer, grads: GradientsParams, factor: f64) -> GradientsParams {
-    let mut scaled = Scale { from: grads, to: GradientsParams::new(), factor };
-    model.visit(&mut scaled);
-    scaled.to
-}
-
-struct Scale {
-    from: GradientsParams,
-    to: GradientsParams,
-    factor: f64,
-}
-
-impl ModuleVisitor for Scale {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(grad) = self.from.remove::<D>(param.id) {
-            self.to.register(param.id, grad * self.factor);
         }
     }
 }
@@ -88,7 +128,7 @@ mod tests {
     use super::*;
     use crate::config;
     use crate::model::Shape;
-    use burn::tensor::Device;
+    use burn::optim::AdamWConfig;
 
     fn model() -> Transformer {
         let config =
@@ -119,7 +159,7 @@ mod tests {
     fn matrices_decay_and_vectors_do_not() {
         let before = model();
         let optim = Optim { weight_decay: 0.5, ..Default::default() };
-        let after = adamw(&optim, &before).step(0.1, before.clone(), filled(&before, 0.0));
+        let after = adamw(&optim, &before).0.step(0.1, before.clone(), filled(&before, 0.0));
         let ratio = |a: Vec<f32>, b: Vec<f32>| a[0] / b[0];
         let (up, old) = (&after.blocks[0].mlp.up, &before.blocks[0].mlp.up);
         assert!((ratio(values(up.weight.val()), values(old.weight.val())) - 0.95).abs() < 1e-5);
@@ -133,20 +173,50 @@ mod tests {
     fn a_step_goes_against_the_gradient_by_the_learning_rate() {
         let before = model();
         let optim = Optim { weight_decay: 0.0, ..Default::default() };
-        let after = adamw(&optim, &before).step(0.1, before.clone(), filled(&before, 3.0));
+        let after = adamw(&optim, &before).0.step(0.1, before.clone(), filled(&before, 3.0));
         for (a, b) in values(after.embed.weight.val()).iter().zip(values(before.embed.weight.val())) {
             assert!((b - a - 0.1).abs() < 1e-4, "{b} {a}");
         }
     }
 
     #[test]
-    fn scaling_brings_the_norm_to_the_limit() {
+    fn the_norm_is_that_of_all_gradients_together() {
         let model = model();
-        let grads = filled(&model, 2.0);
-        let norm = |grads: &GradientsParams| f64::from(values(square_norm(&model, grads).unwrap())[0]).sqrt();
-        let before = norm(&grads);
-        assert!((before - 2.0 * (model.num_params() as f64).sqrt()).abs() < 1e-3 * before);
-        let after = norm(&scale(&model, grads, 1.0 / before));
-        assert!((after - 1.0).abs() < 1e-5, "{after}");
+        let norm = f64::from(values(square_norm(&model, &filled(&model, 2.0)).unwrap())[0]).sqrt();
+        assert!((norm - 2.0 * (model.num_params() as f64).sqrt()).abs() < 1e-3 * norm);
+    }
+
+    #[test]
+    fn a_factor_is_one_of_the_gradients() {
+        let before = model();
+        let optim = Optim { eps: 1.0, ..Default::default() };
+        let step = |grad: f64, by: f64| {
+            let (mut optimizer, factor) = adamw(&optim, &before);
+            factor.set(by);
+            values(optimizer.step(0.1, before.clone(), filled(&before, grad)).embed.weight.val())
+        };
+        assert_eq!(step(3.0, 0.5), step(1.5, 1.0));
+        assert_ne!(step(3.0, 1.0), step(1.5, 1.0));
+    }
+
+    #[test]
+    fn burns_own_optimizer_does_the_same() {
+        let before = model();
+        let optim = Optim { weight_decay: 0.3, ..Default::default() };
+        let mut ours = adamw(&optim, &before).0;
+        let mut theirs = AdamWConfig::new()
+            .with_beta_1(optim.beta1 as f32)
+            .with_beta_2(optim.beta2 as f32)
+            .with_epsilon(optim.eps as f32)
+            .with_weight_decay(optim.weight_decay as f32)
+            .init();
+        let (mut a, mut b) = (before.clone(), before.clone());
+        for grad in [0.3, -0.2, 0.05] {
+            a = ours.step(0.01, a, filled(&before, grad));
+            b = theirs.step(0.01, b, filled(&before, grad));
+        }
+        for (a, b) in values(a.embed.weight.val()).iter().zip(values(b.embed.weight.val())) {
+            assert!((a - b).abs() < 1e-6, "{a} {b}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! Invariant: nothing else of the model changes.
 
 use crate::config::Control;
+use crate::model::head::Wanted;
 use crate::model::{States, Tokens, Transformer, head, rms};
 use crate::recycle::passes::{self, Pass};
 use crate::recycle::placement::Positions;
@@ -36,10 +37,11 @@ pub(super) fn fit(
         let (_, own) = passes::recycled(&frozen, tokens, before.clone(), positions, &pass);
         let n = own.dims()[0];
         let weights = Tensor::full([n], 1.0 / n as f64, &own.device().without_autodiff());
-        let scores = head::score(&frozen, own.clone(), targets.clone(), Some(weights));
-        let Some(grad) = scores.surrogate(own).and_then(|loss| leaf.grad(&loss.backward())) else {
+        let wanted = Wanted { weights, sum: None };
+        let Some(grads) = head::score(&frozen, own.clone(), targets.clone(), Some(wanted)).grads else {
             return;
         };
+        let Some(grad) = leaf.grad(&head::surrogate(own, grads.hidden).backward()) else { return };
         first = first * BETA.0 + grad.clone() * (1.0 - BETA.0);
         second = second * BETA.1 + grad.square() * (1.0 - BETA.1);
         let (bias, spread) = (1.0 - BETA.0.powi(step), 1.0 - BETA.1.powi(step));

@@ -7,15 +7,15 @@ use super::{TrainError, optim, price};
 use crate::config::{Config, Control, LossOn, Optim, Placement, Recycle, Wanted};
 use crate::data::Batch;
 use crate::model::cost::{Costs, Part};
-use crate::model::ledger::{Ledger, Stopwatch};
+use crate::model::ledger::{Ledger, Stopwatch, accumulate};
 use crate::model::{Shape, Tokens, Transformer};
 use crate::record::registry::{Metric, StepRow};
 use crate::recycle::passes::{self, Pass, Plan};
 use crate::recycle::placement::{self, Positions, Rows};
 use crate::recycle::schedule::{self, InForce};
 use crate::rng::Draw;
-use burn::module::Module;
-use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::module::{Module, ModuleMapper, Param};
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
 
 /// What is trained.
@@ -23,6 +23,9 @@ pub struct Learner {
     /// With autodiff.
     pub model: Transformer,
     optimizer: ModuleOptimizer,
+    factor: optim::Factor,
+    /// The model without its numbers, which stands in its place while they are updated: nobody else has them then.
+    hollow: Transformer,
     /// Updates done.
     pub step: u64,
     /// Updates that taught the pause vector.
@@ -47,7 +50,9 @@ struct RecycledReading {
 impl Learner {
     /// `model`, of which nothing is updated yet.
     pub fn new(model: Transformer, optim: &Optim) -> Self {
-        Self { optimizer: optim::adamw(optim, &model), model, step: 0, lessons: 0 }
+        let (optimizer, factor) = optim::adamw(optim, &model);
+        let hollow = model.clone().map(&mut Hollow);
+        Self { optimizer, factor, hollow, model, step: 0, lessons: 0 }
     }
 
     /// This one, `step` updates having been done, `lessons` of which taught the pause vector.
@@ -73,19 +78,18 @@ impl Learner {
         let in_force = schedule::at(&config.recycle, vocab_size, config.run.seed, step);
         let timed = config.probe.cost > 0 && step.is_multiple_of(config.probe.cost);
         let mut watch = Stopwatch::new(self.model.device().without_autodiff(), timed);
-        let (mut sum, mut costs) = (GradientsAccumulator::new(), Costs::default());
+        let (mut grads, mut costs) = (GradientsParams::new(), Costs::default());
         let mut outcomes = Vec::with_capacity(batches.len());
         for (index, batch) in batches.iter().enumerate() {
             let draw = Draw { seed: config.run.seed, step, batch: index as u64, pass: 0 };
             let mut outcome = self.passes(config, &in_force, batch, draw, batches.len(), timed);
             watch.lap();
-            sum.accumulate(&self.model, std::mem::take(&mut outcome.grads));
+            accumulate(&self.model, &mut grads, std::mem::take(&mut outcome.grads));
             costs.add(Part::Update, 0.0, watch.lap());
             costs.add_all(&outcome.costs);
             outcomes.push(outcome);
         }
         let lr = config.optim.lr_at(step, config.run.steps);
-        let grads = sum.grads();
         let all_positions = config.recycle.loss_on == LossOn::All;
         let (readings, grad_norm) = read(&self.model, outcomes, &grads, all_positions)?;
         let lesson = in_force.control == Control::Pause && config.recycle.control != Control::Pause;
@@ -122,13 +126,21 @@ impl Learner {
 
     /// Clips `grads`, whose global norm is `norm`, and updates by them.
     pub(super) fn apply(&mut self, optim: &Optim, lr: f64, grads: GradientsParams, norm: f64) {
-        let grads = self.clip(grads, norm, optim.clip);
-        self.model = self.optimizer.step(lr, self.model.clone(), grads);
+        let limit = optim.clip;
+        self.factor.set(if limit > 0.0 && norm > limit { limit / norm } else { 1.0 });
+        let model = std::mem::replace(&mut self.model, self.hollow.clone());
+        self.model = self.optimizer.step(lr, model, grads);
         self.step += 1;
     }
+}
 
-    fn clip(&self, grads: GradientsParams, norm: f64, limit: f64) -> GradientsParams {
-        if limit > 0.0 && norm > limit { optim::scale(&self.model, grads, limit / norm) } else { grads }
+/// Takes the numbers out of a model.
+struct Hollow;
+
+impl ModuleMapper for Hollow {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (id, value, _) = param.consume();
+        Param::initialized(id, Tensor::zeros([1; D], &value.device()))
     }
 }
 

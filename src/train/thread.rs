@@ -6,6 +6,7 @@ use super::Begin;
 use super::publish::Publisher;
 use super::run::Run;
 use crate::message::{Command, Event};
+use crate::ops::threads;
 use crate::record::log::RunLog;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -69,6 +70,7 @@ fn work(
     commands: &Receiver<Command>,
     out: &mut Publisher,
 ) -> Event {
+    threads::join(0);
     let run = catch_unwind(AssertUnwindSafe(|| Run::prepare(begin, wants, log, commands, out)?.train()));
     match run {
         Ok(Ok(summary)) => Event::Finished(Box::new(summary)),

@@ -1,0 +1,158 @@
+//! Owns: the way between Burn's tensors and the CPU device's numbers, and an operation's place in the autodiff graph.
+//! Must not know: what an operation computes.
+//! Invariant: an operation of which nothing is trained leaves no trace in the graph.
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, DispatchDevice, Flex, TensorMetadata};
+use burn::tensor::{Bytes, DType, Device, Float, Shape, Tensor, TensorData};
+use std::fmt::Debug;
+
+/// A tensor's numbers on the CPU device, shared and not to be changed.
+pub type Values = FloatTensor<Flex>;
+type Tracked = FloatTensor<Autodiff<Flex>>;
+
+/// Whether an operation on `tensor` may be one of our own: it is on the CPU device, in f32.
+pub fn ours<const D: usize>(tensor: &Tensor<D>) -> bool {
+    on_cpu(&tensor.device()) && tensor.dtype() == DType::F32
+}
+
+/// Whether `device`, with or without autodiff, is the CPU.
+pub fn on_cpu(device: &Device) -> bool {
+    matches!(device.clone().without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
+}
+
+/// The numbers of `tensor`, a constant; row-major.
+pub fn constant<const D: usize>(tensor: Tensor<D>) -> Values {
+    match tensor.device().is_autodiff() {
+        true => primitive(tensor.inner()),
+        false => primitive(tensor),
+    }
+}
+
+fn primitive<const D: usize>(tensor: Tensor<D>) -> Values {
+    match tensor.try_into_primitive::<Flex>() {
+        Ok(values) => row_major(values),
+        Err(error) => unreachable!("`ours` was asked: {error:?}"),
+    }
+}
+
+fn row_major(values: Values) -> Values {
+    match values.as_slice::<f32>() {
+        Some(_) => values,
+        None => values.to_contiguous(),
+    }
+}
+
+/// A tensor's numbers, row-major.
+pub fn slice(values: &Values) -> &[f32] {
+    values.as_slice().unwrap_or_default()
+}
+
+/// `numbers` as a tensor's, of this shape.
+pub fn values(numbers: Vec<f32>, shape: impl Into<Shape>) -> Values {
+    let data = TensorData::from_bytes(Bytes::from_elems(numbers), shape.into(), DType::F32);
+    Values::from_data(data)
+}
+
+/// The same as a tensor without autodiff.
+pub fn tensor<const D: usize>(numbers: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
+    Tensor::from_primitive::<Flex>(values(numbers, shape))
+}
+
+/// An operand, with or without a place in the graph.
+pub struct Operand {
+    tensor: Tracked,
+    graph: bool,
+}
+
+/// `tensor` as an operand.
+pub fn operand<const D: usize>(tensor: Tensor<D>) -> Operand {
+    if !tensor.device().is_autodiff() {
+        return Operand { tensor: Tracked::new(primitive(tensor)), graph: false };
+    }
+    match <Tensor<D, Float>>::try_into_primitive::<Autodiff<Flex>>(tensor) {
+        Ok(tensor) => Operand { tensor, graph: true },
+        Err(error) => unreachable!("`ours` was asked: {error:?}"),
+    }
+}
+
+/// The gradients of an operation's operands, given its state and its result's gradient. `wanted`: which are asked for.
+pub type Back<S> = fn(state: S, grad: Values, wanted: &[bool]) -> Vec<Option<Values>>;
+
+/// An operation on at most eight operands: `forward` computes the result and what `back` needs.
+pub fn operation<S, const D: usize>(
+    operands: Vec<Operand>,
+    forward: impl FnOnce(Vec<Values>) -> (Values, S),
+    back: Back<S>,
+) -> Tensor<D>
+where
+    S: Clone + Debug + Send + 'static,
+{
+    let graph = operands.iter().any(|operand| operand.graph);
+    let parts = operands.into_iter().map(|operand| operand.tensor.into_parts());
+    let (values, guards): (Vec<_>, Vec<_>) = parts.map(|(values, guard)| (row_major(values), guard)).unzip();
+    let (result, state) = forward(values);
+    if !graph {
+        return Tensor::from_primitive::<Flex>(result);
+    }
+    // Burn's graph wants their number as a type.
+    let result = match guards.len() {
+        1 => register::<S, 1>(guards, state, result, back),
+        2 => register::<S, 2>(guards, state, result, back),
+        3 => register::<S, 3>(guards, state, result, back),
+        4 => register::<S, 4>(guards, state, result, back),
+        5 => register::<S, 5>(guards, state, result, back),
+        6 => register::<S, 6>(guards, state, result, back),
+        7 => register::<S, 7>(guards, state, result, back),
+        _ => register::<S, 8>(guards, state, result, back),
+    };
+    Tensor::from_primitive::<Autodiff<Flex>>(result)
+}
+
+fn register<S, const N: usize>(guards: Vec<NodeGuard>, state: S, result: Values, back: Back<S>) -> Tracked
+where
+    S: Clone + Debug + Send + 'static,
+{
+    let Ok(guards) = <[NodeGuard; N]>::try_from(guards) else { unreachable!("at most eight operands") };
+    match (Own { back }).prepare::<NoCheckpointing>(guards).compute_bound().stateful() {
+        OpsKind::Tracked(prepared) => prepared.finish(state, result),
+        OpsKind::UnTracked(prepared) => prepared.finish(result),
+    }
+}
+
+/// An operation's step back.
+struct Own<S> {
+    back: Back<S>,
+}
+
+impl<S> Debug for Own<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Own")
+    }
+}
+
+impl<S: Clone + Debug + Send + 'static, const N: usize> Backward<Flex, N> for Own<S> {
+    type State = S;
+
+    fn backward(self, ops: Ops<S, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = row_major(grads.consume::<Flex>(&ops.node));
+        let wanted = ops.parents.each_ref().map(Option::is_some);
+        for (parent, grad) in ops.parents.iter().zip((self.back)(ops.state, grad, &wanted)) {
+            if let (Some(parent), Some(grad)) = (parent, grad) {
+                grads.register::<Flex>(parent.id, grad);
+            }
+        }
+    }
+}
+
+/// `values`, to be changed: in place where nobody else has them, and nothing else lies beside them.
+pub fn whole(values: Values) -> Values {
+    match values.bytes().len() == size_of_val(slice(&values)) {
+        true => values,
+        false => self::values(slice(&values).to_vec(), values.shape()),
+    }
+}

@@ -1,0 +1,133 @@
+//! Owns: products with weights: several weights on one input, results side by side, bias and residual added in the same
+//! go; as one operation with its own backward pass.
+//! Must not know: what the weights are for.
+//! Invariant: a row of the result depends on the same row of the input alone.
+
+use super::graph::{Values, operand, operation, ours, slice, values};
+use super::product::{View, ViewMut, product_on_all};
+use super::threads::{self, unwritten};
+use super::vector::{self, wide};
+use burn::backend::TensorMetadata;
+use burn::nn::Linear;
+use burn::tensor::Tensor;
+
+/// `onto + [x·w₁ + b₁ | x·w₂ + b₂ | …]`: `x` `[N, D]`, each weight `[D, F]`, all with a bias `[F]` or none; the result
+/// `[N, ΣF]`, as `onto`.
+pub fn linear(x: Tensor<2>, weights: &[&Linear], onto: Option<Tensor<2>>) -> Tensor<2> {
+    if ours(&x) { own(x, weights, onto) } else { composed(x, weights, onto) }
+}
+
+/// The same of Burn's own operations.
+pub(super) fn composed(x: Tensor<2>, weights: &[&Linear], onto: Option<Tensor<2>>) -> Tensor<2> {
+    let mut parts: Vec<_> = weights.iter().map(|weight| weight.forward(x.clone())).collect();
+    let all = if parts.len() == 1 { parts.swap_remove(0) } else { Tensor::cat(parts, 1) };
+    match onto {
+        Some(onto) => onto + all,
+        None => all,
+    }
+}
+
+/// What the way back needs.
+#[derive(Clone, Debug)]
+struct State {
+    x: Values,
+    weights: Vec<Values>,
+    biases: usize,
+}
+
+fn own(x: Tensor<2>, weights: &[&Linear], onto: Option<Tensor<2>>) -> Tensor<2> {
+    let biases = weights.iter().filter(|weight| weight.bias.is_some()).count();
+    let mut operands = vec![operand(x)];
+    operands.extend(weights.iter().map(|weight| operand(weight.weight.val())));
+    operands.extend(weights.iter().filter_map(|weight| weight.bias.as_ref()).map(|bias| operand(bias.val())));
+    operands.extend(onto.map(operand));
+    let count = weights.len();
+    operation(
+        operands,
+        |operands| {
+            let (x, rest) = (operands[0].clone(), &operands[1..]);
+            let (weights, rest) = rest.split_at(count);
+            let (offsets, onto) = rest.split_at(biases);
+            let result = forward(&x, weights, offsets, onto.first());
+            (result, State { x, weights: weights.to_vec(), biases })
+        },
+        backward,
+    )
+}
+
+fn forward(x: &Values, weights: &[Values], biases: &[Values], onto: Option<&Values>) -> Values {
+    let [n, d] = [x.shape()[0], x.shape()[1]];
+    let width: usize = weights.iter().map(|weight| weight.shape()[1]).sum();
+    let mut out = match onto {
+        Some(onto) => slice(onto).to_vec(),
+        None => unwritten(n * width),
+    };
+    let x = View::new(slice(x), n, d, d);
+    let mut from = 0;
+    for weight in weights {
+        let f = weight.shape()[1];
+        let place = ViewMut::new(&mut out[from..], n, f, width);
+        product_on_all(place, x, View::new(slice(weight), d, f, f), onto.is_some());
+        from += f;
+    }
+    if !biases.is_empty() {
+        let bias: Vec<f32> = biases.iter().flat_map(|bias| slice(bias)).copied().collect();
+        threads::rows(&mut out, width, |_, rows| {
+            wide(
+                #[inline(always)]
+                || rows.chunks_exact_mut(width).for_each(|row| vector::add(row, &bias)),
+            );
+        });
+    }
+    values(out, [n, width])
+}
+
+/// `dx = Σ grad·wᵀ`, `dw = xᵀ·grad`, `db = Σ grad` over the rows; the residual's is the gradient itself.
+fn backward(state: State, grad: Values, wanted: &[bool]) -> Vec<Option<Values>> {
+    let State { x, weights, biases } = state;
+    let [n, d] = [x.shape()[0], x.shape()[1]];
+    let width = grad.shape()[1];
+    let numbers = slice(&grad);
+    let mut from = 0;
+    let mut to_x = wanted[0].then(|| unwritten(n * d));
+    let mut to_weights = Vec::with_capacity(weights.len());
+    for (index, weight) in weights.iter().enumerate() {
+        let f = weight.shape()[1];
+        let own = View::new(&numbers[from..], n, f, width);
+        if let Some(to_x) = &mut to_x {
+            let back = View::new(slice(weight), d, f, f).t();
+            product_on_all(ViewMut::new(to_x, n, d, d), own, back, index > 0);
+        }
+        to_weights.push(wanted[1 + index].then(|| {
+            let mut to = unwritten(d * f);
+            product_on_all(ViewMut::new(&mut to, d, f, f), View::new(slice(&x), n, d, d).t(), own, false);
+            values(to, [d, f])
+        }));
+        from += f;
+    }
+    let mut found = vec![to_x.map(|to_x| values(to_x, [n, d]))];
+    found.extend(to_weights);
+    if biases > 0 {
+        let sums = columns(numbers, width);
+        let mut from = 0;
+        for weight in &weights {
+            let f = weight.shape()[1];
+            found.push(Some(values(sums[from..from + f].to_vec(), [f])));
+            from += f;
+        }
+    }
+    if found.len() < wanted.len() {
+        found.push(Some(grad));
+    }
+    found
+}
+
+/// The sums of the columns of rows of `width`.
+fn columns(numbers: &[f32], width: usize) -> Vec<f32> {
+    let mut sums = vec![0.0; width];
+    wide(
+        #[inline(always)]
+        || numbers.chunks_exact(width).for_each(|row| vector::add(&mut sums, row)),
+    );
+    sums
+}

@@ -1,0 +1,46 @@
+//! Owns: the operations that a step's time goes to, each with its own backward pass: on the CPU device as one pass over
+//! the numbers, at the processor's width and on all threads; elsewhere, and where numbers are not f32, of Burn's own operations.
+//! Must not know: models, passes, training.
+//! Invariant: both ways compute the same, which their tests hold them to.
+//!
+//! Shape letters as in the model: `B` rows, `T` positions, `N` positions of all rows, `D` width, `H` heads, `G` key/value heads, `K` head
+//! width, `V` vocabulary. Queries, keys and values stand *packed* in one matrix `[N, (H+2G)·K]`: a position's queries,
+//! then its keys, then its values, head by head.
+
+pub mod adamw;
+pub mod attention;
+mod gate;
+mod graph;
+mod linear;
+mod norm;
+mod product;
+pub mod score;
+#[cfg(test)]
+mod tests;
+pub mod threads;
+mod turn;
+mod vector;
+
+pub use attention::{Sight, attention};
+pub use gate::{gelu, swiglu};
+pub use linear::linear;
+pub use norm::norm;
+pub use turn::turn;
+
+/// The heads of packed queries, keys and values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heads {
+    /// `H`.
+    pub queries: usize,
+    /// `G`, which divides `H`: keys and values are shared by `H/G` queries in a row.
+    pub keys: usize,
+    /// `K`.
+    pub width: usize,
+}
+
+impl Heads {
+    /// Numbers of a packed position, `(H+2G)·K`.
+    pub fn packed(self) -> usize {
+        (self.queries + 2 * self.keys) * self.width
+    }
+}

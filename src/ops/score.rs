@@ -1,0 +1,248 @@
+//! Owns: head, loss and entropy as one operation: from hidden states and head weights to nll and entropy of each position,
+//! and their gradients, in blocks of rows.
+//! Must not know: which pass the hidden states come from, how losses are weighed.
+//! Invariant: logits never exist for more than a block of rows at a time, forward or backward.
+//!
+//! There is no graph here: with `p = softmax(h·W)` and loss `Σ wₙ·nllₙ`, the logits' gradient is `wₙ (p - onehot(target))`, so
+//! `dh = dlogits·Wᵀ` and `dW = hᵀ·dlogits`, which are found while the block is at hand.
+
+use super::graph::{constant, operand, operation, ours, slice, tensor, values, whole};
+use super::product::{View, ViewMut, product_on_all};
+use super::threads::{deal, unwritten};
+use super::vector::{self, wide};
+use burn::backend::{Flex, TensorMetadata};
+use burn::tensor::{IndexingUpdateOp, Int, Tensor};
+use rayon::prelude::*;
+
+/// Logits held at a time: large enough for full-speed matrix products, small enough to stay out of the way.
+const BLOCK_LOGITS: usize = 1 << 22;
+/// Fewest rows a block: below it, adding up `dW` costs more than the logits.
+const BLOCK_ROWS: usize = 256;
+
+/// Rows of a block of `n`, with a vocabulary of `v`.
+pub fn block_rows(n: usize, v: usize) -> usize {
+    (BLOCK_LOGITS / v).max(BLOCK_ROWS).min(n).max(1)
+}
+
+/// The head's weights, without autodiff.
+#[derive(Clone, Debug)]
+pub enum Head {
+    /// `[D, V]`.
+    Own(Tensor<2>),
+    /// `[V, D]`: the token embeddings.
+    Tied(Tensor<2>),
+}
+
+impl Head {
+    /// As `[D, V]`.
+    pub fn matrix(&self) -> Tensor<2> {
+        match self {
+            Self::Own(weight) => weight.clone(),
+            Self::Tied(weight) => weight.clone().transpose(),
+        }
+    }
+}
+
+/// What the head says of `N` positions.
+pub struct Scores {
+    /// `[N]`, nats: -log p(target).
+    pub nll: Tensor<1>,
+    /// `[N]`, nats: entropy of softmax(logits).
+    pub entropy: Tensor<1>,
+    /// Present where gradients were asked for.
+    pub grads: Option<Grads>,
+}
+
+/// Gradients of `Σ wₙ·nllₙ`.
+pub struct Grads {
+    /// With respect to the hidden states, `[N, D]`.
+    pub hidden: Tensor<2>,
+    /// With respect to the head's weights, shaped as they are, added to what was there before.
+    pub weight: Tensor<2>,
+}
+
+/// What gradients are asked for.
+pub struct Wanted {
+    /// `w`, `[N]`.
+    pub weights: Tensor<1>,
+    /// The gradient of the head's weights so far.
+    pub sum: Option<Tensor<2>>,
+}
+
+/// Scores hidden states `[N, D]` against `targets` `[N]`, all without autodiff.
+pub fn score(hidden: Tensor<2>, head: &Head, targets: Tensor<1, Int>, wanted: Option<Wanted>) -> Scores {
+    if ours(&hidden) { own(hidden, head, targets, wanted) } else { composed(hidden, head, targets, wanted) }
+}
+
+fn own(hidden: Tensor<2>, head: &Head, targets: Tensor<1, Int>, wanted: Option<Wanted>) -> Scores {
+    let (hidden, targets) = (constant(hidden), numbers(targets));
+    let [n, d] = [hidden.shape()[0], hidden.shape()[1]];
+    let (weight, tied) = match head {
+        Head::Own(weight) => (constant(weight.clone()), false),
+        Head::Tied(weight) => (constant(weight.clone()), true),
+    };
+    let v = weight.shape()[if tied { 0 } else { 1 }];
+    let matrix = match tied {
+        true => View::new(slice(&weight), v, d, d).t(),
+        false => View::new(slice(&weight), d, v, v),
+    };
+    let (weights, fresh, mut sum) = match wanted {
+        None => (None, true, None),
+        Some(Wanted { weights, sum }) => {
+            let fresh = sum.is_none();
+            let sum =
+                sum.map_or_else(|| values(unwritten(d * v), weight.shape()), |sum| whole(constant(sum)));
+            (Some(constant(weights)), fresh, Some(sum))
+        }
+    };
+    let mut said = vec![[0.0_f32; 2]; n];
+    let mut to_hidden = weights.as_ref().map(|_| unwritten(n * d));
+    let rows = block_rows(n, v);
+    let mut logits = unwritten(rows * v);
+    for start in (0..n).step_by(rows) {
+        let end = n.min(start + rows);
+        let count = end - start;
+        let h = View::new(&slice(&hidden)[start * d..end * d], count, d, d);
+        let logits = &mut logits[..count * v];
+        product_on_all(ViewMut::new(logits, count, v, v), h, matrix, false);
+        let own = weights.as_ref().map(|weights| &slice(weights)[start..end]);
+        softmax(logits, &targets[start..end], own, &mut said[start..end]);
+        if let (Some(to_hidden), Some(sum)) = (&mut to_hidden, &mut sum) {
+            let slopes = View::new(logits, count, v, v);
+            let place = ViewMut::new(&mut to_hidden[start * d..end * d], count, d, d);
+            product_on_all(place, slopes, matrix.t(), false);
+            let add = !fresh || start > 0;
+            let sum: &mut [f32] = sum.storage_mut();
+            match tied {
+                true => product_on_all(ViewMut::new(sum, v, d, d), slopes.t(), h, add),
+                false => product_on_all(ViewMut::new(sum, d, v, v), h.t(), slopes, add),
+            }
+        }
+    }
+    let grads = to_hidden.zip(sum).map(|(to_hidden, sum)| Grads {
+        hidden: tensor(to_hidden, [n, d]),
+        weight: Tensor::from_primitive::<Flex>(sum),
+    });
+    let [nll, entropy] = [0, 1].map(|which| tensor(said.iter().map(|said| said[which]).collect(), [n]));
+    Scores { nll, entropy, grads }
+}
+
+/// Logits to `[nll, entropy]` of each row, and, with weights, to their gradients.
+fn softmax(logits: &mut [f32], targets: &[i32], weights: Option<&[f32]>, said: &mut [[f32; 2]]) {
+    let v = logits.len() / targets.len();
+    let each = deal(targets.len(), v);
+    let parts = logits.par_chunks_mut(each * v).zip(said.par_chunks_mut(each));
+    parts.enumerate().for_each(|(part, (logits, said))| {
+        wide(
+            #[inline(always)]
+            || {
+                for (at, (logits, said)) in logits.chunks_exact_mut(v).zip(said).enumerate() {
+                    let at = part * each + at;
+                    let (target, most) = (targets[at] as usize, vector::max(logits));
+                    let own = logits[target] - most;
+                    let (sum, dot) = vector::exp_sums(logits, most);
+                    *said = [sum.ln() - own, sum.ln() - dot / sum];
+                    if let Some(weights) = weights {
+                        vector::scale(logits, weights[at] / sum);
+                        logits[target] -= weights[at];
+                    }
+                }
+            },
+        );
+    });
+}
+
+/// A scalar whose gradient with respect to `hidden` `[N, D]` is the constant `slope`; its value says nothing.
+pub fn surrogate(hidden: Tensor<2>, slope: Tensor<2>) -> Tensor<1> {
+    if !ours(&hidden) {
+        return (hidden * slope).sum();
+    }
+    let slope = constant(slope);
+    operation(
+        vec![operand(hidden)],
+        |_| (values(vec![0.0], [1]), slope),
+        |slope, grad, _| match slice(&grad) {
+            [1.0] => vec![Some(slope)],
+            factor => vec![Some(values(
+                slice(&slope).iter().map(|slope| slope * factor[0]).collect(),
+                slope.shape(),
+            ))],
+        },
+    )
+}
+
+fn numbers(targets: Tensor<1, Int>) -> Vec<i32> {
+    // Nothing leaves the CPU.
+    targets.try_into_vec_as::<i32>().unwrap_or_default()
+}
+
+/// The same of Burn's own operations.
+pub(super) fn composed(
+    hidden: Tensor<2>,
+    head: &Head,
+    targets: Tensor<1, Int>,
+    wanted: Option<Wanted>,
+) -> Scores {
+    let matrix = head.matrix();
+    let [n, _] = hidden.dims();
+    let rows = block_rows(n, matrix.dims()[1]);
+    let (weights, mut sum) = match wanted {
+        Some(Wanted { weights, sum }) => (Some(weights), sum),
+        None => (None, None),
+    };
+    let (mut nll, mut entropy, mut to_hidden) = (Vec::new(), Vec::new(), Vec::new());
+    for start in (0..n).step_by(rows) {
+        let len = rows.min(n - start);
+        let h = hidden.clone().narrow(0, start, len);
+        let target = targets.clone().narrow(0, start, len).reshape([len, 1]);
+        let softmax = Softmax::of(h.clone().matmul(matrix.clone()));
+        let own = softmax.shifted.clone().gather(1, target.clone());
+        nll.push((softmax.log_sum.clone() - own).squeeze_dim(1));
+        entropy.push(softmax.entropy());
+        if let Some(weights) = &weights {
+            let weight = weights.clone().narrow(0, start, len).reshape([len, 1]);
+            let slopes =
+                (softmax.probs * weight.clone()).scatter(1, target, weight.neg(), IndexingUpdateOp::Add);
+            to_hidden.push(slopes.clone().matmul(matrix.clone().transpose()));
+            let part = match head {
+                Head::Own(_) => h.transpose().matmul(slopes),
+                Head::Tied(_) => slopes.transpose().matmul(h),
+            };
+            sum = Some(match sum {
+                Some(sum) => sum + part,
+                None => part,
+            });
+        }
+    }
+    let grads = sum.filter(|_| weights.is_some());
+    Scores {
+        nll: Tensor::cat(nll, 0),
+        entropy: Tensor::cat(entropy, 0),
+        grads: grads.map(|weight| Grads { hidden: Tensor::cat(to_hidden, 0), weight }),
+    }
+}
+
+/// The distributions of a block of rows.
+pub struct Softmax {
+    /// `[n, V]`.
+    pub probs: Tensor<2>,
+    /// Logits less the largest of their row, `[n, V]`.
+    shifted: Tensor<2>,
+    /// Of exp(shifted), `[n, 1]`.
+    log_sum: Tensor<2>,
+}
+
+impl Softmax {
+    /// From logits `[n, V]`.
+    pub fn of(logits: Tensor<2>) -> Self {
+        let shifted = logits.clone() - logits.max_dim(1);
+        let exp = shifted.clone().exp();
+        let sum = exp.clone().sum_dim(1);
+        Self { log_sum: sum.clone().log(), probs: exp / sum, shifted }
+    }
+
+    /// `[n]`, nats.
+    pub fn entropy(&self) -> Tensor<1> {
+        (self.log_sum.clone() - (self.probs.clone() * self.shifted.clone()).sum_dim(1)).squeeze_dim(1)
+    }
+}

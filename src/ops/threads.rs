@@ -1,0 +1,50 @@
+//! Owns: the threads that share the work of an operation, and how rows are dealt out to them.
+//! Must not know: tensors, arithmetic.
+//! Invariant: how work is dealt out depends on its size and the number of threads alone.
+
+use rayon::ThreadPoolBuilder;
+use rayon::prelude::*;
+
+/// Numbers below which nobody else is woken up.
+const WORTH: usize = 1 << 14;
+
+/// Makes the calling thread one of the threads, `threads` in all (0: as many as the machine has): its operations begin at
+/// once, and it wakes up the others alone. Does nothing on a thread that is one already.
+pub fn join(threads: usize) {
+    if rayon::current_thread_index().is_some() {
+        return;
+    }
+    let name = |index| format!("work-{index}");
+    let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(name).use_current_thread().build();
+    match pool {
+        // Leaked on purpose: it lives as long as the thread does.
+        Ok(pool) => std::mem::forget(pool),
+        Err(error) => tracing::warn!("operations run on the common threads: {error}"),
+    }
+}
+
+/// Rows a part, of `rows` of `width` numbers each: a few parts a thread, so that a slow one is made up for.
+pub fn deal(rows: usize, width: usize) -> usize {
+    let threads = rayon::current_num_threads();
+    match threads {
+        1 => rows.max(1),
+        _ if rows * width < WORTH => rows.max(1),
+        _ => rows.div_ceil(4 * threads).max(1),
+    }
+}
+
+/// Runs `part` on parts of `out`, which has rows of `width`: the first row's number, and the rows.
+pub fn rows(out: &mut [f32], width: usize, part: impl Fn(usize, &mut [f32]) + Sync) {
+    let each = deal(out.len() / width.max(1), width);
+    let parts = out.par_chunks_mut(each * width.max(1));
+    parts.enumerate().for_each(|(index, rows)| part(index * each, rows));
+}
+
+/// Numbers that an operation is about to write, every one of them, before it reads any.
+#[allow(clippy::uninit_vec)]
+pub fn unwritten(count: usize) -> Vec<f32> {
+    let mut numbers = Vec::with_capacity(count);
+    // SAFETY: the capacity is there, and every pattern of bits is an f32; who asks writes before reading.
+    unsafe { numbers.set_len(count) };
+    numbers
+}

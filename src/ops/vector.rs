@@ -1,0 +1,208 @@
+//! Owns: arithmetic over slices of numbers, at the width of the processor at hand.
+//! Must not know: tensors, threads.
+//! Invariant: a result depends on the numbers alone, not on the processor's width: sums run in `LANES` lanes everywhere.
+//!
+//! Plain loops, which [`wide`] compiles once for each width (AVX-512, AVX2, NEON, what the target has at least) and chooses from at run
+//! time. What is called inside must be `#[inline(always)]`, or it stays narrow.
+
+/// Lanes of a sum, whatever the processor has.
+pub const LANES: usize = 16;
+
+/// Runs `f` as the widest of the processor's instruction sets.
+#[inline(always)]
+pub fn wide<R>(f: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(f)
+}
+
+/// `e^x` to 2 units in the last place, 0 below about -87 (Cephes' `expf`: Moshier 1992). Without branches, so that it is
+/// computed in lanes.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    const LOG2_E: f32 = std::f32::consts::LOG2_E;
+    // ln 2 in two parts, the first of which has so few bits that its products are exact.
+    const HIGH: f32 = 0.693_359_4;
+    const LOW: f32 = -2.121_944_4e-4;
+    // Adding it rounds to a whole number, and leaves that in the lowest bits.
+    const WHOLE: f32 = 12_582_912.0;
+    let x = x.clamp(-87.3, 88.3);
+    let shifted = x * LOG2_E + WHOLE;
+    let whole = shifted - WHOLE;
+    let r = x - whole * HIGH - whole * LOW;
+    let p = 1.987_569_1e-4;
+    let p = p * r + 1.398_199_9e-3;
+    let p = p * r + 8.333_452e-3;
+    let p = p * r + 4.166_579_6e-2;
+    let p = p * r + 1.666_666_5e-1;
+    let p = p * r + 0.5;
+    let value = p * r * r + r + 1.0;
+    // 2^whole, put together from its exponent bits.
+    value * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)
+}
+
+/// `1 / (1 + e^-x)`.
+#[inline(always)]
+pub fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+/// `tanh x`.
+#[inline(always)]
+pub fn tanh(x: f32) -> f32 {
+    2.0 * sigmoid(2.0 * x) - 1.0
+}
+
+/// `Σ f(index, of what)` in lanes: `f` is given positions and what `sum` is given.
+#[inline(always)]
+fn lanes(length: usize, f: impl Fn(usize) -> f32) -> f32 {
+    let mut sums = [0.0_f32; LANES];
+    let whole = length / LANES * LANES;
+    let mut at = 0;
+    while at < whole {
+        for lane in 0..LANES {
+            sums[lane] += f(at + lane);
+        }
+        at += LANES;
+    }
+    for lane in 0..length - whole {
+        sums[lane] += f(whole + lane);
+    }
+    total(sums)
+}
+
+#[inline(always)]
+fn total(mut sums: [f32; LANES]) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            sums[lane] += sums[lane + half];
+        }
+        half /= 2;
+    }
+    sums[0]
+}
+
+/// `Σ a`.
+#[inline(always)]
+pub fn sum(a: &[f32]) -> f32 {
+    lanes(a.len(), |at| a[at])
+}
+
+/// `Σ a·b`.
+#[inline(always)]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let b = &b[..a.len()];
+    lanes(a.len(), |at| a[at] * b[at])
+}
+
+/// `Σ a·b·c`.
+#[inline(always)]
+pub fn dot3(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
+    let (b, c) = (&b[..a.len()], &c[..a.len()]);
+    lanes(a.len(), |at| a[at] * b[at] * c[at])
+}
+
+/// `Σ (a - mean)²`.
+#[inline(always)]
+pub fn spread(a: &[f32], mean: f32) -> f32 {
+    lanes(a.len(), |at| (a[at] - mean) * (a[at] - mean))
+}
+
+/// The largest; -inf of nothing.
+#[inline(always)]
+pub fn max(a: &[f32]) -> f32 {
+    let mut most = [f32::NEG_INFINITY; LANES];
+    let (whole, rest) = a.as_chunks::<LANES>();
+    for chunk in whole {
+        for lane in 0..LANES {
+            most[lane] = if chunk[lane] > most[lane] { chunk[lane] } else { most[lane] };
+        }
+    }
+    rest.iter().chain(&most).fold(f32::NEG_INFINITY, |most, value| most.max(*value))
+}
+
+/// `out += a`.
+#[inline(always)]
+pub fn add(out: &mut [f32], a: &[f32]) {
+    for (out, a) in out.iter_mut().zip(a) {
+        *out += a;
+    }
+}
+
+/// `a ← e^(scale·a - shift)`, and their sum.
+#[inline(always)]
+pub fn exp_sum(a: &mut [f32], scale: f32, shift: f32) -> f32 {
+    let mut sums = [0.0_f32; LANES];
+    let (whole, rest) = a.as_chunks_mut::<LANES>();
+    for chunk in whole {
+        for lane in 0..LANES {
+            chunk[lane] = exp(scale * chunk[lane] - shift);
+            sums[lane] += chunk[lane];
+        }
+    }
+    for (lane, value) in rest.iter_mut().enumerate() {
+        *value = exp(scale * *value - shift);
+        sums[lane] += *value;
+    }
+    total(sums)
+}
+
+/// `a ← e^(a - shift)`; their sum, and `Σ e^(a - shift)·(a - shift)`.
+#[inline(always)]
+pub fn exp_sums(a: &mut [f32], shift: f32) -> (f32, f32) {
+    let (mut sums, mut dots) = ([0.0_f32; LANES], [0.0_f32; LANES]);
+    let mut one = |lane: usize, value: &mut f32| {
+        let less = *value - shift;
+        *value = exp(less);
+        sums[lane] += *value;
+        dots[lane] += *value * less;
+    };
+    let (whole, rest) = a.as_chunks_mut::<LANES>();
+    for chunk in whole {
+        for lane in 0..LANES {
+            one(lane, &mut chunk[lane]);
+        }
+    }
+    rest.iter_mut().enumerate().for_each(|(lane, value)| one(lane, value));
+    (total(sums), total(dots))
+}
+
+/// `a ← factor·a`.
+#[inline(always)]
+pub fn scale(a: &mut [f32], factor: f32) {
+    a.iter_mut().for_each(|a| *a *= factor);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn e_to_the_power_is_that_of_the_standard_library() {
+        let mut worst = 0.0_f64;
+        for at in -8_000..=8_000 {
+            let x = at as f32 * 0.01;
+            let wanted = f64::from(x).exp();
+            worst = worst.max((f64::from(wide(|| exp(x))) / wanted - 1.0).abs());
+        }
+        assert!(worst < 3e-7, "{worst}");
+        assert_eq!(exp(0.0), 1.0);
+        assert!(exp(f32::NEG_INFINITY) < 1e-37 && exp(f32::NAN).is_nan());
+        assert!((tanh(0.3) - 0.3_f32.tanh()).abs() < 1e-6 && (sigmoid(-2.0) - 0.119_202_92).abs() < 1e-7);
+    }
+
+    #[test]
+    fn sums_are_of_all_numbers_at_any_length() {
+        for length in [0, 1, 15, 16, 17, 100] {
+            let a: Vec<f32> = (0..length).map(|at| (at % 7) as f32 - 2.5).collect();
+            let wanted: f32 = a.iter().sum();
+            assert!((wide(|| sum(&a)) - wanted).abs() < 1e-3, "{length}");
+            let squares: f32 = a.iter().map(|a| a * a).sum();
+            assert!((wide(|| dot(&a, &a)) - squares).abs() < 1e-3, "{length}");
+            let most = a.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            assert_eq!(wide(|| max(&a)), most, "{length}");
+            let mut own = a.clone();
+            let total = wide(|| exp_sum(&mut own, 1.0, 0.5));
+            assert!((total - a.iter().map(|a| (a - 0.5).exp()).sum::<f32>()).abs() < 1e-3, "{length}");
+        }
+    }
+}
