@@ -64,7 +64,7 @@ impl Update {
             wide(
                 #[inline(always)]
                 || {
-                    let moments = first.iter_mut().zip(second);
+                    let moments = first.iter_mut().zip(&mut *second);
                     for ((p, (m, v)), g) in param.iter_mut().zip(moments).zip(grad) {
                         let g = g * scale;
                         *m = keep1 * *m + new1 * g;
@@ -101,9 +101,15 @@ pub fn square_sum<const D: usize>(grad: Tensor<D>) -> Tensor<1> {
     }
     let grad = constant(grad);
     // Each part in lanes of f32, the parts in f64.
-    let parts: Vec<f32> =
-        slice(&grad).par_chunks(PART).map(|part| wide(|| vector::dot(part, part))).collect();
+    let parts: Vec<f32> = slice(&grad).par_chunks(PART).map(square).collect();
     tensor(vec![parts.into_iter().map(f64::from).sum::<f64>() as f32], [1])
+}
+
+fn square(part: &[f32]) -> f32 {
+    wide(
+        #[inline(always)]
+        || vector::dot(part, part),
+    )
 }
 
 /// `a + b`, in place where nobody else has `a`.
@@ -113,6 +119,11 @@ pub fn sum<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
     }
     let (mut a, b) = (whole(constant(a)), constant(b));
     let parts = a.storage_mut::<f32>().par_chunks_mut(PART).zip(slice(&b).par_chunks(PART));
-    parts.for_each(|(a, b)| wide(|| vector::add(a, b)));
+    parts.for_each(|(a, b)| {
+        wide(
+            #[inline(always)]
+            || vector::add(a, b),
+        );
+    });
     Tensor::from_primitive::<Flex>(a)
 }

@@ -57,7 +57,8 @@ fn forward(x: &Values, weight: &[f32], bias: Option<&[f32]>, eps: f32) -> (Value
         wide(
             #[inline(always)]
             || {
-                for ((out, x), kept) in out.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(kept) {
+                let rows = out.chunks_exact_mut(d).zip(x.chunks_exact(d));
+                for ((out, x), kept) in rows.zip(&mut *kept) {
                     let mean = if bias.is_some() { vector::sum(x) / d as f32 } else { 0.0 };
                     let scale = 1.0 / (vector::spread(x, mean) / d as f32 + eps).sqrt();
                     *kept = [mean, scale];

@@ -136,7 +136,8 @@ fn softmax(logits: &mut [f32], targets: &[i32], weights: Option<&[f32]>, said: &
         wide(
             #[inline(always)]
             || {
-                for (at, (logits, said)) in logits.chunks_exact_mut(v).zip(said).enumerate() {
+                let rows = logits.chunks_exact_mut(v).zip(&mut *said);
+                for (at, (logits, said)) in rows.enumerate() {
                     let at = part * each + at;
                     let (target, most) = (targets[at] as usize, vector::max(logits));
                     let own = logits[target] - most;

@@ -4,6 +4,8 @@
 
 use rayon::ThreadPoolBuilder;
 use rayon::prelude::*;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Numbers below which nobody else is woken up.
 const WORTH: usize = 1 << 14;
@@ -20,6 +22,39 @@ pub fn join(threads: usize) {
         // Leaked on purpose: it lives as long as the thread does.
         Ok(pool) => std::mem::forget(pool),
         Err(error) => tracing::warn!("operations run on the common threads: {error}"),
+    }
+}
+
+/// While it lives, the other threads wait for work without going to sleep: waking one up takes as long as a small
+/// operation.
+#[must_use]
+pub struct Awake(Arc<AtomicBool>);
+
+/// Keeps the threads awake that work for the calling one.
+pub fn awake() -> Awake {
+    let over = Arc::new(AtomicBool::new(false));
+    if rayon::current_thread_index().is_some() {
+        for _ in 1..rayon::current_num_threads() {
+            let over = over.clone();
+            rayon::spawn(move || wait(&over));
+        }
+    }
+    Awake(over)
+}
+
+impl Drop for Awake {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Does what there is to do until it is over.
+fn wait(over: &AtomicBool) {
+    while !over.load(Ordering::Relaxed) {
+        if rayon::yield_now() != Some(rayon::Yield::Executed) {
+            // Whoever else wants the core may have it.
+            std::thread::yield_now();
+        }
     }
 }
 

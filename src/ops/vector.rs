@@ -8,10 +8,22 @@
 /// Lanes of a sum, whatever the processor has.
 pub const LANES: usize = 16;
 
-/// Runs `f` as the widest of the processor's instruction sets.
+/// Runs `f`, once, as the widest of the processor's instruction sets.
 #[inline(always)]
-pub fn wide<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
+pub fn wide<R>(f: impl FnMut() -> R) -> R {
+    pulp::Arch::new().dispatch(Wide(f))
+}
+
+/// Calls by reference: to call by value goes by way of a function that is not inlined.
+struct Wide<F>(F);
+
+impl<R, F: FnMut() -> R> pulp::NullaryFnOnce for Wide<F> {
+    type Output = R;
+
+    #[inline(always)]
+    fn call(mut self) -> R {
+        (self.0)()
+    }
 }
 
 /// `e^x` to 2 units in the last place, 0 below about -87 (Cephes' `expf`: Moshier 1992). Without branches, so that it is

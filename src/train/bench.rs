@@ -13,6 +13,7 @@ use crate::data::{Batch, Position};
 use crate::model::cost::Part;
 use crate::model::ledger::Ledger;
 use crate::model::{Form, Shape, Transformer, rows};
+use crate::ops::threads;
 use crate::record::registry::{Metric, StepRow};
 use crate::record::system;
 use crate::recycle::placement::{self, Rows};
@@ -234,6 +235,7 @@ fn update(learner: &mut Learner, config: &Config, batch: Batch) -> Result<(), Tr
 
 /// The same from one pass, one state after another.
 fn one_after_another(learner: &mut Learner, config: &Config, batch: &Batch) -> Result<(), TrainError> {
+    let _awake = threads::awake();
     let model = &learner.model;
     let tokens = step::upload(batch, &model.device().without_autodiff());
     let number = learner.step + 1;

@@ -9,6 +9,7 @@ use crate::data::Batch;
 use crate::model::cost::{Costs, Part};
 use crate::model::ledger::{Ledger, Stopwatch, accumulate};
 use crate::model::{Shape, Tokens, Transformer};
+use crate::ops::threads;
 use crate::record::registry::{Metric, StepRow};
 use crate::recycle::passes::{self, Pass, Plan};
 use crate::recycle::placement::{self, Positions, Rows};
@@ -73,6 +74,7 @@ impl Learner {
         config: &Config,
         batches: &[Batch],
     ) -> Result<(StepRow, Option<TrainError>), TrainError> {
+        let _awake = threads::awake();
         let step = self.step + 1;
         let vocab_size = self.model.shape().vocab_size;
         let in_force = schedule::at(&config.recycle, vocab_size, config.run.seed, step);

@@ -225,12 +225,18 @@ impl<'a> Task<'a> {
             wide(
                 #[inline(always)]
                 || {
-                    self.seen(&mut shares, &block, |at, earlier, own| {
-                        let most = scale * vector::max(earlier).max(vector::max(own));
-                        let sum = vector::exp_sum(earlier, scale, most) + vector::exp_sum(own, scale, most);
-                        sums[at] = most + sum.ln();
-                        parts[at - block.start] = 1.0 / sum;
-                    });
+                    self.seen(
+                        &mut shares,
+                        &block,
+                        #[inline(always)]
+                        |at, earlier, own| {
+                            let most = scale * vector::max(earlier).max(vector::max(own));
+                            let sum =
+                                vector::exp_sum(earlier, scale, most) + vector::exp_sum(own, scale, most);
+                            sums[at] = most + sum.ln();
+                            parts[at - block.start] = 1.0 / sum;
+                        },
+                    );
                 },
             );
             let out = &mut mixed[block.start * k..block.end * k];
@@ -269,10 +275,15 @@ impl<'a> Task<'a> {
             wide(
                 #[inline(always)]
                 || {
-                    self.seen(&mut shares, &block, |at, earlier, own| {
-                        vector::exp_sum(earlier, scale, sums[at]);
-                        vector::exp_sum(own, scale, sums[at]);
-                    });
+                    self.seen(
+                        &mut shares,
+                        &block,
+                        #[inline(always)]
+                        |at, earlier, own| {
+                            vector::exp_sum(earlier, scale, sums[at]);
+                            vector::exp_sum(own, scale, sums[at]);
+                        },
+                    );
                 },
             );
             self.back(&shares, &block, grad, &mut grads.values, &mut grads.earlier_values);
