@@ -2,8 +2,9 @@
 //! Must not know: how a step is made.
 //! Invariant: standard output has these lines alone, each written as soon as its kind is measured.
 
+use crate::config::Dtype;
 use crate::config::{Config, Limit};
-use crate::train::bench::{Dtype, Kind, Measured, Sizes, measure};
+use crate::train::bench::{Kind, Measured, Sizes, measure};
 use crate::train::device::{self, Chosen};
 use anyhow::{Context, ensure};
 use clap::Args;
@@ -71,6 +72,9 @@ pub struct BenchArgs {
     /// f32 or bf16.
     #[arg(long, default_value = "f32", value_parser = dtype)]
     dtype: Dtype,
+    /// Blocks keep their inputs alone, as with `run.activation_checkpointing`.
+    #[arg(long)]
+    activation_checkpointing: bool,
 }
 
 const MANY: Limit = Limit::Within(1.0, 1e6);
@@ -99,9 +103,20 @@ fn kind(name: &str) -> Result<Kind, String> {
     found.ok_or_else(|| format!("there are: {}", Kind::ALL.map(Kind::name).join(", ")))
 }
 
-fn dtype(name: &str) -> Result<Dtype, String> {
-    let found = Dtype::ALL.into_iter().find(|dtype| dtype.name() == name);
-    found.ok_or_else(|| format!("there are: {}", Dtype::ALL.map(Dtype::name).join(", ")))
+/// A type of products, by its name.
+pub(super) fn dtype(name: &str) -> Result<Dtype, String> {
+    match name {
+        "f32" => Ok(Dtype::F32),
+        "bf16" => Ok(Dtype::Bf16),
+        _ => Err("there are: f32, bf16".into()),
+    }
+}
+
+fn dtype_name(dtype: Dtype) -> &'static str {
+    match dtype {
+        Dtype::F32 => "f32",
+        Dtype::Bf16 => "bf16",
+    }
 }
 
 /// Measures kind after kind, and says of each what it took.
@@ -115,9 +130,9 @@ pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         .build_global()
         .with_context(|| format!("`--threads` = {}", args.threads))?;
     let chosen = device::choose(&args.device).context("`--device`")?;
-    args.dtype.must_run_on(&chosen)?;
+    chosen.multiplies(args.dtype, "--dtype")?;
     for kind in args.kinds {
-        let line = Line::of(&sizes, kind, &chosen, args.dtype, &measure(&sizes, kind, &chosen)?);
+        let line = Line::of(&sizes, kind, &chosen, &measure(&sizes, kind, &chosen)?);
         let mut out = std::io::stdout().lock();
         writeln!(out, "{}", serde_json::to_string(&line)?)?;
         out.flush()?;
@@ -137,6 +152,8 @@ impl BenchArgs {
             recycled: self.recycled,
             steps: self.steps,
             warmup: self.warmup,
+            dtype: self.dtype,
+            activation_checkpointing: self.activation_checkpointing,
         }
     }
 }
@@ -174,14 +191,14 @@ struct Line {
 }
 
 impl Line {
-    fn of(sizes: &Sizes, kind: Kind, chosen: &Chosen, dtype: Dtype, measured: &Measured) -> Self {
+    fn of(sizes: &Sizes, kind: Kind, chosen: &Chosen, measured: &Measured) -> Self {
         let (ms, median) = (&measured.ms, median(&measured.ms));
         let shown = |ms: f64| (ms * 1e3).round() / 1e3;
         Self {
             peer: format!("coconut-lab {}", env!("CARGO_PKG_VERSION")),
             kind: kind.name(),
             device: chosen.kind.name(),
-            dtype: dtype.name(),
+            dtype: dtype_name(sizes.dtype),
             params: measured.params,
             median_ms: shown(median),
             min_ms: shown(ms.first().copied().unwrap_or(f64::NAN)),

@@ -117,6 +117,7 @@ impl<'a> Ledger<'a> {
         let Some(open) = self.open.take() else { return };
         let grads = GradientsParams::from_grads(open.backward(), self.model);
         accumulate(self.model, &mut self.taken, grads);
+        accumulate(self.model, &mut self.taken, self.model.execution().take());
         let (seconds, all): (f64, f64) = (self.watch.lap(), pending.iter().map(|(_, flop)| flop).sum());
         for (part, flop) in pending {
             self.costs.add(part, flop, seconds * flop / all);
