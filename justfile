@@ -9,3 +9,7 @@ run:
 # The API documentation, in the browser.
 docs:
     cargo doc --no-deps --open
+
+# The GPU path on a software driver: golden numbers, and losses as on the CPU.
+gpu-software:
+    bash tests/gpu-software.sh

@@ -74,11 +74,31 @@ impl Chosen {
 const PRODUCTS: usize = 4;
 /// Measurements at most.
 const ROUNDS: usize = 8;
+/// A round that takes longer is not begun.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// The best rate of the device's product of two square matrices (f32), in floating-point operations a second; none where it
-/// fails. The first round, in which a GPU compiles, does not count.
+/// fails. Behind wgpu may be a driver of software, which would be busy with large matrices for minutes: it is asked for small
+/// ones first.
 pub(super) fn flop_per_s(device: &Device, kind: Kind) -> Option<f64> {
     let (side, time) = kind.measure();
+    if kind == Kind::Wgpu {
+        let (small, _) = Kind::Cpu.measure();
+        let rate = rate_of(device, small, time)?;
+        if flop(side) / rate > SLOW.as_secs_f64() {
+            return Some(rate);
+        }
+    }
+    rate_of(device, side, time)
+}
+
+/// Operations of a round with matrices of `side` rows.
+fn flop(side: usize) -> f64 {
+    (PRODUCTS * 2 * side.pow(3)) as f64
+}
+
+/// The rate with matrices of `side` rows. The first round, in which a GPU compiles, does not count.
+fn rate_of(device: &Device, side: usize, time: Duration) -> Option<f64> {
     // Numbers of no pattern that a device could be quicker with.
     let numbers = Tensor::<1, Int>::arange(0..(side * side) as i64, device).float();
     let matrix = (numbers * 1.7).sin().reshape([side, side]) / side as f64;
@@ -98,11 +118,13 @@ pub(super) fn flop_per_s(device: &Device, kind: Kind) -> Option<f64> {
         }
         best = best.min(round()?);
     }
-    Some((PRODUCTS * 2 * side.pow(3)) as f64 / best)
+    Some(flop(side) / best)
 }
 
 /// The device that `wanted` (`auto`, `cpu`, `cuda`, `cuda:1`, `wgpu`) names.
 pub fn choose(wanted: &str) -> Result<Chosen, TrainError> {
+    #[cfg(feature = "gpu")]
+    super::kernels::keep();
     let fail = |reason: String| TrainError::Device { wanted: wanted.to_owned(), reason };
     match wanted.split_once(':').map_or((wanted, None), |(kind, index)| (kind, Some(index))) {
         ("auto", None) => Ok(match cuda(0) {

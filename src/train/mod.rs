@@ -8,6 +8,8 @@ mod checkpoint;
 pub mod device;
 mod evaluate;
 mod intent;
+#[cfg(feature = "gpu")]
+mod kernels;
 mod latents;
 mod look;
 mod measure;
