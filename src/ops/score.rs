@@ -9,6 +9,7 @@
 use super::graph::{constant, operand, operation, ours, slice, tensor, values, whole};
 use super::product::{View, ViewMut, product_on_all};
 use super::threads::{deal, unwritten};
+use super::trace::{self, Of, Work};
 use super::vector::{self, wide};
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
@@ -71,7 +72,15 @@ pub struct Wanted {
 
 /// Scores hidden states `[N, D]` against `targets` `[N]`, all without autodiff.
 pub fn score(hidden: Tensor<2>, head: &Head, targets: Tensor<1, Int>, wanted: Option<Wanted>) -> Scores {
+    let _span = trace::span("score", Of::Whole, flop(&hidden, head, wanted.is_some()));
     if ours(&hidden) { own(hidden, head, targets, wanted) } else { composed(hidden, head, targets, wanted) }
+}
+
+/// The logits' product, and where gradients are wanted the two of the way back.
+fn flop(hidden: &Tensor<2>, head: &Head, wanted: bool) -> f64 {
+    let (Head::Own(weight) | Head::Tied(weight)) = head;
+    let products = if wanted { 3.0 } else { 1.0 };
+    products * 2.0 * (hidden.dims()[0] * weight.shape().num_elements()) as f64
 }
 
 fn own(hidden: Tensor<2>, head: &Head, targets: Tensor<1, Int>, wanted: Option<Wanted>) -> Scores {
@@ -155,11 +164,14 @@ fn softmax(logits: &mut [f32], targets: &[i32], weights: Option<&[f32]>, said: &
 
 /// A scalar whose gradient with respect to `hidden` `[N, D]` is the constant `slope`; its value says nothing.
 pub fn surrogate(hidden: Tensor<2>, slope: Tensor<2>) -> Tensor<1> {
+    let work = Work::light("surrogate");
     if !ours(&hidden) {
+        let _span = work.goes();
         return (hidden * slope).sum();
     }
     let slope = constant(slope);
     operation(
+        work,
         vec![operand(hidden)],
         |_| (values(vec![0.0], [1]), slope),
         |slope, grad, _| match slice(&grad) {
