@@ -2,9 +2,9 @@
 //! Must not know: the training loop, terminals.
 //! Invariant: every entry of the folder gets a verdict; one that nothing here computes is listed as not built.
 
-use crate::config::{Arch, Control, Flow, LossOn, Reach, Wanted};
+use crate::config::{Arch, Control, Dtype, Flow, LossOn, Reach, Run, Wanted};
 use crate::model::ledger::Ledger;
-use crate::model::{ModelError, Shape, States, Tokens, Transformer, hf};
+use crate::model::{Execution, ModelError, Products, Shape, States, Tokens, Transformer, hf};
 use crate::recycle::passes::{self, Pass, Plan};
 use crate::recycle::placement::{self, Positions, Rows};
 use crate::rng::Draw;
@@ -21,6 +21,9 @@ const VALUES: f64 = 1e-3;
 const LOSSES: f64 = 1e-4;
 /// Largest error of a gradient, as a share of its own largest entry.
 const GRADIENTS: f64 = 1e-3;
+
+/// How many times as much products of bf16 may err, whose numbers have 8 bits: 1/256 of what is of order 1 to 10.
+const BF16: f64 = 100.0;
 
 /// What one golden entry came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,11 +60,18 @@ impl Verdict {
     }
 }
 
-/// Holds the checkpoint in `dir` to its `golden.safetensors`, on `device`. Verdicts are in the entries' order.
-pub fn verify(dir: &Path, device: &Device) -> Result<Vec<Verdict>, ModelError> {
+/// Holds the checkpoint in `dir` to its `golden.safetensors`, on `device`, computed in this way. Verdicts are in the entries'
+/// order.
+pub fn verify(
+    dir: &Path,
+    device: &Device,
+    dtype: Dtype,
+    activation_checkpointing: bool,
+) -> Result<Vec<Verdict>, ModelError> {
+    let execution = Execution::of(&Run { dtype, activation_checkpointing, ..Default::default() });
     let golden = Golden::load(&dir.join("golden.safetensors"))?;
     let model = hf::load(dir, &device.clone().autodiff())?;
-    let subject = Subject::new(&golden, model)?;
+    let subject = Subject::new(&golden, model.executed(execution))?;
     golden
         .entries
         .keys()
@@ -170,10 +180,10 @@ impl Subject {
         let (_, wanted) = golden.get(entry)?;
         let allowed = match entry.split('.').next() {
             Some("tokens" | "recycled") => return Ok(Held::Given),
-            Some("loss") => LOSSES,
-            Some("grad") => GRADIENTS,
+            Some("loss") => self.allowed(LOSSES),
+            Some("grad") => self.allowed(GRADIENTS),
             Some("place") => 0.0,
-            _ => VALUES,
+            _ => self.allowed(VALUES),
         };
         let Some(found) = self.compute(entry) else {
             return Ok(Held::NotBuilt);
@@ -183,6 +193,13 @@ impl Subject {
             false => 1.0,
         };
         Ok(Held::Error { error: largest_error(&found, wanted) / scale, allowed })
+    }
+
+    fn allowed(&self, f32: f64) -> f64 {
+        match self.model.execution().products {
+            Products::F32 => f32,
+            Products::Bf16 => f32 * BF16,
+        }
     }
 
     /// The entry's values, row-major; `None` where nothing computes it.

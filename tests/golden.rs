@@ -1,12 +1,13 @@
 //! Holds the implementation to the independent golden numbers in `tests/fixtures/` (made by `shared/oracle`).
 
 use burn::tensor::Device;
+use coconut_lab::config::Dtype;
 use coconut_lab::verify::{Held, verify};
 use std::path::Path;
 
-fn hold(kind: &str) {
+fn hold(kind: &str, dtype: Dtype, activation_checkpointing: bool) {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(kind);
-    let verdicts = verify(&dir, &Device::flex()).unwrap();
+    let verdicts = verify(&dir, &Device::flex(), dtype, activation_checkpointing).unwrap();
     for verdict in &verdicts {
         println!("{:32} {:?}", verdict.entry, verdict.result);
         assert!(!verdict.failed(), "{} {:?}", verdict.entry, verdict.result);
@@ -17,10 +18,16 @@ fn hold(kind: &str) {
 
 #[test]
 fn gpt2_holds_to_the_oracle() {
-    hold("gpt2");
+    hold("gpt2", Dtype::F32, false);
 }
 
 #[test]
 fn llama_holds_to_the_oracle() {
-    hold("llama");
+    hold("llama", Dtype::F32, false);
+}
+
+#[test]
+fn products_of_bf16_hold_to_it_within_their_rounding() {
+    hold("gpt2", Dtype::Bf16, false);
+    hold("llama", Dtype::Bf16, false);
 }

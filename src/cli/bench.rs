@@ -2,8 +2,9 @@
 //! Must not know: how a step is made.
 //! Invariant: standard output has these lines alone, each written as soon as its kind is measured.
 
+use crate::config::Dtype;
 use crate::config::{Config, Limit};
-use crate::train::bench::{Dtype, Kind, Measured, Sizes, measure};
+use crate::train::bench::{Kind, Measured, Sizes, measure};
 use crate::train::device::{self, Chosen};
 use anyhow::{Context, ensure};
 use clap::Args;
@@ -49,12 +50,9 @@ pub struct BenchArgs {
     /// auto, cpu, cuda, cuda:N or wgpu.
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// f32 or bf16.
-    #[arg(long, default_value = "f32", value_parser = dtype)]
-    dtype: Dtype,
 }
 
-/// The sizes of model and batch.
+/// The sizes of model and batch, and how the model is computed.
 #[derive(Args)]
 pub(super) struct SizeArgs {
     /// Vocabulary.
@@ -78,6 +76,12 @@ pub(super) struct SizeArgs {
     /// Recycled positions a row, at most all but the first.
     #[arg(long, default_value = "32", value_name = "N", value_parser = |text: &str| size(text, "data.seq_len"))]
     recycled: usize,
+    /// f32 or bf16.
+    #[arg(long, default_value = "f32", value_parser = dtype)]
+    dtype: Dtype,
+    /// Blocks keep their inputs alone, as with `run.activation_checkpointing`.
+    #[arg(long)]
+    activation_checkpointing: bool,
 }
 
 const MANY: Limit = Limit::Within(1.0, 1e6);
@@ -106,9 +110,20 @@ pub(super) fn kind(name: &str) -> Result<Kind, String> {
     found.ok_or_else(|| format!("there are: {}", Kind::ALL.map(Kind::name).join(", ")))
 }
 
-fn dtype(name: &str) -> Result<Dtype, String> {
-    let found = Dtype::ALL.into_iter().find(|dtype| dtype.name() == name);
-    found.ok_or_else(|| format!("there are: {}", Dtype::ALL.map(Dtype::name).join(", ")))
+/// A type of products, by its name.
+pub(super) fn dtype(name: &str) -> Result<Dtype, String> {
+    match name {
+        "f32" => Ok(Dtype::F32),
+        "bf16" => Ok(Dtype::Bf16),
+        _ => Err("there are: f32, bf16".into()),
+    }
+}
+
+fn dtype_name(dtype: Dtype) -> &'static str {
+    match dtype {
+        Dtype::F32 => "f32",
+        Dtype::Bf16 => "bf16",
+    }
 }
 
 /// Measures kind after kind, and says of each what it took.
@@ -117,9 +132,9 @@ pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     check(&sizes)?;
     share_work(args.threads)?;
     let chosen = device::choose(&args.device).context("`--device`")?;
-    args.dtype.must_run_on(&chosen)?;
+    chosen.multiplies(sizes.dtype, "--dtype")?;
     for kind in args.kinds {
-        let line = Line::of(&sizes, kind, &chosen, args.dtype, &measure(&sizes, kind, &chosen)?);
+        let line = Line::of(&sizes, kind, &chosen, &measure(&sizes, kind, &chosen)?);
         let mut out = std::io::stdout().lock();
         writeln!(out, "{}", serde_json::to_string(&line)?)?;
         out.flush()?;
@@ -147,6 +162,8 @@ impl SizeArgs {
             recycled: self.recycled,
             steps,
             warmup,
+            dtype: self.dtype,
+            activation_checkpointing: self.activation_checkpointing,
         }
     }
 }
@@ -184,14 +201,14 @@ struct Line {
 }
 
 impl Line {
-    fn of(sizes: &Sizes, kind: Kind, chosen: &Chosen, dtype: Dtype, measured: &Measured) -> Self {
+    fn of(sizes: &Sizes, kind: Kind, chosen: &Chosen, measured: &Measured) -> Self {
         let (ms, median) = (&measured.ms, median(&measured.ms));
         let shown = |ms: f64| (ms * 1e3).round() / 1e3;
         Self {
             peer: format!("coconut-lab {}", env!("CARGO_PKG_VERSION")),
             kind: kind.name(),
             device: chosen.kind.name(),
-            dtype: dtype.name(),
+            dtype: dtype_name(sizes.dtype),
             params: measured.params,
             median_ms: shown(median),
             min_ms: shown(ms.first().copied().unwrap_or(f64::NAN)),

@@ -36,6 +36,7 @@ pub struct ProfileArgs {
     /// A config file, in the place of sizes and kinds.
     #[arg(long, short, value_name = "FILE")]
     #[arg(conflicts_with_all = ["vocab", "time", "width", "heads", "layers", "batch", "recycled", "kinds"])]
+    #[arg(conflicts_with_all = ["dtype", "activation_checkpointing"])]
     config: Option<PathBuf>,
     /// Override a value of the config file; may be given several times.
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE", requires = "config")]
@@ -67,6 +68,10 @@ pub(super) fn run(args: ProfileArgs, allocated: Allocated) -> anyhow::Result<Exi
     let config = args.config.as_ref().map(|file| config::load(file, &args.overrides)).transpose()?;
     share_work(args.threads.unwrap_or(0))?;
     let chosen = chosen(args.device, config.as_ref())?;
+    match &config {
+        Some(config) => chosen.multiplies(config.run.dtype, "run.dtype")?,
+        None => chosen.multiplies(sizes.dtype, "--dtype")?,
+    }
     let trace = args.trace.map(|path| (create(&path), path));
     let trace = trace.map(|(file, path)| file.map(|file| (file, path))).transpose()?;
     let wish = Wish { steps: args.steps, warmup: args.warmup, allocated, events: trace.is_some() };

@@ -2,6 +2,7 @@
 //! Must not know: how an entry is computed.
 //! Invariant: any failed entry makes the exit code 1.
 
+use crate::config::Dtype;
 use crate::train::device;
 use crate::verify::{Held, Verdict, verify};
 use clap::Args;
@@ -24,12 +25,19 @@ pub struct VerifyArgs {
     /// auto, cpu, cuda, cuda:N or wgpu.
     #[arg(long, default_value = "auto")]
     device: String,
+    /// What products are made of, f32 or bf16; of bf16 more error is allowed.
+    #[arg(long, default_value = "f32", value_parser = super::bench::dtype)]
+    dtype: Dtype,
+    /// Blocks keep their inputs alone, as with `run.activation_checkpointing`.
+    #[arg(long)]
+    activation_checkpointing: bool,
 }
 
 /// Verifies, prints the table, and says whether all held.
 pub(super) fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let chosen = device::choose(&args.device)?;
-    let verdicts = verify(&args.dir, &chosen.device)?;
+    let (dtype, activation_checkpointing) = (args.dtype, args.activation_checkpointing);
+    let verdicts = verify(&args.dir, &chosen.device, dtype, activation_checkpointing)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{} on {} ({})\n", args.dir.display(), chosen.name, chosen.reason)?;
     writeln!(out, "{:<30} {:>13} {:>9}  verdict", "entry", "largest error", "allowed")?;

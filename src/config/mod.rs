@@ -19,8 +19,8 @@ pub use load::{ConfigError, from_text, line_of_key, load, read};
 pub use mixture::Mixture;
 pub use rules::idle;
 pub use sections::{
-    Arch, Checkpoint, Control, Dashboard, Data, Decay, Eval, Feedback, Flow, LossOn, Make, Model, Optim,
-    Placement, Probe, Reach, Record, Recycle, Run, Share, State,
+    Arch, Checkpoint, Control, Dashboard, Data, Decay, Dtype, Eval, Feedback, Flow, LossOn, Make, Model,
+    Optim, Placement, Probe, Reach, Record, Recycle, Run, Share, State,
 };
 pub use wanted::Wanted;
 

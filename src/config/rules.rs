@@ -10,6 +10,12 @@ pub fn check(config: &Config) -> Result<(), String> {
         shape(&config.model)?;
     }
     run(config)?;
+    must(
+        !config.run.activation_checkpointing
+            || config.recycle.flow == Flow::Detached
+            || config.recycle.reach == Reach::Dense,
+        "`run.activation_checkpointing` with `recycle.flow` = \"through\" needs `recycle.reach` = \"dense\": the others send gradient into keys and values, which are not kept".into(),
+    )?;
     recycling(&config.recycle)
 }
 
@@ -192,6 +198,10 @@ mod tests {
     #[test]
     fn reaches_refuse_what_they_cannot_do() {
         for (given, wanted) in [
+            (
+                &["run.activation_checkpointing=true", "recycle.flow=through", "recycle.reach=joint"][..],
+                "`run.activation_checkpointing` with",
+            ),
             (&["recycle.reach=isolated", "recycle.loss_on=all"][..], "needs `recycle.reach` = \"dense\""),
             (&["recycle.control=pause", "recycle.passes=2"], "takes one pass"),
             (&["recycle.feedback=gated", "recycle.state=projected"], "has a matrix of its own"),

@@ -28,6 +28,16 @@ choice! {
 }
 
 choice! {
+    /// The numbers that products are made of.
+    Dtype {
+        /// 32 bits.
+        F32,
+        /// 16 bits, as many of them exponent as 32 have.
+        Bf16,
+    }
+}
+
+choice! {
     /// A dataset that can be made here when `data.dir` is not there.
     Make {
         /// Nothing is made: `data.dir` must exist.
@@ -162,6 +172,11 @@ section! {
         Live paused: bool = false, Any;
         /// `auto` (CUDA where it is built in and answers, else the CPU), `cpu`, `cuda`, `cuda:1`, `wgpu`.
         Frozen device: String = "auto".into(), Any;
+        /// What matrix products are made of: `f32`, or `bf16` on a GPU that has it. Parameters, norms, softmax, losses and the
+        /// optimizer are f32 in any case.
+        Frozen dtype: Dtype = Dtype::F32, Any;
+        /// A block keeps its input alone, and is computed once more in the backward pass: less memory, a third more time.
+        Frozen activation_checkpointing: bool = false, Any;
     }
 }
 

@@ -5,7 +5,7 @@
 use super::init::Init;
 use super::{Shape, rotary::Angles};
 use crate::config::Arch;
-use crate::ops::{self, Heads, Sight};
+use crate::ops::{self, Heads, Products, Sight};
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::Tensor;
@@ -47,8 +47,9 @@ impl Attention {
         angles: Option<&Angles>,
         sight: &Sight,
         before: Option<&KeysValues>,
+        products: Products,
     ) -> (Tensor<2>, KeysValues) {
-        let packed = ops::linear(x, &[&self.q, &self.k, &self.v], None);
+        let packed = ops::linear(x, &[&self.q, &self.k, &self.v], None, products);
         let packed = match angles {
             Some(angles) => ops::turn(packed, &angles.cos, &angles.sin, self.heads),
             None => packed,
@@ -56,7 +57,7 @@ impl Attention {
         let own = KeysValues { packed, rows: sight.rows() };
         let before = before.map(|before| before.packed.clone());
         let mixed = ops::attention(own.packed.clone(), before, sight, self.heads);
-        (ops::linear(mixed, &[&self.out], Some(onto)), own)
+        (ops::linear(mixed, &[&self.out], Some(onto), products), own)
     }
 }
 

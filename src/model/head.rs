@@ -18,7 +18,7 @@ pub fn score(
     targets: Tensor<1, Int>,
     wanted: Option<Wanted>,
 ) -> Scores {
-    ops::score::score(hidden.inner(), &model.head_weights(), targets, wanted)
+    ops::score::score(hidden.inner(), &model.head_weights(), targets, wanted, model.execution().products)
 }
 
 /// What the head holds likely at `N` positions.

@@ -5,7 +5,7 @@
 use super::Shape;
 use super::init::Init;
 use crate::config::Arch;
-use crate::ops;
+use crate::ops::{self, Products};
 use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::tensor::Tensor;
@@ -57,11 +57,11 @@ impl Mlp {
     }
 
     /// `x`: `[N, D]`, as the result, which is added to `onto`.
-    pub fn forward(&self, x: Tensor<2>, onto: Tensor<2>) -> Tensor<2> {
+    pub fn forward(&self, x: Tensor<2>, onto: Tensor<2>, products: Products) -> Tensor<2> {
         let inner = match &self.gate {
-            Some(gate) => ops::swiglu(ops::linear(x, &[gate, &self.up], None)),
-            None => ops::gelu(ops::linear(x, &[&self.up], None)),
+            Some(gate) => ops::swiglu(ops::linear(x, &[gate, &self.up], None, products)),
+            None => ops::gelu(ops::linear(x, &[&self.up], None, products)),
         };
-        ops::linear(inner, &[&self.down], Some(onto))
+        ops::linear(inner, &[&self.down], Some(onto), products)
     }
 }

@@ -118,6 +118,7 @@ impl<'a> Ledger<'a> {
         let Some(open) = self.open.take() else { return };
         let grads = GradientsParams::from_grads(open.backward(), self.model);
         accumulate(self.model, &mut self.taken, grads);
+        accumulate(self.model, &mut self.taken, self.model.execution().take());
         let name = match pending.as_slice() {
             [(part, _)] => part.name(),
             _ => "all passes",

@@ -8,6 +8,7 @@
 
 mod attention;
 pub mod cost;
+mod execution;
 mod feedback;
 pub mod head;
 pub mod hf;
@@ -21,6 +22,7 @@ mod tokens;
 mod transformer;
 
 pub use attention::KeysValues;
+pub use execution::{Execution, Products};
 pub use feedback::{Feedback, Form, rms};
 pub use places::{Places, index, rows};
 pub use shape::Shape;

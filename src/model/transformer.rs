@@ -5,6 +5,7 @@
 use super::Shape;
 use super::attention::{Attention, KeysValues};
 use super::cost::BACKWARD;
+use super::execution::{Around, Execution, checkpointed};
 use super::feedback::{Feedback, Form, rms};
 use super::init::Init;
 use super::layers::{Mlp, Norm};
@@ -28,6 +29,16 @@ pub struct Block {
     pub norm2: Norm,
     /// Acts on each position.
     pub mlp: Mlp,
+}
+
+impl Block {
+    /// `x` `[N, D]`, as the result; and its own keys and values.
+    pub(super) fn forward(&self, x: Tensor<2>, around: &Around) -> (Tensor<2>, KeysValues) {
+        let Around { angles, sight, before, products } = around;
+        let normed = self.norm1.forward(x.clone());
+        let (x, own) = self.attention.forward(normed, x, angles.as_ref(), sight, before.as_ref(), *products);
+        (self.mlp.forward(self.norm2.forward(x.clone()), x, *products), own)
+    }
 }
 
 /// What a pass leaves behind.
@@ -75,6 +86,8 @@ pub struct Transformer {
     rotary: Option<Rotary>,
     #[module(skip)]
     shape: Shape,
+    #[module(skip)]
+    execution: Execution,
 }
 
 impl Transformer {
@@ -98,7 +111,18 @@ impl Transformer {
             feedback: Feedback::new(Form::PLAIN, shape.width, init_std, seed, device),
             rotary: llama.then(|| Rotary::new(shape.max_len, shape.head_width, shape.rope_theta, device)),
             shape,
+            execution: Execution::default(),
         }
+    }
+
+    /// The same, computed this way.
+    pub fn executed(self, execution: Execution) -> Self {
+        Self { execution, ..self }
+    }
+
+    /// How it is computed.
+    pub fn execution(&self) -> &Execution {
+        &self.execution
     }
 
     /// The same with a fresh feedback of this form.
@@ -127,12 +151,16 @@ impl Transformer {
 
     /// Whole rows, position `t` of the input being position `t` of the row.
     pub fn row(&self, embeddings: Tensor<3>) -> States {
+        self.whole(embeddings, self.execution.checkpointing)
+    }
+
+    fn whole(&self, embeddings: Tensor<3>, again: bool) -> States {
         let [_, t, d] = embeddings.dims();
         let learned =
             self.positions.as_ref().map(|table| table.weight.val().narrow(0, 0, t).reshape([1, t, d]));
         let angles = self.rotary.as_ref().map(|rotary| rotary.row(t));
         let sight = Sight::causal(embeddings.dims()[0], t, 0);
-        self.blocks(embeddings, learned, angles, &sight, None)
+        self.blocks(embeddings, learned, angles, &sight, None, again)
     }
 
     /// A few positions of each row: inputs `[N, D]` at `places`, seeing `before` (each block's keys and values of the whole
@@ -152,7 +180,8 @@ impl Transformer {
     /// the positions `0..from`) and the earlier ones of themselves.
     pub fn next(&self, inputs: Tensor<3>, from: usize, before: &[KeysValues]) -> States {
         if from == 0 {
-            return self.row(inputs);
+            // Whoever goes on sends gradient into what is kept.
+            return self.whole(inputs, false);
         }
         let ([b, s, _], device) = (inputs.dims(), self.device().without_autodiff());
         let columns = Tensor::<1, Int>::arange(from as i64..(from + s) as i64, &device);
@@ -170,7 +199,9 @@ impl Transformer {
     ) -> States {
         let learned = self.positions.as_ref().map(|table| table.forward(positions.clone()));
         let angles = self.rotary.as_ref().map(|rotary| rotary.at(positions));
-        self.blocks(inputs, learned, angles, sight, Some(before))
+        // What others are to learn by cannot be a constant.
+        let again = self.execution.checkpointing && before.iter().all(KeysValues::constant);
+        self.blocks(inputs, learned, angles, sight, Some(before), again)
     }
 
     fn blocks(
@@ -180,6 +211,7 @@ impl Transformer {
         angles: Option<Angles>,
         sight: &Sight,
         before: Option<&[KeysValues]>,
+        again: bool,
     ) -> States {
         let ([b, s, d], keys) = (embeddings.dims(), sight.before() + sight.own());
         let x = match learned {
@@ -189,18 +221,28 @@ impl Transformer {
         // As one matrix: a product for each row would take up the weights anew every time.
         let mut x = x.reshape([b * s, d]);
         let mut context = Vec::with_capacity(self.blocks.len());
+        let constant = before.filter(|before| before.iter().all(KeysValues::constant));
+        let again = again && self.device().is_autodiff();
         for (layer, block) in self.blocks.iter().enumerate() {
-            let before = before.map(|before| &before[layer]);
-            let normed = block.norm1.forward(x.clone());
-            let (seen, own) = block.attention.forward(normed, x, angles.as_ref(), sight, before);
+            let before = before.map(|before| before[layer].clone());
+            let around = Around {
+                angles: angles.clone(),
+                sight: sight.clone(),
+                before,
+                products: self.execution.products,
+            };
+            let (out, own) = match again {
+                true => checkpointed(self, block, x, around),
+                false => block.forward(x, &around),
+            };
             context.push(own);
-            x = block.mlp.forward(block.norm2.forward(seen.clone()), seen);
+            x = out;
         }
         let flop = self.shape.blocks_flop(b * s, keys);
-        let constant = before.filter(|before| before.iter().all(KeysValues::constant));
         let spared = constant.map_or(0.0, |_| self.shape.attention_flop(b * s, keys - s));
         let hidden = self.norm.forward(x).reshape([b, s, d]);
-        States { hidden, context, flop, backward_flop: BACKWARD * flop - spared }
+        let repeated = if again { flop } else { 0.0 };
+        States { hidden, context, flop, backward_flop: BACKWARD * flop - spared + repeated }
     }
 
     /// The head's parameter: `[V, D]` (the token embeddings) where it is tied, `[D, V]` otherwise.

@@ -6,9 +6,9 @@
 mod kernel;
 mod sight;
 
-use super::Heads;
 use super::graph::{Values, constant, operand, operation, ours};
 use super::trace::Work;
+use super::{Heads, f32};
 use burn::tensor::{Tensor, activation};
 pub use sight::Sight;
 
@@ -76,17 +76,24 @@ pub(super) fn composed(own: Tensor<2>, before: Option<Tensor<2>>, sight: &Sight,
     let [k, v] = keys_values(&own, b, heads);
     let scores = q.clone().matmul(k.transpose());
     let mixed = match before {
-        None => activation::softmax(scores + mask, 3).matmul(v),
+        None => softmax(scores, mask).matmul(v),
         // Side by side, not joined: where `before` is constant, nothing of its length is copied or has a gradient.
         Some(before) => {
             let [earlier, values] = keys_values(&before, b, heads);
             let c = earlier.dims()[2];
             let scores = Tensor::cat(vec![q.matmul(earlier.transpose()), scores], 3);
-            let shares = activation::softmax(scores + mask, 3);
+            let shares = softmax(scores, mask);
             shares.clone().narrow(3, 0, c).matmul(values) + shares.narrow(3, c, n / b).matmul(v)
         }
     };
     mixed.swap_dims(1, 2).reshape([n, heads.queries * heads.width])
+}
+
+/// In f32, whatever the scores are of; the shares are of the same.
+fn softmax(scores: Tensor<4>, mask: Tensor<4>) -> Tensor<4> {
+    let dtype = scores.dtype();
+    let shares = activation::softmax(f32(scores) + mask, 3);
+    if dtype == shares.dtype() { shares } else { shares.cast(dtype) }
 }
 
 /// Keys and values `[B, H, S, K]`, each head as often as queries share it.

@@ -8,9 +8,12 @@ use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, DispatchDevice, Flex, TensorMetadata};
+use burn::backend::{
+    Autodiff, Backend, DispatchDevice, DispatchKindConversion, DispatchTensor, Flex, TensorMetadata,
+};
 use burn::tensor::{Bytes, DType, Device, Float, Shape, Tensor, TensorData};
 use std::fmt::Debug;
+use std::marker::PhantomData;
 
 /// A tensor's numbers on the CPU device, shared and not to be changed.
 pub type Values = FloatTensor<Flex>;
@@ -160,5 +163,58 @@ pub fn whole(values: Values) -> Values {
     match values.bytes().len() == size_of_val(slice(&values)) {
         true => values,
         false => self::values(slice(&values).to_vec(), values.shape()),
+    }
+}
+
+/// What is computed once more in the backward pass.
+pub trait Recompute: Clone + Debug + Send + 'static {
+    /// The gradient of the input, given that of the result; both without autodiff.
+    fn back(self, grad: Tensor<2>) -> Tensor<2>;
+}
+
+/// `out`, which was made of `x` without autodiff, with a place in the graph.
+pub fn recompute<R: Recompute>(x: Tensor<2>, out: Tensor<2>, again: R) -> Tensor<2> {
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    if !on_cpu(&x.device()) {
+        return recomputed::<burn::backend::Cube, R>(x, out, again);
+    }
+    recomputed::<Flex, R>(x, out, again)
+}
+
+fn recomputed<B, R: Recompute>(x: Tensor<2>, out: Tensor<2>, again: R) -> Tensor<2>
+where
+    B: Backend,
+    DispatchTensor: DispatchKindConversion<B> + DispatchKindConversion<Autodiff<B>>,
+{
+    let x = x.try_into_primitive::<Autodiff<B>>();
+    let (Ok(x), Ok(out)) = (x, out.try_into_primitive::<B>()) else {
+        unreachable!("both are on the device that was asked for")
+    };
+    let prepared =
+        (Rerun(PhantomData::<R>)).prepare::<NoCheckpointing>([x.node()]).compute_bound().stateful();
+    let result = match prepared {
+        OpsKind::Tracked(prepared) => prepared.finish(again, out),
+        OpsKind::UnTracked(prepared) => prepared.finish(out),
+    };
+    Tensor::from_primitive::<Autodiff<B>>(result)
+}
+
+/// The step back of what is computed once more.
+#[derive(Debug)]
+struct Rerun<R>(PhantomData<R>);
+
+impl<B, R: Recompute> Backward<B, 1> for Rerun<R>
+where
+    B: Backend,
+    DispatchTensor: DispatchKindConversion<B>,
+{
+    type State = R;
+
+    fn backward(self, ops: Ops<R, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = Tensor::from_primitive::<B>(grads.consume::<B>(&ops.node));
+        let back = ops.state.back(grad).try_into_primitive::<B>();
+        if let ([Some(parent)], Ok(back)) = (&ops.parents, back) {
+            grads.register::<B>(parent.id, back);
+        }
     }
 }

@@ -8,18 +8,19 @@ use super::product::{View, ViewMut, product_on_all};
 use super::threads::{self, unwritten};
 use super::trace::Work;
 use super::vector::{self, wide};
+use super::{Products, f32};
 use burn::backend::TensorMetadata;
 use burn::nn::Linear;
 use burn::tensor::Tensor;
 
 /// `onto + [x·w₁ + b₁ | x·w₂ + b₂ | …]`: `x` `[N, D]`, each weight `[D, F]`, all with a bias `[F]` or none; the result
-/// `[N, ΣF]`, as `onto`.
-pub fn linear(x: Tensor<2>, weights: &[&Linear], onto: Option<Tensor<2>>) -> Tensor<2> {
-    if ours(&x) {
+/// `[N, ΣF]`, as `onto`: f32 where there is an `onto`, else of what `products` are.
+pub fn linear(x: Tensor<2>, weights: &[&Linear], onto: Option<Tensor<2>>, products: Products) -> Tensor<2> {
+    if products == Products::F32 && ours(&x) {
         return own(x, weights, onto);
     }
     let _span = work(&x, weights).goes();
-    composed(x, weights, onto)
+    composed(x, weights, onto, products)
 }
 
 /// Two operations a multiply-add; back, a product each with input and weights.
@@ -30,11 +31,26 @@ fn work(x: &Tensor<2>, weights: &[&Linear]) -> Work {
 }
 
 /// The same of Burn's own operations.
-pub(super) fn composed(x: Tensor<2>, weights: &[&Linear], onto: Option<Tensor<2>>) -> Tensor<2> {
-    let mut parts: Vec<_> = weights.iter().map(|weight| weight.forward(x.clone())).collect();
-    let all = if parts.len() == 1 { parts.swap_remove(0) } else { Tensor::cat(parts, 1) };
+pub(super) fn composed(
+    x: Tensor<2>,
+    weights: &[&Linear],
+    onto: Option<Tensor<2>>,
+    products: Products,
+) -> Tensor<2> {
+    let x = products.factor(x);
+    let side = |parts: Vec<Tensor<2>>| match &parts[..] {
+        [one] => one.clone(),
+        _ => Tensor::cat(parts, 1),
+    };
+    let matrix = side(weights.iter().map(|weight| products.factor(weight.weight.val())).collect());
+    let biases = weights.iter().filter_map(|weight| weight.bias.as_ref()).map(|bias| bias.val().unsqueeze());
+    let biases: Vec<_> = biases.map(|bias| products.factor(bias)).collect();
+    let mut all = x.matmul(matrix);
+    if !biases.is_empty() {
+        all = all + side(biases);
+    }
     match onto {
-        Some(onto) => onto + all,
+        Some(onto) => onto + f32(all),
         None => all,
     }
 }

@@ -10,7 +10,7 @@
 pub mod adamw;
 pub mod attention;
 mod gate;
-mod graph;
+pub(crate) mod graph;
 mod linear;
 mod norm;
 mod product;
@@ -23,10 +23,32 @@ mod turn;
 mod vector;
 
 pub use attention::{Sight, attention};
+use burn::tensor::{DType, FloatDType, Tensor};
 pub use gate::{gelu, swiglu};
 pub use linear::linear;
 pub use norm::norm;
 pub use turn::turn;
+
+/// What products of the model are made of. Sums of products are f32 wherever the device allows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Products {
+    #[default]
+    F32,
+    /// The residual stream, norms, softmax, losses and all parameters stay f32.
+    Bf16,
+}
+
+impl Products {
+    /// As a factor of a product.
+    pub(crate) fn factor<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        if self == Self::Bf16 && x.dtype() != DType::BF16 { x.cast(FloatDType::BF16) } else { x }
+    }
+}
+
+/// As f32.
+pub(crate) fn f32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if x.dtype() == DType::F32 { x } else { x.cast(FloatDType::F32) }
+}
 
 /// The heads of packed queries, keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use super::product::{View, ViewMut, product_on_all};
 use super::threads::{deal, unwritten};
 use super::trace::{self, Of, Work};
 use super::vector::{self, wide};
+use super::{Products, f32};
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 use rayon::prelude::*;
@@ -71,9 +72,18 @@ pub struct Wanted {
 }
 
 /// Scores hidden states `[N, D]` against `targets` `[N]`, all without autodiff.
-pub fn score(hidden: Tensor<2>, head: &Head, targets: Tensor<1, Int>, wanted: Option<Wanted>) -> Scores {
+pub fn score(
+    hidden: Tensor<2>,
+    head: &Head,
+    targets: Tensor<1, Int>,
+    wanted: Option<Wanted>,
+    products: Products,
+) -> Scores {
     let _span = trace::span("score", Of::Whole, flop(&hidden, head, wanted.is_some()));
-    if ours(&hidden) { own(hidden, head, targets, wanted) } else { composed(hidden, head, targets, wanted) }
+    match products == Products::F32 && ours(&hidden) {
+        true => own(hidden, head, targets, wanted),
+        false => composed(hidden, head, targets, wanted, products),
+    }
 }
 
 /// The logits' product, and where gradients are wanted the two of the way back.
@@ -195,8 +205,10 @@ pub(super) fn composed(
     head: &Head,
     targets: Tensor<1, Int>,
     wanted: Option<Wanted>,
+    products: Products,
 ) -> Scores {
-    let matrix = head.matrix();
+    let matrix = products.factor(head.matrix());
+    let hidden = products.factor(hidden);
     let [n, _] = hidden.dims();
     let rows = block_rows(n, matrix.dims()[1]);
     let (weights, mut sum) = match wanted {
@@ -208,7 +220,7 @@ pub(super) fn composed(
         let len = rows.min(n - start);
         let h = hidden.clone().narrow(0, start, len);
         let target = targets.clone().narrow(0, start, len).reshape([len, 1]);
-        let softmax = Softmax::of(h.clone().matmul(matrix.clone()));
+        let softmax = Softmax::of(f32(h.clone().matmul(matrix.clone())));
         let own = softmax.shifted.clone().gather(1, target.clone());
         nll.push((softmax.log_sum.clone() - own).squeeze_dim(1));
         entropy.push(softmax.entropy());
@@ -216,11 +228,12 @@ pub(super) fn composed(
             let weight = weights.clone().narrow(0, start, len).reshape([len, 1]);
             let slopes =
                 (softmax.probs * weight.clone()).scatter(1, target, weight.neg(), IndexingUpdateOp::Add);
-            to_hidden.push(slopes.clone().matmul(matrix.clone().transpose()));
-            let part = match head {
+            let slopes = products.factor(slopes);
+            to_hidden.push(f32(slopes.clone().matmul(matrix.clone().transpose())));
+            let part = f32(match head {
                 Head::Own(_) => h.transpose().matmul(slopes),
                 Head::Tied(_) => slopes.transpose().matmul(h),
-            };
+            });
             sum = Some(match sum {
                 Some(sum) => sum + part,
                 None => part,

@@ -94,8 +94,10 @@ fn products() {
         leaves.extend(onto.clone());
         let biases: Vec<_> =
             weights.iter().filter_map(|weight| weight.bias.as_ref()).map(Param::val).collect();
-        let own = || linear(x.clone(), &weights, onto.clone());
-        hold("linear", &leaves, &biases, own, || linear::composed(x.clone(), &weights, onto.clone()));
+        let own = || linear(x.clone(), &weights, onto.clone(), Products::F32);
+        hold("linear", &leaves, &biases, own, || {
+            linear::composed(x.clone(), &weights, onto.clone(), Products::F32)
+        });
     }
 }
 
@@ -154,17 +156,18 @@ fn scores() {
             let before = if matches!(head, score::Head::Own(_)) { before } else { before.transpose() };
             for sum in [None, Some(before)] {
                 let wanted = || Some(score::Wanted { weights: weights.clone(), sum: sum.clone() });
-                let found = score::score(hidden.clone(), &head, targets.clone(), wanted());
-                let same = score::composed(hidden.clone(), &head, targets.clone(), wanted());
+                let found = score::score(hidden.clone(), &head, targets.clone(), wanted(), Products::F32);
+                let same = score::composed(hidden.clone(), &head, targets.clone(), wanted(), Products::F32);
                 close("nll", found.nll, same.nll.clone());
                 close("entropy", found.entropy, same.entropy);
                 let (found, same) = (found.grads.unwrap(), same.grads.unwrap());
                 close("dh", found.hidden, same.hidden);
                 close("dW", found.weight, same.weight);
             }
-            let found = score::score(hidden.clone(), &head, targets.clone(), None);
+            let found = score::score(hidden.clone(), &head, targets.clone(), None, Products::F32);
             assert!(found.grads.is_none());
-            close("nll alone", found.nll, score::composed(hidden.clone(), &head, targets.clone(), None).nll);
+            let same = score::composed(hidden.clone(), &head, targets.clone(), None, Products::F32);
+            close("nll alone", found.nll, same.nll);
         }
     }
 }

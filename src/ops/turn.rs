@@ -3,11 +3,11 @@
 //! Must not know: attention.
 //! Invariant: a vector keeps its length; turning back undoes it.
 
-use super::Heads;
 use super::graph::{Values, constant, operand, operation, ours, slice, whole};
 use super::threads;
 use super::trace::Work;
 use super::vector::wide;
+use super::{Heads, f32};
 use burn::tensor::Tensor;
 
 const WORK: Work = Work::light("turn");
@@ -36,7 +36,8 @@ pub(super) fn composed(packed: Tensor<2>, cos: &Tensor<2>, sin: &Tensor<2>, head
     let half = |from| x.clone().narrow(3, from, k / 2);
     let crossed = Tensor::cat(vec![half(k / 2).neg(), half(0)], 3);
     let angle = |table: &Tensor<2>| table.clone().reshape([1, p, 1, k]);
-    let x = x * angle(cos) + crossed * angle(sin);
+    let after = f32(x.clone()) * angle(cos) + f32(crossed) * angle(sin);
+    let x = if x.dtype() == after.dtype() { after } else { after.cast(x.dtype()) };
     let values = packed.narrow(1, turned * k, heads.keys * k);
     Tensor::cat(vec![x.reshape([n, turned * k]), values], 1)
 }

@@ -7,12 +7,12 @@ use super::read::{Readback, mean};
 use super::sequential::sequential;
 use super::{Learner, TrainError, price, step};
 use crate::config::{
-    Arch, Config, Curve, Data, Decay, Flow, Model, Optim, Probe, Reach, Recycle, Share, Wanted,
+    self, Arch, Config, Curve, Data, Decay, Dtype, Flow, Model, Optim, Probe, Reach, Recycle, Share, Wanted,
 };
 use crate::data::{Batch, Position};
 use crate::model::cost::Part;
 use crate::model::ledger::{Ledger, Stopwatch};
-use crate::model::{Form, Shape, Transformer, rows};
+use crate::model::{Execution, Form, Shape, Transformer, rows};
 use crate::ops::threads;
 use crate::record::registry::{Metric, StepRow};
 use crate::record::system;
@@ -45,6 +45,10 @@ pub struct Sizes {
     pub steps: usize,
     /// Steps before them.
     pub warmup: usize,
+    /// What products are made of.
+    pub dtype: Dtype,
+    /// Whether blocks keep their inputs alone.
+    pub activation_checkpointing: bool,
 }
 
 /// A kind of step.
@@ -78,38 +82,6 @@ impl Kind {
             Self::Isolated => "isolated",
             Self::Joint => "joint",
             Self::Sequential => "sequential",
-        }
-    }
-}
-
-/// The numbers that products are made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dtype {
-    F32,
-    Bf16,
-}
-
-impl Dtype {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::F32, Self::Bf16];
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-        }
-    }
-
-    /// Refuses what no step can be made of on a device. What can be is decided here and nowhere else.
-    pub fn must_run_on(self, chosen: &Chosen) -> Result<(), TrainError> {
-        match self {
-            Self::F32 => Ok(()),
-            Self::Bf16 => Err(TrainError::Setting {
-                key: "--dtype",
-                value: self.name().into(),
-                reason: format!("it is not supported on {}; allowed is f32", chosen.name),
-            }),
         }
     }
 }
@@ -217,6 +189,11 @@ impl Sizes {
                 flow,
                 ..Default::default()
             },
+            run: config::Run {
+                dtype: self.dtype,
+                activation_checkpointing: self.activation_checkpointing,
+                ..Default::default()
+            },
             probe: Probe { cost: 0, ..Default::default() },
             ..Default::default()
         }
@@ -227,6 +204,7 @@ impl Sizes {
         let (seed, device) = (config.run.seed, device.clone().autodiff());
         Transformer::new(shape, seed, config.model.init_std, &device)
             .with_feedback(Form::of(&config.recycle), seed)
+            .executed(Execution::of(&config.run))
     }
 
     /// Random tokens, others each round; a row is a document.
@@ -334,6 +312,8 @@ mod tests {
         recycled: 4,
         steps: 1,
         warmup: 0,
+        dtype: Dtype::F32,
+        activation_checkpointing: false,
     };
 
     fn count(sizes: Sizes) -> usize {
@@ -387,13 +367,5 @@ mod tests {
         }
         assert_eq!(learner.step, 5);
         assert!(loss(&learner) < before - 0.01, "{before}");
-    }
-
-    #[test]
-    fn what_a_device_cannot_do_is_refused_with_its_name() {
-        let chosen = device::choose("cpu").unwrap();
-        assert!(Dtype::F32.must_run_on(&chosen).is_ok());
-        let refused = Dtype::Bf16.must_run_on(&chosen).unwrap_err().to_string();
-        assert!(refused.contains("`--dtype` = bf16: it is not supported on CPU"), "{refused}");
     }
 }

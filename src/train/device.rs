@@ -4,7 +4,8 @@
 //! without a driver panics on Burn's own thread.
 
 use super::TrainError;
-use burn::tensor::{Device, Int, Tensor};
+use crate::config::Dtype;
+use burn::tensor::{DType, Device, Int, Tensor};
 use std::time::{Duration, Instant};
 
 /// A device and the reason for it.
@@ -52,6 +53,20 @@ impl Kind {
             Kind::Cuda => (4096, Duration::from_millis(200)),
             Kind::Wgpu => (2048, Duration::from_millis(200)),
         }
+    }
+}
+
+impl Chosen {
+    /// Refuses, for the sake of `key`, a type of products that the device does not have, or has for show alone.
+    pub fn multiplies(&self, dtype: Dtype, key: &'static str) -> Result<(), TrainError> {
+        let reason = match (dtype, self.kind) {
+            (Dtype::F32, _) => return Ok(()),
+            (Dtype::Bf16, Kind::Cpu) => "the CPU multiplies f32 alone at full speed",
+            (Dtype::Bf16, _) if self.device.supports_dtype(DType::BF16) => return Ok(()),
+            (Dtype::Bf16, _) => "the device does not have it",
+        };
+        let reason = format!("{reason} ({}); allowed is f32", self.name);
+        Err(TrainError::Setting { key, value: "bf16".into(), reason })
     }
 }
 
@@ -191,6 +206,14 @@ fn wgpu() -> Result<Chosen, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cpu_multiplies_f32_alone() {
+        let chosen = choose("cpu").unwrap();
+        assert!(chosen.multiplies(Dtype::F32, "run.dtype").is_ok());
+        let refused = chosen.multiplies(Dtype::Bf16, "run.dtype").unwrap_err().to_string();
+        assert!(refused.contains("`run.dtype` = bf16: the CPU"), "{refused}");
+    }
 
     #[test]
     fn a_device_has_a_rate() {

@@ -11,7 +11,7 @@ use crate::data::{
     DataError, Dataset, Loader, LoaderOptions, Position, Progress, ProsqaOptions, Split, make_prosqa,
 };
 use crate::message::{Event, Phase, RunInfo};
-use crate::model::{Form, Shape, Transformer, hf};
+use crate::model::{Execution, Form, Shape, Transformer, hf};
 use crate::record::folder::{Lock, RunFolder, replace, replace_json};
 use crate::record::log::RunLog;
 use crate::record::{RecordError, changes};
@@ -260,6 +260,7 @@ pub(super) fn peak(chosen: &device::Chosen) -> Option<f64> {
 pub(super) fn device(config: &Config) -> Result<device::Chosen, TrainError> {
     let chosen = device::choose(&config.run.device)?;
     tracing::info!("device: {} ({})", chosen.name, chosen.reason);
+    chosen.multiplies(config.run.dtype, "run.dtype")?;
     Ok(chosen)
 }
 
@@ -286,7 +287,7 @@ pub(super) fn model(
         }
     };
     fits(config, model.shape(), vocab_size)?;
-    Ok(model)
+    Ok(model.executed(Execution::of(&config.run)))
 }
 
 fn fresh(config: &Config, vocab_size: Option<usize>, device: &Device) -> Result<Transformer, TrainError> {
