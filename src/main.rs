@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     allocator::keep_memory();
-    match cli::run(Cli::parse()) {
+    match cli::run(Cli::parse(), allocator::allocated) {
         Ok(code) => code,
         // Who reads no further has what was wanted.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,

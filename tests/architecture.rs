@@ -108,7 +108,7 @@ fn the_readme_names_every_key_and_verb() {
         let line = readme.lines().find(|line| line.starts_with(&row)).unwrap_or_else(|| panic!("no {row}"));
         assert!(line.contains(&format!("`{}`", key.name)), "README does not name {}", key.path());
     }
-    for verb in ["run", "resume", "watch", "runs", "export", "data", "verify", "bench"] {
+    for verb in ["run", "resume", "watch", "runs", "export", "data", "verify", "bench", "profile"] {
         assert!(
             readme.contains(&format!("coconut-lab {verb} "))
                 || readme.contains(&format!("coconut-lab {verb}`"))

@@ -32,6 +32,29 @@ numbers beside those of PyTorch.";
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct BenchArgs {
+    #[command(flatten)]
+    sizes: SizeArgs,
+    /// Steps that are timed.
+    #[arg(long, default_value = "7", value_name = "N", value_parser = |text: &str| within(text, MANY))]
+    steps: usize,
+    /// Steps before them.
+    #[arg(long, default_value = "2", value_name = "N", value_parser = |text: &str| within(text, SOME))]
+    warmup: usize,
+    /// Threads of the CPU's products.
+    #[arg(long, default_value = "2", value_name = "N", value_parser = |text: &str| within(text, THREADS))]
+    threads: usize,
+    /// Kinds of steps, in this order.
+    #[arg(long, default_value = "plain,dense,dense_through,isolated,joint,sequential", value_name = "KINDS")]
+    #[arg(value_delimiter = ',', value_parser = kind)]
+    kinds: Vec<Kind>,
+    /// auto, cpu, cuda, cuda:N or wgpu.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+}
+
+/// The sizes of model and batch, and how the model is computed.
+#[derive(Args)]
+pub(super) struct SizeArgs {
     /// Vocabulary.
     #[arg(long, default_value = "8192", value_name = "N", value_parser = |text: &str| size(text, "model.vocab_size"))]
     vocab: usize,
@@ -53,22 +76,6 @@ pub struct BenchArgs {
     /// Recycled positions a row, at most all but the first.
     #[arg(long, default_value = "32", value_name = "N", value_parser = |text: &str| size(text, "data.seq_len"))]
     recycled: usize,
-    /// Steps that are timed.
-    #[arg(long, default_value = "7", value_name = "N", value_parser = |text: &str| within(text, MANY))]
-    steps: usize,
-    /// Steps before them.
-    #[arg(long, default_value = "2", value_name = "N", value_parser = |text: &str| within(text, SOME))]
-    warmup: usize,
-    /// Threads of the CPU's products.
-    #[arg(long, default_value = "2", value_name = "N", value_parser = |text: &str| within(text, THREADS))]
-    threads: usize,
-    /// Kinds of steps, in this order.
-    #[arg(long, default_value = "plain,dense,dense_through,isolated,joint,sequential", value_name = "KINDS")]
-    #[arg(value_delimiter = ',', value_parser = kind)]
-    kinds: Vec<Kind>,
-    /// auto, cpu, cuda, cuda:N or wgpu.
-    #[arg(long, default_value = "cpu")]
-    device: String,
     /// f32 or bf16.
     #[arg(long, default_value = "f32", value_parser = dtype)]
     dtype: Dtype,
@@ -78,8 +85,8 @@ pub struct BenchArgs {
 }
 
 const MANY: Limit = Limit::Within(1.0, 1e6);
-const SOME: Limit = Limit::Within(0.0, 1e6);
-const THREADS: Limit = Limit::Within(1.0, 1024.0);
+pub(super) const SOME: Limit = Limit::Within(0.0, 1e6);
+pub(super) const THREADS: Limit = Limit::Within(1.0, 1024.0);
 
 /// At least 1, and within what the config key of this path allows.
 fn size(text: &str, path: &str) -> Result<usize, String> {
@@ -93,12 +100,12 @@ fn size(text: &str, path: &str) -> Result<usize, String> {
     )
 }
 
-fn within(text: &str, limit: Limit) -> Result<usize, String> {
+pub(super) fn within(text: &str, limit: Limit) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number: &usize| limit.allows(*number as f64));
     number.ok_or_else(|| format!("a whole number is expected, {limit}"))
 }
 
-fn kind(name: &str) -> Result<Kind, String> {
+pub(super) fn kind(name: &str) -> Result<Kind, String> {
     let found = Kind::ALL.into_iter().find(|kind| kind.name() == name);
     found.ok_or_else(|| format!("there are: {}", Kind::ALL.map(Kind::name).join(", ")))
 }
@@ -121,16 +128,11 @@ fn dtype_name(dtype: Dtype) -> &'static str {
 
 /// Measures kind after kind, and says of each what it took.
 pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
-    let sizes = args.sizes();
+    let sizes = args.sizes.sizes(args.steps, args.warmup);
     check(&sizes)?;
-    // Before anything else starts the pool with as many threads as there are cores.
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(args.threads)
-        .use_current_thread()
-        .build_global()
-        .with_context(|| format!("`--threads` = {}", args.threads))?;
+    share_work(args.threads)?;
     let chosen = device::choose(&args.device).context("`--device`")?;
-    chosen.multiplies(args.dtype, "--dtype")?;
+    chosen.multiplies(sizes.dtype, "--dtype")?;
     for kind in args.kinds {
         let line = Line::of(&sizes, kind, &chosen, &measure(&sizes, kind, &chosen)?);
         let mut out = std::io::stdout().lock();
@@ -140,8 +142,16 @@ pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-impl BenchArgs {
-    fn sizes(&self) -> Sizes {
+/// Starts the threads that operations run on (0: as many as the machine has), this one among them; before anything else
+/// starts them.
+pub(super) fn share_work(threads: usize) -> anyhow::Result<()> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread();
+    pool.build_global().with_context(|| format!("`--threads` = {threads}"))
+}
+
+impl SizeArgs {
+    /// With the number of steps.
+    pub(super) fn sizes(&self, steps: usize, warmup: usize) -> Sizes {
         Sizes {
             vocab: self.vocab,
             time: self.time,
@@ -150,8 +160,8 @@ impl BenchArgs {
             layers: self.layers,
             batch: self.batch,
             recycled: self.recycled,
-            steps: self.steps,
-            warmup: self.warmup,
+            steps,
+            warmup,
             dtype: self.dtype,
             activation_checkpointing: self.activation_checkpointing,
         }
@@ -159,7 +169,7 @@ impl BenchArgs {
 }
 
 /// The rules between sizes.
-fn check(sizes: &Sizes) -> anyhow::Result<()> {
+pub(super) fn check(sizes: &Sizes) -> anyhow::Result<()> {
     let Sizes { time, width, heads, recycled, .. } = *sizes;
     ensure!(
         recycled < time,
@@ -226,7 +236,7 @@ mod tests {
         let given = ["coconut-lab", "bench"].iter().chain(args);
         let cli = Cli::try_parse_from(given).map_err(|error| error.to_string())?;
         let Some(Verb::Bench(args)) = cli.verb else { panic!("it is bench") };
-        let sizes = args.sizes();
+        let sizes = args.sizes.sizes(args.steps, args.warmup);
         check(&sizes).map_err(|error| error.to_string()).map(|()| sizes)
     }
 

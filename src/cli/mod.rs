@@ -8,6 +8,7 @@ mod export;
 mod find;
 mod follow;
 mod headless;
+mod profile;
 mod resume;
 mod run;
 mod runs;
@@ -17,6 +18,7 @@ mod station;
 mod verify;
 mod watch;
 
+use crate::train::profile::Allocated;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -52,10 +54,12 @@ enum Verb {
     Verify(verify::VerifyArgs),
     /// Time whole training steps of every kind, to be set beside another program's.
     Bench(bench::BenchArgs),
+    /// Say where the time of a training step goes, by part and by operation.
+    Profile(profile::ProfileArgs),
 }
 
-/// Runs the verb that was given.
-pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+/// Runs the verb that was given. `allocated` says what the process has allocated since it was first asked.
+pub fn run(cli: Cli, allocated: Allocated) -> anyhow::Result<ExitCode> {
     match cli.verb {
         None => run::run(cli.run),
         Some(Verb::Run(args)) => run::run(args),
@@ -67,5 +71,6 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Verb::Data(args)) => data::run(args).map(|()| ExitCode::SUCCESS),
         Some(Verb::Verify(args)) => verify::run(args),
         Some(Verb::Bench(args)) => bench::run(args),
+        Some(Verb::Profile(args)) => profile::run(args, allocated),
     }
 }

@@ -24,6 +24,17 @@ pub enum Part {
 }
 
 impl Part {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Recycled => "recycled",
+            Self::PlainHead => "plain head",
+            Self::RecycledHead => "recycled head",
+            Self::Update => "update",
+        }
+    }
+
     /// Both heads.
     pub const HEAD: &[Part] = &[Part::PlainHead, Part::RecycledHead];
     /// All that recycling adds to a step.

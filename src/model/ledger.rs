@@ -5,7 +5,7 @@
 use super::cost::{BACKWARD, Costs, Part};
 use super::head::Wanted;
 use super::{States, Transformer, head};
-use crate::ops::adamw;
+use crate::ops::{adamw, trace};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor};
@@ -23,13 +23,14 @@ impl Stopwatch {
         Self { device, since: running.then(Instant::now) }
     }
 
-    /// Seconds since the last lap; 0 where it does not run.
-    pub fn lap(&mut self) -> f64 {
+    /// Seconds since the last lap, which went to this part; 0 where it does not run.
+    pub fn lap(&mut self, part: &'static str) -> f64 {
         let Some(since) = self.since else { return 0.0 };
         // A device that failed says so at the step's readback.
         let _ = self.device.sync();
         let now = Instant::now();
         self.since = Some(now);
+        trace::part(part, since, now);
         (now - since).as_secs_f64()
     }
 }
@@ -79,7 +80,7 @@ impl<'a> Ledger<'a> {
 
     /// A forward pass has been made; `graph`: its backward will follow.
     pub fn ran(&mut self, part: Part, states: &States, graph: bool) {
-        self.costs.add(part, states.flop, self.watch.lap());
+        self.costs.add(part, states.flop, self.watch.lap(part.name()));
         if graph {
             self.pending.push((part, states.backward_flop));
         }
@@ -87,7 +88,7 @@ impl<'a> Ledger<'a> {
 
     /// The time since the last part was of this one.
     pub fn spent(&mut self, part: Part) {
-        self.costs.add(part, 0.0, self.watch.lap());
+        self.costs.add(part, 0.0, self.watch.lap(part.name()));
     }
 
     /// Scores `hidden` `[N, D]` and opens the loss `weight · mean(nll)`.
@@ -106,7 +107,7 @@ impl<'a> Ledger<'a> {
             self.head = Some(grads.weight);
         }
         let flop = (1.0 + BACKWARD) * self.model.shape().head_flop(n);
-        self.costs.add(part, flop, self.watch.lap());
+        self.costs.add(part, flop, self.watch.lap(part.name()));
         Said { nll: scores.nll, entropy: scores.entropy }
     }
 
@@ -118,7 +119,11 @@ impl<'a> Ledger<'a> {
         let grads = GradientsParams::from_grads(open.backward(), self.model);
         accumulate(self.model, &mut self.taken, grads);
         accumulate(self.model, &mut self.taken, self.model.execution().take());
-        let (seconds, all): (f64, f64) = (self.watch.lap(), pending.iter().map(|(_, flop)| flop).sum());
+        let name = match pending.as_slice() {
+            [(part, _)] => part.name(),
+            _ => "all passes",
+        };
+        let (seconds, all): (f64, f64) = (self.watch.lap(name), pending.iter().map(|(_, flop)| flop).sum());
         for (part, flop) in pending {
             self.costs.add(part, flop, seconds * flop / all);
         }

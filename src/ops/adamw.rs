@@ -4,6 +4,7 @@
 //! Invariant: parameter and moments are changed in place where nobody else has them.
 
 use super::graph::{Values, constant, ours, slice, tensor, whole};
+use super::trace::{Of, span};
 use super::vector::{self, wide};
 use burn::backend::Flex;
 use burn::tensor::Tensor;
@@ -40,6 +41,7 @@ impl Update {
         grad: Tensor<D>,
         moments: [Tensor<D>; 2],
     ) -> (Tensor<D>, [Tensor<D>; 2]) {
+        let _span = span("adamw", Of::Whole, 0.0);
         if ours(&param) { self.own(param, grad, moments) } else { self.composed(param, grad, moments) }
     }
 
@@ -96,6 +98,7 @@ impl Update {
 
 /// `Σ g²`, `[1]`.
 pub fn square_sum<const D: usize>(grad: Tensor<D>) -> Tensor<1> {
+    let _span = span("square_sum", Of::Whole, 0.0);
     if !ours(&grad) {
         return grad.square().sum();
     }
@@ -114,6 +117,7 @@ fn square(part: &[f32]) -> f32 {
 
 /// `a + b`, in place where nobody else has `a`.
 pub fn sum<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
+    let _span = span("sum", Of::Whole, 0.0);
     if !ours(&a) || a.device().is_autodiff() {
         return a + b;
     }

@@ -7,6 +7,7 @@ mod kernel;
 mod sight;
 
 use super::graph::{Values, constant, operand, operation, ours};
+use super::trace::Work;
 use super::{Heads, f32};
 use burn::tensor::{Tensor, activation};
 pub use sight::Sight;
@@ -14,13 +15,15 @@ pub use sight::Sight;
 /// `softmax(q·kᵀ/√K)·v` of every head, `[B·S, H·K]`: the positions of `own` `[B·S, (H+2G)·K]` look at the keys and values
 /// of `before` `[B·C, (H+2G)·K]` and at their own, as far as `sight` says.
 pub fn attention(own: Tensor<2>, before: Option<Tensor<2>>, sight: &Sight, heads: Heads) -> Tensor<2> {
+    let work = work(sight, heads, before.as_ref().is_some_and(tracked));
     if !ours(&own) {
+        let _span = work.goes();
         return composed(own, before, sight, heads);
     }
     // A constant has no place in the graph, and none of its gradients is found.
     let mut operands = vec![operand(own)];
     let constants = match before {
-        Some(before) if before.is_require_grad() || before.device().is_autodiff() => {
+        Some(before) if tracked(&before) => {
             operands.push(operand(before));
             None
         }
@@ -28,6 +31,7 @@ pub fn attention(own: Tensor<2>, before: Option<Tensor<2>>, sight: &Sight, heads
     };
     let sight = sight.clone();
     operation(
+        work,
         operands,
         |mut operands| {
             let before = constants.or_else(|| operands.get(1).cloned());
@@ -37,6 +41,20 @@ pub fn attention(own: Tensor<2>, before: Option<Tensor<2>>, sight: &Sight, heads
         },
         |state, grad, wanted| kernel::backward(&state, &grad, wanted.len() > 1 && wanted[1]),
     )
+}
+
+/// Whether `before` has a place in the graph.
+fn tracked(before: &Tensor<2>) -> bool {
+    before.is_require_grad() || before.device().is_autodiff()
+}
+
+/// As `model::cost` counts it: scores and mixing, a masked score as much as a visible one; back, twice that, and once with
+/// constant keys and values.
+fn work(sight: &Sight, heads: Heads, tracked: bool) -> Work {
+    let [own, before] = [sight.own(), sight.before()]
+        .map(|keys| 4.0 * (sight.rows() * sight.own() * heads.queries * heads.width * keys) as f64);
+    let back = if tracked { 2.0 } else { 1.0 };
+    Work { name: "attention", forward: own + before, backward: 2.0 * own + back * before }
 }
 
 /// What the way back needs.

@@ -5,17 +5,23 @@
 
 use super::graph::{Values, operand, operation, ours, slice, values};
 use super::threads::{deal, unwritten};
+use super::trace::Work;
 use super::vector::{sigmoid, tanh, wide};
 use burn::backend::TensorMetadata;
 use burn::tensor::{Tensor, activation};
 use rayon::prelude::*;
 
+const SWIGLU: Work = Work::light("swiglu");
+const GELU: Work = Work::light("gelu");
+
 /// `silu(g)·u` `[N, F]` of `pairs` `[N, 2F]`, in whose rows `g` stands before `u`.
 pub fn swiglu(pairs: Tensor<2>) -> Tensor<2> {
     if !ours(&pairs) {
+        let _span = SWIGLU.goes();
         return swiglu_composed(pairs);
     }
     operation(
+        SWIGLU,
         vec![operand(pairs)],
         |operands| (swiglu_forward(&operands[0]), operands[0].clone()),
         |pairs, grad, _| vec![Some(swiglu_backward(&pairs, &grad))],
@@ -78,9 +84,11 @@ fn swiglu_backward(pairs: &Values, grad: &Values) -> Values {
 /// `gelu(x)`, `[N, F]`.
 pub fn gelu(x: Tensor<2>) -> Tensor<2> {
     if !ours(&x) {
+        let _span = GELU.goes();
         return gelu_composed(x);
     }
     operation(
+        GELU,
         vec![operand(x)],
         |operands| (each(&operands[0], &operands[0], |x, _| x * half(x).0), operands[0].clone()),
         |x, grad, _| {

@@ -2,6 +2,7 @@
 //! Must not know: what an operation computes.
 //! Invariant: an operation of which nothing is trained leaves no trace in the graph.
 
+use super::trace::Work;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
@@ -88,6 +89,7 @@ pub type Back<S> = fn(state: S, grad: Values, wanted: &[bool]) -> Vec<Option<Val
 
 /// An operation on at most eight operands: `forward` computes the result and what `back` needs.
 pub fn operation<S, const D: usize>(
+    work: Work,
     operands: Vec<Operand>,
     forward: impl FnOnce(Vec<Values>) -> (Values, S),
     back: Back<S>,
@@ -95,6 +97,7 @@ pub fn operation<S, const D: usize>(
 where
     S: Clone + Debug + Send + 'static,
 {
+    let _span = work.goes();
     let graph = operands.iter().any(|operand| operand.graph);
     let parts = operands.into_iter().map(|operand| operand.tensor.into_parts());
     let (values, guards): (Vec<_>, Vec<_>) = parts.map(|(values, guard)| (row_major(values), guard)).unzip();
@@ -102,26 +105,27 @@ where
     if !graph {
         return Tensor::from_primitive::<Flex>(result);
     }
+    let own = Own { back, work };
     // Burn's graph wants their number as a type.
     let result = match guards.len() {
-        1 => register::<S, 1>(guards, state, result, back),
-        2 => register::<S, 2>(guards, state, result, back),
-        3 => register::<S, 3>(guards, state, result, back),
-        4 => register::<S, 4>(guards, state, result, back),
-        5 => register::<S, 5>(guards, state, result, back),
-        6 => register::<S, 6>(guards, state, result, back),
-        7 => register::<S, 7>(guards, state, result, back),
-        _ => register::<S, 8>(guards, state, result, back),
+        1 => register::<S, 1>(guards, state, result, own),
+        2 => register::<S, 2>(guards, state, result, own),
+        3 => register::<S, 3>(guards, state, result, own),
+        4 => register::<S, 4>(guards, state, result, own),
+        5 => register::<S, 5>(guards, state, result, own),
+        6 => register::<S, 6>(guards, state, result, own),
+        7 => register::<S, 7>(guards, state, result, own),
+        _ => register::<S, 8>(guards, state, result, own),
     };
     Tensor::from_primitive::<Autodiff<Flex>>(result)
 }
 
-fn register<S, const N: usize>(guards: Vec<NodeGuard>, state: S, result: Values, back: Back<S>) -> Tracked
+fn register<S, const N: usize>(guards: Vec<NodeGuard>, state: S, result: Values, own: Own<S>) -> Tracked
 where
     S: Clone + Debug + Send + 'static,
 {
     let Ok(guards) = <[NodeGuard; N]>::try_from(guards) else { unreachable!("at most eight operands") };
-    match (Own { back }).prepare::<NoCheckpointing>(guards).compute_bound().stateful() {
+    match own.prepare::<NoCheckpointing>(guards).compute_bound().stateful() {
         OpsKind::Tracked(prepared) => prepared.finish(state, result),
         OpsKind::UnTracked(prepared) => prepared.finish(result),
     }
@@ -130,6 +134,7 @@ where
 /// An operation's step back.
 struct Own<S> {
     back: Back<S>,
+    work: Work,
 }
 
 impl<S> Debug for Own<S> {
@@ -142,6 +147,7 @@ impl<S: Clone + Debug + Send + 'static, const N: usize> Backward<Flex, N> for Ow
     type State = S;
 
     fn backward(self, ops: Ops<S, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let _span = self.work.returns();
         let grad = row_major(grads.consume::<Flex>(&ops.node));
         let wanted = ops.parents.each_ref().map(Option::is_some);
         for (parent, grad) in ops.parents.iter().zip((self.back)(ops.state, grad, &wanted)) {

@@ -6,6 +6,7 @@
 use super::graph::{Values, operand, operation, ours, slice, values};
 use super::product::{View, ViewMut, product_on_all};
 use super::threads::{self, unwritten};
+use super::trace::Work;
 use super::vector::{self, wide};
 use super::{Products, f32};
 use burn::backend::TensorMetadata;
@@ -15,8 +16,18 @@ use burn::tensor::Tensor;
 /// `onto + [x·w₁ + b₁ | x·w₂ + b₂ | …]`: `x` `[N, D]`, each weight `[D, F]`, all with a bias `[F]` or none; the result
 /// `[N, ΣF]`, as `onto`: f32 where there is an `onto`, else of what `products` are.
 pub fn linear(x: Tensor<2>, weights: &[&Linear], onto: Option<Tensor<2>>, products: Products) -> Tensor<2> {
-    let ours = products == Products::F32 && ours(&x);
-    if ours { own(x, weights, onto) } else { composed(x, weights, onto, products) }
+    if products == Products::F32 && ours(&x) {
+        return own(x, weights, onto);
+    }
+    let _span = work(&x, weights).goes();
+    composed(x, weights, onto, products)
+}
+
+/// Two operations a multiply-add; back, a product each with input and weights.
+fn work(x: &Tensor<2>, weights: &[&Linear]) -> Work {
+    let weights: usize = weights.iter().map(|weight| weight.weight.shape().num_elements()).sum();
+    let forward = 2.0 * (x.dims()[0] * weights) as f64;
+    Work { name: "linear", forward, backward: 2.0 * forward }
 }
 
 /// The same of Burn's own operations.
@@ -53,6 +64,7 @@ struct State {
 }
 
 fn own(x: Tensor<2>, weights: &[&Linear], onto: Option<Tensor<2>>) -> Tensor<2> {
+    let work = work(&x, weights);
     let biases = weights.iter().filter(|weight| weight.bias.is_some()).count();
     let mut operands = vec![operand(x)];
     operands.extend(weights.iter().map(|weight| operand(weight.weight.val())));
@@ -60,6 +72,7 @@ fn own(x: Tensor<2>, weights: &[&Linear], onto: Option<Tensor<2>>) -> Tensor<2> 
     operands.extend(onto.map(operand));
     let count = weights.len();
     operation(
+        work,
         operands,
         |operands| {
             let (x, rest) = (operands[0].clone(), &operands[1..]);

@@ -18,6 +18,7 @@ pub mod score;
 #[cfg(test)]
 mod tests;
 pub mod threads;
+pub mod trace;
 mod turn;
 mod vector;
 

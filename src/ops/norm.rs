@@ -5,14 +5,21 @@
 
 use super::graph::{Values, operand, operation, ours, slice, values};
 use super::threads::{deal, unwritten};
+use super::trace::Work;
 use super::vector::{self, wide};
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
+const WORK: Work = Work::light("norm");
+
 /// The norm of the rows of `x` `[N, D]`: `x / √(mean(x²) + eps) · weight`; with a `bias` the mean is taken off first, and it
 /// is added. `weight`, `bias`: `[D]`.
 pub fn norm(x: Tensor<2>, weight: Tensor<1>, bias: Option<Tensor<1>>, eps: f64) -> Tensor<2> {
-    if ours(&x) { own(x, weight, bias, eps as f32) } else { composed(x, weight, bias, eps) }
+    if ours(&x) {
+        return own(x, weight, bias, eps as f32);
+    }
+    let _span = WORK.goes();
+    composed(x, weight, bias, eps)
 }
 
 /// The same of Burn's own operations.
@@ -36,6 +43,7 @@ fn own(x: Tensor<2>, weight: Tensor<1>, bias: Option<Tensor<1>>, eps: f32) -> Te
     let mut operands = vec![operand(x), operand(weight)];
     operands.extend(bias.map(operand));
     operation(
+        WORK,
         operands,
         |operands| {
             let [x, weight] = [operands[0].clone(), operands[1].clone()];

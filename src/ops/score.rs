@@ -9,6 +9,7 @@
 use super::graph::{constant, operand, operation, ours, slice, tensor, values, whole};
 use super::product::{View, ViewMut, product_on_all};
 use super::threads::{deal, unwritten};
+use super::trace::{self, Of, Work};
 use super::vector::{self, wide};
 use super::{Products, f32};
 use burn::backend::{Flex, TensorMetadata};
@@ -78,10 +79,18 @@ pub fn score(
     wanted: Option<Wanted>,
     products: Products,
 ) -> Scores {
+    let _span = trace::span("score", Of::Whole, flop(&hidden, head, wanted.is_some()));
     match products == Products::F32 && ours(&hidden) {
         true => own(hidden, head, targets, wanted),
         false => composed(hidden, head, targets, wanted, products),
     }
+}
+
+/// The logits' product, and where gradients are wanted the two of the way back.
+fn flop(hidden: &Tensor<2>, head: &Head, wanted: bool) -> f64 {
+    let (Head::Own(weight) | Head::Tied(weight)) = head;
+    let products = if wanted { 3.0 } else { 1.0 };
+    products * 2.0 * (hidden.dims()[0] * weight.shape().num_elements()) as f64
 }
 
 fn own(hidden: Tensor<2>, head: &Head, targets: Tensor<1, Int>, wanted: Option<Wanted>) -> Scores {
@@ -165,11 +174,14 @@ fn softmax(logits: &mut [f32], targets: &[i32], weights: Option<&[f32]>, said: &
 
 /// A scalar whose gradient with respect to `hidden` `[N, D]` is the constant `slope`; its value says nothing.
 pub fn surrogate(hidden: Tensor<2>, slope: Tensor<2>) -> Tensor<1> {
+    let work = Work::light("surrogate");
     if !ours(&hidden) {
+        let _span = work.goes();
         return (hidden * slope).sum();
     }
     let slope = constant(slope);
     operation(
+        work,
         vec![operand(hidden)],
         |_| (values(vec![0.0], [1]), slope),
         |slope, grad, _| match slice(&grad) {

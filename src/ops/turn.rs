@@ -5,18 +5,23 @@
 
 use super::graph::{Values, constant, operand, operation, ours, slice, whole};
 use super::threads;
+use super::trace::Work;
 use super::vector::wide;
 use super::{Heads, f32};
 use burn::tensor::Tensor;
+
+const WORK: Work = Work::light("turn");
 
 /// Turns the queries and keys of `packed` `[N, (H+2G)·K]` by the angles whose cosines and sines are given, `[P, K]`: row
 /// `n` by those of row `n mod P`.
 pub fn turn(packed: Tensor<2>, cos: &Tensor<2>, sin: &Tensor<2>, heads: Heads) -> Tensor<2> {
     if !ours(&packed) {
+        let _span = WORK.goes();
         return composed(packed, cos, sin, heads);
     }
     let angles = (constant(cos.clone()), constant(sin.clone()), heads);
     operation(
+        WORK,
         vec![operand(packed)],
         |mut operands| (rotate(operands.swap_remove(0), &angles, 1.0), angles),
         |angles, grad, _| vec![Some(rotate(grad, &angles, -1.0))],

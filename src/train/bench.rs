@@ -5,13 +5,13 @@
 use super::device::{self, Chosen};
 use super::read::{Readback, mean};
 use super::sequential::sequential;
-use super::{Learner, TrainError, step};
+use super::{Learner, TrainError, price, step};
 use crate::config::{
     self, Arch, Config, Curve, Data, Decay, Dtype, Flow, Model, Optim, Probe, Reach, Recycle, Share, Wanted,
 };
 use crate::data::{Batch, Position};
 use crate::model::cost::Part;
-use crate::model::ledger::Ledger;
+use crate::model::ledger::{Ledger, Stopwatch};
 use crate::model::{Execution, Form, Shape, Transformer, rows};
 use crate::ops::threads;
 use crate::record::registry::{Metric, StepRow};
@@ -101,18 +101,13 @@ pub struct Measured {
 pub fn measure(sizes: &Sizes, kind: Kind, chosen: &Chosen) -> Result<Measured, TrainError> {
     // What the kind before has left in a GPU's allocator is not this one's.
     chosen.device.memory_cleanup();
-    let config = sizes.config(kind);
-    let mut learner = Learner::new(sizes.model(&config, &chosen.device), &config.optim);
-    let params = params(&learner.model);
+    let mut subject = Subject::new(sizes, kind, &chosen.device, 0);
     let (mut ms, mut peak_bytes) = (Vec::new(), None);
     for round in 0..sizes.warmup + sizes.steps {
         let batch = sizes.tokens(round);
         rest(&chosen.device)?;
         let began = Instant::now();
-        match kind {
-            Kind::Sequential => one_after_another(&mut learner, &config, &batch)?,
-            _ => update(&mut learner, &config, batch)?,
-        }
+        subject.step(batch)?;
         rest(&chosen.device)?;
         if round >= sizes.warmup {
             ms.push(began.elapsed().as_secs_f64() * 1e3);
@@ -120,7 +115,37 @@ pub fn measure(sizes: &Sizes, kind: Kind, chosen: &Chosen) -> Result<Measured, T
         peak_bytes = peak_bytes.max(held(chosen));
     }
     ms.sort_by(f64::total_cmp);
-    Ok(Measured { params, ms, peak_bytes })
+    Ok(Measured { params: subject.params(), ms, peak_bytes })
+}
+
+/// A learner that makes steps of a kind.
+pub(super) struct Subject {
+    kind: Kind,
+    config: Config,
+    learner: Learner,
+}
+
+impl Subject {
+    /// A fresh model; every `cost`-th step is timed by part (0: none).
+    pub fn new(sizes: &Sizes, kind: Kind, device: &Device, cost: u64) -> Self {
+        let mut config = sizes.config(kind);
+        config.probe.cost = cost;
+        let learner = Learner::new(sizes.model(&config, device), &config.optim);
+        Self { kind, config, learner }
+    }
+
+    /// Parameters, without those of the feedback.
+    pub fn params(&self) -> usize {
+        params(&self.learner.model)
+    }
+
+    /// One step; its row has what its parts cost.
+    pub fn step(&mut self, batch: Batch) -> Result<StepRow, TrainError> {
+        match self.kind {
+            Kind::Sequential => one_after_another(&mut self.learner, &self.config, &batch),
+            _ => update(&mut self.learner, &self.config, &[batch]),
+        }
+    }
 }
 
 impl Sizes {
@@ -183,7 +208,7 @@ impl Sizes {
     }
 
     /// Random tokens, others each round; a row is a document.
-    fn tokens(&self, round: usize) -> Batch {
+    pub(super) fn tokens(&self, round: usize) -> Batch {
         let (mut rng, row) = (Xoshiro256PlusPlus::seed_from_u64(round as u64), self.time + 1);
         let tokens = (0..self.batch * row).map(|_| rng.random_range(0..self.vocab) as i32).collect();
         let doc_start = (0..self.batch * row).map(|at| at % row == 0).collect();
@@ -204,26 +229,32 @@ fn params(model: &Transformer) -> usize {
 }
 
 /// As a run does.
-fn update(learner: &mut Learner, config: &Config, batch: Batch) -> Result<(), TrainError> {
-    match learner.update(config, &[batch])? {
-        (_, None) => Ok(()),
+pub(super) fn update(
+    learner: &mut Learner,
+    config: &Config,
+    batches: &[Batch],
+) -> Result<StepRow, TrainError> {
+    match learner.update(config, batches)? {
+        (row, None) => Ok(row),
         (_, Some(error)) => Err(error),
     }
 }
 
 /// The same from one pass, one state after another.
-fn one_after_another(learner: &mut Learner, config: &Config, batch: &Batch) -> Result<(), TrainError> {
+fn one_after_another(learner: &mut Learner, config: &Config, batch: &Batch) -> Result<StepRow, TrainError> {
     let _awake = threads::awake();
     let model = &learner.model;
     let tokens = step::upload(batch, &model.device().without_autodiff());
     let number = learner.step + 1;
     let columns = columns(config, batch.seq_len, number);
-    let mut ledger = Ledger::new(model, 1.0, false);
+    let timed = config.probe.cost > 0 && number.is_multiple_of(config.probe.cost);
+    let mut ledger = Ledger::new(model, 1.0, timed);
     let states = sequential(model, &tokens, &columns, 1.0);
     ledger.ran(Part::Recycled, &states, true);
     let said = ledger.score(Part::RecycledHead, rows(&states.hidden), tokens.flat_targets(), 1.0);
     drop(states);
-    let (grads, _) = ledger.finish();
+    let (grads, mut costs) = ledger.finish();
+    let mut watch = Stopwatch::new(model.device().without_autodiff(), timed);
     // READBACK: the step's only one.
     let mut readback = Readback::default();
     readback.add(&said.nll);
@@ -239,7 +270,12 @@ fn one_after_another(learner: &mut Learner, config: &Config, batch: &Batch) -> R
     row.set(Metric::GradNorm, norm);
     step::check(&row, lr)?;
     learner.apply(&config.optim, lr, grads, norm);
-    Ok(())
+    let flop = Shape::update_flop(learner.model.num_params());
+    costs.add(Part::Update, flop, watch.lap(Part::Update.name()));
+    let recycled = batch.batch * columns.len();
+    row.set(Metric::Recycled, recycled as f64);
+    price::of_step(&costs, timed, Some(recycled), &mut row);
+    Ok(row)
 }
 
 /// Columns that are recycled, the same for all rows, drawn as a run draws those of its first row.
@@ -251,7 +287,7 @@ fn columns(config: &Config, seq_len: usize, step: u64) -> Vec<usize> {
 }
 
 /// Waits until the device has done all of its work.
-fn rest(device: &Device) -> Result<(), TrainError> {
+pub(super) fn rest(device: &Device) -> Result<(), TrainError> {
     device.sync().map_err(|error| TrainError::DeviceFailed(format!("{error:?}")))
 }
 

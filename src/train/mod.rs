@@ -22,6 +22,7 @@ mod pause;
 mod prepare;
 mod price;
 mod probe;
+pub mod profile;
 mod publish;
 mod read;
 mod replay;

@@ -3,7 +3,11 @@
 //! Invariant: one `Readback::now` is one wait for the device, however many tensors it brings.
 
 use super::TrainError;
+use crate::ops::trace::{self, Of};
 use burn::tensor::{Int, Tensor, Transaction};
+
+/// What a readback is called where time is recorded.
+pub(super) const READBACK: &str = "readback";
 
 /// Tensors to be read together.
 #[derive(Default)]
@@ -24,8 +28,10 @@ impl Readback {
 
     /// READBACK: waits for the device.
     pub fn now(self) -> Result<Vec<Vec<f32>>, TrainError> {
+        let mut span = trace::span(READBACK, Of::Whole, 0.0);
         let data =
             self.transaction.try_execute().map_err(|error| TrainError::DeviceFailed(format!("{error:?}")))?;
+        span.brought(data.iter().map(|data| data.bytes().len() as u64).sum());
         data.into_iter()
             .map(|data| {
                 data.convert::<f32>()

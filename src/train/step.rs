@@ -85,9 +85,9 @@ impl Learner {
         for (index, batch) in batches.iter().enumerate() {
             let draw = Draw { seed: config.run.seed, step, batch: index as u64, pass: 0 };
             let mut outcome = self.passes(config, &in_force, batch, draw, batches.len(), timed);
-            watch.lap();
+            watch.lap("passes");
             accumulate(&self.model, &mut grads, std::mem::take(&mut outcome.grads));
-            costs.add(Part::Update, 0.0, watch.lap());
+            costs.add(Part::Update, 0.0, watch.lap(Part::Update.name()));
             costs.add_all(&outcome.costs);
             outcomes.push(outcome);
         }
@@ -104,7 +104,8 @@ impl Learner {
         self.apply(&config.optim, lr, grads, grad_norm);
         let taught = in_force.control == Control::Pause && row.get(Metric::Recycled).is_some();
         self.lessons += u64::from(taught);
-        costs.add(Part::Update, Shape::update_flop(self.model.num_params()), watch.lap());
+        let flop = Shape::update_flop(self.model.num_params());
+        costs.add(Part::Update, flop, watch.lap(Part::Update.name()));
         price::of_step(&costs, timed, row.get(Metric::Recycled).map(|count| count as usize), &mut row);
         Ok((row, None))
     }
