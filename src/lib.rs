@@ -4,7 +4,7 @@
 //!
 //! [`cli`] takes a verb. [`config`] turns a recipe and its overrides into checked numbers. [`train`] starts the trainer
 //! on a thread of its own: it opens token shards with [`data`], builds a [`model`], and then, step after step, runs the
-//! passes of [`recycle`] (the idea itself: read that room first) and updates. What happens is recorded by [`record`] and
+//! passes of [`recycle`] (the idea itself: read that room first) and updates. What takes the time is in [`ops`]. What happens is recorded by [`record`] and
 //! said as [`message`]s, which the dashboard in [`tui`], or the headless screen in `cli`, shows. [`verify`] holds model
 //! and passes to golden numbers from elsewhere.
 

@@ -8,11 +8,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("message", &["config", "record"]),
     ("record", &["message"]),
     ("data", &[]),
-    ("model", &["config"]),
+    ("model", &["config", "ops"]),
+    ("ops", &[]),
     ("rng", &[]),
     ("recycle", &["config", "model", "rng"]),
     ("verify", &["config", "model", "recycle", "rng"]),
-    ("train", &["config", "data", "message", "model", "record", "recycle", "rng"]),
+    ("train", &["config", "data", "message", "model", "ops", "record", "recycle", "rng"]),
     ("tui", &["config", "message", "record"]),
     ("cli", &["config", "data", "message", "record", "train", "tui", "verify"]),
     ("main", &["cli"]),
@@ -20,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("lib", &[]),
 ];
 /// Files or rooms where tensors may appear.
-const BURN: &[&str] = &["model", "recycle/passes.rs", "train", "verify"];
+const BURN: &[&str] = &["model", "ops", "recycle/passes.rs", "train", "verify"];
 /// Pure: no tensor, no other room but config.
 const PURE: &[(&str, &[&str])] = &[
     ("recycle/schedule.rs", &["config", "rng"]),

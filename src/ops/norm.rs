@@ -36,6 +36,9 @@ pub(super) fn composed(x: Tensor<2>, weight: Tensor<1>, bias: Option<Tensor<1>>,
     }
 }
 
+/// Rows whose gradients are summed in one go: as many on every machine, so that the sums are the same.
+const SUMMED: usize = 64;
+
 /// What the way back needs: the input, the weight, and of each row its mean and one over its standard deviation.
 type State = (Values, Values, Vec<[f32; 2]>);
 
@@ -88,8 +91,7 @@ fn forward(x: &Values, weight: &[f32], bias: Option<&[f32]>, eps: f32) -> (Value
 fn backward((x, weight, kept): State, grad: &Values, centred: bool) -> Vec<Option<Values>> {
     let (x, weight, grad) = (slice(&x), slice(&weight), slice(grad));
     let (n, d) = (kept.len(), weight.len());
-    let mut out = unwritten(n * d);
-    let each = deal(n, d);
+    let (mut out, each) = (unwritten(n * d), SUMMED);
     let rows = x.par_chunks(each * d).zip(grad.par_chunks(each * d)).zip(kept.par_chunks(each));
     let sums = out.par_chunks_mut(each * d).zip(rows).map(|(out, ((x, grad), kept))| {
         let mut sums = vec![0.0; 2 * d];
@@ -118,12 +120,10 @@ fn backward((x, weight, kept): State, grad: &Values, centred: bool) -> Vec<Optio
         );
         sums
     });
-    let sums = sums.reduce(Vec::new, |mut sums, more| match sums.is_empty() {
-        true => more,
-        false => {
-            vector::add(&mut sums, &more);
-            sums
-        }
+    let sums: Vec<Vec<f32>> = sums.collect();
+    let sums = sums.into_iter().fold(vec![0.0; 2 * d], |mut sums, more| {
+        vector::add(&mut sums, &more);
+        sums
     });
     let [to_weight, to_bias] = [0, d].map(|from| values(sums[from..from + d].to_vec(), [d]));
     vec![Some(values(out, [n, d])), Some(to_weight), centred.then_some(to_bias)]
