@@ -101,7 +101,7 @@ fn forward(x: &Values, weights: &[Values], biases: &[Values], onto: Option<&Valu
         from += f;
     }
     if !biases.is_empty() {
-        let bias: Vec<f32> = biases.iter().flat_map(|bias| slice(bias)).copied().collect();
+        let bias: Vec<f32> = biases.iter().flat_map(slice).copied().collect();
         threads::rows(&mut out, width, |_, rows| {
             wide(
                 #[inline(always)]

@@ -58,7 +58,7 @@ fn norms() {
             let vectors: Vec<_> = [Some(weight.clone()), bias.clone()].into_iter().flatten().collect();
             let own = || norm(x.clone(), weight.clone(), bias.clone(), 1e-5);
             let composed = || norm::composed(x.clone(), weight.clone(), bias.clone(), 1e-5);
-            hold(&format!("norm {n}×{d}"), &[x.clone()], &vectors, own, composed);
+            hold(&format!("norm {n}×{d}"), std::slice::from_ref(&x), &vectors, own, composed);
         }
     }
 }
@@ -68,8 +68,8 @@ fn gates() {
     for (n, f) in [(1, 2), (5, 34), (300, 130)] {
         let x = matrix(n, f, 1);
         let wide = || x.clone() * 4.0;
-        hold("swiglu", &[x.clone()], &[], || swiglu(wide()), || gate::swiglu_composed(wide()));
-        hold("gelu", &[x.clone()], &[], || gelu(wide()), || gate::gelu_composed(wide()));
+        hold("swiglu", std::slice::from_ref(&x), &[], || swiglu(wide()), || gate::swiglu_composed(wide()));
+        hold("gelu", std::slice::from_ref(&x), &[], || gelu(wide()), || gate::gelu_composed(wide()));
     }
 }
 
@@ -108,7 +108,7 @@ fn turns() {
     let table = |seed| matrix(5, 6, seed).inner().slice([0..5, 0..3]).repeat(&[1, 2]);
     let (cos, sin) = (table(2), table(3));
     let own = || turn(x.clone() * 2.0, &cos, &sin, heads);
-    hold("turn", &[x.clone()], &[], own, || turn::composed(x.clone() * 2.0, &cos, &sin, heads));
+    hold("turn", std::slice::from_ref(&x), &[], own, || turn::composed(x.clone() * 2.0, &cos, &sin, heads));
 }
 
 fn sights(b: usize, s: usize, c: usize) -> Vec<(&'static str, Sight)> {
@@ -139,7 +139,7 @@ fn attention_of_every_sight() {
             hold(name, &leaves, &[], || ours(before.clone()), || composed(before.clone()));
             let fixed = before.clone().map(Tensor::inner);
             let lifted = fixed.clone().map(Tensor::autodiff);
-            hold(name, &[own.clone()], &[], || ours(fixed.clone()), || composed(lifted.clone()));
+            hold(name, std::slice::from_ref(&own), &[], || ours(fixed.clone()), || composed(lifted.clone()));
         }
     }
 }

@@ -5,6 +5,9 @@
 //! Plain loops, which [`wide`] compiles once for each width (AVX-512, AVX2, NEON, what the target has at least) and chooses from at run
 //! time. What is called inside must be `#[inline(always)]`, or it stays narrow.
 
+// A lane is a place in several arrays at once.
+#![allow(clippy::needless_range_loop)]
+
 /// Lanes of a sum, whatever the processor has.
 pub const LANES: usize = 16;
 
