@@ -5,19 +5,6 @@ mod common;
 use common::*;
 use serde_json::Value;
 
-const TINY: &[&str] = &[
-    "bench",
-    "--vocab=31",
-    "--time=12",
-    "--width=16",
-    "--heads=2",
-    "--layers=1",
-    "--batch=2",
-    "--recycled=3",
-    "--steps=2",
-    "--warmup=1",
-    "--threads=1",
-];
 const KEYS: [&str; 10] = [
     "peer",
     "kind",
@@ -34,7 +21,7 @@ const KEYS: [&str; 10] = [
 #[test]
 fn every_kind_is_a_line_of_json_and_nothing_else_is_said() {
     let dir = tempfile::tempdir().unwrap();
-    let output = lab(dir.path(), TINY);
+    let output = lab(dir.path(), &[&["bench", "--threads=1"], SIZES].concat());
     assert!(output.status.success() && output.stderr.is_empty(), "{}", stderr(&output));
     let lines: Vec<Value> = stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let kinds: Vec<&str> = lines.iter().map(|line| line["kind"].as_str().unwrap()).collect();
@@ -66,8 +53,8 @@ fn what_it_cannot_do_it_says_before_it_measures() {
     ] {
         // The last of an argument given twice would be an error of its own.
         let name = given.split('=').next().unwrap();
-        let others = TINY.iter().copied().filter(|arg| !arg.starts_with(name));
-        let output = lab(dir.path(), &others.chain([given]).collect::<Vec<_>>());
+        let others = SIZES.iter().copied().filter(|arg| !arg.starts_with(name));
+        let output = lab(dir.path(), &["bench"].into_iter().chain(others).chain([given]).collect::<Vec<_>>());
         assert!(!output.status.success() && output.stdout.is_empty(), "{given}");
         assert!(stderr(&output).contains(wanted), "{given}: {}", stderr(&output));
     }

@@ -14,6 +14,10 @@ fn hold(kind: &str, dtype: Dtype, activation_checkpointing: bool) {
         assert_ne!(verdict.result, Held::NotBuilt, "{}", verdict.entry);
     }
     assert_eq!(verdicts.len(), 36);
+    // Products of 16 bits can be told from those of 32.
+    let rough =
+        verdicts.iter().any(|verdict| matches!(verdict.result, Held::Error { error, .. } if error > 1e-3));
+    assert_eq!(rough, dtype == Dtype::Bf16);
 }
 
 #[test]

@@ -39,34 +39,12 @@ for arch in gpt2 llama; do
   "$lab" verify "tests/fixtures/$arch" --device wgpu
 done
 
-cat >"$place/tiny.toml" <<'TOML'
-[run]
-name = "tiny"
-steps = 5
-[data]
-make = "prosqa"
-make_train = 60
-make_held_out = 20
-batch = 2
-seq_len = 48
-[model]
-width = 16
-layers = 1
-heads = 2
-[optim]
-lr = 1e-2
-warmup = 2
-[recycle]
-every = 2
-[eval]
-every = 5
-batches = 2
-TOML
+cp tests/fixtures/tiny.toml "$place"
 cd "$place"
 train() {
   step "training on $2, as $1"
   local began=$SECONDS
-  "$lab" run --headless --config tiny.toml --name "$1" --set "run.device=$2"
+  "$lab" run --headless --config tiny.toml --steps 5 --name "$1" --set eval.every=5 --set "run.device=$2"
   "$lab" export metrics "$1" --out "$1.csv"
   echo "$1: $((SECONDS - began)) s"
 }

@@ -5,20 +5,6 @@ mod common;
 use common::*;
 use serde_json::Value;
 
-const SIZES: &[&str] = &[
-    "profile",
-    "--vocab=31",
-    "--time=12",
-    "--width=16",
-    "--heads=2",
-    "--layers=1",
-    "--batch=2",
-    "--recycled=3",
-    "--steps=2",
-    "--warmup=1",
-    "--threads=2",
-];
-
 /// The numbers of the first line that begins with these words.
 fn line(text: &str, words: &str) -> Vec<f64> {
     let line = text
@@ -31,7 +17,8 @@ fn line(text: &str, words: &str) -> Vec<f64> {
 #[test]
 fn tables_name_every_part_and_operation_and_the_trace_nests_them() {
     let dir = tempfile::tempdir().unwrap();
-    let args = [SIZES, &["--kinds=isolated,sequential", "--trace=steps.json"]].concat();
+    let args =
+        [&["profile", "--threads=2"], SIZES, &["--kinds=isolated,sequential", "--trace=steps.json"]].concat();
     let output = lab(dir.path(), &args);
     assert!(output.status.success() && output.stderr.is_empty(), "{}", stderr(&output));
     let text = stdout(&output);
@@ -91,7 +78,7 @@ fn what_it_cannot_do_it_says_before_it_measures() {
         (&["--config=tiny.toml"], "cannot be used with '--config <FILE>'"),
         (&["--device=tpu"], "`--device`: `run.device` = \"tpu\": allowed are auto, cpu"),
     ] {
-        let output = lab(dir.path(), &[SIZES, given].concat());
+        let output = lab(dir.path(), &[&["profile"], SIZES, given].concat());
         assert!(!output.status.success() && output.stdout.is_empty(), "{given:?}");
         assert!(stderr(&output).contains(wanted), "{given:?}: {}", stderr(&output));
     }

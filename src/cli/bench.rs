@@ -2,8 +2,7 @@
 //! Must not know: how a step is made.
 //! Invariant: standard output has these lines alone, each written as soon as its kind is measured.
 
-use crate::config::Dtype;
-use crate::config::{Config, Limit};
+use crate::config::{Config, Dtype, Limit};
 use crate::train::bench::{Kind, Measured, Sizes, measure};
 use crate::train::device::{self, Chosen};
 use anyhow::{Context, ensure};
@@ -119,13 +118,6 @@ pub(super) fn dtype(name: &str) -> Result<Dtype, String> {
     }
 }
 
-fn dtype_name(dtype: Dtype) -> &'static str {
-    match dtype {
-        Dtype::F32 => "f32",
-        Dtype::Bf16 => "bf16",
-    }
-}
-
 /// Measures kind after kind, and says of each what it took.
 pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     let sizes = args.sizes.sizes(args.steps, args.warmup);
@@ -191,7 +183,7 @@ struct Line {
     peer: String,
     kind: &'static str,
     device: &'static str,
-    dtype: &'static str,
+    dtype: Dtype,
     params: usize,
     median_ms: f64,
     min_ms: f64,
@@ -208,7 +200,7 @@ impl Line {
             peer: format!("coconut-lab {}", env!("CARGO_PKG_VERSION")),
             kind: kind.name(),
             device: chosen.kind.name(),
-            dtype: dtype_name(sizes.dtype),
+            dtype: sizes.dtype,
             params: measured.params,
             median_ms: shown(median),
             min_ms: shown(ms.first().copied().unwrap_or(f64::NAN)),

@@ -4,9 +4,9 @@
 //! Invariant: parameters, norms, softmax, losses and the residual stream are f32, whatever products are made of.
 
 use super::attention::KeysValues;
+use super::head;
 use super::rotary::Angles;
 use super::transformer::Block;
-use super::{Transformer, head};
 use crate::config::{self, Dtype};
 use crate::ops::Sight;
 use crate::ops::graph::{Recompute, recompute};
@@ -73,25 +73,23 @@ pub(super) struct Around {
 #[derive(Clone, Debug)]
 struct Again {
     block: Block,
-    model: Transformer,
     input: Tensor<2>,
     around: Around,
     found: Found,
 }
 
-/// `block` of `model` at `x` `[N, D]`, of which the graph keeps `x` alone. Its keys and values are constants.
+/// `block` at `x` `[N, D]`, of which the graph keeps `x` alone. Its keys and values are constants.
 pub(super) fn checkpointed(
-    model: &Transformer,
     block: &Block,
     x: Tensor<2>,
     around: Around,
+    execution: &Execution,
 ) -> (Tensor<2>, KeysValues) {
     // A constant has no gradient, and what has none is not run again: it would leave the parameters without one.
     let x = if x.is_tracked() { x } else { Tensor::from_inner(x.inner()).require_grad() };
     let input = x.clone().inner();
     let (out, own) = block.valid().forward(input.clone(), &around);
-    let found = model.execution().found.clone();
-    let again = Again { block: block.clone(), model: model.clone(), input, around, found };
+    let again = Again { block: block.clone(), input, around, found: execution.found.clone() };
     (recompute(x, out, again), own)
 }
 
@@ -105,7 +103,7 @@ impl Recompute for Again {
         let to_input = input.grad_remove(&mut grads).unwrap_or_else(|| grad.zeros_like());
         let more = GradientsParams::from_grads(grads, &block);
         let mut found = self.found.0.lock().unwrap_or_else(PoisonError::into_inner);
-        super::ledger::accumulate(&self.model, &mut found, more);
+        super::ledger::accumulate(&block, &mut found, more);
         to_input
     }
 }
@@ -124,7 +122,7 @@ impl ModuleMapper for Fresh {
 mod tests {
     use super::*;
     use crate::config::{Arch, Model};
-    use crate::model::{Places, Shape, States, rows};
+    use crate::model::{Places, Shape, States, Transformer, rows};
     use burn::tensor::{Device, Int, TensorData};
 
     fn model(arch: Arch, checkpointing: bool) -> Transformer {
@@ -145,7 +143,9 @@ mod tests {
         let weights = hidden.clone().inner().cos();
         let grads = head::surrogate(hidden.clone(), weights).backward();
         let mut grads = GradientsParams::from_grads(grads, model);
-        crate::model::ledger::accumulate(model, &mut grads, model.execution().take());
+        let again = model.execution().take();
+        assert_eq!(!again.is_empty(), model.execution().checkpointing);
+        crate::model::ledger::accumulate(model, &mut grads, again);
         struct Read<'a>(&'a GradientsParams, Vec<f32>);
         impl burn::module::ModuleVisitor for Read<'_> {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {

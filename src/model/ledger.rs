@@ -140,13 +140,13 @@ impl<'a> Ledger<'a> {
     }
 }
 
-/// Adds `more` to the gradients in `sum` of the parameters of `model`, in place.
-pub fn accumulate(model: &Transformer, sum: &mut GradientsParams, more: GradientsParams) {
-    if sum.is_empty() {
-        *sum = more;
-        return;
+/// Adds `more`, gradients of the parameters of `module` alone, to those in `sum`, in place.
+pub fn accumulate<M: Module>(module: &M, sum: &mut GradientsParams, more: GradientsParams) {
+    match (sum.is_empty(), more.is_empty()) {
+        (_, true) => {}
+        (true, false) => *sum = more,
+        (false, false) => module.visit(&mut Accumulate { sum, more }),
     }
-    model.visit(&mut Accumulate { sum, more });
 }
 
 struct Accumulate<'a> {

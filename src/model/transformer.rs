@@ -232,7 +232,7 @@ impl Transformer {
                 products: self.execution.products,
             };
             let (out, own) = match again {
-                true => checkpointed(self, block, x, around),
+                true => checkpointed(block, x, around, &self.execution),
                 false => block.forward(x, &around),
             };
             context.push(own);

@@ -5,13 +5,14 @@
 
 use super::graph::{Values, operand, operation, ours, slice, values};
 use super::product::{View, ViewMut, product_on_all};
-use super::threads::{self, unwritten};
+use super::threads::{self, SUMMED, summed, unwritten};
 use super::trace::Work;
 use super::vector::{self, wide};
 use super::{Products, f32};
 use burn::backend::TensorMetadata;
 use burn::nn::Linear;
 use burn::tensor::Tensor;
+use rayon::prelude::*;
 
 /// `onto + [x·w₁ + b₁ | x·w₂ + b₂ | …]`: `x` `[N, D]`, each weight `[D, F]`, all with a bias `[F]` or none; the result
 /// `[N, ΣF]`, as `onto`: f32 where there is an `onto`, else of what `products` are.
@@ -154,10 +155,13 @@ fn backward(state: State, grad: Values, wanted: &[bool]) -> Vec<Option<Values>> 
 
 /// The sums of the columns of rows of `width`.
 fn columns(numbers: &[f32], width: usize) -> Vec<f32> {
-    let mut sums = vec![0.0; width];
-    wide(
-        #[inline(always)]
-        || numbers.chunks_exact(width).for_each(|row| vector::add(&mut sums, row)),
-    );
-    sums
+    let parts = numbers.par_chunks(SUMMED * width).map(|rows| {
+        let mut sums = vec![0.0; width];
+        wide(
+            #[inline(always)]
+            || rows.chunks_exact(width).for_each(|row| vector::add(&mut sums, row)),
+        );
+        sums
+    });
+    summed(width, parts)
 }

@@ -4,7 +4,7 @@
 //! Invariant: each row is normed on its own.
 
 use super::graph::{Values, operand, operation, ours, slice, values};
-use super::threads::{deal, unwritten};
+use super::threads::{SUMMED, deal, summed, unwritten};
 use super::trace::Work;
 use super::vector::{self, wide};
 use burn::tensor::Tensor;
@@ -35,9 +35,6 @@ pub(super) fn composed(x: Tensor<2>, weight: Tensor<1>, bias: Option<Tensor<1>>,
         None => normed,
     }
 }
-
-/// Rows whose gradients are summed in one go: as many on every machine, so that the sums are the same.
-const SUMMED: usize = 64;
 
 /// What the way back needs: the input, the weight, and of each row its mean and one over its standard deviation.
 type State = (Values, Values, Vec<[f32; 2]>);
@@ -120,11 +117,7 @@ fn backward((x, weight, kept): State, grad: &Values, centred: bool) -> Vec<Optio
         );
         sums
     });
-    let sums: Vec<Vec<f32>> = sums.collect();
-    let sums = sums.into_iter().fold(vec![0.0; 2 * d], |mut sums, more| {
-        vector::add(&mut sums, &more);
-        sums
-    });
+    let sums = summed(2 * d, sums);
     let [to_weight, to_bias] = [0, d].map(|from| values(sums[from..from + d].to_vec(), [d]));
     vec![Some(values(out, [n, d])), Some(to_weight), centred.then_some(to_bias)]
 }

@@ -51,6 +51,13 @@ fn hold(
 }
 
 #[test]
+fn they_are_our_own_on_the_cpu_in_f32() {
+    let x = matrix(2, 2, 1);
+    assert!(graph::ours(&x) && graph::ours(&x.clone().inner()));
+    assert!(!graph::ours(&x.cast(FloatDType::BF16)));
+}
+
+#[test]
 fn norms() {
     for (n, d) in [(1, 3), (7, 40), (700, 96)] {
         let (x, weight, bias) = (matrix(n, d, 1), vector(d, 2), vector(d, 3));
@@ -183,6 +190,13 @@ fn updates() {
     for (own, composed) in own.into_iter().zip(composed) {
         close("moment", own, composed);
     }
+    // Where nobody else has them, the numbers stay where they are.
+    let place = |tensor: &Tensor<2>| graph::slice(&graph::constant(tensor.clone())).as_ptr();
+    let own = matrix(300, 140, 5).inner() * 1.0;
+    let (first, second) = (own.zeros_like(), own.zeros_like());
+    let before = [place(&own), place(&first), place(&second)];
+    let (own, [first, second]) = update.step(own, grad.clone(), [first, second]);
+    assert_eq!([place(&own), place(&first), place(&second)], before);
     // What others still have is not changed.
     close("the old parameter", param.clone(), matrix(300, 140, 1).inner());
     close("the norm", adamw::square_sum(grad.clone()), grad.clone().square().sum());

@@ -75,6 +75,22 @@ pub fn rows(out: &mut [f32], width: usize, part: impl Fn(usize, &mut [f32]) + Sy
     parts.enumerate().for_each(|(index, rows)| part(index * each, rows));
 }
 
+/// Rows that are summed up in one go: as many on every machine.
+pub const SUMMED: usize = 64;
+
+/// The sum of `parts`, `[count]` each, in their order: the same in every run.
+pub fn summed<I>(count: usize, parts: I) -> Vec<f32>
+where
+    I: IndexedParallelIterator<Item = Vec<f32>>,
+{
+    let parts: Vec<Vec<f32>> = parts.collect();
+    let mut sums = vec![0.0; count];
+    for part in parts {
+        sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+    }
+    sums
+}
+
 /// Numbers that an operation is about to write, every one of them, before it reads any.
 #[allow(clippy::uninit_vec)]
 pub fn unwritten(count: usize) -> Vec<f32> {

@@ -107,7 +107,7 @@ pub fn measure(sizes: &Sizes, kind: Kind, chosen: &Chosen) -> Result<Measured, T
         let batch = sizes.tokens(round);
         rest(&chosen.device)?;
         let began = Instant::now();
-        subject.step(batch)?;
+        subject.step(&batch)?;
         rest(&chosen.device)?;
         if round >= sizes.warmup {
             ms.push(began.elapsed().as_secs_f64() * 1e3);
@@ -140,10 +140,10 @@ impl Subject {
     }
 
     /// One step; its row has what its parts cost.
-    pub fn step(&mut self, batch: Batch) -> Result<StepRow, TrainError> {
+    pub fn step(&mut self, batch: &Batch) -> Result<StepRow, TrainError> {
         match self.kind {
-            Kind::Sequential => one_after_another(&mut self.learner, &self.config, &batch),
-            _ => update(&mut self.learner, &self.config, &[batch]),
+            Kind::Sequential => one_after_another(&mut self.learner, &self.config, batch),
+            _ => update(&mut self.learner, &self.config, std::slice::from_ref(batch)),
         }
     }
 }

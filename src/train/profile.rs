@@ -78,11 +78,8 @@ pub const REST: &str = "other";
 pub fn of_kind(sizes: &Sizes, kind: Kind, chosen: &Chosen, wish: &Wish) -> Result<Profile, TrainError> {
     let mut subject = Subject::new(sizes, kind, &chosen.device, 1);
     let params = subject.params();
-    let next = |round| Ok(vec![sizes.tokens(round)]);
-    measure(&chosen.device, wish, params, next, |batches| match batches {
-        [batch] => subject.step(batch.clone()),
-        _ => unreachable!("`next` gives one"),
-    })
+    let next = |round| Ok(sizes.tokens(round));
+    measure(&chosen.device, wish, params, next, |batch| subject.step(batch))
 }
 
 /// The first steps of the run that `config` begins, with its model, its data and its schedule; nothing of it is kept.
@@ -97,7 +94,9 @@ pub fn of_run(mut config: Config, chosen: &Chosen, wish: &Wish) -> Result<Profil
     let mut learner = Learner::new(model, &config.optim);
     let params = learner.model.num_params();
     let next = |_| batches(&mut loader, config.optim.accumulate);
-    measure(&chosen.device, wish, params, next, |batches| bench::update(&mut learner, &config, batches))
+    measure(&chosen.device, wish, params, next, |batches: &Vec<Batch>| {
+        bench::update(&mut learner, &config, batches)
+    })
 }
 
 fn batches(loader: &mut Loader, count: usize) -> Result<Vec<Batch>, TrainError> {
@@ -112,12 +111,12 @@ fn batches(loader: &mut Loader, count: usize) -> Result<Vec<Batch>, TrainError> 
 }
 
 /// Measures steps, each on the next batches.
-fn measure(
+fn measure<B>(
     device: &Device,
     wish: &Wish,
     params: usize,
-    mut next: impl FnMut(usize) -> Result<Vec<Batch>, TrainError>,
-    mut step: impl FnMut(&[Batch]) -> Result<StepRow, TrainError>,
+    mut next: impl FnMut(usize) -> Result<B, TrainError>,
+    mut step: impl FnMut(&B) -> Result<StepRow, TrainError>,
 ) -> Result<Profile, TrainError> {
     for round in 0..wish.warmup {
         step(&next(round)?)?;

@@ -15,29 +15,20 @@ pub fn clocked(column: &str) -> bool {
 }
 
 /// A run of a second.
-pub const TINY: &str = r#"
-[run]
-name = "tiny"
-steps = 6
-[data]
-make = "prosqa"
-make_train = 60
-make_held_out = 20
-batch = 2
-seq_len = 48
-[model]
-width = 16
-layers = 1
-heads = 2
-[optim]
-lr = 1e-2
-warmup = 2
-[recycle]
-every = 2
-[eval]
-every = 3
-batches = 2
-"#;
+pub const TINY: &str = include_str!("../fixtures/tiny.toml");
+
+/// Sizes that `bench` and `profile` take a moment for.
+pub const SIZES: &[&str] = &[
+    "--vocab=31",
+    "--time=12",
+    "--width=16",
+    "--heads=2",
+    "--layers=1",
+    "--batch=2",
+    "--recycled=3",
+    "--steps=2",
+    "--warmup=1",
+];
 
 /// A folder to run in, with a recipe.
 pub fn place(recipe: &str) -> tempfile::TempDir {

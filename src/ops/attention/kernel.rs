@@ -80,7 +80,7 @@ pub(super) fn backward(state: &State, grad: &Values, both: bool) -> Vec<Option<V
             grads
         })
         .collect();
-    let whole = |positions: usize, of: fn(&Grads) -> [&[f32]; 3]| {
+    let packed = |positions: usize, of: fn(&Grads) -> [&[f32]; 3]| {
         let mut out = unwritten(sight.rows() * positions * heads.packed());
         threads::rows(&mut out, heads.packed(), |first, rows| {
             for (n, out) in (first..).zip(rows.chunks_exact_mut(heads.packed())) {
@@ -100,9 +100,9 @@ pub(super) fn backward(state: &State, grad: &Values, both: bool) -> Vec<Option<V
         });
         Some(values(out, [sight.rows() * positions, heads.packed()]))
     };
-    let mut found = vec![whole(s, |grads| [&grads.queries, &grads.keys, &grads.values])];
+    let mut found = vec![packed(s, |grads| [&grads.queries, &grads.keys, &grads.values])];
     if both {
-        found.push(whole(c, |grads| [&[], &grads.earlier_keys, &grads.earlier_values]));
+        found.push(packed(c, |grads| [&[], &grads.earlier_keys, &grads.earlier_values]));
     }
     found
 }
@@ -185,16 +185,34 @@ impl<'a> Task<'a> {
     }
 
     /// `a·kᵀ` of all keys or values of the block, `[rows, columns]`.
-    fn against(&self, out: &mut [f32], a: View<'_>, keys: [View<'_>; 2], block: &Block) {
+    fn against(&self, a: View<'_>, keys: [View<'_>; 2], block: &Block) -> Vec<f32> {
         let (rows, columns) = (block.rows(), block.columns());
-        product(ViewMut::new(out, rows, block.earlier, columns), a, keys[0].t(), false);
+        let mut out = unwritten(rows * columns);
+        product(ViewMut::new(&mut out, rows, block.earlier, columns), a, keys[0].t(), false);
         let own = &mut out[block.earlier..];
         product(ViewMut::new(own, rows, block.to - block.from, columns), a, keys[1].t(), false);
+        out
+    }
+
+    /// What `see` makes of the scores of head `head`, `[rows, columns]`; nothing where nothing is seen.
+    #[inline(always)]
+    fn shares(
+        &self,
+        block: &Block,
+        head: usize,
+        mut see: impl FnMut(usize, &mut [f32], &mut [f32]),
+    ) -> Vec<f32> {
+        let mut shares = self.against(self.queries(block, head), self.keys(block, 0), block);
+        wide(
+            #[inline(always)]
+            || self.seen(&mut shares, block, &mut see),
+        );
+        shares
     }
 
     /// Runs `see` on each row of scores that is seen, in two parts; the rest of the row becomes nothing.
     #[inline(always)]
-    fn seen(&self, scores: &mut [f32], block: &Block, mut see: impl FnMut(usize, &mut [f32], &mut [f32])) {
+    fn seen(&self, scores: &mut [f32], block: &Block, see: &mut impl FnMut(usize, &mut [f32], &mut [f32])) {
         let hidden = self.sight.hidden(self.row);
         for (line, scores) in scores.chunks_exact_mut(block.columns()).enumerate() {
             let at = block.start + line;
@@ -219,24 +237,16 @@ impl<'a> Task<'a> {
     fn forward(&self, head: usize, mixed: &mut [f32], sums: &mut [f32]) {
         let (k, scale) = (self.heads.width, self.scale());
         for block in self.blocks() {
-            let mut shares = unwritten(block.rows() * block.columns());
-            self.against(&mut shares, self.queries(&block, head), self.keys(&block, 0), &block);
             let mut parts = [0.0_f32; BLOCK];
-            wide(
+            let shares = self.shares(
+                &block,
+                head,
                 #[inline(always)]
-                || {
-                    self.seen(
-                        &mut shares,
-                        &block,
-                        #[inline(always)]
-                        |at, earlier, own| {
-                            let most = scale * vector::max(earlier).max(vector::max(own));
-                            let sum =
-                                vector::exp_sum(earlier, scale, most) + vector::exp_sum(own, scale, most);
-                            sums[at] = most + sum.ln();
-                            parts[at - block.start] = 1.0 / sum;
-                        },
-                    );
+                |at, earlier, own| {
+                    let most = scale * vector::max(earlier).max(vector::max(own));
+                    let sum = vector::exp_sum(earlier, scale, most) + vector::exp_sum(own, scale, most);
+                    sums[at] = most + sum.ln();
+                    parts[at - block.start] = 1.0 / sum;
                 },
             );
             let out = &mut mixed[block.start * k..block.end * k];
@@ -266,26 +276,18 @@ impl<'a> Task<'a> {
         let width = self.heads.queries * k;
         let from = self.row * s * width + (self.group * self.shared() + head) * k;
         for block in self.blocks() {
-            let size = block.rows() * block.columns();
-            let (mut shares, mut slopes) = (unwritten(size), unwritten(size));
             let grad = View::new(&grad[from + block.start * width..], block.rows(), k, width);
             let queries = self.queries(&block, head);
-            self.against(&mut shares, queries, self.keys(&block, 0), &block);
-            self.against(&mut slopes, grad, self.keys(&block, 1), &block);
-            wide(
+            let shares = self.shares(
+                &block,
+                head,
                 #[inline(always)]
-                || {
-                    self.seen(
-                        &mut shares,
-                        &block,
-                        #[inline(always)]
-                        |at, earlier, own| {
-                            vector::exp_sum(earlier, scale, sums[at]);
-                            vector::exp_sum(own, scale, sums[at]);
-                        },
-                    );
+                |at, earlier, own| {
+                    vector::exp_sum(earlier, scale, sums[at]);
+                    vector::exp_sum(own, scale, sums[at]);
                 },
             );
+            let mut slopes = self.against(grad, self.keys(&block, 1), &block);
             self.back(&shares, &block, grad, &mut grads.values, &mut grads.earlier_values);
             wide(
                 #[inline(always)]
