@@ -1,6 +1,6 @@
 //! Owns: holding the model and the passes to a folder of golden numbers, as `shared/oracle`'s script writes them.
 //! Must not know: the training loop, terminals.
-//! Invariant: every entry of the folder gets a verdict; one that nothing here computes is listed as not built.
+//! Invariant: every entry of the folder gets a verdict; one that nothing here computes is listed as such.
 
 use crate::config::{Arch, Control, Dtype, Flow, LossOn, Reach, Run, Wanted};
 use crate::model::ledger::Ledger;
@@ -49,8 +49,8 @@ pub enum Held {
     },
     /// What the entries are computed from.
     Given,
-    /// Nothing here computes it yet.
-    NotBuilt,
+    /// Nothing here computes it, or not in this way.
+    NotComputed,
 }
 
 impl Verdict {
@@ -58,7 +58,7 @@ impl Verdict {
     pub fn failed(&self) -> bool {
         match self.result {
             Held::Error { error, allowed } => error.is_nan() || error > allowed,
-            Held::Given | Held::NotBuilt => false,
+            Held::Given | Held::NotComputed => false,
         }
     }
 }
@@ -193,7 +193,7 @@ impl Subject {
             _ => VALUES,
         };
         let Some(found) = self.compute(entry) else {
-            return Ok(Held::NotBuilt);
+            return Ok(Held::NotComputed);
         };
         let scale = match entry.starts_with("grad.") || self.rounded() {
             true => wanted.iter().fold(0.0_f64, |largest, value| largest.max(value.abs())),
@@ -290,6 +290,10 @@ impl Subject {
             "through" => Flow::Through,
             _ => return None,
         };
+        if self.model.execution().checkpointing && flow == Flow::Through && reach != Reach::Dense {
+            // The config refuses it: keys and values that are not kept learn nothing.
+            return None;
+        }
         let grads = self.step(Some(plan_of(reach, flow, LossOn::Recycled))).grads;
         match param {
             "embed" => grads.get::<2>(self.model.embed.weight.id).map(values),

@@ -11,7 +11,10 @@ fn hold(kind: &str, dtype: Dtype, activation_checkpointing: bool) {
     for verdict in &verdicts {
         println!("{:32} {:?}", verdict.entry, verdict.result);
         assert!(!verdict.failed(), "{} {:?}", verdict.entry, verdict.result);
-        assert_ne!(verdict.result, Held::NotBuilt, "{}", verdict.entry);
+        // Gradient into keys and values needs them kept.
+        let sparse = ["grad.isolated.through.", "grad.joint.through."];
+        let refused = activation_checkpointing && sparse.iter().any(|part| verdict.entry.starts_with(part));
+        assert_eq!(verdict.result == Held::NotComputed, refused, "{}", verdict.entry);
     }
     assert_eq!(verdicts.len(), 36);
     // Products of 16 bits can be told from those of 32.
@@ -28,6 +31,12 @@ fn gpt2_holds_to_the_oracle() {
 #[test]
 fn llama_holds_to_the_oracle() {
     hold("llama", Dtype::F32, false);
+}
+
+#[test]
+fn blocks_that_are_run_again_hold_to_it() {
+    hold("gpt2", Dtype::F32, true);
+    hold("llama", Dtype::F32, true);
 }
 
 #[test]

@@ -46,9 +46,9 @@ pub(super) fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     }
     let count = |is: fn(&Verdict) -> bool| verdicts.iter().filter(|verdict| is(verdict)).count();
     let failed = count(Verdict::failed);
-    let waiting = count(|verdict| verdict.result == Held::NotBuilt);
+    let waiting = count(|verdict| verdict.result == Held::NotComputed);
     let held = count(|verdict| matches!(verdict.result, Held::Error { .. })) - failed;
-    writeln!(out, "\n{held} held, {failed} failed, {waiting} not built yet")?;
+    writeln!(out, "\n{held} held, {failed} failed, {waiting} not computed")?;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -59,6 +59,6 @@ fn line(verdict: &Verdict) -> String {
             format!("{:<30} {error:>13.2e} {allowed:>9.0e}  {word}", verdict.entry)
         }
         Held::Given => format!("{:<30} {:>13} {:>9}  given", verdict.entry, "", ""),
-        Held::NotBuilt => format!("{:<30} {:>13} {:>9}  not built yet", verdict.entry, "", ""),
+        Held::NotComputed => format!("{:<30} {:>13} {:>9}  not computed", verdict.entry, "", ""),
     }
 }
