@@ -17,6 +17,7 @@ pub mod ops;
 pub mod record;
 pub mod recycle;
 pub mod rng;
+pub mod think;
 pub mod train;
 pub mod tui;
 pub mod verify;

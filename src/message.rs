@@ -21,12 +21,52 @@ pub enum Command {
     Set(Set),
     /// Write this into the record of changes, at the present step.
     Note(String),
+    /// Go on with a text of a person's, between steps; an answer under way is given up for it.
+    Ask(Box<Ask>),
     /// Write a checkpoint now.
     Save,
     /// End the run now, with a checkpoint from which it can be resumed.
     Stop,
     /// End the run now, without a checkpoint; what was measured is still written.
     Drop,
+}
+
+/// A text that the model is to go on with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
+    /// The prompt.
+    pub text: String,
+    /// When to think, as `generate --policy` takes it.
+    pub policy: String,
+    /// Divides the logits; 0: the likeliest token each time.
+    pub temperature: f64,
+    /// Most tokens.
+    pub most: usize,
+    /// The checkpoint whose weights answer; none: the present ones.
+    pub checkpoint: Option<u64>,
+}
+
+/// What the model has made of a person's text so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    /// Which, counted from 1; each is told whole again with every part that is added.
+    pub number: u64,
+    /// Updates behind the weights that answer.
+    pub step: u64,
+    pub policy: String,
+    pub prompt: String,
+    pub parts: Vec<Spoken>,
+    /// Why it ended, or failed; none: it goes on.
+    pub over: Option<String>,
+}
+
+/// A part of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Spoken {
+    /// Tokens, as text.
+    Text(String),
+    /// A thought: the entropy of each state that was fed, and after the last (nats); the latter may not be known yet.
+    Thought(Vec<f64>),
 }
 
 /// Values that a person gives keys.
@@ -73,6 +113,8 @@ pub enum Event {
     System(Box<SystemRow>),
     /// What the model wrote at a validation.
     Sample(Box<Sample>),
+    /// What the model makes of a person's text. While it goes on it may be dropped by a slow screen.
+    Answer(Box<Answer>),
     /// A line of the log.
     Log(LogLine),
     /// The config was changed, or was to be. Before anything new, a run that is gone on with tells its earlier changes, each

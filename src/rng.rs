@@ -35,6 +35,10 @@ pub enum Purpose {
     Shuffle = 6,
     /// Whether a step feeds the pause vector.
     Pause = 7,
+    /// Which token, of a generation.
+    Choice = 8,
+    /// Which samples a bootstrap draws.
+    Bootstrap = 9,
 }
 
 /// A stream of random numbers.

@@ -12,21 +12,27 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ops", &[]),
     ("rng", &[]),
     ("recycle", &["config", "model", "rng"]),
+    ("think", &["config", "model", "rng"]),
     ("verify", &["config", "model", "recycle", "rng"]),
-    ("train", &["config", "data", "message", "model", "ops", "record", "recycle", "rng"]),
+    ("train", &["config", "data", "message", "model", "ops", "record", "recycle", "rng", "think"]),
     ("tui", &["config", "message", "record"]),
-    ("cli", &["config", "data", "message", "record", "train", "tui", "verify"]),
+    ("cli", &["config", "data", "message", "model", "record", "think", "train", "tui", "verify"]),
     ("main", &["cli"]),
     ("allocator", &[]),
     ("lib", &[]),
 ];
 /// Files or rooms where tensors may appear.
-const BURN: &[&str] = &["model", "ops", "recycle/passes.rs", "train", "verify"];
+const BURN: &[&str] = &["model", "ops", "recycle/passes.rs", "think", "train", "verify"];
 /// Pure: no tensor, no other room but config.
 const PURE: &[(&str, &[&str])] = &[
     ("recycle/schedule.rs", &["config", "rng"]),
     ("recycle/placement.rs", &["config", "rng"]),
     ("record/registry.rs", &[]),
+    ("think/policy.rs", &[]),
+    ("think/threshold.rs", &[]),
+    ("think/spec.rs", &[]),
+    ("think/choose.rs", &["rng"]),
+    ("think/answer.rs", &["rng"]),
 ];
 
 fn files(dir: &Path, out: &mut Vec<PathBuf>) {

@@ -332,6 +332,10 @@ impl Follower {
             Command::Pause(hold) => {
                 self.set(&Set::one("run.paused", hold.to_string()));
             }
+            Command::Ask(_) => {
+                let text = "only the run's own dashboard can ask its trainer; `coconut-lab generate` asks its checkpoints";
+                self.say(Event::Alert(Alert { about: About::Keys, text: Some(text.into()) }));
+            }
             Command::Step | Command::Note(_) | Command::Save | Command::Stop | Command::Drop => {
                 let text = "only the run's own dashboard can do this; here a run is steered by its settings";
                 self.say(Event::Alert(Alert { about: About::Keys, text: Some(text.into()) }));

@@ -86,6 +86,7 @@ impl Lines {
             | Event::Tokens(_)
             | Event::Spreads(_)
             | Event::System(_)
+            | Event::Answer(_)
             | Event::Finished(_)
             | Event::Failed(_) => {}
         }

@@ -4,16 +4,20 @@
 
 mod bench;
 mod data;
+mod eval;
 mod export;
 mod find;
 mod follow;
+mod generate;
 mod headless;
+mod lens;
 mod profile;
 mod resume;
 mod run;
 mod runs;
 mod signals;
 mod snapshot;
+mod source;
 mod station;
 mod verify;
 mod watch;
@@ -48,6 +52,12 @@ enum Verb {
     Export(export::ExportArgs),
     /// Draw the dashboard of a run, or one panel, as .svg or .txt.
     Snapshot(snapshot::SnapshotArgs),
+    /// Go on with prompts, token by token or in latent space.
+    Generate(generate::GenerateArgs),
+    /// Say how good a model is: perplexity on shards, answers to questions under policies.
+    Eval(eval::EvalArgs),
+    /// Look into thoughts: what latents say, and whether entropy falls along them.
+    Lens(lens::LensArgs),
     /// Make and look at token shards.
     Data(data::DataArgs),
     /// Hold model and passes to a folder of golden numbers.
@@ -68,6 +78,9 @@ pub fn run(cli: Cli, allocated: Allocated) -> anyhow::Result<ExitCode> {
         Some(Verb::Runs(args)) => runs::run(args),
         Some(Verb::Export(args)) => export::run(args),
         Some(Verb::Snapshot(args)) => snapshot::run(args),
+        Some(Verb::Generate(args)) => generate::run(args),
+        Some(Verb::Eval(args)) => eval::run(args),
+        Some(Verb::Lens(args)) => lens::run(args),
         Some(Verb::Data(args)) => data::run(args).map(|()| ExitCode::SUCCESS),
         Some(Verb::Verify(args)) => verify::run(args),
         Some(Verb::Bench(args)) => bench::run(args),

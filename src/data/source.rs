@@ -54,7 +54,7 @@ pub(crate) fn check_input(path: &Path) -> Result<u64> {
     }
 }
 
-fn ending(path: &Path) -> String {
+pub(super) fn ending(path: &Path) -> String {
     path.extension().map(|end| end.to_string_lossy().to_lowercase()).unwrap_or_default()
 }
 
@@ -109,7 +109,7 @@ fn json_lines(path: &Path, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<
 
 /// Lines of a file with their ends kept, checked to be UTF-8; a byte order mark is left out. A line longer than `limit`
 /// bytes comes in parts.
-struct Lines<'a> {
+pub(super) struct Lines<'a> {
     path: &'a Path,
     reader: BufReader<File>,
     limit: u64,
@@ -121,13 +121,13 @@ struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    fn open(path: &'a Path, limit: u64) -> Result<Self> {
+    pub fn open(path: &'a Path, limit: u64) -> Result<Self> {
         let file = File::open(path).map_err(DataError::io(path, "be opened"))?;
         let reader = BufReader::new(file);
         Ok(Self { path, reader, limit, buffer: Vec::new(), carry: Vec::new(), number: 0, bytes: 0 })
     }
 
-    fn next(&mut self) -> Result<Option<&str>> {
+    pub fn next(&mut self) -> Result<Option<&str>> {
         let line_ended = self.buffer.last().is_none_or(|byte| *byte == b'\n');
         self.number += u64::from(line_ended);
         self.buffer.clear();
@@ -150,7 +150,7 @@ impl<'a> Lines<'a> {
         Ok(Some(if first { line.trim_start_matches('\u{feff}') } else { line }))
     }
 
-    fn fault(&self, found: String, allowed: &'static str) -> DataError {
+    pub fn fault(&self, found: String, allowed: &'static str) -> DataError {
         DataError::Line { file: self.path.to_path_buf(), line: self.number, found, allowed }
     }
 }
@@ -196,7 +196,7 @@ fn text_column(path: &Path, metadata: &parquet::arrow::arrow_reader::ArrowReader
     }
 }
 
-fn strings(column: &ArrayRef) -> Vec<String> {
+pub(super) fn strings(column: &ArrayRef) -> Vec<String> {
     let own = |text: Option<&str>| text.unwrap_or_default().to_owned();
     match column.data_type() {
         DataType::LargeUtf8 => column.as_string::<i64>().iter().map(own).collect(),

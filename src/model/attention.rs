@@ -8,7 +8,7 @@ use crate::config::Arch;
 use crate::ops::{self, Heads, Products, Sight};
 use burn::module::Module;
 use burn::nn::Linear;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 /// Attention of positions over earlier ones.
 #[derive(Module, Debug)]
@@ -70,12 +70,29 @@ pub struct KeysValues {
 }
 
 impl KeysValues {
+    /// Of `[B, C, (H+2G)·K]`.
+    pub(super) fn of(grid: Tensor<3>) -> Self {
+        let [rows, positions, width] = grid.dims();
+        Self { packed: grid.reshape([rows * positions, width]), rows }
+    }
+
+    /// `[B, C, (H+2G)·K]`.
+    pub(super) fn grid(&self) -> Tensor<3> {
+        self.packed.clone().reshape([self.rows, self.positions(), self.width()])
+    }
+
+    /// Numbers of a position, `(H+2G)·K`.
+    pub(super) fn width(&self) -> usize {
+        self.packed.dims()[1]
+    }
+
+    pub(super) fn device(&self) -> Device {
+        self.packed.device()
+    }
+
     /// `self`, then `next`, along the positions.
     pub fn then(&self, next: &Self) -> Self {
-        let [width, count] = [self.packed.dims()[1], self.positions() + next.positions()];
-        let grid = |own: &Self| own.packed.clone().reshape([self.rows, own.positions(), width]);
-        let packed = Tensor::cat(vec![grid(self), grid(next)], 1).reshape([self.rows * count, width]);
-        Self { packed, rows: self.rows }
+        Self::of(Tensor::cat(vec![self.grid(), next.grid()], 1))
     }
 
     /// Positions of each row, C.

@@ -91,6 +91,11 @@ impl Feedback {
         }
     }
 
+    /// Whether the form looks at the token that would stand at the position.
+    pub fn looks(&self) -> bool {
+        self.gate.is_some() || self.scale.is_some()
+    }
+
     /// Operations of its products for `positions` positions, forward; `states`: they are fed, and nothing in their place.
     pub fn flop(&self, positions: usize, states: bool) -> f64 {
         let projection = self.projection.as_ref().filter(|_| states);

@@ -7,6 +7,7 @@
 //! `K` head width, `V` vocabulary, `N` positions of all rows together, `R` recycled positions.
 
 mod attention;
+mod cache;
 pub mod cost;
 mod execution;
 mod feedback;
@@ -22,6 +23,7 @@ mod tokens;
 mod transformer;
 
 pub use attention::KeysValues;
+pub use cache::Cache;
 pub use execution::{Execution, Products};
 pub use feedback::{Feedback, Form, rms};
 pub use places::{Places, index, rows};

@@ -190,7 +190,7 @@ impl Transformer {
     }
 
     /// Inputs `[B, S, D]` at `positions` `[B, S]`, seeing `before` (C positions) and each other as `sight` says.
-    fn at(
+    pub(super) fn at(
         &self,
         inputs: Tensor<3>,
         positions: &Tensor<2, Int>,

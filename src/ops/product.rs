@@ -3,6 +3,7 @@
 //! Invariant: no product reads or writes outside the slices of its views.
 
 use gemm::{Parallelism, gemm};
+use std::marker::PhantomData;
 use std::ops::Range;
 
 /// Multiply-adds that are worth a thread's waking up.
@@ -51,6 +52,13 @@ impl<'a> View<'a> {
         Self { data, form }
     }
 
+    /// Row `at` of one that is not transposed.
+    #[inline(always)]
+    pub fn row(&self, at: usize) -> &'a [f32] {
+        assert!(self.form.column_step == 1 && at < self.form.rows, "row {at} of {:?}", self.form);
+        &self.data[at * self.form.row_step..][..self.form.columns]
+    }
+
     /// Transposed.
     pub fn t(self) -> Self {
         Self { form: self.form.turned(), ..self }
@@ -62,25 +70,74 @@ impl<'a> View<'a> {
     }
 }
 
-/// A matrix to write.
+/// A matrix to write: rows or columns of one that others write the rest of.
 #[derive(Debug)]
 pub struct ViewMut<'a> {
-    data: &'a mut [f32],
+    /// Never a slice: between its rows lie numbers that may be another view's.
+    data: *mut f32,
     form: Form,
+    borrow: PhantomData<&'a mut [f32]>,
 }
+
+// SAFETY: a view is the only way to the numbers that are its own (`new` borrows them, `split_*` shares them out).
+unsafe impl Send for ViewMut<'_> {}
 
 impl<'a> ViewMut<'a> {
     /// `rows` × `columns`, the next row `step` numbers further.
     pub fn new(data: &'a mut [f32], rows: usize, columns: usize, step: usize) -> Self {
         let form = Form { rows, columns, row_step: step, column_step: 1 };
         assert!(form.span() <= data.len() && columns <= step, "{form:?} in {} numbers", data.len());
-        Self { data, form }
+        Self { data: data.as_mut_ptr(), form, borrow: PhantomData }
+    }
+
+    /// The first `columns`, and the others.
+    pub fn split_columns(self, columns: usize) -> (Self, Self) {
+        let rest = self.form.columns.checked_sub(columns).expect("no more columns than there are");
+        let form = Form { columns: rest, ..self.form };
+        (
+            Self { form: Form { columns, ..self.form }, ..self },
+            Self { data: self.place(columns), form, ..self },
+        )
+    }
+
+    /// The first `rows`, and the others.
+    pub fn split_rows(self, rows: usize) -> (Self, Self) {
+        let rest = self.form.rows.checked_sub(rows).expect("no more rows than there are");
+        let form = Form { rows: rest, ..self.form };
+        let data = self.place(rows * self.form.row_step);
+        (Self { form: Form { rows, ..self.form }, ..self }, Self { data, form, ..self })
+    }
+
+    /// A part of it, for as long as it lasts.
+    pub fn part(&mut self, rows: Range<usize>, columns: Range<usize>) -> ViewMut<'_> {
+        let form = self.form;
+        assert!(rows.end <= form.rows && columns.end <= form.columns, "{rows:?}, {columns:?} of {form:?}");
+        let data = self.place(rows.start * form.row_step + columns.start);
+        ViewMut { data, form: Form { rows: rows.len(), columns: columns.len(), ..form }, borrow: PhantomData }
+    }
+
+    /// Its rows, one after another.
+    pub fn rows(&mut self) -> impl ExactSizeIterator<Item = &mut [f32]> {
+        let (data, form) = (self.data, self.form);
+        // SAFETY: rows lie apart (`columns <= step`), inside of what was borrowed, and `self` stays borrowed.
+        (0..form.rows).map(move |row| unsafe {
+            std::slice::from_raw_parts_mut(data.wrapping_add(row * form.row_step), form.columns)
+        })
+    }
+
+    /// Rows and columns.
+    pub fn dims(&self) -> [usize; 2] {
+        [self.form.rows, self.form.columns]
+    }
+
+    fn place(&self, offset: usize) -> *mut f32 {
+        self.data.wrapping_add(offset)
     }
 }
 
 /// `out = a·b`, or `out += a·b` (`add`), on the calling thread.
 pub fn product(out: ViewMut<'_>, a: View<'_>, b: View<'_>, add: bool) {
-    let parts = Parts { out: out.data.as_mut_ptr(), form: out.form, a, b, add };
+    let parts = Parts { out: out.data, form: out.form, a, b, add };
     parts.check();
     // SAFETY: `out.data` is borrowed mutably here and `check` has found all three matrices inside their slices.
     unsafe { parts.run() }
@@ -88,7 +145,7 @@ pub fn product(out: ViewMut<'_>, a: View<'_>, b: View<'_>, add: bool) {
 
 /// The same on all threads of the pool, where it is worth it.
 pub fn product_on_all(out: ViewMut<'_>, a: View<'_>, b: View<'_>, add: bool) {
-    let parts = Parts { out: out.data.as_mut_ptr(), form: out.form, a, b, add };
+    let parts = Parts { out: out.data, form: out.form, a, b, add };
     parts.check();
     // SAFETY: as in `product`; the halves of `split` write no number in common.
     unsafe { parts.spread(rayon::current_num_threads()) }

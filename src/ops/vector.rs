@@ -143,6 +143,22 @@ pub fn add(out: &mut [f32], a: &[f32]) {
     }
 }
 
+/// `out += factor·a`.
+#[inline(always)]
+pub fn add_scaled(out: &mut [f32], factor: f32, a: &[f32]) {
+    for (out, a) in out.iter_mut().zip(a) {
+        *out += factor * a;
+    }
+}
+
+/// `out = factor·a`.
+#[inline(always)]
+pub fn scaled(out: &mut [f32], factor: f32, a: &[f32]) {
+    for (out, a) in out.iter_mut().zip(a) {
+        *out = factor * a;
+    }
+}
+
 /// `a ← e^(scale·a - shift)`, and their sum.
 #[inline(always)]
 pub fn exp_sum(a: &mut [f32], scale: f32, shift: f32) -> f32 {

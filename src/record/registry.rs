@@ -171,6 +171,21 @@ columns! {
         "top_ids" "" Counts "Its likeliest tokens, the likeliest first.";
         "top_probs" "" Reals "Their probabilities.";
     }
+    /// What `lens` writes: one line a latent.
+    LENS {
+        "prompt" "" Count "Which prompt of the data set, counted from 0.";
+        "policy" "" Text "The policy that led to it.";
+        "control" "" Text "none, or shuffled: another row's state was fed in its place.";
+        "thought" "" Count "Which thought of the prompt, counted from 0.";
+        "latent" "" Count "Which latent of the thought, counted from 0.";
+        "position" "" Count "The position that it stands at.";
+        "entropy_nats" "nats" Real "Entropy of what the head makes of the state that is fed.";
+        "candidates" "" Real "e to that entropy: how many tokens, each as likely as the other, would have it.";
+        "after_entropy_nats" "nats" Real "Entropy of the output at its position.";
+        "top_ids" "" Counts "What the state decodes to: ids of the likeliest tokens, the likeliest first.";
+        "top_probs" "" Reals "Their probabilities.";
+        "beam_overlap" "" Real "Share of the tokens that a beam of plain continuations reaches at the position, that are among the likeliest; null but for a prompt's first thought.";
+    }
     /// `system/`: one line every `record.system_seconds`.
     SYSTEM {
         "step" "" Count "Updates done by then.";

@@ -2,8 +2,10 @@
 //! Must not know: where they are written, who makes them.
 //! Invariant: a row's columns stand in the order of its registry.
 
+mod lens;
 mod looks;
 
+pub use lens::LensRow;
 pub use looks::{SPREAD_COLUMNS, ThoughtRow, last_step, last_tokens, spreads, thoughts};
 
 use super::registry::{self, Kind, Metric, Spec, StepRow};

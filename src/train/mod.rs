@@ -2,6 +2,7 @@
 //! Must not know: screens. It says `Event`s and takes `Command`s.
 //! Invariant: every tensor of a run belongs to the one thread that `spawn` starts.
 
+mod answer;
 mod begin;
 pub mod bench;
 mod checkpoint;
@@ -19,6 +20,7 @@ mod obey;
 mod optim;
 mod past;
 mod pause;
+pub mod perplexity;
 mod prepare;
 mod price;
 mod probe;

@@ -24,7 +24,8 @@ impl Run<'_> {
     pub fn obey(&mut self) -> Result<bool, TrainError> {
         let mut held = false;
         loop {
-            self.turn(if held { TURN } else { Duration::ZERO })?;
+            let answers = self.answer()?;
+            self.turn(if held && !answers { TURN } else { Duration::ZERO })?;
             self.show_machine();
             // Asked while paused, too: it is what writes changes down.
             let room = self.has_room()?;
@@ -84,6 +85,7 @@ impl Run<'_> {
             Command::Set(set) => asked.push(set),
             Command::Step => self.step_once(),
             Command::Note(text) => self.note(&text),
+            Command::Ask(ask) => self.ask(*ask),
             Command::Save => drop(self.save()?),
             Command::Stop => self.stopped = true,
             Command::Drop => (self.stopped, self.dropped) = (true, true),

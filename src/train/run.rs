@@ -2,6 +2,7 @@
 //! Must not know: tensors' insides, screens.
 //! Invariant: a metrics row is with the recorder before it is shown, and safe before a checkpoint of its step stands.
 
+use super::answer::Answering;
 use super::begin::{self, Beginning};
 use super::evaluate::Evaluator;
 use super::publish::Publisher;
@@ -51,6 +52,9 @@ pub(super) struct Run<'a> {
     pub saved: Instant,
     /// Whether it began with the checkpoint of another run.
     forked: bool,
+    /// The answer under way, and how many were asked for.
+    pub answering: Option<Answering>,
+    pub asked: u64,
     /// Commands that came while none could be taken up.
     pub later: VecDeque<Command>,
     pub paused: bool,
@@ -147,6 +151,8 @@ impl<'a> Run<'a> {
             paused: steering.config.run.paused,
             forked,
             codec: dataset.tokenizer(),
+            answering: None,
+            asked: 0,
             later: VecDeque::new(),
             steering,
             learner,

@@ -2,16 +2,22 @@
 //! Must not know: how it is drawn, the terminal, whether what it asks for is allowed (the trainer says).
 //! Invariant: a line that means nothing is an error in words, and stays to be mended.
 
+use super::view::Playing;
 use crate::config::{Change, Config, Key};
 use crate::message::{Command, Set};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 /// Commands and what they do.
-pub const COMMANDS: [(&str, &str); 14] = [
+pub const COMMANDS: [(&str, &str); 19] = [
     ("set", "set KEY VALUE: a setting, from the next step on"),
     ("lr", "lr VALUE: the peak learning rate"),
     ("undo", "bring back how it was before the last setting"),
     ("note", "note TEXT: write something down at this step"),
+    ("ask", "ask TEXT: the model goes on with it, in the playground"),
+    ("policy", "policy NAME[:KEY=VALUE,…]: when it thinks there: never, fixed, entropy, trend"),
+    ("temperature", "temperature VALUE: how tokens are chosen there; 0: the likeliest"),
+    ("length", "length TOKENS: most of an answer there"),
+    ("weights", "weights STEP|now: the checkpoint that answers there, or the present weights"),
     ("goto", "goto STEP: read the charts there"),
     ("checkpoint", "write a checkpoint now"),
     ("pause", "hold before the next step"),
@@ -64,6 +70,8 @@ pub enum Typed {
 pub enum Does {
     /// Bring back how it was before the last setting.
     Undo,
+    /// Ask the playground, or change how it answers.
+    Play(Playing),
     /// Read the charts at a step.
     Goto(u64),
     /// Write a table to a file.
@@ -249,6 +257,7 @@ fn asks(text: &str) -> Result<Typed, String> {
         ("lr", _) => Err("lr VALUE is expected".into()),
         ("note", "") => Err("note TEXT is expected".into()),
         ("note", text) => asks(Command::Note(text.to_owned())),
+        ("ask" | "policy" | "temperature" | "length" | "weights", rest) => play(name, rest),
         ("goto", step) => match step.replace(',', "").parse() {
             Ok(step) => does(Does::Goto(step)),
             Err(_) => Err("goto STEP is expected, a whole number".into()),
@@ -275,6 +284,31 @@ fn set(rest: &str) -> Result<Typed, String> {
     let parts = rest.split_once(['=', ' ']).map(|(key, value)| (key.trim(), value.trim_matches(['=', ' '])));
     let (key, value) = parts.filter(|(_, value)| !value.is_empty()).ok_or("set KEY VALUE is expected")?;
     Ok(Typed::Asks(Command::Set(Set::one(key, value))))
+}
+
+fn play(name: &str, rest: &str) -> Result<Typed, String> {
+    let expected = || {
+        let help = COMMANDS.iter().find(|(own, _)| *own == name).map_or("", |(_, help)| help);
+        format!("{} is expected", help.split(':').next().unwrap_or_default())
+    };
+    let playing = match (name, rest) {
+        (_, "") => Err(expected()),
+        ("ask", text) => Ok(Playing::Ask(text.to_owned())),
+        ("policy", policy) => Ok(Playing::Policy(policy.to_owned())),
+        ("weights", "now") => Ok(Playing::Weights(None)),
+        ("weights", step) => {
+            step.replace(',', "").parse().map(|step| Playing::Weights(Some(step))).map_err(|_| expected())
+        }
+        ("length", most) => match most.parse() {
+            Ok(most) if most > 0 => Ok(Playing::Length(most)),
+            _ => Err(expected()),
+        },
+        (_, value) => match value.parse::<f64>() {
+            Ok(value) if (0.0..=100.0).contains(&value) => Ok(Playing::Temperature(value)),
+            _ => Err("temperature VALUE is expected, from 0 to 100".into()),
+        },
+    };
+    playing.map(|playing| Typed::Does(Does::Play(playing)))
 }
 
 fn export(rest: &str) -> Result<Typed, String> {
@@ -372,6 +406,10 @@ mod tests {
             "fork\n",
             "fork a b\n",
             "export\n",
+            "ask\n",
+            "length 0\n",
+            "temperature cold\n",
+            "weights soon\n",
         ] {
             let (prompt, typed) = typed(text);
             assert!(typed == Typed::More && prompt.error.is_some() && !prompt.text.is_empty(), "{text:?}");
@@ -384,6 +422,11 @@ mod tests {
         assert_eq!(typed("note two words\n").1, Typed::Asks(Command::Note("two words".into())));
         let fork = Does::Fork("colder".into(), vec!["optim.lr=1e-4".into()]);
         assert_eq!(typed("fork colder optim.lr=1e-4\n").1, Typed::Does(fork));
+        let play = |playing| Typed::Does(Does::Play(playing));
+        assert_eq!(typed("ask Is it: so?\n").1, play(Playing::Ask("Is it: so?".into())));
+        assert_eq!(typed("policy never\n").1, play(Playing::Policy("never".into())));
+        assert_eq!(typed("weights 1,200\n").1, play(Playing::Weights(Some(1200))));
+        assert_eq!(typed("weights now\n").1, play(Playing::Weights(None)));
         assert_eq!(typed("export a.csv\n").1, Typed::Does(Does::Export("metrics".into(), "a.csv".into())));
     }
 

@@ -29,7 +29,10 @@ pub enum Scope {
 
 /// Whether `panel` is a list.
 pub fn is_list(panel: Panel) -> bool {
-    matches!(panel, Panel::Run | Panel::Thoughts | Panel::Changes | Panel::Log | Panel::Samples)
+    matches!(
+        panel,
+        Panel::Run | Panel::Thoughts | Panel::Changes | Panel::Log | Panel::Samples | Panel::Playground
+    )
 }
 
 /// A way through rows or lines.
@@ -128,6 +131,8 @@ pub enum Action {
     Row(bool),
     /// The least level of the log that is shown.
     Level,
+    /// Thoughts of the playground begin at a higher entropy (`true`), or a lower one.
+    Threshold(bool),
     /// Change a number, without asking for it yet.
     Draft(Edit),
     /// Ask for what was changed.
@@ -263,6 +268,7 @@ pub const BINDINGS: &[Binding] = &[
     row(&[char('7')], Scope::Panels, Action::Focus(Panel::Changes), "", "go to that panel"),
     row(&[char('8')], Scope::Panels, Action::Focus(Panel::Log), "", "go to that panel"),
     row(&[char('9')], Scope::Panels, Action::Focus(Panel::Samples), "", "go to that panel"),
+    row(&[char('p')], Scope::Panels, Action::Focus(Panel::Playground), "", "go to the playground"),
     row(&[char('e'), key(KeyCode::Enter)], Scope::Panels, Action::Expand, "expand", "full screen, or back"),
     row(&[key(KeyCode::Esc)], Scope::Panels, Action::Back, "", "back: filter, step, full screen"),
     row(&[char('M')], Scope::Panels, Action::Mouse, "", "leave the mouse to the terminal"),
@@ -328,6 +334,13 @@ pub const BINDINGS: &[Binding] = &[
     row(&[char('[')], Scope::Panel(Panel::Thoughts), Action::Row(true), "row", "an older or newer row"),
     row(&[char(']')], Scope::Panel(Panel::Thoughts), Action::Row(false), "", "an older or newer row"),
     row(&[char('v')], Scope::Panel(Panel::Log), Action::Level, "level", "all, warnings, errors"),
+
+    row(&[char('a')], Scope::Panel(Panel::Playground), Action::Prompt("ask "), "ask", "type a text to go on with"),
+    row(&[char('y')], Scope::Panel(Panel::Playground), Action::Prompt("policy "), "policy", "when it thinks"),
+    row(&[char('[')], Scope::Panel(Panel::Playground), Action::Threshold(false), "threshold", "thoughts begin at 0.1 nats less or more"),
+    row(&[char(']')], Scope::Panel(Panel::Playground), Action::Threshold(true), "", "thoughts begin at 0.1 nats less or more"),
+    row(&[char('t')], Scope::Panel(Panel::Playground), Action::Prompt("temperature "), "", "how tokens are chosen"),
+    row(&[char('w')], Scope::Panel(Panel::Playground), Action::Prompt("weights "), "", "which weights answer"),
 
     row(&[key(KeyCode::Up), char('k')], Scope::List, Action::Move(Motion::Up), "scroll", "a line up or down"),
     row(&[key(KeyCode::Down), char('j')], Scope::List, Action::Move(Motion::Down), "", "a line up or down"),

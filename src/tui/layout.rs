@@ -9,8 +9,8 @@
 //! │2 loss     │3 schedule │ │2 loss   │3 schedule │ │2 loss          │4 entropy   │
 //! │           │  or 6 cost│ │         │  or 6 cost│ │                │            │
 //! │4 entropy, or 5 thought│ │4 entropy, or        │ │                │            │
-//! │8 log, or 7, 9         │ │  5 thoughts         │ │3 schedule│6 cost│5 thoughts │
-//! │keys                   │ │8 log, or 7, 9       │ │7 changes │8 log │9 samples  │
+//! │8 log, or 7, 9, p      │ │  5 thoughts         │ │3 schedule│6 cost│5 thoughts │
+//! │keys                   │ │8 log, or 7, 9, p    │ │7 changes │8 log │9    │p    │
 //! └───────────────────────┘ │keys                 │ │keys                         │
 //!                           └─────────────────────┘ └─────────────────────────────┘
 //! ```
@@ -29,7 +29,7 @@ pub const SLOTS: usize = 3;
 const SHARED: [&[Panel]; SLOTS] = [
     &[Panel::Schedule, Panel::Cost],
     &[Panel::Entropy, Panel::Thoughts],
-    &[Panel::Changes, Panel::Log, Panel::Samples],
+    &[Panel::Changes, Panel::Log, Panel::Samples, Panel::Playground],
 ];
 
 /// What each slot shows at first.
@@ -92,9 +92,13 @@ fn wide_body(body: Rect) -> (Vec<(Panel, Rect)>, Rect) {
     let [schedule, cost] = Layout::horizontal([Constraint::Percentage(54), Constraint::Fill(1)]).areas(below);
     let [entropy, thoughts] =
         Layout::vertical([Constraint::Percentage(62), Constraint::Fill(1)]).areas(right);
-    let [changes, log, samples] =
-        Layout::horizontal([Constraint::Percentage(32), Constraint::Percentage(38), Constraint::Fill(1)])
-            .areas(bottom);
+    let [changes, log, samples, playground] = Layout::horizontal([
+        Constraint::Percentage(24),
+        Constraint::Percentage(28),
+        Constraint::Percentage(22),
+        Constraint::Fill(1),
+    ])
+    .areas(bottom);
     let placed = vec![
         (Panel::Loss, loss),
         (Panel::Schedule, schedule),
@@ -104,6 +108,7 @@ fn wide_body(body: Rect) -> (Vec<(Panel, Rect)>, Rect) {
         (Panel::Changes, changes),
         (Panel::Log, log),
         (Panel::Samples, samples),
+        (Panel::Playground, playground),
     ];
     (placed, left)
 }
@@ -150,7 +155,7 @@ pub fn whole_screen(view: &View, areas: &Areas) -> bool {
 
 /// The name of a panel as it stands in a frame.
 pub fn title(panel: Panel) -> String {
-    format!(" {} {} ", panel.number(), panel.name())
+    format!(" {} {} ", panel.key(), panel.name())
 }
 
 /// The panel whose name at the top of another's frame stands at this place.

@@ -69,6 +69,7 @@ fn render_panel(frame: &mut Frame, area: Rect, scene: Scene, panel: Panel, whole
         Panel::Changes => panel::changes::render(frame, area, scene),
         Panel::Log => panel::log::render(frame, area, scene),
         Panel::Samples => panel::samples::render(frame, area, scene),
+        Panel::Playground => panel::playground::render(frame, area, scene),
     }
 }
 

@@ -10,7 +10,7 @@ use super::spreads::Spreads;
 use super::text;
 use crate::config::{Config, Dashboard, Key};
 use crate::message::{
-    About, Changed, Event, Level, LogLine, Phase, RunInfo, Sample, Spread, Summary, TokenRow,
+    About, Answer, Changed, Event, Level, LogLine, Phase, RunInfo, Sample, Spread, Summary, TokenRow,
 };
 use crate::record::registry::{Metric, StepRow};
 use crate::record::rows::{ChangeRow, Outcome, SystemRow};
@@ -27,6 +27,8 @@ const ALL_CELLS: usize = 65_536;
 const CHANGES: usize = 2000;
 /// Samples kept.
 const SAMPLES: usize = 500;
+/// Answers kept.
+const ANSWERS: usize = 50;
 /// Settings that can be undone.
 const UNDO: usize = 200;
 /// Weight of the past in the shown speed.
@@ -114,15 +116,18 @@ pub struct State {
     first: Option<u64>,
     /// How often a trainer has begun.
     pub begun: u64,
-    /// Lines that the log ever had, and samples.
+    /// Lines that the log ever had, samples, and answers.
     pub logged: u64,
     pub sampled: u64,
+    pub asked: u64,
     /// The last rows of tokens, oldest first.
     pub rows: VecDeque<Box<TokenRow>>,
     /// How the entropies lay so far.
     pub spreads: Spreads,
     /// What the model wrote, oldest first.
     pub samples: VecDeque<Sample>,
+    /// What it made of a person's texts, oldest first; the last may go on.
+    pub answers: VecDeque<Answer>,
     /// What was changed, refused, or noted, oldest first.
     pub changes: VecDeque<ChangeRow>,
     /// How many there ever were.
@@ -172,9 +177,11 @@ impl Default for State {
             begun: 0,
             logged: 0,
             sampled: 0,
+            asked: 0,
             rows: VecDeque::new(),
             spreads: Spreads::default(),
             samples: VecDeque::new(),
+            answers: VecDeque::new(),
             changes: VecDeque::new(),
             changes_seen: 0,
             eras: Eras::default(),
@@ -231,6 +238,7 @@ impl State {
                 self.sampled += 1;
                 keep(&mut self.samples, *sample, SAMPLES);
             }
+            Event::Answer(answer) => self.answer(*answer),
             Event::Log(line) => self.log_line(line),
             Event::Changed(changed) => self.changed(*changed),
             Event::Alert(alert) => {
@@ -239,6 +247,16 @@ impl State {
             }
             Event::Finished(summary) => self.end = End::Finished(summary),
             Event::Failed(text) => self.failed(text),
+        }
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        match self.answers.back_mut().filter(|last| last.number == answer.number) {
+            Some(last) => *last = answer,
+            None => {
+                self.asked += 1;
+                keep(&mut self.answers, answer, ANSWERS);
+            }
         }
     }
 
@@ -430,7 +448,8 @@ impl State {
     pub fn weight(&self) -> usize {
         let histories = self.histories.iter().chain(&self.differences).map(|history| history.buckets().len());
         let cells = self.rows.iter().map(|row| row.cells.len() + row.thoughts.len() + row.words.len());
-        let others = [self.log.len(), self.changes.len(), self.samples.len(), self.undo.len()];
+        let others =
+            [self.log.len(), self.changes.len(), self.samples.len(), self.answers.len(), self.undo.len()];
         histories.sum::<usize>()
             + cells.sum::<usize>()
             + others.iter().sum::<usize>()

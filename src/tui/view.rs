@@ -5,6 +5,7 @@
 mod asking;
 mod mouse;
 mod moving;
+mod playing;
 mod typing;
 
 use super::charts::{Charts, Span};
@@ -16,6 +17,7 @@ use super::keys::{self, Action, Scope};
 use super::layout::{self, SLOTS};
 use super::state::State;
 use crate::message::{Command, Level, TokenRow};
+pub use playing::{Play, Playing};
 use ratatui::layout::Rect;
 
 /// A panel, in the order of their numbers.
@@ -40,11 +42,13 @@ pub enum Panel {
     Log,
     /// What the model writes.
     Samples,
+    /// What it makes of a person's text.
+    Playground,
 }
 
 impl Panel {
     /// All, in order.
-    pub const ALL: [Panel; 9] = [
+    pub const ALL: [Panel; 10] = [
         Panel::Run,
         Panel::Loss,
         Panel::Schedule,
@@ -54,11 +58,15 @@ impl Panel {
         Panel::Changes,
         Panel::Log,
         Panel::Samples,
+        Panel::Playground,
     ];
 
-    /// Its number, from 1.
-    pub fn number(self) -> usize {
-        self as usize + 1
+    /// The key that goes to it: its number from 1, or a letter.
+    pub fn key(self) -> char {
+        match self {
+            Panel::Playground => 'p',
+            panel => char::from(b'1' + panel as u8),
+        }
     }
 
     /// Its name.
@@ -73,6 +81,7 @@ impl Panel {
             Panel::Changes => "changes",
             Panel::Log => "log",
             Panel::Samples => "samples",
+            Panel::Playground => "playground",
         }
     }
 
@@ -175,6 +184,8 @@ pub struct View {
     pub picture: Picture,
     /// The least level of the log that is shown.
     pub level: Level,
+    /// How the playground answers.
+    pub play: Play,
     /// For each panel that is a list: lines gone back from its end, or down from its beginning.
     pub scrolled: [usize; Panel::ALL.len()],
     /// Whether the mouse is the dashboard's.
@@ -185,8 +196,8 @@ pub struct View {
     pub acknowledged: Vec<String>,
     /// Undos that are asked for and not answered, and the changes seen before the first of them.
     pub undos: (usize, u64),
-    /// What was counted when it was last settled: trainers, log lines, changes, samples.
-    pub counted: [u64; 4],
+    /// What was counted when it was last settled: trainers, log lines, changes, samples, answers.
+    pub counted: [u64; 5],
 }
 
 impl Default for View {
@@ -211,12 +222,13 @@ impl Default for View {
             mode: Mode::Plain,
             picture: Picture::Row,
             level: Level::Info,
+            play: Play::default(),
             scrolled: [0; Panel::ALL.len()],
             mouse: true,
             hint: None,
             acknowledged: Vec::new(),
             undos: (0, 0),
-            counted: [0; 4],
+            counted: [0; 5],
         }
     }
 }
@@ -276,7 +288,7 @@ impl View {
 
     /// Keeps in place what is read of lists that grow; forgets what was of a run that another has taken the place of.
     fn count(&mut self, state: &State) {
-        let now = [state.begun, state.logged, state.changes_seen, state.sampled];
+        let now = [state.begun, state.logged, state.changes_seen, state.sampled, state.asked];
         let before = std::mem::replace(&mut self.counted, now);
         if now[0] != before[0] {
             (self.draft, self.sent, self.frozen, self.row_at) = (None, None, None, None);
@@ -288,6 +300,7 @@ impl View {
             (Panel::Log, state.log.len()),
             (Panel::Changes, state.changes.len()),
             (Panel::Samples, state.samples.len()),
+            (Panel::Playground, state.answers.len()),
         ];
         for ((panel, kept), (now, before)) in lists.into_iter().zip(now.into_iter().zip(before).skip(1)) {
             let back = &mut self.scrolled[panel as usize];
@@ -342,6 +355,7 @@ impl View {
                 self.stopping = true;
                 return Effect::Send(Command::Stop);
             }
+            Action::Threshold(up) => self.nudge_threshold(up),
             Action::DraftSend => return self.send_draft(state),
             Action::DraftDrop => self.draft = None,
             action => self.look(action, state, screen),
@@ -420,7 +434,7 @@ impl View {
 const OVER: &str = "the run is over; r or `:resume STEPS` goes on with it";
 
 /// The panels that can be filtered.
-const FILTERED: [Panel; 4] = [Panel::Run, Panel::Changes, Panel::Log, Panel::Samples];
+const FILTERED: [Panel; 5] = [Panel::Run, Panel::Changes, Panel::Log, Panel::Samples, Panel::Playground];
 
 /// What a key does to a draft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

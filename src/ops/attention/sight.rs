@@ -93,10 +93,12 @@ impl Sight {
     /// The first of its own that position `at` sees; the last is itself.
     #[inline]
     pub(super) fn first(&self, at: usize) -> usize {
-        match &self.kind {
-            Kind::Sparse(sparse) if !sparse.joint => at,
-            _ => 0,
-        }
+        if self.alone() { at } else { 0 }
+    }
+
+    /// Whether each sees no other of its own than itself.
+    pub(super) fn alone(&self) -> bool {
+        matches!(&self.kind, Kind::Sparse(sparse) if !sparse.joint)
     }
 
     /// `[B or 1, 1, S, C+S]`: 0 where a position (row) may see another (column), -inf elsewhere. Made once.

@@ -225,11 +225,11 @@ fn tops(rows: &[TokenRow], of: fn(&TokenCell) -> &Vec<Choice>) -> Vec<Option<Vec
     rows.iter().map(|row| Some(all(row)).filter(|all| !all.is_empty())).collect()
 }
 
-fn ids_of(tops: &[Option<Vec<Choice>>]) -> ArrayRef {
+pub(super) fn ids_of(tops: &[Option<Vec<Choice>>]) -> ArrayRef {
     id_lists(tops.iter().map(|top| Some(top.as_ref()?.iter().map(|choice| choice.id).collect())))
 }
 
-fn probs_of(tops: &[Option<Vec<Choice>>]) -> ArrayRef {
+pub(super) fn probs_of(tops: &[Option<Vec<Choice>>]) -> ArrayRef {
     real_lists(tops.iter().map(|top| Some(top.as_ref()?.iter().map(|choice| Some(choice.prob)).collect())))
 }
 

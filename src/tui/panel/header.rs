@@ -39,7 +39,7 @@ pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
 fn unframed(frame: &mut Frame, area: Rect, scene: Scene) -> Rect {
     let focused = scene.view.focus == Panel::Run;
     let role = if focused { Role::Focus } else { Role::Dim };
-    let title = format!(" {} {}  ", Panel::Run.number(), Panel::Run.name());
+    let title = format!(" {} {}  ", Panel::Run.key(), Panel::Run.name());
     let wide = text::width(&title) as u16;
     frame.render_widget(scene.span(role, title), layout::line(area, 0));
     Rect { x: area.x + wide, width: area.width.saturating_sub(wide + 1), ..area }

@@ -80,8 +80,7 @@ fn entries_of_all() -> Vec<Entry> {
     let mut all = vec![Entry::Heading("all panels".into())];
     all.extend(entries(Scope::Panels));
     all.extend(entries(Scope::Always));
-    let panels =
-        Panel::ALL.map(|panel| (Scope::Panel(panel), format!("{} {}", panel.number(), panel.name())));
+    let panels = Panel::ALL.map(|panel| (Scope::Panel(panel), format!("{} {}", panel.key(), panel.name())));
     let others = [
         (Scope::List, "1, 5, 7, 8, 9: lists"),
         (Scope::Draft, "3 schedule, while a number is changed"),

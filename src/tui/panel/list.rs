@@ -2,7 +2,7 @@
 //! Must not know: what their entries say.
 //! Invariant: the newest entry stands at the bottom unless one has gone back; only what is seen is laid out.
 
-use super::{Scene, changes, framed, log, samples};
+use super::{Scene, changes, framed, log, playground, samples};
 use crate::tui::state::State;
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -17,7 +17,7 @@ const WRAPS_FROM: u16 = 4;
 
 /// Whether `panel` begins with its newest entry, at the bottom.
 pub fn from_the_end(panel: Panel) -> bool {
-    matches!(panel, Panel::Changes | Panel::Log | Panel::Samples)
+    matches!(panel, Panel::Changes | Panel::Log | Panel::Samples | Panel::Playground)
 }
 
 /// How far `panel` can be scrolled.
@@ -26,6 +26,7 @@ pub fn scroll_limit(panel: Panel, state: &State, view: &View) -> usize {
         Panel::Changes => changes::entries(state, view).count(),
         Panel::Log => log::entries(state, view).count(),
         Panel::Samples => samples::entries(state, view).count(),
+        Panel::Playground => playground::entries(state, view).count(),
         Panel::Thoughts => view.row(state).map_or(0, |row| row.thoughts.len()),
         _ => 0,
     };
@@ -84,6 +85,7 @@ fn nothing(scene: Scene, panel: Panel) -> &'static str {
         _ if !scene.view.filter(panel).is_empty() => "nothing has that in it; Esc shows all again",
         Panel::Changes => "nothing was changed yet; n writes a note, :set changes a key",
         Panel::Samples => "no sample yet; each validation writes one (eval.samples)",
+        Panel::Playground => "nothing was asked yet; a asks, y says when it thinks",
         _ => "nothing yet",
     }
 }

@@ -3,8 +3,8 @@
 //! Invariant: a panel is a function of the scene and its area; it keeps nothing and draws nowhere else.
 //!
 //! - [`header`]: the run in two lines; [`run`]: the same panel on the whole screen
-//! - [`loss`], [`schedule`], [`entropy`] (and [`course`]), [`thoughts`], [`cost`], [`changes`], [`log`], [`samples`]: the others;
-//!   [`list`] is what those share that are lists
+//! - [`loss`], [`schedule`], [`entropy`] (and [`course`]), [`thoughts`], [`cost`], [`changes`], [`log`], [`samples`],
+//!   [`playground`]: the others; [`list`] is what those share that are lists
 //! - [`prepare`]: what stands in their place before the first step
 //! - [`notice`]: alerts and banners; [`footer`]: the keys; [`prompt`]: the command line in their place
 //! - [`help`], [`question`]: what lies over all
@@ -20,6 +20,7 @@ pub mod list;
 pub mod log;
 pub mod loss;
 pub mod notice;
+pub mod playground;
 pub mod prepare;
 pub mod prompt;
 pub mod question;
@@ -84,7 +85,7 @@ pub fn framed(frame: &mut Frame, area: Rect, scene: Scene, panel: Panel, about: 
     let number = if focused { Role::Focus } else { Role::Dim };
     let name = if focused { Role::Focus } else { Role::Value };
     let mut title = Line::from(vec![
-        scene.span(number, format!(" {} ", panel.number())),
+        scene.span(number, format!(" {} ", panel.key())),
         scene.span(name, format!("{} ", panel.name())),
     ]);
     let hidden = layout::beside(panel).filter(|_| scene.tabs);

@@ -14,7 +14,8 @@ use super::view::View;
 use crate::config::{Config, Curve};
 use crate::message::Changed;
 use crate::message::{
-    Choice, Decoded, Event, Level, LogLine, Phase, RunInfo, Sample, Summary, Thought, TokenCell, TokenRow,
+    Answer, Choice, Decoded, Event, Level, LogLine, Phase, RunInfo, Sample, Spoken, Summary, Thought,
+    TokenCell, TokenRow,
 };
 use crate::record::registry::{Metric, StepRow};
 use crate::record::rows::{ChangeRow, Outcome, SystemRow};
@@ -195,6 +196,24 @@ fn told(state: &mut State) {
             ("Every wumpus is a".to_owned(), " rompus . Every rompus is a yumpus .".to_owned());
         let sample = Sample { step, how: "greedy".into(), prompt, text };
         state.apply(Event::Sample(Box::new(sample)), state.now);
+    }
+    let text = |text: &str| Spoken::Text(text.to_owned());
+    let parts = vec![
+        text(" is a wumpus . Every wumpus"),
+        Spoken::Thought(vec![1.83, 0.97, 0.42]),
+        text(" is a rompus ."),
+    ];
+    let answer = Answer {
+        number: 1,
+        step: 400,
+        policy: "entropy:start=1.5,stop=0.5".into(),
+        prompt: "Every lempus is a wumpus . Is Tom a rompus or yumpus ? Every lempus".into(),
+        parts,
+        over: Some("its end".into()),
+    };
+    let going_on = Answer { number: 2, over: None, ..answer.clone() };
+    for answer in [answer, Answer { parts: vec![Spoken::Thought(vec![2.5, 1.25])], ..going_on }] {
+        state.apply(Event::Answer(Box::new(answer)), state.now);
     }
     state.apply(Event::System(Box::new(system())), state.now);
 }

@@ -19,6 +19,11 @@ impl View {
             "fork " => {
                 state.run.as_ref().map_or(text.into(), |run| format!("fork {}-2", run.config.run.name))
             }
+            "policy " => format!("policy {}", self.play.policy),
+            "temperature " => format!("temperature {}", self.play.temperature),
+            "weights " => {
+                format!("weights {}", self.play.checkpoint.map_or("now".into(), |step| step.to_string()))
+            }
             text => text.to_owned(),
         };
         self.overlay = Overlay::Prompt;
@@ -72,6 +77,7 @@ impl View {
     pub(super) fn does(&mut self, does: Does, state: &State) -> Effect {
         match does {
             Does::Quit => return self.quit(state),
+            Does::Play(playing) => return self.play(playing, state),
             Does::Help => self.overlay = Overlay::Help(0),
             Does::Undo => return self.undo(state),
             Does::Resume(None) => return self.resume(state),
