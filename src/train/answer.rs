@@ -138,7 +138,8 @@ impl Answering {
             entropies.extend(step.after);
             return;
         }
-        self.ids.extend(step.token);
+        // The token that ends a text is none of it.
+        self.ids.extend(step.token.filter(|id| codec.and_then(Codec::eos_id) != Some(*id)));
         let whole = codec.map_or_else(String::new, |codec| codec.decode(&self.ids));
         // Half a character waits for its other half.
         if whole.ends_with('\u{FFFD}') {

@@ -94,3 +94,69 @@ fn what_does_not_fit_is_refused_by_name() {
     std::fs::write(dir.path().join(WEIGHTS), b"no safetensors").unwrap();
     assert!(load(dir.path(), &Device::flex()).unwrap_err().to_string().contains(WEIGHTS));
 }
+
+/// The fixture's weights, cut into two files with an index, in another type of number.
+fn sharded(kind: &str, dtype: safetensors::Dtype) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::copy(fixture(kind).join(CONFIG), dir.path().join(CONFIG)).unwrap();
+    let (mut files, mut map) = ([BTreeMap::new(), BTreeMap::new()], serde_json::Map::new());
+    for (at, (name, (shape, bytes))) in tensors(&fixture(kind)).into_iter().enumerate() {
+        let values = bytes.chunks(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
+        // The upper half of an f32 is a bf16.
+        let bytes: Vec<u8> = match dtype {
+            safetensors::Dtype::BF16 => {
+                values.flat_map(|value| ((value.to_bits() >> 16) as u16).to_le_bytes()).collect()
+            }
+            _ => values.flat_map(f32::to_le_bytes).collect(),
+        };
+        map.insert(name.clone(), format!("part-{}.safetensors", at % 2).into());
+        files[at % 2].insert(name, (shape, bytes));
+    }
+    for (at, file) in files.iter().enumerate() {
+        let views = file.iter().map(|(name, (shape, bytes))| {
+            (name, safetensors::tensor::TensorView::new(dtype, shape.clone(), bytes).unwrap())
+        });
+        let bytes = safetensors::serialize(views, None).unwrap();
+        std::fs::write(dir.path().join(format!("part-{at}.safetensors")), bytes).unwrap();
+    }
+    let index = serde_json::json!({ "metadata": {}, "weight_map": map });
+    std::fs::write(dir.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
+    dir
+}
+
+#[test]
+fn a_checkpoint_in_several_files_is_the_same_model() {
+    for kind in ["gpt2", "llama"] {
+        let dir = sharded(kind, safetensors::Dtype::F32);
+        let out = tempfile::tempdir().unwrap();
+        save(&load(dir.path(), &Device::flex()).unwrap(), Some(7), out.path()).unwrap();
+        assert_eq!(tensors(&fixture(kind)), tensors(out.path()), "{kind}");
+        let dir = sharded(kind, safetensors::Dtype::BF16);
+        save(&load(dir.path(), &Device::flex()).unwrap(), None, out.path()).unwrap();
+        for ((name, (_, exact)), (_, rounded)) in
+            tensors(&fixture(kind)).into_iter().zip(tensors(out.path()).into_values())
+        {
+            // Cut off behind the upper half of each number.
+            let upper =
+                |bytes: &[u8]| bytes.chunks(4).map(|b| [0, 0, b[2], b[3]]).collect::<Vec<_>>().concat();
+            assert_eq!(upper(&exact), rounded, "{kind} {name}");
+        }
+    }
+}
+
+#[test]
+fn a_missing_part_is_named() {
+    let dir = sharded("llama", safetensors::Dtype::F32);
+    std::fs::remove_file(dir.path().join("part-1.safetensors")).unwrap();
+    let found = load(dir.path(), &Device::flex()).unwrap_err().to_string();
+    assert!(
+        found.contains("part-1.safetensors: not there, but model.safetensors.index.json names it"),
+        "{found}"
+    );
+    std::fs::copy(dir.path().join("part-0.safetensors"), dir.path().join("part-1.safetensors")).unwrap();
+    let found = load(dir.path(), &Device::flex()).unwrap_err().to_string();
+    assert!(found.contains("part-1.safetensors: tensor `") && found.contains("is missing"), "{found}");
+    std::fs::write(dir.path().join("model.safetensors.index.json"), "{}").unwrap();
+    let found = load(dir.path(), &Device::flex()).unwrap_err().to_string();
+    assert!(found.contains("index.json: missing field `weight_map`"), "{found}");
+}
