@@ -6,6 +6,8 @@
 //! There is no graph here: with `p = softmax(h·W)` and loss `Σ wₙ·nllₙ`, the logits' gradient is `wₙ (p - onehot(target))`, so
 //! `dh = dlogits·Wᵀ` and `dW = hᵀ·dlogits`, which are found while the block is at hand.
 
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+use super::cube;
 use super::graph::{constant, operand, operation, ours, slice, tensor, values, whole};
 use super::product::{View, ViewMut, product_on_all};
 use super::threads::{deal, unwritten};
@@ -80,6 +82,10 @@ pub fn score(
     products: Products,
 ) -> Scores {
     let _span = trace::span("score", Of::Whole, flop(&hidden, head, wanted.is_some()));
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    if cube::takes(&hidden) {
+        return in_blocks(hidden, head, targets, wanted, products, Said::kernel);
+    }
     match products == Products::F32 && ours(&hidden) {
         true => own(hidden, head, targets, wanted),
         false => composed(hidden, head, targets, wanted, products),
@@ -207,6 +213,18 @@ pub(super) fn composed(
     wanted: Option<Wanted>,
     products: Products,
 ) -> Scores {
+    in_blocks(hidden, head, targets, wanted, products, Said::composed)
+}
+
+/// The same of the device's products and of what `say` says of a block's logits `[n, V]`, targets and weights `[n]`.
+fn in_blocks(
+    hidden: Tensor<2>,
+    head: &Head,
+    targets: Tensor<1, Int>,
+    wanted: Option<Wanted>,
+    products: Products,
+    say: fn(Tensor<2>, Tensor<1, Int>, Option<Tensor<1>>) -> Said,
+) -> Scores {
     let matrix = products.factor(head.matrix());
     let hidden = products.factor(hidden);
     let [n, _] = hidden.dims();
@@ -219,15 +237,11 @@ pub(super) fn composed(
     for start in (0..n).step_by(rows) {
         let len = rows.min(n - start);
         let h = hidden.clone().narrow(0, start, len);
-        let target = targets.clone().narrow(0, start, len).reshape([len, 1]);
-        let softmax = Softmax::of(f32(h.clone().matmul(matrix.clone())));
-        let own = softmax.shifted.clone().gather(1, target.clone());
-        nll.push((softmax.log_sum.clone() - own).squeeze_dim(1));
-        entropy.push(softmax.entropy());
-        if let Some(weights) = &weights {
-            let weight = weights.clone().narrow(0, start, len).reshape([len, 1]);
-            let slopes =
-                (softmax.probs * weight.clone()).scatter(1, target, weight.neg(), IndexingUpdateOp::Add);
+        let weights = weights.clone().map(|weights| weights.narrow(0, start, len));
+        let said = say(h.clone().matmul(matrix.clone()), targets.clone().narrow(0, start, len), weights);
+        nll.push(said.nll);
+        entropy.push(said.entropy);
+        if let Some(slopes) = said.slopes {
             let slopes = products.factor(slopes);
             to_hidden.push(f32(slopes.clone().matmul(matrix.clone().transpose())));
             let part = f32(match head {
@@ -245,6 +259,40 @@ pub(super) fn composed(
         nll: Tensor::cat(nll, 0),
         entropy: Tensor::cat(entropy, 0),
         grads: grads.map(|weight| Grads { hidden: Tensor::cat(to_hidden, 0), weight }),
+    }
+}
+
+/// What the logits of a block of rows say.
+struct Said {
+    /// `[n]`, as [`Scores`] has them.
+    nll: Tensor<1>,
+    entropy: Tensor<1>,
+    /// The gradient of the logits, `[n, V]`, where there are weights.
+    slopes: Option<Tensor<2>>,
+}
+
+impl Said {
+    fn composed(logits: Tensor<2>, targets: Tensor<1, Int>, weights: Option<Tensor<1>>) -> Self {
+        let (len, softmax) = (logits.dims()[0], Softmax::of(f32(logits)));
+        let target = targets.reshape([len, 1]);
+        let own = softmax.shifted.clone().gather(1, target.clone());
+        Self {
+            nll: (softmax.log_sum.clone() - own).squeeze_dim(1),
+            entropy: softmax.entropy(),
+            slopes: weights.map(|weights| {
+                let weight = weights.reshape([len, 1]);
+                (softmax.probs * weight.clone()).scatter(1, target, weight.neg(), IndexingUpdateOp::Add)
+            }),
+        }
+    }
+
+    /// One kernel, in whatever the logits are of.
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    fn kernel(logits: Tensor<2>, targets: Tensor<1, Int>, weights: Option<Tensor<1>>) -> Self {
+        let len = logits.dims()[0];
+        let (said, slopes) = cube::said(logits, targets, weights);
+        let [nll, entropy] = [0, 1].map(|which| said.clone().narrow(0, which, 1).reshape([len]));
+        Self { nll, entropy, slopes }
     }
 }
 
