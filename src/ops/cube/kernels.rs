@@ -114,7 +114,7 @@ pub fn said<F: Float, I: Int>(
     }
 }
 
-/// Scores become shares: `own` `[b, G, H/G·S, S]` and, `beside`, `before` `[b, G, H/G·S, C]`, together a row each. `reach`
+/// Scores become shares: `own` `[b·H·S, S]` and, `beside`, `before` `[b·H·S, C]`, together a row each. `reach`
 /// `[b, S+C]`: how many of the C each of the S sees, then which of the C nobody sees. `lines`: rows of scores for each of b.
 #[cube(launch)]
 pub fn shares<F: Float, I: Int>(
@@ -140,8 +140,8 @@ pub fn shares<F: Float, I: Int>(
     let at = row % positions;
     let limit = u32::cast_from(reach[from + at]) as usize;
     let hidden = from + positions;
-    let mine = row * own.stride(2);
-    let theirs = row * before.stride(2);
+    let mine = row * own.stride(0);
+    let theirs = row * before.stride(0);
     let mut first = at;
     if comptime!(joint) {
         first = 0usize.runtime();
@@ -212,8 +212,8 @@ pub fn slopes<F: Float>(
     if row >= rows as usize {
         terminate!();
     }
-    let (mine, shares) = (row * own.stride(2), row * own_shares.stride(2));
-    let (theirs, their_shares) = (row * before.stride(2), row * before_shares.stride(2));
+    let (mine, shares) = (row * own.stride(0), row * own_shares.stride(0));
+    let (theirs, their_shares) = (row * before.stride(0), row * before_shares.stride(0));
     let mut sum = 0.0f32;
     if comptime!(beside) {
         let mut column = unit;

@@ -12,7 +12,8 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::{into_contiguous, untile};
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
-use cubecl::prelude::{CubeCount, CubeDim};
+use cubecl::prelude::{CubeCount, CubeDim, TensorArg};
+use cubecl::zspace::{Strides, metadata::Metadata};
 
 /// Most cubes along one axis of a grid.
 const AXIS: usize = 1 << 15;
@@ -166,10 +167,10 @@ impl Kernels for CubeBackend {
         let (x, units) = (lines(x), units(d));
         let (out, kept) = (empty(&x, [n, d], DType::F32), empty(&x, [n, 2], DType::F32));
         norms::forward::launch(
-            &x.client.clone(),
+            &x.client,
             grid(n),
             CubeDim::new_1d(units as u32),
-            x.into_tensor_arg(),
+            matrix(&x),
             into_contiguous(weight).into_tensor_arg(),
             into_contiguous(bias).into_tensor_arg(),
             out.clone().into_tensor_arg(),
@@ -194,12 +195,12 @@ impl Kernels for CubeBackend {
         let (x, units) = (lines(x), units(d));
         let out = empty(&x, [n, d], DType::F32);
         norms::backward::launch(
-            &x.client.clone(),
+            &x.client,
             grid(n),
             CubeDim::new_1d(units as u32),
-            x.into_tensor_arg(),
+            matrix(&x),
             into_contiguous(weight).into_tensor_arg(),
-            lines(grad).into_tensor_arg(),
+            matrix(&lines(grad)),
             into_contiguous(kept).into_tensor_arg(),
             out.clone().into_tensor_arg(),
             n as u32,
@@ -215,11 +216,11 @@ impl Kernels for CubeBackend {
         let (x, parts) = (lines(x), n.div_ceil(TILE));
         let out = empty(&x, [parts, 2, d], DType::F32);
         norms::columns::launch(
-            &x.client.clone(),
+            &x.client,
             CubeCount::Static(d.div_ceil(TILE) as u32, parts as u32, 1),
             CubeDim::new_1d(TILE as u32),
-            x.into_tensor_arg(),
-            lines(grad).into_tensor_arg(),
+            matrix(&x),
+            matrix(&lines(grad)),
             into_contiguous(kept).into_tensor_arg(),
             out.clone().into_tensor_arg(),
             n as u32,
@@ -240,10 +241,10 @@ fn said(
     let (out, units) = (empty(&logits, [2, n], DType::F32), units(v));
     let dtypes = [logits.dtype, targets.dtype].map(dtype_to_storage_type);
     kernels::said::launch(
-        &logits.client.clone(),
+        &logits.client,
         grid(n),
         CubeDim::new_1d(units as u32),
-        logits.clone().into_tensor_arg(),
+        matrix(&logits),
         into_contiguous(targets).into_tensor_arg(),
         into_contiguous(weights).into_tensor_arg(),
         out.clone().into_tensor_arg(),
@@ -267,11 +268,11 @@ fn shares(
     let (own, before, units) = (changeable(own), changeable(before), units(s + form.earlier));
     let dtypes = [own.dtype, reach.dtype].map(dtype_to_storage_type);
     kernels::shares::launch(
-        &own.client.clone(),
+        &own.client,
         grid(b * g * below),
         CubeDim::new_1d(units as u32),
-        own.clone().into_tensor_arg(),
-        before.clone().into_tensor_arg(),
+        matrix(&own),
+        matrix(&before),
         into_contiguous(reach).into_tensor_arg(),
         (b * g * below) as u32,
         (g * below) as u32,
@@ -296,13 +297,13 @@ fn slopes(
     let (own, before, units) = (changeable(own), changeable(before), units(s + c));
     let dtype = dtype_to_storage_type(own.dtype);
     kernels::slopes::launch(
-        &own.client.clone(),
+        &own.client,
         grid(b * g * below),
         CubeDim::new_1d(units as u32),
-        own.clone().into_tensor_arg(),
-        before.clone().into_tensor_arg(),
-        lines(own_shares).into_tensor_arg(),
-        lines(before_shares).into_tensor_arg(),
+        matrix(&own),
+        matrix(&before),
+        matrix(&lines(own_shares)),
+        matrix(&lines(before_shares)),
         (b * g * below) as u32,
         s as u32,
         c as u32,
@@ -329,14 +330,36 @@ fn grid(rows: usize) -> CubeCount {
     CubeCount::Static(across as u32, rows.div_ceil(across) as u32, 1)
 }
 
-/// With all rows of the matrix, however many axes count them, one stride apart: a device may leave room between them.
+/// With all rows the same stride apart: a device may leave room between them.
 fn lines(x: CubeTensor) -> CubeTensor {
     let x = untile(x);
+    if pitch(&x).is_some() { x } else { into_contiguous(x) }
+}
+
+/// From one row to the next, whatever axes count them; none where the rows do not lie evenly.
+fn pitch(x: &CubeTensor) -> Option<usize> {
     let (shape, strides) = (x.meta.shape(), x.meta.strides());
     let last = shape.num_dims() - 1;
-    let apart = |axis: usize| shape[axis] == 1 || strides[axis] == strides[axis + 1] * shape[axis + 1];
-    let even = strides[last] == 1 && strides[last - 1] >= shape[last] && (0..last - 1).all(apart);
-    if even { x } else { into_contiguous(x) }
+    let mut axes = (0..last).rev().filter(|axis| shape[*axis] > 1);
+    let first = axes.next();
+    let pitch = first.map_or(shape[last], |axis| strides[axis]);
+    let mut next = first.map_or(0, |axis| pitch * shape[axis]);
+    for axis in axes {
+        if strides[axis] != next {
+            return None;
+        }
+        next *= shape[axis];
+    }
+    (pitch >= shape[last] && (strides[last] == 1 || shape[last] == 1)).then_some(pitch)
+}
+
+/// The rows of `x`, which [`lines`] has made even, as a matrix.
+fn matrix(x: &CubeTensor) -> TensorArg {
+    let columns = x.meta.shape()[x.meta.shape().num_dims() - 1];
+    let rows = x.shape().num_elements() / columns.max(1);
+    let strides = Strides::new(&[pitch(x).unwrap_or(columns), 1]);
+    let flat = Metadata::new(Shape::new([rows, columns]), strides);
+    CubeTensor::new(x.client.clone(), x.handle.clone(), flat, x.device.clone(), x.dtype).into_tensor_arg()
 }
 
 /// The same where nobody else has it, else a copy.
