@@ -4,10 +4,9 @@
 //! touched.
 
 use super::TrainError;
-use super::read::Readback;
 use crate::data::Batch;
-use crate::model::{KeysValues, Transformer, head};
-use burn::tensor::{Int, Tensor, TensorData};
+use crate::model::Transformer;
+use crate::think::{Choice, Generation, Policy, Request, ThinkError};
 
 /// Most tokens of a prompt.
 const PROMPT: usize = 32;
@@ -39,7 +38,7 @@ fn prompt(tokens: &[i32], starts: &[bool]) -> Vec<u32> {
 }
 
 /// Goes on with `prompt` for `most` tokens, or to the end of the document (`end`) or of what the model takes. `model` is
-/// without autodiff. Keys and values are kept: each token is one position's work.
+/// without autodiff.
 pub(super) fn greedy(
     model: &Transformer,
     prompt: &[u32],
@@ -47,34 +46,29 @@ pub(super) fn greedy(
     end: Option<u32>,
 ) -> Result<Written, TrainError> {
     let most = most.min(model.shape().max_len.saturating_sub(prompt.len()));
-    let (mut written, mut context) = (Written::default(), Vec::<KeysValues>::new());
-    let (mut piece, mut from) = (prompt.to_vec(), 0);
-    while written.ids.len() < most && !piece.is_empty() {
-        let states = model.next(model.embed(ids(&piece, model)), from, &context);
-        let [_, s, d] = states.hidden.dims();
-        let likely = head::top(model, states.hidden.narrow(1, s - 1, 1).reshape([1, d]), 1);
-        context = match context.is_empty() {
-            true => states.context,
-            false => context.iter().zip(&states.context).map(|(kept, next)| kept.then(next)).collect(),
-        };
-        let mut readback = Readback::default();
-        readback.add_ids(&likely.ids);
-        readback.add(&likely.entropy);
-        // READBACK: a token; the next one is fed it.
-        let read = readback.now()?;
-        let id = read[0][0] as u32;
-        written.ids.push(id);
-        written.entropies.push(read[1][0]);
-        from += piece.len();
-        piece = if Some(id) == end { Vec::new() } else { vec![id] };
+    let mut written = Written::default();
+    if most == 0 || prompt.is_empty() {
+        return Ok(written);
+    }
+    let request = Request {
+        prompts: vec![prompt.to_vec()],
+        policy: Policy::Never,
+        choice: Choice::GREEDY,
+        most,
+        end,
+        seed: 0,
+        top: 1,
+        shuffled: false,
+    };
+    let failed = |error: ThinkError| TrainError::DeviceFailed(error.to_string());
+    let mut generation = Generation::begin(model, request).map_err(failed)?;
+    while !generation.over() {
+        for step in generation.step().map_err(failed)? {
+            written.ids.extend(step.token);
+            written.entropies.push(step.said.entropy as f32);
+        }
     }
     Ok(written)
-}
-
-/// `[1, S]` on the model's device.
-fn ids(piece: &[u32], model: &Transformer) -> Tensor<2, Int> {
-    let values: Vec<i32> = piece.iter().map(|id| *id as i32).collect();
-    Tensor::from_data(TensorData::new(values, [1, piece.len()]), &model.device().without_autodiff())
 }
 
 #[cfg(test)]
@@ -82,6 +76,13 @@ mod tests {
     use super::*;
     use crate::train::tests::{SEQ_LEN, model};
     use burn::module::Module;
+    use burn::tensor::{Int, Tensor, TensorData};
+
+    /// `[1, S]` on the model's device.
+    fn ids(piece: &[u32], model: &Transformer) -> Tensor<2, Int> {
+        let values: Vec<i32> = piece.iter().map(|id| *id as i32).collect();
+        Tensor::from_data(TensorData::new(values, [1, piece.len()]), &model.device().without_autodiff())
+    }
 
     #[test]
     fn each_token_is_the_likeliest_after_all_before_it() {
