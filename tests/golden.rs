@@ -1,12 +1,19 @@
 //! Holds the implementation to the independent golden numbers in `tests/fixtures/` (made by `shared/oracle`).
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use coconut_lab::config::Dtype;
+use coconut_lab::model::{Cache, Transformer, hf};
+use coconut_lab::think::{Choice, Generation, Kind, Request};
 use coconut_lab::verify::{Held, verify};
-use std::path::Path;
+use safetensors::SafeTensors;
+use std::path::{Path, PathBuf};
+
+fn fixture(kind: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(kind)
+}
 
 fn hold(kind: &str, dtype: Dtype, activation_checkpointing: bool) {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(kind);
+    let dir = fixture(kind);
     let verdicts = verify(&dir, &Device::flex(), dtype, activation_checkpointing).unwrap();
     for verdict in &verdicts {
         println!("{:32} {:?}", verdict.entry, verdict.result);
@@ -43,4 +50,99 @@ fn blocks_that_are_run_again_hold_to_it() {
 fn products_of_bf16_hold_to_it_within_their_rounding() {
     hold("gpt2", Dtype::Bf16, false);
     hold("llama", Dtype::Bf16, false);
+}
+
+/// What the golden file says of one row of the one-after-another recurrence.
+struct Recurrence {
+    tokens: Vec<u32>,
+    recycled: Vec<usize>,
+    /// `[T, V]`.
+    logits: Vec<f32>,
+}
+
+fn recurrences(kind: &str) -> Vec<Recurrence> {
+    let file = std::fs::read(fixture(kind).join("golden.safetensors")).unwrap();
+    let golden = SafeTensors::deserialize(&file).unwrap();
+    let whole = |name: &str| -> (usize, Vec<i64>) {
+        let view = golden.tensor(name).unwrap();
+        let (numbers, _) = view.data().as_chunks();
+        (view.shape()[1], numbers.iter().map(|number| i64::from_le_bytes(*number)).collect())
+    };
+    let ((with_target, tokens), (count, recycled)) = (whole("tokens"), whole("recycled"));
+    let view = golden.tensor("sequential.logits").unwrap();
+    let logits: Vec<f32> =
+        view.data().as_chunks().0.iter().map(|number| f32::from_le_bytes(*number)).collect();
+    let each = view.shape()[1] * view.shape()[2];
+    let rows = tokens.chunks(with_target).zip(recycled.chunks(count)).zip(logits.chunks(each));
+    rows.map(|((tokens, recycled), logits)| Recurrence {
+        tokens: tokens.iter().map(|id| *id as u32).collect(),
+        recycled: recycled.iter().map(|at| *at as usize).collect(),
+        logits: logits.to_vec(),
+    })
+    .collect()
+}
+
+fn embedded(model: &Transformer, id: u32) -> Tensor<3> {
+    model.embed(Tensor::<2, Int>::from_data(TensorData::new(vec![id as i32], [1, 1]), &Device::flex()))
+}
+
+fn entropy(logits: &[f32]) -> f64 {
+    let sum: f64 = logits.iter().map(|logit| f64::from(*logit).exp()).sum();
+    logits.iter().map(|logit| -f64::from(*logit).exp() / sum * (f64::from(*logit) - sum.ln())).sum()
+}
+
+#[test]
+fn a_cache_with_latents_at_the_recycled_positions_is_the_sequential_recurrence() {
+    for kind in ["gpt2", "llama"] {
+        let model = hf::load_whole(&fixture(kind), &Device::flex()).unwrap();
+        for Recurrence { tokens, recycled, logits } in recurrences(kind) {
+            let (mut cache, mut last) = (Cache::new(1, 8), None::<Tensor<3>>);
+            for (at, wanted) in logits.chunks(model.shape().vocab_size).enumerate() {
+                let input = match last {
+                    Some(state) if recycled.contains(&at) => state,
+                    _ => embedded(&model, tokens[at]),
+                };
+                let hidden = model.advance(input, &mut cache);
+                let found: Vec<f32> = model.logits(hidden.clone()).try_into_vec_as().unwrap();
+                for (found, wanted) in found.iter().zip(wanted) {
+                    assert!((found - wanted).abs() < 1e-3, "{kind} at {at}: {found}, wanted {wanted}");
+                }
+                last = Some(hidden);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_generation_with_its_first_latents_forced_is_the_sequential_recurrence() {
+    for kind in ["gpt2", "llama"] {
+        let model = hf::load_whole(&fixture(kind), &Device::flex()).unwrap();
+        for Recurrence { tokens, recycled, logits } in recurrences(kind) {
+            let first = recycled[0];
+            // As many as stand in a row.
+            let count = recycled.iter().enumerate().take_while(|(index, at)| **at == first + index).count();
+            let request = Request {
+                prompts: vec![tokens[..first].to_vec()],
+                policy: format!("fixed:count={count},at=0").parse().unwrap(),
+                choice: Choice::GREEDY,
+                most: 1,
+                end: None,
+                seed: 0,
+                top: 1,
+                shuffled: false,
+            };
+            let mut generation = Generation::begin(&model, request).unwrap();
+            let mut latents = 0;
+            while !generation.over() {
+                for step in generation.step().unwrap().into_iter().filter(|step| step.kind == Kind::Latent) {
+                    let v = model.shape().vocab_size;
+                    let wanted = entropy(&logits[(first + latents) * v..][..v]);
+                    let found = step.after.unwrap();
+                    assert!((found - wanted).abs() < 1e-4, "{kind}: {found}, wanted {wanted}");
+                    latents += 1;
+                }
+            }
+            assert_eq!(latents, count);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! Invariant: every number stands beside how many it is a mean of, and between what it lies.
 
 use super::generate::ChoiceArgs;
-use super::source::{Loaded, ModelArgs, questions};
+use super::source::{Loaded, ModelArgs, PolicyArg, questions};
 use crate::data::{Codec, Dataset, Question, Split, read_questions};
 use crate::think::{Generation, Kind, POLICIES, Policy, Request, ends_with, ratio};
 use crate::train::perplexity::{Foretold, Reading, foretold};
@@ -45,7 +45,7 @@ pub struct EvalArgs {
     questions: Option<PathBuf>,
     /// A policy to answer by; may be given several times.
     #[arg(long, default_value = "never", value_name = "POLICY", long_help = policy_help())]
-    policy: Vec<Policy>,
+    policy: Vec<PolicyArg>,
     /// What stands between a question and what is generated.
     #[arg(long, default_value = "\n", hide_default_value = true)]
     between: String,
@@ -95,11 +95,13 @@ pub(super) fn run(mut args: EvalArgs) -> anyhow::Result<ExitCode> {
     let (mut answered, mut asked) = (Vec::new(), None);
     if let Some((file, questions)) = questions {
         let codec = loaded.codec()?;
-        let (prompts, left_out) = args.prompts(&loaded, codec, questions)?;
+        let policies: Vec<Policy> =
+            args.policy.iter().map(|typed| loaded.policy(typed)).collect::<Result<_, _>>()?;
+        let (prompts, left_out) = args.prompts(&loaded, questions)?;
         if prompts.is_empty() {
             bail!("{}: every question is longer than the model takes", file.display());
         }
-        for policy in &args.policy {
+        for policy in &policies {
             answered.push(args.answers(&loaded, &prompts, codec, policy)?);
         }
         asked = Some(Asked { file, count: prompts.len(), left_out });
@@ -132,15 +134,10 @@ impl EvalArgs {
     }
 
     /// What the model is asked, as far as it can take it; and how many questions it cannot.
-    fn prompts(
-        &self,
-        loaded: &Loaded,
-        codec: &Codec,
-        questions: Vec<Question>,
-    ) -> anyhow::Result<(Vec<Prompt>, usize)> {
+    fn prompts(&self, loaded: &Loaded, questions: Vec<Question>) -> anyhow::Result<(Vec<Prompt>, usize)> {
         let (all, mut prompts) = (questions.len(), Vec::with_capacity(questions.len()));
         for question in questions {
-            let ids = codec.encode(&format!("{}{}", question.question, self.between))?;
+            let ids = loaded.encode(&format!("{}{}", question.question, self.between))?;
             if ids.len() < loaded.model.shape().max_len {
                 prompts.push(Prompt { ids, answer: question.answer });
             }

@@ -4,8 +4,8 @@
 
 mod show;
 
-use super::source::{Loaded, ModelArgs};
-use crate::think::{Choice, End, Generation, Kind, POLICIES, Policy, Request, Step};
+use super::source::{Loaded, ModelArgs, PolicyArg};
+use crate::think::{Choice, End, Generation, Kind, POLICIES, Request, Step};
 use anyhow::{Context, bail};
 use clap::Args;
 use show::Show;
@@ -44,7 +44,7 @@ pub struct GenerateArgs {
     ids: Vec<String>,
     /// When to think.
     #[arg(long, default_value = "never", value_name = "POLICY", long_help = policy_help())]
-    policy: Policy,
+    policy: PolicyArg,
     /// Most tokens after a prompt.
     #[arg(long, default_value_t = 64, value_name = "N")]
     max_new: usize,
@@ -111,7 +111,7 @@ pub(super) fn run(args: GenerateArgs) -> anyhow::Result<ExitCode> {
     let (rows, show) = (prompts.len(), Show::new(&prompts, args.json, loaded.codec.clone(), loaded.end));
     let request = Request {
         prompts,
-        policy: args.policy.clone(),
+        policy: loaded.policy(&args.policy)?,
         choice,
         most: args.max_new,
         end: loaded.end.filter(|_| !args.ignore_end),
@@ -182,9 +182,9 @@ impl GenerateArgs {
         if texts.is_empty() {
             return Ok(prompts);
         }
-        let codec = loaded.codec().context("or give --ids")?;
+        loaded.codec().context("or give --ids")?;
         for text in &texts {
-            prompts.push(codec.encode(text)?);
+            prompts.push(loaded.encode(text)?);
         }
         Ok(prompts)
     }

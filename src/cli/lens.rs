@@ -2,7 +2,7 @@
 //! Must not know: how a latent is computed.
 //! Invariant: what is compared is of the same prompts, and of the same places in them.
 
-use super::source::{ModelArgs, questions};
+use super::source::{ModelArgs, PolicyArg, questions};
 use crate::data::{Question, Split, read_questions};
 use crate::message;
 use crate::record::export::write;
@@ -34,7 +34,7 @@ pub struct LensArgs {
     questions: Option<PathBuf>,
     /// When to think.
     #[arg(long, default_value = "fixed:count=6", value_name = "POLICY", long_help = policy_help())]
-    policy: Policy,
+    policy: PolicyArg,
     /// What stands between a question and what is generated.
     #[arg(long, default_value = "\n", hide_default_value = true)]
     between: String,
@@ -70,11 +70,11 @@ pub(super) fn run(args: LensArgs) -> anyhow::Result<ExitCode> {
         (None, dataset) => dataset?.and_then(|dataset| questions(&dataset, Split::Valid)),
     };
     let file = file.context("nothing to look at: give --questions FILE")?;
-    let (codec, most) = (loaded.codec()?, loaded.model.shape().max_len);
+    let (policy, most) = (loaded.policy(&args.policy)?, loaded.model.shape().max_len);
     let text = |question: &Question| format!("{}{}", question.question, args.between);
     let prompts: Vec<Vec<u32>> = read_questions(&file, args.most)?
         .iter()
-        .map(|question| codec.encode(&text(question)))
+        .map(|question| loaded.encode(&text(question)))
         .collect::<Result<_, _>>()?;
     let all = prompts.len();
     // A thought behind it must have room.
@@ -90,7 +90,7 @@ pub(super) fn run(args: LensArgs) -> anyhow::Result<ExitCode> {
         for (chunk, prompts) in prompts.chunks(each).enumerate().filter(|(_, prompts)| prompts.len() > 1) {
             let request = Request {
                 prompts: prompts.to_vec(),
-                policy: args.policy.clone(),
+                policy: policy.clone(),
                 choice: Choice::GREEDY,
                 most: args.max_new,
                 end: loaded.end,
@@ -113,7 +113,7 @@ pub(super) fn run(args: LensArgs) -> anyhow::Result<ExitCode> {
         loaded.dir.display(),
         file.display(),
         prompts.len(),
-        args.policy
+        policy
     )?;
     if own.is_empty() {
         writeln!(out, "no prompt led to a thought")?;
@@ -126,7 +126,7 @@ pub(super) fn run(args: LensArgs) -> anyhow::Result<ExitCode> {
         let rows: Vec<LensRow> = [(false, own), (true, control)]
             .into_iter()
             .flat_map(|(shuffled, latents)| latents.iter().map(move |latent| (shuffled, latent)))
-            .map(|(shuffled, latent)| row(latent, shuffled, &args.policy))
+            .map(|(shuffled, latent)| row(latent, shuffled, &policy))
             .collect();
         let notes = [("coconut_lab.model".to_owned(), loaded.dir.display().to_string())];
         write(path, &[LensRow::batch(&rows)?], &notes)?;

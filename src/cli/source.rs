@@ -6,11 +6,14 @@ use super::find;
 use crate::config::{self, Config};
 use crate::data::{Codec, Dataset, Split, read_questions};
 use crate::model::{Transformer, hf};
+use crate::ops::threads;
 use crate::record::folder::RunFolder;
+use crate::think::Policy;
 use crate::train::device;
 use anyhow::{Context, bail};
 use clap::Args;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// Which model.
 #[derive(Args)]
@@ -27,6 +30,18 @@ pub(super) struct ModelArgs {
     tokenizer: Option<String>,
 }
 
+/// A policy as it is typed: its tokens may be texts, which the model's tokenizer knows.
+#[derive(Clone, Debug)]
+pub(super) struct PolicyArg(String);
+
+impl FromStr for PolicyArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Policy::read(text, &|_| Some(0)).map(|_| Self(text.to_owned()))
+    }
+}
+
 /// A model at hand.
 pub(super) struct Loaded {
     pub model: Transformer,
@@ -40,6 +55,8 @@ impl ModelArgs {
     /// Loads it, without autodiff.
     pub fn load(&self) -> anyhow::Result<Loaded> {
         let dir = folder(&self.model)?;
+        // What it computes is computed by the calling thread.
+        threads::join(0);
         let chosen = device::choose(&self.device)?;
         let model = hf::load_whole(&dir, &chosen.device)?;
         let beside = dir.join("tokenizer.json");
@@ -67,6 +84,23 @@ impl Loaded {
             true => Ok(Some(config::load(&file, &[])?)),
             false => Ok(None),
         }
+    }
+
+    /// The policy that was typed.
+    pub fn policy(&self, typed: &PolicyArg) -> anyhow::Result<Policy> {
+        let id = |text: &str| self.codec.as_ref().and_then(|codec| codec.token_id(text));
+        Policy::read(&typed.0, &id).map_err(anyhow::Error::msg)
+    }
+
+    /// Ids of a prompt: with what the tokenizer's own template adds (Llama's `<s>`), but for a checkpoint of ours, which has
+    /// been trained on texts without.
+    pub fn encode(&self, text: &str) -> anyhow::Result<Vec<u32>> {
+        let codec = self.codec()?;
+        Ok(if self.dir.join("run.toml").is_file() {
+            codec.encode(text)?
+        } else {
+            codec.encode_prompt(text)?
+        })
     }
 
     /// Its tokenizer.

@@ -164,6 +164,15 @@ impl Codec {
         Ok(encoding.get_ids().to_vec())
     }
 
+    /// Ids of a text with the special tokens that the tokenizer's own template puts around one.
+    ///
+    /// # Errors
+    /// As [`Codec::encode`].
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.inner.tokenizer.encode_fast(text, true).map_err(|error| self.failed(&error))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
     /// [`Codec::encode`] of many texts, on all cores.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use super::places::Places;
 use super::rotary::{Angles, Rotary};
 use crate::config::Arch;
 use crate::ops::Sight;
-use crate::ops::score::Head;
+use crate::ops::score::{Head, logits};
 use burn::module::{Module, Param};
 use burn::nn::{Embedding, Linear};
 use burn::tensor::{Device, Int, Tensor};
@@ -262,6 +262,9 @@ impl Transformer {
     /// Logits `[B, T, V]` of hidden states `[B, T, D]`, whole and without autodiff: for looking, not for training
     /// (`head::score` never holds them whole).
     pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-        hidden.inner().matmul(self.head_weights().matrix().unsqueeze())
+        let [b, t, d] = hidden.dims();
+        let logits = logits(hidden.inner().reshape([b * t, d]), &self.head_weights());
+        let [_, v] = logits.dims();
+        logits.reshape([b, t, v])
     }
 }

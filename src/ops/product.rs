@@ -2,12 +2,18 @@
 //! Must not know: tensors, what the matrices are.
 //! Invariant: no product reads or writes outside the slices of its views.
 
+mod few;
+
 use gemm::{Parallelism, gemm};
 use std::marker::PhantomData;
 use std::ops::Range;
 
 /// Multiply-adds that are worth a thread's waking up.
 const WORTH: usize = 1 << 20;
+/// Rows of a result up to which the second matrix is not put in order first: to read it is what takes the time, as much as
+/// so many rows' arithmetic does.
+const FEW: usize = 8;
+const READING: usize = 32;
 
 /// How a matrix lies in a slice.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +63,23 @@ impl<'a> View<'a> {
     pub fn row(&self, at: usize) -> &'a [f32] {
         assert!(self.form.column_step == 1 && at < self.form.rows, "row {at} of {:?}", self.form);
         &self.data[at * self.form.row_step..][..self.form.columns]
+    }
+
+    /// Has the processor fetch what column `at` of `rows` lies next to, as far as there are such rows.
+    #[inline(always)]
+    fn ahead(&self, rows: Range<usize>, at: usize) {
+        for row in rows.start..rows.end.min(self.form.rows) {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a hint, which reads nothing that the program sees; every x86-64 has it.
+            unsafe {
+                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+                _mm_prefetch::<_MM_HINT_T0>(
+                    self.data.as_ptr().wrapping_add(row * self.form.row_step + at).cast(),
+                );
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            let _ = (row, at);
+        }
     }
 
     /// Transposed.
@@ -184,7 +207,8 @@ impl Parts<'_> {
     /// # Safety
     /// `out` must be valid for `form`, and nobody else may use it meanwhile.
     unsafe fn spread(self, ways: usize) {
-        let work = self.form.rows * self.form.columns * self.a.form.columns;
+        let rows = if self.few() { READING } else { self.form.rows };
+        let work = rows * self.form.columns * self.a.form.columns;
         if ways < 2 || work < 2 * WORTH {
             // SAFETY: handed on.
             return unsafe { self.run() };
@@ -216,12 +240,27 @@ impl Parts<'_> {
         (part(0..cut), part(cut..form.rows))
     }
 
+    /// Whether it has few rows, in matrices that lie as `few` takes them.
+    fn few(&self) -> bool {
+        let (out, a, b) = (self.form, self.a.form, self.b.form);
+        let rows = out.column_step == 1 && a.column_step == 1;
+        out.rows <= FEW && rows && (b.column_step == 1 || b.row_step == 1)
+    }
+
     /// # Safety
     /// As for `spread`.
     unsafe fn run(self) {
         let (out, a, b) = (self.form, self.a.form, self.b.form);
         if out.rows == 0 || out.columns == 0 {
             return;
+        }
+        if self.few() {
+            // SAFETY: as for `spread`; a view of what is ours alone.
+            let mut place = ViewMut { data: self.out, form: self.form, borrow: PhantomData };
+            return match b.column_step {
+                1 => few::along(&mut place, self.a, self.b, self.add),
+                _ => few::across(&mut place, self.a, self.b.t(), self.add),
+            };
         }
         let keep = if self.add { 1.0 } else { 0.0 };
         // SAFETY: forms fit (`check`) and lie inside their slices (constructors of the views; `out` by the caller).
@@ -261,7 +300,9 @@ mod tests {
 
     #[test]
     fn parts_make_the_whole_however_the_matrices_lie() {
-        for (m, k, n) in [(1, 1, 1), (3, 5, 2), (33, 7, 129), (200, 130, 170), (40, 300, 900)] {
+        let sizes =
+            [(1, 1, 1), (3, 5, 2), (8, 77, 600), (1, 300, 70), (33, 7, 129), (200, 130, 170), (40, 300, 900)];
+        for (m, k, n) in sizes {
             let (a, b, before) = (numbers(m * k, 1), numbers(k * n, 2), numbers(m * n, 3));
             let at: Vec<f32> = (0..k * m).map(|i| a[i % m * k + i / m]).collect();
             let bt: Vec<f32> = (0..k * n).map(|i| b[i % k * n + i / k]).collect();

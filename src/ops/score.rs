@@ -6,7 +6,7 @@
 //! There is no graph here: with `p = softmax(h·W)` and loss `Σ wₙ·nllₙ`, the logits' gradient is `wₙ (p - onehot(target))`, so
 //! `dh = dlogits·Wᵀ` and `dW = hᵀ·dlogits`, which are found while the block is at hand.
 
-use super::graph::{constant, operand, operation, ours, slice, tensor, values, whole};
+use super::graph::{Values, constant, operand, operation, ours, slice, tensor, values, whole};
 use super::product::{View, ViewMut, product_on_all};
 use super::threads::{deal, unwritten};
 use super::trace::{self, Of, Work};
@@ -86,6 +86,49 @@ pub fn score(
     }
 }
 
+/// Logits `[N, V]` of hidden states `[N, D]`, all without autodiff: for few rows, of which each is looked at.
+pub fn logits(hidden: Tensor<2>, head: &Head) -> Tensor<2> {
+    let _span = trace::span("logits", Of::Whole, flop(&hidden, head, false));
+    if !ours(&hidden) {
+        return hidden.matmul(head.matrix());
+    }
+    let hidden = constant(hidden);
+    let [n, d] = [hidden.shape()[0], hidden.shape()[1]];
+    let weights = Weights::of(head);
+    let v = weights.vocab;
+    let mut out = unwritten(n * v);
+    let h = View::new(slice(&hidden), n, d, d);
+    product_on_all(ViewMut::new(&mut out, n, v, v), h, weights.matrix(), false);
+    tensor(out, [n, v])
+}
+
+/// The head's weights as this room's products take them.
+struct Weights {
+    numbers: Values,
+    vocab: usize,
+    width: usize,
+    tied: bool,
+}
+
+impl Weights {
+    fn of(head: &Head) -> Self {
+        let (Head::Own(weight) | Head::Tied(weight)) = head;
+        let tied = matches!(head, Head::Tied(_));
+        let [rows, columns] = weight.dims();
+        let (vocab, width) = if tied { (rows, columns) } else { (columns, rows) };
+        Self { numbers: constant(weight.clone()), vocab, width, tied }
+    }
+
+    /// `[D, V]`.
+    fn matrix(&self) -> View<'_> {
+        let (v, d) = (self.vocab, self.width);
+        match self.tied {
+            true => View::new(slice(&self.numbers), v, d, d).t(),
+            false => View::new(slice(&self.numbers), d, v, v),
+        }
+    }
+}
+
 /// The logits' product, and where gradients are wanted the two of the way back.
 fn flop(hidden: &Tensor<2>, head: &Head, wanted: bool) -> f64 {
     let (Head::Own(weight) | Head::Tied(weight)) = head;
@@ -96,21 +139,14 @@ fn flop(hidden: &Tensor<2>, head: &Head, wanted: bool) -> f64 {
 fn own(hidden: Tensor<2>, head: &Head, targets: Tensor<1, Int>, wanted: Option<Wanted>) -> Scores {
     let (hidden, targets) = (constant(hidden), numbers(targets));
     let [n, d] = [hidden.shape()[0], hidden.shape()[1]];
-    let (weight, tied) = match head {
-        Head::Own(weight) => (constant(weight.clone()), false),
-        Head::Tied(weight) => (constant(weight.clone()), true),
-    };
-    let v = weight.shape()[if tied { 0 } else { 1 }];
-    let matrix = match tied {
-        true => View::new(slice(&weight), v, d, d).t(),
-        false => View::new(slice(&weight), d, v, v),
-    };
+    let weight = Weights::of(head);
+    let (v, matrix) = (weight.vocab, weight.matrix());
     let (weights, fresh, mut sum) = match wanted {
         None => (None, true, None),
         Some(Wanted { weights, sum }) => {
             let fresh = sum.is_none();
-            let sum =
-                sum.map_or_else(|| values(unwritten(d * v), weight.shape()), |sum| whole(constant(sum)));
+            let sum = sum
+                .map_or_else(|| values(unwritten(d * v), weight.numbers.shape()), |sum| whole(constant(sum)));
             (Some(constant(weights)), fresh, Some(sum))
         }
     };
@@ -132,7 +168,7 @@ fn own(hidden: Tensor<2>, head: &Head, targets: Tensor<1, Int>, wanted: Option<W
             product_on_all(place, slopes, matrix.t(), false);
             let add = !fresh || start > 0;
             let sum: &mut [f32] = sum.storage_mut();
-            match tied {
+            match weight.tied {
                 true => product_on_all(ViewMut::new(sum, v, d, d), slopes.t(), h, add),
                 false => product_on_all(ViewMut::new(sum, d, v, v), h.t(), slopes, add),
             }

@@ -41,26 +41,39 @@ impl Choice {
         if self.temperature == 0.0 {
             return likeliest(logits, 1)[0].0;
         }
-        let count = if self.top_k == 0 { logits.len() } else { self.top_k.min(logits.len()) };
-        let mut ranked = likeliest(logits, count);
-        let most = f64::from(ranked[0].1);
-        let weight = |logit: f32| ((f64::from(logit) - most) / self.temperature).exp();
-        let all: f64 = ranked.iter().map(|(_, logit)| weight(*logit)).sum();
-        let mut reached = 0.0;
-        let nucleus = ranked.iter().take_while(|(_, logit)| {
-            let inside = reached < self.top_p * all;
-            reached += weight(*logit);
-            inside
-        });
-        ranked.truncate(nucleus.count().max(1));
-        ranked.truncate(ranked.partition_point(|(_, logit)| weight(*logit) >= self.min_p).max(1));
-        let left: f64 = ranked.iter().map(|(_, logit)| weight(*logit)).sum();
-        let mut at = stream.unit() * left;
-        let picked = ranked.iter().find(|(_, logit)| {
-            at -= weight(*logit);
+        let (ids, weights) = self.left(logits);
+        let mut at = stream.unit() * weights.iter().sum::<f64>();
+        let picked = weights.iter().position(|weight| {
+            at -= weight;
             at < 0.0
         });
-        picked.unwrap_or(&ranked[ranked.len() - 1]).0
+        ids[picked.unwrap_or(ids.len() - 1)]
+    }
+
+    /// What the filters leave of the tokens, and in proportion to what each is chosen: the likeliest first, or, where there are
+    /// none, all as they are numbered, which needs no sorting.
+    fn left(&self, logits: &[f32]) -> (Vec<u32>, Vec<f64>) {
+        let weights = |ranked: &mut dyn Iterator<Item = f32>, most: f32| -> Vec<f64> {
+            ranked.map(|logit| ((f64::from(logit) - f64::from(most)) / self.temperature).exp()).collect()
+        };
+        if self.top_k == 0 && self.top_p >= 1.0 && self.min_p == 0.0 {
+            let most = likeliest(logits, 1)[0].1;
+            return ((0..logits.len() as u32).collect(), weights(&mut logits.iter().copied(), most));
+        }
+        let count = if self.top_k == 0 { logits.len() } else { self.top_k.min(logits.len()) };
+        let ranked = likeliest(logits, count);
+        let mut weights = weights(&mut ranked.iter().map(|(_, logit)| *logit), ranked[0].1);
+        let all: f64 = weights.iter().sum();
+        let mut reached = 0.0;
+        let nucleus = weights.iter().take_while(|weight| {
+            let inside = reached < self.top_p * all;
+            reached += **weight;
+            inside
+        });
+        weights.truncate(nucleus.count().max(1));
+        weights.truncate(weights.partition_point(|weight| *weight >= self.min_p).max(1));
+        let ids = ranked.iter().take(weights.len()).map(|(id, _)| *id).collect();
+        (ids, weights)
     }
 }
 

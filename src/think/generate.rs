@@ -7,8 +7,10 @@ use super::ThinkError;
 use super::choose::{Choice, Said};
 use super::policy::{Machine, Move, Policy};
 use crate::model::{Cache, Transformer};
+use crate::ops::threads;
 use crate::rng::{Draw, Purpose, Stream};
 use burn::tensor::{Int, Tensor, TensorData};
+use rayon::prelude::*;
 
 /// What is to be generated.
 #[derive(Clone, Debug)]
@@ -158,6 +160,7 @@ impl Generation {
     /// # Errors
     /// Where the device fails.
     pub fn step(&mut self) -> Result<Vec<Step>, ThinkError> {
+        let _awake = threads::awake();
         let (said, logits) = said(&self.model, self.states[0].clone(), self.request.top)?;
         let vocab = self.model.shape().vocab_size;
         let (mut settled, mut fed) = (Vec::new(), Vec::with_capacity(self.rows.len()));
@@ -289,7 +292,7 @@ pub(super) fn said(
     let data = logits.try_into_data().map_err(|error| ThinkError::Device(format!("{error:?}")))?;
     let logits = data.convert::<f32>().try_to_vec::<f32>();
     let logits = logits.map_err(|error| ThinkError::Device(format!("{error:?}")))?;
-    let rows = logits.chunks_exact(model.shape().vocab_size);
+    let rows = logits.par_chunks_exact(model.shape().vocab_size);
     let said = rows.map(|logits| Said::of(logits, top.max(1))).collect();
     Ok((said, logits))
 }

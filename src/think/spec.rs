@@ -10,8 +10,9 @@ use std::str::FromStr;
 /// What a policy may look like, for help.
 pub const POLICIES: &str = "\
 never                                   plain decoding
-fixed:count=6[,at=0+5][,after=ID][,bot=ID][,eot=ID]
-                                        6 latents behind the prompt, after so many tokens, or behind each token ID
+fixed:count=6[,at=0+5][,after=TOKEN][,bot=TOKEN][,eot=TOKEN]
+                                        6 latents behind the prompt, after so many tokens, or behind each TOKEN: an id, or
+                                        its text in the tokenizer
 entropy:start=1.5,stop=0.5              from a threshold on, until below another: nats (1.5), of ln V (0.2lnV), quantile (q0.9)
 trend:dwell=2                           above the entropy of the last switch, until below it (SwiReasoning, arXiv 2510.05069)
 entropy and trend take also             least=1 most=8 (latents a thought), all=N (in all), at=next|own (which state is
@@ -66,12 +67,23 @@ impl fmt::Display for Rest {
 impl FromStr for Policy {
     type Err = String;
 
+    /// Tokens are ids.
     fn from_str(text: &str) -> Result<Self, String> {
+        Self::read(text, &|_| None)
+    }
+}
+
+impl Policy {
+    /// The same, tokens given as texts too, whose ids `ids` knows.
+    ///
+    /// # Errors
+    /// What in `text` is no policy, with what is allowed.
+    pub fn read(text: &str, ids: &dyn Fn(&str) -> Option<u32>) -> Result<Self, String> {
         let (name, rest) = text.trim().split_once(':').unwrap_or((text.trim(), ""));
         let mut keys = Keys::of(name, rest)?;
         let policy = match name {
             "never" => Self::Never,
-            "fixed" => Self::Fixed(keys.fixed()?),
+            "fixed" => Self::Fixed(keys.fixed(ids)?),
             "entropy" => Self::Entropy(Entropy {
                 start: keys.take("start")?.unwrap_or(Threshold::Nats(1.5)),
                 stop: keys.take("stop")?.unwrap_or(Threshold::Nats(0.5)),
@@ -140,16 +152,25 @@ impl<'a> Keys<'a> {
         }
     }
 
-    fn fixed(&mut self) -> Result<Fixed, String> {
+    fn token(&mut self, key: &'static str, ids: &dyn Fn(&str) -> Option<u32>) -> Result<Option<u32>, String> {
+        let policy = self.policy;
+        let read = |text: &str| {
+            let id = text.parse().ok().or_else(|| ids(text));
+            id.ok_or_else(|| format!("{policy}: {key}={text}: neither an id nor a token of the tokenizer"))
+        };
+        self.text(key).map(read).transpose()
+    }
+
+    fn fixed(&mut self, ids: &dyn Fn(&str) -> Option<u32>) -> Result<Fixed, String> {
         let count = self.take("count")?.unwrap_or(6);
         let number = |text: &str| text.parse().map_err(|error| format!("fixed: at={text}: {error}"));
         let at = self.text("at").map(|text| text.split('+').map(number).collect::<Result<Vec<usize>, _>>());
-        let places = match (at.transpose()?, self.take("after")?) {
+        let places = match (at.transpose()?, self.token("after", ids)?) {
             (Some(_), Some(_)) => return Err("fixed: at and after exclude each other".into()),
             (_, Some(id)) => Places::After(id),
             (at, None) => Places::At(at.unwrap_or_else(|| vec![0])),
         };
-        Ok(Fixed { count, places, bot: self.take("bot")?, eot: self.take("eot")? })
+        Ok(Fixed { count, places, bot: self.token("bot", ids)?, eot: self.token("eot", ids)? })
     }
 
     fn finished(self) -> Result<(), String> {
@@ -189,6 +210,14 @@ mod tests {
     }
 
     #[test]
+    fn tokens_may_be_texts_that_a_tokenizer_knows() {
+        let ids = |text: &str| (text == "<bot>").then_some(12);
+        let policy = Policy::read("fixed:count=2,after=<bot>,bot=<bot>,eot=4", &ids).unwrap();
+        assert_eq!(policy.to_string(), "fixed:count=2,after=12,bot=12,eot=4");
+        assert!(Policy::read("fixed:eot=<eot>", &ids).is_err());
+    }
+
+    #[test]
     fn what_is_no_policy_is_named() {
         for (text, wanted) in [
             ("sometimes", "policy \"sometimes\" is not known; allowed: never, fixed, entropy, trend"),
@@ -201,6 +230,7 @@ mod tests {
             ("never:most=3", "never: takes no most"),
             ("fixed:at=1,after=2", "exclude each other"),
             ("fixed:at=1+x", "fixed: at=x"),
+            ("fixed:bot=<bot>", "fixed: bot=<bot>: neither an id nor a token of the tokenizer"),
         ] {
             let found = text.parse::<Policy>().unwrap_err();
             assert!(found.contains(wanted), "{found}");

@@ -8,7 +8,7 @@ use super::run::Run;
 use crate::data::Codec;
 use crate::message::{Answer, Ask, Event, Spoken};
 use crate::model::{Transformer, hf};
-use crate::think::{Choice, End, Generation, Kind, Request, Step};
+use crate::think::{Choice, End, Generation, Kind, Policy, Request, Step};
 use burn::module::Module;
 use std::time::{Duration, Instant};
 
@@ -57,7 +57,7 @@ impl Run<'_> {
         let codec = self.codec.as_ref().ok_or("the dataset has no tokenizer")?;
         let choice = Choice { temperature: ask.temperature, ..Choice::GREEDY };
         choice.check()?;
-        let policy = ask.policy.parse()?;
+        let policy = Policy::read(&ask.policy, &|text| codec.token_id(text))?;
         let ids = codec.encode(&ask.text).map_err(|error| error.to_string())?;
         let model = self.answers(ask.checkpoint)?;
         let request = Request {
