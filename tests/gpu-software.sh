@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The GPU path where there is no GPU, and `just gpu-software`: the golden numbers and some steps of training on Mesa's
-# software driver for Vulkan (lavapipe), held to the CPU. Where the driver is missing, root on Debian or Ubuntu gets it.
+# The GPU path where there is no GPU, and `just gpu-software`: our own kernels, the golden numbers and some steps of training
+# on Mesa's software driver for Vulkan (lavapipe), held to Burn's operations and to the CPU. Where the driver is missing, root on Debian or Ubuntu gets it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -29,6 +29,9 @@ if [ -z "${XDG_RUNTIME_DIR:-}" ]; then
   export XDG_RUNTIME_DIR=$place/runtime
   mkdir -m 700 "$XDG_RUNTIME_DIR"
 fi
+
+step "the kernels beside Burn's operations"
+cargo test --features wgpu --lib ops::cube
 
 step "the build"
 cargo build --release --features wgpu

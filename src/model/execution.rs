@@ -9,7 +9,7 @@ use super::rotary::Angles;
 use super::transformer::Block;
 use crate::config::{self, Dtype};
 use crate::ops::Sight;
-use crate::ops::graph::{Recompute, recompute};
+use crate::ops::graph::{Gradient, Recompute, gradient, place, recompute};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
@@ -90,11 +90,11 @@ pub(super) fn checkpointed(
     let input = x.clone().inner();
     let (out, own) = block.valid().forward(input.clone(), &around);
     let again = Again { block: block.clone(), input, around, found: execution.found.clone() };
-    (recompute(x, out, again), own)
+    (recompute(vec![place(x)], out, again), own)
 }
 
 impl Recompute for Again {
-    fn back(self, grad: Tensor<2>) -> Tensor<2> {
+    fn back(self, grad: Tensor<2>, _: &[bool]) -> Vec<Gradient> {
         // Leaves of its own: those of the model belong to the graph that is at work.
         let block = self.block.map(&mut Fresh);
         let input = Tensor::from_inner(self.input).require_grad();
@@ -104,7 +104,7 @@ impl Recompute for Again {
         let more = GradientsParams::from_grads(grads, &block);
         let mut found = self.found.0.lock().unwrap_or_else(PoisonError::into_inner);
         super::ledger::accumulate(&block, &mut found, more);
-        to_input
+        vec![gradient(to_input)]
     }
 }
 

@@ -3,10 +3,13 @@
 //! Must not know: the products.
 //! Invariant: each number depends on the same number, or pair of numbers, alone.
 
-use super::graph::{Values, operand, operation, ours, slice, values};
+use super::graph::{
+    Gradient, Recompute, Values, gradient, operand, operation, ours, place, recompute, slice, values,
+};
 use super::threads::{deal, unwritten};
 use super::trace::Work;
 use super::vector::{sigmoid, tanh, wide};
+use super::{alike, f32};
 use burn::backend::TensorMetadata;
 use burn::tensor::{Tensor, activation};
 use rayon::prelude::*;
@@ -18,7 +21,8 @@ const GELU: Work = Work::light("gelu");
 pub fn swiglu(pairs: Tensor<2>) -> Tensor<2> {
     if !ours(&pairs) {
         let _span = SWIGLU.goes();
-        return swiglu_composed(pairs);
+        let kept = pairs.clone().inner();
+        return recompute(vec![place(pairs)], swiglu_composed(kept.clone()), Swiglu(kept));
     }
     operation(
         SWIGLU,
@@ -32,6 +36,23 @@ pub fn swiglu(pairs: Tensor<2>) -> Tensor<2> {
 pub(super) fn swiglu_composed(pairs: Tensor<2>) -> Tensor<2> {
     let f = pairs.dims()[1] / 2;
     activation::silu(pairs.clone().narrow(1, 0, f)) * pairs.narrow(1, f, f)
+}
+
+/// The input of a SwiGLU elsewhere than on the CPU, which is all that its way back needs.
+#[derive(Clone, Debug)]
+struct Swiglu(Tensor<2>);
+
+impl Recompute for Swiglu {
+    fn back(self, grad: Tensor<2>, _: &[bool]) -> Vec<Gradient> {
+        let _span = SWIGLU.returns();
+        let (f, grad) = (grad.dims()[1], f32(grad));
+        let [g, u] = [0, f].map(|from| f32(self.0.clone().narrow(1, from, f)));
+        let open = activation::sigmoid(g.clone());
+        let silu = g * open.clone();
+        let to_g = grad.clone() * u * (open.clone() + silu.clone() * (1.0 - open));
+        let found = [to_g, grad * silu].map(|found| alike(found, &self.0));
+        vec![gradient(Tensor::cat(found.into(), 1))]
+    }
 }
 
 fn swiglu_forward(pairs: &Values) -> Values {
@@ -85,7 +106,8 @@ fn swiglu_backward(pairs: &Values, grad: &Values) -> Values {
 pub fn gelu(x: Tensor<2>) -> Tensor<2> {
     if !ours(&x) {
         let _span = GELU.goes();
-        return gelu_composed(x);
+        let kept = x.clone().inner();
+        return recompute(vec![place(x)], gelu_composed(kept.clone()), Gelu(kept));
     }
     operation(
         GELU,
@@ -105,11 +127,27 @@ pub(super) fn gelu_composed(x: Tensor<2>) -> Tensor<2> {
     activation::gelu_approximate(x)
 }
 
+/// The input of a GELU elsewhere than on the CPU, which is all that its way back needs.
+#[derive(Clone, Debug)]
+struct Gelu(Tensor<2>);
+
+impl Recompute for Gelu {
+    fn back(self, grad: Tensor<2>, _: &[bool]) -> Vec<Gradient> {
+        let _span = GELU.returns();
+        let x = f32(self.0.clone());
+        let square = x.clone() * x.clone();
+        let t = ((square.clone() * CUBE + 1.0) * x.clone() * ROOT).tanh();
+        let slope = (1.0 - t.clone() * t.clone()) * x * (square * (3.0 * CUBE) + 1.0) * (0.5 * ROOT);
+        vec![gradient(alike(f32(grad) * ((t + 1.0) * 0.5 + slope), &self.0))]
+    }
+}
+
+const ROOT: f32 = 0.797_884_6;
+const CUBE: f32 = 0.044_715;
+
 /// `(1 + tanh(√(2/π)·(x + 0.044715·x³))) / 2`, and its slope.
 #[inline(always)]
 fn half(x: f32) -> (f32, f32) {
-    const ROOT: f32 = 0.797_884_6;
-    const CUBE: f32 = 0.044_715;
     let t = tanh(ROOT * (x + CUBE * x * x * x));
     (0.5 * (1.0 + t), 0.5 * (1.0 - t * t) * ROOT * (1.0 + 3.0 * CUBE * x * x))
 }

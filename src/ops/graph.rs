@@ -9,7 +9,8 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{
-    Autodiff, Backend, DispatchDevice, DispatchKindConversion, DispatchTensor, Flex, TensorMetadata,
+    Autodiff, Backend, BackendTensor, DispatchDevice, DispatchKindConversion, DispatchTensor, Flex,
+    TensorMetadata,
 };
 use burn::tensor::{Bytes, DType, Device, Float, Shape, Tensor, TensorData};
 use std::fmt::Debug;
@@ -166,55 +167,103 @@ pub fn whole(values: Values) -> Values {
     }
 }
 
-/// What is computed once more in the backward pass.
+/// An operand on any device, of any rank, with or without a place in the graph.
+pub struct Place {
+    tensor: DispatchTensor,
+    graph: bool,
+}
+
+/// `tensor` as an operand.
+pub fn place<const D: usize>(tensor: Tensor<D>) -> Place {
+    Place { graph: tensor.is_autodiff(), tensor: tensor.autodiff().into_dispatch() }
+}
+
+/// An operand's gradient, of the operand's rank; none where it is not asked for.
+pub type Gradient = Option<DispatchTensor>;
+
+/// `tensor` as a gradient.
+pub fn gradient<const D: usize>(tensor: Tensor<D>) -> Gradient {
+    Some(tensor.into_dispatch())
+}
+
+/// What has a way back of tensors, on any device.
 pub trait Recompute: Clone + Debug + Send + 'static {
-    /// The gradient of the input, given that of the result; both without autodiff.
-    fn back(self, grad: Tensor<2>) -> Tensor<2>;
+    /// The gradients of the operands, given that of the result; all without autodiff. `wanted`: which are asked for.
+    fn back(self, grad: Tensor<2>, wanted: &[bool]) -> Vec<Gradient>;
 }
 
-/// `out`, which was made of `x` without autodiff, with a place in the graph.
-pub fn recompute<R: Recompute>(x: Tensor<2>, out: Tensor<2>, again: R) -> Tensor<2> {
-    #[cfg(any(feature = "cuda", feature = "wgpu"))]
-    if !on_cpu(&x.device()) {
-        return recomputed::<burn::backend::Cube, R>(x, out, again);
+/// `out`, which was made of at most three `operands` without autodiff, with a place in the graph.
+pub fn recompute<R: Recompute>(operands: Vec<Place>, out: Tensor<2>, again: R) -> Tensor<2> {
+    if !operands.iter().any(|operand| operand.graph) {
+        return out;
     }
-    recomputed::<Flex, R>(x, out, again)
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    if !on_cpu(&out.device()) {
+        return recomputed::<burn::backend::Cube, R>(operands, out, again);
+    }
+    recomputed::<Flex, R>(operands, out, again)
 }
 
-fn recomputed<B, R: Recompute>(x: Tensor<2>, out: Tensor<2>, again: R) -> Tensor<2>
+fn recomputed<B, R: Recompute>(operands: Vec<Place>, out: Tensor<2>, again: R) -> Tensor<2>
 where
     B: Backend,
     DispatchTensor: DispatchKindConversion<B> + DispatchKindConversion<Autodiff<B>>,
 {
-    let x = x.try_into_primitive::<Autodiff<B>>();
-    let (Ok(x), Ok(out)) = (x, out.try_into_primitive::<B>()) else {
-        unreachable!("both are on the device that was asked for")
-    };
-    let prepared =
-        (Rerun(PhantomData::<R>)).prepare::<NoCheckpointing>([x.node()]).compute_bound().stateful();
-    let result = match prepared {
-        OpsKind::Tracked(prepared) => prepared.finish(again, out),
-        OpsKind::UnTracked(prepared) => prepared.finish(out),
+    let guards: Vec<_> =
+        operands.into_iter().map(|operand| float::<Autodiff<B>>(operand.tensor).into_parts().1).collect();
+    let out = float::<B>(out.into_dispatch());
+    let result = match guards.len() {
+        1 => registered::<B, R, 1>(guards, out, again),
+        2 => registered::<B, R, 2>(guards, out, again),
+        _ => registered::<B, R, 3>(guards, out, again),
     };
     Tensor::from_primitive::<Autodiff<B>>(result)
+}
+
+fn float<B: Backend>(tensor: DispatchTensor) -> FloatTensor<B>
+where
+    DispatchTensor: DispatchKindConversion<B>,
+{
+    match <DispatchTensor as DispatchKindConversion<B>>::try_into_backend(tensor) {
+        Ok(BackendTensor::Float(tensor)) => tensor,
+        _ => unreachable!("operands and gradients are numbers on the device that was asked for"),
+    }
+}
+
+fn registered<B, R: Recompute, const N: usize>(
+    guards: Vec<NodeGuard>,
+    out: FloatTensor<B>,
+    again: R,
+) -> FloatTensor<Autodiff<B>>
+where
+    B: Backend,
+    DispatchTensor: DispatchKindConversion<B>,
+{
+    let Ok(guards) = <[NodeGuard; N]>::try_from(guards) else { unreachable!("at most three operands") };
+    match (Rerun(PhantomData::<R>)).prepare::<NoCheckpointing>(guards).compute_bound().stateful() {
+        OpsKind::Tracked(prepared) => prepared.finish(again, out),
+        OpsKind::UnTracked(prepared) => prepared.finish(out),
+    }
 }
 
 /// The step back of what is computed once more.
 #[derive(Debug)]
 struct Rerun<R>(PhantomData<R>);
 
-impl<B, R: Recompute> Backward<B, 1> for Rerun<R>
+impl<B, R: Recompute, const N: usize> Backward<B, N> for Rerun<R>
 where
     B: Backend,
     DispatchTensor: DispatchKindConversion<B>,
 {
     type State = R;
 
-    fn backward(self, ops: Ops<R, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+    fn backward(self, ops: Ops<R, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = Tensor::from_primitive::<B>(grads.consume::<B>(&ops.node));
-        let back = ops.state.back(grad).try_into_primitive::<B>();
-        if let ([Some(parent)], Ok(back)) = (&ops.parents, back) {
-            grads.register::<B>(parent.id, back);
+        let wanted = ops.parents.each_ref().map(Option::is_some);
+        for (parent, found) in ops.parents.iter().zip(ops.state.back(grad, &wanted)) {
+            if let (Some(parent), Some(found)) = (parent, found) {
+                grads.register::<B>(parent.id, float::<B>(found));
+            }
         }
     }
 }

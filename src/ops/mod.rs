@@ -9,6 +9,8 @@
 
 pub mod adamw;
 pub mod attention;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod cube;
 mod gate;
 pub(crate) mod graph;
 mod linear;
@@ -48,6 +50,11 @@ impl Products {
 /// As f32.
 pub(crate) fn f32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if x.dtype() == DType::F32 { x } else { x.cast(FloatDType::F32) }
+}
+
+/// `x` as numbers of the kind that `like` has.
+pub(crate) fn alike<const D: usize, const E: usize>(x: Tensor<D>, like: &Tensor<E>) -> Tensor<D> {
+    if x.dtype() == like.dtype() { x } else { x.cast(like.dtype()) }
 }
 
 /// The heads of packed queries, keys and values.

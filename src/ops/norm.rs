@@ -3,6 +3,8 @@
 //! Must not know: which norm of a model it is.
 //! Invariant: each row is normed on its own.
 
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+use super::cube;
 use super::graph::{Values, operand, operation, ours, slice, values};
 use super::threads::{SUMMED, deal, summed, unwritten};
 use super::trace::Work;
@@ -19,6 +21,10 @@ pub fn norm(x: Tensor<2>, weight: Tensor<1>, bias: Option<Tensor<1>>, eps: f64) 
         return own(x, weight, bias, eps as f32);
     }
     let _span = WORK.goes();
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    if cube::takes(&x) && x.dtype() == burn::tensor::DType::F32 {
+        return cube::norm(x, weight, bias, eps, WORK);
+    }
     composed(x, weight, bias, eps)
 }
 

@@ -300,8 +300,18 @@ mod tests {
 
     #[test]
     fn parts_make_the_whole_however_the_matrices_lie() {
-        let sizes =
-            [(1, 1, 1), (3, 5, 2), (8, 77, 600), (1, 300, 70), (33, 7, 129), (200, 130, 170), (40, 300, 900)];
+        let sizes = [
+            (1, 1, 1),
+            (3, 5, 2),
+            (4, 40, 33),
+            (5, 33, 450),
+            (7, 16, 700),
+            (8, 77, 600),
+            (1, 300, 70),
+            (33, 7, 129),
+            (200, 130, 170),
+            (40, 300, 900),
+        ];
         for (m, k, n) in sizes {
             let (a, b, before) = (numbers(m * k, 1), numbers(k * n, 2), numbers(m * n, 3));
             let at: Vec<f32> = (0..k * m).map(|i| a[i % m * k + i / m]).collect();

@@ -6,14 +6,19 @@
 //! There is no graph here: with `p = softmax(h·W)` and loss `Σ wₙ·nllₙ`, the logits' gradient is `wₙ (p - onehot(target))`, so
 //! `dh = dlogits·Wᵀ` and `dW = hᵀ·dlogits`, which are found while the block is at hand.
 
+mod blocks;
+
+use super::Products;
 use super::graph::{Values, constant, operand, operation, ours, slice, tensor, values, whole};
 use super::product::{View, ViewMut, product_on_all};
 use super::threads::{deal, unwritten};
 use super::trace::{self, Of, Work};
 use super::vector::{self, wide};
-use super::{Products, f32};
+pub use blocks::Softmax;
+#[cfg(test)]
+pub(super) use blocks::composed;
 use burn::backend::{Flex, TensorMetadata};
-use burn::tensor::{IndexingUpdateOp, Int, Tensor};
+use burn::tensor::{Int, Tensor};
 use rayon::prelude::*;
 
 /// Logits held at a time: large enough for full-speed matrix products, small enough to stay out of the way.
@@ -82,7 +87,7 @@ pub fn score(
     let _span = trace::span("score", Of::Whole, flop(&hidden, head, wanted.is_some()));
     match products == Products::F32 && ours(&hidden) {
         true => own(hidden, head, targets, wanted),
-        false => composed(hidden, head, targets, wanted, products),
+        false => blocks::elsewhere(hidden, head, targets, wanted, products),
     }
 }
 
@@ -233,78 +238,4 @@ pub fn surrogate(hidden: Tensor<2>, slope: Tensor<2>) -> Tensor<1> {
 fn numbers(targets: Tensor<1, Int>) -> Vec<i32> {
     // Nothing leaves the CPU.
     targets.try_into_vec_as::<i32>().unwrap_or_default()
-}
-
-/// The same of Burn's own operations.
-pub(super) fn composed(
-    hidden: Tensor<2>,
-    head: &Head,
-    targets: Tensor<1, Int>,
-    wanted: Option<Wanted>,
-    products: Products,
-) -> Scores {
-    let matrix = products.factor(head.matrix());
-    let hidden = products.factor(hidden);
-    let [n, _] = hidden.dims();
-    let rows = block_rows(n, matrix.dims()[1]);
-    let (weights, mut sum) = match wanted {
-        Some(Wanted { weights, sum }) => (Some(weights), sum),
-        None => (None, None),
-    };
-    let (mut nll, mut entropy, mut to_hidden) = (Vec::new(), Vec::new(), Vec::new());
-    for start in (0..n).step_by(rows) {
-        let len = rows.min(n - start);
-        let h = hidden.clone().narrow(0, start, len);
-        let target = targets.clone().narrow(0, start, len).reshape([len, 1]);
-        let softmax = Softmax::of(f32(h.clone().matmul(matrix.clone())));
-        let own = softmax.shifted.clone().gather(1, target.clone());
-        nll.push((softmax.log_sum.clone() - own).squeeze_dim(1));
-        entropy.push(softmax.entropy());
-        if let Some(weights) = &weights {
-            let weight = weights.clone().narrow(0, start, len).reshape([len, 1]);
-            let slopes =
-                (softmax.probs * weight.clone()).scatter(1, target, weight.neg(), IndexingUpdateOp::Add);
-            let slopes = products.factor(slopes);
-            to_hidden.push(f32(slopes.clone().matmul(matrix.clone().transpose())));
-            let part = f32(match head {
-                Head::Own(_) => h.transpose().matmul(slopes),
-                Head::Tied(_) => slopes.transpose().matmul(h),
-            });
-            sum = Some(match sum {
-                Some(sum) => sum + part,
-                None => part,
-            });
-        }
-    }
-    let grads = sum.filter(|_| weights.is_some());
-    Scores {
-        nll: Tensor::cat(nll, 0),
-        entropy: Tensor::cat(entropy, 0),
-        grads: grads.map(|weight| Grads { hidden: Tensor::cat(to_hidden, 0), weight }),
-    }
-}
-
-/// The distributions of a block of rows.
-pub struct Softmax {
-    /// `[n, V]`.
-    pub probs: Tensor<2>,
-    /// Logits less the largest of their row, `[n, V]`.
-    shifted: Tensor<2>,
-    /// Of exp(shifted), `[n, 1]`.
-    log_sum: Tensor<2>,
-}
-
-impl Softmax {
-    /// From logits `[n, V]`.
-    pub fn of(logits: Tensor<2>) -> Self {
-        let shifted = logits.clone() - logits.max_dim(1);
-        let exp = shifted.clone().exp();
-        let sum = exp.clone().sum_dim(1);
-        Self { log_sum: sum.clone().log(), probs: exp / sum, shifted }
-    }
-
-    /// `[n]`, nats.
-    pub fn entropy(&self) -> Tensor<1> {
-        (self.log_sum.clone() - (self.probs.clone() * self.shifted.clone()).sum_dim(1)).squeeze_dim(1)
-    }
 }

@@ -1,6 +1,6 @@
 //! Holds every operation of our own to the same made of Burn's, in result and gradients.
 
-use super::attention::composed as attention_composed;
+use super::attention::plain::composed as attention_composed;
 use super::*;
 use burn::module::{Param, ParamId};
 use burn::nn::Linear;
@@ -10,27 +10,32 @@ fn numbers(count: usize, seed: usize) -> Vec<f32> {
     (0..count).map(|at| ((at * 7919 + seed * 104_729) % 1009) as f32 / 500.0 - 1.0).collect()
 }
 
-fn matrix(rows: usize, columns: usize, seed: usize) -> Tensor<2> {
+pub(super) fn matrix(rows: usize, columns: usize, seed: usize) -> Tensor<2> {
     let data = TensorData::new(numbers(rows * columns, seed), [rows, columns]);
     Tensor::from_data(data, &Device::flex().autodiff()).require_grad()
 }
 
-fn vector(count: usize, seed: usize) -> Tensor<1> {
+pub(super) fn vector(count: usize, seed: usize) -> Tensor<1> {
     Tensor::from_data(TensorData::new(numbers(count, seed), [count]), &Device::flex().autodiff())
         .require_grad()
 }
 
-fn close<const D: usize>(what: &str, found: Tensor<D>, wanted: Tensor<D>) {
+pub(super) fn close<const D: usize>(what: &str, found: Tensor<D>, wanted: Tensor<D>) {
     assert_eq!(found.dims(), wanted.dims(), "{what}");
-    let [found, wanted]: [Vec<f32>; 2] = [found, wanted].map(|tensor| tensor.try_into_vec_as().unwrap());
+    near(what, found, wanted, 2e-5);
+}
+
+/// No number is off by `allowed` of the largest one that is wanted.
+pub(super) fn near<const D: usize>(what: &str, found: Tensor<D>, wanted: Tensor<D>, allowed: f32) {
+    let [found, wanted] = [found, wanted].map(|tensor| f32(tensor).try_into_vec_as::<f32>().unwrap());
     let size = wanted.iter().fold(1e-3_f32, |most, value| most.max(value.abs()));
     for (at, (found, wanted)) in found.iter().zip(&wanted).enumerate() {
-        assert!((found - wanted).abs() < 2e-5 * size, "{what} at {at}: {found}, wanted {wanted}");
+        assert!((found - wanted).abs() < allowed * size, "{what} at {at}: {found}, wanted {wanted}");
     }
 }
 
 /// Holds `own` to `composed`: results, and gradients of a weighed sum with respect to `leaves` and `matrices`.
-fn hold(
+pub(super) fn hold(
     what: &str,
     matrices: &[Tensor<2>],
     vectors: &[Tensor<1>],
@@ -38,15 +43,30 @@ fn hold(
     composed: impl Fn() -> Tensor<2>,
 ) {
     let (own, composed) = (own(), composed());
-    close(what, own.clone().inner(), composed.clone().inner());
+    let allowed = if own.dtype() == DType::BF16 { 2e-2 } else { 2e-5 };
+    hold_within(allowed, what, matrices, vectors, own, composed);
+}
+
+/// The same, of results that may be off by `allowed` of the largest number.
+pub(super) fn hold_within(
+    allowed: f32,
+    what: &str,
+    matrices: &[Tensor<2>],
+    vectors: &[Tensor<1>],
+    own: Tensor<2>,
+    composed: Tensor<2>,
+) {
+    near(what, own.clone().inner(), composed.clone().inner(), allowed);
     let [rows, columns] = own.dims();
-    let weights = matrix(rows, columns, 99).inner().autodiff();
-    let [own, composed] = [own, composed].map(|result| (result * weights.clone()).sum().backward());
+    let weights = matrix(rows, columns, 99).inner().to_device(&own.device().without_autodiff()).autodiff();
+    let [own, composed] = [own, composed].map(|result| (f32(result) * weights.clone()).sum().backward());
     for (at, leaf) in matrices.iter().enumerate() {
-        close(&format!("{what}: gradient {at}"), leaf.grad(&own).unwrap(), leaf.grad(&composed).unwrap());
+        let [own, composed] = [&own, &composed].map(|grads| leaf.grad(grads).unwrap());
+        near(&format!("{what}: gradient {at}"), own, composed, allowed);
     }
     for (at, leaf) in vectors.iter().enumerate() {
-        close(&format!("{what}: vector {at}"), leaf.grad(&own).unwrap(), leaf.grad(&composed).unwrap());
+        let [own, composed] = [&own, &composed].map(|grads| leaf.grad(grads).unwrap());
+        near(&format!("{what}: vector {at}"), own, composed, allowed);
     }
 }
 
@@ -78,6 +98,14 @@ fn gates() {
         hold("swiglu", std::slice::from_ref(&x), &[], || swiglu(wide()), || gate::swiglu_composed(wide()));
         hold("gelu", std::slice::from_ref(&x), &[], || gelu(wide()), || gate::gelu_composed(wide()));
     }
+}
+
+#[test]
+fn gates_elsewhere() {
+    let x = matrix(5, 34, 1);
+    let wide = || (x.clone() * 4.0).cast(FloatDType::BF16);
+    hold("swiglu", std::slice::from_ref(&x), &[], || swiglu(wide()), || gate::swiglu_composed(wide()));
+    hold("gelu", std::slice::from_ref(&x), &[], || gelu(wide()), || gate::gelu_composed(wide()));
 }
 
 #[test]
@@ -118,7 +146,7 @@ fn turns() {
     hold("turn", std::slice::from_ref(&x), &[], own, || turn::composed(x.clone() * 2.0, &cos, &sin, heads));
 }
 
-fn sights(b: usize, s: usize, c: usize) -> Vec<(&'static str, Sight)> {
+pub(super) fn sights(b: usize, s: usize, c: usize) -> Vec<(&'static str, Sight)> {
     let limits: Vec<usize> = (0..b * s).map(|at| 1 + (at * 5) % c.max(1)).collect();
     let hidden: Vec<bool> = (0..b * c).map(|at| at % 3 == 2).collect();
     let mut sights = vec![("causal", Sight::causal(b, s, c))];
@@ -147,6 +175,34 @@ fn attention_of_every_sight() {
             let fixed = before.clone().map(Tensor::inner);
             let lifted = fixed.clone().map(Tensor::autodiff);
             hold(name, std::slice::from_ref(&own), &[], || ours(fixed.clone()), || composed(lifted.clone()));
+        }
+    }
+}
+
+#[test]
+fn attention_in_blocks() {
+    for (b, s, c, heads) in [
+        (2, 5, 0, Heads { queries: 2, keys: 2, width: 4 }),
+        (3, 7, 20, Heads { queries: 4, keys: 4, width: 8 }),
+        (3, 30, 40, Heads { queries: 6, keys: 2, width: 8 }),
+    ] {
+        let own = matrix(b * s, heads.packed(), 1);
+        let before = (c > 0).then(|| matrix(b * c, heads.packed(), 2));
+        for (name, sight) in sights(b, s, c) {
+            let leaves: Vec<_> = std::iter::once(own.clone()).chain(before.clone()).collect();
+            let composed = |before| attention_composed(own.clone(), before, &sight, heads);
+            // All rows at once, and one after the other.
+            for scores in [usize::MAX, 1] {
+                let ours = |before| attention::blocked(own.clone(), before, &sight, heads, scores);
+                hold(name, &leaves, &[], || ours(before.clone()), || composed(before.clone()));
+                let fixed = before.clone().map(Tensor::inner);
+                let lifted = fixed.clone().map(Tensor::autodiff);
+                hold(name, &leaves[..1], &[], || ours(fixed.clone()), || composed(lifted.clone()));
+            }
+            let bf16 = |x: &Tensor<2>| x.clone().cast(FloatDType::BF16);
+            let ours = || attention(bf16(&own), before.as_ref().map(bf16), &sight, heads);
+            let composed = || attention_composed(bf16(&own), before.as_ref().map(bf16), &sight, heads);
+            hold(&format!("{name} in bf16"), &leaves, &[], ours, composed);
         }
     }
 }

@@ -2,6 +2,9 @@
 //! Must not know: heads, numbers.
 //! Invariant: every position sees itself.
 
+use super::shares::Seen;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+use crate::ops::cube::{self, Reach};
 use burn::tensor::{Device, Tensor, TensorData};
 use std::sync::{Arc, OnceLock};
 
@@ -13,6 +16,8 @@ pub struct Sight {
     before: usize,
     kind: Kind,
     mask: Arc<OnceLock<Tensor<4>>>,
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    reach: Arc<OnceLock<Reach>>,
 }
 
 #[derive(Clone, Debug)]
@@ -52,7 +57,15 @@ impl Sight {
     }
 
     fn new(rows: usize, own: usize, before: usize, kind: Kind) -> Self {
-        Self { rows, own, before, kind, mask: Arc::default() }
+        Self {
+            rows,
+            own,
+            before,
+            kind,
+            mask: Arc::default(),
+            #[cfg(any(feature = "cuda", feature = "wgpu"))]
+            reach: Arc::default(),
+        }
     }
 
     /// B.
@@ -99,6 +112,35 @@ impl Sight {
     /// Whether each sees no other of its own than itself.
     pub(super) fn alone(&self) -> bool {
         matches!(&self.kind, Kind::Sparse(sparse) if !sparse.joint)
+    }
+
+    /// Who sees whom in `count` rows from row `start` on, for scores of `like`.
+    pub(super) fn seen(&self, start: usize, count: usize, like: &Tensor<2>) -> Seen {
+        #[cfg(any(feature = "cuda", feature = "wgpu"))]
+        if cube::takes(like) {
+            let reach = self.reach.get_or_init(|| self.reached(&like.device().without_autodiff()));
+            return Seen::Reach(reach.of(start, count));
+        }
+        let mask = self.mask(&like.device());
+        Seen::Mask(if mask.dims()[0] == 1 { mask } else { mask.narrow(0, start, count) })
+    }
+
+    /// The same for the kernels of a GPU. Made once.
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    fn reached(&self, device: &Device) -> Reach {
+        let (s, c) = (self.own, self.before);
+        let mut numbers = vec![0_i32; self.rows * (s + c)];
+        for (row, numbers) in numbers.chunks_exact_mut(s + c).enumerate() {
+            let (limits, hidden) = numbers.split_at_mut(s);
+            for (at, limit) in limits.iter_mut().enumerate() {
+                *limit = self.limit(row, at) as i32;
+            }
+            for (to, hidden) in hidden.iter_mut().zip(self.hidden(row)) {
+                *to = i32::from(*hidden);
+            }
+        }
+        let numbers = Tensor::from_data(TensorData::new(numbers, [self.rows, s + c]), device);
+        Reach { numbers, positions: s, earlier: c, joint: s < 2 || self.first(1) == 0 }
     }
 
     /// `[B or 1, 1, S, C+S]`: 0 where a position (row) may see another (column), -inf elsewhere. Made once.

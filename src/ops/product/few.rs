@@ -21,7 +21,7 @@ const TILE: usize = 16;
 /// `out = a·b`, or `out += a·b` (`add`), of a `b` whose rows lie in one piece.
 pub(super) fn along(out: &mut ViewMut<'_>, a: View<'_>, b: View<'_>, add: bool) {
     let [rows, columns] = out.dims();
-    let breadth = NEAR / rows;
+    let breadth = NEAR / rows / TILE * TILE;
     let mut out: Vec<&mut [f32]> = out.rows().collect();
     if !add {
         out.iter_mut().for_each(|row| row.fill(0.0));
@@ -35,7 +35,9 @@ pub(super) fn along(out: &mut ViewMut<'_>, a: View<'_>, b: View<'_>, add: bool) 
                     let down = start..(start + DEPTH).min(b.form.rows);
                     let (groups, rest) = out.as_chunks_mut::<GROUP>();
                     let grouped = groups.len() * GROUP;
-                    let tiled = block(groups, a, b, down.clone(), across.clone());
+                    // What comes next: rows below these, or the first ones of the next columns.
+                    let next = if down.end < b.form.rows { (down.end, 0) } else { (0, breadth) };
+                    let tiled = block(groups, a, b, down.clone(), across.clone(), next);
                     for (row, out) in groups.iter_mut().flatten().enumerate() {
                         one(out, &a.row(row)[down.clone()], b, start, tiled.end..across.end);
                     }
@@ -49,6 +51,7 @@ pub(super) fn along(out: &mut ViewMut<'_>, a: View<'_>, b: View<'_>, add: bool) 
 }
 
 /// Adds what rows `down` of `b` contribute to the columns `across` of all groups, as many of them as make whole tiles: which.
+/// Meanwhile the rows from `next.0` on are fetched, `next.1` columns further.
 #[inline(always)]
 fn block(
     groups: &mut [[&mut [f32]; GROUP]],
@@ -56,6 +59,7 @@ fn block(
     b: View<'_>,
     down: Range<usize>,
     across: Range<usize>,
+    next: (usize, usize),
 ) -> Range<usize> {
     let start = down.start;
     if groups.is_empty() || down.len() < DEPTH {
@@ -72,7 +76,7 @@ fn block(
             }
             tile(group, factors, b, start, at);
         }
-        b.ahead(down.end..down.end + DEPTH, at);
+        b.ahead(next.0..next.0 + DEPTH, at + next.1);
     }
     across.start..end
 }
