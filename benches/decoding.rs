@@ -30,6 +30,7 @@ fn generation(model: &Transformer, rows: usize, prompt: usize) -> Generation {
         end: None,
         seed: 0,
         top: 5,
+        streams: Vec::new(),
         shuffled: false,
     };
     Generation::begin(model, request).expect("prompts of the model's ids")

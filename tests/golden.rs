@@ -129,6 +129,7 @@ fn a_generation_with_its_first_latents_forced_is_the_sequential_recurrence() {
                 end: None,
                 seed: 0,
                 top: 1,
+                streams: Vec::new(),
                 shuffled: false,
             };
             let mut generation = Generation::begin(&model, request).unwrap();

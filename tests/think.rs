@@ -96,31 +96,15 @@ fn questions_are_answered_under_every_policy() {
     let dir = tempfile::tempdir().unwrap();
     let [file, words] = questions(dir.path());
     let model = fixture("llama").display().to_string();
-    let output = lab(
-        dir.path(),
-        &[
-            "eval",
-            &model,
-            "--device=cpu",
-            "--questions",
-            &file,
-            "--tokenizer",
-            &words,
-            "--max-new=5",
-            "--json",
-        ],
-    );
+    let args = ["eval", &model, "--device=cpu", "--questions", &file, "--tokenizer", &words];
+    let output = lab(dir.path(), &[&args[..], &["--max-new=5", "--json"]].concat());
     assert!(output.status.success(), "{}", stderr(&output));
     let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!((report["policies"][0]["questions"].as_u64(), report["shards"].is_null()), (Some(3), true));
     let policies = ["--policy=never", "--policy=fixed:count=3"];
-    let output = lab(
-        dir.path(),
-        &[&["eval", &model, "--device=cpu", "--questions", &file, "--tokenizer", &words], &policies[..]]
-            .concat(),
-    );
+    let output = lab(dir.path(), &[&args[..], &policies].concat());
     let table = stdout(&output);
-    assert!(table.contains("3 questions") && table.contains("3.00  fixed:count=3,at=0"), "{table}");
+    assert!(table.contains("3 questions") && table.contains("3.00  100.0 %  fixed:count=3,at=0"), "{table}");
 }
 
 #[test]

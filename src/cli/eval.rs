@@ -5,7 +5,7 @@
 use super::generate::ChoiceArgs;
 use super::source::{Loaded, ModelArgs, PolicyArg, questions};
 use crate::data::{Codec, Dataset, Question, Split, read_questions};
-use crate::think::{Generation, Kind, POLICIES, Policy, Request, ends_with, ratio};
+use crate::think::{End, Generation, Kind, POLICIES, Policy, Request, ends_with, ratio};
 use crate::train::perplexity::{Foretold, Reading, foretold};
 use anyhow::bail;
 use clap::Args;
@@ -185,8 +185,9 @@ impl EvalArgs {
                 choice: self.choice.choice()?,
                 most: self.max_new,
                 end: loaded.end,
-                seed: self.choice.seed ^ chunk[0] as u64,
+                seed: self.choice.seed,
                 top: 1,
+                streams: chunk.to_vec(),
                 shuffled: false,
             };
             let mut generation = Generation::begin(&loaded.model, request)?;
@@ -200,10 +201,16 @@ impl EvalArgs {
                     }
                 }
             }
-            for (at, row) in chunk.iter().zip(rows) {
+            for ((number, at), row) in chunk.iter().enumerate().zip(rows) {
                 let ids: Vec<u32> = row.ids.iter().copied().filter(|id| Some(*id) != loaded.end).collect();
                 let right = ends_with(&codec.decode(&ids), &prompts[*at].answer);
-                answered.rows.push([f64::from(right), row.ids.len() as f64, row.latents as f64]);
+                let cut = generation.ended(number) != Some(End::Token);
+                answered.rows.push([
+                    f64::from(right),
+                    row.ids.len() as f64,
+                    row.latents as f64,
+                    f64::from(cut),
+                ]);
             }
         }
         Ok(answered)
@@ -257,8 +264,8 @@ impl Perplexity {
 
 struct Answered {
     policy: Policy,
-    /// Right, tokens, latents.
-    rows: Vec<[f64; 3]>,
+    /// Right, tokens, latents, cut: by the most tokens or the model's length, before its end.
+    rows: Vec<[f64; 4]>,
     seed: u64,
 }
 
@@ -301,14 +308,19 @@ impl Report {
                 more => format!(", without {more} that are longer than the model takes"),
             };
             writeln!(out, "\n{}: {count} questions{longer}", file.display())?;
-            writeln!(out, "{:>8}  {:<16}  {:>7}  {:>8}  policy", "right", "95 %", "tokens", "latents")?;
+            writeln!(
+                out,
+                "{:>8}  {:<16}  {:>7}  {:>8}  {:>7}  policy",
+                "right", "95 %", "tokens", "latents", "cut"
+            )?;
         }
         for answered in &self.answered {
-            let ((right, [low, high]), (tokens, _), (latents, _)) =
-                (answered.mean(0), answered.mean(1), answered.mean(2));
+            let [(right, [low, high]), (tokens, _), (latents, _), (cut, _)] =
+                [0, 1, 2, 3].map(|which| answered.mean(which));
             let between = format!("{:.1} to {:.1} %", 100.0 * low, 100.0 * high);
-            let right = format!("{:.1} %", 100.0 * right);
-            writeln!(out, "{right:>8}  {between:<16}  {tokens:>7.1}  {latents:>8.2}  {}", answered.policy)?;
+            let [right, cut] = [right, cut].map(|share| format!("{:.1} %", 100.0 * share));
+            let counts = format!("{tokens:>7.1}  {latents:>8.2}  {cut:>7}");
+            writeln!(out, "{right:>8}  {between:<16}  {counts}  {}", answered.policy)?;
         }
         Ok(())
     }
@@ -327,7 +339,7 @@ impl Report {
         let answered = self.answered.iter().map(|answered| {
             json!({
                 "policy": answered.policy.to_string(), "questions": answered.rows.len(),
-                "accuracy": mean(answered.mean(0)), "tokens": mean(answered.mean(1)), "latents": mean(answered.mean(2)),
+                "accuracy": mean(answered.mean(0)), "tokens": mean(answered.mean(1)), "latents": mean(answered.mean(2)), "cut": mean(answered.mean(3)),
             })
         });
         json!({

@@ -1,4 +1,4 @@
-//! Owns: `export`: the tables of runs as one file.
+//! Owns: `export`: the tables of runs as one file, and the model of one as a folder.
 //! Must not know: how tables are kept.
 //! Invariant: a step of a run is in the file once, however often the run was resumed.
 
@@ -117,7 +117,11 @@ fn model(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let (from, out) = (source::folder(name)?, &args.out);
     anyhow::ensure!(!out.exists(), "{} is there already", out.display());
     let there: Vec<&str> = MODEL_FILES.into_iter().filter(|file| from.join(file).is_file()).collect();
-    anyhow::ensure!(there.contains(&"model.safetensors"), "{} has no model.safetensors", from.display());
+    anyhow::ensure!(
+        there.contains(&"model.safetensors"),
+        "{} has no model.safetensors: what is exported is a run's checkpoint",
+        from.display()
+    );
     whole_folder(out, anyhow::Error::from, |dir| {
         for file in &there {
             std::fs::copy(from.join(file), dir.join(file)).with_context(|| {

@@ -40,7 +40,7 @@ pub struct GenerateArgs {
     #[arg(long)]
     lines: bool,
     /// A prompt of raw ids, for models without a tokenizer; may be given several times.
-    #[arg(long, value_name = "ID,ID,…")]
+    #[arg(long, value_name = "ID,ID,…", allow_hyphen_values = true)]
     ids: Vec<String>,
     /// When to think.
     #[arg(long, default_value = "never", value_name = "POLICY", long_help = policy_help())]
@@ -72,7 +72,7 @@ fn policy_help() -> String {
 #[derive(Args)]
 pub(super) struct ChoiceArgs {
     /// 0 takes the likeliest token.
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_hyphen_values = true)]
     temperature: f64,
     /// Choose among so many of the likeliest; 0: all.
     #[arg(long, default_value_t = 0)]
@@ -117,6 +117,7 @@ pub(super) fn run(args: GenerateArgs) -> anyhow::Result<ExitCode> {
         end: loaded.end.filter(|_| !args.ignore_end),
         seed: args.choice.seed,
         top: args.top,
+        streams: Vec::new(),
         shuffled: false,
     };
     let name = loaded.dir.display();
@@ -179,10 +180,15 @@ impl GenerateArgs {
             std::io::stdin().read_to_string(&mut text).context("standard input cannot be read")?;
             self.take(text, &mut texts);
         }
+        if prompts.is_empty() && texts.is_empty() {
+            bail!("no prompt: there is no line with text");
+        }
         if texts.is_empty() {
             return Ok(prompts);
         }
-        loaded.codec().context("or give --ids")?;
+        if let Err(error) = loaded.codec() {
+            bail!("{error:#}; or give --ids");
+        }
         for text in &texts {
             prompts.push(loaded.encode(text)?);
         }

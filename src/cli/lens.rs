@@ -1,6 +1,7 @@
 //! Owns: `lens`: thoughts over a data set, latent by latent, beside the shuffled control, as a table and a file.
 //! Must not know: how a latent is computed.
-//! Invariant: what is compared is of the same prompts, and of the same places in them.
+//! Invariant: what is compared is of the same prompts; of the same places in them with `fixed`, for other policies decide by
+//! what each of the two has come to.
 
 use super::source::{ModelArgs, PolicyArg, questions};
 use crate::data::{Question, Split, read_questions};
@@ -11,7 +12,7 @@ use crate::think::{Choice, Latent, POLICIES, Policy, Request, look, ratio};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const EXAMPLES: &str = "Examples:
@@ -20,8 +21,10 @@ const EXAMPLES: &str = "Examples:
 
 A latent's entropy is of what the head makes of the state that is fed; candidates is e to that. Beam is the share of the
 tokens that a beam of plain continuations reaches at the same position, that are among the latent's likeliest (of a
-prompt's first thought). The control feeds another prompt's state in the same place. If thinking narrows down, as a
-breadth-first search would, entropy falls along a thought, more than with the control.";
+prompt's first thought; nothing but 1.00 for the first latent, which is that very distribution). The control feeds another
+prompt's state in the same place. If thinking narrows down, as a breadth-first search would, entropy falls along a thought,
+more than with the control. That says something with `fixed` alone: thoughts that begin where entropy is high and end where
+it is low have it fall by that.";
 
 /// What `lens` is told.
 #[derive(Args)]
@@ -64,6 +67,9 @@ pub(super) fn run(args: LensArgs) -> anyhow::Result<ExitCode> {
     if args.most < 2 || args.max_new == 0 || args.beam == 0 {
         bail!("--most must be at least 2, --max-new and --beam at least 1");
     }
+    if let Some(path) = &args.out {
+        writable(path)?;
+    }
     let loaded = args.model.load()?;
     let file = match (&args.questions, loaded.dataset()) {
         (Some(file), _) => Some(file.clone()),
@@ -96,6 +102,7 @@ pub(super) fn run(args: LensArgs) -> anyhow::Result<ExitCode> {
                 end: loaded.end,
                 seed: 0,
                 top: args.beam,
+                streams: Vec::new(),
                 shuffled: control,
             };
             let beam = if control { 0 } else { args.beam };
@@ -133,6 +140,18 @@ pub(super) fn run(args: LensArgs) -> anyhow::Result<ExitCode> {
         writeln!(out, "rows: {}, written to {}", rows.len(), path.display())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Before all the work: lists are for .parquet alone, and a folder is not made.
+fn writable(path: &Path) -> anyhow::Result<()> {
+    if path.extension().is_none_or(|suffix| suffix != "parquet") {
+        bail!("--out {}: a name that ends in .parquet is expected", path.display());
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder.filter(|folder| !folder.is_dir()) {
+        Some(folder) => bail!("--out {}: there is no folder {}", path.display(), folder.display()),
+        None => Ok(()),
+    }
 }
 
 fn row(latent: &Latent, shuffled: bool, policy: &Policy) -> LensRow {

@@ -12,7 +12,7 @@ use crate::config;
 use burn::store::{ModuleSnapshot, bridge};
 use burn::tensor::Device;
 use matrix::Matrix;
-use names::{Layout, default_prefix, entries, prefix, theirs_dims};
+use names::{Layout, default_prefix, entries, layers, prefix, theirs_dims};
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -25,13 +25,17 @@ const FEEDBACK: &str = "feedback.safetensors";
 /// How those names begin in the model.
 const FEEDBACK_PREFIX: &str = "feedback.";
 
+/// Of a block, what checkpoints hold beside its weights: masks and angles.
+const KEPT_BUT_UNUSED: [&str; 3] = [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"];
+
 /// Loads the model in `dir` onto `device`, with the plain feedback.
 pub fn load(dir: &Path, device: &Device) -> Result<Transformer, ModelError> {
     let shape = Shape::from_hf(&dir.join(CONFIG))?;
     let weights = Weights::open(dir)?;
     let fail = |message: String| ModelError::File { file: dir.display().to_string(), message };
     let mut model = Transformer::new(shape.clone(), 0, 0.0, device);
-    let entries = entries(&shape, prefix(&shape, |tensor| weights.has(tensor)));
+    let prefix = prefix(&shape, |tensor| weights.has(tensor));
+    let entries = entries(&shape, prefix);
     let mut tensors = Vec::with_capacity(entries.len());
     let wanted: BTreeMap<String, Vec<usize>> =
         model.collect(None, None, true).into_iter().map(|t| (t.name.clone(), t.shape.to_vec())).collect();
@@ -47,6 +51,14 @@ pub fn load(dir: &Path, device: &Device) -> Result<Transformer, ModelError> {
         if let Some(own) = own {
             tensors.push(bridge::from_data(own.into_data(), entry.ours.clone(), None));
         }
+    }
+    let known = |name: &str| KEPT_BUT_UNUSED.iter().any(|end| name.ends_with(end));
+    let layers = layers(&shape, prefix);
+    if let Some((tensor, file)) =
+        weights.beyond(&layers, |name| known(name) || entries.iter().any(|entry| entry.theirs == name))
+    {
+        let message = format!("`{tensor}` is there, but {CONFIG} has no place for it");
+        return Err(ModelError::File { file, message });
     }
     let result = model.apply(tensors, None, None, true);
     let missing = result.missing.iter().find(|(name, _)| !name.starts_with(FEEDBACK_PREFIX));

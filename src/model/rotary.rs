@@ -16,11 +16,10 @@ impl Rotary {
     /// Angles `position · theta^(-2i/K)`, for `i` in `0..K/2`, written twice.
     pub fn new(max_len: usize, head_width: usize, theta: f64, device: &Device) -> Self {
         let half = head_width / 2;
+        let speed = |i: usize| theta.powf(-2.0 * (i % half) as f64 / head_width as f64);
+        let speeds: Vec<f64> = (0..head_width).map(speed).collect();
         let angles: Vec<f64> = (0..max_len)
-            .flat_map(|position| {
-                (0..head_width)
-                    .map(move |i| position as f64 * theta.powf(-2.0 * (i % half) as f64 / head_width as f64))
-            })
+            .flat_map(|position| speeds.iter().map(move |speed| position as f64 * speed))
             .collect();
         let table = |f: fn(f64) -> f64| {
             let values: Vec<f32> = angles.iter().map(|angle| f(*angle) as f32).collect();

@@ -69,10 +69,10 @@ impl Shape {
         let text = std::fs::read_to_string(file).map_err(|error| fail(error.to_string()))?;
         let value: Value = serde_json::from_str(&text).map_err(|error| fail(error.to_string()))?;
         let hf = HfConfig { file: &name, value: &value };
-        match hf.text("model_type").unwrap_or_default() {
-            "gpt2" => hf.gpt2(),
-            "llama" => hf.llama(),
-            other => Err(hf.unsupported("model_type", other, "gpt2, llama")),
+        match hf.text("model_type")? {
+            Some("gpt2") => hf.gpt2(),
+            Some("llama") => hf.llama(),
+            other => Err(hf.unsupported("model_type", other.unwrap_or("null"), "gpt2, llama")),
         }
     }
 
@@ -107,7 +107,7 @@ struct HfConfig<'a> {
 
 impl HfConfig<'_> {
     fn gpt2(&self) -> Result<Shape, ModelError> {
-        let activation = self.text("activation_function").unwrap_or("gelu_new");
+        let activation = self.text("activation_function")?.unwrap_or("gelu_new");
         if !["gelu_new", "gelu_pytorch_tanh"].contains(&activation) {
             return Err(self.unsupported("activation_function", activation, "gelu_new"));
         }
@@ -125,14 +125,14 @@ impl HfConfig<'_> {
             head_width: self.head_width(width, heads)?,
             mlp_width: self.number_or("n_inner", 4 * width)?,
             max_len: self.number("n_positions")?,
-            norm_eps: self.real("layer_norm_epsilon").unwrap_or(1e-5),
+            norm_eps: self.real("layer_norm_epsilon", &self.value["layer_norm_epsilon"])?.unwrap_or(1e-5),
             rope_theta: 10000.0,
             tied: true,
         })
     }
 
     fn llama(&self) -> Result<Shape, ModelError> {
-        let activation = self.text("hidden_act").unwrap_or("silu");
+        let activation = self.text("hidden_act")?.unwrap_or("silu");
         if activation != "silu" {
             return Err(self.unsupported("hidden_act", activation, "silu"));
         }
@@ -164,22 +164,40 @@ impl HfConfig<'_> {
             head_width,
             mlp_width: self.number("intermediate_size")?,
             max_len: self.number("max_position_embeddings")?,
-            norm_eps: self.real("rms_norm_eps").unwrap_or(1e-6),
+            norm_eps: self.real("rms_norm_eps", &self.value["rms_norm_eps"])?.unwrap_or(1e-6),
             rope_theta: self.rope_theta()?,
-            tied: self.flag("tie_word_embeddings").unwrap_or(false),
+            tied: self.flag("tie_word_embeddings")?.unwrap_or(false),
         })
     }
 
     /// Plain rotary angles only; `rope_parameters` is the newer, `rope_scaling` the older place of a variant.
     fn rope_theta(&self) -> Result<f64, ModelError> {
         for place in ["rope_parameters", "rope_scaling"] {
-            let kind = ["rope_type", "type"].iter().find_map(|key| self.value[place][*key].as_str());
-            if let Some(kind) = kind.filter(|kind| *kind != "default") {
-                return Err(self.unsupported(&format!("{place}.rope_type"), kind, "default"));
-            }
+            self.plain_rotary(place)?;
         }
-        let theta = self.value["rope_parameters"]["rope_theta"].as_f64();
-        Ok(theta.or_else(|| self.real("rope_theta")).unwrap_or(10000.0))
+        if let Some(part) = self.real("partial_rotary_factor", &self.value["partial_rotary_factor"])?
+            && part != 1.0
+        {
+            return Err(self.unsupported("partial_rotary_factor", &part.to_string(), "1"));
+        }
+        let newer = self.real("rope_parameters.rope_theta", &self.value["rope_parameters"]["rope_theta"])?;
+        let theta = newer.or(self.real("rope_theta", &self.value["rope_theta"])?).unwrap_or(10000.0);
+        if theta <= 0.0 {
+            return Err(self.unsupported("rope_theta", &theta.to_string(), "numbers above 0"));
+        }
+        Ok(theta)
+    }
+
+    /// Nothing at `place`, or an object that says `default`, or nothing but a theta.
+    fn plain_rotary(&self, place: &str) -> Result<(), ModelError> {
+        let variant = &self.value[place];
+        let kind = ["rope_type", "type"].iter().find_map(|key| variant[*key].as_str());
+        match (variant, kind) {
+            (Value::Null, _) | (_, Some("default")) => Ok(()),
+            (_, Some(kind)) => Err(self.unsupported(&format!("{place}.rope_type"), kind, "default")),
+            (Value::Object(keys), None) if keys.keys().all(|key| key == "rope_theta") => Ok(()),
+            (other, None) => Err(self.unsupported(place, &other.to_string(), "rope_type = default")),
+        }
     }
 
     fn head_width(&self, width: usize, heads: usize) -> Result<usize, ModelError> {
@@ -207,20 +225,39 @@ impl HfConfig<'_> {
         if self.value[key].is_null() { Ok(otherwise) } else { self.number(key) }
     }
 
-    fn real(&self, key: &str) -> Option<f64> {
-        self.value[key].as_f64()
+    /// The number at `value`, which is called `key`; none where it is absent or null.
+    fn real(&self, key: &str, value: &Value) -> Result<Option<f64>, ModelError> {
+        self.kind(key, value, "a number", Value::as_f64)
     }
 
-    fn text(&self, key: &str) -> Option<&str> {
-        self.value[key].as_str()
+    fn text(&self, key: &str) -> Result<Option<&str>, ModelError> {
+        self.kind(key, &self.value[key], "a text", Value::as_str)
     }
 
-    fn flag(&self, key: &str) -> Option<bool> {
-        self.value[key].as_bool()
+    fn flag(&self, key: &str) -> Result<Option<bool>, ModelError> {
+        self.kind(key, &self.value[key], "true or false", Value::as_bool)
+    }
+
+    /// What `read` makes of `value`; what is there must be of that kind.
+    fn kind<'v, T>(
+        &self,
+        key: &str,
+        value: &'v Value,
+        what: &str,
+        read: impl Fn(&'v Value) -> Option<T>,
+    ) -> Result<Option<T>, ModelError> {
+        match (value, read(value)) {
+            (Value::Null, _) => Ok(None),
+            (_, Some(found)) => Ok(Some(found)),
+            (other, None) => Err(ModelError::File {
+                file: self.file.to_owned(),
+                message: format!("`{key}` must be {what}, found {other}"),
+            }),
+        }
     }
 
     fn must_be(&self, key: &str, wanted: bool) -> Result<(), ModelError> {
-        match self.flag(key) {
+        match self.flag(key)? {
             Some(found) if found != wanted => {
                 Err(self.unsupported(key, &found.to_string(), &wanted.to_string()))
             }
@@ -273,10 +310,43 @@ mod tests {
                 "`rope_scaling.rope_type` = yarn",
             ),
             ("{", "config.json"),
+            ("{}", "`model_type` = null"),
+            (r#"{"model_type": ["llama"]}"#, "`model_type` must be a text, found [\"llama\"]"),
         ] {
             std::fs::write(&file, text).unwrap();
             let found = Shape::from_hf(&file).unwrap_err().to_string();
             assert!(found.contains(wanted), "{found:?} should contain {wanted:?}");
+        }
+    }
+
+    #[test]
+    fn rotary_variants_are_refused_wherever_they_stand() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.json");
+        let shape = Shape::from_config(&config::Model { arch: Arch::Llama, ..Default::default() }, 100, 64);
+        for (key, value, wanted) in [
+            ("rope_scaling", json!({ "factor": 2.0 }), Some("`rope_scaling` = {\"factor\":2.0}")),
+            ("rope_scaling", json!("linear"), Some("`rope_scaling` = \"linear\"")),
+            (
+                "rope_parameters",
+                json!({ "full_attention": { "rope_type": "yarn" } }),
+                Some("`rope_parameters` = "),
+            ),
+            ("partial_rotary_factor", json!(0.5), Some("`partial_rotary_factor` = 0.5")),
+            ("rope_theta", json!("500000"), Some("`rope_theta` must be a number, found \"500000\"")),
+            ("rope_theta", json!(0), Some("`rope_theta` = 0")),
+            ("rms_norm_eps", json!("1e-5"), Some("`rms_norm_eps` must be a number")),
+            ("rope_scaling", json!({ "rope_type": "default" }), None),
+            ("rope_parameters", json!({ "rope_theta": 10000.0 }), None),
+        ] {
+            let mut config = shape.to_hf();
+            config[key] = value;
+            std::fs::write(&file, config.to_string()).unwrap();
+            match (Shape::from_hf(&file), wanted) {
+                (Ok(_), None) => {}
+                (Err(error), Some(wanted)) => assert!(error.to_string().contains(wanted), "{error}"),
+                (found, _) => panic!("{key}: {found:?}"),
+            }
         }
     }
 }

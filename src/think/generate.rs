@@ -6,7 +6,7 @@
 use super::ThinkError;
 use super::choose::{Choice, Said};
 use super::policy::{Machine, Move, Policy};
-use crate::model::{Cache, Transformer};
+use crate::model::{Cache, Transformer, index};
 use crate::ops::threads;
 use crate::rng::{Draw, Purpose, Stream};
 use burn::tensor::{Int, Tensor, TensorData};
@@ -27,9 +27,11 @@ pub struct Request {
     pub end: Option<u32>,
     /// Of the choices; each row has its own stream.
     pub seed: u64,
+    /// The number of each row's stream; where none are given, the rows' own.
+    pub streams: Vec<usize>,
     /// Likeliest tokens that are told at each step.
     pub top: usize,
-    /// The control: the state that is fed is that of the next row, as it is at the same time.
+    /// The control: the state that is fed is that of the next row that goes on, as it is at the same time.
     pub shuffled: bool,
 }
 
@@ -79,6 +81,9 @@ struct Row {
     ended: Option<End>,
 }
 
+/// Positions after the prompts that there is room for at once; more is made when they come.
+const ROOM: usize = 512;
+
 /// What a row is fed next.
 enum Fed {
     Token(u32),
@@ -106,10 +111,10 @@ impl Generation {
     /// # Errors
     /// Where a prompt is empty, too long, or not of the model's vocabulary.
     pub fn begin(model: &Transformer, request: Request) -> Result<Self, ThinkError> {
-        check(model, &request.prompts)?;
+        check(model, &request)?;
         let b = request.prompts.len();
         let longest = request.prompts.iter().map(Vec::len).max().unwrap_or(0);
-        let mut cache = Cache::new(b, longest + request.most.min(model.shape().max_len));
+        let mut cache = Cache::new(b, longest + request.most.min(ROOM));
         let ids: Vec<i32> = (request.prompts.iter())
             .flat_map(|prompt| (0..longest).map(|at| prompt.get(at).copied().unwrap_or(0) as i32))
             .collect();
@@ -120,7 +125,8 @@ impl Generation {
         let mut rows = Vec::with_capacity(b);
         for (row, prompt) in request.prompts.iter().enumerate() {
             cache.forget(row, longest - prompt.len());
-            let stream = Draw { seed: request.seed, ..Draw::default() }.stream(Purpose::Choice, row);
+            let stream = Draw { seed: request.seed, ..Draw::default() }
+                .stream(Purpose::Choice, request.streams.get(row).copied().unwrap_or(row));
             let machine = Machine::new(request.policy.clone(), vocab);
             let last = prompt.last().copied();
             rows.push(Row { machine, stream, tokens: 0, last, pending: None, ended: None });
@@ -246,6 +252,13 @@ impl Generation {
         }
     }
 
+    /// Each row's state is that of another that goes on.
+    fn exchanged(&self, states: Tensor<2>) -> Tensor<2> {
+        let over: Vec<bool> = self.rows.iter().map(|row| row.ended.is_some()).collect();
+        let device = states.device();
+        states.select(0, index(&others(&over), &device))
+    }
+
     /// `[B, D]`.
     fn inputs(&self, fed: &[Fed]) -> Tensor<2> {
         let ids = fed.iter().map(|fed| match fed {
@@ -260,11 +273,19 @@ impl Generation {
         }
         let [last, before] = self.states.clone();
         let states = mixed(fed, |fed| matches!(fed, Fed::Instead(_)), before, last);
-        let states = if self.request.shuffled { rolled(states) } else { states };
+        let states = if self.request.shuffled { self.exchanged(states) } else { states };
         let states = self.model.feedback.state(states, self.model.embed.weight.val());
         let states = self.model.feedback.input(states, || tokens.clone());
         mixed(fed, |fed| matches!(fed, Fed::State(_) | Fed::Instead(_)), states, tokens)
     }
+}
+
+/// For each row the next one, round, that is not over; itself where there is no other.
+fn others(over: &[bool]) -> Vec<usize> {
+    let count = over.len();
+    (0..count)
+        .map(|row| (1..count).map(|by| (row + by) % count).find(|other| !over[*other]).unwrap_or(row))
+        .collect()
 }
 
 /// `yes` `[B, D]` in the rows of which `which` holds, `no` in the others.
@@ -273,12 +294,6 @@ fn mixed(fed: &[Fed], which: impl Fn(&Fed) -> bool, yes: Tensor<2>, no: Tensor<2
     let chosen: Vec<i32> = fed.iter().map(|fed| i32::from(which(fed))).collect();
     let mask = Tensor::<2, Int>::from_data(TensorData::new(chosen, [b, 1]), &yes.device()).equal_elem(1);
     no.mask_where(mask.expand([b, d]), yes)
-}
-
-/// Each row the one after it, the last the first.
-fn rolled(states: Tensor<2>) -> Tensor<2> {
-    let [b, _] = states.dims();
-    Tensor::cat(vec![states.clone().narrow(0, 1, b - 1), states.narrow(0, 0, 1)], 0)
 }
 
 /// What the head says of states `[N, D]`, and its logits, row after row.
@@ -292,12 +307,16 @@ pub(super) fn said(
     let data = logits.try_into_data().map_err(|error| ThinkError::Device(format!("{error:?}")))?;
     let logits = data.convert::<f32>().try_to_vec::<f32>();
     let logits = logits.map_err(|error| ThinkError::Device(format!("{error:?}")))?;
-    let rows = logits.par_chunks_exact(model.shape().vocab_size);
+    let vocab = model.shape().vocab_size;
+    if let Some(at) = logits.iter().position(|logit| !logit.is_finite()) {
+        return Err(ThinkError::NotFinite { row: at / vocab });
+    }
+    let rows = logits.par_chunks_exact(vocab);
     let said = rows.map(|logits| Said::of(logits, top.max(1))).collect();
     Ok((said, logits))
 }
 
-fn check(model: &Transformer, prompts: &[Vec<u32>]) -> Result<(), ThinkError> {
+fn check(model: &Transformer, Request { prompts, policy, .. }: &Request) -> Result<(), ThinkError> {
     let (vocab, most) = (model.shape().vocab_size, model.shape().max_len);
     for prompt in prompts {
         if prompt.is_empty() {
@@ -309,6 +328,9 @@ fn check(model: &Transformer, prompts: &[Vec<u32>]) -> Result<(), ThinkError> {
         if let Some(id) = prompt.iter().find(|id| **id as usize >= vocab) {
             return Err(ThinkError::Unknown { id: *id, last: vocab - 1 });
         }
+    }
+    if let Some((key, id)) = policy.tokens().into_iter().find(|(_, id)| *id as usize >= vocab) {
+        return Err(ThinkError::Token { key, id, last: vocab - 1 });
     }
     match prompts.is_empty() {
         true => Err(ThinkError::Empty),

@@ -123,6 +123,7 @@ mod tests {
             end: None,
             seed: 0,
             top: 3,
+            streams: Vec::new(),
             shuffled,
         };
         super::look(&model, request, 4).unwrap()

@@ -1,7 +1,8 @@
 //! Owns: thinking: generation that takes tokens or goes on in latent space, as a policy says from the entropy (Sebastian
 //! Müller, "COCONUT: Parallel pre-training", 2025; Hao et al., arXiv 2412.06769).
 //! Must not know: training, files, terminals.
-//! Invariant: a generation depends on model, prompt, policy, choice and seed alone, not on the rows beside it.
+//! Invariant: a generation depends on model, prompt, policy, choice, seed and the number of its stream alone, not on the rows
+//! beside it (but for the shuffled control, which is made of them).
 
 mod answer;
 mod beam;
@@ -29,6 +30,12 @@ pub enum ThinkError {
     Unknown { id: u32, last: usize },
     #[error("the prompt has {found} tokens; the model takes {most} positions, and one is needed to go on")]
     TooLong { found: usize, most: usize },
+    #[error("{key}={id} of the policy: the model's vocabulary has the ids 0 to {last}")]
+    Token { key: &'static str, id: u32, last: usize },
+    #[error(
+        "an output of the model is not finite (row {row} of those at once): its weights or its config.json are broken"
+    )]
+    NotFinite { row: usize },
     #[error("reading from the device failed: {0}")]
     Device(String),
 }

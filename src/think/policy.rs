@@ -31,6 +31,14 @@ pub enum Policy {
 }
 
 impl Policy {
+    /// Tokens that it names, each under its key.
+    pub fn tokens(&self) -> Vec<(&'static str, u32)> {
+        let Self::Fixed(Fixed { places, bot, eot, .. }) = self else { return Vec::new() };
+        let after = if let Places::After(id) = places { Some(*id) } else { None };
+        let named = [("after", after), ("bot", *bot), ("eot", *eot)];
+        named.into_iter().filter_map(|(key, id)| id.map(|id| (key, id))).collect()
+    }
+
     /// Whether it goes by the entropies of the prompt.
     pub(super) fn watches(&self) -> bool {
         let watches = |threshold| matches!(threshold, Threshold::Quantile(_));
@@ -54,7 +62,7 @@ pub struct Fixed {
 /// Where fixed thoughts begin.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Places {
-    /// After so many tokens of one's own; 0 is right behind the prompt.
+    /// After so many tokens of one's own, marks among them; 0 is right behind the prompt.
     At(Vec<usize>),
     /// Behind each token of this id, the prompt's last one too.
     After(u32),

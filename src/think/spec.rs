@@ -11,8 +11,8 @@ use std::str::FromStr;
 pub const POLICIES: &str = "\
 never                                   plain decoding
 fixed:count=6[,at=0+5][,after=TOKEN][,bot=TOKEN][,eot=TOKEN]
-                                        6 latents behind the prompt, after so many tokens, or behind each TOKEN: an id, or
-                                        its text in the tokenizer
+                                        6 latents behind the prompt, after so many tokens (marks count), or behind each
+                                        TOKEN: an id, or its text in the tokenizer
 entropy:start=1.5,stop=0.5              from a threshold on, until below another: nats (1.5), of ln V (0.2lnV), quantile (q0.9)
 trend:dwell=2                           above the entropy of the last switch, until below it (SwiReasoning, arXiv 2510.05069)
 entropy and trend take also             least=1 most=8 (latents a thought), all=N (in all), at=next|own (which state is

@@ -3,7 +3,6 @@
 //! Invariant: an answer is of the weights that were there when it began; training changes nothing of it, and it nothing of
 //! the training.
 
-use super::TrainError;
 use super::run::Run;
 use crate::data::Codec;
 use crate::message::{Answer, Ask, Event, Spoken};
@@ -68,6 +67,7 @@ impl Run<'_> {
             end: codec.eos_id(),
             seed: self.asked,
             top: 1,
+            streams: Vec::new(),
             shuffled: false,
         };
         let generation = Generation::begin(&model, request).map_err(|error| error.to_string())?;
@@ -88,23 +88,29 @@ impl Run<'_> {
     }
 
     /// Goes on with the answer under way, for a moment. Whether there is one still.
-    pub fn answer(&mut self) -> Result<bool, TrainError> {
-        let Some(answering) = &mut self.answering else { return Ok(false) };
+    pub fn answer(&mut self) -> bool {
+        let Some(answering) = &mut self.answering else { return false };
         let until = Instant::now() + SLICE;
         while !answering.generation.over() && Instant::now() < until {
-            let steps =
-                answering.generation.step().map_err(|error| TrainError::DeviceFailed(error.to_string()))?;
-            steps.iter().for_each(|step| answering.take(step, self.codec.as_ref()));
+            match answering.generation.step() {
+                Ok(steps) => steps.iter().for_each(|step| answering.take(step, self.codec.as_ref())),
+                Err(error) => {
+                    // The run goes on: what it cannot do without it says itself.
+                    let ended = self.answering.take().map(|answering| answering.ended(&error.to_string()));
+                    ended.into_iter().for_each(|answer| self.out.fact(Event::Answer(Box::new(answer))));
+                    return false;
+                }
+            }
         }
         let over = answering.generation.ended(0);
         if let (Some(end), Some(answering)) = (over, self.answering.take_if(|_| over.is_some())) {
             self.out.fact(Event::Answer(Box::new(answering.ended(why(end)))));
-            return Ok(false);
+            return false;
         }
         if let Some(answering) = &self.answering {
             self.out.frame(Event::Answer(Box::new(answering.answer.clone())));
         }
-        Ok(true)
+        true
     }
 }
 

@@ -24,7 +24,7 @@ impl Run<'_> {
     pub fn obey(&mut self) -> Result<bool, TrainError> {
         let mut held = false;
         loop {
-            let answers = self.answer()?;
+            let answers = self.answer();
             self.turn(if held && !answers { TURN } else { Duration::ZERO })?;
             self.show_machine();
             // Asked while paused, too: it is what writes changes down.

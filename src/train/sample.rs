@@ -58,6 +58,7 @@ pub(super) fn greedy(
         end,
         seed: 0,
         top: 1,
+        streams: Vec::new(),
         shuffled: false,
     };
     let failed = |error: ThinkError| TrainError::DeviceFailed(error.to_string());

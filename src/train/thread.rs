@@ -79,7 +79,7 @@ fn work(
             Event::Failed(error.to_string())
         }
         Err(panic) => {
-            let text = format!("the trainer panicked: {}", words(&panic));
+            let text = format!("the trainer panicked: {}", words(&*panic));
             tracing::error!("{text}");
             Event::Failed(text)
         }
@@ -91,5 +91,21 @@ fn words(panic: &(dyn Any + Send)) -> &str {
         (Some(text), _) => text,
         (None, Some(text)) => text,
         (None, None) => "without a message",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panics_words_are_told() {
+        for (told, wanted) in [
+            (std::panic::catch_unwind(|| panic!("of {} parts", 2)), "of 2 parts"),
+            (std::panic::catch_unwind(|| panic!("plain")), "plain"),
+            (std::panic::catch_unwind(|| std::panic::panic_any(7)), "without a message"),
+        ] {
+            assert_eq!(words(&*told.unwrap_err()), wanted);
+        }
     }
 }

@@ -48,6 +48,8 @@ struct Row {
     /// Tokens whose text is not out: a character may go over several.
     held: usize,
     thinking: bool,
+    /// The entropy after the last latent, where it is known.
+    after: Option<f64>,
     over: bool,
 }
 
@@ -74,6 +76,10 @@ impl Show {
             return Ok(());
         }
         if !self.json {
+            let own = &mut self.rows[row];
+            if let (true, Some(after)) = (own.thinking, own.after) {
+                own.waiting.push_str(&format!("{after:.2}⟩"));
+            }
             let rest = self.rest(row);
             self.rows[row].waiting.push_str(&rest);
             self.rows[row].waiting.push('\n');
@@ -106,7 +112,7 @@ impl Show {
             }
             text.push_str(&format!("{:.2}→", step.said.entropy));
             // Written anew by the next latent, if there is one: it begins with the same number.
-            self.rows[step.row].thinking = true;
+            (self.rows[step.row].thinking, self.rows[step.row].after) = (true, step.after);
             return text;
         }
         if std::mem::take(&mut row.thinking) {

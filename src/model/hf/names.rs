@@ -39,6 +39,14 @@ pub(super) fn prefix(shape: &Shape, has: impl Fn(&str) -> bool) -> &'static str 
     if has(first) { "" } else { default_prefix(shape) }
 }
 
+/// How the names of the blocks' tensors begin.
+pub(super) fn layers(shape: &Shape, prefix: &str) -> String {
+    match shape.arch {
+        Arch::Gpt2 => format!("{prefix}h."),
+        Arch::Llama => format!("{prefix}layers."),
+    }
+}
+
 /// The whole mapping, in the order of the model.
 pub(super) fn entries(shape: &Shape, prefix: &str) -> Vec<Entry> {
     use Layout::{Same, Third, Transposed};

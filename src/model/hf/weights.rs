@@ -70,6 +70,12 @@ impl Weights {
         self.tensors.contains_key(tensor)
     }
 
+    /// The first tensor of those whose names begin so that is not among `wanted`.
+    pub fn beyond(&self, prefix: &str, wanted: impl Fn(&str) -> bool) -> Option<(&str, String)> {
+        let own = self.tensors.iter().filter(|(name, _)| name.starts_with(prefix) && !wanted(name));
+        own.map(|(name, (path, _))| (name.as_str(), path.display().to_string())).next()
+    }
+
     /// The tensor of this name, and the file that it lies in.
     pub fn take(&self, tensor: &str) -> Result<(Matrix, String), ModelError> {
         let (path, found) = self

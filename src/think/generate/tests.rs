@@ -17,18 +17,32 @@ fn model(arch: config::Arch, form: Form) -> Transformer {
 fn request(policy: &str, prompts: &[&[u32]]) -> Request {
     let prompts = prompts.iter().map(|prompt| prompt.to_vec()).collect();
     let (policy, choice) = (policy.parse().unwrap(), Choice::GREEDY);
-    Request { prompts, policy, choice, most: 12, end: None, seed: 1, top: 3, shuffled: false }
+    Request {
+        prompts,
+        policy,
+        choice,
+        most: 12,
+        end: None,
+        seed: 1,
+        top: 3,
+        streams: Vec::new(),
+        shuffled: false,
+    }
 }
 
 fn all(model: &Transformer, request: Request) -> Vec<Vec<Step>> {
+    all_or_error(model, request).unwrap()
+}
+
+fn all_or_error(model: &Transformer, request: Request) -> Result<Vec<Vec<Step>>, ThinkError> {
     let mut rows = vec![Vec::new(); request.prompts.len()];
-    let mut generation = Generation::begin(model, request).unwrap();
+    let mut generation = Generation::begin(model, request)?;
     while !generation.over() {
-        for step in generation.step().unwrap() {
+        for step in generation.step()? {
             rows[step.row].push(step);
         }
     }
-    rows
+    Ok(rows)
 }
 
 fn embedding(model: &Transformer, id: u32) -> Tensor<3> {
@@ -147,4 +161,27 @@ fn what_no_model_could_go_on_with_is_named() {
         let found = Generation::begin(&model, request("never", &[prompt])).err().unwrap().to_string();
         assert!(found.contains(wanted), "{found}");
     }
+    for (policy, wanted) in [
+        ("fixed:count=1,bot=19", "bot=19 of the policy: the model's vocabulary has the ids 0 to 18"),
+        ("fixed:count=1,after=99", "after=99 of the policy"),
+    ] {
+        let found = Generation::begin(&model, request(policy, &[&[1]])).err().unwrap().to_string();
+        assert!(found.contains(wanted), "{found}");
+    }
+}
+
+#[test]
+fn an_output_that_is_no_number_is_an_error_and_no_certainty() {
+    let mut model = model(config::Arch::Llama, Form::PLAIN);
+    let weight = model.embed.weight.val();
+    model.embed.weight = burn::module::Param::from_tensor(weight * f32::NAN);
+    let found = all_or_error(&model, request("never", &[&[1, 2]])).unwrap_err().to_string();
+    assert!(found.contains("not finite (row 0 of those at once)"), "{found}");
+}
+
+#[test]
+fn the_control_exchanges_the_states_of_rows_that_go_on() {
+    assert_eq!(others(&[false; 3]), [1, 2, 0]);
+    assert_eq!(others(&[false, true, false]), [2, 2, 0]);
+    assert_eq!(others(&[true, false, true]), [1, 1, 1]);
 }
