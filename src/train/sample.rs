@@ -64,7 +64,12 @@ pub(super) fn greedy(
     let failed = |error: ThinkError| TrainError::DeviceFailed(error.to_string());
     let mut generation = Generation::begin(model, request).map_err(failed)?;
     while !generation.over() {
-        for step in generation.step().map_err(failed)? {
+        let steps = match generation.step() {
+            // The losses say so, too, and what follows from it.
+            Err(ThinkError::NotFinite { .. }) => break,
+            steps => steps.map_err(failed)?,
+        };
+        for step in steps {
             written.ids.extend(step.token);
             written.entropies.push(step.said.entropy as f32);
         }
