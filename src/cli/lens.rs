@@ -3,7 +3,7 @@
 //! Invariant: what is compared is of the same prompts; of the same places in them with `fixed`, for other policies decide by
 //! what each of the two has come to.
 
-use super::source::{ModelArgs, PolicyArg, questions};
+use super::source::{Loaded, ModelArgs, PolicyArg, questions};
 use crate::data::{Question, Split, read_questions};
 use crate::message;
 use crate::record::export::write;
@@ -88,30 +88,7 @@ pub(super) fn run(args: LensArgs) -> anyhow::Result<ExitCode> {
     if prompts.len() < 2 {
         bail!("{}: two questions that the model has room for are needed", file.display());
     }
-    let mut found = [Vec::new(), Vec::new()];
-    for (control, found) in [false, true].into_iter().zip(&mut found) {
-        // A last chunk of one row would have no other to feed it.
-        let chunks = prompts.len() / usize::from(args.batch).min(prompts.len());
-        let each = prompts.len().div_ceil(chunks);
-        for (chunk, prompts) in prompts.chunks(each).enumerate().filter(|(_, prompts)| prompts.len() > 1) {
-            let request = Request {
-                prompts: prompts.to_vec(),
-                policy: policy.clone(),
-                choice: Choice::GREEDY,
-                most: args.max_new,
-                end: loaded.end,
-                seed: 0,
-                top: args.beam,
-                streams: Vec::new(),
-                shuffled: control,
-            };
-            let beam = if control { 0 } else { args.beam };
-            let latents = look(&loaded.model, request, beam)?;
-            found.extend(
-                latents.into_iter().map(|latent| Latent { row: chunk * each + latent.row, ..latent }),
-            );
-        }
-    }
+    let found = looked(&args, &loaded, &policy, &prompts)?;
     let [own, control] = &found;
     let mut out = std::io::stdout().lock();
     writeln!(
@@ -140,6 +117,40 @@ pub(super) fn run(args: LensArgs) -> anyhow::Result<ExitCode> {
         writeln!(out, "rows: {}, written to {}", rows.len(), path.display())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The latents of all prompts, and those of the control.
+fn looked(
+    args: &LensArgs,
+    loaded: &Loaded,
+    policy: &Policy,
+    prompts: &[Vec<u32>],
+) -> anyhow::Result<[Vec<Latent>; 2]> {
+    let mut found = [Vec::new(), Vec::new()];
+    for (control, found) in [false, true].into_iter().zip(&mut found) {
+        // A last chunk of one row would have no other to feed it.
+        let chunks = prompts.len() / usize::from(args.batch).min(prompts.len());
+        let each = prompts.len().div_ceil(chunks);
+        for (chunk, prompts) in prompts.chunks(each).enumerate().filter(|(_, prompts)| prompts.len() > 1) {
+            let request = Request {
+                prompts: prompts.to_vec(),
+                policy: policy.clone(),
+                choice: Choice::GREEDY,
+                most: args.max_new,
+                end: loaded.end,
+                seed: 0,
+                top: args.beam,
+                streams: Vec::new(),
+                shuffled: control,
+            };
+            let beam = if control { 0 } else { args.beam };
+            let latents = look(&loaded.model, request, beam)?;
+            found.extend(
+                latents.into_iter().map(|latent| Latent { row: chunk * each + latent.row, ..latent }),
+            );
+        }
+    }
+    Ok(found)
 }
 
 /// Before all the work: lists are for .parquet alone, and a folder is not made.

@@ -115,8 +115,8 @@ impl<'a> ViewMut<'a> {
 
     /// The first `columns`, and the others.
     pub fn split_columns(self, columns: usize) -> (Self, Self) {
-        let rest = self.form.columns.checked_sub(columns).expect("no more columns than there are");
-        let form = Form { columns: rest, ..self.form };
+        assert!(columns <= self.form.columns, "{columns} columns of {:?}", self.form);
+        let form = Form { columns: self.form.columns - columns, ..self.form };
         (
             Self { form: Form { columns, ..self.form }, ..self },
             Self { data: self.place(columns), form, ..self },
@@ -125,8 +125,8 @@ impl<'a> ViewMut<'a> {
 
     /// The first `rows`, and the others.
     pub fn split_rows(self, rows: usize) -> (Self, Self) {
-        let rest = self.form.rows.checked_sub(rows).expect("no more rows than there are");
-        let form = Form { rows: rest, ..self.form };
+        assert!(rows <= self.form.rows, "{rows} rows of {:?}", self.form);
+        let form = Form { rows: self.form.rows - rows, ..self.form };
         let data = self.place(rows * self.form.row_step);
         (Self { form: Form { rows, ..self.form }, ..self }, Self { data, form, ..self })
     }

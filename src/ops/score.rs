@@ -87,7 +87,10 @@ pub fn score(
     let _span = trace::span("score", Of::Whole, flop(&hidden, head, wanted.is_some()));
     match products == Products::F32 && ours(&hidden) {
         true => own(hidden, head, targets, wanted),
-        false => blocks::elsewhere(hidden, head, targets, wanted, products),
+        false => {
+            let say = blocks::say(&hidden);
+            blocks::in_blocks(hidden, head, targets, wanted, products, say)
+        }
     }
 }
 

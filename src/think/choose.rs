@@ -53,16 +53,14 @@ impl Choice {
     /// What the filters leave of the tokens, and in proportion to what each is chosen: the likeliest first, or, where there are
     /// none, all as they are numbered, which needs no sorting.
     fn left(&self, logits: &[f32]) -> (Vec<u32>, Vec<f64>) {
-        let weights = |ranked: &mut dyn Iterator<Item = f32>, most: f32| -> Vec<f64> {
-            ranked.map(|logit| ((f64::from(logit) - f64::from(most)) / self.temperature).exp()).collect()
-        };
+        let most = f64::from(likeliest(logits, 1)[0].1);
+        let weight = |logit: f32| ((f64::from(logit) - most) / self.temperature).exp();
         if self.top_k == 0 && self.top_p >= 1.0 && self.min_p == 0.0 {
-            let most = likeliest(logits, 1)[0].1;
-            return ((0..logits.len() as u32).collect(), weights(&mut logits.iter().copied(), most));
+            return ((0..logits.len() as u32).collect(), logits.iter().map(|logit| weight(*logit)).collect());
         }
         let count = if self.top_k == 0 { logits.len() } else { self.top_k.min(logits.len()) };
         let ranked = likeliest(logits, count);
-        let mut weights = weights(&mut ranked.iter().map(|(_, logit)| *logit), ranked[0].1);
+        let mut weights: Vec<f64> = ranked.iter().map(|(_, logit)| weight(*logit)).collect();
         let all: f64 = weights.iter().sum();
         let mut reached = 0.0;
         let nucleus = weights.iter().take_while(|weight| {

@@ -9,22 +9,21 @@ use crate::ops::cube;
 use crate::ops::{Products, f32};
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
-/// In what way the device has.
-pub(super) fn elsewhere(
-    hidden: Tensor<2>,
-    head: &Head,
-    targets: Tensor<1, Int>,
-    wanted: Option<Wanted>,
-    products: Products,
-) -> Scores {
+/// What is said of a block's logits `[n, V]`, targets and weights `[n]`.
+pub(super) type Say = fn(Tensor<2>, Tensor<1, Int>, Option<Tensor<1>>) -> Said;
+
+/// One kernel where the device of `hidden` has one, else Burn's own operations.
+pub(super) fn say(hidden: &Tensor<2>) -> Say {
     #[cfg(any(feature = "cuda", feature = "wgpu"))]
-    if cube::takes(&hidden) {
-        return in_blocks(hidden, head, targets, wanted, products, Said::kernel);
+    if cube::takes(hidden) {
+        return Said::kernel;
     }
-    composed(hidden, head, targets, wanted, products)
+    let _ = hidden;
+    Said::composed
 }
 
-/// The same of Burn's own operations.
+/// All of Burn's own operations, which the others are held to.
+#[cfg(test)]
 pub fn composed(
     hidden: Tensor<2>,
     head: &Head,
@@ -35,14 +34,14 @@ pub fn composed(
     in_blocks(hidden, head, targets, wanted, products, Said::composed)
 }
 
-/// The same of the device's products and of what `say` says of a block's logits `[n, V]`, targets and weights `[n]`.
-fn in_blocks(
+/// Scores of the device's own products, block by block, as `say` has it.
+pub(super) fn in_blocks(
     hidden: Tensor<2>,
     head: &Head,
     targets: Tensor<1, Int>,
     wanted: Option<Wanted>,
     products: Products,
-    say: fn(Tensor<2>, Tensor<1, Int>, Option<Tensor<1>>) -> Said,
+    say: Say,
 ) -> Scores {
     let matrix = products.factor(head.matrix());
     let hidden = products.factor(hidden);
@@ -82,7 +81,7 @@ fn in_blocks(
 }
 
 /// What the logits of a block of rows say.
-struct Said {
+pub(super) struct Said {
     /// `[n]`, as [`Scores`] has them.
     nll: Tensor<1>,
     entropy: Tensor<1>,

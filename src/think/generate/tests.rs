@@ -185,3 +185,19 @@ fn the_control_exchanges_the_states_of_rows_that_go_on() {
     assert_eq!(others(&[false, true, false]), [2, 2, 0]);
     assert_eq!(others(&[true, false, true]), [1, 1, 1]);
 }
+
+#[test]
+fn a_rows_choices_are_those_of_its_stream_wherever_it_stands() {
+    let model = model(config::Arch::Llama, Form::PLAIN);
+    let written = |prompts: &[&[u32]], streams: Vec<usize>| {
+        let choice = Choice { temperature: 1.0, ..Choice::GREEDY };
+        let rows = all(&model, Request { choice, streams, ..request("never", prompts) });
+        let ids = |row: &Vec<Step>| row.iter().map(|step| step.token).collect::<Vec<_>>();
+        rows.iter().map(ids).collect::<Vec<_>>()
+    };
+    let [a, b]: [&[u32]; 2] = [&[3, 1, 4], &[2, 6]];
+    let own = written(&[a, b], Vec::new());
+    let turned = written(&[b, a], vec![1, 0]);
+    assert_eq!([&own[0], &own[1]], [&turned[1], &turned[0]]);
+    assert_ne!(own[0], written(&[a], vec![5])[0], "another stream chooses others");
+}
