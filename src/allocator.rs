@@ -1,10 +1,11 @@
-//! Owns: the process's memory allocator, its one setting, and the count of allocations for who asks.
+//! Owns: the memory allocator of the process, its one setting, and an optional count of allocations.
 //! Must not know: what is allocated.
-//! Invariant: freed memory stays with the process; while nobody has asked, an allocation costs one relaxed load more.
+//! Invariant: freed memory stays with the process. Until counting is enabled, it costs one relaxed load per
+//! allocation.
 //!
-//! Burn's CPU device allocates every result anew. An allocator that gives large blocks back to the system pays for
-//! them again with page faults at the next step: a quarter of the step where the vocabulary is large
-//! (docs/performance.md has the measurement).
+//! Burn's CPU device allocates a new buffer for every result. An allocator that returns large blocks to the
+//! system causes page faults at the next step. With a large vocabulary they take a quarter of the step
+//! (measured in docs/contributing/performance.md).
 
 use libmimalloc_sys::{mi_option_set, mi_option_t};
 use mimalloc::MiMalloc;
@@ -12,65 +13,66 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
-static ASKED: AtomicBool = AtomicBool::new(false);
-static CALLS: AtomicU64 = AtomicU64::new(0);
+static COUNTING: AtomicBool = AtomicBool::new(false);
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicU64 = AtomicU64::new(0);
 
-/// Allocations since this was first asked, and their bytes. A block that is made larger is one of its new size.
-pub fn allocated() -> (u64, u64) {
-    ASKED.store(true, Ordering::Relaxed);
-    (CALLS.load(Ordering::Relaxed), BYTES.load(Ordering::Relaxed))
+/// Returns the number of allocations and their total bytes since the first call, which enables counting. A
+/// reallocation counts as an allocation of the new size.
+pub fn allocation_counts() -> (u64, u64) {
+    COUNTING.store(true, Ordering::Relaxed);
+    (ALLOCATIONS.load(Ordering::Relaxed), BYTES.load(Ordering::Relaxed))
 }
 
-/// mimalloc, counted.
-struct Counting;
+/// mimalloc with a count of allocations.
+struct CountingAllocator;
 
 #[inline]
-fn count(bytes: usize) {
-    if ASKED.load(Ordering::Relaxed) {
-        CALLS.fetch_add(1, Ordering::Relaxed);
+fn count_allocation(bytes: usize) {
+    if COUNTING.load(Ordering::Relaxed) {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         BYTES.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
-// SAFETY: mimalloc does it all; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
+// SAFETY: every call is forwarded to mimalloc; counting does not allocate.
+unsafe impl GlobalAlloc for CountingAllocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size());
-        // SAFETY: as the caller promises.
+        count_allocation(layout.size());
+        // SAFETY: the caller upholds the contract of `GlobalAlloc`.
         unsafe { MiMalloc.alloc(layout) }
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size());
-        // SAFETY: as the caller promises.
+        count_allocation(layout.size());
+        // SAFETY: the caller upholds the contract of `GlobalAlloc`.
         unsafe { MiMalloc.alloc_zeroed(layout) }
     }
 
     #[inline]
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promises; the block is mimalloc's.
-        unsafe { MiMalloc.dealloc(at, layout) }
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller upholds the contract of `GlobalAlloc`, and mimalloc allocated the block.
+        unsafe { MiMalloc.dealloc(ptr, layout) }
     }
 
     #[inline]
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size);
-        // SAFETY: as the caller promises; the block is mimalloc's.
-        unsafe { MiMalloc.realloc(at, layout, size) }
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count_allocation(size);
+        // SAFETY: the caller upholds the contract of `GlobalAlloc`, and mimalloc allocated the block.
+        unsafe { MiMalloc.realloc(ptr, layout, size) }
     }
 }
 
-/// `mi_option_purge_delay` of `mimalloc.h`, versions 2 and 3; the binding has no name for it.
+/// `mi_option_purge_delay` of `mimalloc.h`, versions 2 and 3, for which the binding has no constant.
 const PURGE_DELAY: mi_option_t = 15;
 
-/// From now on nothing is given back to the system.
-pub fn keep_memory() {
-    // SAFETY: sets one number in mimalloc's option table, which it allows at any time.
+/// Configures mimalloc to keep freed memory instead of returning it to the system.
+pub fn keep_freed_memory() {
+    // SAFETY: this sets a number in mimalloc's option table, which is allowed at any time.
     unsafe { mi_option_set(PURGE_DELAY, -1) }
 }
 
@@ -79,20 +81,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_allocated_is_counted_once_somebody_asked() {
-        let before = allocated();
+    fn allocations_are_counted_after_the_first_query() {
+        let before = allocation_counts();
         drop(std::hint::black_box(vec![1_u8; 1000]));
-        let after = allocated();
+        let after = allocation_counts();
         assert!(after.0 > before.0 && after.1 >= before.1 + 1000, "{before:?} {after:?}");
     }
 
     #[test]
-    fn the_number_is_that_of_the_purge_delay() {
-        // Its default, in milliseconds; no other option near it has one above 2.
-        // SAFETY: reads one number of mimalloc's option table.
+    fn the_option_number_is_that_of_the_purge_delay() {
+        // The default is in milliseconds. No neighbouring option has a default above 2.
+        // SAFETY: this reads a number from mimalloc's option table.
         let before = unsafe { libmimalloc_sys::mi_option_get(PURGE_DELAY) };
         assert!(before >= 10, "{before}");
-        keep_memory();
+        keep_freed_memory();
         // SAFETY: as above.
         assert_eq!(unsafe { libmimalloc_sys::mi_option_get(PURGE_DELAY) }, -1);
     }

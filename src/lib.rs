@@ -1,12 +1,19 @@
 //! coconut-lab: a terminal research workbench for parallel COCONUT training of language models.
 //!
-//! The map of the rooms, in the order of a run (ARCHITECTURE.md has the rules):
+//! The modules, in the order in which a run uses them (ARCHITECTURE.md has the dependency rules):
 //!
-//! [`cli`] takes a verb. [`config`] turns a recipe and its overrides into checked numbers. [`train`] starts the trainer
-//! on a thread of its own: it opens token shards with [`data`], builds a [`model`], and then, step after step, runs the
-//! passes of [`recycle`] (the idea itself: read that room first) and updates. What takes the time is in [`ops`]. What happens is recorded by [`record`] and
-//! said as [`message`]s, which the dashboard in [`tui`], or the headless screen in `cli`, shows. [`verify`] holds model
-//! and passes to golden numbers from elsewhere.
+//! - [`cli`] parses the command line.
+//! - [`config`] turns a recipe and its overrides into checked values.
+//! - [`train`] runs the trainer on its own thread. It opens token shards with [`data`] and builds a
+//!   [`model`]. Then it runs the passes of [`recycle`] and updates the weights, step by step.
+//! - [`recycle`] is the core idea of the project; read it first.
+//! - [`ops`] has the tensor operations that take most of the time.
+//! - [`rng`] has stateless random streams.
+//! - [`think`] generates text and latents with a trained model.
+//! - [`record`] writes what happens to the run folder.
+//! - [`message`] defines the commands and events that trainer and screens exchange.
+//! - [`tui`] shows the events as a dashboard; without a terminal, `cli` prints them.
+//! - [`verify`] checks model and passes against golden numbers.
 
 pub mod cli;
 pub mod config;

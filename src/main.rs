@@ -1,5 +1,5 @@
-//! Owns: the process: parse the verb, call its room, exit code.
-//! Must not know: what any verb does.
+//! Owns: the process: it parses the command line, runs the command, and sets the exit code.
+//! Must not know: what any command does.
 
 mod allocator;
 
@@ -9,13 +9,13 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    allocator::keep_memory();
-    match cli::run(Cli::parse(), allocator::allocated) {
+    allocator::keep_freed_memory();
+    match cli::run(Cli::parse(), allocator::allocation_counts) {
         Ok(code) => code,
-        // Who reads no further has what was wanted.
+        // A reader that closes the pipe, such as `head`, has all it wants.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // Standard error may be gone with the terminal; the exit code is not.
+            // Standard error may be closed with the terminal; the exit code still reports the failure.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }

@@ -1,6 +1,6 @@
-//! Owns: `Command` and `Event`: plain host data, all that trainer and screens say to each other.
+//! Owns: [`Command`] and [`Event`], the plain host data that the trainer and its screens exchange.
 //! Must not know: tensors, terminals, threads.
-//! Invariant: an event is complete in itself; whoever reads the events in order knows all there is to show.
+//! Invariant: every event is self-contained. A reader of all events in order can rebuild all that is shown.
 
 use crate::config::Config;
 use crate::record::registry::StepRow;
@@ -10,184 +10,181 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-/// What a screen asks of the trainer. Taken up at the next step boundary.
+/// A request from a screen to the trainer, applied at the next step boundary.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Hold after the present step (`true`), or go on (`false`).
-    Pause(bool),
-    /// One step, then hold again.
-    Step,
-    /// Give keys of the config other values, all or none, and write them into the run's config file.
-    Set(Set),
-    /// Write this into the record of changes, at the present step.
+    /// Pauses after the current step (`true`), or continues (`false`).
+    SetPaused(bool),
+    /// Runs one step, then pauses again.
+    StepOnce,
+    /// Changes config keys, all or none, and writes the new values into the run's config file.
+    SetKeys(SetKeys),
+    /// Adds this text to the table of changes, at the current step.
     Note(String),
-    /// Go on with a text of a person's, between steps; an answer under way is given up for it.
-    Ask(Box<Ask>),
-    /// Write a checkpoint now.
+    /// Continues a prompt of the user between steps. It cancels an answer that is still being generated.
+    Ask(Box<PlaygroundRequest>),
+    /// Writes a checkpoint now.
     Save,
-    /// End the run now, with a checkpoint from which it can be resumed.
+    /// Ends the run now and writes a checkpoint from which it can be resumed.
     Stop,
-    /// End the run now, without a checkpoint; what was measured is still written.
-    Drop,
+    /// Ends the run now without a checkpoint. Metrics measured so far are still written.
+    StopWithoutCheckpoint,
 }
 
-/// A text that the model is to go on with.
+/// A prompt for the model to continue in the playground.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ask {
-    /// The prompt.
-    pub text: String,
-    /// When to think, as `generate --policy` takes it.
+pub struct PlaygroundRequest {
+    pub prompt: String,
+    /// When to generate latents, as `generate --policy` takes it.
     pub policy: String,
-    /// Divides the logits; 0: the likeliest token each time.
+    /// Divisor of the logits; 0 picks the most likely token (greedy).
     pub temperature: f64,
-    /// Most tokens.
-    pub most: usize,
-    /// The checkpoint whose weights answer; none: the present ones.
+    pub max_tokens: usize,
+    /// Step of the checkpoint whose weights answer; `None` uses the current weights.
     pub checkpoint: Option<u64>,
 }
 
-/// What the model has made of a person's text so far.
+/// The model's continuation of a playground prompt so far.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Answer {
-    /// Which, counted from 1; each is told whole again with every part that is added.
+pub struct PlaygroundAnswer {
+    /// Number of the answer, counted from 1. Each event about an answer carries all of it so far.
     pub number: u64,
-    /// Updates behind the weights that answer.
+    /// Number of updates that produced the weights that answer.
     pub step: u64,
     pub policy: String,
     pub prompt: String,
-    pub parts: Vec<Spoken>,
-    /// Why it ended, or failed; none: it goes on.
-    pub over: Option<String>,
+    pub parts: Vec<AnswerPart>,
+    /// Why generation ended or failed; `None` while it continues.
+    pub end_reason: Option<String>,
 }
 
-/// A part of an answer.
+/// A stretch of an answer: text tokens or a thought.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Spoken {
-    /// Tokens, as text.
+pub enum AnswerPart {
+    /// Decoded tokens.
     Text(String),
-    /// A thought: the entropy of each state that was fed, and after the last (nats); the latter may not be known yet.
+    /// Entropies of a stretch of latents, in nats: one for each latent that was fed, then one after the last.
+    /// The final value is absent until it is known.
     Thought(Vec<f64>),
 }
 
-/// Values that a person gives keys.
+/// New values for config keys, requested by the user.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Set {
-    /// `section.key` and its value as TOML; text where the key takes text.
+pub struct SetKeys {
+    /// Pairs of `section.key` and its value as TOML. Values of text keys are plain text, not quoted.
     pub values: Vec<(String, String)>,
-    /// When it was asked for: of two changes of a key the later one holds.
-    pub at: SystemTime,
+    /// Time of the request. Of two changes to one key, the later request wins.
+    pub requested_at: SystemTime,
 }
 
-impl Set {
-    /// One key, asked for now.
-    pub fn one(key: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { values: vec![(key.into(), value.into())], at: SystemTime::now() }
+impl SetKeys {
+    /// Requests a new value for a single key, with the current time.
+    pub fn single(key: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { values: vec![(key.into(), value.into())], requested_at: SystemTime::now() }
     }
 }
 
-/// What the trainer says.
+/// A report from the trainer to its screens.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// It does something else now.
-    Phase(Phase),
-    /// How far a long preparation has come, in units of `what`.
+    /// The trainer entered another phase.
+    Phase(RunPhase),
+    /// Progress of a long preparation, such as making a dataset.
     Progress {
-        /// What is counted.
-        what: String,
-        /// How many are done.
+        /// What `done` and `total` count, such as "records".
+        label: String,
         done: u64,
-        /// How many there are; 0: not known.
+        /// Units in all; 0 if unknown.
         total: u64,
     },
-    /// Device, model and data are known, the run folder stands.
+    /// The device, model and data are ready and the run folder exists.
     Started(Box<RunInfo>),
-    /// One step's metrics. May be dropped by a slow screen; the metrics writer has it already.
+    /// Metrics of one step. Dropped if the screen is slow; the recorder has them already.
     Step(Box<StepRow>),
-    /// Metrics of steps before this process, in order; a run that is gone on with has them.
-    Past(Vec<StepRow>),
-    /// One row of tokens, looked at. May be dropped likewise.
-    Tokens(Box<TokenRow>),
-    /// How entropies lay in rows of tokens that are not told whole, in order.
-    Spreads(Vec<Spread>),
-    /// What the machine does. May be dropped likewise.
+    /// Metrics of earlier steps, in order, sent when a run is resumed.
+    History(Vec<StepRow>),
+    /// One probed row of tokens. Dropped if the screen is slow.
+    ProbedRow(Box<TokenRow>),
+    /// Entropy histograms of probed rows that are not sent in full, in order of steps.
+    EntropyHistograms(Vec<EntropyHistogram>),
+    /// Load of the machine: processor, memory, GPU. Dropped if the screen is slow.
     System(Box<SystemRow>),
-    /// What the model wrote at a validation.
-    Sample(Box<Sample>),
-    /// What the model makes of a person's text. While it goes on it may be dropped by a slow screen.
-    Answer(Box<Answer>),
-    /// A line of the log.
+    /// A continuation that the model generated at a validation.
+    Sample(Box<ValidationSample>),
+    /// A playground answer so far. Dropped if the screen is slow, unless the answer is complete.
+    Answer(Box<PlaygroundAnswer>),
+    /// A new line of the log.
     Log(LogLine),
-    /// The config was changed, or was to be. Before anything new, a run that is gone on with tells its earlier changes, each
-    /// with the config and version that held after it; the first of these has no rows, and the config that the run began
-    /// with.
-    Changed(Box<Changed>),
-    /// Something needs a person, or needs one no more.
+    /// The config was changed, or a change was refused. A resumed run first sends its earlier changes, each
+    /// with the config and version after it. The first of these has no rows and holds the initial config.
+    ConfigChanged(Box<ConfigUpdate>),
+    /// Something needs the user's attention, or no longer needs it.
     Alert(Alert),
-    /// The run is over.
-    Finished(Box<Summary>),
-    /// The run ended with an error, or its thread with a panic.
+    /// The run ended normally.
+    Finished(Box<RunSummary>),
+    /// The run ended with an error, or its thread panicked.
     Failed(String),
 }
 
-/// What the trainer does.
+/// What the trainer is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Makes or opens the dataset.
-    Data,
-    /// Builds or loads the model.
-    Build,
-    /// The first step on a GPU: kernels are compiled and tuned.
+pub enum RunPhase {
+    /// Creating or opening the dataset.
+    LoadData,
+    /// Building or loading the model.
+    BuildModel,
+    /// The first step on a GPU, during which kernels are compiled and tuned.
     Compile,
-    /// Trains.
     Train,
-    /// Validates.
+    /// Running a validation.
     Eval,
-    /// Writes a checkpoint.
+    /// Writing a checkpoint.
     Save,
-    /// Holds until told to go on.
+    /// Waiting until the user continues the run.
     Paused,
 }
 
-/// A change of the config, taken up whole or not at all; or a note.
+/// A config change, applied as a whole or not at all; or a note.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Changed {
-    /// The config in force after it.
+pub struct ConfigUpdate {
+    /// The current config after the change.
     pub config: Config,
-    /// Its version.
+    /// Version of `config`.
     pub version: u64,
-    /// What was changed, or refused.
+    /// One row for each key that was changed or refused, or for the note.
     pub rows: Vec<ChangeRow>,
 }
 
-/// What needs a person.
+/// A problem that needs the user's attention.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alert {
-    /// About what; a later alert about the same takes this one's place.
-    pub about: About,
-    /// What is the matter; none: nothing any more.
+    /// Subject of the alert. A later alert with the same subject replaces this one.
+    pub topic: AlertTopic,
+    /// Description of the problem; `None` if it is solved.
     pub text: Option<String>,
 }
 
-/// What an alert is about.
+/// The subject of an alert.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum About {
-    /// The disk has no room: the run holds until it has.
-    Disk,
-    /// This config file cannot be taken up as it is.
-    File(String),
-    /// The last change from the keys was refused.
-    Keys,
+pub enum AlertTopic {
+    /// The disk is full. The run waits until there is space.
+    DiskFull,
+    /// This config file has an error and cannot be applied.
+    ConfigFile(String),
+    /// The last change made in the dashboard was refused.
+    DashboardEdit,
 }
 
-/// Where a run comes from.
+/// The earlier run that a run derives from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lineage {
-    /// The run folder of the one before.
+    /// Run folder of the earlier run.
     pub folder: PathBuf,
-    /// The checkpoint that it began with; none: it does again what was changed there.
+    /// Step of the checkpoint that the run started from; `None` if it only replays the earlier run's changes.
     pub step: Option<u64>,
-    /// What did not come along, in words.
-    pub without: Vec<String>,
+    /// What was not taken from the checkpoint, in words.
+    #[serde(rename = "without")]
+    pub left_out: Vec<String>,
 }
 
 impl std::fmt::Display for Lineage {
@@ -195,154 +192,156 @@ impl std::fmt::Display for Lineage {
         let folder = self.folder.display();
         match self.step {
             Some(step) => write!(f, "{folder} at step {step}")?,
-            None => write!(f, "the changes of {folder}, done again")?,
+            None => write!(f, "replayed changes of {folder}")?,
         }
-        match &self.without[..] {
+        match &self.left_out[..] {
             [] => Ok(()),
             without => write!(f, ", without {}", without.join(", ")),
         }
     }
 }
 
-/// What is fixed for a run.
+/// Facts that are known once a run has been set up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunInfo {
-    /// The config in force.
     #[serde(skip)]
     pub config: Config,
-    /// Version of that config.
+    /// Version of `config`.
     #[serde(skip)]
     pub version: u64,
-    /// Where it comes from.
+    /// The earlier run that this one derives from, if any.
     pub lineage: Option<Lineage>,
-    /// The recipe that is followed beside the run's own config file.
+    /// Recipe whose later edits are applied too, in addition to the run's own config file.
     pub recipe: Option<PathBuf>,
     /// The run folder.
     pub folder: PathBuf,
-    /// The device, in words.
+    /// Name of the device.
     pub device: String,
-    /// Why this device.
+    /// Why this device was chosen.
     pub device_reason: String,
-    /// Trainable parameters.
+    /// Number of trainable parameters.
     pub params: u64,
-    /// Vocabulary size (V).
+    /// Vocabulary size V of the model.
     pub vocab_size: usize,
-    /// Documents of the training split.
+    /// Number of documents in the training split.
     pub train_docs: u64,
-    /// Rate of the device's own matrix product, floating-point operations a second, measured at the start.
+    /// Throughput of a large matrix product on the device, in flop/s, measured at the start.
     #[serde(default)]
     pub peak_flop_per_s: Option<f64>,
 }
 
-/// One row of a batch as the model saw it: inputs `[T]` and what it made of them.
+/// A probed row of a batch: its input tokens `[T]` and the model's output distributions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenRow {
-    /// Updates done when it was looked at.
+    /// Number of updates done when the row was probed.
     pub step: u64,
-    /// Vocabulary size: ln of it is the largest possible entropy, in nats.
+    /// Vocabulary size V; ln V is the largest possible entropy, in nats.
     pub vocab_size: usize,
-    /// The positions in order.
+    /// The T positions in order.
     pub cells: Vec<TokenCell>,
-    /// The recycled positions, pass by pass.
+    /// The recycled positions, with their states pass by pass.
     pub thoughts: Vec<Thought>,
-    /// Text of every id that stands in choices, as in [`TokenCell::text`].
-    pub words: BTreeMap<u32, String>,
+    /// Text of every token id among the likely tokens, written as in [`TokenCell::text`].
+    pub token_texts: BTreeMap<u32, String>,
 }
 
 impl TokenRow {
-    /// Notes the `text` of every id that stands in choices.
-    pub fn spell(&mut self, text: impl Fn(u32) -> String) {
+    /// Fills in the text of every token id among the likely tokens, using `text`.
+    pub fn fill_token_texts(&mut self, text: impl Fn(u32) -> String) {
         let cells = self.cells.iter().flat_map(|cell| cell.top_plain.iter().chain(&cell.top_recycled));
-        let decoded = self.thoughts.iter().flat_map(|thought| thought.fed.iter().chain(&thought.out));
+        let decoded = self
+            .thoughts
+            .iter()
+            .flat_map(|thought| thought.fed_by_pass.iter().chain(&thought.output_by_pass));
         let choices = cells.chain(decoded.flat_map(|decoded| &decoded.top));
         for choice in choices {
-            self.words.entry(choice.id).or_insert_with(|| text(choice.id));
+            self.token_texts.entry(choice.id).or_insert_with(|| text(choice.id));
         }
     }
 }
 
-/// One position of a row.
+/// One position of a probed row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenCell {
     /// Id of the input token.
     pub id: u32,
-    /// Its text, or the id where there is no tokenizer; partial UTF-8 and control characters escaped.
+    /// Text of the token, or its id if there is no tokenizer. Partial UTF-8 and control characters are
+    /// escaped.
     pub text: String,
-    /// Whether a document begins here.
+    /// Whether a document starts at this position.
     pub doc_start: bool,
-    /// Entropy of the plain pass's output here, nats.
+    /// Entropy of the plain pass's output, in nats.
     pub entropy_plain: f32,
-    /// Entropy of the recycled pass's output here, nats; `None` where no recycled pass was made.
+    /// Entropy of the recycled pass's output, in nats; `None` if there was no recycled pass.
     pub entropy_recycled: Option<f32>,
-    /// Plain nll of the next token, nats.
+    /// Negative log-likelihood of the next token in the plain pass, in nats.
     pub nll_plain: f32,
     /// Whether this position's input was recycled.
     pub recycled: bool,
-    /// The [`TOP`] likeliest next tokens after the plain pass, the likeliest first.
-    pub top_plain: Vec<Choice>,
-    /// The same after the recycled pass; none where no recycled pass was made.
-    pub top_recycled: Vec<Choice>,
+    /// The [`TOP`] most likely next tokens after the plain pass, in descending order.
+    pub top_plain: Vec<TokenProb>,
+    /// The [`TOP`] most likely next tokens after the recycled pass; empty if there was none.
+    pub top_recycled: Vec<TokenProb>,
 }
 
-/// How many of the likeliest tokens are kept of a distribution.
-pub const TOP: usize = 5;
+/// Number of most likely tokens kept of a distribution.
+pub const TOP_TOKENS: usize = 5;
 
-/// A token that a distribution holds likely.
+/// A likely token of a distribution and its probability.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Choice {
-    /// Its id.
+pub struct TokenProb {
     pub id: u32,
-    /// Its probability.
     pub prob: f32,
 }
 
-/// What the head makes of a state: a distribution over tokens.
+/// A hidden state decoded by the head into a distribution over tokens.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Decoded {
-    /// Its entropy, nats.
+pub struct DecodedState {
+    /// Entropy of the distribution, in nats.
     pub entropy: f32,
-    /// Its [`TOP`] likeliest tokens, the likeliest first.
-    pub top: Vec<Choice>,
+    /// The [`TOP`] most likely tokens, in descending order.
+    pub top: Vec<TokenProb>,
 }
 
-/// A recycled position t, pass by pass.
+/// The states of one recycled position t, pass by pass.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Thought {
-    /// t.
+    /// Position t within the row.
     pub position: usize,
-    /// After pass k = 0 (plain), 1, …: the state at t-1, which pass k+1 is fed at t.
-    pub fed: Vec<Decoded>,
-    /// After pass k = 0 (plain), 1, …: the output at t.
-    pub out: Vec<Decoded>,
+    /// State at t-1 after pass k = 0 (plain), 1, …; pass k+1 receives it as its input at t.
+    pub fed_by_pass: Vec<DecodedState>,
+    /// Output at t after pass k = 0 (plain), 1, ….
+    pub output_by_pass: Vec<DecodedState>,
 }
 
-/// Bins of a [`Spread`], from 0 to ln V.
-pub const BINS: usize = 48;
+/// Number of equal bins of a [`Spread`], which cover 0 to ln V nats.
+pub const ENTROPY_BINS: usize = 48;
 
-/// How the entropies of a row lie: counts by bin.
+/// Histogram of the output entropies of a probed row: the number of positions in each bin.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Spread {
-    /// Updates done.
+pub struct EntropyHistogram {
+    /// Number of updates done when the row was probed.
     pub step: u64,
-    /// Of the plain pass, at all positions.
-    pub plain: [u32; BINS],
-    /// Of the recycled pass, at the recycled positions.
-    pub recycled: [u32; BINS],
+    /// Counts of the plain pass, over all positions.
+    pub plain: [u32; ENTROPY_BINS],
+    /// Counts of the recycled pass, over the recycled positions.
+    pub recycled: [u32; ENTROPY_BINS],
 }
 
-impl Spread {
-    /// Of `plain` entropies and those of `recycled` positions, nats, over a vocabulary of this size.
-    pub fn of(
+impl EntropyHistogram {
+    /// Counts the entropies of the plain pass and those at `recycled` positions, in nats, into bins up to
+    /// ln `vocab_size`. Values that are not finite are skipped.
+    pub fn from_entropies(
         step: u64,
         vocab_size: usize,
         plain: impl Iterator<Item = f32>,
         recycled: impl Iterator<Item = f32>,
     ) -> Self {
-        let most = (vocab_size.max(2) as f32).ln();
+        let max_entropy = (vocab_size.max(2) as f32).ln();
         let count = |values: &mut dyn Iterator<Item = f32>| {
-            let mut bins = [0; BINS];
+            let mut bins = [0; ENTROPY_BINS];
             for value in values.filter(|value| value.is_finite()) {
-                bins[((value / most * BINS as f32) as usize).min(BINS - 1)] += 1;
+                bins[((value / max_entropy * ENTROPY_BINS as f32) as usize).min(ENTROPY_BINS - 1)] += 1;
             }
             bins
         };
@@ -351,69 +350,72 @@ impl Spread {
     }
 }
 
-impl From<&TokenRow> for Spread {
+impl From<&TokenRow> for EntropyHistogram {
     fn from(row: &TokenRow) -> Self {
         let recycled = row.cells.iter().filter(|cell| cell.recycled).filter_map(|cell| cell.entropy_recycled);
-        Self::of(row.step, row.vocab_size, row.cells.iter().map(|cell| cell.entropy_plain), recycled)
+        Self::from_entropies(
+            row.step,
+            row.vocab_size,
+            row.cells.iter().map(|cell| cell.entropy_plain),
+            recycled,
+        )
     }
 }
 
-/// What the model wrote: a prompt of the validation split and its continuation.
+/// A prompt from the validation split and the model's continuation of it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Sample {
-    /// Updates done.
+pub struct ValidationSample {
+    /// Number of updates done.
     pub step: u64,
-    /// How it was written.
-    pub how: String,
-    /// The prompt.
+    /// Name of the decoding method, such as `greedy`.
+    pub decoding: String,
     pub prompt: String,
-    /// The continuation.
+    /// Continuation of the prompt.
     pub text: String,
 }
 
-/// How much a log line matters.
+/// Severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// For the curious.
+pub enum LogLevel {
+    /// Ordinary progress of the run.
     Info,
-    /// Something is not as asked for.
+    /// Something differs from what was requested; the run continues.
     Warn,
-    /// Something failed.
+    /// An operation failed.
     Error,
 }
 
-/// One line of the log.
+/// One line of the run's log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogLine {
-    /// When, local time.
-    pub at: chrono::DateTime<chrono::Local>,
-    /// How much it matters.
-    pub level: Level,
-    /// The text, one line.
+    /// Local time of the message.
+    pub time: chrono::DateTime<chrono::Local>,
+    pub level: LogLevel,
+    /// Message, without line breaks.
     pub text: String,
 }
 
-/// How a run ended.
+/// The outcome of a run.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Summary {
+pub struct RunSummary {
     /// The run folder.
     pub folder: PathBuf,
-    /// Updates done.
+    /// Number of updates done.
     pub steps: u64,
-    /// Input tokens seen.
+    /// Number of input tokens trained on.
     pub tokens: u64,
-    /// Time since training began, validations and pauses included.
-    pub took: Duration,
-    /// First and last plain training loss, nats.
+    /// Time since training began, including validations and pauses.
+    pub duration: Duration,
+    /// First and last plain training loss, in nats.
     pub loss_plain: Option<(f64, f64)>,
-    /// First and last recycled training loss, nats.
+    /// First and last recycled training loss, in nats.
     pub loss_recycled: Option<(f64, f64)>,
-    /// First and last plain validation loss, nats.
+    /// First and last plain validation loss, in nats.
     pub valid_plain: Option<(f64, f64)>,
-    /// Steps that carried a recycled pass.
+    /// Number of steps that had a recycled pass.
     pub recycled_steps: u64,
-    /// The checkpoint written at the end.
+    /// Folder of the checkpoint written at the end, if there is one.
     pub checkpoint: Option<PathBuf>,
-    /// Whether it was ended before its last step.
-    pub stopped: bool,
+    /// Whether the run ended before its last planned step.
+    pub stopped_early: bool,
 }

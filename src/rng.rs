@@ -1,78 +1,78 @@
-//! Owns: the random streams of the recycling: one a purpose, step, batch and row.
-//! Must not know: what is drawn.
-//! Invariant: a stream depends on (draw, purpose, row) alone, so that any step can be drawn anew, on any device.
+//! Owns: the random number streams: one for each purpose, step, batch, pass and row.
+//! Must not know: what the random numbers decide.
+//! Invariant: a stream depends only on (key, purpose, row), so that any step can be reproduced, on any
+//! device.
 
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-/// What random choices depend on.
+/// The key of a family of random streams. Equal keys give equal numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Draw {
-    /// Of the run.
+pub struct RngKey {
     pub seed: u64,
-    /// The update (1 is the first).
+    /// Number of the update; the first is 1.
     pub step: u64,
-    /// Which batch of the update.
+    /// Index of the batch within the update.
     pub batch: u64,
-    /// Which recycled pass; 0 for what is drawn once for all of them.
+    /// Number of the recycled pass; 0 for numbers that all passes of a step share.
     pub pass: u64,
 }
 
-/// What a stream is for; each has its own, so that one cannot shift another.
+/// What a stream is used for. Each purpose has its own stream, so that one cannot shift another.
 #[derive(Clone, Copy, Debug)]
-pub enum Purpose {
+pub enum RngPurpose {
     /// Whether a step recycles.
-    When = 1,
-    /// Which positions.
-    Where = 2,
-    /// How many passes.
-    Depth = 3,
-    /// How long the plain prefix is.
-    Prefix = 4,
-    /// Noise on what is fed.
+    RecycleDecision = 1,
+    /// Which positions are recycled.
+    Placement = 2,
+    /// How many recycled passes a step has.
+    PassCount = 3,
+    /// How long the plain prefix of a row is.
+    PrefixLength = 4,
+    /// Noise added to the fed states.
     Jitter = 5,
-    /// Whose state is fed, in the shuffled control.
+    /// Whose state is fed, with the shuffled control.
     Shuffle = 6,
     /// Whether a step feeds the pause vector.
-    Pause = 7,
-    /// Which token, of a generation.
-    Choice = 8,
-    /// Which samples a bootstrap draws.
+    PauseUpdate = 7,
+    /// Which token a generation samples.
+    TokenSampling = 8,
+    /// Which pairs a bootstrap resamples.
     Bootstrap = 9,
 }
 
-/// A stream of random numbers.
-pub struct Stream(Xoshiro256PlusPlus);
+/// A reproducible stream of random numbers.
+pub struct RngStream(Xoshiro256PlusPlus);
 
-impl Draw {
-    /// The stream of one purpose, for one row of a batch.
-    pub fn stream(self, purpose: Purpose, row: usize) -> Stream {
-        // Odd constants spread neighbours; the generator's own seeding mixes them.
+impl RngKey {
+    /// Returns the stream of `purpose` for one row of a batch.
+    pub fn stream(self, purpose: RngPurpose, row: usize) -> RngStream {
+        // Odd constants spread neighbouring keys; the generator's own seeding mixes the bits.
         let key = self.seed
             ^ self.step.wrapping_mul(0xA076_1D64_78BD_642F)
             ^ (self.batch << 16 | self.pass << 8 | purpose as u64).wrapping_mul(0xC2B2_AE3D_27D4_EB4F)
             ^ (row as u64).wrapping_mul(0xD6E8_FEB8_6659_FD93);
-        Stream(Xoshiro256PlusPlus::seed_from_u64(key))
+        RngStream(Xoshiro256PlusPlus::seed_from_u64(key))
     }
 
-    /// As many numbers in [-1, 1) as `counts` says for each row, each row's from its own stream.
-    pub fn noise(self, counts: impl Iterator<Item = usize>) -> Vec<f32> {
-        let row = |(row, count): (usize, usize)| {
-            let mut stream = self.stream(Purpose::Jitter, row);
-            (0..count).map(|_| (2.0 * stream.unit() - 1.0) as f32).collect::<Vec<_>>()
+    /// Returns uniform noise in [-1, 1): `counts` numbers for each row, each row from its own stream.
+    pub fn uniform_noise(self, counts: impl Iterator<Item = usize>) -> Vec<f32> {
+        let row_noise = |(row, count): (usize, usize)| {
+            let mut stream = self.stream(RngPurpose::Jitter, row);
+            (0..count).map(|_| (2.0 * stream.uniform() - 1.0) as f32).collect::<Vec<_>>()
         };
-        counts.enumerate().flat_map(row).collect()
+        counts.enumerate().flat_map(row_noise).collect()
     }
 }
 
-impl Stream {
-    /// A number in [0, 1).
-    pub fn unit(&mut self) -> f64 {
+impl RngStream {
+    /// Returns a uniform number in [0, 1).
+    pub fn uniform(&mut self) -> f64 {
         self.0.random()
     }
 
-    /// A number in 0..n; `n` must not be 0.
-    pub fn below(&mut self, n: usize) -> usize {
+    /// Returns a uniform integer in `0..n`; `n` must not be 0.
+    pub fn uniform_below(&mut self, n: usize) -> usize {
         self.0.random_range(0..n)
     }
 }

@@ -1,13 +1,17 @@
-//! Owns: holding the model and the passes to a folder of golden numbers, as `shared/oracle`'s script writes them.
+//! Owns: the comparison of the model and the passes with a folder of golden numbers, as `shared/oracle`'s
+//! script writes them.
 //! Must not know: the training loop, terminals.
-//! Invariant: every entry of the folder gets a verdict; one that nothing here computes is listed as such.
+//! Invariant: every entry of the golden file gets a verdict; an entry that is not computed here is listed as
+//! such.
 
-use crate::config::{Arch, Control, Dtype, Flow, LossOn, Reach, Run, Wanted};
-use crate::model::ledger::Ledger;
-use crate::model::{Execution, ModelError, Products, Shape, States, Tokens, Transformer, hf};
-use crate::recycle::passes::{self, Pass, Plan};
-use crate::recycle::placement::{self, Positions, Rows};
-use crate::rng::Draw;
+use crate::config::{Arch, Control, Dtype, GradientFlow, LossPositions, PassScope, PositionBudget, Run};
+use crate::model::accumulator::GradientAccumulator;
+use crate::model::{
+    Execution, HiddenStates, MatmulPrecision, ModelError, ModelShape, TokenBatch, Transformer, hf,
+};
+use crate::recycle::passes::{self, RecyclePlan, RecycledPass};
+use crate::recycle::placement::{self, PlacementRows, RecycledPositions};
+use crate::rng::RngKey;
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::store::{ModuleStore, SafetensorsStore, bridge};
@@ -15,85 +19,87 @@ use burn::tensor::{Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Largest absolute error of logits and per-token values (of order 1 to 10).
-const VALUES: f64 = 1e-3;
-/// Largest absolute error of losses.
-const LOSSES: f64 = 1e-4;
-/// Largest error of a gradient, as a share of its own largest entry.
-const GRADIENTS: f64 = 1e-3;
+/// Largest allowed absolute error of logits and per-token values, which are of order 1 to 10.
+const VALUE_TOLERANCE: f64 = 1e-3;
+/// Largest allowed absolute error of losses, in nats.
+const LOSS_TOLERANCE: f64 = 1e-4;
+/// Largest allowed error of a gradient, relative to its own largest entry.
+const GRADIENT_TOLERANCE: f64 = 1e-3;
 
-/// Largest error with products of bf16, as a share of the entry's largest number. Their rounding is 1/256 a product; blocks
-/// and passes of an untrained model make more of it: up to 0.11 of logits, after three passes, and 0.21 of a query's gradient.
-const BF16: f64 = 0.3;
-/// The same of losses, which are means.
-const BF16_LOSSES: f64 = 0.02;
+/// Largest allowed error with bf16 products, relative to the largest value of the entry. A product is rounded
+/// by 1/256. In an untrained model this grows over blocks and passes: up to 0.11 for logits after three
+/// passes, and up to 0.21 for gradients of queries.
+const BF16_TOLERANCE: f64 = 0.3;
+/// Largest allowed error of losses with bf16 products, relative to the largest value. Losses are means, so it
+/// is smaller.
+const BF16_LOSS_TOLERANCE: f64 = 0.02;
 
-/// What one golden entry came to.
+/// The verdict on one golden entry.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
-    /// The entry's name in `golden.safetensors`.
+    /// Name of the entry in `golden.safetensors`.
     pub entry: String,
-    /// How it went.
-    pub result: Held,
+    pub result: CheckResult,
 }
 
-/// How an entry was held.
+/// How a golden entry compares with the value computed here.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Held {
-    /// Computed here: the largest error and what is allowed.
-    Error {
-        /// Largest absolute error; for gradients, relative to the largest golden entry.
+pub enum CheckResult {
+    /// The entry was computed here and compared.
+    Compared {
+        /// Largest absolute error. For gradients, and for bf16, it is relative to the largest golden value.
         error: f64,
-        /// The tolerance.
-        allowed: f64,
+        /// Largest error that passes.
+        tolerance: f64,
     },
-    /// What the entries are computed from.
-    Given,
-    /// Nothing here computes it, or not in this way.
+    /// The entry is an input that the others are computed from.
+    Input,
+    /// The entry is not computed here, or not with these options.
     NotComputed,
 }
 
 impl Verdict {
-    /// Whether the entry speaks against the implementation. Not-a-number does.
+    /// Whether the error is above the tolerance, or NaN.
     pub fn failed(&self) -> bool {
         match self.result {
-            Held::Error { error, allowed } => error.is_nan() || error > allowed,
-            Held::Given | Held::NotComputed => false,
+            CheckResult::Compared { error, tolerance: allowed } => error.is_nan() || error > allowed,
+            CheckResult::Input | CheckResult::NotComputed => false,
         }
     }
 }
 
-/// Holds the checkpoint in `dir` to its `golden.safetensors`, on `device`, computed in this way. Verdicts are in the entries'
-/// order.
+/// Computes the entries of `golden.safetensors` with the checkpoint in `dir`, on `device` with these options.
+/// Returns the verdicts in the order of the entries.
 pub fn verify(
     dir: &Path,
     device: &Device,
     dtype: Dtype,
     activation_checkpointing: bool,
 ) -> Result<Vec<Verdict>, ModelError> {
-    let execution = Execution::of(&Run { dtype, activation_checkpointing, ..Default::default() });
-    let golden = Golden::load(&dir.join("golden.safetensors"))?;
+    let execution = Execution::from_config(&Run { dtype, activation_checkpointing, ..Default::default() });
+    let golden = GoldenFile::load(&dir.join("golden.safetensors"))?;
     let model = hf::load(dir, &device.clone().autodiff())?;
-    let subject = Subject::new(&golden, model.executed(execution))?;
+    let subject = ModelUnderTest::new(&golden, model.with_execution(execution))?;
     golden
         .entries
         .keys()
-        .map(|entry| Ok(Verdict { entry: entry.clone(), result: subject.hold(&golden, entry)? }))
+        .map(|entry| Ok(Verdict { entry: entry.clone(), result: subject.check(&golden, entry)? }))
         .collect()
 }
 
-/// The golden file: name to shape and values.
-struct Golden {
+/// Contents of `golden.safetensors`.
+struct GoldenFile {
     file: String,
+    /// Shape and row-major values of each entry, by name.
     entries: BTreeMap<String, (Vec<usize>, Vec<f64>)>,
 }
 
-impl Golden {
+impl GoldenFile {
     fn load(file: &Path) -> Result<Self, ModelError> {
         let name = file.display().to_string();
         let fail = |message: String| ModelError::File { file: name.clone(), message };
         if !file.is_file() {
-            return Err(fail("not there".into()));
+            return Err(fail("file not found".into()));
         }
         let mut store = SafetensorsStore::from_file(file);
         let mut entries = BTreeMap::new();
@@ -113,39 +119,43 @@ impl Golden {
     }
 }
 
-/// The model under test with the golden batch.
-struct Subject {
+/// The model under test, and the golden batch on its device.
+struct ModelUnderTest {
     model: Transformer,
-    tokens: Tokens,
-    positions: Positions,
+    tokens: TokenBatch,
+    positions: RecycledPositions,
+    /// Whether a document begins at each position, `[B·T]`.
     doc_start: Vec<bool>,
 }
 
-/// The golden batch, checked.
-struct Batch {
+/// The inputs of the golden file, validated.
+struct GoldenBatch {
     rows: usize,
     seq_len: usize,
+    /// Token ids `[B, T+1]`, row-major.
     ids: Vec<i32>,
+    /// Recycled positions of each row, ascending.
     positions: Vec<Vec<usize>>,
 }
 
-impl Batch {
-    fn of(golden: &Golden, shape: &Shape) -> Result<Self, ModelError> {
+impl GoldenBatch {
+    fn from_golden(golden: &GoldenFile, shape: &ModelShape) -> Result<Self, ModelError> {
         let fail = |message: String| ModelError::File { file: golden.file.clone(), message };
-        let ((token_dims, tokens), (place_dims, recycled)) = (golden.get("tokens")?, golden.get("recycled")?);
-        let (&[rows, with_target], &[place_rows, count]) = (&token_dims[..], &place_dims[..]) else {
+        let ((token_dims, tokens), (position_dims, recycled)) =
+            (golden.get("tokens")?, golden.get("recycled")?);
+        let (&[rows, with_target], &[position_rows, count]) = (&token_dims[..], &position_dims[..]) else {
             return Err(fail(format!(
-                "`tokens` and `recycled` must be matrices, found {token_dims:?} and {place_dims:?}"
+                "`tokens` and `recycled` must be matrices, found {token_dims:?} and {position_dims:?}"
             )));
         };
-        if rows != place_rows || count == 0 {
+        if rows != position_rows || count == 0 {
             return Err(fail(format!(
-                "`recycled` {place_dims:?} must have the {rows} rows of `tokens` and at least one column"
+                "`recycled` {position_dims:?} must have the {rows} rows of `tokens` and at least one column"
             )));
         }
         if !(3..=shape.max_len + 1).contains(&with_target) {
             return Err(fail(format!(
-                "rows of {with_target} ids: the model takes 2 to {} positions",
+                "`tokens` has rows of {with_target} ids; the model takes 2 to {} positions",
                 shape.max_len
             )));
         }
@@ -168,111 +178,135 @@ impl Batch {
     }
 }
 
-impl Subject {
-    fn new(golden: &Golden, model: Transformer) -> Result<Self, ModelError> {
-        let Batch { rows, seq_len, ids, positions } = Batch::of(golden, model.shape())?;
+impl ModelUnderTest {
+    fn new(golden: &GoldenFile, model: Transformer) -> Result<Self, ModelError> {
+        let GoldenBatch { rows, seq_len, ids, positions } = GoldenBatch::from_golden(golden, model.shape())?;
         Ok(Self {
-            tokens: Tokens::upload(&ids, rows, seq_len, &model.device().without_autodiff()),
-            positions: Positions { seq_len, rows: positions },
+            tokens: TokenBatch::upload(&ids, rows, seq_len, &model.device().without_autodiff()),
+            positions: RecycledPositions { seq_len, rows: positions },
             doc_start: (0..rows * seq_len).map(|index| index % seq_len == 0).collect(),
             model,
         })
     }
 
-    fn hold(&self, golden: &Golden, entry: &str) -> Result<Held, ModelError> {
-        let (_, wanted) = golden.get(entry)?;
+    /// Computes one entry and compares it with the golden values.
+    fn check(&self, golden: &GoldenFile, entry: &str) -> Result<CheckResult, ModelError> {
+        let (_, expected) = golden.get(entry)?;
         let allowed = match entry.split('.').next() {
-            Some("tokens" | "recycled") => return Ok(Held::Given),
-            // Which of two nearly equal entropies is the larger is beyond their rounding.
-            Some("place") if self.rounded() => f64::INFINITY,
+            Some("tokens" | "recycled") => return Ok(CheckResult::Input),
+            // With bf16, rounding may swap the order of two nearly equal entropies.
+            Some("place") if self.is_bf16() => f64::INFINITY,
             Some("place") => 0.0,
-            Some("loss") if self.rounded() => BF16_LOSSES,
-            _ if self.rounded() => BF16,
-            Some("loss") => LOSSES,
-            Some("grad") => GRADIENTS,
-            _ => VALUES,
+            Some("loss") if self.is_bf16() => BF16_LOSS_TOLERANCE,
+            _ if self.is_bf16() => BF16_TOLERANCE,
+            Some("loss") => LOSS_TOLERANCE,
+            Some("grad") => GRADIENT_TOLERANCE,
+            _ => VALUE_TOLERANCE,
         };
         let Some(found) = self.compute(entry) else {
-            return Ok(Held::NotComputed);
+            return Ok(CheckResult::NotComputed);
         };
-        let scale = match entry.starts_with("grad.") || self.rounded() {
-            true => wanted.iter().fold(0.0_f64, |largest, value| largest.max(value.abs())),
+        let scale = match entry.starts_with("grad.") || self.is_bf16() {
+            true => expected.iter().fold(0.0_f64, |largest, value| largest.max(value.abs())),
             false => 1.0,
         };
-        Ok(Held::Error { error: largest_error(&found, wanted) / scale, allowed })
+        Ok(CheckResult::Compared { error: largest_error(&found, expected) / scale, tolerance: allowed })
     }
 
-    /// Errors of bf16 products are shares of what is computed, as gradients' errors always are: it has 8 bits at any size.
-    fn rounded(&self) -> bool {
-        self.model.execution().products == Products::Bf16
+    /// Whether products are bf16. Their errors are then relative to the largest value, as those of gradients
+    /// always are, because bf16 has 8 bits of precision at any magnitude.
+    fn is_bf16(&self) -> bool {
+        self.model.execution().matmul_precision == MatmulPrecision::Bf16
     }
 
-    /// The entry's values, row-major; `None` where nothing computes it.
+    /// Returns the values of an entry, row-major; `None` if it is not computed here.
     fn compute(&self, entry: &str) -> Option<Vec<f64>> {
         let recycled_passes = self.positions.rows.first().map_or(0, Vec::len);
         Some(match entry {
-            "plain.hidden" => values(self.after(0)),
-            "plain.logits" => values(self.model.logits(self.after(0))),
-            "plain.nll" => values(self.step(None).plain.nll),
-            "plain.entropy" => values(self.step(None).plain.entropy),
-            "place.at" => self.placed(placement::entropy_at, recycled_passes),
-            "place.next" => self.placed(placement::entropy_next, recycled_passes),
-            "dense.logits" => values(self.model.logits(self.after(1))),
-            "dense3.logits" => values(self.model.logits(self.after(2))),
-            "isolated.logits" => self.sparse_logits(Reach::Isolated),
-            "joint.logits" => self.sparse_logits(Reach::Joint),
-            "sequential.logits" => values(self.model.logits(self.after(recycled_passes))),
-            "loss.plain" => vec![mean(values(self.step(None).plain.nll))],
-            "loss.dense" => vec![self.recycled_loss(Reach::Dense, LossOn::Recycled)?],
-            "loss.dense_all" => vec![self.recycled_loss(Reach::Dense, LossOn::All)?],
-            "loss.isolated" => vec![self.recycled_loss(Reach::Isolated, LossOn::Recycled)?],
-            "loss.joint" => vec![self.recycled_loss(Reach::Joint, LossOn::Recycled)?],
+            "plain.hidden" => read_values(self.hidden_after(0)),
+            "plain.logits" => read_values(self.model.logits(self.hidden_after(0))),
+            "plain.nll" => read_values(self.forward_backward(None).plain.nll),
+            "plain.entropy" => read_values(self.forward_backward(None).plain.entropy),
+            "place.at" => self.placed_positions(placement::entropy_at, recycled_passes),
+            "place.next" => self.placed_positions(placement::entropy_next, recycled_passes),
+            "dense.logits" => read_values(self.model.logits(self.hidden_after(1))),
+            "dense3.logits" => read_values(self.model.logits(self.hidden_after(2))),
+            "isolated.logits" => self.sparse_logits(PassScope::Isolated),
+            "joint.logits" => self.sparse_logits(PassScope::Joint),
+            "sequential.logits" => read_values(self.model.logits(self.hidden_after(recycled_passes))),
+            "loss.plain" => vec![mean(read_values(self.forward_backward(None).plain.nll))],
+            "loss.dense" => vec![self.recycled_loss(PassScope::Dense, LossPositions::Recycled)?],
+            "loss.dense_all" => vec![self.recycled_loss(PassScope::Dense, LossPositions::All)?],
+            "loss.isolated" => vec![self.recycled_loss(PassScope::Isolated, LossPositions::Recycled)?],
+            "loss.joint" => vec![self.recycled_loss(PassScope::Joint, LossPositions::Recycled)?],
             _ => return self.gradient(entry),
         })
     }
 
-    /// Hidden states after `passes` recycled dense passes, without autodiff.
-    fn after(&self, passes: usize) -> Tensor<3> {
+    /// Returns the hidden states `[B, T, D]` after `passes` dense recycled passes, without autodiff.
+    fn hidden_after(&self, passes: usize) -> Tensor<3> {
         let model = self.model.valid();
-        let mut states = self.plain(&model);
+        let mut states = self.plain_states(&model);
         for _ in 0..passes {
-            states =
-                passes::recycled(&model, &self.tokens, states, &self.positions, &pass_of(Reach::Dense)).0;
+            states = passes::recycled_pass(
+                &model,
+                &self.tokens,
+                states,
+                &self.positions,
+                &unmodified_pass(PassScope::Dense),
+            )
+            .0;
         }
         states.hidden
     }
 
-    fn plain(&self, model: &Transformer) -> States {
-        model.row(model.embed(self.tokens.inputs.clone()))
+    /// Returns the states of the plain pass.
+    fn plain_states(&self, model: &Transformer) -> HiddenStates {
+        model.forward(model.embed(self.tokens.inputs.clone()))
     }
 
-    /// Logits of one sparse recycled pass at the recycled positions.
-    fn sparse_logits(&self, reach: Reach) -> Vec<f64> {
+    /// Returns the logits of one sparse recycled pass at the recycled positions.
+    fn sparse_logits(&self, reach: PassScope) -> Vec<f64> {
         let model = self.model.valid();
-        let states = self.plain(&model);
-        let (_, own) = passes::recycled(&model, &self.tokens, states, &self.positions, &pass_of(reach));
-        values(model.logits(own.unsqueeze()))
+        let states = self.plain_states(&model);
+        let (_, hidden) =
+            passes::recycled_pass(&model, &self.tokens, states, &self.positions, &unmodified_pass(reach));
+        read_values(model.logits(hidden.unsqueeze()))
     }
 
-    fn step(&self, plan: Option<Plan>) -> passes::Outcome {
+    /// Runs the passes of a training step; without a `plan`, the plain pass only.
+    fn forward_backward(&self, plan: Option<RecyclePlan>) -> passes::BatchOutcome {
         let mut place = |_: &Tensor<1>| self.positions.clone();
-        let place = plan.is_some().then_some::<passes::Place>(&mut place);
-        let idle = plan_of(Reach::Dense, Flow::Detached, LossOn::All);
-        passes::train(Ledger::new(&self.model, 1.0, false), &self.tokens, &plan.unwrap_or(idle), place)
+        let place = plan.is_some().then_some::<passes::PlacementFn>(&mut place);
+        let idle = single_pass_plan(PassScope::Dense, GradientFlow::Detached, LossPositions::All);
+        passes::forward_backward(
+            GradientAccumulator::new(&self.model, 1.0, false),
+            &self.tokens,
+            &plan.unwrap_or(idle),
+            place,
+        )
     }
 
-    fn placed(&self, place: impl Fn(Rows<'_>, Wanted, &[f32]) -> Positions, count: usize) -> Vec<f64> {
-        let entropy: Vec<f32> =
-            values(self.step(None).plain.entropy).into_iter().map(|value| value as f32).collect();
-        let (seq_len, draw) = (self.positions.seq_len, Draw::default());
-        let rows = Rows { seq_len, doc_start: &self.doc_start, prefix: 0.0, draw };
-        let placed = place(rows, Wanted::Count(count), &entropy);
+    /// Returns the positions that a placement by entropy chooses, `count` in each row.
+    fn placed_positions(
+        &self,
+        place: impl Fn(PlacementRows<'_>, PositionBudget, &[f32]) -> RecycledPositions,
+        count: usize,
+    ) -> Vec<f64> {
+        let entropy: Vec<f32> = read_values(self.forward_backward(None).plain.entropy)
+            .into_iter()
+            .map(|value| value as f32)
+            .collect();
+        let (seq_len, draw) = (self.positions.seq_len, RngKey::default());
+        let rows =
+            PlacementRows { seq_len, doc_start: &self.doc_start, max_prefix_fraction: 0.0, rng_key: draw };
+        let placed = place(rows, PositionBudget::Count(count), &entropy);
         placed.rows.iter().flatten().map(|t| *t as f64).collect()
     }
 
-    fn recycled_loss(&self, reach: Reach, loss_on: LossOn) -> Option<f64> {
-        let plan = plan_of(reach, Flow::Detached, loss_on);
-        self.step(Some(plan)).recycled.map(|(said, _)| mean(values(said.nll)))
+    fn recycled_loss(&self, reach: PassScope, loss_on: LossPositions) -> Option<f64> {
+        let plan = single_pass_plan(reach, GradientFlow::Detached, loss_on);
+        self.forward_backward(Some(plan)).recycled.map(|(output, _)| mean(read_values(output.nll)))
     }
 
     fn gradient(&self, entry: &str) -> Option<Vec<f64>> {
@@ -280,56 +314,59 @@ impl Subject {
             return None;
         };
         let reach = match reach {
-            "dense" => Reach::Dense,
-            "isolated" => Reach::Isolated,
-            "joint" => Reach::Joint,
+            "dense" => PassScope::Dense,
+            "isolated" => PassScope::Isolated,
+            "joint" => PassScope::Joint,
             _ => return None,
         };
         let flow = match flow {
-            "detached" => Flow::Detached,
-            "through" => Flow::Through,
+            "detached" => GradientFlow::Detached,
+            "through" => GradientFlow::Through,
             _ => return None,
         };
-        if self.model.execution().checkpointing && flow == Flow::Through && reach != Reach::Dense {
-            // The config refuses it: keys and values that are not kept learn nothing.
+        if self.model.execution().checkpointing && flow == GradientFlow::Through && reach != PassScope::Dense
+        {
+            // The config rejects this combination: checkpointed keys and values get no gradient.
             return None;
         }
-        let grads = self.step(Some(plan_of(reach, flow, LossOn::Recycled))).grads;
+        let grads = self.forward_backward(Some(single_pass_plan(reach, flow, LossPositions::Recycled))).grads;
         match param {
-            "embed" => grads.get::<2>(self.model.embed.weight.id).map(values),
-            "norm" => grads.get::<1>(self.model.norm.weight.id).map(values),
+            "embed" => grads.get::<2>(self.model.embed.weight.id).map(read_values),
+            "norm" => grads.get::<1>(self.model.norm.weight.id).map(read_values),
             "attn" => self.attention_gradient(&grads),
             _ => None,
         }
     }
 
-    /// The first block's query (llama) or fused query, key, value (gpt2), in the checkpoint's layout.
+    /// Returns the gradient of the first block's query weights (llama) or fused query, key and value weights
+    /// (gpt2), in the checkpoint's layout.
     fn attention_gradient(&self, grads: &GradientsParams) -> Option<Vec<f64>> {
         let attention = &self.model.blocks.first()?.attention;
         let grad = |id| grads.get::<2>(id);
         match self.model.shape().arch {
-            Arch::Llama => grad(attention.q.weight.id).map(|q| values(q.transpose())),
+            Arch::Llama => grad(attention.q.weight.id).map(|q| read_values(q.transpose())),
             Arch::Gpt2 => {
                 let parts = [&attention.q, &attention.k, &attention.v];
                 let parts: Option<Vec<_>> = parts.iter().map(|linear| grad(linear.weight.id)).collect();
-                parts.map(|parts| values(Tensor::cat(parts, 1)))
+                parts.map(|parts| read_values(Tensor::cat(parts, 1)))
             }
         }
     }
 }
 
-/// One recycled pass of full weight.
-fn plan_of(reach: Reach, flow: Flow, loss_on: LossOn) -> Plan {
-    Plan { pass: pass_of(reach), weights: vec![1.0], flow, cut: 0, loss_on }
+/// A single recycled pass with loss weight 1.
+fn single_pass_plan(reach: PassScope, flow: GradientFlow, loss_on: LossPositions) -> RecyclePlan {
+    RecyclePlan { pass: unmodified_pass(reach), loss_weights: vec![1.0], flow, cut: 0, loss_on }
 }
 
-/// The states themselves, as they are.
-fn pass_of(reach: Reach) -> Pass {
-    Pass { reach, control: Control::None, scale: 1.0, jitter: 0.0, draw: Draw::default() }
+/// A recycled pass without control, scaling or jitter.
+fn unmodified_pass(reach: PassScope) -> RecycledPass {
+    RecycledPass { reach, control: Control::None, scale: 1.0, jitter: 0.0, rng_key: RngKey::default() }
 }
 
-fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
-    // A reading that fails counts as not-a-number: the verdict is then a failure, not a crash.
+/// Reads a tensor's values, row-major. A failed read gives NaN, so that the verdict is a failure and not a
+/// crash.
+fn read_values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
     tensor.try_into_vec_as::<f64>().unwrap_or_else(|_| vec![f64::NAN])
 }
 
@@ -337,7 +374,7 @@ fn mean(values: Vec<f64>) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// The largest absolute difference; not-a-number where the lengths differ or any value is not a number.
+/// Returns the largest absolute difference; NaN if the lengths differ or any value is NaN.
 fn largest_error(found: &[f64], wanted: &[f64]) -> f64 {
     if found.len() != wanted.len() {
         return f64::NAN;
@@ -352,12 +389,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_value_that_is_no_number_fails_the_entry_wherever_it_stands() {
+    fn a_nan_at_any_index_fails_the_entry() {
         for at in 0..3 {
             let mut found = [1.0, 2.0, 3.0];
             found[at] = f64::NAN;
             let error = largest_error(&found, &[1.0, 2.0, 3.0]);
-            let verdict = Verdict { entry: "x".into(), result: Held::Error { error, allowed: 1.0 } };
+            let verdict =
+                Verdict { entry: "x".into(), result: CheckResult::Compared { error, tolerance: 1.0 } };
             assert!(verdict.failed(), "{at}");
         }
         assert!(largest_error(&[1.0], &[1.0, 2.0]).is_nan());
@@ -365,14 +403,15 @@ mod tests {
     }
 
     #[test]
-    fn a_golden_batch_that_is_none_is_refused_with_the_reason() {
-        let shape = crate::model::Shape::from_config(&Default::default(), 10, 8);
-        let golden = |tokens: (Vec<usize>, Vec<f64>), recycled: (Vec<usize>, Vec<f64>)| Golden {
+    fn an_invalid_golden_batch_is_refused_with_the_reason() {
+        let shape = crate::model::ModelShape::from_config(&Default::default(), 10, 8);
+        let golden = |tokens: (Vec<usize>, Vec<f64>), recycled: (Vec<usize>, Vec<f64>)| GoldenFile {
             file: "golden".into(),
             entries: BTreeMap::from([("tokens".into(), tokens), ("recycled".into(), recycled)]),
         };
         let tokens = (vec![1, 5], vec![0.0, 1.0, 2.0, 3.0, 4.0]);
-        let batch = |tokens, recycled| Batch::of(&golden(tokens, recycled), &shape).map(|_| ());
+        let batch =
+            |tokens, recycled| GoldenBatch::from_golden(&golden(tokens, recycled), &shape).map(|_| ());
         assert!(batch(tokens.clone(), (vec![1, 2], vec![1.0, 3.0])).is_ok());
         for (tokens, recycled, wanted) in [
             (tokens.clone(), (vec![1, 2], vec![0.0, 3.0]), "`recycled` holds 0"),

@@ -46,10 +46,10 @@ fn every_kind_is_a_line_of_json_and_nothing_else_is_said() {
 fn what_it_cannot_do_it_says_before_it_measures() {
     let dir = tempfile::tempdir().unwrap();
     for (given, wanted) in [
-        ("--dtype=bf16", "`--dtype` = bf16: the CPU multiplies f32 alone at full speed (CPU"),
+        ("--dtype=bf16", "`--dtype` = bf16: the CPU multiplies only f32 at full speed (CPU"),
         ("--device=tpu", "`--device`: `run.device` = \"tpu\": allowed are auto, cpu"),
         ("--recycled=12", "`--recycled` = 12: at most `--time` - 1 = 11"),
-        ("--kinds=plain,x", "'x' for '--kinds <KINDS>': there are: plain, dense"),
+        ("--kinds=plain,x", "'x' for '--kinds <KINDS>': allowed: plain, dense"),
     ] {
         // The last of an argument given twice would be an error of its own.
         let name = given.split('=').next().unwrap();

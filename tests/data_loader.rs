@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Builder, ListBuilder, RecordBatch};
-use coconut_lab::data::{Batch, Dataset, Loader, LoaderOptions, Position, Split};
+use coconut_lab::data::{Batch, Dataset, Loader, LoaderOptions, Split, StreamPosition};
 use parquet::arrow::ArrowWriter;
 
 /// Writes documents of the given lengths, ids counting up, `group` rows a row group.
@@ -41,14 +41,22 @@ fn small() -> (tempfile::TempDir, PathBuf) {
 }
 
 fn options() -> LoaderOptions {
-    LoaderOptions { batch: 2, seq_len: 8, seed: 3, shuffle: true, repeat: true, vocab_size: 100, prefetch: 2 }
+    LoaderOptions {
+        batch_size: 2,
+        seq_len: 8,
+        seed: 3,
+        shuffle: true,
+        repeat: true,
+        vocab_size: 100,
+        prefetch: 2,
+    }
 }
 
-fn open(path: &Path, options: LoaderOptions, start: Position) -> Loader {
+fn open(path: &Path, options: LoaderOptions, start: StreamPosition) -> Loader {
     Loader::open(&Dataset::open(path).unwrap(), Split::Train, options, start).unwrap()
 }
 
-fn batches(path: &Path, options: LoaderOptions, start: Position, count: usize) -> Vec<Batch> {
+fn batches(path: &Path, options: LoaderOptions, start: StreamPosition, count: usize) -> Vec<Batch> {
     let mut loader = open(path, options, start);
     (0..count).map_while(|_| loader.next_batch().unwrap()).collect()
 }
@@ -57,7 +65,7 @@ fn batches(path: &Path, options: LoaderOptions, start: Position, count: usize) -
 fn windows_share_one_token_and_know_where_documents_begin() {
     let (_dir, path) = small();
     let plain = LoaderOptions { shuffle: false, ..options() };
-    let got = batches(&path, plain, Position::default(), 2);
+    let got = batches(&path, plain, StreamPosition::default(), 2);
     let window = |from: i32| (from..from + 9).collect::<Vec<i32>>();
     assert_eq!(got[0].tokens, [window(0), window(8)].concat());
     assert_eq!(got[1].tokens, [window(16), window(24)].concat());
@@ -73,8 +81,8 @@ fn windows_share_one_token_and_know_where_documents_begin() {
 #[test]
 fn an_epoch_is_every_token_once_and_the_next_has_another_order() {
     let (_dir, path) = small();
-    let single = LoaderOptions { batch: 1, seq_len: 1, ..options() };
-    let got = batches(&path, single, Position::default(), 200);
+    let single = LoaderOptions { batch_size: 1, seq_len: 1, ..options() };
+    let got = batches(&path, single, StreamPosition::default(), 200);
     let epoch =
         |number: u64| got.iter().filter(move |batch| batch.epoch == number).map(|batch| batch.tokens[0]);
     let (first, second): (Vec<i32>, Vec<i32>) = (epoch(0).collect(), epoch(1).collect());
@@ -89,10 +97,10 @@ fn an_epoch_is_every_token_once_and_the_next_has_another_order() {
 fn a_stored_position_goes_on_with_the_same_batches() {
     let (_dir, path) = small();
     for (batch, seq_len) in [(2, 8), (1, 1), (3, 5), (4, 40)] {
-        let options = LoaderOptions { batch, seq_len, ..options() };
-        let whole = batches(&path, options.clone(), Position::default(), 40);
+        let options = LoaderOptions { batch_size: batch, seq_len, ..options() };
+        let whole = batches(&path, options.clone(), StreamPosition::default(), 40);
         for k in [0, 1, 2, 5, 11, 19, 30] {
-            let stored = serde_json::to_string(&whole[k].after).unwrap();
+            let stored = serde_json::to_string(&whole[k].next_position).unwrap();
             let start = serde_json::from_str(&stored).unwrap();
             let rest = batches(&path, options.clone(), start, 39 - k);
             assert!(rest == whole[k + 1..], "B {batch}, T {seq_len}, after batch {k}");
@@ -105,7 +113,7 @@ fn a_stored_position_goes_on_with_the_same_batches() {
 fn the_seed_decides_and_nothing_else() {
     let (_dir, path) = small();
     let with = |seed: u64, prefetch: usize| {
-        batches(&path, LoaderOptions { seed, prefetch, ..options() }, Position::default(), 20)
+        batches(&path, LoaderOptions { seed, prefetch, ..options() }, StreamPosition::default(), 20)
     };
     assert!(with(3, 0) == with(3, 7));
     assert!(with(3, 2) != with(4, 2));
@@ -115,20 +123,20 @@ fn the_seed_decides_and_nothing_else() {
 fn without_repeat_the_last_partial_batch_is_dropped() {
     let (_dir, path) = small();
     let once = LoaderOptions { repeat: false, ..options() };
-    let got = batches(&path, once.clone(), Position::default(), 100);
+    let got = batches(&path, once.clone(), StreamPosition::default(), 100);
     assert_eq!(got.len(), 6); // (100 - 1) / 16
-    assert!(batches(&path, once, got[5].after.clone(), 1).is_empty());
+    assert!(batches(&path, once, got[5].next_position.clone(), 1).is_empty());
 }
 
 #[test]
 fn a_split_smaller_than_a_batch_is_read_around_once() {
     let (_dir, path) = small();
     let once = LoaderOptions { repeat: false, shuffle: false, seq_len: 70, ..options() };
-    let got = batches(&path, once.clone(), Position::default(), 10);
+    let got = batches(&path, once.clone(), StreamPosition::default(), 10);
     assert_eq!(got.len(), 1);
     let wrapped: Vec<i32> = (70..141).map(|at| at % 100).collect();
     assert_eq!(got[0].tokens[71..], wrapped);
-    assert!(batches(&path, once, got[0].after.clone(), 1).is_empty());
+    assert!(batches(&path, once, got[0].next_position.clone(), 1).is_empty());
 }
 
 #[test]
@@ -137,8 +145,9 @@ fn too_little_to_learn_from_is_an_error_not_an_endless_loop() {
     let path = dir.path().join("one.parquet");
     write(&path, 0, &[0, 1, 0], 1);
     for repeat in [true, false] {
-        let error =
-            open(&path, LoaderOptions { repeat, ..options() }, Position::default()).next_batch().unwrap_err();
+        let error = open(&path, LoaderOptions { repeat, ..options() }, StreamPosition::default())
+            .next_batch()
+            .unwrap_err();
         assert!(error.to_string().contains("1 tokens in all rows"), "{error}");
     }
 }
@@ -147,16 +156,20 @@ fn too_little_to_learn_from_is_an_error_not_an_endless_loop() {
 fn what_cannot_be_is_refused_at_once() {
     let (_dir, path) = small();
     let dataset = Dataset::open(&path).unwrap();
-    let refuse = |options: LoaderOptions, start: Position| {
+    let refuse = |options: LoaderOptions, start: StreamPosition| {
         Loader::open(&dataset, Split::Train, options, start).err().unwrap().to_string()
     };
-    assert!(refuse(LoaderOptions { batch: 0, ..options() }, Position::default()).contains("batch = 0"));
-    assert!(refuse(LoaderOptions { seq_len: 0, ..options() }, Position::default()).contains("seq_len = 0"));
+    assert!(
+        refuse(LoaderOptions { batch_size: 0, ..options() }, StreamPosition::default()).contains("batch = 0")
+    );
+    assert!(
+        refuse(LoaderOptions { seq_len: 0, ..options() }, StreamPosition::default()).contains("seq_len = 0")
+    );
     for start in [
-        Position { group: 6, ..Position::default() },
-        Position { document: 3, ..Position::default() },
-        Position { token: 99, ..Position::default() },
-        Position { group: 5, token: 1, ..Position::default() },
+        StreamPosition { group: 6, ..StreamPosition::default() },
+        StreamPosition { document: 3, ..StreamPosition::default() },
+        StreamPosition { token: 99, ..StreamPosition::default() },
+        StreamPosition { group: 5, token: 1, ..StreamPosition::default() },
     ] {
         let message = refuse(options(), start);
         assert!(message.contains("no such position"), "{message}");
@@ -168,7 +181,7 @@ fn dropping_a_loader_ends_its_thread() {
     let (_dir, path) = small();
     for prefetch in [0, 1, 100] {
         let began = std::time::Instant::now();
-        let mut loader = open(&path, LoaderOptions { prefetch, ..options() }, Position::default());
+        let mut loader = open(&path, LoaderOptions { prefetch, ..options() }, StreamPosition::default());
         loader.next_batch().unwrap();
         drop(loader);
         assert!(began.elapsed().as_secs() < 5);
@@ -179,12 +192,12 @@ fn dropping_a_loader_ends_its_thread() {
 fn an_id_over_the_models_vocabulary_names_the_row() {
     let (_dir, path) = small();
     let narrow = LoaderOptions { vocab_size: 70, shuffle: false, ..options() };
-    let mut loader = open(&path, narrow, Position::default());
+    let mut loader = open(&path, narrow, StreamPosition::default());
     let error = loop {
         match loader.next_batch() {
             Ok(batch) => assert!(batch.is_some()),
             Err(error) => break error.to_string(),
         }
     };
-    assert!(error.contains("train-1.parquet: row 3 (counted from 0): token id 70 at place 5"), "{error}");
+    assert!(error.contains("train-1.parquet: row 3 (counted from 0): token id 70 at index 5"), "{error}");
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use arrow::array::AsArray;
-use coconut_lab::data::prosqa::{PAPER_MEANS, document};
-use coconut_lab::data::{Codec, Dataset, Made, ProsqaOptions, Split, make_prosqa};
+use coconut_lab::data::prosqa::{PAPER_MEANS, document_text};
+use coconut_lab::data::{Dataset, DatasetSummary, ProsqaOptions, Split, Tokenizer, make_prosqa};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 fn options(out: PathBuf) -> ProsqaOptions {
@@ -21,7 +21,7 @@ fn options(out: PathBuf) -> ProsqaOptions {
     }
 }
 
-fn make(options: &ProsqaOptions) -> Made {
+fn make(options: &ProsqaOptions) -> DatasetSummary {
     make_prosqa(options, &mut |_| ()).unwrap()
 }
 
@@ -45,7 +45,7 @@ struct Row {
 
 fn rows(dataset: &Dataset, split: Split) -> Vec<Row> {
     let mut rows = Vec::new();
-    for path in dataset.shards(split) {
+    for path in dataset.shard_paths(split) {
         let file = std::fs::File::open(path).unwrap();
         for batch in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
             let batch = batch.unwrap();
@@ -138,7 +138,7 @@ fn every_answer_follows_and_the_graphs_are_the_papers() {
         assert_eq!(rows.len() as u64, dataset.rows(split));
         for row in rows {
             check(&row);
-            let text = document(&row.question, &row.steps, &row.answer);
+            let text = document_text(&row.question, &row.steps, &row.answer);
             assert_eq!(row.ids.last().copied(), dataset.eos_id());
             assert_eq!(codec.decode(&row.ids[..row.ids.len() - 1]), text.replace('\n', " "));
             let target = row.answer.trim_end_matches('.').rsplit(' ').next().unwrap().to_owned();
@@ -161,7 +161,7 @@ fn the_seed_decides_and_splits_do_not_move_each_other() {
     let open = |name: &str| Dataset::open(&dir.path().join(name)).unwrap();
     let (a, b, c, d) = (open("a"), open("b"), open("c"), open("d"));
     for split in Split::ALL {
-        let bytes = |set: &Dataset| std::fs::read(&set.shards(split)[0]).unwrap();
+        let bytes = |set: &Dataset| std::fs::read(&set.shard_paths(split)[0]).unwrap();
         assert!(bytes(&a) == bytes(&b), "{split}");
         assert!(rows(&a, split) == rows(&c, split)[..rows(&a, split).len()]);
         assert!(rows(&a, split)[0] != rows(&d, split)[0]);
@@ -183,7 +183,7 @@ fn published_records_come_back_as_they_were() {
     let made = make(&from);
     assert_eq!(
         made.vocab_size,
-        Codec::words().unwrap().vocab_size(),
+        Tokenizer::words().unwrap().vocab_size(),
         "the fixed list has every published word"
     );
     let dataset = Dataset::open(&dir.path().join("set")).unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use coconut_lab::data::{Dataset, Loader, LoaderOptions, Position, Split, describe};
+use coconut_lab::data::{Dataset, Loader, LoaderOptions, Split, StreamPosition, describe};
 
 /// The shards written by other programs, if they are at hand.
 fn shards() -> Option<PathBuf> {
@@ -15,13 +15,21 @@ fn shards() -> Option<PathBuf> {
 }
 
 fn options(vocab_size: usize) -> LoaderOptions {
-    LoaderOptions { batch: 2, seq_len: 32, seed: 0, shuffle: false, repeat: false, vocab_size, prefetch: 2 }
+    LoaderOptions {
+        batch_size: 2,
+        seq_len: 32,
+        seed: 0,
+        shuffle: false,
+        repeat: false,
+        vocab_size,
+        prefetch: 2,
+    }
 }
 
 /// All tokens of a file in order, and where documents begin, as far as whole batches go.
 fn stream(path: &Path) -> (Vec<i32>, Vec<bool>) {
     let dataset = Dataset::open(path).unwrap();
-    let mut loader = Loader::open(&dataset, Split::Train, options(512), Position::default()).unwrap();
+    let mut loader = Loader::open(&dataset, Split::Train, options(512), StreamPosition::default()).unwrap();
     let (mut tokens, mut starts) = (Vec::new(), Vec::new());
     while let Some(batch) = loader.next_batch().unwrap() {
         for row in 0..2 {
@@ -79,11 +87,11 @@ fn every_bad_file_is_one_clear_error() {
         ("bad-corrupt-page", &["row 0 (counted from 0)", "0 to 511"]),
         ("bad-empty-file", &["empty (0 bytes)", "whole Parquet file"]),
         ("bad-float-ids", &["input_ids", "float", "integers"]),
-        ("bad-id-over-vocab", &["row 1 (counted from 0)", "700000", "place 1", "0 to 511"]),
+        ("bad-id-over-vocab", &["row 1 (counted from 0)", "700000", "index 1", "0 to 511"]),
         ("bad-negative-id", &["row 1 (counted from 0)", "-5", "0 to 511"]),
         ("bad-no-token-column", &["text", "input_ids"]),
         ("bad-not-parquet", &["not a readable Parquet file"]),
-        ("bad-null-id", &["row 0 (counted from 0)", "null token id", "place 1"]),
+        ("bad-null-id", &["row 0 (counted from 0)", "null token id", "index 1"]),
         ("bad-null-row", &["row 1 (counted from 0)", "null", "list of token ids"]),
         ("bad-truncated", &["not a readable Parquet file"]),
         ("bad-zero-rows", &["no rows", "at least one row"]),
@@ -109,7 +117,7 @@ fn first_error(path: &Path, options: LoaderOptions) -> String {
         Ok(dataset) => dataset,
         Err(error) => return error.to_string(),
     };
-    let mut loader = Loader::open(&dataset, Split::Train, options, Position::default()).unwrap();
+    let mut loader = Loader::open(&dataset, Split::Train, options, StreamPosition::default()).unwrap();
     for _ in 0..10_000 {
         match loader.next_batch() {
             Ok(Some(_)) => {}
@@ -123,7 +131,8 @@ fn first_error(path: &Path, options: LoaderOptions) -> String {
     panic!("{} never ends", path.display());
 }
 
-/// Damages eight bytes somewhere in a good file: an error or a batch may come of it, never a panic or an endless wait.
+/// Damages eight bytes somewhere in a good file: an error or a batch may come of it, never a panic or an
+/// endless wait.
 #[test]
 fn damaged_files_never_panic() {
     let Some(dir) = shards() else { return };
@@ -143,7 +152,8 @@ fn damaged_files_never_panic() {
             errors += 1;
             continue;
         };
-        let Ok(mut loader) = Loader::open(&dataset, Split::Train, options(512), Position::default()) else {
+        let Ok(mut loader) = Loader::open(&dataset, Split::Train, options(512), StreamPosition::default())
+        else {
             errors += 1;
             continue;
         };
@@ -159,7 +169,8 @@ fn damaged_files_never_panic() {
             }
         }
     }
-    // Parquet pages carry no checksum here, so damage that decodes to ids within the vocabulary goes unnoticed.
+    // Parquet pages carry no checksum here, so damage that decodes to ids within the vocabulary goes
+    // unnoticed.
     assert!(errors > 15, "only {errors} of 120 damages were noticed");
 }
 
@@ -170,9 +181,10 @@ fn foreign_folders_split_by_name_or_are_all_train() {
     let good = dir.join("good-list-int32.parquet");
     std::fs::copy(&good, tmp.path().join("a.parquet")).unwrap();
     let dataset = Dataset::open(tmp.path()).unwrap();
-    assert!(dataset.has(Split::Train) && !dataset.has(Split::Valid));
+    assert!(dataset.has_split(Split::Train) && !dataset.has_split(Split::Valid));
     assert_eq!((dataset.vocab_size(), dataset.eos_id()), (None, None));
-    let missing = Loader::open(&dataset, Split::Valid, options(512), Position::default()).err().unwrap();
+    let missing =
+        Loader::open(&dataset, Split::Valid, options(512), StreamPosition::default()).err().unwrap();
     assert!(missing.to_string().contains("no valid split; found: only train"), "{missing}");
     std::fs::copy(&good, tmp.path().join("train-0.parquet")).unwrap();
     std::fs::copy(&good, tmp.path().join("validation-0.parquet")).unwrap();

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use coconut_lab::data::{Dataset, Loader, LoaderOptions, Position, Split, TextOptions, describe, make_text};
+use coconut_lab::data::{
+    Dataset, Loader, LoaderOptions, Split, StreamPosition, TextOptions, describe, make_text,
+};
 
 fn options(inputs: &[&Path], out: PathBuf) -> TextOptions {
     TextOptions {
@@ -20,7 +22,7 @@ fn options(inputs: &[&Path], out: PathBuf) -> TextOptions {
 /// All tokens of a byte dataset's split, as text; document ends as `|`.
 fn text_of(dir: &Path, split: Split) -> String {
     let options = LoaderOptions {
-        batch: 1,
+        batch_size: 1,
         seq_len: 1,
         seed: 0,
         shuffle: false,
@@ -28,7 +30,8 @@ fn text_of(dir: &Path, split: Split) -> String {
         vocab_size: 257,
         prefetch: 4,
     };
-    let mut loader = Loader::open(&Dataset::open(dir).unwrap(), split, options, Position::default()).unwrap();
+    let mut loader =
+        Loader::open(&Dataset::open(dir).unwrap(), split, options, StreamPosition::default()).unwrap();
     let mut bytes = Vec::new();
     let mut last = None;
     while let Some(batch) = loader.next_batch().unwrap() {
@@ -61,7 +64,7 @@ fn tiny_inputs_of_every_kind_work() {
     let alone = dir.path().join("alone");
     make_text(&options(&[&txt], alone.clone()), &mut |_| ()).unwrap();
     let dataset = Dataset::open(&alone).unwrap();
-    assert!(dataset.has(Split::Train) && !dataset.has(Split::Valid));
+    assert!(dataset.has_split(Split::Train) && !dataset.has_split(Split::Valid));
     assert_eq!((dataset.vocab_size(), dataset.eos_id()), (Some(257), Some(256)));
 }
 

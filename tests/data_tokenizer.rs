@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use coconut_lab::data::Codec;
+use coconut_lab::data::Tokenizer;
 
 const TRICKY: [&str; 10] = [
     "",
@@ -20,7 +20,7 @@ const TRICKY: [&str; 10] = [
 
 #[test]
 fn gpt2_ids_are_tiktokens() {
-    let codec = Codec::gpt2().unwrap();
+    let codec = Tokenizer::gpt2().unwrap();
     let reference = tiktoken_rs::r50k_base().unwrap();
     assert_eq!((codec.vocab_size(), codec.eos_id()), (50257, Some(50256)));
     for text in TRICKY {
@@ -38,7 +38,7 @@ fn gpt2_ids_are_tiktokens() {
 
 #[test]
 fn byte_ids_are_the_bytes_and_a_long_document_is_quick() {
-    let codec = Codec::byte().unwrap();
+    let codec = Tokenizer::byte().unwrap();
     assert_eq!((codec.vocab_size(), codec.eos_id()), (257, Some(256)));
     for text in TRICKY {
         let ids = codec.encode(text).unwrap();
@@ -54,12 +54,15 @@ fn byte_ids_are_the_bytes_and_a_long_document_is_quick() {
 
 #[test]
 fn words_are_one_id_each_and_read_well() {
-    let codec = Codec::words().unwrap();
+    let codec = Tokenizer::words().unwrap();
     let text = "Every terpus is a brimpus. Is Tom a lempus or scrompus? Tom is a lempus.";
     let ids = codec.encode(text).unwrap();
     assert_eq!(ids.len(), 6 + 7 + 5);
     assert_eq!(codec.decode(&ids), text);
-    assert_eq!(ids.iter().map(|id| codec.piece(*id)).collect::<Vec<_>>()[..3], ["Every", "terpus", "is"]);
+    assert_eq!(
+        ids.iter().map(|id| codec.token_text(*id)).collect::<Vec<_>>()[..3],
+        ["Every", "terpus", "is"]
+    );
     assert_eq!(codec.decode(&codec.encode("Tom is a unicorn.").unwrap()), "Tom is a <unk>.");
     // The quick way gives the library's ids.
     for text in
@@ -75,10 +78,10 @@ fn saving_and_loading_keeps_ids_and_hash() {
     let dir = tempfile::tempdir().unwrap();
     let mut hashes = Vec::new();
     for name in ["words", "byte", "gpt2"] {
-        let codec = Codec::from_name_or_file(name).unwrap();
+        let codec = Tokenizer::from_name_or_file(name).unwrap();
         let path = dir.path().join(format!("{name}.json"));
         codec.save(&path).unwrap();
-        let loaded = Codec::from_name_or_file(path.to_str().unwrap()).unwrap();
+        let loaded = Tokenizer::from_name_or_file(path.to_str().unwrap()).unwrap();
         assert_eq!(loaded.hash(), codec.hash(), "{name}");
         assert_eq!((loaded.vocab_size(), loaded.eos_id()), (codec.vocab_size(), codec.eos_id()));
         for text in TRICKY {
@@ -92,17 +95,18 @@ fn saving_and_loading_keeps_ids_and_hash() {
 
 #[test]
 fn pieces_are_fit_for_a_screen() {
-    let codec = Codec::gpt2().unwrap();
-    let show = |text: &str| codec.encode(text).unwrap().iter().map(|id| codec.piece(*id)).collect::<Vec<_>>();
+    let codec = Tokenizer::gpt2().unwrap();
+    let show =
+        |text: &str| codec.encode(text).unwrap().iter().map(|id| codec.token_text(*id)).collect::<Vec<_>>();
     assert_eq!(show("Hello world\n"), ["Hello", " world", "\\n"]);
     assert!(show("𓀀").iter().any(|piece| piece.contains("\\x")));
     assert_eq!(
-        (codec.piece(50256), codec.piece(99_999)),
+        (codec.token_text(50256), codec.token_text(99_999)),
         ("<|endoftext|>".to_owned(), "<#99999>".to_owned())
     );
     assert_eq!(codec.decode(&[15496, 99_999]), "Hello<#99999>");
     for id in 0..50257 {
-        assert!(!codec.piece(id).chars().any(char::is_control));
+        assert!(!codec.token_text(id).chars().any(char::is_control));
     }
 }
 
@@ -111,8 +115,8 @@ fn what_is_no_tokenizer_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tokenizer.json");
     std::fs::write(&path, "{\"model\": 3}").unwrap();
-    let error = Codec::from_file(&path).err().unwrap().to_string();
+    let error = Tokenizer::from_file(&path).err().unwrap().to_string();
     assert!(error.contains("tokenizer.json: cannot be loaded"), "{error}");
-    let error = Codec::from_name_or_file("gpt5").err().unwrap().to_string();
+    let error = Tokenizer::from_name_or_file("gpt5").err().unwrap().to_string();
     assert!(error.contains("words, byte, gpt2"), "{error}");
 }

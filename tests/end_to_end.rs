@@ -4,7 +4,7 @@ mod common;
 
 use arrow::array::RecordBatch;
 use burn::tensor::Device;
-use coconut_lab::message::{Choice, TOP, TokenCell};
+use coconut_lab::message::{TOP_TOKENS, TokenCell, TokenProb};
 use coconut_lab::model::hf;
 use coconut_lab::record::rows;
 use common::*;
@@ -68,7 +68,7 @@ fn one_seed_gives_one_run_bit_for_bit() {
 }
 
 /// The same but for the last digits, which hang on where in a block a row stands; ids of equals may change places.
-fn alike(a: &[Choice], b: &[Choice]) -> bool {
+fn alike(a: &[TokenProb], b: &[TokenProb]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a.prob - b.prob).abs() < 1e-5)
 }
 
@@ -80,30 +80,34 @@ fn looks_thoughts_and_samples_are_recorded() {
     let run = &runs(dir.path())[0];
     let tokens = table(run, "tokens");
     // Steps 1, 2, 4, 6.
-    let spreads: Vec<_> = tokens.iter().flat_map(|batch| rows::spreads(batch, 100)).collect();
+    let spreads: Vec<_> = tokens.iter().flat_map(|batch| rows::entropy_histograms(batch, 100)).collect();
     assert_eq!(spreads.iter().map(|spread| spread.step).collect::<Vec<_>>(), [1, 2, 4, 6]);
-    let row = rows::last_tokens(tokens.last().unwrap(), 100, |id| id.to_string()).unwrap();
-    assert!(row.step == 6 && row.cells.iter().all(|cell| cell.top_plain.len() == TOP));
+    let row = rows::last_token_row(tokens.last().unwrap(), 100, |id| id.to_string()).unwrap();
+    assert!(row.step == 6 && row.cells.iter().all(|cell| cell.top_plain.len() == TOP_TOKENS));
     let best = |cell: &TokenCell| cell.top_recycled.iter().map(|choice| choice.prob).sum::<f32>();
     assert!(row.cells.iter().all(|cell| (0.0..1.0001).contains(&best(cell))));
-    let thoughts: Vec<_> = table(run, "thoughts").iter().flat_map(|batch| rows::thoughts(batch, 6)).collect();
+    let thoughts: Vec<_> =
+        table(run, "thoughts").iter().flat_map(|batch| rows::thoughts_at(batch, 6)).collect();
     let recycled = (0..row.cells.len()).filter(|t| row.cells[*t].recycled);
     assert_eq!(
         thoughts.iter().map(|thought| thought.position).collect::<Vec<_>>(),
         recycled.collect::<Vec<_>>()
     );
     for thought in &thoughts {
-        assert_eq!((thought.fed.len(), thought.out.len()), (4, 4), "the plain pass and three");
-        assert!(alike(&thought.fed[0].top, &row.cells[thought.position - 1].top_plain));
-        assert!(alike(&thought.out[1].top, &row.cells[thought.position].top_recycled));
+        assert_eq!(
+            (thought.fed_by_pass.len(), thought.output_by_pass.len()),
+            (4, 4),
+            "the plain pass and three"
+        );
+        assert!(alike(&thought.fed_by_pass[0].top, &row.cells[thought.position - 1].top_plain));
+        assert!(alike(&thought.output_by_pass[1].top, &row.cells[thought.position].top_recycled));
     }
     let samples: Vec<_> = table(run, "events").iter().flat_map(rows::samples).collect();
     assert_eq!(samples.iter().map(|sample| sample.step).collect::<Vec<_>>(), [0, 0, 3, 3, 6, 6]);
     assert!(samples.iter().all(|sample| !sample.prompt.is_empty() && !sample.text.is_empty()));
     let shares = reals(&metrics(run), "share_of_peak");
     assert!(shares[1..].iter().all(|share| share.is_some_and(|share| share > 0.0)), "{shares:?}");
-    let export =
-        lab(dir.path(), &["export", "thoughts", "last", "--out", "t.parquet", "--where", "pass > 0"]);
+    let export = lab(dir.path(), &["export", "thoughts", "last", "--out", "t.parquet", "--from-step", "1"]);
     assert!(export.status.success(), "{}", stderr(&export));
     assert!(stdout(&export).starts_with("rows: "), "{}", stdout(&export));
 }

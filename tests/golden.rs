@@ -2,9 +2,9 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use coconut_lab::config::Dtype;
-use coconut_lab::model::{Cache, Transformer, hf};
-use coconut_lab::think::{Choice, Generation, Kind, Request};
-use coconut_lab::verify::{Held, verify};
+use coconut_lab::model::{KvCache, Transformer, hf};
+use coconut_lab::think::{Generation, GenerationRequest, InputKind, SamplingParams};
+use coconut_lab::verify::{CheckResult, verify};
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
 
@@ -21,12 +21,13 @@ fn hold(kind: &str, dtype: Dtype, activation_checkpointing: bool) {
         // Gradient into keys and values needs them kept.
         let sparse = ["grad.isolated.through.", "grad.joint.through."];
         let refused = activation_checkpointing && sparse.iter().any(|part| verdict.entry.starts_with(part));
-        assert_eq!(verdict.result == Held::NotComputed, refused, "{}", verdict.entry);
+        assert_eq!(verdict.result == CheckResult::NotComputed, refused, "{}", verdict.entry);
     }
     assert_eq!(verdicts.len(), 36);
     // Products of 16 bits can be told from those of 32.
-    let rough =
-        verdicts.iter().any(|verdict| matches!(verdict.result, Held::Error { error, .. } if error > 1e-3));
+    let rough = verdicts
+        .iter()
+        .any(|verdict| matches!(verdict.result, CheckResult::Compared { error, .. } if error > 1e-3));
     assert_eq!(rough, dtype == Dtype::Bf16);
 }
 
@@ -94,15 +95,15 @@ fn entropy(logits: &[f32]) -> f64 {
 #[test]
 fn a_cache_with_latents_at_the_recycled_positions_is_the_sequential_recurrence() {
     for kind in ["gpt2", "llama"] {
-        let model = hf::load_whole(&fixture(kind), &Device::flex()).unwrap();
+        let model = hf::load_with_feedback(&fixture(kind), &Device::flex()).unwrap();
         for Recurrence { tokens, recycled, logits } in recurrences(kind) {
-            let (mut cache, mut last) = (Cache::new(1, 8), None::<Tensor<3>>);
+            let (mut cache, mut last) = (KvCache::new(1, 8), None::<Tensor<3>>);
             for (at, wanted) in logits.chunks(model.shape().vocab_size).enumerate() {
                 let input = match last {
                     Some(state) if recycled.contains(&at) => state,
                     _ => embedded(&model, tokens[at]),
                 };
-                let hidden = model.advance(input, &mut cache);
+                let hidden = model.forward_cached(input, &mut cache);
                 let found: Vec<f32> = model.logits(hidden.clone()).try_into_vec_as().unwrap();
                 for (found, wanted) in found.iter().zip(wanted) {
                     assert!((found - wanted).abs() < 1e-3, "{kind} at {at}: {found}, wanted {wanted}");
@@ -116,29 +117,31 @@ fn a_cache_with_latents_at_the_recycled_positions_is_the_sequential_recurrence()
 #[test]
 fn a_generation_with_its_first_latents_forced_is_the_sequential_recurrence() {
     for kind in ["gpt2", "llama"] {
-        let model = hf::load_whole(&fixture(kind), &Device::flex()).unwrap();
+        let model = hf::load_with_feedback(&fixture(kind), &Device::flex()).unwrap();
         for Recurrence { tokens, recycled, logits } in recurrences(kind) {
             let first = recycled[0];
             // As many as stand in a row.
             let count = recycled.iter().enumerate().take_while(|(index, at)| **at == first + index).count();
-            let request = Request {
+            let request = GenerationRequest {
                 prompts: vec![tokens[..first].to_vec()],
                 policy: format!("fixed:count={count},at=0").parse().unwrap(),
-                choice: Choice::GREEDY,
-                most: 1,
-                end: None,
+                sampling: SamplingParams::GREEDY,
+                max_tokens: 1,
+                eos_token: None,
                 seed: 0,
-                top: 1,
-                streams: Vec::new(),
+                top_count: 1,
+                stream_ids: Vec::new(),
                 shuffled: false,
             };
-            let mut generation = Generation::begin(&model, request).unwrap();
+            let mut generation = Generation::start(&model, request).unwrap();
             let mut latents = 0;
-            while !generation.over() {
-                for step in generation.step().unwrap().into_iter().filter(|step| step.kind == Kind::Latent) {
+            while !generation.is_finished() {
+                for step in
+                    generation.step().unwrap().into_iter().filter(|step| step.kind == InputKind::Latent)
+                {
                     let v = model.shape().vocab_size;
                     let wanted = entropy(&logits[(first + latents) * v..][..v]);
-                    let found = step.after.unwrap();
+                    let found = step.entropy_after.unwrap();
                     assert!((found - wanted).abs() < 1e-4, "{kind}: {found}, wanted {wanted}");
                     latents += 1;
                 }

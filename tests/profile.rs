@@ -32,8 +32,8 @@ fn tables_name_every_part_and_operation_and_the_trace_nests_them() {
     for name in ["score", "adamw", "square_sum", "sum", "readback", "other"] {
         line(&text, name);
     }
-    assert!(line(&text, "allocations a step:")[0] > 0.0, "{text}");
-    assert_eq!(text.matches("readbacks a step:   1, ").count(), 2, "{text}");
+    assert!(line(&text, "allocations per step:")[0] > 0.0, "{text}");
+    assert_eq!(text.matches("readbacks per step:   1, ").count(), 2, "{text}");
 
     let trace = std::fs::read_to_string(dir.path().join("steps.json")).unwrap();
     let trace: Value = serde_json::from_str(&trace).unwrap();

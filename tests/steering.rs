@@ -2,12 +2,12 @@
 
 mod common;
 
-use coconut_lab::config::{self, Config, Share, change};
-use coconut_lab::message::{Command, Event, Phase, Set};
+use coconut_lab::config::{self, Config, SelectionRule, change};
+use coconut_lab::message::{Command, Event, RunPhase, SetKeys};
 use coconut_lab::record::changes;
-use coconut_lab::record::folder::RunFolder;
-use coconut_lab::record::rows::Outcome;
-use coconut_lab::train::{self, Begin, Recipe, Trainer, Wants};
+use coconut_lab::record::rows::ChangeOutcome;
+use coconut_lab::record::run_folder::RunFolder;
+use coconut_lab::train::{self, Recipe, StartMode, Trainer, TrainerOptions};
 use common::{TINY, wait_for};
 use std::path::PathBuf;
 use std::sync::mpsc::RecvTimeoutError;
@@ -43,9 +43,12 @@ impl Live {
             "eval.at_start=false".into(),
         ];
         let config = config::from_text(TINY, "tiny", &sets).unwrap();
-        let begin =
-            Begin::New(Box::new(Recipe { config, text: TINY.into(), follow: recipe.then_some(file) }));
-        let trainer = train::spawn(begin, Wants { screen: false }).unwrap();
+        let begin = StartMode::New(Box::new(Recipe {
+            config,
+            text: TINY.into(),
+            watched_file: recipe.then_some(file),
+        }));
+        let trainer = train::spawn(begin, TrainerOptions { screen_events: false }).unwrap();
         let info = trainer.events.iter().find_map(|event| match event {
             Event::Started(info) => Some(info),
             Event::Failed(error) => panic!("{error}"),
@@ -57,11 +60,11 @@ impl Live {
     }
 
     fn path(&self) -> PathBuf {
-        self.folder.config()
+        self.folder.config_file()
     }
 
     fn set(&self, key: &str, value: &str) {
-        self.ask(Command::Set(Set::one(key, value)));
+        self.ask(Command::SetKeys(SetKeys::single(key, value)));
     }
 
     fn ask(&self, command: Command) {
@@ -69,8 +72,8 @@ impl Live {
     }
 
     fn pause(&mut self) {
-        self.ask(Command::Pause(true));
-        self.until("the pause", |_, event| matches!(event, Event::Phase(Phase::Paused)));
+        self.ask(Command::SetPaused(true));
+        self.until("the pause", |_, event| matches!(event, Event::Phase(RunPhase::Paused)));
     }
 
     /// Takes up what is said until `is` holds.
@@ -81,7 +84,7 @@ impl Live {
             match self.trainer.events.recv_timeout(Duration::from_secs(30)) {
                 Ok(event) => {
                     match &event {
-                        Event::Changed(changed) => {
+                        Event::ConfigChanged(changed) => {
                             (self.config, self.version) = (changed.config.clone(), changed.version);
                         }
                         Event::Step(row) => self.step = row.step(),
@@ -103,7 +106,7 @@ impl Live {
         // A key pressed makes the trainer look at its files at once.
         self.set("dashboard.line_seconds", &format!("{}.5", round % 1000 + 1));
         let set = move |live: &Self, event: &Event| {
-            matches!(event, Event::Changed(_))
+            matches!(event, Event::ConfigChanged(_))
                 && live.config.dashboard.line_seconds == (round % 1000) as f64 + 1.5
         };
         self.until("the key", set);
@@ -198,13 +201,13 @@ fn mutated(text: &str, draw: &mut Draw) -> String {
 /// What must be in force after `text` was saved: all of it, or nothing.
 fn wanted(before: &Config, base: &Config, text: &str) -> Option<Config> {
     let new = config::from_text(text, "x", &[]).ok()?;
-    let edits = change::between(base, &new);
+    let edits = change::diff(base, &new);
     let edits = edits.iter().filter(|edit| before.value(edit.key) != edit.new);
     let edits: Vec<_> = edits.collect();
     if edits.iter().any(|edit| edit.is_frozen()) {
         return None;
     }
-    change::with(before, edits.iter().map(|edit| (edit.key, &edit.new)), "x").ok()
+    change::apply_changes(before, edits.iter().map(|edit| (edit.key, &edit.new)), "x").ok()
 }
 
 #[test]
@@ -231,8 +234,10 @@ fn two_hundred_mutilated_files_never_half_apply_and_never_end_the_run() {
             Some(mut wanted) => {
                 wanted.dashboard.line_seconds = before.dashboard.line_seconds;
                 // A threshold that no entropy reaches is refused for the model's sake.
-                if !matches!(wanted.recycle.share, Share::Threshold | Share::RelativeThreshold)
-                    || found == wanted
+                if !matches!(
+                    wanted.recycle.share,
+                    SelectionRule::Threshold | SelectionRule::RelativeThreshold
+                ) || found == wanted
                 {
                     assert_eq!(found, wanted, "round {round}\n{bad}");
                     taken += 1;
@@ -256,14 +261,14 @@ fn two_hundred_mutilated_files_never_half_apply_and_never_end_the_run() {
     let (folder, _dir) = live.stop();
 
     // The record, laid over the first config, gives the last one; and so does the file.
-    let record = changes::applied(&changes::read(&folder.changes()).unwrap());
-    let first = config::load(&folder.version(0), &[]).unwrap();
-    assert_eq!(train::reapplied(&first, &record), last);
-    assert_eq!(config::load(&folder.config(), &[]).unwrap(), last);
-    assert_eq!(config::load(&folder.version(version), &[]).unwrap(), last);
+    let record = changes::applied_changes(&changes::read_changes(&folder.changes_file()).unwrap());
+    let first = config::load(&folder.version_file(0), &[]).unwrap();
+    assert_eq!(train::replay_changes(&first, &record), last);
+    assert_eq!(config::load(&folder.config_file(), &[]).unwrap(), last);
+    assert_eq!(config::load(&folder.version_file(version), &[]).unwrap(), last);
     // And it stands in Parquet, too.
     let rows: usize = common::table(folder.path(), "changes").iter().map(|batch| batch.num_rows()).sum();
-    assert_eq!(rows, changes::read(&folder.changes()).unwrap().len());
+    assert_eq!(rows, changes::read_changes(&folder.changes_file()).unwrap().len());
 }
 
 #[test]
@@ -284,8 +289,11 @@ fn a_saved_recipe_changes_the_run_and_a_key_does_not_change_the_recipe() {
     assert_eq!(std::fs::read_to_string(&recipe).unwrap(), saved);
     assert_eq!(config::load(&live.path(), &[]).unwrap(), live.config, "the run's own file says the same");
     let (folder, _dir) = live.stop();
-    let sources: Vec<String> =
-        changes::read(&folder.changes()).unwrap().into_iter().map(|change| change.source).collect();
+    let sources: Vec<String> = changes::read_changes(&folder.changes_file())
+        .unwrap()
+        .into_iter()
+        .map(|change| change.source)
+        .collect();
     assert!(sources[0].ends_with("recipe.toml") && sources[1] == "keys", "{sources:?}");
 }
 
@@ -306,8 +314,8 @@ fn a_key_is_written_into_the_file_with_its_comments() {
         ("optim.lr", "99", "from 0 to 10"),
         ("model.width", "32", "cannot change during a run"),
         ("optim.rl", "1", "the nearest known one is `optim.lr`"),
-        ("optim.min_lr", "5", "must not be above"),
-        ("recycle.share", "threshold", "look at no entropy"),
+        ("optim.min_lr", "5", "must be at most"),
+        ("recycle.share", "threshold", "do not use entropy"),
     ] {
         live.set(key, value);
         let alert = |event: &Event| match event {
@@ -324,8 +332,8 @@ fn a_key_is_written_into_the_file_with_its_comments() {
 fn of_two_changes_of_a_key_the_later_one_holds_and_both_are_recorded() {
     let mut live = Live::start();
     for file_first in [true, false] {
-        live.trainer.commands.send(Command::Pause(true)).unwrap();
-        live.until("the pause", |_, event| matches!(event, Event::Phase(Phase::Paused)));
+        live.trainer.commands.send(Command::SetPaused(true)).unwrap();
+        live.until("the pause", |_, event| matches!(event, Event::Phase(RunPhase::Paused)));
         let text = std::fs::read_to_string(live.path()).unwrap();
         let line = text.lines().find(|line| line.starts_with("clip")).unwrap();
         let save = |value: &str| {
@@ -346,12 +354,12 @@ fn of_two_changes_of_a_key_the_later_one_holds_and_both_are_recorded() {
         wait_for("the file", || {
             config::load(&live.path(), &[]).is_ok_and(|config| config.optim.clip == last)
         });
-        live.trainer.commands.send(Command::Pause(false)).unwrap();
-        live.until("going on", |_, event| matches!(event, Event::Phase(Phase::Train)));
+        live.trainer.commands.send(Command::SetPaused(false)).unwrap();
+        live.until("going on", |_, event| matches!(event, Event::Phase(RunPhase::Train)));
     }
     live.settle(3);
     let (folder, _dir) = live.stop();
-    let clips: Vec<f64> = changes::read(&folder.changes())
+    let clips: Vec<f64> = changes::read_changes(&folder.changes_file())
         .unwrap()
         .iter()
         .filter(|change| change.key.as_deref() == Some("optim.clip"))
@@ -366,8 +374,8 @@ fn a_step_while_paused_is_one_step() {
     live.pause();
     for _ in 0..3 {
         let before = live.step;
-        live.ask(Command::Step);
-        live.until("the pause after it", |_, event| matches!(event, Event::Phase(Phase::Paused)));
+        live.ask(Command::StepOnce);
+        live.until("the pause after it", |_, event| matches!(event, Event::Phase(RunPhase::Paused)));
         assert_eq!(live.step, before + 1);
         // And no more than one, however long it holds.
         std::thread::sleep(Duration::from_millis(250));
@@ -375,8 +383,8 @@ fn a_step_while_paused_is_one_step() {
         assert_eq!(more, 0);
     }
     // A run that goes on is not held by it.
-    live.ask(Command::Pause(false));
-    live.ask(Command::Step);
+    live.ask(Command::SetPaused(false));
+    live.ask(Command::StepOnce);
     let step = live.step;
     live.until("going on", move |live, _| live.step > step + 5);
     live.stop();
@@ -386,20 +394,20 @@ fn a_step_while_paused_is_one_step() {
 fn a_note_stands_in_the_record_at_its_step() {
     let mut live = Live::start();
     live.pause();
-    live.ask(Command::Step);
+    live.ask(Command::StepOnce);
     live.until("a step", |_, event| matches!(event, Event::Step(_)));
-    live.until("the pause after it", |_, event| matches!(event, Event::Phase(Phase::Paused)));
+    live.until("the pause after it", |_, event| matches!(event, Event::Phase(RunPhase::Paused)));
     let step = live.step + 1;
     live.ask(Command::Note("the loss looks odd".into()));
     live.until("the note", |_, event| match event {
-        Event::Changed(changed) => changed.rows[0].outcome == Outcome::Noted,
+        Event::ConfigChanged(changed) => changed.rows[0].outcome == ChangeOutcome::Noted,
         _ => false,
     });
     assert_eq!(live.version, 0, "nothing was changed");
     live.set("optim.clip", "7");
     live.until("a change after it", |live, _| live.config.optim.clip == 7.0);
     let (folder, _dir) = live.stop();
-    let record = changes::read(&folder.changes()).unwrap();
+    let record = changes::read_changes(&folder.changes_file()).unwrap();
     let reason = record[0].reason.as_deref();
     assert_eq!((record.len(), record[0].step, reason), (2, step, Some("the loss looks odd")));
     assert!(record[0].key.is_none());
@@ -408,23 +416,23 @@ fn a_note_stands_in_the_record_at_its_step() {
 
     // Gone on with, it is told again, with what was in force when; and what it changed nothing of is not done again.
     let sets = vec![format!("run.steps={}", step + 3)];
-    let begin = Begin::Resume { run: folder.path().to_owned(), step: None, sets };
-    let trainer = train::spawn(begin, Wants { screen: true }).unwrap();
+    let begin = StartMode::Resume { run: folder.path().to_owned(), step: None, overrides: sets };
+    let trainer = train::spawn(begin, TrainerOptions { screen_events: true }).unwrap();
     let events: Vec<Event> = trainer.events.iter().collect();
     assert!(matches!(events.last(), Some(Event::Finished(_))), "{:?}", events.last());
     let told = events.iter().filter_map(|event| match event {
-        Event::Changed(changed) => {
+        Event::ConfigChanged(changed) => {
             let outcome = changed.rows.first().map(|row| row.outcome);
             Some((changed.version, changed.config.optim.clip, outcome))
         }
         _ => None,
     });
     let told: Vec<_> = told.take(3).collect();
-    let (noted, applied) = (Some(Outcome::Noted), Some(Outcome::Applied));
+    let (noted, applied) = (Some(ChangeOutcome::Noted), Some(ChangeOutcome::Applied));
     assert_eq!(told, [(0, 1.0, None), (0, 1.0, noted), (1, 7.0, applied)]);
     assert!(events.iter().any(|event| matches!(event, Event::System(_))));
-    let record = changes::read(&folder.changes()).unwrap();
-    assert_eq!(record.iter().filter(|row| row.outcome == Outcome::Noted).count(), 1, "{record:?}");
+    let record = changes::read_changes(&folder.changes_file()).unwrap();
+    assert_eq!(record.iter().filter(|row| row.outcome == ChangeOutcome::Noted).count(), 1, "{record:?}");
 }
 
 #[test]
@@ -432,12 +440,12 @@ fn several_keys_are_taken_up_whole_or_not_at_all() {
     let mut live = Live::start();
     let both = |a: &str, b: &str| {
         let values = vec![("optim.clip".to_owned(), a.to_owned()), ("optim.min_lr".to_owned(), b.to_owned())];
-        Command::Set(Set { values, ..Set::one("", "") })
+        Command::SetKeys(SetKeys { values, ..SetKeys::single("", "") })
     };
     live.ask(both("3", "2e-5"));
     live.until("both", |_, event| match event {
-        Event::Changed(changed) => {
-            changed.rows.len() == 2 && changed.rows.iter().all(|row| row.outcome == Outcome::Applied)
+        Event::ConfigChanged(changed) => {
+            changed.rows.len() == 2 && changed.rows.iter().all(|row| row.outcome == ChangeOutcome::Applied)
         }
         _ => false,
     });
@@ -446,13 +454,15 @@ fn several_keys_are_taken_up_whole_or_not_at_all() {
     for wrong in ["\"x\"", "5"] {
         live.ask(both("4", wrong));
         let refused = |event: &Event| match event {
-            Event::Changed(changed) => changed.rows.iter().all(|row| row.outcome == Outcome::Refused),
+            Event::ConfigChanged(changed) => {
+                changed.rows.iter().all(|row| row.outcome == ChangeOutcome::Refused)
+            }
             _ => false,
         };
         live.until("the refusal", |_, event| refused(event));
         assert_eq!((live.version, live.config.optim.clip, live.config.optim.min_lr), (1, 3.0, 2e-5));
     }
     let (folder, _dir) = live.stop();
-    let text = std::fs::read_to_string(folder.config()).unwrap();
+    let text = std::fs::read_to_string(folder.config_file()).unwrap();
     assert!(text.contains("clip = 3.0") && !text.contains("clip = 4"), "{text}");
 }

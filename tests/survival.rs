@@ -6,7 +6,7 @@ mod common;
 
 use coconut_lab::config;
 use coconut_lab::record::changes;
-use coconut_lab::record::folder::RunFolder;
+use coconut_lab::record::run_folder::RunFolder;
 use coconut_lab::record::status;
 use common::*;
 use std::path::{Path, PathBuf};
@@ -95,7 +95,7 @@ fn steered(dir: &Path) -> PathBuf {
 
 fn child_is_over(run: &Path) -> bool {
     RunFolder::open(run)
-        .is_ok_and(|folder| status::read(&folder).is_some_and(|status| status.state != "running"))
+        .is_ok_and(|folder| status::read_status(&folder).is_some_and(|status| status.state != "running"))
 }
 
 fn assert_same(a: &Path, b: &Path) {
@@ -112,7 +112,7 @@ fn assert_same(a: &Path, b: &Path) {
 fn a_run_that_is_killed_twenty_times_is_the_run_that_was_not() {
     let dir = place(WHOLE);
     let whole = steered(dir.path());
-    let record = changes::read(&whole.join("changes.jsonl")).unwrap();
+    let record = changes::read_changes(&whole.join("changes.jsonl")).unwrap();
     assert_eq!(record.len(), 3, "{record:?}");
     assert_eq!(counts(&metrics(&whole), "step"), (0..=2000).map(Some).collect::<Vec<_>>());
     let name = |run: &Path| run.file_name().unwrap().to_str().unwrap().to_owned();
@@ -176,7 +176,7 @@ fn what_was_measured_is_safe_after_the_sync_time() {
     signal(&child, "-KILL");
     child.wait().unwrap();
     assert!(steps(&run) > before + 5, "{before} {}", steps(&run));
-    let status = status::read(&RunFolder::open(&run).unwrap()).unwrap();
+    let status = status::read_status(&RunFolder::open(&run).unwrap()).unwrap();
     assert_eq!(status.state, "interrupted");
     let list = lab(dir.path(), &["runs"]);
     assert!(stdout(&list).contains("interrupted"), "{}", stdout(&list));
@@ -197,13 +197,13 @@ fn a_signal_stops_with_a_checkpoint_and_the_run_can_be_resumed_and_lengthened() 
     // Another process is kept out.
     let second = lab(dir.path(), &["resume", "last", "--headless"]);
     assert_eq!(second.status.code(), Some(1));
-    let owner = format!("another process has this run (process {}", child.id());
+    let owner = format!("another process holds this run (process {}", child.id());
     assert!(stderr(&second).contains(&owner), "{}", stderr(&second));
     signal(&child, "-TERM");
     assert!(child.wait().unwrap().success());
     let folder = RunFolder::open(&run).unwrap();
-    let stopped = status::read(&folder).unwrap();
-    assert_eq!((stopped.state.as_str(), folder.checkpoints().last()), ("stopped", Some(&stopped.step)));
+    let stopped = status::read_status(&folder).unwrap();
+    assert_eq!((stopped.state.as_str(), folder.checkpoint_steps().last()), ("stopped", Some(&stopped.step)));
 
     let last = stopped.step as i64 + 10;
     let table =
@@ -242,8 +242,8 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_is_used() {
     let resumed = lab(dir.path(), &["resume", "last", "--headless", "--steps", "61"]);
     assert!(resumed.status.success(), "{}", stderr(&resumed));
     let said = stdout(&resumed);
-    assert!(said.contains("step-000060 is damaged, and is not used: optimizer.safetensors has"), "{said}");
-    assert!(said.contains("goes on after step 40"), "{said}");
+    assert!(said.contains("step-000060 is damaged; skipping it: optimizer.safetensors has"), "{said}");
+    assert!(said.contains("continuing after step 40"), "{said}");
     assert_eq!(steps(run), 62);
     assert!(run.join("aside/step-000060").is_dir());
 }
@@ -259,7 +259,7 @@ fn a_frozen_key_is_refused_when_a_run_is_resumed() {
     std::fs::write(run.join("config.toml"), text.replace("accumulate = 2", "accumulate = 1")).unwrap();
     let resumed = lab(dir.path(), &["resume", "last", "--headless", "--steps", "30"]);
     assert_eq!(resumed.status.code(), Some(1));
-    let wanted = "`optim.accumulate` = 1 cannot change when a run is resumed, where it is 2";
+    let wanted = "`optim.accumulate` = 1 cannot change when a run is resumed (now 2)";
     assert!(
         stderr(&resumed).contains(wanted) && stderr(&resumed).contains("config.toml line"),
         "{}",
@@ -300,14 +300,14 @@ fn a_frozen_key_is_refused_when_a_run_is_resumed() {
 }
 
 #[test]
-fn an_export_joins_runs_and_filters_them() {
+fn an_export_joins_runs_and_selects_steps() {
     let dir = place(TINY);
     for name in ["a", "b"] {
         assert!(train(dir.path(), &[&format!("run.name={name}")]).status.success());
     }
     let all = lab(dir.path(), &["export", "metrics", "a", "b", "--out", "all.parquet"]);
     assert!(all.status.success(), "{}", stderr(&all));
-    let rows = coconut_lab::record::parts::read(&dir.path().join("all.parquet")).unwrap();
+    let rows = coconut_lab::record::segments::read_segment(&dir.path().join("all.parquet")).unwrap();
     assert_eq!(counts(&rows, "step").len(), 14);
     let runs: Vec<String> = rows
         .iter()
@@ -322,13 +322,14 @@ fn an_export_joins_runs_and_filters_them() {
     assert_eq!(schema.field_with_name("loss_plain_nats").unwrap().metadata()["unit"], "nats");
     let some = lab(
         dir.path(),
-        &["export", "metrics", "a", "--out", "some.csv", "--where", "step > 3 AND recycled IS NULL"],
+        &["export", "metrics", "a", "--out", "some.csv", "--from-step", "4", "--to-step", "5"],
     );
     assert!(some.status.success(), "{}", stderr(&some));
     let csv = std::fs::read_to_string(dir.path().join("some.csv")).unwrap();
-    assert_eq!(csv.lines().count(), 2, "{csv}");
-    let wrong = lab(dir.path(), &["export", "metrics", "a", "--out", "x.csv", "--where", "stpe > 3"]);
-    assert!(stderr(&wrong).contains("`step`"), "{}", stderr(&wrong));
+    assert_eq!(csv.lines().count(), 3, "{csv}");
+    let wrong =
+        lab(dir.path(), &["export", "metrics", "a", "--out", "x.csv", "--from-step", "3", "--to-step", "2"]);
+    assert!(stderr(&wrong).contains("--from-step 3 is after --to-step 2"), "{}", stderr(&wrong));
     let none = lab(dir.path(), &["export", "metrics", "nobody", "--out", "x.csv"]);
     assert!(stderr(&none).contains("no run `nobody`"), "{}", stderr(&none));
 }
@@ -348,7 +349,7 @@ fn kill(mut child: Child) {
 
 /// Keys and new values of the record, in order.
 fn record(run: &Path) -> Vec<(String, String)> {
-    let rows = changes::read(&run.join("changes.jsonl")).unwrap();
+    let rows = changes::read_changes(&run.join("changes.jsonl")).unwrap();
     rows.into_iter().map(|row| (row.key.unwrap_or_default(), row.value)).collect()
 }
 
@@ -488,5 +489,5 @@ fn a_terminal_that_goes_away_leaves_the_run_going_to_its_end() {
     // By its file it can still be steered, and comes to its end.
     edit(&run, "steps = 100000", "steps = 10");
     wait_for("the end", || child_is_over(&run));
-    assert_eq!(status::read(&RunFolder::open(&run).unwrap()).unwrap().state, "finished");
+    assert_eq!(status::read_status(&RunFolder::open(&run).unwrap()).unwrap().state, "finished");
 }

@@ -56,13 +56,10 @@ fn a_thought_is_told_by_its_entropies_and_a_seed_repeats_itself() {
 fn what_cannot_be_generated_is_said() {
     for (args, wanted) in [
         (&["--ids=5,x"][..], "\"x\" is no token id"),
-        (&["--ids=5,97"], "token 97 of the prompt: the model's vocabulary has the ids 0 to 96"),
+        (&["--ids=5,97"], "token 97 of the prompt is not in the model's vocabulary; allowed: ids 0 to 96"),
         (&["--prompt=a"], "has no tokenizer.json"),
-        (
-            &["--ids=5", "--policy=dream"],
-            "policy \"dream\" is not known; allowed: never, fixed, entropy, trend",
-        ),
-        (&["--ids=5", "--top-p=2"], "top-p = 2: from 0 to 1 is allowed"),
+        (&["--ids=5", "--policy=dream"], "unknown policy \"dream\"; allowed: never, fixed, entropy, trend"),
+        (&["--ids=5", "--top-p=2"], "top-p = 2 is out of range; allowed: 0 to 1"),
         (&["--ids=5", "--max-new=0"], "--max-new 0"),
     ] {
         let output = generate("gpt2", args);

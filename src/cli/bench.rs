@@ -1,10 +1,10 @@
-//! Owns: `bench`: what is to be measured, and a line of JSON a kind of step.
-//! Must not know: how a step is made.
-//! Invariant: standard output has these lines alone, each written as soon as its kind is measured.
+//! Owns: `bench`: its arguments, and one line of JSON for each kind of step.
+//! Must not know: how a training step is computed.
+//! Invariant: standard output holds only these lines; each is written as soon as its kind is measured.
 
 use crate::config::{Config, Dtype, Limit};
-use crate::train::bench::{Kind, Measured, Sizes, measure};
-use crate::train::device::{self, Chosen};
+use crate::train::bench::{BenchSizes, StepKind, StepTimes, time_steps};
+use crate::train::device::{self, SelectedDevice};
 use anyhow::{Context, ensure};
 use clap::Args;
 use serde::Serialize;
@@ -17,80 +17,88 @@ const EXAMPLES: &str = "Examples:
   coconut-lab bench --device cuda | jq '[.kind, .median_ms, .peak_mib]'
 
 Kinds:
-  plain          one pass, loss at all positions
-  dense          the plain pass, then a recycled pass over all positions; loss at the recycled ones; one update
-  dense_through  the same, gradient flowing through both passes
-  isolated       the recycled pass computes the recycled positions alone
-  joint          the same, they see each other
-  sequential     the same states one after another, gradient through the whole chain, as Hao et al. (arXiv 2412.06769)
+  plain          one pass, with the loss at all positions
+  dense          a plain pass, then a recycled pass over all positions, with its loss at the recycled ones;
+                 one update from both
+  dense_through  like dense, with the gradient flowing through both passes
+  isolated       a plain pass, then a recycled pass that computes only the recycled positions
+  joint          like isolated, but recycled positions attend to each other
+  sequential     the same states computed one after another, with the gradient through the whole chain
+                 (Hao et al., arXiv 2412.06769)
 
-A step is forward, backward, clipping to norm 1 and AdamW, on fresh random tokens. benches/against_torch.sh sets the
-numbers beside those of PyTorch.";
+A step is forward, backward, clipping to norm 1 and AdamW, on new random tokens. The model is Llama-style.
 
-/// What `bench` is told.
+Output: one line of JSON for each kind. `median_ms`, `min_ms` and `max_ms` are milliseconds per step,
+`tokens_per_s` follows from the median, `peak_mib` is the peak memory in MiB and `params` counts parameters.
+benches/against_torch.sh compares these numbers with PyTorch.";
+
+/// Arguments of `bench`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct BenchArgs {
     #[command(flatten)]
     sizes: SizeArgs,
-    /// Steps that are timed.
-    #[arg(long, default_value = "7", value_name = "N", value_parser = |text: &str| within(text, MANY))]
+    /// Number of timed steps for each kind.
+    #[arg(long, default_value = "7", value_name = "N", value_parser = |text: &str| parse_within(text, STEPS_LIMIT))]
     steps: usize,
-    /// Steps before them.
-    #[arg(long, default_value = "2", value_name = "N", value_parser = |text: &str| within(text, SOME))]
+    /// Number of untimed steps before the timed ones.
+    #[arg(long, default_value = "2", value_name = "N", value_parser = |text: &str| parse_within(text, WARMUP_LIMIT))]
     warmup: usize,
-    /// Threads of the CPU's products.
-    #[arg(long, default_value = "2", value_name = "N", value_parser = |text: &str| within(text, THREADS))]
+    /// Number of CPU threads.
+    #[arg(long, default_value = "2", value_name = "N", value_parser = |text: &str| parse_within(text, THREADS_LIMIT))]
     threads: usize,
-    /// Kinds of steps, in this order.
+    /// Kinds of steps to time, in this order, separated by commas; see Kinds below.
     #[arg(long, default_value = "plain,dense,dense_through,isolated,joint,sequential", value_name = "KINDS")]
-    #[arg(value_delimiter = ',', value_parser = kind)]
-    kinds: Vec<Kind>,
-    /// auto, cpu, cuda, cuda:N or wgpu.
+    #[arg(value_delimiter = ',', value_parser = parse_kind)]
+    kinds: Vec<StepKind>,
+    /// Device: auto, cpu, cuda, cuda:N (the GPU of index N) or wgpu.
     #[arg(long, default_value = "cpu")]
     device: String,
 }
 
-/// The sizes of model and batch, and how the model is computed.
+/// Sizes of the model and of the batch, and how the model is computed; shared by `bench` and `profile`.
 #[derive(Args)]
 pub(super) struct SizeArgs {
-    /// Vocabulary.
-    #[arg(long, default_value = "8192", value_name = "N", value_parser = |text: &str| size(text, "model.vocab_size"))]
+    /// Vocabulary size, in tokens.
+    #[arg(long, default_value = "8192", value_name = "N", value_parser = |text: &str| parse_size(text, "model.vocab_size"))]
     vocab: usize,
-    /// Positions a row.
-    #[arg(long, default_value = "256", value_name = "N", value_parser = |text: &str| size(text, "data.seq_len"))]
+    /// Sequence length: positions per row.
+    #[arg(long, default_value = "256", value_name = "N", value_parser = |text: &str| parse_size(text, "data.seq_len"))]
     time: usize,
-    /// Width of the model; its MLP has 8/3 of it, rounded up to a multiple of 32.
-    #[arg(long, default_value = "256", value_name = "N", value_parser = |text: &str| size(text, "model.width"))]
+    /// Model width; the MLP is 8/3 as wide, rounded up to a multiple of 32.
+    #[arg(long, default_value = "256", value_name = "N", value_parser = |text: &str| parse_size(text, "model.width"))]
     width: usize,
-    /// Attention heads.
-    #[arg(long, default_value = "4", value_name = "N", value_parser = |text: &str| size(text, "model.heads"))]
+    /// Number of attention heads.
+    #[arg(long, default_value = "4", value_name = "N", value_parser = |text: &str| parse_size(text, "model.heads"))]
     heads: usize,
-    /// Blocks.
-    #[arg(long, default_value = "6", value_name = "N", value_parser = |text: &str| size(text, "model.layers"))]
+    /// Number of transformer blocks.
+    #[arg(long, default_value = "6", value_name = "N", value_parser = |text: &str| parse_size(text, "model.layers"))]
     layers: usize,
-    /// Rows a batch.
-    #[arg(long, default_value = "4", value_name = "N", value_parser = |text: &str| size(text, "data.batch"))]
+    /// Batch size: rows per step.
+    #[arg(long, default_value = "4", value_name = "N", value_parser = |text: &str| parse_size(text, "data.batch"))]
     batch: usize,
-    /// Recycled positions a row, at most all but the first.
-    #[arg(long, default_value = "32", value_name = "N", value_parser = |text: &str| size(text, "data.seq_len"))]
+    /// Recycled positions per row; at most `--time` - 1, since the first position cannot be recycled.
+    #[arg(long, default_value = "32", value_name = "N", value_parser = |text: &str| parse_size(text, "data.seq_len"))]
     recycled: usize,
-    /// f32 or bf16.
-    #[arg(long, default_value = "f32", value_parser = dtype)]
+    /// Number type of matrix products: f32 or bf16 (bf16 needs a GPU).
+    #[arg(long, default_value = "f32", value_parser = parse_dtype)]
     dtype: Dtype,
-    /// Blocks keep their inputs alone, as with `run.activation_checkpointing`.
+    /// Recompute blocks in the backward pass to save memory, as `run.activation_checkpointing` does.
     #[arg(long)]
     activation_checkpointing: bool,
 }
 
-const MANY: Limit = Limit::Within(1.0, 1e6);
-pub(super) const SOME: Limit = Limit::Within(0.0, 1e6);
-pub(super) const THREADS: Limit = Limit::Within(1.0, 1024.0);
+/// Limits of the number of timed steps.
+const STEPS_LIMIT: Limit = Limit::Within(1.0, 1e6);
+/// Limits of the number of warm-up steps.
+pub(super) const WARMUP_LIMIT: Limit = Limit::Within(0.0, 1e6);
+/// Limits of the number of threads.
+pub(super) const THREADS_LIMIT: Limit = Limit::Within(1.0, 1024.0);
 
-/// At least 1, and within what the config key of this path allows.
-fn size(text: &str, path: &str) -> Result<usize, String> {
+/// Parses a whole number that is at least 1 and within the limit of the config key `path`.
+fn parse_size(text: &str, path: &str) -> Result<usize, String> {
     let limit = Config::keys().find(|key| key.path() == path).map(|key| key.limit);
-    within(
+    parse_within(
         text,
         match limit {
             Some(Limit::Within(low, high)) => Limit::Within(low.max(1.0), high),
@@ -99,34 +107,36 @@ fn size(text: &str, path: &str) -> Result<usize, String> {
     )
 }
 
-pub(super) fn within(text: &str, limit: Limit) -> Result<usize, String> {
+/// Parses a whole number within `limit`.
+pub(super) fn parse_within(text: &str, limit: Limit) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number: &usize| limit.allows(*number as f64));
-    number.ok_or_else(|| format!("a whole number is expected, {limit}"))
+    number.ok_or_else(|| format!("expected a whole number {limit}"))
 }
 
-pub(super) fn kind(name: &str) -> Result<Kind, String> {
-    let found = Kind::ALL.into_iter().find(|kind| kind.name() == name);
-    found.ok_or_else(|| format!("there are: {}", Kind::ALL.map(Kind::name).join(", ")))
+/// Parses the name of a kind of step.
+pub(super) fn parse_kind(name: &str) -> Result<StepKind, String> {
+    let found = StepKind::ALL.into_iter().find(|kind| kind.name() == name);
+    found.ok_or_else(|| format!("allowed: {}", StepKind::ALL.map(StepKind::name).join(", ")))
 }
 
-/// A type of products, by its name.
-pub(super) fn dtype(name: &str) -> Result<Dtype, String> {
+/// Parses the number type of matrix products.
+pub(super) fn parse_dtype(name: &str) -> Result<Dtype, String> {
     match name {
         "f32" => Ok(Dtype::F32),
         "bf16" => Ok(Dtype::Bf16),
-        _ => Err("there are: f32, bf16".into()),
+        _ => Err("allowed: f32, bf16".into()),
     }
 }
 
-/// Measures kind after kind, and says of each what it took.
+/// Times the kinds one after another, and prints a line for each.
 pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
-    let sizes = args.sizes.sizes(args.steps, args.warmup);
-    check(&sizes)?;
-    share_work(args.threads)?;
-    let chosen = device::choose(&args.device).context("`--device`")?;
-    chosen.multiplies(sizes.dtype, "--dtype")?;
+    let sizes = args.sizes.with_steps(args.steps, args.warmup);
+    check_sizes(&sizes)?;
+    start_threads(args.threads)?;
+    let chosen = device::choose_device(&args.device).context("`--device`")?;
+    chosen.check_dtype(sizes.dtype, "--dtype")?;
     for kind in args.kinds {
-        let line = Line::of(&sizes, kind, &chosen, &measure(&sizes, kind, &chosen)?);
+        let line = BenchLine::new(&sizes, kind, &chosen, &time_steps(&sizes, kind, &chosen)?);
         let mut out = std::io::stdout().lock();
         writeln!(out, "{}", serde_json::to_string(&line)?)?;
         out.flush()?;
@@ -134,19 +144,19 @@ pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Starts the threads that operations run on (0: as many as the machine has), this one among them; before anything else
-/// starts them.
-pub(super) fn share_work(threads: usize) -> anyhow::Result<()> {
+/// Starts the threads that operations run on, this thread included; 0 means as many as the machine has.
+/// Must be called before any operation, which would start the default number of threads.
+pub(super) fn start_threads(threads: usize) -> anyhow::Result<()> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread();
     pool.build_global().with_context(|| format!("`--threads` = {threads}"))
 }
 
 impl SizeArgs {
-    /// With the number of steps.
-    pub(super) fn sizes(&self, steps: usize, warmup: usize) -> Sizes {
-        Sizes {
-            vocab: self.vocab,
-            time: self.time,
+    /// Returns the sizes together with the number of timed and warm-up steps.
+    pub(super) fn with_steps(&self, steps: usize, warmup: usize) -> BenchSizes {
+        BenchSizes {
+            vocab_size: self.vocab,
+            seq_len: self.time,
             width: self.width,
             heads: self.heads,
             layers: self.layers,
@@ -160,12 +170,12 @@ impl SizeArgs {
     }
 }
 
-/// The rules between sizes.
-pub(super) fn check(sizes: &Sizes) -> anyhow::Result<()> {
-    let Sizes { time, width, heads, recycled, .. } = *sizes;
+/// Checks the rules between sizes; an error names the arguments, their values and the limit.
+pub(super) fn check_sizes(sizes: &BenchSizes) -> anyhow::Result<()> {
+    let BenchSizes { seq_len: time, width, heads, recycled, .. } = *sizes;
     ensure!(
         recycled < time,
-        "`--recycled` = {recycled}: at most `--time` - 1 = {} positions a row can be recycled",
+        "`--recycled` = {recycled}: at most `--time` - 1 = {} positions per row can be recycled",
         time - 1
     );
     ensure!(width.is_multiple_of(heads), "`--width` = {width}: it must be a multiple of `--heads` = {heads}");
@@ -177,9 +187,9 @@ pub(super) fn check(sizes: &Sizes) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is said of a kind; the keys are those of the peer in PyTorch.
+/// The output line of one kind of step. The field names are those of the PyTorch peer in benches/.
 #[derive(Serialize)]
-struct Line {
+struct BenchLine {
     peer: String,
     kind: &'static str,
     device: &'static str,
@@ -192,26 +202,26 @@ struct Line {
     tokens_per_s: u64,
 }
 
-impl Line {
-    fn of(sizes: &Sizes, kind: Kind, chosen: &Chosen, measured: &Measured) -> Self {
+impl BenchLine {
+    fn new(sizes: &BenchSizes, kind: StepKind, chosen: &SelectedDevice, measured: &StepTimes) -> Self {
         let (ms, median) = (&measured.ms, median(&measured.ms));
-        let shown = |ms: f64| (ms * 1e3).round() / 1e3;
+        let rounded = |ms: f64| (ms * 1e3).round() / 1e3;
         Self {
             peer: format!("coconut-lab {}", env!("CARGO_PKG_VERSION")),
             kind: kind.name(),
             device: chosen.kind.name(),
             dtype: sizes.dtype,
             params: measured.params,
-            median_ms: shown(median),
-            min_ms: shown(ms.first().copied().unwrap_or(f64::NAN)),
-            max_ms: shown(ms.last().copied().unwrap_or(f64::NAN)),
+            median_ms: rounded(median),
+            min_ms: rounded(ms.first().copied().unwrap_or(f64::NAN)),
+            max_ms: rounded(ms.last().copied().unwrap_or(f64::NAN)),
             peak_mib: measured.peak_bytes.map(|bytes| (bytes as f64 / f64::from(1 << 20)).round() as u64),
-            tokens_per_s: ((sizes.batch * sizes.time) as f64 * 1e3 / median).round() as u64,
+            tokens_per_s: ((sizes.batch * sizes.seq_len) as f64 * 1e3 / median).round() as u64,
         }
     }
 }
 
-/// The middle of ascending numbers, or the mean of the two.
+/// Returns the median of ascending numbers: the middle one, or the mean of the middle two.
 fn median(sorted: &[f64]) -> f64 {
     let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
     let middle = sorted.len() / 2;
@@ -224,24 +234,24 @@ mod tests {
     use super::*;
     use clap::Parser;
 
-    fn parsed(args: &[&str]) -> Result<Sizes, String> {
+    fn parsed(args: &[&str]) -> Result<BenchSizes, String> {
         let given = ["coconut-lab", "bench"].iter().chain(args);
         let cli = Cli::try_parse_from(given).map_err(|error| error.to_string())?;
         let Some(Verb::Bench(args)) = cli.verb else { panic!("it is bench") };
-        let sizes = args.sizes.sizes(args.steps, args.warmup);
-        check(&sizes).map_err(|error| error.to_string()).map(|()| sizes)
+        let sizes = args.sizes.with_steps(args.steps, args.warmup);
+        check_sizes(&sizes).map_err(|error| error.to_string()).map(|()| sizes)
     }
 
     #[test]
-    fn without_arguments_it_measures_what_the_peer_does() {
+    fn the_defaults_are_the_sizes_of_the_pytorch_peer() {
         let sizes = parsed(&[]).unwrap();
-        let [v, t, d, h] = [sizes.vocab, sizes.time, sizes.width, sizes.heads];
+        let [v, t, d, h] = [sizes.vocab_size, sizes.seq_len, sizes.width, sizes.heads];
         assert_eq!([v, t, d, h, sizes.layers, sizes.batch], [8192, 256, 256, 4, 6, 4]);
         assert_eq!([sizes.recycled, sizes.steps, sizes.warmup], [32, 7, 2]);
     }
 
     #[test]
-    fn what_cannot_be_measured_is_refused_by_argument_value_and_limit() {
+    fn errors_name_the_argument_the_value_and_the_limit() {
         for (given, wanted) in [
             (["--vocab", "0"], &["'0'", "--vocab", "from 1 to 16777216"][..]),
             (["--time", "1"], &["'1'", "--time", "from 2 to"]),

@@ -1,6 +1,6 @@
-//! Owns the verb `data`: its arguments, its progress bar, its summaries.
-//!
-//! Must not know: how data is made or read. Invariant: results go to stdout, progress to stderr and only to a terminal.
+//! Owns: `data`: its arguments, progress bar and summaries.
+//! Must not know: how data is made or read.
+//! Invariant: results go to standard output; progress goes to standard error, and only to a terminal.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -9,21 +9,21 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::data::inspect::counted;
-use crate::data::manifest::Made;
-use crate::data::prosqa::{PAPER_MEANS, tenths};
-use crate::data::text::{DOC_BYTES, VALID_SHARE};
+use crate::data::inspect::pluralize;
+use crate::data::manifest::DatasetSummary;
+use crate::data::prosqa::{PAPER_MEANS, default_split_sizes};
+use crate::data::text::{DEFAULT_DOC_BYTES, DEFAULT_VALID_SHARE};
 use crate::data::{Progress, ProsqaOptions, Split, TextOptions, describe, make_prosqa, make_text};
 
-/// Records drawn where no counts are given: enough to train on, and as many held out as were published.
-const PROSQA_COUNTS: (usize, usize, usize) = (20_000, 300, 500);
+/// Default numbers of generated records: train, valid, test. The last two are those of the published dataset.
+const DEFAULT_PROSQA_COUNTS: (usize, usize, usize) = (20_000, 300, 500);
 
 const EXAMPLES: &str = "Examples:
   coconut-lab data prosqa --out datasets/prosqa
   coconut-lab data text --in tinyshakespeare.txt --tokenizer gpt2 --out datasets/shakespeare
   coconut-lab data inspect datasets/shakespeare";
 
-/// Make token shards, and look at them.
+/// Arguments of `data`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct DataArgs {
@@ -33,13 +33,13 @@ pub struct DataArgs {
 
 #[derive(Debug, Subcommand)]
 enum DataVerb {
-    /// Make a ProsQA dataset: questions about a random graph that only a chain of steps can answer
+    /// Make a ProsQA dataset: questions about a random graph that need several reasoning steps.
     #[command(after_help = PROSQA_EXAMPLES)]
     Prosqa(ProsqaArgs),
-    /// Make a dataset from .txt, .jsonl (key `text`) and .parquet (column `text`) files
+    /// Make a dataset from .txt, .jsonl (key `text`) and .parquet (column `text`) files.
     #[command(after_help = TEXT_EXAMPLES)]
     Text(TextArgs),
-    /// Read datasets or single shards whole, and say what they hold
+    /// Read and check whole datasets or single shards, and describe what they hold.
     #[command(after_help = INSPECT_EXAMPLES)]
     Inspect(InspectArgs),
 }
@@ -61,90 +61,96 @@ const INSPECT_EXAMPLES: &str = "Examples:
 
 #[derive(Debug, Args)]
 struct ProsqaArgs {
-    /// The folder to create
+    /// Folder to create.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Everything random follows from it
+    /// Random seed: the same seed and options give the same records.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Records to train on [default: 20000; with --from, all that are left]
+    /// Number of training records [default: 20000; with --from FILE, all that remain]
     #[arg(long, value_name = "N")]
     train: Option<usize>,
-    /// Records held out for validation [default: 300; with --from, a tenth]
+    /// Number of validation records [default: 300; with --from FILE, a tenth]
     #[arg(long, value_name = "N")]
     valid: Option<usize>,
-    /// Records held out for the test [default: 500; with --from, a tenth]
+    /// Number of test records [default: 500; with --from FILE, a tenth]
     #[arg(long, value_name = "N")]
     test: Option<usize>,
-    /// Take published records instead of drawing them. One file is divided by the counts; of several, each is the
-    /// split that its name says
+    /// Use published records instead of generating new ones.
+    ///
+    /// A single file is shuffled by the seed and divided into the three splits. Of several files, each is a
+    /// whole split, named by its file name: prosqa_train.json, prosqa_valid.json, prosqa_test.json.
     #[arg(long, value_name = "FILE.json", num_args = 1..)]
     from: Vec<PathBuf>,
-    /// `words` (one id a word), byte, gpt2, or a Hugging Face tokenizer.json
+    /// Tokenizer: words (one id per word), byte, gpt2, or a Hugging Face tokenizer.json file.
     #[arg(long, value_name = "NAME|FILE", default_value = "words")]
     tokenizer: String,
-    /// Replace the dataset that is there
+    /// Replace an existing dataset in the output folder.
     #[arg(long)]
     force: bool,
 }
 
 #[derive(Debug, Args)]
 struct TextArgs {
-    /// Files to read, in this order
+    /// Input files, read in this order: .txt, .jsonl (key `text`) or .parquet (column `text`).
     #[arg(long = "in", value_name = "FILE", required = true, num_args = 1..)]
     inputs: Vec<PathBuf>,
-    /// byte, gpt2, or a Hugging Face tokenizer.json
+    /// Tokenizer: byte, gpt2, or a Hugging Face tokenizer.json file.
     #[arg(long, value_name = "NAME|FILE")]
     tokenizer: String,
-    /// The folder to create
+    /// Folder to create.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Share of the documents held out for validation
-    #[arg(long, value_name = "SHARE", default_value_t = VALID_SHARE)]
+    /// Share of the documents held out for validation, from 0 to below 1.
+    #[arg(long, value_name = "SHARE", default_value_t = DEFAULT_VALID_SHARE)]
     valid_share: f64,
-    /// A .txt file is cut into documents of at most this many bytes, at the end of a paragraph where there is one
-    #[arg(long, value_name = "BYTES", default_value_t = DOC_BYTES)]
+    /// Longest document cut from a .txt file, in bytes (at least 64).
+    ///
+    /// A document is cut at the end of a paragraph if there is one.
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_DOC_BYTES)]
     doc_bytes: usize,
-    /// Decides which documents are held out
+    /// Random seed that decides which documents are held out.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Replace the dataset that is there
+    /// Replace an existing dataset in the output folder.
     #[arg(long)]
     force: bool,
 }
 
 #[derive(Debug, Args)]
 struct InspectArgs {
-    /// Dataset folders or single .parquet files
+    /// Dataset folders or single .parquet files.
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Ids must be below this, a model's vocabulary, where the data itself says none or a larger one
+    /// Check that all token ids are below this number, the vocabulary size of a model.
+    ///
+    /// A smaller vocabulary size that the data itself names is checked instead.
     #[arg(long, value_name = "N")]
     vocab: Option<usize>,
-    /// A JSON array with one object a path
+    /// Print a JSON array with one object for each path.
     #[arg(long)]
     json: bool,
 }
 
-/// Runs the verb.
+/// Runs `data prosqa`, `data text` or `data inspect`.
 ///
 /// # Errors
-/// What went wrong, with the file and the place in it.
+/// Data that cannot be read, made or written. The error names the file and the row or line in it.
 pub fn run(args: DataArgs) -> anyhow::Result<()> {
     match args.verb {
-        DataVerb::Prosqa(args) => prosqa(args),
-        DataVerb::Text(args) => text(args),
-        DataVerb::Inspect(args) => inspect(&args),
+        DataVerb::Prosqa(args) => run_prosqa(args),
+        DataVerb::Text(args) => run_text(args),
+        DataVerb::Inspect(args) => run_inspect(&args),
     }
 }
 
-fn prosqa(args: ProsqaArgs) -> anyhow::Result<()> {
+fn run_prosqa(args: ProsqaArgs) -> anyhow::Result<()> {
     let (train, valid, test) = match &args.from[..] {
-        [one] => tenths(one).map(|(_, valid, test)| (usize::MAX, valid, test))?,
-        _ => PROSQA_COUNTS,
+        [one] => default_split_sizes(one).map(|(_, valid, test)| (usize::MAX, valid, test))?,
+        _ => DEFAULT_PROSQA_COUNTS,
     };
     if args.from.len() > 1 && args.train.or(args.valid).or(args.test).is_some() {
-        bail!("--train, --valid and --test divide one file; of several --from files, each is a split whole");
+        bail!("--train, --valid and --test divide a single --from file; of several, each is a whole split");
     }
     let options = ProsqaOptions {
         out: args.out,
@@ -156,11 +162,12 @@ fn prosqa(args: ProsqaArgs) -> anyhow::Result<()> {
         tokenizer: args.tokenizer,
         force: args.force,
     };
-    let made = with_bar(|draw| make_prosqa(&options, draw)).context("no ProsQA dataset was made")?;
-    summary(&made)
+    let made = with_progress_bar(|on_progress| make_prosqa(&options, on_progress))
+        .context("cannot make the ProsQA dataset")?;
+    print_summary(&made)
 }
 
-fn text(args: TextArgs) -> anyhow::Result<()> {
+fn run_text(args: TextArgs) -> anyhow::Result<()> {
     let options = TextOptions {
         inputs: args.inputs,
         tokenizer: args.tokenizer,
@@ -170,18 +177,19 @@ fn text(args: TextArgs) -> anyhow::Result<()> {
         seed: args.seed,
         force: args.force,
     };
-    let made = with_bar(|draw| make_text(&options, draw)).context("no dataset was made")?;
-    summary(&made)
+    let made = with_progress_bar(|on_progress| make_text(&options, on_progress))
+        .context("cannot make the dataset")?;
+    print_summary(&made)
 }
 
-/// Every path gets its answer, the broken ones on stderr; one broken path fails the command.
-fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
+/// Describes every path, and reports unusable ones on standard error. One unusable path fails the command.
+fn run_inspect(args: &InspectArgs) -> anyhow::Result<()> {
     let mut sound = Vec::new();
     let mut broken = 0;
     for path in &args.paths {
-        match with_bar(|draw| describe(path, args.vocab, draw)) {
+        match with_progress_bar(|on_progress| describe(path, args.vocab, on_progress)) {
             Ok(description) if args.json => sound.push(description),
-            Ok(description) => say(&format!("{description}\n"))?,
+            Ok(description) => print_text(&format!("{description}\n"))?,
             Err(error) if args.paths.len() == 1 => return Err(error.into()),
             Err(error) => {
                 eprintln!("error: {error}\n");
@@ -190,28 +198,28 @@ fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
         }
     }
     if args.json {
-        say(&format!("{}\n", serde_json::to_string_pretty(&sound)?))?;
+        print_text(&format!("{}\n", serde_json::to_string_pretty(&sound)?))?;
     }
     match broken {
         0 => Ok(()),
-        _ => bail!("{broken} of {} paths cannot be used", args.paths.len()),
+        _ => bail!("{broken} of {} paths are unusable", args.paths.len()),
     }
 }
 
-fn summary(made: &Made) -> anyhow::Result<()> {
+fn print_summary(made: &DatasetSummary) -> anyhow::Result<()> {
     let mut text = format!("{}\n", made.out.display());
     for (split, counts) in &made.splits {
-        let documents = counted(counts.documents, "document");
-        let (tokens, shards) = (counted(counts.tokens, "token"), counted(counts.shards as u64, "shard"));
+        let documents = pluralize(counts.documents, "document");
+        let (tokens, shards) = (pluralize(counts.tokens, "token"), pluralize(counts.shards as u64, "shard"));
         let line = format!("  {:<6} {documents}, {tokens}, {shards}\n", split.name());
         text.push_str(&line);
     }
     if !made.splits.contains_key(&Split::Valid) {
-        text.push_str("  valid  none: nothing to evaluate on during training\n");
+        text.push_str("  valid  none: a run on this dataset has no validation\n");
     }
-    text.push_str(&format!("  vocabulary of {}\n", made.vocab_size));
+    text.push_str(&format!("  vocabulary: {} tokens\n", made.vocab_size));
     if made.empty > 0 {
-        text.push_str(&format!("  {} left out\n", counted(made.empty, "empty document")));
+        text.push_str(&format!("  {} skipped\n", pluralize(made.empty, "empty document")));
     }
     if let Some(means) = made.graphs {
         let rows = [
@@ -224,26 +232,26 @@ fn summary(made: &Made) -> anyhow::Result<()> {
             text.push_str(&format!("  {name:<14} {here:>6.1} {paper:>6.1}\n"));
         }
     }
-    say(&text)
+    print_text(&text)
 }
 
-/// Prints; a reader that has gone away (`| head`) is no error.
-fn say(text: &str) -> anyhow::Result<()> {
+/// Prints to standard output. A closed pipe (`| head`) is not an error.
+fn print_text(text: &str) -> anyhow::Result<()> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other.context("cannot write to stdout"),
     }
 }
 
-/// Gives `work` something to report progress to, and clears the bar when it is done.
-fn with_bar<T, E>(work: impl FnOnce(&mut dyn FnMut(Progress<'_>)) -> Result<T, E>) -> Result<T, E> {
+/// Runs `work` with a progress bar that it updates through its argument, and clears the bar afterwards.
+fn with_progress_bar<T, E>(work: impl FnOnce(&mut dyn FnMut(Progress<'_>)) -> Result<T, E>) -> Result<T, E> {
     let bar = ProgressBar::new(0);
     if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {percent}% {eta}") {
         bar.set_style(style);
     }
     let result = work(&mut |progress: Progress<'_>| {
         bar.set_length(progress.total);
-        bar.set_message(progress.what.to_owned());
+        bar.set_message(progress.label.to_owned());
         bar.set_position(progress.done);
     });
     bar.finish_and_clear();

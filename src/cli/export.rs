@@ -1,18 +1,19 @@
-//! Owns: `export`: the tables of runs as one file, and the model of one as a folder.
-//! Must not know: how tables are kept.
-//! Invariant: a step of a run is in the file once, however often the run was resumed.
+//! Owns: `export`: a table of one or more runs as one file, and the model of one run as a folder.
+//! Must not know: how tables are stored in a run folder.
+//! Invariant: each step of a run is in the file once, however often the run was resumed.
 
-use super::{find, source};
+use super::{model_source, run_lookup};
 use crate::message::TokenRow;
-use crate::record::export::{unify, with_column, write};
-use crate::record::filter::Filter;
-use crate::record::folder::{RunFolder, whole_folder};
-use crate::record::parts;
+use crate::record::export::{unify, with_text_column, write_table};
 use crate::record::registry::{SCHEMA_VERSION, StepRow};
-use crate::record::rows::{ChangeRow, EventRow, Row, SystemRow, ThoughtRow};
+use crate::record::rows::{ChangeRow, EventRow, SystemRow, TableRow, ThoughtRow};
+use crate::record::run_folder::{RunFolder, create_folder_atomically};
+use crate::record::segments;
 use anyhow::Context;
 use arrow::array::RecordBatch;
+use arrow::array::{AsArray, BooleanArray};
 use arrow::compute::filter_record_batch;
+use arrow::datatypes::Int64Type;
 use arrow::datatypes::SchemaRef;
 use clap::{Args, ValueEnum};
 use std::io::Write;
@@ -21,159 +22,200 @@ use std::process::ExitCode;
 
 const EXAMPLES: &str = "Examples:
   coconut-lab export metrics last --out quick.parquet
-  coconut-lab export metrics plain article --out both.csv --where 'step > 100 AND valid_loss_plain_nats IS NOT NULL'
+  coconut-lab export metrics plain article --out both.csv --from-step 100 --to-step 500
   coconut-lab export changes last --out changes.csv
   coconut-lab export model quickstart@2000 --out exported
 
-A run is a run folder, its name in checkpoints/, the name of a run (the newest of it), or `last`. A column `run` says
-which run a row is of. A model is a checkpoint (RUN@STEP, or the newest), as a folder that `transformers` loads. --where takes what stands behind WHERE in SQL, over the table's columns and `run`.";
+A run is a run folder, its name in checkpoints/, a run's name (the newest of that name), or `last`. The column
+`run` names the run of each row. `export model` writes a checkpoint (the newest, or RUN@STEP) as a folder that
+the Hugging Face library `transformers` can load. For any other selection of rows, read the file with DuckDB or Polars.";
 
-/// What `export` is told.
+/// Arguments of `export`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ExportArgs {
-    /// Which table, or the model.
+    /// Table to export, or `model`.
     table: TableName,
-    /// The runs.
+    /// Runs to export; for a model exactly one, as RUN or RUN@STEP.
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<String>,
-    /// The file to write, which ends in .parquet or .csv; of a model the folder to make.
+    /// File to write, ending in .parquet or .csv; for a model, the folder to create.
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
-    /// Only the rows of which this holds.
-    #[arg(long = "where", value_name = "CONDITION")]
-    filter: Option<String>,
+    /// Export only rows from this step on (inclusive).
+    #[arg(long, value_name = "STEP")]
+    from_step: Option<u64>,
+    /// Export only rows up to this step (inclusive).
+    #[arg(long, value_name = "STEP")]
+    to_step: Option<u64>,
 }
 
-/// The tables of a run.
+/// What can be exported: the tables of a run, and its model.
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum TableName {
-    /// A row a step.
+    /// One row per step: losses, learning rate, speed and all other metrics.
     Metrics,
-    /// A row an event or measurement.
+    /// One row per event: validations, samples, checkpoints, pauses.
     Events,
-    /// A row a changed key.
+    /// One row per changed config key, refused change or note.
     Changes,
-    /// A row of tokens that was looked at; lists, so .parquet alone.
+    /// One row per probed row of tokens, with entropies and likeliest tokens as lists; .parquet only.
     Tokens,
-    /// A recycled position of such a row, pass by pass; lists too.
+    /// One row per recycled position of a probed row, with its states decoded pass by pass; .parquet only.
     Thoughts,
-    /// What the machine did.
+    /// One row per measurement of processor, memory and GPU.
     System,
-    /// No table: the model of one run, as a folder.
+    /// The model of one run, as a folder instead of a table.
     Model,
 }
 
 impl TableName {
-    /// None of what is no table.
+    /// Returns the folder and the Arrow schema of a table; none for the model.
     fn folder_and_schema(self) -> Option<(&'static str, SchemaRef)> {
-        fn of<R: Row>() -> (&'static str, SchemaRef) {
+        fn table_of<R: TableRow>() -> (&'static str, SchemaRef) {
             (R::TABLE, R::schema())
         }
         Some(match self {
-            TableName::Metrics => of::<StepRow>(),
-            TableName::Events => of::<EventRow>(),
-            TableName::Changes => of::<ChangeRow>(),
-            TableName::Tokens => of::<TokenRow>(),
-            TableName::Thoughts => of::<ThoughtRow>(),
-            TableName::System => of::<SystemRow>(),
+            TableName::Metrics => table_of::<StepRow>(),
+            TableName::Events => table_of::<EventRow>(),
+            TableName::Changes => table_of::<ChangeRow>(),
+            TableName::Tokens => table_of::<TokenRow>(),
+            TableName::Thoughts => table_of::<ThoughtRow>(),
+            TableName::System => table_of::<SystemRow>(),
             TableName::Model => return None,
         })
     }
 }
 
-/// Exports.
+/// Exports a table or a model, and prints what was written.
 pub(super) fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
     if args.table == TableName::Model {
-        return model(&args);
+        return export_model(&args);
     }
-    let filter = args.filter.as_deref().map(Filter::parse).transpose()?;
+    let steps = StepRange::from_args(&args)?;
     let mut tables = Vec::new();
     for name in &args.runs {
-        tables.extend(table(&find::run(name)?, args.table)?);
+        tables.extend(read_table(&run_lookup::run_folder(name)?, args.table)?);
     }
     let mut tables = unify(tables)?;
-    if let Some(filter) = &filter {
-        for batch in &mut tables {
-            *batch = filter_record_batch(batch, &filter.mask(batch)?)?;
-        }
+    for batch in &mut tables {
+        *batch = steps.select(batch)?;
     }
-    write(&args.out, &tables, &footer())?;
+    write_table(&args.out, &tables, &footer_metadata())?;
     let rows: usize = tables.iter().map(RecordBatch::num_rows).sum();
     let (runs, out) = (args.runs.len(), args.out.display());
     writeln!(std::io::stdout(), "rows: {rows}, runs: {runs}, written to {out}")?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a folder with a model holds.
+/// The steps whose rows are exported, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct StepRange {
+    first: u64,
+    last: u64,
+}
+
+impl StepRange {
+    const ALL: Self = Self { first: 0, last: u64::MAX };
+
+    /// Reads `--from-step` and `--to-step`; an empty range is an error.
+    fn from_args(args: &ExportArgs) -> anyhow::Result<Self> {
+        let range = Self { first: args.from_step.unwrap_or(0), last: args.to_step.unwrap_or(u64::MAX) };
+        anyhow::ensure!(
+            range.first <= range.last,
+            "--from-step {} is after --to-step {}",
+            range.first,
+            range.last
+        );
+        Ok(range)
+    }
+
+    /// Returns the rows of `batch` whose column `step` lies in the range.
+    fn select(self, batch: &RecordBatch) -> anyhow::Result<RecordBatch> {
+        let steps = batch.column_by_name("step").and_then(|column| column.as_primitive_opt::<Int64Type>());
+        let steps = steps.context("the table has no column `step` of whole numbers")?;
+        let inside = |step| u64::try_from(step).is_ok_and(|step| (self.first..=self.last).contains(&step));
+        let keep: BooleanArray = steps.iter().map(|step| Some(step.is_some_and(inside))).collect();
+        Ok(filter_record_batch(batch, &keep)?)
+    }
+}
+
+/// The checkpoint's files that a model folder holds, as far as they exist.
 const MODEL_FILES: [&str; 4] = ["config.json", "model.safetensors", "tokenizer.json", "feedback.safetensors"];
 
-/// Exports the model of one run: its checkpoint's files that are for others, and a note.
-fn model(args: &ExportArgs) -> anyhow::Result<ExitCode> {
+/// Exports the model of one run: copies the model files of its checkpoint, and adds a README.
+fn export_model(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let [name] = &args.runs[..] else {
-        anyhow::bail!("a model is of one run; {} are named", args.runs.len())
+        anyhow::bail!("`export model` takes one run, found {}", args.runs.len())
     };
-    anyhow::ensure!(args.filter.is_none(), "--where is for tables");
-    let (from, out) = (source::folder(name)?, &args.out);
-    anyhow::ensure!(!out.exists(), "{} is there already", out.display());
-    let there: Vec<&str> = MODEL_FILES.into_iter().filter(|file| from.join(file).is_file()).collect();
     anyhow::ensure!(
-        there.contains(&"model.safetensors"),
-        "{} has no model.safetensors: what is exported is a run's checkpoint",
+        StepRange::from_args(args)? == StepRange::ALL,
+        "--from-step and --to-step select rows of a table"
+    );
+    let (from, out) = (model_source::weights_folder(name)?, &args.out);
+    anyhow::ensure!(!out.exists(), "{} exists already", out.display());
+    let files: Vec<&str> = MODEL_FILES.into_iter().filter(|file| from.join(file).is_file()).collect();
+    anyhow::ensure!(
+        files.contains(&"model.safetensors"),
+        "{} has no model.safetensors: expected a checkpoint of a run",
         from.display()
     );
-    whole_folder(out, anyhow::Error::from, |dir| {
-        for file in &there {
-            std::fs::copy(from.join(file), dir.join(file)).with_context(|| {
-                format!("{} cannot be copied to {}", from.join(file).display(), out.display())
-            })?;
+    create_folder_atomically(out, anyhow::Error::from, |dir| {
+        for file in &files {
+            std::fs::copy(from.join(file), dir.join(file))
+                .with_context(|| format!("cannot copy {} to {}", from.join(file).display(), out.display()))?;
         }
-        std::fs::write(dir.join("README.md"), note(&from)).with_context(|| out.display().to_string())
+        std::fs::write(dir.join("README.md"), readme_text(&from)).with_context(|| out.display().to_string())
     })?;
     writeln!(
         std::io::stdout(),
         "{} and README.md of {}, written to {}",
-        there.join(", "),
+        files.join(", "),
         from.display(),
         out.display()
     )?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn note(from: &Path) -> String {
+/// Returns the text of the README in a model folder.
+fn readme_text(from: &Path) -> String {
     format!(
-        "A model that coconut-lab has trained, from `{}`.\n\n\
-         `transformers` loads it: `AutoModelForCausalLM.from_pretrained(\"this folder\")`. `feedback.safetensors` is what recycling has learned\n\
-         (how a state becomes an input; `coconut_lab` in `config.json` names the form), which `coconut-lab generate --model` reads and others pass over.\n",
+        "A model trained by coconut-lab, from `{}`.\n\n\
+         Load it in Python with `AutoModelForCausalLM.from_pretrained(\"this folder\")` of `transformers`.\n\
+         `feedback.safetensors` holds the learned feedback, which turns a hidden state into an input;\n\
+         `coconut_lab` in `config.json` names its form. `coconut-lab generate --model` uses it.\n",
         from.display()
     )
 }
 
-/// Exports the table of this name of one run; how many rows it has.
-pub(super) fn one(run: &Path, name: &str, out: &Path) -> anyhow::Result<usize> {
-    let known = || TableName::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+/// Exports the table `name` of one run to `out`, and returns its number of rows.
+pub(super) fn export_table(run: &Path, name: &str, out: &Path) -> anyhow::Result<usize> {
+    let names = || TableName::value_variants().iter().filter_map(ValueEnum::to_possible_value);
     let Ok(found) = TableName::from_str(name, true) else {
-        let names: Vec<String> = known().map(|value| value.get_name().to_owned()).collect();
-        anyhow::bail!("no table `{name}`; there are: {}", names.join(", "));
+        let names: Vec<String> = names().map(|value| value.get_name().to_owned()).collect();
+        anyhow::bail!("no table `{name}`; allowed: {}", names.join(", "));
     };
-    let tables = unify(table(run, found)?)?;
-    write(out, &tables, &footer())?;
+    let tables = unify(read_table(run, found)?)?;
+    write_table(out, &tables, &footer_metadata())?;
     Ok(tables.iter().map(RecordBatch::num_rows).sum())
 }
 
-fn footer() -> [(String, String); 1] {
+/// Returns the key-value metadata of an exported Parquet file.
+fn footer_metadata() -> [(String, String); 1] {
     [("coconut_lab.schema_version".to_owned(), SCHEMA_VERSION.to_owned())]
 }
 
-/// A run's table with the run's name; one without rows where it has none.
-fn table(run: &Path, table: TableName) -> anyhow::Result<Vec<RecordBatch>> {
+/// Reads a table of a run, with the run's name as a column; the table is empty if the run has none.
+fn read_table(run: &Path, table: TableName) -> anyhow::Result<Vec<RecordBatch>> {
     let (name, schema) =
-        table.folder_and_schema().context("a model is no table; `coconut-lab export model` writes it")?;
+        table.folder_and_schema().context("a model is not a table; use `coconut-lab export model`")?;
     let mut batches =
-        parts::read_all(&run.join(name)).with_context(|| format!("{} of {}", name, run.display()))?;
+        segments::read_table(&run.join(name)).with_context(|| format!("{} of {}", name, run.display()))?;
     batches.push(RecordBatch::new_empty(schema.clone()));
     let id = RunFolder::open(run)?.id();
-    // What comes from a log has no notes.
-    let named = |batch: RecordBatch| Ok(with_column(&parts::with_notes_of(&batch, &schema)?, "run", &id)?);
+    // Batches from the write-ahead log lack the schema's metadata.
+    let named = |batch: RecordBatch| {
+        Ok(with_text_column(&segments::with_column_metadata(&batch, &schema)?, "run", &id)?)
+    };
     batches.into_iter().map(named).collect()
 }

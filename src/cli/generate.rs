@@ -1,129 +1,146 @@
-//! Owns: `generate`: prompts in, what the model makes of them out, as it comes.
+//! Owns: `generate`: reads prompts, and prints the generated text as it comes.
 //! Must not know: how a policy decides, how a position is computed.
-//! Invariant: standard output holds what was generated and nothing else; the rest goes to standard error.
+//! Invariant: standard output holds only what was generated; everything else goes to standard error.
 
-mod show;
+mod printer;
 
-use super::source::{Loaded, ModelArgs, PolicyArg};
-use crate::think::{Choice, End, Generation, Kind, POLICIES, Request, Step};
+use super::model_source::{LoadedModel, ModelArgs, PolicyArg};
+use crate::think::{
+    EndReason, Generation, GenerationRequest, GenerationStep, InputKind, POLICY_HELP, SamplingParams,
+};
 use anyhow::{Context, bail};
 use clap::Args;
-use show::Show;
+use printer::GenerationPrinter;
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 const EXAMPLES: &str = "Examples:
-  coconut-lab generate --prompt 'Every lempus is a wumpus.'          the newest run's newest checkpoint
+  coconut-lab generate --prompt 'Every lempus is a wumpus.'      the newest checkpoint of the newest run
   coconut-lab generate --model path/to/gpt2 --prompt 'Once' --policy entropy:start=2,stop=1 --temperature 0.8 -n 3
   coconut-lab generate --model quickstart@2000 --ids 5,17,3 --json
   head -n 4 questions.txt | coconut-lab generate --lines --policy fixed:count=6
 
-A thought is shown as its entropies in nats, ⟨1.83→0.97→0.42⟩: of each state that was fed, and after the last.
-With --json a line is one position: row, kind (token or latent), token, text, entropy, top (what the output held likeliest
-before it: for a latent, what it decodes to), after (the entropy after it).";
+A thought is printed as entropies in nats, ⟨1.83→0.97→0.42⟩: one for each fed state, then that after the last.
+The texts of several prompts are separated by a line `---`.
 
-/// What `generate` is told.
+With --json, each position is a line of JSON with these keys:
+  row      number of the prompt or sample, from 0
+  kind     token or latent
+  token    token id; for a latent, the token that its feedback uses (`gated`, `add`), or null
+  text     text of that token, or null without a tokenizer
+  entropy  entropy of the output before this position, in nats
+  top      likeliest tokens of that output with probability `p`; for a latent, what its state decodes to
+  after    entropy of the output after this position, in nats; null if the row ended there";
+
+/// Arguments of `generate`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct GenerateArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// A prompt; may be given several times.
+    /// Prompt; may be given several times.
     #[arg(long, value_name = "TEXT")]
     prompt: Vec<String>,
-    /// A file whose text is a prompt; without any prompt, standard input is.
+    /// File whose text is a prompt; may be given several times.
+    ///
+    /// Without --prompt, --file and --ids, the prompt is read from standard input.
     #[arg(long, value_name = "FILE")]
     file: Vec<PathBuf>,
-    /// Each line of a file or of standard input is a prompt of its own.
+    /// Treat each non-empty line of a file or of standard input as a prompt.
     #[arg(long)]
     lines: bool,
-    /// A prompt of raw ids, for models without a tokenizer; may be given several times.
+    /// Prompt of token ids, for models without a tokenizer; may be given several times.
     #[arg(long, value_name = "ID,ID,…", allow_hyphen_values = true)]
     ids: Vec<String>,
-    /// When to think.
+    /// Policy that decides when to think.
     #[arg(long, default_value = "never", value_name = "POLICY", long_help = policy_help())]
     policy: PolicyArg,
-    /// Most tokens after a prompt.
+    /// Most tokens to generate for each prompt; latents do not count.
     #[arg(long, default_value_t = 64, value_name = "N")]
     max_new: usize,
-    /// Samples of each prompt.
-    #[arg(short, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    n: u16,
+    /// Number of samples for each prompt.
+    #[arg(short = 'n', default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    samples: u16,
     #[command(flatten)]
-    choice: ChoiceArgs,
-    /// Go on behind the token that ends a text.
+    sampling: SamplingArgs,
+    /// Continue after the end-of-text token.
     #[arg(long)]
     ignore_end: bool,
-    /// Likeliest tokens told of each position.
+    /// Number of likeliest tokens printed for each position with --json.
     #[arg(long, default_value_t = 5, value_name = "K")]
     top: usize,
-    /// A line of JSON a position.
+    /// Print a line of JSON for each position instead of text.
     #[arg(long)]
     json: bool,
 }
 
 fn policy_help() -> String {
-    format!("When to think:\n{POLICIES}")
+    format!("Policy that decides when to think:\n{POLICY_HELP}")
 }
 
-/// How tokens are chosen.
+/// How tokens are sampled. Filters apply in the order top-k, top-p, min-p.
 #[derive(Args)]
-pub(super) struct ChoiceArgs {
-    /// 0 takes the likeliest token.
+pub(super) struct SamplingArgs {
+    /// Sampling temperature, from 0 to 100: divides the logits; 0 always takes the likeliest token.
     #[arg(long, default_value_t = 0.0, allow_hyphen_values = true)]
     temperature: f64,
-    /// Choose among so many of the likeliest; 0: all.
+    /// Sample from this many of the likeliest tokens; 0 means all.
     #[arg(long, default_value_t = 0)]
     top_k: usize,
-    /// Choose among the likeliest that together have this probability.
+    /// Sample from the likeliest tokens that together have this probability, from 0 to 1; 1 means all.
     #[arg(long, default_value_t = 1.0)]
     top_p: f64,
-    /// Choose among those of at least this share of the likeliest's probability.
+    /// Drop tokens below this share of the likeliest token's probability, from 0 to 1; 0 keeps all.
     #[arg(long, default_value_t = 0.0)]
     min_p: f64,
-    /// Of the choices.
+    /// Random seed; the same seed gives the same output.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
 }
 
-impl ChoiceArgs {
-    /// The choice, if it makes sense.
-    pub fn choice(&self) -> anyhow::Result<Choice> {
+impl SamplingArgs {
+    /// Returns the sampling parameters; an error names the one outside its limits.
+    pub fn params(&self) -> anyhow::Result<SamplingParams> {
         let Self { temperature, top_k, top_p, min_p, .. } = *self;
-        let choice = Choice { temperature, top_k, top_p, min_p };
-        choice.check().map_err(anyhow::Error::msg)?;
-        Ok(choice)
+        let params = SamplingParams { temperature, top_k, top_p, min_p };
+        params.validate().map_err(anyhow::Error::msg)?;
+        Ok(params)
     }
 }
 
-/// Generates, and prints as it goes.
+/// Generates, and prints text as it comes.
 pub(super) fn run(args: GenerateArgs) -> anyhow::Result<ExitCode> {
-    let choice = args.choice.choice()?;
+    let sampling = args.sampling.params()?;
     if args.max_new == 0 {
-        bail!("--max-new 0: at least one token is to be generated");
+        bail!("--max-new 0: expected at least 1 token");
     }
     let loaded = args.model.load()?;
     let prompts = args.prompts(&loaded)?;
-    let prompts: Vec<Vec<u32>> =
-        prompts.into_iter().flat_map(|prompt| std::iter::repeat_n(prompt, usize::from(args.n))).collect();
-    let (rows, show) = (prompts.len(), Show::new(&prompts, args.json, loaded.codec.clone(), loaded.end));
-    let request = Request {
+    let prompts: Vec<Vec<u32>> = prompts
+        .into_iter()
+        .flat_map(|prompt| std::iter::repeat_n(prompt, usize::from(args.samples)))
+        .collect();
+    let (rows, show) = (
+        prompts.len(),
+        GenerationPrinter::new(&prompts, args.json, loaded.tokenizer.clone(), loaded.eos_token),
+    );
+    let request = GenerationRequest {
         prompts,
-        policy: loaded.policy(&args.policy)?,
-        choice,
-        most: args.max_new,
-        end: loaded.end.filter(|_| !args.ignore_end),
-        seed: args.choice.seed,
-        top: args.top,
-        streams: Vec::new(),
+        policy: loaded.resolve_policy(&args.policy)?,
+        sampling,
+        max_tokens: args.max_new,
+        eos_token: loaded.eos_token.filter(|_| !args.ignore_end),
+        seed: args.sampling.seed,
+        top_count: args.top,
+        stream_ids: Vec::new(),
         shuffled: false,
     };
     let name = loaded.dir.display();
-    let generation = Generation::begin(&loaded.model, request).with_context(|| format!("{name}"))?;
-    match generated(generation, show, rows) {
-        // Who reads has had enough.
+    let generation = Generation::start(&loaded.model, request).with_context(|| format!("{name}"))?;
+    match print_generation(generation, show, rows) {
+        // The reader closed the pipe, for example `| head`.
         Err(error) if broken_pipe(&error) => Ok(ExitCode::SUCCESS),
         done => done.map(|()| ExitCode::SUCCESS),
     }
@@ -133,25 +150,31 @@ fn broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-fn generated(mut generation: Generation, mut show: Show, rows: usize) -> anyhow::Result<()> {
+/// Runs the generation to its end, prints it as it comes, and reports the speed on standard error.
+fn print_generation(
+    mut generation: Generation,
+    mut show: GenerationPrinter,
+    rows: usize,
+) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    let (began, mut counts) = (Instant::now(), [0_usize; 2]);
-    while !generation.over() {
+    let (started, mut counts) = (Instant::now(), [0_usize; 2]);
+    while !generation.is_finished() {
         for step in generation.step()? {
-            counts[usize::from(step.kind == Kind::Latent)] += 1;
-            show.step(&step, &mut out)?;
+            counts[usize::from(step.kind == InputKind::Latent)] += 1;
+            show.add_step(&step, &mut out)?;
         }
         for row in 0..rows {
-            if generation.ended(row).is_some() {
-                show.ended(row, &mut out)?;
+            if generation.end_reason(row).is_some() {
+                show.end_row(row, &mut out)?;
             }
         }
         out.flush()?;
     }
-    let seconds = began.elapsed().as_secs_f64().max(1e-9);
-    let short = (0..rows).filter(|row| generation.ended(*row) == Some(End::Length)).count();
-    if short > 0 {
-        eprintln!("{short} of {rows} came to the last position that the model takes");
+    let seconds = started.elapsed().as_secs_f64().max(1e-9);
+    let truncated =
+        (0..rows).filter(|row| generation.end_reason(*row) == Some(EndReason::ModelLength)).count();
+    if truncated > 0 {
+        eprintln!("{truncated} of {rows} rows reached the last position that the model takes");
     }
     let [tokens, latents] = counts;
     eprintln!(
@@ -163,30 +186,31 @@ fn generated(mut generation: Generation, mut show: Show, rows: usize) -> anyhow:
 }
 
 impl GenerateArgs {
-    /// Ids of all prompts.
-    fn prompts(&self, loaded: &Loaded) -> anyhow::Result<Vec<Vec<u32>>> {
-        let mut prompts: Vec<Vec<u32>> = self.ids.iter().map(|ids| of_ids(ids)).collect::<Result<_, _>>()?;
+    /// Reads and encodes all prompts: `--ids` first, then `--prompt`, `--file` or standard input.
+    fn prompts(&self, loaded: &LoadedModel) -> anyhow::Result<Vec<Vec<u32>>> {
+        let mut prompts: Vec<Vec<u32>> =
+            self.ids.iter().map(|ids| parse_ids(ids)).collect::<Result<_, _>>()?;
         let mut texts = self.prompt.clone();
         for file in &self.file {
-            let text = std::fs::read_to_string(file)
-                .with_context(|| format!("{} cannot be read", file.display()))?;
-            self.take(text, &mut texts);
+            let text =
+                std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+            self.add_prompts(text, &mut texts);
         }
         if prompts.is_empty() && texts.is_empty() {
             if std::io::stdin().is_terminal() {
                 bail!("no prompt: give --prompt, --file, --ids, or text on standard input");
             }
             let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).context("standard input cannot be read")?;
-            self.take(text, &mut texts);
+            std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
+            self.add_prompts(text, &mut texts);
         }
         if prompts.is_empty() && texts.is_empty() {
-            bail!("no prompt: there is no line with text");
+            bail!("no prompt: every line is empty");
         }
         if texts.is_empty() {
             return Ok(prompts);
         }
-        if let Err(error) = loaded.codec() {
+        if let Err(error) = loaded.tokenizer() {
             bail!("{error:#}; or give --ids");
         }
         for text in &texts {
@@ -195,8 +219,8 @@ impl GenerateArgs {
         Ok(prompts)
     }
 
-    /// The prompts in `text`: whole, but for the end of its last line, or line by line.
-    fn take(&self, text: String, texts: &mut Vec<String>) {
+    /// Appends the prompts in `text`: all of it but a final newline, or its non-empty lines with `--lines`.
+    fn add_prompts(&self, text: String, texts: &mut Vec<String>) {
         match self.lines {
             true => texts.extend(text.lines().filter(|line| !line.is_empty()).map(str::to_owned)),
             false => texts.push(text.strip_suffix('\n').unwrap_or(&text).to_owned()),
@@ -204,7 +228,8 @@ impl GenerateArgs {
     }
 }
 
-fn of_ids(text: &str) -> anyhow::Result<Vec<u32>> {
+/// Parses token ids separated by commas.
+fn parse_ids(text: &str) -> anyhow::Result<Vec<u32>> {
     let id = |id: &str| id.trim().parse().with_context(|| format!("--ids: {id:?} is no token id"));
     text.split(',').map(id).collect()
 }

@@ -1,60 +1,61 @@
-//! Owns: following a run without a dashboard: a progress bar on a terminal, a line every so often everywhere.
+//! Owns: following a run without a dashboard: progress lines, and a progress bar if there is a terminal.
 //! Must not know: how a run is trained.
-//! Invariant: standard output gets lines alone, so that it can be kept in a file.
+//! Invariant: standard output gets whole lines only, so that it can be kept in a file.
 
-use crate::message::{About, Alert, Event, Level, LogLine, Phase, RunInfo, Summary};
+use crate::message::{Alert, AlertTopic, Event, LogLevel, LogLine, RunInfo, RunPhase, RunSummary};
 use crate::record::registry::{Metric, StepRow};
 use crate::train::Trainer;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// Follows the run to its end. An error is the run's.
-pub(super) fn follow(trainer: Trainer) -> anyhow::Result<Summary> {
-    let mut lines = Lines::new();
+/// Follows the run to its end, and returns its summary. The error of a failed run is returned as an error.
+pub(super) fn follow_trainer(trainer: Trainer) -> anyhow::Result<RunSummary> {
+    let mut printer = ProgressPrinter::new();
     for event in &trainer.events {
         match event {
             Event::Finished(summary) => {
-                lines.bar.finish_and_clear();
-                // Its last event was read, so it is about to end.
+                printer.bar.finish_and_clear();
+                // The last event was read, so the trainer is about to end.
                 let _ = trainer.thread.join();
                 return Ok(*summary);
             }
             Event::Failed(error) => {
-                lines.bar.abandon();
+                printer.bar.abandon();
                 anyhow::bail!(error);
             }
-            event => lines.take(event),
+            event => printer.handle_event(event),
         }
     }
-    anyhow::bail!("the trainer ended without a word")
+    anyhow::bail!("the trainer ended without a last event")
 }
 
-struct Lines {
+/// Prints the events of a run as lines, and draws the progress bar.
+struct ProgressPrinter {
     bar: ProgressBar,
     info: Option<RunInfo>,
     line_every: Duration,
     last_line: Option<Instant>,
-    /// The newest of each: recycled losses stand on some rows alone.
-    row: Option<StepRow>,
-    recycled: Option<StepRow>,
+    /// The newest row, and the newest row with a recycled loss, which only some steps have.
+    last_row: Option<StepRow>,
+    last_recycled_row: Option<StepRow>,
 }
 
-impl Lines {
+impl ProgressPrinter {
     fn new() -> Self {
         Self {
-            bar: bar("preparing"),
+            bar: progress_bar("preparing"),
             info: None,
             line_every: Duration::ZERO,
             last_line: None,
-            row: None,
-            recycled: None,
+            last_row: None,
+            last_recycled_row: None,
         }
     }
 
-    fn take(&mut self, event: Event) {
+    fn handle_event(&mut self, event: Event) {
         match event {
-            Event::Progress { what, done, total } => {
+            Event::Progress { label: what, done, total } => {
                 self.bar.set_length(total);
                 self.bar.set_position(done);
                 self.bar.set_message(what);
@@ -62,29 +63,28 @@ impl Lines {
             Event::Started(info) => {
                 self.line_every = Duration::from_secs_f64(info.config.dashboard.line_seconds);
                 self.bar.finish_and_clear();
-                self.bar = bar("step");
+                self.bar = progress_bar("step");
                 self.bar.set_length(info.config.run.steps);
                 self.info = Some(*info);
             }
-            Event::Step(row) => self.step(*row),
-            Event::Log(line) => self.log(&line),
-            Event::Phase(phase) => self.bar.set_message(phase_word(phase)),
-            Event::Changed(changed) => {
+            Event::Step(row) => self.handle_step(*row),
+            Event::Log(line) => self.print_log_line(&line),
+            Event::Phase(phase) => self.bar.set_message(phase_label(phase)),
+            Event::ConfigChanged(changed) => {
                 self.line_every = Duration::from_secs_f64(changed.config.dashboard.line_seconds);
                 self.bar.set_length(changed.config.run.steps);
                 if let Some(info) = &mut self.info {
                     info.config = changed.config;
                 }
             }
-            // Other alerts are warnings in the log; errors there are left to the end.
-            Event::Alert(Alert { about: About::Disk, text: Some(text) }) => self.print(&text),
+            // Other alerts are in the log as warnings.
+            Event::Alert(Alert { topic: AlertTopic::DiskFull, text: Some(text) }) => self.print_line(&text),
             Event::Alert(_) => {}
-            Event::Sample(sample) => {
-                self.print(&format!("sample at step {}: {} [{}]", sample.step, sample.prompt, sample.text))
-            }
-            Event::Past(_)
-            | Event::Tokens(_)
-            | Event::Spreads(_)
+            Event::Sample(sample) => self
+                .print_line(&format!("sample at step {}: {} [{}]", sample.step, sample.prompt, sample.text)),
+            Event::History(_)
+            | Event::ProbedRow(_)
+            | Event::EntropyHistograms(_)
             | Event::System(_)
             | Event::Answer(_)
             | Event::Finished(_)
@@ -92,31 +92,32 @@ impl Lines {
         }
     }
 
-    fn step(&mut self, row: StepRow) {
+    fn handle_step(&mut self, row: StepRow) {
         self.bar.set_position(row.step());
         if row.get(Metric::LossRecycled).is_some() {
-            self.recycled = Some(row.clone());
+            self.last_recycled_row = Some(row.clone());
         }
-        // The row of step 0 holds a validation alone, which the log tells.
+        // The row of step 0 holds only a validation, which the log reports.
         let due = row.step() > 0 && self.last_line.is_none_or(|last| last.elapsed() >= self.line_every);
         let last = self.info.as_ref().is_some_and(|info| info.config.run.steps == row.step());
-        self.row = Some(row);
+        self.last_row = Some(row);
         if due || last {
             self.last_line = Some(Instant::now());
-            self.print(&self.text());
+            self.print_line(&self.step_line());
         }
     }
 
-    fn text(&self) -> String {
-        let Some(row) = &self.row else {
+    /// Formats the newest step: losses in nats, learning rate, gradient norm, speed.
+    fn step_line(&self) -> String {
+        let Some(row) = &self.last_row else {
             return String::new();
         };
         let number =
             |row: &StepRow, metric: Metric| row.get(metric).map_or("-".into(), |v| format!("{v:.4}"));
         let steps = self.info.as_ref().map_or(0, |info| info.config.run.steps);
-        let recycled = self.recycled.as_ref().map_or(String::new(), |row| {
+        let recycled = self.last_recycled_row.as_ref().map_or(String::new(), |row| {
             format!(
-                "  recycled {} (plain there {})",
+                "  recycled {} (plain at same positions {})",
                 number(row, Metric::LossRecycledAtRecycled),
                 number(row, Metric::LossPlainAtRecycled)
             )
@@ -131,40 +132,40 @@ impl Lines {
         )
     }
 
-    fn log(&self, line: &LogLine) {
+    fn print_log_line(&self, line: &LogLine) {
         let mark = match line.level {
-            Level::Info => "",
-            Level::Warn => "warning: ",
-            Level::Error => "error: ",
+            LogLevel::Info => "",
+            LogLevel::Warn => "warning: ",
+            LogLevel::Error => "error: ",
         };
-        // An error ends the run and is then told on standard error.
-        if line.level < Level::Error {
-            self.print(&format!("{} {mark}{}", line.at.format("%H:%M:%S"), line.text));
+        // An error ends the run, and is then reported on standard error.
+        if line.level < LogLevel::Error {
+            self.print_line(&format!("{} {mark}{}", line.time.format("%H:%M:%S"), line.text));
         }
     }
 
-    /// A closed pipe is no error: the run goes on, and its folder has it all.
-    fn print(&self, text: &str) {
+    /// Prints a line. A closed pipe is not an error: the run continues, and its folder holds everything.
+    fn print_line(&self, text: &str) {
         self.bar.suspend(|| {
             let _ = writeln!(std::io::stdout(), "{text}");
         });
     }
 }
 
-fn phase_word(phase: Phase) -> &'static str {
+fn phase_label(phase: RunPhase) -> &'static str {
     match phase {
-        Phase::Data => "data",
-        Phase::Build => "building the model",
-        Phase::Compile => "compiling kernels",
-        Phase::Train => "training",
-        Phase::Eval => "validating",
-        Phase::Save => "writing a checkpoint",
-        Phase::Paused => "paused",
+        RunPhase::LoadData => "data",
+        RunPhase::BuildModel => "building the model",
+        RunPhase::Compile => "compiling kernels",
+        RunPhase::Train => "training",
+        RunPhase::Eval => "validating",
+        RunPhase::Save => "writing a checkpoint",
+        RunPhase::Paused => "paused",
     }
 }
 
-/// A bar on standard error; hidden where that is no terminal.
-fn bar(message: &'static str) -> ProgressBar {
+/// Makes a progress bar on standard error; it is hidden if that is not a terminal.
+fn progress_bar(message: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(0).with_message(message);
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}  [{elapsed} < {eta}]") {
         bar.set_style(style);

@@ -1,14 +1,16 @@
-//! Owns: `lens`: thoughts over a data set, latent by latent, beside the shuffled control, as a table and a file.
+//! Owns: `lens`: the latents of thoughts over a dataset, next to the shuffled control, as a table and a file.
 //! Must not know: how a latent is computed.
-//! Invariant: what is compared is of the same prompts; of the same places in them with `fixed`, for other policies decide by
-//! what each of the two has come to.
+//! Invariant: thoughts and control are of the same prompts. With `fixed` policies they are also at the same
+//! positions; other policies decide by the entropies of each run, so positions may differ.
 
-use super::source::{Loaded, ModelArgs, PolicyArg, questions};
+use super::model_source::{LoadedModel, ModelArgs, PolicyArg, questions_file};
 use crate::data::{Question, Split, read_questions};
 use crate::message;
-use crate::record::export::write;
-use crate::record::rows::{LensRow, Row};
-use crate::think::{Choice, Latent, POLICIES, Policy, Request, look, ratio};
+use crate::record::export::write_table;
+use crate::record::rows::{LensRow, TableRow};
+use crate::think::{
+    GenerationRequest, Latent, POLICY_HELP, Policy, SamplingParams, bootstrap_ratio, inspect_latents,
+};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::io::Write;
@@ -16,157 +18,168 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const EXAMPLES: &str = "Examples:
-  coconut-lab lens                                             six latents behind each validation question
+  coconut-lab lens                                             six latents after each validation question
   coconut-lab lens --policy entropy:start=1,stop=0.5 --questions prosqa_test.json --most 300 --out lens.parquet
 
-A latent's entropy is of what the head makes of the state that is fed; candidates is e to that. Beam is the share of the
-tokens that a beam of plain continuations reaches at the same position, that are among the latent's likeliest (of a
-prompt's first thought; nothing but 1.00 for the first latent, which is that very distribution). The control feeds another
-prompt's state in the same place. If thinking narrows down, as a breadth-first search would, entropy falls along a thought,
-more than with the control. That says something with `fixed` alone: thoughts that begin where entropy is high and end where
-it is low have it fall by that.";
+The table has one line for each latent of a thought, counted from 0, averaged over all thoughts:
+  count          number of latents
+  entropy        entropy of the fed state when decoded by the output head, in nats
+  candidates     e to the power of the entropy: the number of equally likely tokens with this entropy
+  beam           share of the tokens that a beam of plain continuations reaches at the same position that are
+                 among the latent's likeliest; only for a prompt's first thought, and always 1.00 for latent 0
+  after          entropy of the output after the latent, in nats
+  after control  the same if another prompt's state is fed at the same place (the shuffled control)
 
-/// What `lens` is told.
+If thinking narrows down candidates, as a breadth-first search does, entropy falls along a thought, and more
+than in the control. Only `fixed` policies can show this: with `entropy` and `trend`, thoughts begin where
+entropy is high and end where it is low, so that it falls by construction.";
+
+/// Arguments of `lens`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct LensArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// Questions: .json, .jsonl or .parquet; without it, those that the model was validated on.
+    /// File of questions: .json, .jsonl or .parquet [default: the run's validation questions]
     #[arg(long, value_name = "FILE")]
     questions: Option<PathBuf>,
-    /// When to think.
+    /// Policy that decides when to think.
     #[arg(long, default_value = "fixed:count=6", value_name = "POLICY", long_help = policy_help())]
     policy: PolicyArg,
-    /// What stands between a question and what is generated.
-    #[arg(long, default_value = "\n", hide_default_value = true)]
-    between: String,
-    /// Most tokens behind a question, between and after thoughts.
+    /// Text between a question and the generated text [default: a newline]
+    #[arg(long = "between", value_name = "BETWEEN", default_value = "\n", hide_default_value = true)]
+    separator: String,
+    /// Most tokens to generate for each question, between and after thoughts; latents do not count.
     #[arg(long, default_value_t = 8, value_name = "N")]
     max_new: usize,
-    /// Most questions.
-    #[arg(long, default_value_t = 200, value_name = "N")]
-    most: usize,
-    /// Continuations that are kept, and likeliest tokens that are told.
+    /// Most questions to use, at least 2.
+    #[arg(long = "most", default_value_t = 200, value_name = "N")]
+    max_questions: usize,
+    /// Width of the beam of plain continuations, and number of likeliest tokens kept for each latent.
     #[arg(long, default_value_t = 5, value_name = "K")]
     beam: usize,
-    /// Rows at once, two at least: the control feeds one the other's states.
+    /// Rows computed at once, at least 2: the control feeds each row the states of another one.
     #[arg(long, default_value_t = 32, value_name = "B", value_parser = clap::value_parser!(u16).range(2..))]
     batch: u16,
-    /// Every latent as a row of this .parquet file.
+    /// Write every latent, of thoughts and control, as a row of this .parquet file.
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
 fn policy_help() -> String {
-    format!("When to think:\n{POLICIES}")
+    format!("Policy that decides when to think:\n{POLICY_HELP}")
 }
 
-/// Looks, prints the table, writes the file.
+/// Collects the latents, prints the table and writes the file.
 pub(super) fn run(args: LensArgs) -> anyhow::Result<ExitCode> {
-    if args.most < 2 || args.max_new == 0 || args.beam == 0 {
+    if args.max_questions < 2 || args.max_new == 0 || args.beam == 0 {
         bail!("--most must be at least 2, --max-new and --beam at least 1");
     }
     if let Some(path) = &args.out {
-        writable(path)?;
+        check_out_path(path)?;
     }
     let loaded = args.model.load()?;
     let file = match (&args.questions, loaded.dataset()) {
         (Some(file), _) => Some(file.clone()),
-        (None, dataset) => dataset?.and_then(|dataset| questions(&dataset, Split::Valid)),
+        (None, dataset) => dataset?.and_then(|dataset| questions_file(&dataset, Split::Valid)),
     };
-    let file = file.context("nothing to look at: give --questions FILE")?;
-    let (policy, most) = (loaded.policy(&args.policy)?, loaded.model.shape().max_len);
-    let text = |question: &Question| format!("{}{}", question.question, args.between);
-    let prompts: Vec<Vec<u32>> = read_questions(&file, args.most)?
+    let file = file.context("no questions: give --questions FILE")?;
+    let (policy, max_len) = (loaded.resolve_policy(&args.policy)?, loaded.model.shape().max_len);
+    let text = |question: &Question| format!("{}{}", question.question, args.separator);
+    let prompts: Vec<Vec<u32>> = read_questions(&file, args.max_questions)?
         .iter()
         .map(|question| loaded.encode(&text(question)))
         .collect::<Result<_, _>>()?;
-    let all = prompts.len();
-    // A thought behind it must have room.
-    let prompts: Vec<Vec<u32>> = prompts.into_iter().filter(|prompt| prompt.len() + 1 < most).collect();
+    let total = prompts.len();
+    // There must be room for a thought after the prompt.
+    let prompts: Vec<Vec<u32>> = prompts.into_iter().filter(|prompt| prompt.len() + 1 < max_len).collect();
     if prompts.len() < 2 {
-        bail!("{}: two questions that the model has room for are needed", file.display());
+        bail!(
+            "{}: at least two questions must be shorter than the model's {max_len} positions",
+            file.display()
+        );
     }
-    let found = looked(&args, &loaded, &policy, &prompts)?;
-    let [own, control] = &found;
+    let found = collect_latents(&args, &loaded, &policy, &prompts)?;
+    let [thoughts, control] = &found;
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
-        "{}\n{}: {} of {all} prompts, {}",
+        "{}\n{}: {} of {total} prompts, {}",
         loaded.dir.display(),
         file.display(),
         prompts.len(),
         policy
     )?;
-    if own.is_empty() {
-        writeln!(out, "no prompt led to a thought")?;
+    if thoughts.is_empty() {
+        writeln!(out, "the policy started no thought")?;
         return Ok(ExitCode::SUCCESS);
     }
-    by_index(own, control, &mut out)?;
-    fall("entropy falls along a thought", own, &mut out)?;
-    fall("with the control", control, &mut out)?;
+    write_latent_table(thoughts, control, &mut out)?;
+    write_entropy_change("entropy falls along a thought", thoughts, &mut out)?;
+    write_entropy_change("in the shuffled control", control, &mut out)?;
     if let Some(path) = &args.out {
-        let rows: Vec<LensRow> = [(false, own), (true, control)]
+        let rows: Vec<LensRow> = [(false, thoughts), (true, control)]
             .into_iter()
             .flat_map(|(shuffled, latents)| latents.iter().map(move |latent| (shuffled, latent)))
-            .map(|(shuffled, latent)| row(latent, shuffled, &policy))
+            .map(|(shuffled, latent)| lens_row(latent, shuffled, &policy))
             .collect();
         let notes = [("coconut_lab.model".to_owned(), loaded.dir.display().to_string())];
-        write(path, &[LensRow::batch(&rows)?], &notes)?;
+        write_table(path, &[LensRow::batch(&rows)?], &notes)?;
         writeln!(out, "rows: {}, written to {}", rows.len(), path.display())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The latents of all prompts, and those of the control.
-fn looked(
+/// Returns the latents of all prompts, and those of the shuffled control.
+fn collect_latents(
     args: &LensArgs,
-    loaded: &Loaded,
+    loaded: &LoadedModel,
     policy: &Policy,
     prompts: &[Vec<u32>],
 ) -> anyhow::Result<[Vec<Latent>; 2]> {
     let mut found = [Vec::new(), Vec::new()];
-    for (control, found) in [false, true].into_iter().zip(&mut found) {
-        // A last chunk of one row would have no other to feed it.
+    for (shuffled, found) in [false, true].into_iter().zip(&mut found) {
+        // A last chunk of one row would have no other row to take states from.
         let chunks = prompts.len() / usize::from(args.batch).min(prompts.len());
-        let each = prompts.len().div_ceil(chunks);
-        for (chunk, prompts) in prompts.chunks(each).enumerate().filter(|(_, prompts)| prompts.len() > 1) {
-            let request = Request {
+        let chunk_len = prompts.len().div_ceil(chunks);
+        for (chunk, prompts) in prompts.chunks(chunk_len).enumerate().filter(|(_, prompts)| prompts.len() > 1)
+        {
+            let request = GenerationRequest {
                 prompts: prompts.to_vec(),
                 policy: policy.clone(),
-                choice: Choice::GREEDY,
-                most: args.max_new,
-                end: loaded.end,
+                sampling: SamplingParams::GREEDY,
+                max_tokens: args.max_new,
+                eos_token: loaded.eos_token,
                 seed: 0,
-                top: args.beam,
-                streams: Vec::new(),
-                shuffled: control,
+                top_count: args.beam,
+                stream_ids: Vec::new(),
+                shuffled,
             };
-            let beam = if control { 0 } else { args.beam };
-            let latents = look(&loaded.model, request, beam)?;
+            let beam = if shuffled { 0 } else { args.beam };
+            let latents = inspect_latents(&loaded.model, request, beam)?;
             found.extend(
-                latents.into_iter().map(|latent| Latent { row: chunk * each + latent.row, ..latent }),
+                latents.into_iter().map(|latent| Latent { row: chunk * chunk_len + latent.row, ..latent }),
             );
         }
     }
     Ok(found)
 }
 
-/// Before all the work: lists are for .parquet alone, and a folder is not made.
-fn writable(path: &Path) -> anyhow::Result<()> {
+/// Checks `--out` before the work begins: a .parquet file (rows hold lists) in an existing folder.
+fn check_out_path(path: &Path) -> anyhow::Result<()> {
     if path.extension().is_none_or(|suffix| suffix != "parquet") {
-        bail!("--out {}: a name that ends in .parquet is expected", path.display());
+        bail!("--out {}: expected a file name that ends in .parquet", path.display());
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     match folder.filter(|folder| !folder.is_dir()) {
-        Some(folder) => bail!("--out {}: there is no folder {}", path.display(), folder.display()),
+        Some(folder) => bail!("--out {}: the folder {} does not exist", path.display(), folder.display()),
         None => Ok(()),
     }
 }
 
-fn row(latent: &Latent, shuffled: bool, policy: &Policy) -> LensRow {
-    let choice = |(id, prob): &(u32, f64)| message::Choice { id: *id, prob: *prob as f32 };
+/// Returns the table row of a latent.
+fn lens_row(latent: &Latent, shuffled: bool, policy: &Policy) -> LensRow {
+    let choice = |(id, prob): &(u32, f64)| message::TokenProb { id: *id, prob: *prob as f32 };
     LensRow {
         prompt: latent.row as u64,
         policy: policy.to_string(),
@@ -174,38 +187,38 @@ fn row(latent: &Latent, shuffled: bool, policy: &Policy) -> LensRow {
         thought: latent.thought as u64,
         index: latent.index as u64,
         position: latent.position as u64,
-        entropy: latent.entropy,
-        after: latent.after,
+        state_entropy: latent.entropy,
+        output_entropy: latent.entropy_after,
         top: latent.top.iter().map(choice).collect(),
-        overlap: latent.overlap,
+        beam_overlap: latent.overlap,
     }
 }
 
-/// A line for each place in a thought.
-fn by_index(own: &[Latent], control: &[Latent], out: &mut impl Write) -> std::io::Result<()> {
+/// Prints one line for each index in a thought, averaged over thoughts.
+fn write_latent_table(thoughts: &[Latent], control: &[Latent], out: &mut impl Write) -> std::io::Result<()> {
     writeln!(
         out,
         "\n{:>6}  {:>6}  {:>7}  {:>10}  {:>6}  {:>6}  {:>13}",
         "latent", "count", "entropy", "candidates", "beam", "after", "after control"
     )?;
-    let longest = own.iter().map(|latent| latent.index).max().unwrap_or(0);
-    for index in 0..=longest {
-        let here =
+    let last_index = thoughts.iter().map(|latent| latent.index).max().unwrap_or(0);
+    for index in 0..=last_index {
+        let at_index =
             |all: &[Latent]| all.iter().filter(|latent| latent.index == index).cloned().collect::<Vec<_>>();
-        let (own, control) = (here(own), here(control));
-        let overlaps: Vec<f64> = own.iter().filter_map(|latent| latent.overlap).collect();
+        let (latents, control) = (at_index(thoughts), at_index(control));
+        let overlaps: Vec<f64> = latents.iter().filter_map(|latent| latent.overlap).collect();
         writeln!(
             out,
             "{index:>6}  {:>6}  {:>7.3}  {:>10.2}  {:>6}  {:>6.3}  {:>13}",
-            own.len(),
-            mean(own.iter().map(|latent| latent.entropy)),
-            mean(own.iter().map(Latent::candidates)),
+            latents.len(),
+            mean(latents.iter().map(|latent| latent.entropy)),
+            mean(latents.iter().map(Latent::candidates)),
             if overlaps.is_empty() { "–".into() } else { format!("{:.2}", mean(overlaps.into_iter())) },
-            mean(own.iter().map(|latent| latent.after)),
+            mean(latents.iter().map(|latent| latent.entropy_after)),
             if control.is_empty() {
                 "–".into()
             } else {
-                format!("{:.3}", mean(control.iter().map(|l| l.after)))
+                format!("{:.3}", mean(control.iter().map(|latent| latent.entropy_after)))
             },
         )?;
     }
@@ -217,18 +230,21 @@ fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     values.sum::<f64>() / count
 }
 
-/// From the state that a thought begins with to the output after its last latent.
-fn fall(what: &str, latents: &[Latent], out: &mut impl Write) -> std::io::Result<()> {
+/// Prints in how many thoughts entropy falls, and by how much on average. The change is from the state that a
+/// thought begins with to the output after its last latent.
+fn write_entropy_change(label: &str, latents: &[Latent], out: &mut impl Write) -> std::io::Result<()> {
     let ends =
         latents.iter().enumerate().filter(|(at, _)| latents.get(at + 1).is_none_or(|next| next.index == 0));
-    let changes: Vec<f64> = ends.map(|(at, end)| end.after - latents[at - end.index].entropy).collect();
+    let changes: Vec<f64> =
+        ends.map(|(at, end)| end.entropy_after - latents[at - end.index].entropy).collect();
     let falls: Vec<[f64; 2]> = changes.iter().map(|change| [f64::from(*change < 0.0), 1.0]).collect();
-    let (often, [low, high]) = ratio(&falls, 0);
-    let (much, [least, most]) = ratio(&changes.iter().map(|change| [*change, 1.0]).collect::<Vec<_>>(), 0);
+    let (share, [low, high]) = bootstrap_ratio(&falls, 0);
+    let (change, [change_low, change_high]) =
+        bootstrap_ratio(&changes.iter().map(|change| [*change, 1.0]).collect::<Vec<_>>(), 0);
     writeln!(
         out,
-        "{what:<30} {:>5.1} % of {} thoughts ({:.1} to {:.1}), by {much:+.3} nats on average ({least:+.3} to {most:+.3})",
-        100.0 * often,
+        "{label:<30} {:>5.1} % of {} thoughts ({:.1} to {:.1}), by {change:+.3} nats on average ({change_low:+.3} to {change_high:+.3})",
+        100.0 * share,
         changes.len(),
         100.0 * low,
         100.0 * high,

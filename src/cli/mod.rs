@@ -1,34 +1,35 @@
-//! Owns: the command line: verbs, their help and examples. One file a verb.
+//! Owns: the command line: its verbs, their help texts and examples. Each verb has one file.
 //! Must not know: how a verb does its work.
-//! Invariant: an error that leaves a verb names what was asked for and what is allowed.
+//! Invariant: every error that leaves a verb names what was requested and what is allowed.
 
 mod bench;
 mod data;
 mod eval;
 mod export;
-mod find;
-mod follow;
 mod generate;
 mod headless;
 mod lens;
+mod model_source;
 mod profile;
 mod resume;
 mod run;
+mod run_lookup;
+mod run_reader;
 mod runs;
 mod signals;
 mod snapshot;
-mod source;
-mod station;
+mod trainer_host;
 mod verify;
 mod watch;
 
-use crate::train::profile::Allocated;
+use crate::train::profile::AllocationCounter;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 /// A terminal research workbench for parallel COCONUT training of language models.
 ///
-/// Without a verb it runs `configs/quickstart.toml` in the dashboard.
+/// Without a verb it does what `coconut-lab run` does: it trains `configs/quickstart.toml` and opens the
+/// dashboard. `coconut-lab VERB --help` explains a verb, with examples.
 #[derive(Parser)]
 #[command(name = "coconut-lab", version, args_conflicts_with_subcommands = true, after_help = run::EXAMPLES)]
 pub struct Cli {
@@ -40,36 +41,36 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Train as a config file says, in the dashboard or headless.
+    /// Train a model from a config file, in the dashboard or headless.
     Run(run::RunArgs),
-    /// Go on with a run that was stopped, killed, or is to be longer.
+    /// Continue a run that was stopped or killed, or train it for more steps.
     Resume(resume::ResumeArgs),
-    /// Open the dashboard on a run of another process, running or over.
+    /// Open the dashboard on a run of another process, running or ended.
     Watch(watch::WatchArgs),
-    /// List runs: state, steps, best validation loss, size.
+    /// List runs with their state, steps, best validation loss and size on disk.
     Runs(runs::RunsArgs),
-    /// Write a table of one or many runs to one Parquet or CSV file.
+    /// Export a table of one or more runs to a Parquet or CSV file, or the model of a run.
     Export(export::ExportArgs),
-    /// Draw the dashboard of a run, or one panel, as .svg or .txt.
+    /// Draw the dashboard of a run, or one of its panels, to an SVG or text file.
     Snapshot(snapshot::SnapshotArgs),
-    /// Go on with prompts, token by token or in latent space.
+    /// Generate text from prompts, with or without thoughts in latent space.
     Generate(generate::GenerateArgs),
-    /// Say how good a model is: perplexity on shards, answers to questions under policies.
+    /// Evaluate a model: perplexity on token shards, accuracy on questions under each policy.
     Eval(eval::EvalArgs),
-    /// Look into thoughts: what latents say, and whether entropy falls along them.
+    /// Decode the latents of a model's thoughts, and measure whether entropy falls along them.
     Lens(lens::LensArgs),
-    /// Make and look at token shards.
+    /// Make and inspect token shards.
     Data(data::DataArgs),
-    /// Hold model and passes to a folder of golden numbers.
+    /// Compare the model and its passes with the golden (reference) numbers of a folder.
     Verify(verify::VerifyArgs),
-    /// Time whole training steps of every kind, to be set beside another program's.
+    /// Time whole training steps of each kind, to compare with another program.
     Bench(bench::BenchArgs),
-    /// Say where the time of a training step goes, by part and by operation.
+    /// Show where the time of a training step goes, by part and by operation.
     Profile(profile::ProfileArgs),
 }
 
-/// Runs the verb that was given. `allocated` says what the process has allocated since it was first asked.
-pub fn run(cli: Cli, allocated: Allocated) -> anyhow::Result<ExitCode> {
+/// Runs the verb on the command line. `allocated` counts the allocations of this process, for `profile`.
+pub fn run(cli: Cli, allocated: AllocationCounter) -> anyhow::Result<ExitCode> {
     match cli.verb {
         None => run::run(cli.run),
         Some(Verb::Run(args)) => run::run(args),

@@ -1,14 +1,16 @@
-//! Owns: `profile`: what is to be measured, its tables, and the file with the trace.
-//! Must not know: how a step is made, how its time is found.
-//! Invariant: standard output has the tables alone; the file is there before anything is measured, or nothing is.
+//! Owns: `profile`: its arguments, its tables, and the trace file.
+//! Must not know: how a training step is computed, how its time is measured.
+//! Invariant: standard output holds only the tables. The trace file is created before the first measurement.
 
 mod table;
 
-use super::bench::{SOME, SizeArgs, THREADS, check, kind, share_work, within};
+use super::bench::{
+    SizeArgs, THREADS_LIMIT, WARMUP_LIMIT, check_sizes, parse_kind, parse_within, start_threads,
+};
 use crate::config::{self, Config, Limit};
-use crate::train::bench::Kind;
-use crate::train::device::{self, Chosen};
-use crate::train::profile::{self, Allocated, Profile, Wish, chrome};
+use crate::train::bench::StepKind;
+use crate::train::device::{self, SelectedDevice};
+use crate::train::profile::{self, AllocationCounter, Profile, ProfileOptions, chrome};
 use anyhow::Context;
 use clap::Args;
 use std::fs::File;
@@ -21,100 +23,105 @@ const EXAMPLES: &str = "Examples:
   coconut-lab profile --vocab 512 --time 128 --width 128 --layers 4 --batch 16 --recycled 16 --trace steps.json
   coconut-lab profile --config configs/quickstart.toml --set recycle.every=1 --set recycle.probability=1
 
-Sizes and kinds are those of bench: a fresh model on random tokens. With --config it is the model, the data and the schedule
-of a recipe, from its first step on. The file that --trace names is opened by https://ui.perfetto.dev and chrome://tracing.";
+Without --config it measures what `bench` does: a new model of the given sizes on random tokens, for each kind
+of step. With --config it measures the first steps of a recipe, with its model, data and schedule; it leaves
+no run behind. It prints a table of the parts of a step and one of its operations. Open the file that --trace
+writes in https://ui.perfetto.dev or chrome://tracing.";
 
-/// What `profile` is told.
+/// Arguments of `profile`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ProfileArgs {
     #[command(flatten)]
     sizes: SizeArgs,
-    /// Kinds of steps, in this order; as `bench` names them.
-    #[arg(long, default_value = "plain", value_name = "KINDS", value_delimiter = ',', value_parser = kind)]
-    kinds: Vec<Kind>,
-    /// A config file, in the place of sizes and kinds.
+    /// Kinds of steps to measure, in this order, separated by commas; `bench --help` explains them.
+    #[arg(long, default_value = "plain", value_name = "KINDS", value_delimiter = ',', value_parser = parse_kind)]
+    kinds: Vec<StepKind>,
+    /// Config file of the recipe to measure, instead of sizes and kinds.
     #[arg(long, short, value_name = "FILE")]
     #[arg(conflicts_with_all = ["vocab", "time", "width", "heads", "layers", "batch", "recycled", "kinds"])]
     #[arg(conflicts_with_all = ["dtype", "activation_checkpointing"])]
     config: Option<PathBuf>,
-    /// Override a value of the config file; may be given several times.
+    /// Override a key of the config file, e.g. --set recycle.every=1; may be given several times.
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE", requires = "config")]
     overrides: Vec<String>,
-    /// Steps that are measured.
-    #[arg(long, default_value = "10", value_name = "N", value_parser = |text: &str| within(text, STEPS))]
+    /// Number of measured steps, from 1 to 1000; all times are means over them.
+    #[arg(long, default_value = "10", value_name = "N", value_parser = |text: &str| parse_within(text, STEPS_LIMIT))]
     steps: usize,
-    /// Steps before them.
-    #[arg(long, default_value = "2", value_name = "N", value_parser = |text: &str| within(text, SOME))]
+    /// Number of steps before the measured ones.
+    #[arg(long, default_value = "2", value_name = "N", value_parser = |text: &str| parse_within(text, WARMUP_LIMIT))]
     warmup: usize,
-    /// Threads of the CPU's operations; without it, as many as the machine has.
-    #[arg(long, value_name = "N", value_parser = |text: &str| within(text, THREADS))]
+    /// Number of CPU threads [default: as many as the machine has]
+    #[arg(long, value_name = "N", value_parser = |text: &str| parse_within(text, THREADS_LIMIT))]
     threads: Option<usize>,
-    /// auto, cpu, cuda, cuda:N or wgpu; without it, the config file's, or cpu.
+    /// Device: auto, cpu, cuda, cuda:N or wgpu [default: `run.device` of --config, else cpu]
     #[arg(long)]
     device: Option<String>,
-    /// Write what was recorded of every measured step as trace-event JSON.
+    /// Write all events of the measured steps to this file, as trace-event JSON.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
 }
 
-/// All events of a step are kept in memory.
-const STEPS: Limit = Limit::Within(1.0, 1000.0);
+/// Limits of the number of measured steps, whose events are all kept in memory.
+const STEPS_LIMIT: Limit = Limit::Within(1.0, 1000.0);
 
-/// Measures, and prints as it goes.
-pub(super) fn run(args: ProfileArgs, allocated: Allocated) -> anyhow::Result<ExitCode> {
-    let sizes = args.sizes.sizes(args.steps, args.warmup);
-    check(&sizes)?;
+/// Measures each kind, and prints its tables as soon as they are known.
+pub(super) fn run(args: ProfileArgs, allocated: AllocationCounter) -> anyhow::Result<ExitCode> {
+    let sizes = args.sizes.with_steps(args.steps, args.warmup);
+    check_sizes(&sizes)?;
     let config = args.config.as_ref().map(|file| config::load(file, &args.overrides)).transpose()?;
-    share_work(args.threads.unwrap_or(0))?;
-    let chosen = chosen(args.device, config.as_ref())?;
+    start_threads(args.threads.unwrap_or(0))?;
+    let chosen = choose_device(args.device, config.as_ref())?;
     match &config {
-        Some(config) => chosen.multiplies(config.run.dtype, "run.dtype")?,
-        None => chosen.multiplies(sizes.dtype, "--dtype")?,
+        Some(config) => chosen.check_dtype(config.run.dtype, "run.dtype")?,
+        None => chosen.check_dtype(sizes.dtype, "--dtype")?,
     }
-    let trace = args.trace.map(|path| (create(&path), path));
+    let trace = args.trace.map(|path| (create_trace(&path), path));
     let trace = trace.map(|(file, path)| file.map(|file| (file, path))).transpose()?;
-    let wish = Wish { steps: args.steps, warmup: args.warmup, allocated, events: trace.is_some() };
+    let wish =
+        ProfileOptions { steps: args.steps, warmup: args.warmup, allocated, keep_events: trace.is_some() };
     let mut measured = Vec::new();
     match config {
         Some(config) => {
             let name = config.run.name.clone();
-            measured.push(shown(name, profile::of_run(config, &chosen, &wish)?, &chosen)?);
+            measured.push(print_tables(name, profile::profile_run(config, &chosen, &wish)?, &chosen)?);
         }
         None => {
             for kind in args.kinds {
-                let found = profile::of_kind(&sizes, kind, &chosen, &wish)?;
-                measured.push(shown(kind.name().to_owned(), found, &chosen)?);
+                let found = profile::profile_step_kind(&sizes, kind, &chosen, &wish)?;
+                measured.push(print_tables(kind.name().to_owned(), found, &chosen)?);
             }
         }
     }
     if let Some((file, path)) = trace {
-        write(file, &measured).with_context(|| format!("cannot write {}", path.display()))?;
+        write_trace(file, &measured).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn chosen(wanted: Option<String>, config: Option<&Config>) -> anyhow::Result<Chosen> {
-    let named = wanted.or_else(|| config.map(|config| config.run.device.clone()));
-    device::choose(&named.unwrap_or_else(|| "cpu".into())).context("`--device`")
+/// Chooses the device: that of `--device`, of the config, or the CPU.
+fn choose_device(name: Option<String>, config: Option<&Config>) -> anyhow::Result<SelectedDevice> {
+    let name = name.or_else(|| config.map(|config| config.run.device.clone()));
+    device::choose_device(&name.unwrap_or_else(|| "cpu".into())).context("`--device`")
 }
 
-fn create(path: &PathBuf) -> anyhow::Result<File> {
+fn create_trace(path: &PathBuf) -> anyhow::Result<File> {
     File::create(path).with_context(|| format!("`--trace`: cannot create {}", path.display()))
 }
 
-/// Prints the tables of what was measured under this name.
-fn shown(name: String, found: Profile, chosen: &Chosen) -> anyhow::Result<(String, Profile)> {
+/// Prints the tables of a profile, and returns the profile with its name.
+fn print_tables(name: String, found: Profile, chosen: &SelectedDevice) -> anyhow::Result<(String, Profile)> {
     let mut out = std::io::stdout().lock();
-    out.write_all(table::of(&name, &found, chosen).as_bytes())?;
+    out.write_all(table::format_tables(&name, &found, chosen).as_bytes())?;
     out.flush()?;
     Ok((name, found))
 }
 
-fn write(file: File, measured: &[(String, Profile)]) -> std::io::Result<()> {
+/// Writes the events of all profiles into the trace file.
+fn write_trace(file: File, measured: &[(String, Profile)]) -> std::io::Result<()> {
     let mut out = BufWriter::new(file);
     let events: Vec<_> =
         measured.iter().map(|(name, found)| (name.as_str(), found.events.as_slice())).collect();
-    chrome::write(&mut out, &events)?;
+    chrome::write_trace(&mut out, &events)?;
     out.flush()
 }

@@ -1,13 +1,13 @@
-//! Owns: `run`: a config file and its overrides to a running trainer and the screen that follows it.
+//! Owns: `run`: it starts a trainer from a config file and overrides, and the screen that follows it.
 //! Must not know: what the trainer does, what the dashboard draws.
 //! Invariant: a run that failed ends with exit code 1 and its error on standard error.
 
-use super::station::Station;
-use super::{find, headless, signals};
+use super::trainer_host::TrainerHost;
+use super::{headless, run_lookup, signals};
 use crate::config;
-use crate::message::{Event, Summary};
-use crate::train::{self, Begin, Fresh, Recipe, Wants};
-use crate::tui::{self, Asked, Left, Wishes};
+use crate::message::{Event, RunSummary};
+use crate::train::{self, ForkReset, Recipe, StartMode, TrainerOptions};
+use crate::tui::{self, DashboardOptions, ExitReason, SignalFlags};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use std::io::{self, IsTerminal, Write};
@@ -15,196 +15,215 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// The recipe of a run without `--config`, and where it is looked for first.
+/// The recipe of a run without `--config`: this file, or its built-in copy if the file does not exist.
 const QUICKSTART: &str = include_str!("../../configs/quickstart.toml");
 const QUICKSTART_FILE: &str = "configs/quickstart.toml";
 
 pub(super) const EXAMPLES: &str = "Examples:
   coconut-lab                                             the quickstart, in the dashboard
   coconut-lab run --config configs/shakespeare.toml       another recipe
-  coconut-lab run --headless --steps 300                  without a screen, for 300 steps
+  coconut-lab run --headless --steps 300                  without the dashboard, for 300 steps
   coconut-lab run --set recycle.every=2 --set 'recycle.fraction=[[0, 0.0], [500, 0.3]]'
   coconut-lab run --set model.from=path/to/hugging-face-folder --set data.dir=datasets/mine
   coconut-lab run --from quickstart@1000 --name colder --set optim.lr=1e-4
   coconut-lab run --replay quickstart --name again --set run.seed=1
 
-While it runs, saving the recipe, or config.toml in the run's folder, changes it at the next step.";
+To change a running run, save its recipe, or the config.toml in its run folder, which lists every key: the run
+applies the change at its next step.
 
-/// What `run` is told.
+SIGTERM stops a run with a checkpoint, and so does Ctrl-C if the run is headless. A second signal ends
+the process at once.
+
+Exit codes: 0 finished or stopped, 1 failed, 2 wrong usage, 130 dropped without a checkpoint.";
+
+/// Arguments of `run`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RunArgs {
-    /// The config file; without it, configs/quickstart.toml.
+    /// Config file (TOML) to train from [default: configs/quickstart.toml, or its built-in copy]
     #[arg(long, short, value_name = "FILE", conflicts_with_all = ["from", "replay"])]
     config: Option<PathBuf>,
-    /// Print lines instead of opening the dashboard; so too where standard output is no terminal.
+    /// Print progress lines instead of opening the dashboard; the default without a terminal.
     #[arg(long)]
     headless: bool,
-    /// Number of updates; short for --set run.steps=N.
+    /// Number of updates of the whole run; short for --set run.steps=N.
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
-    /// Name of the run; short for --set run.name=NAME.
+    /// Name of the run, part of its folder's name; short for --set run.name=NAME.
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Override a config value; may be given several times.
+    /// Override a config key, e.g. --set optim.lr=1e-4; may be given several times.
+    ///
+    /// Values are TOML. A curve over steps is a list of control points: [[STEP, VALUE], …].
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     overrides: Vec<String>,
-    /// Begin with another run's checkpoint (its newest, or that of a step), its optimizer and its place in the data.
+    /// Start from a checkpoint of another run: its newest, or that of STEP.
+    ///
+    /// The new run takes over the config, weights, optimizer state, data position and step count; --fresh
+    /// leaves some of these out. RUN is a run folder, its name in checkpoints/, a run's name or `last`.
     #[arg(long, value_name = "RUN[@STEP]")]
     from: Option<String>,
-    /// What does not come along with --from: optimizer, data, step.
+    /// Parts of the --from checkpoint to leave out, separated by commas: optimizer, data, step.
     #[arg(long, value_name = "WHAT", value_delimiter = ',', requires = "from")]
-    fresh: Vec<Afresh>,
-    /// Begin as another run began, and do its recorded changes again at their steps.
+    fresh: Vec<FreshPart>,
+    /// Start as another run started, and apply its recorded config changes again at the same steps.
     #[arg(long, value_name = "RUN", conflicts_with = "from")]
     replay: Option<String>,
-    /// Do not follow the recipe: only config.toml in the run's folder changes the run.
+    /// Ignore later edits of the recipe: only the config.toml of the run folder changes the run.
     #[arg(long)]
     no_follow: bool,
     #[command(flatten)]
-    look: Look,
+    display: DisplayArgs,
 }
 
-/// How the dashboard is to look.
+/// Arguments that set how the dashboard is drawn.
 #[derive(Args, Clone, Copy)]
-pub struct Look {
-    /// Draw with ASCII characters alone; so too where COCONUT_LAB_ASCII is set.
+pub struct DisplayArgs {
+    /// Draw with ASCII characters only; also enabled by the environment variable COCONUT_LAB_ASCII.
     #[arg(long)]
     ascii: bool,
 }
 
-impl Look {
-    /// As the dashboard wants to know it; `watching` a run of another process.
-    pub fn wishes(self, watching: bool) -> Wishes {
+impl DisplayArgs {
+    /// Returns the dashboard's options. `watching` means that the run belongs to another process.
+    pub fn dashboard_options(self, watching: bool) -> DashboardOptions {
         let set = std::env::var_os("COCONUT_LAB_ASCII").is_some_and(|value| !value.is_empty());
-        Wishes { watching, ascii: self.ascii || set }
+        DashboardOptions { watching, ascii: self.ascii || set }
     }
 }
 
-/// What a fork may begin afresh.
+/// A part of a checkpoint that a fork may leave out.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Afresh {
-    /// The optimizer's state.
+enum FreshPart {
+    /// Start with an empty optimizer state.
     Optimizer,
-    /// The place in the data.
+    /// Start at the beginning of the data.
     Data,
-    /// The count of steps, and with it the schedules.
+    /// Count steps from 0, which restarts all schedules.
     Step,
 }
 
-/// Runs, and says how it ended.
+/// Starts a run, follows it, and reports how it ended.
 pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let headless = args.headless;
-    let look = args.look;
-    start(begin(args)?, headless, look)
+    let (headless, display) = (args.headless, args.display);
+    start_and_follow(start_mode(args)?, headless, display)
 }
 
-/// Starts a trainer that begins so, follows it, and says how it ended.
-pub(super) fn start(begin: Begin, headless: bool, look: Look) -> anyhow::Result<ExitCode> {
+/// Starts a trainer, follows it in the dashboard or headless, and reports how the run ended.
+pub(super) fn start_and_follow(
+    mode: StartMode,
+    headless: bool,
+    display: DisplayArgs,
+) -> anyhow::Result<ExitCode> {
     let dashboard = !headless && std::io::stdout().is_terminal();
     if dashboard {
         tui::install_panic_hook();
     }
-    let trainer =
-        train::spawn(begin, Wants { screen: dashboard }).context("cannot start the trainer's thread")?;
-    let asked = Arc::new(Asked::default());
-    let mut station = Station::default();
-    signals::listen(station.ears(), asked.clone(), dashboard).context("cannot listen for signals")?;
+    let trainer = train::spawn(mode, TrainerOptions { screen_events: dashboard })
+        .context("cannot start the trainer's thread")?;
+    let asked = Arc::new(SignalFlags::default());
+    let mut host = TrainerHost::default();
+    signals::listen(host.command_sender(), asked.clone(), dashboard).context("cannot listen for signals")?;
     let ended = if dashboard {
-        let link = station.take(trainer);
-        let left = tui::run(link, &mut station, asked, look.wishes(false));
-        ended(left, station)?
+        let link = host.attach(trainer);
+        let left = tui::run(link, &mut host, asked, display.dashboard_options(false));
+        run_ending(left, host)?
     } else {
-        station.hear(trainer.commands.clone());
-        Ended::Told(headless::follow(trainer)?)
+        host.set_command_channel(trainer.commands.clone());
+        RunEnding::WithSummary(headless::follow_trainer(trainer)?)
     };
-    say_end(ended)
+    report_ending(ended)
 }
 
-/// Says how it ended.
-pub(super) fn say_end(ended: Ended) -> anyhow::Result<ExitCode> {
+/// Prints the summary of a run that did not fail, and returns the exit code.
+pub(super) fn report_ending(ended: RunEnding) -> anyhow::Result<ExitCode> {
     match ended {
-        Ended::Told(summary) => say(&summary),
-        Ended::Silent => {}
-        Ended::Dropped => {
-            eprintln!("left at once: the run was dropped, without a checkpoint");
-            return Ok(ExitCode::from(DROPPED));
+        RunEnding::WithSummary(summary) => print_summary(&summary),
+        RunEnding::WithoutSummary => {}
+        RunEnding::Dropped => {
+            eprintln!("dropped the run without a checkpoint");
+            return Ok(ExitCode::from(DROPPED_EXIT_CODE));
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Exit code of a run that was left at once, as of a process that Ctrl-C ended.
-const DROPPED: u8 = 130;
+/// Exit code of a dropped run: the code of a process that Ctrl-C ended.
+const DROPPED_EXIT_CODE: u8 = 130;
 
-/// How a run ended that did not fail.
-pub(super) enum Ended {
-    /// With a summary.
-    Told(Summary),
-    /// Stopped as asked, but its summary did not reach the screen.
-    Silent,
-    /// The screen was left while it was at work.
+/// How a run ended, if it did not fail.
+pub(super) enum RunEnding {
+    /// Finished or stopped, with a summary.
+    WithSummary(RunSummary),
+    /// Finished or stopped, but the summary was lost with the screen.
+    WithoutSummary,
+    /// Dropped without a checkpoint: the user left the dashboard at once.
     Dropped,
 }
 
-fn begin(args: RunArgs) -> anyhow::Result<Begin> {
+/// Returns how the run starts: from a recipe, from a checkpoint, or as a replay.
+fn start_mode(args: RunArgs) -> anyhow::Result<StartMode> {
     let mut sets = args.overrides;
     sets.extend(args.steps.map(|steps| format!("run.steps={steps}")));
     sets.extend(args.name.map(|name| format!("run.name={}", toml::Value::String(name))));
     if let Some(from) = &args.from {
-        let (run, step) = find::run_at(from)?;
-        let is = |what| args.fresh.contains(&what);
-        let fresh =
-            Fresh { optimizer: is(Afresh::Optimizer), data: is(Afresh::Data), step: is(Afresh::Step) };
-        return Ok(Begin::Fork { run, step, fresh, sets });
+        let (run, step) = run_lookup::run_folder_and_step(from)?;
+        let has = |part| args.fresh.contains(&part);
+        let fresh = ForkReset {
+            optimizer: has(FreshPart::Optimizer),
+            data: has(FreshPart::Data),
+            step: has(FreshPart::Step),
+        };
+        return Ok(StartMode::Fork { run, step, reset: fresh, overrides: sets });
     }
     if let Some(run) = &args.replay {
-        return Ok(Begin::Replay { run: find::run(run)?, sets });
+        return Ok(StartMode::Replay { run: run_lookup::run_folder(run)?, overrides: sets });
     }
     let file = args.config.or_else(|| Some(PathBuf::from(QUICKSTART_FILE)).filter(|file| file.exists()));
     let (text, name) = match &file {
-        Some(file) => (config::read(file)?, file.display().to_string()),
+        Some(file) => (config::read_file(file)?, file.display().to_string()),
         None => (QUICKSTART.to_owned(), "the built-in quickstart".to_owned()),
     };
     let config = config::from_text(&text, &name, &sets)?;
     let follow = file.filter(|_| !args.no_follow).map(|file| std::path::absolute(&file).unwrap_or(file));
-    Ok(Begin::New(Box::new(Recipe { config, text, follow })))
+    Ok(StartMode::New(Box::new(Recipe { config, text, watched_file: follow })))
 }
 
-/// How a run of this process ended whose dashboard was left so.
-pub(super) fn ended(left: io::Result<Left>, mut station: Station) -> anyhow::Result<Ended> {
+/// Returns how a run of this process ended, after its dashboard was left as `left`. Waits for the trainer to
+/// end, unless the run is dropped. A failed run is an error.
+pub(super) fn run_ending(left: io::Result<ExitReason>, mut host: TrainerHost) -> anyhow::Result<RunEnding> {
     let summary = match left {
-        Ok(Left::Over(summary) | Left::Stopped(summary)) => summary,
-        Ok(Left::Failed(error)) => anyhow::bail!(error),
-        Ok(Left::AtOnce) => {
-            station.drop_run();
-            return Ok(Ended::Dropped);
+        Ok(ExitReason::RunEnded(summary) | ExitReason::Stopped(summary)) => summary,
+        Ok(ExitReason::Failed(error)) => anyhow::bail!(error),
+        Ok(ExitReason::StillRunning) => {
+            host.drop_run();
+            return Ok(RunEnding::Dropped);
         }
-        // The terminal is gone; the run is not lost with it.
-        Ok(Left::HungUp) | Err(_) => {
-            return match station.join() {
-                Some(Event::Finished(summary)) => Ok(Ended::Told(*summary)),
+        // The terminal is gone, but the run continues to its end.
+        Ok(ExitReason::HungUp) | Err(_) => {
+            return match host.wait_for_end() {
+                Some(Event::Finished(summary)) => Ok(RunEnding::WithSummary(*summary)),
                 Some(Event::Failed(error)) => anyhow::bail!(error),
-                _ => Ok(Ended::Silent),
+                _ => Ok(RunEnding::WithoutSummary),
             };
         }
     };
-    // Its last event was read, so it is about to end; a panic has been told already.
-    station.join();
-    Ok(summary.map_or(Ended::Silent, Ended::Told))
+    // The last event was read, so the trainer is about to end; a panic was reported already.
+    host.wait_for_end();
+    Ok(summary.map_or(RunEnding::WithoutSummary, RunEnding::WithSummary))
 }
 
-/// Prints the summary. A closed pipe is no error: the run folder has it all.
-fn say(summary: &Summary) {
+/// Prints the summary. A closed pipe is not an error: the run folder holds everything.
+fn print_summary(summary: &RunSummary) {
     let pair = |name: &str, losses: Option<(f64, f64)>| {
         losses.map(|(first, last)| format!("  {name:<12} {first:.4} -> {last:.4} nats\n")).unwrap_or_default()
     };
     let text = format!(
         "{} after {} steps, {} tokens, {:.1} s\n{}{}{}  recycled     {} steps\n  folder       {}\n{}",
-        if summary.stopped { "stopped" } else { "finished" },
+        if summary.stopped_early { "stopped" } else { "finished" },
         summary.steps,
         summary.tokens,
-        summary.took.as_secs_f64(),
+        summary.duration.as_secs_f64(),
         pair("plain", summary.loss_plain),
         pair("recycled", summary.loss_recycled),
         pair("validation", summary.valid_plain),

@@ -1,13 +1,13 @@
-//! Owns: `runs`: a line a run.
+//! Owns: `runs`: the list of runs, as a table or as JSON.
 //! Must not know: what a run does.
-//! Invariant: a folder that cannot be read is a line that says so, not the end of the list.
+//! Invariant: a run whose files cannot be read is a line with gaps, not the end of the list.
 
-use super::find;
+use super::run_lookup;
 use crate::message::RunInfo;
-use crate::record::folder::{RunFolder, read_json};
-use crate::record::parts;
 use crate::record::registry::{Metric, StepRow};
-use crate::record::rows::{self, Row};
+use crate::record::rows::{self, TableRow};
+use crate::record::run_folder::{RunFolder, read_json};
+use crate::record::segments;
 use crate::record::status;
 use clap::Args;
 use indicatif::{DecimalBytes, HumanCount};
@@ -18,25 +18,28 @@ use std::process::ExitCode;
 
 const EXAMPLES: &str = "Examples:
   coconut-lab runs
-  coconut-lab runs path/to/checkpoints --json | jq '.[] | select(.state == \"interrupted\") | .run'";
+  coconut-lab runs path/to/checkpoints --json | jq '.[] | select(.state == \"interrupted\") | .run'
 
-/// What `runs` is told.
+A run is running, finished, stopped, failed or interrupted (its process is gone). `best valid` is the smallest
+plain validation loss, in nats per token. `from` names the run or checkpoint that a run started from.";
+
+/// Arguments of `runs`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RunsArgs {
-    /// Where the run folders are.
-    #[arg(default_value = find::RUNS)]
+    /// Folder of the run folders.
+    #[arg(default_value = run_lookup::RUNS_DIR)]
     dir: PathBuf,
-    /// As JSON.
+    /// Print a JSON array with one object for each run.
     #[arg(long)]
     json: bool,
 }
 
-/// What the list says of a run.
+/// One run of the list.
 #[derive(Serialize)]
-struct Line {
+struct RunListEntry {
     run: String,
-    /// running, finished, stopped, failed, interrupted; or why it is not known.
+    /// running, finished, stopped, failed, interrupted, or unknown.
     state: String,
     step: u64,
     steps: u64,
@@ -48,80 +51,82 @@ struct Line {
 
 /// Lists the runs.
 pub(super) fn run(args: RunsArgs) -> anyhow::Result<ExitCode> {
-    let lines: Vec<Line> = find::all(&args.dir).iter().map(|path| line(path)).collect();
+    let entries: Vec<RunListEntry> =
+        run_lookup::run_folders(&args.dir).iter().map(|path| list_entry(path)).collect();
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&lines)?)?;
+        writeln!(out, "{}", serde_json::to_string_pretty(&entries)?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    if lines.is_empty() {
+    if entries.is_empty() {
         writeln!(out, "no runs in {}", args.dir.display())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let wide = |of: fn(&Line) -> &str, least| {
-        lines.iter().map(|line| of(line).chars().count()).fold(least, usize::max)
+    let width = |text: fn(&RunListEntry) -> &str, min| {
+        entries.iter().map(|entry| text(entry).chars().count()).fold(min, usize::max)
     };
-    let (run, config) = (wide(|line| &line.run, 3), wide(|line| &line.config, 6));
+    let (run, config) = (width(|entry| &entry.run, 3), width(|entry| &entry.config, 6));
     writeln!(
         out,
         "{:<run$}  {:<11}  {:>17}  {:>10}  {:<config$}  {:>9}  from",
         "run", "state", "step", "best valid", "config", "size"
     )?;
-    for line in &lines {
-        let best = line.best_validation_nats.map_or("-".into(), |loss| format!("{loss:.4}"));
+    for entry in &entries {
+        let best = entry.best_validation_nats.map_or("-".into(), |loss| format!("{loss:.4}"));
         writeln!(
             out,
             "{:<run$}  {:<11}  {:>17}  {best:>10}  {:<config$}  {:>9}  {}",
-            line.run,
-            line.state,
-            format!("{} / {}", HumanCount(line.step), HumanCount(line.steps)),
-            line.config,
-            DecimalBytes(line.bytes).to_string(),
-            line.from.as_deref().unwrap_or("-"),
+            entry.run,
+            entry.state,
+            format!("{} / {}", HumanCount(entry.step), HumanCount(entry.steps)),
+            entry.config,
+            DecimalBytes(entry.bytes).to_string(),
+            entry.from.as_deref().unwrap_or("-"),
         )?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn line(path: &Path) -> Line {
+/// Reads what the list shows of the run in `path`.
+fn list_entry(path: &Path) -> RunListEntry {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let folder = RunFolder::open(path).ok();
-    let status = folder.as_ref().and_then(status::read);
-    let about = folder.as_ref().map(about).unwrap_or_default();
-    let measured = steps(path);
+    let status = folder.as_ref().and_then(status::read_status);
+    let lineage = folder.as_ref().map(lineage_text).unwrap_or_default();
+    let rows = read_metrics(path);
     let best = |row: &StepRow| row.get(Metric::ValidPlain).filter(|loss| loss.is_finite());
-    let steps_asked = status.as_ref().map_or(0, |status| status.steps);
-    let config = folder.and_then(|folder| crate::config::load(&folder.config(), &[]).ok());
-    Line {
+    let requested_steps = status.as_ref().map_or(0, |status| status.steps);
+    let config = folder.and_then(|folder| crate::config::load(&folder.config_file(), &[]).ok());
+    RunListEntry {
         run: name,
         state: status.as_ref().map_or("unknown".into(), |status| status.state.clone()),
-        step: measured.last().map(StepRow::step).or(status.map(|status| status.step)).unwrap_or(0),
-        steps: config.as_ref().map_or(steps_asked, |config| config.run.steps),
-        best_validation_nats: measured.iter().filter_map(best).min_by(f64::total_cmp),
+        step: rows.last().map(StepRow::step).or(status.map(|status| status.step)).unwrap_or(0),
+        steps: config.as_ref().map_or(requested_steps, |config| config.run.steps),
+        best_validation_nats: rows.iter().filter_map(best).min_by(f64::total_cmp),
         config: config.map_or("?".into(), |config| config.run.name),
-        from: about,
-        bytes: size(path),
+        from: lineage,
+        bytes: folder_bytes(path),
     }
 }
 
-/// Where the run comes from, in words.
-fn about(folder: &RunFolder) -> Option<String> {
-    Some(read_json::<RunInfo>(&folder.about())?.lineage?.to_string())
+/// Describes the run or checkpoint that a run started from; none for a run from a recipe.
+fn lineage_text(folder: &RunFolder) -> Option<String> {
+    Some(read_json::<RunInfo>(&folder.run_info_file())?.lineage?.to_string())
 }
 
-/// Its metrics; what cannot be read is left out.
-fn steps(path: &Path) -> Vec<StepRow> {
-    let batches = parts::read_all(&path.join(StepRow::TABLE)).unwrap_or_default();
-    batches.iter().flat_map(rows::steps).collect()
+/// Reads the metrics of a run; empty if they cannot be read.
+fn read_metrics(path: &Path) -> Vec<StepRow> {
+    let batches = segments::read_table(&path.join(StepRow::TABLE)).unwrap_or_default();
+    batches.iter().flat_map(rows::step_rows).collect()
 }
 
-/// What it takes on the disk.
-fn size(path: &Path) -> u64 {
+/// Returns the size of a folder on disk, in bytes.
+fn folder_bytes(path: &Path) -> u64 {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
     entries
         .map(|entry| match entry.file_type() {
-            Ok(kind) if kind.is_dir() => size(&entry.path()),
-            _ => entry.metadata().map_or(0, |about| about.len()),
+            Ok(kind) if kind.is_dir() => folder_bytes(&entry.path()),
+            _ => entry.metadata().map_or(0, |metadata| metadata.len()),
         })
         .sum()
 }

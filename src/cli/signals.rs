@@ -1,17 +1,22 @@
-//! Owns: SIGINT, SIGTERM and SIGHUP. The first SIGINT or SIGTERM asks the run to stop with a checkpoint, the second ends the
-//! process at once; SIGHUP says that the terminal is gone, and the run goes on without it. With a dashboard also SIGTSTP and
-//! SIGCONT, before and after which its screen is given back and taken anew; without one they do what they always do.
-//! Must not know: what a stop does, how a screen is taken.
-//! Invariant: the terminal is given back before the process ends by a signal.
+//! Owns: signal handling. The first SIGINT or SIGTERM stops the run with a checkpoint, the second ends the
+//! process at once. After SIGHUP the run continues without its terminal. With a dashboard, SIGTSTP restores
+//! the terminal and SIGCONT redraws the screen; without one, both have their default effect.
+//! Must not know: what a stop does, how the dashboard sets up the terminal.
+//! Invariant: the terminal is restored before a signal ends the process.
 
-use super::station::Ears;
+use super::trainer_host::CommandSender;
 use crate::message::Command;
-use crate::tui::Asked;
+use crate::tui::SignalFlags;
 use std::sync::{Arc, PoisonError};
 
-/// Listens from now on, on a thread of its own, and notes in `asked` what was said.
+/// Starts a thread that handles signals from now on. It sets the flags of `asked`, and stops the run through
+/// `commands`.
 #[cfg(unix)]
-pub(super) fn listen(ears: Ears, asked: Arc<Asked>, dashboard: bool) -> std::io::Result<()> {
+pub(super) fn listen(
+    commands: CommandSender,
+    asked: Arc<SignalFlags>,
+    dashboard: bool,
+) -> std::io::Result<()> {
     use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
     use std::sync::atomic::Ordering::SeqCst;
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
@@ -23,32 +28,32 @@ pub(super) fn listen(ears: Ears, asked: Arc<Asked>, dashboard: bool) -> std::io:
         for signal in signals.forever() {
             match signal {
                 SIGHUP => asked.hung_up.store(true, SeqCst),
-                SIGTSTP => crate::tui::stop_came(&asked),
-                SIGCONT => crate::tui::go_on_came(&asked),
-                _ => end(signal, &ears, &asked),
+                SIGTSTP => crate::tui::on_stop_signal(&asked),
+                SIGCONT => crate::tui::on_continue_signal(&asked),
+                _ => stop_or_exit(signal, &commands, &asked),
             }
         }
     })?;
     Ok(())
 }
 
-/// Asks for the end, and the second time makes it.
+/// Stops the run; called for the second time, ends the process.
 #[cfg(unix)]
-fn end(signal: i32, ears: &Ears, asked: &Asked) {
+fn stop_or_exit(signal: i32, commands: &CommandSender, asked: &SignalFlags) {
     if asked.stop.swap(true, std::sync::atomic::Ordering::SeqCst) {
-        crate::tui::give_back();
+        crate::tui::restore_terminal();
         std::process::exit(128 + signal);
     }
-    // A trainer that is over has no ears, and needs none.
-    // Sent from elsewhere: a second signal is heard even where there is no room for a command.
-    let commands = ears.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    if let Some(commands) = commands {
-        std::thread::spawn(move || commands.send(Command::Stop));
+    // A trainer that has ended has no sender, and needs none. A thread sends the command, because the channel
+    // may be full and a second signal must still be handled.
+    let sender = commands.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some(sender) = sender {
+        std::thread::spawn(move || sender.send(Command::Stop));
     }
 }
 
-/// Other systems end the process by themselves.
+/// Does nothing: on other systems a signal ends the process.
 #[cfg(not(unix))]
-pub(super) fn listen(_: Ears, _: Arc<Asked>, _: bool) -> std::io::Result<()> {
+pub(super) fn listen(_: CommandSender, _: Arc<SignalFlags>, _: bool) -> std::io::Result<()> {
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! Owns: `snapshot`: a picture of a run's dashboard, or of one panel, as a file.
+//! Owns: `snapshot`: it draws a run's dashboard, or one panel, to a file.
 //! Must not know: what panels draw.
 //! Invariant: it needs no terminal, and only reads the run.
 
-use super::{find, follow};
-use crate::record::folder::RunFolder;
+use super::{run_lookup, run_reader};
+use crate::record::run_folder::RunFolder;
 use crate::tui::Panel;
-use crate::tui::snapshot::{self, Format, MOST, Wish};
+use crate::tui::snapshot::{self, MAX_SIZE, PictureFormat, SnapshotOptions};
 use anyhow::Context;
 use clap::Args;
 use std::io::Write;
@@ -17,58 +17,64 @@ const EXAMPLES: &str = "Examples:
   coconut-lab snapshot last --panel entropy --size 120x40 --out entropy.svg
   coconut-lab snapshot last --panel loss --keys yz --out loss.txt        log losses, the last half
 
---keys are keys of the dashboard, pressed before the picture is taken: characters, and names such as <Left>. `?` in the
-dashboard shows what they do.";
+--keys takes characters and names such as <Left>, <PageUp> or <Enter>. Press `?` in the dashboard for a list
+of its keys. Keys that do more than change the picture are refused.";
 
-/// What `snapshot` is told.
+/// Arguments of `snapshot`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SnapshotArgs {
-    /// A run folder, its name in checkpoints/, the name of a run (the newest of it), or `last`.
+    /// Run: a run folder, its name in checkpoints/, a run's name (the newest of that name), or `last`.
     run: String,
-    /// The panel that fills the picture; without it, the whole dashboard.
-    #[arg(long, value_parser = panel)]
+    /// Panel to draw [default: the whole dashboard]
+    ///
+    /// One of: run, loss, schedule, entropy, thoughts, cost, changes, log, samples, playground.
+    #[arg(long, value_parser = parse_panel)]
     panel: Option<Panel>,
-    /// Columns and lines.
-    #[arg(long, default_value = "120x40", value_name = "COLUMNSxLINES", value_parser = size)]
+    /// Size of the picture in terminal columns and lines, at most 500x200.
+    #[arg(long, default_value = "120x40", value_name = "COLUMNSxLINES", value_parser = parse_size)]
     size: (u16, u16),
-    /// Keys that are pressed before it is taken.
+    /// Keys of the dashboard to press before the picture is drawn.
     #[arg(long, default_value = "", value_name = "KEYS")]
     keys: String,
-    /// Draw with ASCII characters alone.
+    /// Draw with ASCII characters only.
     #[arg(long)]
     ascii: bool,
-    /// The file to write; it ends in .svg or .txt.
+    /// File to write; its name must end in .svg or .txt.
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
 }
 
-fn panel(name: &str) -> Result<Panel, String> {
+/// Parses the name of a panel.
+fn parse_panel(name: &str) -> Result<Panel, String> {
     let names = || Panel::ALL.map(Panel::name).join(", ");
-    Panel::named(name).ok_or_else(|| format!("there are: {}", names()))
+    Panel::from_name(name).ok_or_else(|| format!("allowed: {}", names()))
 }
 
-fn size(text: &str) -> Result<(u16, u16), String> {
+/// Parses a size such as `120x40`.
+fn parse_size(text: &str) -> Result<(u16, u16), String> {
     let parts = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
-    let fits = |(width, height): &(u16, u16)| (1..=MOST.0).contains(width) && (1..=MOST.1).contains(height);
-    parts.filter(fits).ok_or_else(|| format!("COLUMNSxLINES is expected, at most {}x{}", MOST.0, MOST.1))
+    let fits =
+        |(width, height): &(u16, u16)| (1..=MAX_SIZE.0).contains(width) && (1..=MAX_SIZE.1).contains(height);
+    parts.filter(fits).ok_or_else(|| format!("expected COLUMNSxLINES, at most {}x{}", MAX_SIZE.0, MAX_SIZE.1))
 }
 
-/// Draws, and says where.
+/// Draws the picture, writes it, and prints the name of the file.
 pub(super) fn run(args: SnapshotArgs) -> anyhow::Result<ExitCode> {
     let format = match args.out.extension().and_then(|end| end.to_str()) {
-        Some("svg") => Format::Svg,
-        Some("txt") => Format::Text,
-        _ => anyhow::bail!("{}: a file that ends in .svg or .txt is expected", args.out.display()),
+        Some("svg") => PictureFormat::Svg,
+        Some("txt") => PictureFormat::Text,
+        _ => anyhow::bail!("--out {}: expected a file name that ends in .svg or .txt", args.out.display()),
     };
-    let folder = RunFolder::open(&find::run(&args.run)?)?;
+    let folder = RunFolder::open(&run_lookup::run_folder(&args.run)?)?;
     let title = match args.panel {
         Some(panel) => format!("{}: {}", folder.id(), panel.name()),
         None => folder.id(),
     };
-    let wish = Wish { panel: args.panel, size: args.size, keys: args.keys, ascii: args.ascii, format };
-    let picture = snapshot::draw(follow::told(folder), &wish, &title)
-        .map_err(|error| anyhow::anyhow!("--keys {}: {error}", wish.keys))?;
+    let options =
+        SnapshotOptions { panel: args.panel, size: args.size, keys: args.keys, ascii: args.ascii, format };
+    let picture = snapshot::draw(run_reader::current_events(folder), &options, &title)
+        .map_err(|error| anyhow::anyhow!("--keys {}: {error}", options.keys))?;
     std::fs::write(&args.out, picture).with_context(|| format!("cannot write {}", args.out.display()))?;
     writeln!(std::io::stdout(), "{}", args.out.display())?;
     Ok(ExitCode::SUCCESS)
@@ -78,17 +84,17 @@ pub(super) fn run(args: SnapshotArgs) -> anyhow::Result<ExitCode> {
 mod tests {
     use super::*;
     use crate::message::Event;
-    use crate::tui::snapshot::tests::play;
+    use crate::tui::snapshot::tests::replay;
 
     #[test]
-    fn a_recorded_run_plays_through_the_dashboard_without_growing_it() {
+    fn memory_stays_bounded_when_a_run_is_replayed_through_the_dashboard() {
         let folder = RunFolder::open("tests/fixtures/session".as_ref()).unwrap();
-        let session: Vec<Event> = follow::told(folder).collect();
+        let session: Vec<Event> = run_reader::current_events(folder).collect();
         let steps = session.iter().filter(|event| matches!(event, Event::Step(_))).count();
         assert_eq!(steps, 2001, "with the validation before the first");
-        let weights = play(&session, 2000, 24);
-        // Histories that are full are halved, so that the weight goes up and down; what is measured once in a while takes long
-        // to fill. Of 2000 steps with fifty numbers each not more than so much may stay:
+        let weights = replay(&session, 2000, 24);
+        // Full histories are halved, so the weight goes up and down; rare measurements fill theirs slowly.
+        // Of 2000 steps with fifty numbers each, no more than this may stay:
         let (early, late) = (weights[..12].iter().max().unwrap(), weights[12..].iter().max().unwrap());
         assert!(late - early.min(late) < 12 * 600, "{weights:?}");
         assert!(*late < 100_000 + 2 * 65_536, "{weights:?}");

@@ -1,12 +1,12 @@
-//! Owns: `watch`: the dashboard on a run folder, whoever runs it.
+//! Owns: `watch`: the dashboard on a run folder, whichever process runs it.
 //! Must not know: what the files of a run hold.
-//! Invariant: leaving it does nothing to the run.
+//! Invariant: closing the dashboard does not affect the run.
 
-use super::run::{Look, ended, say_end};
-use super::station::Station;
-use super::{find, follow, signals};
-use crate::record::folder::RunFolder;
-use crate::tui::{self, Asked, Link};
+use super::run::{DisplayArgs, report_ending, run_ending};
+use super::trainer_host::TrainerHost;
+use super::{run_lookup, run_reader, signals};
+use crate::record::run_folder::RunFolder;
+use crate::tui::{self, SignalFlags, TrainerLink};
 use anyhow::Context;
 use clap::Args;
 use std::process::ExitCode;
@@ -18,39 +18,39 @@ const EXAMPLES: &str = "Examples:
   coconut-lab watch last
   coconut-lab watch checkpoints/20261124-101500-quickstart
 
-A run that goes on is steered from here by its settings: `:set optim.lr 1e-4`, space to pause. They are written into its
-config file, which it follows.";
+You can change a running run from here: `:set optim.lr 1e-4` changes a key, space pauses. Both are written to
+the run's config.toml, and the run applies them at its next step.";
 
-/// What `watch` is told.
+/// Arguments of `watch`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct WatchArgs {
-    /// A run folder, its name in checkpoints/, the name of a run (the newest of it), or `last`.
+    /// Run: a run folder, its name in checkpoints/, a run's name (the newest of that name), or `last`.
     run: String,
     #[command(flatten)]
-    look: Look,
+    display: DisplayArgs,
 }
 
-/// Shows the run until it is left.
+/// Shows the run until the user leaves the dashboard.
 pub(super) fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
-    let folder = RunFolder::open(&find::run(&args.run)?)?;
+    let folder = RunFolder::open(&run_lookup::run_folder(&args.run)?)?;
     let (events_in, events) = sync_channel(4096);
-    let (commands, asked_for) = sync_channel(64);
+    let (commands, command_receiver) = sync_channel(64);
     tui::install_panic_hook();
-    let asked = Arc::new(Asked::default());
-    // The run may be taken up again from here: then it is this process's.
-    let mut station = Station::default();
-    signals::listen(station.ears(), asked.clone(), true).context("cannot listen for signals")?;
+    let asked = Arc::new(SignalFlags::default());
+    // The dashboard can resume the run: then it belongs to this process.
+    let mut host = TrainerHost::default();
+    signals::listen(host.command_sender(), asked.clone(), true).context("cannot listen for signals")?;
     std::thread::Builder::new()
         .name("follow".into())
-        .spawn(move || follow::follow(folder, events_in, &asked_for))
-        .context("cannot start a thread")?;
-    let link = Link { events, commands, dropped: Arc::new(AtomicU64::new(0)) };
-    let left = tui::run(link, &mut station, asked, args.look.wishes(true));
-    if station.has_run() {
-        return say_end(ended(left, station)?);
+        .spawn(move || run_reader::follow_run(folder, events_in, &command_receiver))
+        .context("cannot start the thread that follows the run")?;
+    let link = TrainerLink { events, commands, dropped_frames: Arc::new(AtomicU64::new(0)) };
+    let left = tui::run(link, &mut host, asked, args.display.dashboard_options(true));
+    if host.has_run() {
+        return report_ending(run_ending(left, host)?);
     }
-    // How a run of another process ended is not this one's success or failure.
+    // A failed run of another process is not a failure of `watch`.
     left.context("the dashboard needs a terminal")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,67 +1,64 @@
-//! Owns: the differences between two configs, key by key, and laying such differences over a config.
-//! Must not know: files, who changes what, when a change takes hold.
-//! Invariant: a changed config keeps every limit and every rule, or there is none.
+//! Owns: the differences between two configs, key by key, and applying such differences to a config.
+//! Must not know: files, who changes what, when a change takes effect.
+//! Invariant: a changed config is within every limit and satisfies every rule, or the change is an error.
 
-use super::{Config, ConfigError, Key, keys::Change, load};
+use super::{Config, ConfigError, ConfigKey, keys::Mutability, load};
 use toml::{Table, Value};
 
-/// A key and the value it is to have.
+/// A change of one key's value.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Edit {
-    /// Which key.
-    pub key: &'static Key,
-    /// The value before.
+pub struct KeyChange {
+    pub key: &'static ConfigKey,
     pub old: Value,
-    /// The value after.
     pub new: Value,
 }
 
-impl Edit {
-    /// Whether a run cannot take it up.
+impl KeyChange {
+    /// Returns whether the key cannot change during a run.
     pub fn is_frozen(&self) -> bool {
-        self.key.change == Change::Frozen
+        self.key.mutability == Mutability::Frozen
     }
 }
 
 impl Config {
-    /// The value of `key`.
-    pub fn value(&self, key: &Key) -> Value {
-        let mut table = self.table();
+    /// Returns the value of `key` as TOML.
+    pub fn value(&self, key: &ConfigKey) -> Value {
+        let mut table = self.to_table();
         let Some(Value::Table(section)) = table.get_mut(key.section) else { return Value::Boolean(false) };
         section.remove(key.name).unwrap_or(Value::Boolean(false))
     }
 
-    /// As sections of keys.
-    pub(super) fn table(&self) -> Table {
-        // A struct of sections of plain values always is one.
+    /// Returns the config as a TOML table of sections, each a table of keys.
+    pub(super) fn to_table(&self) -> Table {
+        // A struct of sections with plain values always serialises to a table.
         Table::try_from(self).unwrap_or_default()
     }
 }
 
-impl Key {
-    /// `section.name`.
+impl ConfigKey {
+    /// Returns the key's full name, `section.name`.
     pub fn path(&self) -> String {
         format!("{}.{}", self.section, self.name)
     }
 }
 
-/// What changes from `old` to `new`, in the order of the key table.
-pub fn between(old: &Config, new: &Config) -> Vec<Edit> {
-    let (old, new) = (old.table(), new.table());
-    let edit = |key: &'static Key| {
+/// Returns the keys whose values differ between `old` and `new`, in the order of the key table.
+pub fn diff(old: &Config, new: &Config) -> Vec<KeyChange> {
+    let (old, new) = (old.to_table(), new.to_table());
+    let change_of = |key: &'static ConfigKey| {
         let (old, new) = (&old[key.section][key.name], &new[key.section][key.name]);
-        (old != new).then(|| Edit { key, old: old.clone(), new: new.clone() })
+        (old != new).then(|| KeyChange { key, old: old.clone(), new: new.clone() })
     };
-    Config::keys().filter_map(edit).collect()
+    Config::keys().filter_map(change_of).collect()
 }
 
-/// `config` with `edits` laid over it; `place` stands for where they come from in errors.
-pub fn with<'a>(
+/// Returns `config` with new values applied, as pairs of key and value. Errors name their source as `place`.
+pub fn apply_changes<'a>(
     config: &Config,
-    edits: impl IntoIterator<Item = (&'a Key, &'a Value)>,
+    edits: impl IntoIterator<Item = (&'a ConfigKey, &'a Value)>,
     place: &str,
 ) -> Result<Config, ConfigError> {
-    let mut table = config.table();
+    let mut table = config.to_table();
     for (key, value) in edits {
         if let Some(Value::Table(section)) = table.get_mut(key.section) {
             section.insert(key.name.to_owned(), value.clone());
@@ -70,13 +67,14 @@ pub fn with<'a>(
     load::from_table(table, place)
 }
 
-/// The key `path` (`section.name`) and the value that `text` means for it, in `config`: TOML, or text where it takes text.
-pub fn parse(config: &Config, path: &str, text: &str) -> Result<Edit, ConfigError> {
-    let changed = load::overridden(config, &format!("{path}={text}"))?;
+/// Parses `text` as a new value of the key `path` (`section.name`) of `config`. The text is TOML; a key that
+/// holds text also accepts it without quotes.
+pub fn parse(config: &Config, path: &str, text: &str) -> Result<KeyChange, ConfigError> {
+    let changed = load::with_override(config, &format!("{path}={text}"))?;
     let key = Config::keys().find(|key| key.path() == path.trim());
     let key =
         key.ok_or_else(|| ConfigError::Rule { place: path.to_owned(), message: "unknown key".into() })?;
-    Ok(Edit { key, old: config.value(key), new: changed.value(key) })
+    Ok(KeyChange { key, old: config.value(key), new: changed.value(key) })
 }
 
 #[cfg(test)]
@@ -89,13 +87,13 @@ mod tests {
         let old = Config::default();
         let text = "[recycle]\nfraction = [[0, 0.0], [9, 0.5]]\n[optim]\nlr = 0.5\n[run]\nname = \"b\"\n";
         let new = from_text(text, "x", &[]).unwrap();
-        let edits = between(&old, &new);
+        let edits = diff(&old, &new);
         let paths: Vec<String> = edits.iter().map(|edit| edit.key.path()).collect();
         assert_eq!(paths, ["run.name", "optim.lr", "recycle.fraction"]);
         assert_eq!(edits.iter().filter(|edit| edit.is_frozen()).count(), 1);
-        let laid = edits.iter().map(|edit| (edit.key, &edit.new));
-        assert_eq!(with(&old, laid, "x").unwrap(), new);
-        assert!(between(&new, &new).is_empty());
+        let values = edits.iter().map(|edit| (edit.key, &edit.new));
+        assert_eq!(apply_changes(&old, values, "x").unwrap(), new);
+        assert!(diff(&new, &new).is_empty());
     }
 
     #[test]
@@ -114,6 +112,6 @@ mod tests {
             assert!(error.contains(wanted), "{error}");
         }
         let values = [(Config::keys().find(|k| k.path() == "optim.min_lr").unwrap(), &Value::Float(2.0))];
-        assert!(with(&config, values, "keys").unwrap_err().to_string().contains("must not be above"));
+        assert!(apply_changes(&config, values, "keys").unwrap_err().to_string().contains("must be at most"));
     }
 }

@@ -1,27 +1,28 @@
-//! Owns: `Curve`, a number or a piecewise linear function of the step, and how it is written in TOML.
-//! Must not know: which setting it stands for, tensors, terminals.
-//! Invariant: at least one knot, steps strictly ascending, every value finite.
+//! Owns: `Curve`, a number or a piecewise linear function of the step, and its TOML form.
+//! Must not know: which setting it belongs to, tensors, terminals.
+//! Invariant: at least one knot; the knots' steps ascend strictly; every value is finite.
 
 use serde::de::{self, SeqAccess, Visitor};
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
-/// A setting that may change over the run: `0.3`, or knots `[[0, 0.0], [500, 0.0], [2000, 0.3]]`,
-/// linear between knots and constant before the first and after the last.
+/// A setting that may change over the run: `0.3`, or knots `[[0, 0.0], [500, 0.0], [2000, 0.3]]`. A knot is a
+/// control point (step, value). The curve is linear between knots and constant before the first and after the
+/// last.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Curve {
     knots: Vec<(u64, f64)>,
 }
 
 impl Curve {
-    /// The same value at every step.
+    /// Creates a curve with the same value at every step.
     pub fn constant(value: f64) -> Self {
         Self { knots: vec![(0, value)] }
     }
 
-    /// A curve through `knots` (step, value); says what is wrong with them otherwise.
-    pub fn through(knots: Vec<(u64, f64)>) -> Result<Self, String> {
+    /// Creates a curve through `knots` (step, value). Fails if they are empty, not ascending or not finite.
+    pub fn from_knots(knots: Vec<(u64, f64)>) -> Result<Self, String> {
         if knots.is_empty() {
             return Err("a curve needs at least one knot [step, value]".into());
         }
@@ -34,30 +35,30 @@ impl Curve {
         Ok(Self { knots })
     }
 
-    /// The value at `step`.
-    pub fn at(&self, step: u64) -> f64 {
+    /// Returns the value at `step`.
+    pub fn value_at(&self, step: u64) -> f64 {
         let after = self.knots.partition_point(|(knot, _)| *knot <= step);
         match (after.checked_sub(1).map(|i| self.knots[i]), self.knots.get(after)) {
             (None, _) => self.knots[0].1,
             (Some((_, value)), None) => value,
             (Some((s0, v0)), Some(&(s1, v1))) => {
-                let share = (step - s0) as f64 / (s1 - s0) as f64;
-                v0 + (v1 - v0) * share
+                let fraction = (step - s0) as f64 / (s1 - s0) as f64;
+                v0 + (v1 - v0) * fraction
             }
         }
     }
 
-    /// The knots (step, value), ascending; one knot is a constant.
+    /// Returns the knots (step, value) in ascending order. A single knot is a constant.
     pub fn knots(&self) -> &[(u64, f64)] {
         &self.knots
     }
 
-    /// The least value the curve ever takes.
+    /// Returns the smallest value over all steps.
     pub fn min(&self) -> f64 {
         self.knots.iter().map(|(_, value)| *value).fold(f64::INFINITY, f64::min)
     }
 
-    /// The largest value the curve ever takes.
+    /// Returns the largest value over all steps.
     pub fn max(&self) -> f64 {
         self.knots.iter().map(|(_, value)| *value).fold(f64::NEG_INFINITY, f64::max)
     }
@@ -92,7 +93,7 @@ impl<'de> Visitor<'de> for CurveVisitor {
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Curve, E> {
-        Curve::through(vec![(0, value)]).map_err(E::custom)
+        Curve::from_knots(vec![(0, value)]).map_err(E::custom)
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<Curve, E> {
@@ -108,7 +109,7 @@ impl<'de> Visitor<'de> for CurveVisitor {
         while let Some(knot) = seq.next_element::<(u64, f64)>()? {
             knots.push(knot);
         }
-        Curve::through(knots).map_err(de::Error::custom)
+        Curve::from_knots(knots).map_err(de::Error::custom)
     }
 }
 
@@ -118,19 +119,19 @@ mod tests {
 
     #[test]
     fn is_linear_between_knots_and_flat_outside() {
-        let curve = Curve::through(vec![(100, 0.0), (500, 0.2), (600, 1.0)]).unwrap();
+        let curve = Curve::from_knots(vec![(100, 0.0), (500, 0.2), (600, 1.0)]).unwrap();
         for (step, value) in
             [(0, 0.0), (100, 0.0), (300, 0.1), (500, 0.2), (550, 0.6), (600, 1.0), (9999, 1.0)]
         {
-            assert!((curve.at(step) - value).abs() < 1e-12, "at {step}");
+            assert!((curve.value_at(step) - value).abs() < 1e-12, "at {step}");
         }
-        assert_eq!(Curve::constant(0.3).at(7), 0.3);
+        assert_eq!(Curve::constant(0.3).value_at(7), 0.3);
     }
 
     #[test]
     fn refuses_knots_that_are_no_function() {
         for knots in [vec![], vec![(5, 0.0), (5, 1.0)], vec![(5, 0.0), (4, 1.0)], vec![(0, f64::NAN)]] {
-            assert!(Curve::through(knots).is_err());
+            assert!(Curve::from_knots(knots).is_err());
         }
     }
 }

@@ -1,23 +1,23 @@
-//! Owns: the macro that declares a config section, and the key table it fills: one line a key with its
+//! Owns: the macro that declares a config section, and the key table it fills. Each key is one line:
 //! documentation, type, default, limit and whether it may change during a run.
 //! Must not know: what any key does.
-//! Invariant: a key's default, documentation and limit stand nowhere else.
+//! Invariant: a key's default, documentation and limit are written in one place only.
 
-/// What values a key may take, beyond its type.
+/// Values that a key allows, beyond what its type allows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Limit {
-    /// Whatever the type takes.
+    /// Any value of the key's type.
     Any,
-    /// Numbers from the first to the second, both included. For curves: every knot's value.
+    /// Numbers from the first to the second, inclusive. For curves, every knot's value.
     Within(f64, f64),
-    /// Numbers at or above this one.
+    /// Finite numbers at or above this one.
     AtLeast(f64),
-    /// Numbers strictly above this one.
+    /// Finite numbers strictly above this one.
     Above(f64),
 }
 
 impl Limit {
-    /// Whether `number` is allowed.
+    /// Returns whether `number` is within the limit.
     pub fn allows(self, number: f64) -> bool {
         match self {
             Limit::Any => true,
@@ -31,7 +31,7 @@ impl Limit {
 impl std::fmt::Display for Limit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Limit::Any => write!(f, "anything of its type"),
+            Limit::Any => write!(f, "any value of its type"),
             Limit::Within(low, high) => write!(f, "from {low} to {high}"),
             Limit::AtLeast(low) => write!(f, "at least {low}"),
             Limit::Above(low) => write!(f, "above {low}"),
@@ -39,36 +39,34 @@ impl std::fmt::Display for Limit {
     }
 }
 
-/// When a changed value can take hold.
+/// Whether a key may change during a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// At the next step boundary of a running run.
+pub enum Mutability {
+    /// A new value takes effect at the next step boundary of a running run.
     Live,
-    /// Only in a new run.
+    /// A new value takes effect in a new run only.
     Frozen,
 }
 
-/// One config key.
+/// An entry of the key table: one config key.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Key {
-    /// The section it stands in, without brackets.
+pub struct ConfigKey {
+    /// Name of the key's section, without brackets.
     pub section: &'static str,
-    /// Its name in the section.
+    /// Name of the key within its section.
     pub name: &'static str,
-    /// What it does, one paragraph.
+    /// Documentation of the key, one paragraph of Markdown.
     pub doc: &'static str,
-    /// What values it may take.
     pub limit: Limit,
-    /// When a changed value can take hold.
-    pub change: Change,
+    pub mutability: Mutability,
 }
 
-/// Declares a section: a struct with serde and `Default`, and its rows of the key table.
+/// Declares a section: a struct with serde and `Default`, and its entries of the key table.
 macro_rules! section {
     (
         $(#[doc = $about:literal])*
         $name:ident = $section:literal {
-            $( $(#[doc = $doc:literal])+ $change:ident $field:ident : $type:ty = $default:expr, $limit:expr; )*
+            $( $(#[doc = $doc:literal])+ $mutability:ident $field:ident : $type:ty = $default:expr, $limit:expr; )*
         }
     ) => {
         $(#[doc = $about])*
@@ -85,14 +83,14 @@ macro_rules! section {
         }
 
         impl $name {
-            /// The section's rows of the key table.
-            pub const KEYS: &'static [$crate::config::keys::Key] = &[
-                $( $crate::config::keys::Key {
+            /// The section's entries of the key table.
+            pub const KEYS: &'static [$crate::config::keys::ConfigKey] = &[
+                $( $crate::config::keys::ConfigKey {
                     section: $section,
                     name: stringify!($field),
                     doc: concat!($($doc, "\n"),+),
                     limit: $limit,
-                    change: $crate::config::keys::Change::$change,
+                    mutability: $crate::config::keys::Mutability::$mutability,
                 }, )*
             ];
         }

@@ -1,8 +1,8 @@
-//! Owns: reading a config: TOML text and `--set section.key=value` overrides to a checked `Config`; its errors.
+//! Owns: loading a config from TOML text and `--set section.key=value` overrides; config errors.
 //! Must not know: what the settings do.
-//! Invariant: an error names the file and line or the override, the key, the value, and what is allowed.
+//! Invariant: an error names the file and line (or the override), the key, the value, and what is allowed.
 
-use super::{Config, Key, sections};
+use super::{Config, ConfigKey, sections};
 use std::path::Path;
 use toml::{Table, Value};
 
@@ -14,7 +14,7 @@ pub enum ConfigError {
     #[error("{place}: {message}")]
     Syntax { place: String, message: String },
     #[error("{place}: unknown key `{key}`{nearest}")]
-    Unknown { place: String, key: String, nearest: String },
+    UnknownKey { place: String, key: String, nearest: String },
     #[error("{place}: `{key}` = {value} is not allowed; allowed: {limit}")]
     Limit { place: String, key: String, value: String, limit: String },
     #[error("--set {given}: {message}")]
@@ -24,36 +24,36 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// The key that it is about, and the value that was found, as far as it is about one.
-    pub fn about(&self) -> Option<(&str, Option<&str>)> {
+    /// Returns the key that the error concerns and the refused value, if it concerns a single key.
+    pub fn key_and_value(&self) -> Option<(&str, Option<&str>)> {
         match self {
             ConfigError::Limit { key, value, .. } => Some((key, Some(value))),
-            ConfigError::Unknown { key, .. } => Some((key, None)),
+            ConfigError::UnknownKey { key, .. } => Some((key, None)),
             _ => None,
         }
     }
 }
 
-/// The text of `file`.
-pub fn read(file: &Path) -> Result<String, ConfigError> {
+/// Reads `file` as text.
+pub fn read_file(file: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(file)
         .map_err(|cause| ConfigError::Read { file: file.display().to_string(), cause })
 }
 
-/// Reads `file` and lays `overrides` (`section.key=value`) over it.
+/// Loads the config in `file`, with `overrides` (`section.key=value`) applied to it.
 pub fn load(file: &Path, overrides: &[String]) -> Result<Config, ConfigError> {
-    from_text(&read(file)?, &file.display().to_string(), overrides)
+    from_text(&read_file(file)?, &file.display().to_string(), overrides)
 }
 
-/// As [`load`], from `text`; `name` stands for the file in errors.
+/// Loads a config from `text`, as [`load`] does. Errors use `name` as the file name.
 pub fn from_text(text: &str, name: &str, overrides: &[String]) -> Result<Config, ConfigError> {
-    let source = Source { text, name, overrides };
-    let mut table: Table = toml::from_str(text).map_err(|error| source.syntax(&error))?;
-    source.known(&table)?;
-    // Types are checked on the file alone first: only then do messages carry its lines.
-    toml::from_str::<Config>(text).map_err(|error| source.syntax(&error))?;
+    let source = ConfigSource { text, name, overrides };
+    let mut table: Table = toml::from_str(text).map_err(|error| source.syntax_error(&error))?;
+    source.check_keys(&table)?;
+    // Types are checked on the file alone first, because only then do messages name its lines.
+    toml::from_str::<Config>(text).map_err(|error| source.syntax_error(&error))?;
     for given in overrides {
-        apply(&mut table, given)?;
+        apply_override(&mut table, given)?;
     }
     let config: Config =
         table.clone().try_into().map_err(|error: toml::de::Error| ConfigError::Override {
@@ -64,99 +64,103 @@ pub fn from_text(text: &str, name: &str, overrides: &[String]) -> Result<Config,
         [] => name.to_owned(),
         given => format!("{name} with --set {}", given.join(" --set ")),
     };
-    source.checked(config, place)
+    source.validate(config, place)
 }
 
-/// The config that `table` holds, every key of it; `place` stands for it in errors.
+/// Converts `table`, which holds every key, to a checked config. Errors name its source as `place`.
 pub(super) fn from_table(table: Table, place: &str) -> Result<Config, ConfigError> {
-    let source = Source { text: "", name: place, overrides: &[] };
+    let source = ConfigSource { text: "", name: place, overrides: &[] };
     let config: Config = table.try_into().map_err(|error: toml::de::Error| ConfigError::Syntax {
         place: place.to_owned(),
-        message: plain_words(error.message()),
+        message: without_rust_types(error.message()),
     })?;
-    source.checked(config, place.to_owned())
+    source.validate(config, place.to_owned())
 }
 
-/// `config` with one `section.key=value` laid over it.
-pub(super) fn overridden(config: &Config, given: &str) -> Result<Config, ConfigError> {
-    let mut table = config.table();
-    apply(&mut table, given)?;
+/// Returns `config` with one override (`section.key=value`) applied.
+pub(super) fn with_override(config: &Config, given: &str) -> Result<Config, ConfigError> {
+    let mut table = config.to_table();
+    apply_override(&mut table, given)?;
     from_table(table, "as set")
 }
 
-/// Where values came from, for error messages.
-struct Source<'a> {
+/// Where a config's values come from, for error messages.
+struct ConfigSource<'a> {
     text: &'a str,
     name: &'a str,
     overrides: &'a [String],
 }
 
-impl Source<'_> {
-    fn syntax(&self, error: &toml::de::Error) -> ConfigError {
-        let line = error.span().map(|span| line_of(self.text, span.start));
+impl ConfigSource<'_> {
+    fn syntax_error(&self, error: &toml::de::Error) -> ConfigError {
+        let line = error.span().map(|span| line_at_offset(self.text, span.start));
         let place = line.map_or(self.name.to_owned(), |line| format!("{} line {line}", self.name));
         let excerpt = line
             .and_then(|line| self.text.lines().nth(line - 1))
             .map_or(String::new(), |line| format!(" in `{}`", line.trim()));
-        ConfigError::Syntax { place, message: format!("{}{excerpt}", plain_words(error.message())) }
+        ConfigError::Syntax { place, message: format!("{}{excerpt}", without_rust_types(error.message())) }
     }
 
-    /// The line of `key` in the file, or the override that set it, or just the file.
-    fn place(&self, section: &str, name: &str) -> String {
+    /// Returns where a key was set, for errors: the override, the line in the file, or else the file name.
+    fn locate(&self, section: &str, name: &str) -> String {
         let path = format!("{section}.{name}");
         if self.overrides.iter().any(|given| given.split('=').next().map(str::trim) == Some(&path)) {
             return format!("--set {path}");
         }
-        match key_line(self.text, section, name) {
+        match find_key_line(self.text, section, name) {
             Some(line) => format!("{} line {line}", self.name),
             None => self.name.to_owned(),
         }
     }
 
-    /// `config`, where it keeps every limit and every rule; `place` stands for it where a rule is broken.
-    fn checked(&self, config: Config, place: String) -> Result<Config, ConfigError> {
-        self.within_limits(&config)?;
+    /// Returns `config` if it is within every limit and satisfies every rule. Rule errors name `place`.
+    fn validate(&self, config: Config, place: String) -> Result<Config, ConfigError> {
+        self.check_limits(&config)?;
         super::rules::check(&config).map_err(|message| ConfigError::Rule { place, message })?;
         Ok(config)
     }
 
-    fn known(&self, table: &Table) -> Result<(), ConfigError> {
+    fn check_keys(&self, table: &Table) -> Result<(), ConfigError> {
         for (section, value) in table {
-            let keys: Vec<&Key> = Config::keys().filter(|key| key.section == section).collect();
+            let keys: Vec<&ConfigKey> = Config::keys().filter(|key| key.section == section).collect();
             let Value::Table(entries) = value else {
-                let paths: Vec<String> = Config::keys().map(Key::path).collect();
+                let paths: Vec<String> = Config::keys().map(ConfigKey::path).collect();
                 let nearest = paths.iter().find(|path| path.ends_with(&format!(".{section}")));
-                return Err(self.unknown("", section, nearest.cloned().or_else(|| nearest_section(section))));
+                return Err(self.unknown_key(
+                    "",
+                    section,
+                    nearest.cloned().or_else(|| nearest_section(section)),
+                ));
             };
             if keys.is_empty() {
-                return Err(self.unknown("", section, nearest_section(section)));
+                return Err(self.unknown_key("", section, nearest_section(section)));
             }
             for name in entries.keys() {
                 if !keys.iter().any(|key| key.name == name) {
                     let path = format!("{section}.{name}");
-                    return Err(self.unknown(section, name, nearest_path(&path)));
+                    return Err(self.unknown_key(section, name, nearest_path(&path)));
                 }
             }
         }
         Ok(())
     }
 
-    fn unknown(&self, section: &str, name: &str, nearest: Option<String>) -> ConfigError {
+    fn unknown_key(&self, section: &str, name: &str, nearest: Option<String>) -> ConfigError {
         let key = if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") };
-        ConfigError::Unknown {
-            place: self.place(section, name),
+        ConfigError::UnknownKey {
+            place: self.locate(section, name),
             key,
             nearest: nearest.map_or(String::new(), |path| format!("; the nearest known one is `{path}`")),
         }
     }
 
-    fn within_limits(&self, config: &Config) -> Result<(), ConfigError> {
-        let table = config.table();
+    fn check_limits(&self, config: &Config) -> Result<(), ConfigError> {
+        let table = config.to_table();
         for key in Config::keys() {
             let value = &table[key.section][key.name];
-            if let Some(number) = numbers(value).into_iter().find(|n| !sections::allowed(key.limit, *n)) {
+            if let Some(number) = numbers(value).into_iter().find(|n| !sections::is_allowed(key.limit, *n)) {
                 return Err(ConfigError::Limit {
-                    place: self.place(key.section, key.name),
+                    place: self.locate(key.section, key.name),
                     key: key.path(),
                     value: number.to_string(),
                     limit: key.limit.to_string(),
@@ -167,7 +171,7 @@ impl Source<'_> {
     }
 }
 
-/// The numbers a key's limit speaks of: the value itself, every number of a list, or every knot's value.
+/// Returns the numbers a key's limit applies to: the value, each number of a list, or each knot's value.
 fn numbers(value: &Value) -> Vec<f64> {
     match value {
         Value::Integer(number) => vec![*number as f64],
@@ -183,8 +187,8 @@ fn numbers(value: &Value) -> Vec<f64> {
     }
 }
 
-/// Lays one `section.key=value` over the table. The value is TOML; what is no TOML is a string.
-fn apply(table: &mut Table, given: &str) -> Result<(), ConfigError> {
+/// Applies one override (`section.key=value`) to the table. A value that is not valid TOML is a string.
+fn apply_override(table: &mut Table, given: &str) -> Result<(), ConfigError> {
     let wrong = |message: String| ConfigError::Override { given: given.to_owned(), message };
     let (path, value) = given.split_once('=').ok_or_else(|| wrong("expected section.key=value".into()))?;
     let path = path.trim();
@@ -197,29 +201,29 @@ fn apply(table: &mut Table, given: &str) -> Result<(), ConfigError> {
     let parsed = toml::from_str::<Table>(&format!("value = {value}"))
         .ok()
         .and_then(|mut table| table.remove("value"))
-        // A key that takes text takes whatever is given: `run.name=5` needs no quotes.
-        .filter(|parsed| parsed.is_str() || !takes_text(key))
+        // A key that holds text accepts any value without quotes: `run.name=5`.
+        .filter(|parsed| parsed.is_str() || !is_text_key(key))
         .unwrap_or_else(|| Value::String(value.to_owned()));
     let section = table.entry(key.section).or_insert_with(|| Value::Table(Table::new()));
     let Value::Table(section) = section else {
         return Err(wrong(format!("`{}` is not a section in the file", key.section)));
     };
     section.insert(key.name.to_owned(), parsed);
-    let alone = Table::from_iter([(key.section.to_owned(), Value::Table(section.clone()))]);
-    let checked: Result<Config, toml::de::Error> = alone.try_into();
-    checked.map(|_| ()).map_err(|error| wrong(plain_words(error.message())))
+    let section_only = Table::from_iter([(key.section.to_owned(), Value::Table(section.clone()))]);
+    let checked: Result<Config, toml::de::Error> = section_only.try_into();
+    checked.map(|_| ()).map_err(|error| wrong(without_rust_types(error.message())))
 }
 
-/// Whether the key's values are free text.
-fn takes_text(key: &Key) -> bool {
+/// Returns whether the key's values are strings.
+fn is_text_key(key: &ConfigKey) -> bool {
     let defaults = Table::try_from(Config::default()).unwrap_or_default();
     let is_text = |section: &Value| section.get(key.name).is_some_and(Value::is_str);
-    // Choices are written as text, too, but no number is one of them.
+    // Enum variants are written as strings too, but none of them looks like a number.
     defaults.get(key.section).is_some_and(is_text)
 }
 
-/// An error of the TOML reader without Rust's names of types.
-fn plain_words(message: &str) -> String {
+/// Replaces Rust type names in a message of the TOML parser with plain words.
+fn without_rust_types(message: &str) -> String {
     let words =
         [("u64", "whole number"), ("usize", "whole number"), ("u32", "whole number"), ("f64", "number")];
     let plain = words.iter().fold(message.to_owned(), |text, (rust, plain)| {
@@ -229,7 +233,7 @@ fn plain_words(message: &str) -> String {
 }
 
 fn nearest_path(wanted: &str) -> Option<String> {
-    nearest(wanted, Config::keys().map(Key::path))
+    nearest(wanted, Config::keys().map(ConfigKey::path))
 }
 
 fn nearest_section(wanted: &str) -> Option<String> {
@@ -243,18 +247,18 @@ fn nearest(wanted: &str, known: impl Iterator<Item = String>) -> Option<String> 
         .map(|(_, path)| path)
 }
 
-/// 1-based line of byte `at`.
-pub(super) fn line_of(text: &str, at: usize) -> usize {
+/// Returns the 1-based line number of byte offset `at`.
+pub(super) fn line_at_offset(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
 }
 
-/// 1-based line where `key` stands in `text`, as far as lines tell.
-pub fn line_of_key(text: &str, key: &Key) -> Option<usize> {
-    key_line(text, key.section, key.name)
+/// Returns the 1-based line of `key` in `text`, if it is written on a line of its own.
+pub fn line_of_key(text: &str, key: &ConfigKey) -> Option<usize> {
+    find_key_line(text, key.section, key.name)
 }
 
-/// 1-based line where `name` stands in `[section]` (or, with an empty section, at the top or as a header).
-fn key_line(text: &str, section: &str, name: &str) -> Option<usize> {
+/// Returns the 1-based line of `name` in `[section]`; of a top-level key or header if `section` is empty.
+fn find_key_line(text: &str, section: &str, name: &str) -> Option<usize> {
     let mut current = String::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -287,10 +291,10 @@ mod tests {
     }
 
     #[test]
-    fn what_it_writes_it_reads() {
+    fn a_written_config_is_read_back() {
         let text = "[recycle]\nprobability = [[0, 0.0], [500, 0.0], [2000, 0.3]]\n[optim]\nlr = 1\n";
         let config = from_text(text, "x.toml", &[]).unwrap();
-        assert_eq!(config.recycle.probability.at(1250), 0.15);
+        assert_eq!(config.recycle.probability.value_at(1250), 0.15);
         assert_eq!(from_text(&config.to_toml().unwrap(), "y.toml", &[]).unwrap(), config);
     }
 
@@ -301,7 +305,7 @@ mod tests {
         for entry in std::fs::read_dir(dir).unwrap() {
             let file = entry.unwrap().path();
             let config = load(&file, &[]).unwrap();
-            let idle = super::super::idle(&config);
+            let idle = super::super::ineffective_settings(&config);
             assert!(idle.is_empty(), "{}: {idle:?}", file.display());
             assert_eq!(file.file_stem().unwrap().to_str().unwrap(), config.run.name);
             names.push(config.run.name);

@@ -1,85 +1,86 @@
-//! Owns: `Mixture`, a number of passes or several with probabilities, and how it is written in TOML.
+//! Owns: `Mixture`, a number of passes or a distribution over several, and its TOML form.
 //! Must not know: what a pass is.
-//! Invariant: at least one entry; passes ascend, from 1 to [`MOST`]; probabilities are positive and add up to 1.
+//! Invariant: at least one entry; passes ascend, from 1 to [`MAX_PASSES`]; probabilities are positive with sum 1.
 
 use serde::de::{self, SeqAccess, Visitor};
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
-/// Most passes of a step.
-pub const MOST: u64 = 64;
+/// Maximum number of recycled passes per step.
+pub const MAX_PASSES: u64 = 64;
 
-/// How many passes: `2`, or `[[1, 0.97], [3, 0.03]]` (passes, probability).
+/// A distribution over numbers of passes: `2`, or `[[1, 0.97], [3, 0.03]]` (passes, probability).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mixture {
-    parts: Vec<(u64, f64)>,
+    entries: Vec<(u64, f64)>,
 }
 
 impl Mixture {
-    /// Always `passes`.
+    /// Creates a mixture that always draws `passes`.
     pub fn always(passes: u64) -> Self {
-        Self { parts: vec![(passes, 1.0)] }
+        Self { entries: vec![(passes, 1.0)] }
     }
 
-    /// A mixture of `parts` (passes, probability); says what is wrong with them otherwise.
-    pub fn of(parts: Vec<(u64, f64)>) -> Result<Self, String> {
-        if parts.is_empty() {
+    /// Creates a mixture of `entries` (passes, probability). Fails if they are not an ascending distribution.
+    pub fn from_entries(entries: Vec<(u64, f64)>) -> Result<Self, String> {
+        if entries.is_empty() {
             return Err("a mixture needs at least one [passes, probability]".into());
         }
-        if let Some((passes, _)) = parts.iter().find(|(passes, _)| !(1..=MOST).contains(passes)) {
-            return Err(format!("{passes} passes are not allowed; allowed: from 1 to {MOST}"));
+        if let Some((passes, _)) = entries.iter().find(|(passes, _)| !(1..=MAX_PASSES).contains(passes)) {
+            return Err(format!("{passes} passes are not allowed; allowed: from 1 to {MAX_PASSES}"));
         }
-        if let Some(pair) = parts.windows(2).find(|pair| pair[0].0 >= pair[1].0) {
+        if let Some(pair) = entries.windows(2).find(|pair| pair[0].0 >= pair[1].0) {
             return Err(format!("passes must ascend, but {} is followed by {}", pair[0].0, pair[1].0));
         }
-        if let Some((passes, share)) = parts.iter().find(|(_, share)| !(*share > 0.0 && *share <= 1.0)) {
+        let in_range = |probability: f64| probability > 0.0 && probability <= 1.0;
+        if let Some((passes, probability)) = entries.iter().find(|(_, probability)| !in_range(*probability)) {
             return Err(format!(
-                "the probability of {passes} passes is {share}; it must be above 0 and at most 1"
+                "the probability of {passes} passes is {probability}; it must be above 0 and at most 1"
             ));
         }
-        let sum: f64 = parts.iter().map(|(_, share)| share).sum();
+        let sum: f64 = entries.iter().map(|(_, probability)| probability).sum();
         if (sum - 1.0).abs() > 1e-6 {
             return Err(format!("the probabilities add up to {sum}; they must add up to 1"));
         }
-        Ok(Self { parts })
+        Ok(Self { entries })
     }
 
-    /// The passes that a number `unit` in [0, 1) draws.
+    /// Returns the number of passes that a uniform random number `unit` in [0, 1) selects.
     pub fn draw(&self, unit: f64) -> usize {
-        let mut below = 0.0;
-        let drawn = self.parts.iter().find(|(_, share)| {
-            below += share;
-            unit < below
+        let mut cumulative = 0.0;
+        let drawn = self.entries.iter().find(|(_, probability)| {
+            cumulative += probability;
+            unit < cumulative
         });
-        drawn.or(self.parts.last()).map_or(1, |(passes, _)| *passes as usize)
+        drawn.or(self.entries.last()).map_or(1, |(passes, _)| *passes as usize)
     }
 
-    /// Every number of passes that it can draw, ascending.
-    pub fn depths(&self) -> impl Iterator<Item = usize> {
-        self.parts.iter().map(|(passes, _)| *passes as usize)
+    /// Iterates over the numbers of passes that can be drawn, in ascending order.
+    pub fn pass_counts(&self) -> impl Iterator<Item = usize> {
+        self.entries.iter().map(|(passes, _)| *passes as usize)
     }
 
-    /// The most passes it can draw.
-    pub fn most(&self) -> usize {
-        self.parts.last().map_or(1, |(passes, _)| *passes as usize)
+    /// Returns the largest number of passes that can be drawn.
+    pub fn max_passes(&self) -> usize {
+        self.entries.last().map_or(1, |(passes, _)| *passes as usize)
     }
 
-    /// The passes drawn most often, the fewest of equals: what validations and looks use.
-    pub fn usual(&self) -> usize {
-        let usual = self.parts.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1));
+    /// Returns the number of passes drawn most often, the smallest on a tie. Validations and probes use it.
+    pub fn most_probable(&self) -> usize {
+        let usual = self.entries.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1));
         usual.map_or(1, |(passes, _)| *passes as usize)
     }
 }
 
 impl Serialize for Mixture {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if let [(passes, _)] = self.parts[..] {
+        if let [(passes, _)] = self.entries[..] {
             return serializer.serialize_u64(passes);
         }
-        let mut seq = serializer.serialize_seq(Some(self.parts.len()))?;
-        for part in &self.parts {
-            seq.serialize_element(part)?;
+        let mut seq = serializer.serialize_seq(Some(self.entries.len()))?;
+        for entry in &self.entries {
+            seq.serialize_element(entry)?;
         }
         seq.end()
     }
@@ -101,7 +102,7 @@ impl<'de> Visitor<'de> for MixtureVisitor {
     }
 
     fn visit_u64<E: de::Error>(self, passes: u64) -> Result<Mixture, E> {
-        Mixture::of(vec![(passes, 1.0)]).map_err(E::custom)
+        Mixture::from_entries(vec![(passes, 1.0)]).map_err(E::custom)
     }
 
     fn visit_i64<E: de::Error>(self, passes: i64) -> Result<Mixture, E> {
@@ -112,11 +113,11 @@ impl<'de> Visitor<'de> for MixtureVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Mixture, A::Error> {
-        let mut parts = Vec::new();
-        while let Some(part) = seq.next_element::<(u64, f64)>()? {
-            parts.push(part);
+        let mut entries = Vec::new();
+        while let Some(entry) = seq.next_element::<(u64, f64)>()? {
+            entries.push(entry);
         }
-        Mixture::of(parts).map_err(de::Error::custom)
+        Mixture::from_entries(entries).map_err(de::Error::custom)
     }
 }
 
@@ -126,12 +127,12 @@ mod tests {
 
     #[test]
     fn draws_in_proportion() {
-        let mixture = Mixture::of(vec![(1, 0.75), (3, 0.25)]).unwrap();
+        let mixture = Mixture::from_entries(vec![(1, 0.75), (3, 0.25)]).unwrap();
         for (unit, passes) in [(0.0, 1), (0.74, 1), (0.76, 3), (0.999_999, 3), (1.0, 3)] {
             assert_eq!(mixture.draw(unit), passes);
         }
-        assert_eq!((mixture.usual(), mixture.most()), (1, 3));
-        assert_eq!(Mixture::of(vec![(1, 0.5), (2, 0.5)]).unwrap().usual(), 1);
+        assert_eq!((mixture.most_probable(), mixture.max_passes()), (1, 3));
+        assert_eq!(Mixture::from_entries(vec![(1, 0.5), (2, 0.5)]).unwrap().most_probable(), 1);
     }
 
     #[test]
@@ -144,7 +145,7 @@ mod tests {
             vec![(1, 0.5)],
             vec![(1, f64::NAN)],
         ] {
-            assert!(Mixture::of(parts).is_err());
+            assert!(Mixture::from_entries(parts).is_err());
         }
     }
 }

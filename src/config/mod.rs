@@ -1,7 +1,8 @@
-//! Owns: the typed config, where its values come from (defaults, file, `--set`), and whether they may stand together.
+//! Owns: the typed config, where its values come from (defaults, file, `--set`), and the rules between them.
 //! Must not know: tensors, terminals, the trainer.
-//! Invariant: a `Config` that `load` returned keeps every limit and every rule.
+//! Invariant: a `Config` returned by `load` is within every limit and satisfies every rule.
 
+mod budget;
 pub mod change;
 mod curve;
 pub mod edit;
@@ -10,23 +11,23 @@ mod load;
 mod mixture;
 mod rules;
 mod sections;
-mod wanted;
 pub mod watch;
 
+pub use budget::PositionBudget;
 pub use curve::Curve;
-pub use keys::{Change, Key, Limit};
-pub use load::{ConfigError, from_text, line_of_key, load, read};
+pub use keys::{ConfigKey, Limit, Mutability};
+pub use load::{ConfigError, from_text, line_of_key, load, read_file};
 pub use mixture::Mixture;
-pub use rules::idle;
+pub use rules::ineffective_settings;
 pub use sections::{
-    Arch, Checkpoint, Control, Dashboard, Data, Decay, Dtype, Eval, Feedback, Flow, LossOn, Make, Model,
-    Optim, Placement, Probe, Reach, Record, Recycle, Run, Share, State,
+    Arch, Checkpoint, Control, Dashboard, Data, Dtype, Eval, Feedback, GeneratedDataset, GradientFlow,
+    LossPositions, LrDecay, Model, Optim, PassScope, Placement, Probe, Record, Recycle, Run, SelectionRule,
+    StateTransform,
 };
-pub use wanted::Wanted;
 
 use serde::{Deserialize, Serialize};
 
-/// Everything a run is told. Every key has a default; `Config::default()` is the default.
+/// All settings of a run, by section. Every key has a default value.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Config {
@@ -43,8 +44,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// The key table, section by section.
-    pub fn keys() -> impl Iterator<Item = &'static Key> {
+    /// Iterates over the key table, section by section.
+    pub fn keys() -> impl Iterator<Item = &'static ConfigKey> {
         [
             Run::KEYS,
             Data::KEYS,
@@ -61,11 +62,11 @@ impl Config {
         .flatten()
     }
 
-    /// The whole config as TOML, every key written out.
+    /// Returns the whole config as TOML, with every key written out.
     pub fn to_toml(&self) -> Result<String, ConfigError> {
         toml::to_string_pretty(self).map_err(|error| ConfigError::Rule {
-            place: "the config in force".into(),
-            message: format!("cannot be written as TOML: {error}"),
+            place: "the current config".into(),
+            message: format!("cannot write it as TOML: {error}"),
         })
     }
 }

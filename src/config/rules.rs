@@ -1,167 +1,182 @@
-//! Owns: the rules that hold between keys.
-//! Must not know: limits of single keys (they stand in the key table), tensors.
-//! Invariant: settings that contradict each other are refused with the reason.
+//! Owns: the rules between keys.
+//! Must not know: the limits of single keys (the key table has them), tensors.
+//! Invariant: settings that contradict each other are refused, with the reason.
 
-use super::{Arch, Config, Control, Feedback, Flow, LossOn, Model, Placement, Reach, Recycle, Share, State};
+use super::{
+    Arch, Config, Control, Feedback, GradientFlow, LossPositions, Model, PassScope, Placement, Recycle,
+    SelectionRule, StateTransform,
+};
 
-/// Refuses settings that cannot act together, with the reason.
+/// Checks the rules between keys. Returns the reason if two settings contradict each other.
 pub fn check(config: &Config) -> Result<(), String> {
     if config.model.from.is_empty() {
-        shape(&config.model)?;
+        check_shape(&config.model)?;
     }
-    run(config)?;
-    must(
+    check_run(config)?;
+    ensure(
         !config.run.activation_checkpointing
-            || config.recycle.flow == Flow::Detached
-            || config.recycle.reach == Reach::Dense,
-        "`run.activation_checkpointing` with `recycle.flow` = \"through\" needs `recycle.reach` = \"dense\": the others send gradient into keys and values, which are not kept".into(),
+            || config.recycle.flow == GradientFlow::Detached
+            || config.recycle.reach == PassScope::Dense,
+        "`run.activation_checkpointing` with `recycle.flow` = \"through\" needs `recycle.reach` = \"dense\": other values need gradients of keys and values, which checkpointing does not keep".into(),
     )?;
-    recycling(&config.recycle)
+    check_recycle(&config.recycle)
 }
 
-fn shape(model: &Model) -> Result<(), String> {
+fn check_shape(model: &Model) -> Result<(), String> {
     let kv_heads = if model.kv_heads == 0 { model.heads } else { model.kv_heads };
     let (width, heads) = (model.width, model.heads);
-    must(
+    ensure(
         width.is_multiple_of(heads),
         format!("`model.width` = {width} must be a multiple of `model.heads` = {heads}"),
     )?;
-    must(
+    ensure(
         heads.is_multiple_of(kv_heads),
         format!("`model.heads` = {heads} must be a multiple of `model.kv_heads` = {kv_heads}"),
     )?;
-    must(
+    ensure(
         model.arch == Arch::Gpt2 || (width / heads).is_multiple_of(2),
         format!(
             "rotary positions need an even head width, but `model.width` / `model.heads` = {}",
             width / heads
         ),
     )?;
-    must(
+    ensure(
         model.arch == Arch::Llama || kv_heads == heads,
         "`model.kv_heads` has no effect with `model.arch` = \"gpt2\"; leave it at 0".into(),
     )
 }
 
-fn run(config: &Config) -> Result<(), String> {
+fn check_run(config: &Config) -> Result<(), String> {
     let (model, optim, steps) = (&config.model, &config.optim, config.run.steps);
-    must(
+    ensure(
         model.max_len == 0 || model.max_len >= config.data.seq_len,
         format!(
             "`model.max_len` = {} must be 0 or at least `data.seq_len` = {}",
             model.max_len, config.data.seq_len
         ),
     )?;
-    must(
+    ensure(
         optim.min_lr <= optim.lr,
-        format!("`optim.min_lr` = {} must not be above `optim.lr` = {}", optim.min_lr, optim.lr),
+        format!("`optim.min_lr` = {} must be at most `optim.lr` = {}", optim.min_lr, optim.lr),
     )?;
     let name = &config.run.name;
-    must(
+    ensure(
         is_folder_name(name),
         format!(
             "`run.name` = {name:?} must be a plain name of at most 100 bytes, without slashes, control characters or leading dots"
         ),
     )?;
-    must(steps <= MOST_STEPS, format!("`run.steps` = {steps} must not be above {MOST_STEPS}"))
+    ensure(steps <= MAX_STEPS, format!("`run.steps` = {steps} must be at most {MAX_STEPS}"))
 }
 
-fn recycling(recycle: &Recycle) -> Result<(), String> {
+fn check_recycle(recycle: &Recycle) -> Result<(), String> {
     if recycle.every == 0 || recycle.probability.max() == 0.0 {
         return Ok(());
     }
-    let idle = |key: &str| {
+    let always_zero = |key: &str| {
         format!(
-            "`recycle.{key}` is 0 throughout, so that no step could recycle; set `recycle.every` = 0 to train without"
+            "`recycle.{key}` is 0 at every step, so no step can recycle; set `recycle.every` = 0 to train without recycling"
         )
     };
-    must(recycle.share != Share::Fraction || recycle.fraction.max() > 0.0, idle("fraction"))?;
-    must(recycle.share != Share::Count || recycle.count.max() >= 0.5, idle("count"))?;
-    must(recycle.weight.max() > 0.0, idle("weight"))?;
+    ensure(
+        recycle.share != SelectionRule::Fraction || recycle.fraction.max() > 0.0,
+        always_zero("fraction"),
+    )?;
+    ensure(recycle.share != SelectionRule::Count || recycle.count.max() >= 0.5, always_zero("count"))?;
+    ensure(recycle.weight.max() > 0.0, always_zero("weight"))?;
     let weights = &recycle.pass_weights;
-    must(weights.is_empty() || weights.iter().any(|weight| *weight > 0.0), idle("pass_weights"))?;
-    let last = |passes: usize| weights.get(passes - 1).or(weights.last()).copied().unwrap_or(1.0);
-    match recycle.passes.depths().find(|passes| last(*passes) == 0.0) {
+    ensure(weights.is_empty() || weights.iter().any(|weight| *weight > 0.0), always_zero("pass_weights"))?;
+    let last_weight = |passes: usize| weights.get(passes - 1).or(weights.last()).copied().unwrap_or(1.0);
+    match recycle.passes.pass_counts().find(|passes| last_weight(*passes) == 0.0) {
         Some(passes) => Err(format!(
-            "`recycle.pass_weights` gives pass {passes} the weight 0, but steps of {passes} passes end with it: it would be computed for nothing"
+            "`recycle.pass_weights` gives pass {passes} the weight 0, but it is the last pass of steps with {passes} passes: its result would not be used"
         )),
         None => Ok(()),
     }?;
-    must(
-        !by_threshold(recycle) || by_entropy(recycle),
-        "`recycle.share` by threshold needs `recycle.placement` = \"entropy_at\" or \"entropy_next\": other placements look at no entropy".into(),
+    ensure(
+        !selects_by_threshold(recycle) || places_by_entropy(recycle),
+        "`recycle.share` = \"threshold\" or \"relative_threshold\" needs `recycle.placement` = \"entropy_at\" or \"entropy_next\": other placements do not use entropy".into(),
     )?;
-    must(
-        recycle.reach == Reach::Dense || recycle.loss_on == LossOn::Recycled,
-        "`recycle.loss_on` = \"all\" needs `recycle.reach` = \"dense\": the others compute the recycled positions alone".into(),
+    ensure(
+        recycle.reach == PassScope::Dense || recycle.loss_on == LossPositions::Recycled,
+        "`recycle.loss_on` = \"all\" needs `recycle.reach` = \"dense\": other values compute only the recycled positions".into(),
     )?;
-    must(
-        recycle.feedback != Feedback::Gated || recycle.state != State::Projected,
-        "`recycle.state` = \"projected\" has no effect with `recycle.feedback` = \"gated\", which has a matrix of its own for the state".into(),
+    ensure(
+        recycle.feedback != Feedback::Gated || recycle.state != StateTransform::Projected,
+        "`recycle.state` = \"projected\" has no effect with `recycle.feedback` = \"gated\", which already applies a learned matrix to the state".into(),
     )?;
-    must(
-        !(matches!(recycle.control, Control::Pause | Control::Masked) && recycle.passes.most() > 1),
-        "`recycle.control` = \"pause\" or \"masked\" takes one pass: nothing is taken from the pass before, so that all would be the same".into(),
+    ensure(
+        !(matches!(recycle.control, Control::Pause | Control::Masked) && recycle.passes.max_passes() > 1),
+        "`recycle.control` = \"pause\" or \"masked\" allows one pass only: no state of the previous pass is fed, so further passes would repeat it".into(),
     )
 }
 
-fn by_threshold(recycle: &Recycle) -> bool {
-    matches!(recycle.share, Share::Threshold | Share::RelativeThreshold)
+fn selects_by_threshold(recycle: &Recycle) -> bool {
+    matches!(recycle.share, SelectionRule::Threshold | SelectionRule::RelativeThreshold)
 }
 
-fn by_entropy(recycle: &Recycle) -> bool {
+fn places_by_entropy(recycle: &Recycle) -> bool {
     matches!(recycle.placement, Placement::EntropyAt | Placement::EntropyNext)
 }
 
-/// Settings that were changed from their defaults but have no effect beside the others, each with the reason: a run
-/// starts all the same, and says so. A run that does not recycle still validates by them.
-pub fn idle(config: &Config) -> Vec<String> {
+/// Returns a message for each setting that differs from its default but has no effect with the others, with
+/// the reason. A run starts all the same and logs them. A run that does not recycle is skipped: its
+/// validations use the settings.
+pub fn ineffective_settings(config: &Config) -> Vec<String> {
     let (recycle, default) = (&config.recycle, &Recycle::default());
-    let mut found = Vec::new();
+    let mut messages = Vec::new();
     if recycle.every == 0 {
-        return found;
+        return messages;
     }
     if recycle.probability.max() == 0.0 {
-        found.push("`recycle.probability` is 0 throughout: no step recycles".into());
+        messages.push("`recycle.probability` is 0 at every step, so no step recycles".into());
     }
-    let mut say = |idle: bool, key: &str, needs: &str| {
+    let mut report = |idle: bool, key: &str, needs: &str| {
         if idle {
-            found.push(format!("`{key}` has no effect without {needs}"));
+            messages.push(format!("`{key}` has no effect without {needs}"));
         }
     };
-    let by_fraction = recycle.share == Share::Fraction;
-    say(recycle.fraction != default.fraction && !by_fraction, "recycle.fraction", "`share` = \"fraction\"");
-    let by_count = recycle.share == Share::Count;
-    say(recycle.count != default.count && !by_count, "recycle.count", "`share` = \"count\"");
+    let by_fraction = recycle.share == SelectionRule::Fraction;
+    report(
+        recycle.fraction != default.fraction && !by_fraction,
+        "recycle.fraction",
+        "`share` = \"fraction\"",
+    );
+    let by_count = recycle.share == SelectionRule::Count;
+    report(recycle.count != default.count && !by_count, "recycle.count", "`share` = \"count\"");
     let thresholds = recycle.threshold != default.threshold;
-    say(thresholds && !by_threshold(recycle), "recycle.threshold", "a `share` by threshold");
+    report(
+        thresholds && !selects_by_threshold(recycle),
+        "recycle.threshold",
+        "a `share` of \"threshold\" or \"relative_threshold\"",
+    );
     let spans = recycle.placement == Placement::Span;
-    say(recycle.span != default.span && !spans, "recycle.span", "`placement` = \"span\"");
+    report(recycle.span != default.span && !spans, "recycle.span", "`placement` = \"span\"");
     let adds = recycle.feedback == Feedback::Add;
-    say(recycle.add_scale != default.add_scale && !adds, "recycle.add_scale", "`feedback` = \"add\"");
-    let (through, most) = (recycle.flow == Flow::Through, recycle.passes.most());
-    say(recycle.cut != 0 && !through, "recycle.cut", "`flow` = \"through\"");
-    say(recycle.cut >= most && through, "recycle.cut", "more passes than it keeps borders");
-    say(recycle.pass_weights.len() > most, "recycle.pass_weights", "as many `passes` as it has weights");
+    report(recycle.add_scale != default.add_scale && !adds, "recycle.add_scale", "`feedback` = \"add\"");
+    let (through, most) = (recycle.flow == GradientFlow::Through, recycle.passes.max_passes());
+    report(recycle.cut != 0 && !through, "recycle.cut", "`flow` = \"through\"");
+    report(recycle.cut >= most && through, "recycle.cut", "more `passes` than borders to keep");
+    report(recycle.pass_weights.len() > most, "recycle.pass_weights", "as many `passes` as weights");
     let pauses = recycle.control == Control::Pause;
-    say(
+    report(
         recycle.pause_share > 0.0 && pauses,
         "recycle.pause_share",
-        "another `control`: all steps feed the pause",
+        "another `control`: all steps feed the pause vector",
     );
     let states = recycle.pause_share < 1.0 && !matches!(recycle.control, Control::Pause | Control::Masked);
-    let fed = "states that are fed: something else stands in their place";
-    say(!states && recycle.state != State::Raw, "recycle.state", fed);
-    say(!states && through && recycle.reach == Reach::Dense, "recycle.flow", fed);
-    say(recycle.pause_share == 1.0 && most > 1, "recycle.passes", fed);
-    found
+    let fed = "states that are fed: a control replaces them";
+    report(!states && recycle.state != StateTransform::Raw, "recycle.state", fed);
+    report(!states && through && recycle.reach == PassScope::Dense, "recycle.flow", fed);
+    report(recycle.pause_share == 1.0 && most > 1, "recycle.passes", fed);
+    messages
 }
 
-/// Step numbers stay exact as floating-point numbers, which metrics are.
-const MOST_STEPS: u64 = 1 << 53;
+/// Largest number of steps that metrics, which are f64, represent exactly.
+const MAX_STEPS: u64 = 1 << 53;
 
-fn must(holds: bool, otherwise: String) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(otherwise) }
+fn ensure(holds: bool, message: String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(message) }
 }
 
 fn is_folder_name(name: &str) -> bool {
@@ -179,13 +194,13 @@ mod tests {
             ("model.heads=3", "must be a multiple of `model.heads` = 3"),
             ("model.kv_heads=3", "must be a multiple of `model.kv_heads` = 3"),
             ("model.max_len=8", "at least `data.seq_len`"),
-            ("optim.min_lr=1.0", "must not be above"),
-            ("recycle.fraction=0", "`recycle.fraction` is 0 throughout"),
-            ("recycle.weight=0", "`recycle.weight` is 0 throughout"),
+            ("optim.min_lr=1.0", "must be at most"),
+            ("recycle.fraction=0", "`recycle.fraction` is 0 at every step"),
+            ("recycle.weight=0", "`recycle.weight` is 0 at every step"),
             ("run.name=../x", "plain name"),
             ("run.name=a\u{7}b", "plain name"),
-            ("recycle.pass_weights=[0.0]", "`recycle.pass_weights` is 0 throughout"),
-            ("recycle.share=threshold", "look at no entropy"),
+            ("recycle.pass_weights=[0.0]", "`recycle.pass_weights` is 0 at every step"),
+            ("recycle.share=threshold", "do not use entropy"),
         ] {
             for loss_on in ["all", "recycled"] {
                 let given = [given.to_owned(), format!("recycle.loss_on={loss_on}")];
@@ -203,14 +218,14 @@ mod tests {
                 "`run.activation_checkpointing` with",
             ),
             (&["recycle.reach=isolated", "recycle.loss_on=all"][..], "needs `recycle.reach` = \"dense\""),
-            (&["recycle.control=pause", "recycle.passes=2"], "takes one pass"),
-            (&["recycle.feedback=gated", "recycle.state=projected"], "has a matrix of its own"),
+            (&["recycle.control=pause", "recycle.passes=2"], "allows one pass only"),
+            (&["recycle.feedback=gated", "recycle.state=projected"], "already applies a learned matrix"),
             (
                 &["recycle.passes=[[1, 0.9], [3, 0.1]]", "recycle.pass_weights=[0, 0, 1]"],
                 "gives pass 1 the weight 0",
             ),
             (&["recycle.passes=2", "recycle.pass_weights=[1, 0]"], "gives pass 2 the weight 0"),
-            (&["recycle.share=count", "recycle.count=0"], "`recycle.count` is 0 throughout"),
+            (&["recycle.share=count", "recycle.count=0"], "`recycle.count` is 0 at every step"),
         ] {
             let given: Vec<String> = given.iter().map(|set| (*set).to_owned()).collect();
             let found = from_text("", "x.toml", &given).unwrap_err().to_string();
@@ -233,13 +248,13 @@ mod tests {
             (&["recycle.control=pause", "recycle.state=rescaled"], "`recycle.state` has no effect"),
             (&["recycle.control=pause", "recycle.pause_share=0.1"], "`recycle.pause_share` has no effect"),
             (&["recycle.pause_share=1", "recycle.passes=2"], "`recycle.passes` has no effect"),
-            (&["recycle.probability=0"], "`recycle.probability` is 0 throughout"),
+            (&["recycle.probability=0"], "`recycle.probability` is 0 at every step"),
         ] {
             let given: Vec<String> = given.iter().map(|set| (*set).to_owned()).collect();
             let config = from_text("", "x.toml", &given).unwrap();
-            let found = super::idle(&config);
+            let found = super::ineffective_settings(&config);
             assert!(found.len() == 1 && found[0].contains(wanted), "{given:?}: {found:?}");
         }
-        assert!(super::idle(&Default::default()).is_empty());
+        assert!(super::ineffective_settings(&Default::default()).is_empty());
     }
 }

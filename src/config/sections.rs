@@ -1,14 +1,14 @@
 //! Owns: every section and key of a config file: type, default, documentation, limit, live or frozen.
 //! Must not know: tensors, terminals, files.
-//! Invariant: every key has a default, so that a recipe is short.
+//! Invariant: every key has a default, so a recipe lists only what it changes.
 
 use super::keys::Limit::{self, Above, Any, AtLeast, Within};
 use super::keys::section;
 use super::{Curve, Mixture};
 use serde::{Deserialize, Serialize};
 
-/// Declares an enum that is written in snake case.
-macro_rules! choice {
+/// Declares an enum whose variants are written in snake case in TOML.
+macro_rules! text_enum {
     ($(#[doc = $about:literal])* $name:ident { $( $(#[doc = $doc:literal])+ $variant:ident ),* $(,)? }) => {
         $(#[doc = $about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,92 +17,93 @@ macro_rules! choice {
     };
 }
 
-choice! {
-    /// Which family's details the decoder follows.
+text_enum! {
+    /// Model family whose architecture the decoder follows.
     Arch {
-        /// Learned positions, LayerNorm with biases, tanh-GELU, tied head.
+        /// GPT-2: learned positions, LayerNorm with biases, tanh-GELU, tied head.
         Gpt2,
-        /// Rotary positions, RMSNorm, SwiGLU, grouped-query attention.
+        /// Llama: rotary positions, RMSNorm, SwiGLU, grouped-query attention.
         Llama,
     }
 }
 
-choice! {
-    /// The numbers that products are made of.
+text_enum! {
+    /// Number format of the operands of matrix products.
     Dtype {
-        /// 32 bits.
+        /// 32-bit floating point.
         F32,
-        /// 16 bits, as many of them exponent as 32 have.
+        /// 16-bit bfloat: the exponent range of f32 with 8 bits of precision.
         Bf16,
     }
 }
 
-choice! {
-    /// A dataset that can be made here when `data.dir` is not there.
-    Make {
-        /// Nothing is made: `data.dir` must exist.
+text_enum! {
+    /// Dataset that is generated if `data.dir` does not exist.
+    GeneratedDataset {
+        /// Generates nothing; `data.dir` must exist.
         None,
-        /// ProsQA-style questions from our own generator.
+        /// ProsQA-style questions from the built-in generator (after arXiv 2412.06769).
         Prosqa,
     }
 }
 
-choice! {
-    /// How the learning rate falls after the warm-up.
-    Decay {
-        /// Not at all.
+text_enum! {
+    /// How the learning rate decays after the warm-up.
+    LrDecay {
+        /// No decay: the learning rate stays at `lr`.
         Constant,
-        /// A half cosine down to `min_lr`.
+        /// Half a cosine down to `min_lr` (arXiv 1608.03983).
         Cosine,
         /// A straight line down to `min_lr`.
         Linear,
     }
 }
 
-choice! {
+text_enum! {
     /// Which positions are recycled.
     Placement {
-        /// Drawn uniformly.
+        /// Positions drawn uniformly.
         Random,
-        /// Runs of `span` neighbours, drawn uniformly.
+        /// Runs of `span` neighbouring positions, drawn uniformly.
         Span,
-        /// Where the plain output at the position itself has the largest entropy.
+        /// The positions whose own plain output has the largest entropy.
         EntropyAt,
-        /// After the positions where the plain output has the largest entropy.
+        /// The positions that follow the plain outputs with the largest entropy.
         EntropyNext,
     }
 }
 
-choice! {
-    /// What says how many positions of a row are recycled.
-    Share {
+text_enum! {
+    /// Rule that sets how many positions of a row are recycled.
+    SelectionRule {
         /// `recycle.fraction` of the row.
         Fraction,
         /// `recycle.count` positions.
         Count,
-        /// All whose plain entropy is at least `recycle.threshold` nats.
+        /// All positions whose plain entropy is at least `recycle.threshold` nats.
         Threshold,
-        /// All whose plain entropy is at least `recycle.threshold` · ln V.
+        /// All positions whose plain entropy is at least `recycle.threshold` · ln V.
         RelativeThreshold,
     }
 }
 
-choice! {
-    /// What the recycled pass computes.
-    Reach {
-        /// All positions.
+text_enum! {
+    /// Which positions a recycled pass computes.
+    PassScope {
+        /// All positions of the row.
         Dense,
-        /// The recycled positions alone, each against the plain pass's keys and values.
+        /// Only the recycled positions, each attending to the keys and values of the plain pass.
         Isolated,
-        /// The recycled positions alone, each seeing the earlier recycled ones in place of their plain twins.
+        /// Only the recycled positions. Each attends to earlier recycled positions instead of their plain
+        /// counterparts.
         Joint,
     }
 }
 
-choice! {
-    /// How the state `h` becomes an input, beside the token's embedding `e`.
+text_enum! {
+    /// How the state `h` is combined with the token embedding `e` into an input.
     Feedback {
-        /// The state stands in the place of the embedding.
+        /// `h` replaces the token embedding.
         Replace,
         /// `e + a·h` with a learned scale `a` that starts at `add_scale`.
         Add,
@@ -111,96 +112,103 @@ choice! {
     }
 }
 
-choice! {
-    /// What is taken of the state before it is fed.
-    State {
-        /// The state as it is, after the last norm.
+text_enum! {
+    /// Transform of the state before it is fed back.
+    StateTransform {
+        /// The state as it is, after the final norm.
         Raw,
-        /// The state brought to the root mean square of the token embeddings, as measured.
+        /// The state, rescaled to the measured root mean square of the token embeddings.
         Rescaled,
-        /// The state through a learned matrix, which starts as the identity.
+        /// The state, multiplied by a learned matrix that starts as the identity.
         Projected,
     }
 }
 
-choice! {
-    /// What stands in the place of the state, to measure whether the state matters.
+text_enum! {
+    /// What replaces the state, to measure whether the state matters.
     Control {
-        /// The state itself.
+        /// Nothing: the state itself is fed.
         None,
         /// One learned vector, the same at all positions (a pause token, arXiv 2310.02226).
         Pause,
         /// The mean of all token embeddings.
         Masked,
-        /// The state that belongs to another recycled position.
+        /// The state of another recycled position.
         Shuffled,
     }
 }
 
-choice! {
-    /// Whether gradient crosses between passes.
-    Flow {
-        /// What a pass takes from the one before is a constant.
+text_enum! {
+    /// Whether gradients cross the border between two passes.
+    GradientFlow {
+        /// A pass treats the states of the previous pass as constants.
         Detached,
-        /// Gradient flows through all passes.
+        /// Gradients flow back through all passes.
         Through,
     }
 }
 
-choice! {
-    /// Where the recycled pass's loss counts.
-    LossOn {
-        /// At the recycled positions alone.
+text_enum! {
+    /// Positions at which the loss of a recycled pass counts.
+    LossPositions {
+        /// The recycled positions only.
         Recycled,
-        /// At all positions.
+        /// All positions of the row.
         All,
     }
 }
 
 section! {
-    /// `[run]`: name, length, place and device of the run.
+    /// `[run]`: name, length, folder and device of the run.
     Run = "run" {
-        /// Name of the run; its folder is `<run.dir>/<date-time>-<name>`.
+        /// Name of the run. Its folder is `<run.dir>/<date-time>-<name>`.
         Frozen name: String = "run".into(), Any;
-        /// Where run folders are made.
+        /// Folder in which run folders are created.
         Frozen dir: String = "checkpoints".into(), Any;
-        /// Seed of weights, data order and placements.
+        /// Seed of the random streams for weights, data order and placements.
         Frozen seed: u64 = 0, Any;
-        /// Number of updates.
+        /// Number of updates (optimizer steps) in the run.
         Live steps: u64 = 2000, AtLeast(1.0);
-        /// Hold before the next step while it is true. A way to pause a run from elsewhere: save the file.
+        /// Pauses the run before its next step while true. Edit the value in the config file to pause or
+        /// resume a run from outside.
         Live paused: bool = false, Any;
-        /// `auto` (CUDA where it is built in and answers, else the CPU), `cpu`, `cuda`, `cuda:1`, `wgpu`.
+        /// Device to train on: `cpu`, `cuda`, `cuda:1`, `wgpu`, or `auto`. `auto` uses CUDA if it is built in
+        /// and a GPU responds, otherwise the CPU.
         Frozen device: String = "auto".into(), Any;
-        /// What matrix products are made of: `f32`, or `bf16` on a GPU that has it. Parameters, norms, softmax, losses and the
-        /// optimizer are f32 in any case.
+        /// Number format of matrix products: `f32`, or `bf16` on a GPU that supports it. Parameters, norms,
+        /// softmax, losses and the optimizer are always f32.
         Frozen dtype: Dtype = Dtype::F32, Any;
-        /// A block keeps its input alone, and is computed once more in the backward pass: less memory, a third more time.
+        /// Keeps only each block's input and computes the block again in the backward pass (arXiv
+        /// 1604.06174). This saves memory and takes about a third more time.
         Frozen activation_checkpointing: bool = false, Any;
     }
 }
 
 section! {
-    /// `[data]`: the token shards and how they are packed.
+    /// `[data]`: the token shards and how they are packed into batches.
     Data = "data" {
-        /// Folder of token shards, or one Parquet file.
+        /// Folder of token shards, or a single Parquet file.
         Frozen dir: String = "datasets/prosqa".into(), Any;
-        /// `prosqa`: make that dataset if `dir` is not there; `none`: `dir` must exist.
-        Frozen make: Make = Make::None, Any;
-        /// Records of the training split where `make` makes it.
+        /// Dataset to generate if `data.dir` does not exist: `prosqa`, or `none` to require that `data.dir`
+        /// exists. ProsQA is the question task of arXiv 2412.06769.
+        Frozen make: GeneratedDataset = GeneratedDataset::None, Any;
+        /// Number of records generated for the training split if `data.make` generates the dataset.
         Frozen make_train: usize = 12000, AtLeast(1.0);
-        /// Records of the validation and of the test split where `make` makes them.
+        /// Number of records generated for the validation split, and again for the test split, if `data.make`
+        /// generates the dataset.
         Frozen make_held_out: usize = 500, AtLeast(1.0);
-        /// Read all shards through once before training, so that a damaged one is refused before the first step. Takes
-        /// about a second for 40 million tokens; without it a damaged row group is refused when it is reached.
+        /// Reads all shards once before the first step, so that a damaged shard is refused early; this takes
+        /// about one second per 40 million tokens. If false, a damaged row group is refused when training
+        /// reaches it.
         Frozen check: bool = true, Any;
-        /// Rows a batch (B).
+        /// Rows per batch (B).
         Frozen batch: usize = 8, Within(1.0, 65536.0);
-        /// Positions a row (T).
+        /// Positions per row (T), in tokens.
         Frozen seq_len: usize = 256, Within(2.0, 1048576.0);
-        /// Visit row groups and documents in an order drawn from the seed, anew every epoch.
+        /// Visits row groups and documents in an order drawn from the seed, with a new order every epoch. If
+        /// false, they are visited in file order.
         Frozen shuffle: bool = true, Any;
-        /// Batches read ahead by the loader's thread.
+        /// Batches that the loader thread reads ahead.
         Frozen prefetch: usize = 4, Within(1.0, 1024.0);
     }
 }
@@ -208,30 +216,33 @@ section! {
 section! {
     /// `[model]`: the decoder-only transformer.
     Model = "model" {
-        /// Folder with a Hugging Face `config.json` and `model.safetensors` to start from; empty: a fresh model
-        /// of the shape below.
+        /// Folder with a Hugging Face `config.json` and `model.safetensors` to start from. Empty: a new model
+        /// with the shape given by the other `[model]` keys.
         Frozen from: String = String::new(), Any;
-        /// `gpt2` or `llama`.
+        /// Model family: `gpt2` or `llama`.
         Frozen arch: Arch = Arch::Llama, Any;
-        /// Width (D).
+        /// Width of the hidden states (D).
         Frozen width: usize = 128, Within(2.0, 65536.0);
-        /// Blocks.
+        /// Number of transformer blocks.
         Frozen layers: usize = 4, Within(1.0, 1024.0);
-        /// Attention heads (H).
+        /// Number of attention heads (H).
         Frozen heads: usize = 4, Within(1.0, 1024.0);
-        /// Key/value heads of `llama`; 0: as many as `heads`.
+        /// Number of key/value heads for `llama` (grouped-query attention, arXiv 2305.13245). 0: as many as
+        /// `model.heads`.
         Frozen kv_heads: usize = 0, Within(0.0, 1024.0);
-        /// Width of the MLP; 0: 4·width for `gpt2`, 8/3·width rounded up to a multiple of 32 for `llama`.
+        /// Hidden width of the MLP. 0: 4·width for `gpt2`, and 8/3·width rounded up to a multiple of 32 for
+        /// `llama`.
         Frozen mlp_width: usize = 0, Within(0.0, 1048576.0);
-        /// Head shares the token embedding's matrix. `gpt2` always does.
+        /// Shares the token embedding's matrix with the output head (arXiv 1608.05859). `gpt2` always does.
         Frozen tied: bool = false, Any;
-        /// Largest position the model can take; 0: `data.seq_len`.
+        /// Maximum number of positions the model supports. 0: `data.seq_len`.
         Frozen max_len: usize = 0, Within(0.0, 1048576.0);
-        /// Vocabulary (V); 0: the dataset's.
+        /// Vocabulary size (V), in tokens. 0: the dataset's.
         Frozen vocab_size: usize = 0, Within(0.0, 16777216.0);
-        /// Standard deviation of fresh weights; projections that end a residual branch have it divided by √(2·layers).
+        /// Standard deviation of initial weights. Projections that end a residual branch use this divided by
+        /// √(2·layers), as GPT-2 does.
         Frozen init_std: f64 = 0.02, Within(0.0, 10.0);
-        /// Base of `llama`'s rotary angles.
+        /// Base of the rotary position angles of `llama` (arXiv 2104.09864).
         Frozen rope_theta: f64 = 10000.0, Above(1.0);
     }
 }
@@ -241,21 +252,24 @@ section! {
     Optim = "optim" {
         /// Peak learning rate, reached at the end of the warm-up.
         Live lr: f64 = 1e-3, Within(0.0, 10.0);
-        /// Learning rate at the last step.
+        /// Learning rate at the last step, unless `decay` is `constant`.
         Live min_lr: f64 = 1e-5, Within(0.0, 10.0);
-        /// Steps of linear warm-up.
+        /// Steps over which the learning rate rises linearly to `lr`. 0: no warm-up.
         Live warmup: u64 = 100, Any;
-        /// `constant`, `cosine` or `linear`, after the warm-up.
-        Live decay: Decay = Decay::Cosine, Any;
-        /// Decay of the first moment.
+        /// Shape of the learning-rate decay after the warm-up: `constant`, `cosine` (arXiv 1608.03983) or
+        /// `linear`.
+        Live decay: LrDecay = LrDecay::Cosine, Any;
+        /// AdamW's decay rate of the first moment, per update.
         Frozen beta1: f64 = 0.9, Within(0.0, 0.999999);
-        /// Decay of the second moment.
+        /// AdamW's decay rate of the second moment, per update.
         Frozen beta2: f64 = 0.99, Within(0.0, 0.9999999);
-        /// Keeps the update finite where the second moment is nothing.
+        /// AdamW's epsilon, added to the denominator so that the update stays finite if the second moment is
+        /// 0.
         Frozen eps: f64 = 1e-8, Within(1e-30, 1.0);
-        /// Decoupled weight decay, on matrices alone (not on norms and biases).
+        /// Decoupled weight decay, applied to matrices only and not to norms and biases. 0: none.
         Frozen weight_decay: f64 = 0.1, Within(0.0, 10.0);
-        /// Global gradient norm above which gradients are scaled down; 0: never.
+        /// Global gradient norm above which gradients are scaled down to it (arXiv 1211.5063). 0: no
+        /// clipping.
         Live clip: f64 = 1.0, AtLeast(0.0);
         /// Batches whose gradients are averaged into one update.
         Frozen accumulate: usize = 1, Within(1.0, 65536.0);
@@ -265,134 +279,141 @@ section! {
 section! {
     /// `[recycle]`: when, where and how hidden states are fed back (Müller 2025, after arXiv 2412.06769).
     Recycle = "recycle" {
-        /// Every n-th step may carry a recycled pass; 0: none does.
+        /// Every n-th step is eligible to carry recycled passes. 0: no step recycles.
         Live every: u64 = 4, Any;
-        /// With which probability such a step does. A number or a curve over steps.
+        /// Probability that an eligible step carries recycled passes. A number or a curve over steps.
         Live probability: Curve = Curve::constant(1.0), Within(0.0, 1.0);
-        /// What says how many positions of a row are recycled: `fraction`, `count`, `threshold` (entropy, nats) or
-        /// `relative_threshold` (entropy, in shares of ln V).
-        Live share: Share = Share::Fraction, Any;
-        /// Fraction of a row's positions that are recycled, at least one. A number or a curve over steps.
+        /// Rule that sets how many positions of a row are recycled: `fraction`, `count`, `threshold` (entropy
+        /// in nats) or `relative_threshold` (entropy as a share of ln V).
+        Live share: SelectionRule = SelectionRule::Fraction, Any;
+        /// Fraction of a row's positions that are recycled, with `share = "fraction"`: at least one position,
+        /// or none if 0. A number or a curve over steps.
         Live fraction: Curve = Curve::constant(0.125), Within(0.0, 1.0);
-        /// Positions a row that are recycled, with `share = "count"`. A number or a curve over steps.
+        /// Positions per row that are recycled, with `share = "count"`. A number or a curve over steps;
+        /// rounded to a whole number.
         Live count: Curve = Curve::constant(8.0), AtLeast(0.0);
-        /// Plain entropy from which a position is recycled, with `share` `threshold` (nats) or `relative_threshold`
-        /// (1 is ln V). A number or a curve over steps.
+        /// Plain entropy at or above which a position is recycled, with `share` `threshold` (in nats) or
+        /// `relative_threshold` (1 is ln V). A number or a curve over steps.
         Live threshold: Curve = Curve::constant(0.5), AtLeast(0.0);
-        /// `random`; `span`: runs of neighbours; `entropy_at`: where the plain output at the position is the most
-        /// uncertain; `entropy_next`: after the most uncertain ones.
+        /// Which positions are recycled: `random`, `span` (runs of neighbours), `entropy_at` (where the plain
+        /// output is most uncertain) or `entropy_next` (right after those positions).
         Live placement: Placement = Placement::Random, Any;
-        /// Positions a run, with `placement = "span"`.
+        /// Positions per run, with `placement = "span"`.
         Live span: usize = 4, Within(1.0, 65536.0);
-        /// `dense`: the recycled pass computes all positions; `isolated`: the recycled ones alone; `joint`: those,
-        /// seeing earlier recycled ones.
-        Live reach: Reach = Reach::Dense, Any;
-        /// Recycled passes a step; pass k is fed by pass k-1. A number, or a mixture `[[1, 0.97], [3, 0.03]]`
-        /// (passes, probability), drawn anew at each step.
+        /// Positions a recycled pass computes: `dense` (all), `isolated` (the recycled ones, attending to
+        /// plain keys and values) or `joint` (the recycled ones, attending also to earlier recycled ones).
+        Live reach: PassScope = PassScope::Dense, Any;
+        /// Recycled passes per step; pass k is fed the states of pass k-1. A number, or a mixture `[[1,
+        /// 0.97], [3, 0.03]]` (passes, probability) drawn again at each step.
         Live passes: Mixture = Mixture::always(1), Any;
-        /// Weights of the passes' losses, the first pass first; the last one holds for all later passes. Empty: the last
-        /// pass of a step alone counts.
+        /// Weights of the losses of pass 1, 2, …; the last weight also holds for all later passes. Empty:
+        /// only the last pass of a step counts.
         Live pass_weights: Vec<f64> = Vec::new(), Within(0.0, 1000.0);
-        /// How the state of the position before becomes an input. `replace`: in the place of the token's embedding;
-        /// `add`: added to it, with a learned scale; `gated`: gated by it, with two learned matrices.
+        /// How the state of the preceding position becomes an input: `replace` the token embedding, `add` to
+        /// it with a learned scale, or `gated` by it with two learned matrices (arXiv 2608.08888).
         Frozen feedback: Feedback = Feedback::Replace, Any;
-        /// What is taken of the state: `raw`; `rescaled`: brought to the root mean square of the token embeddings;
-        /// `projected`: through a learned matrix.
-        Frozen state: State = State::Raw, Any;
-        /// First value of the learned scale of `feedback = "add"`.
+        /// Transform of the state before it is fed back: `raw`, `rescaled` (to the root mean square of the
+        /// token embeddings) or `projected` (by a learned matrix).
+        Frozen state: StateTransform = StateTransform::Raw, Any;
+        /// Initial value of the learned scale of `feedback = "add"`.
         Frozen add_scale: f64 = 0.1, Within(-10.0, 10.0);
-        /// Multiplies whatever is fed of the state. A number or a curve over steps.
+        /// Factor on the state that is fed back. A number or a curve over steps.
         Live scale: Curve = Curve::constant(1.0), Within(0.0, 100.0);
-        /// Uniform noise on the state while training, from -jitter to jitter times its root mean square; 0: none.
+        /// Uniform noise added to the state during training, from -jitter to +jitter times its root mean
+        /// square. 0: no noise.
         Live jitter: f64 = 0.0, Within(0.0, 10.0);
-        /// Every row begins with a plain prefix, whose length is drawn anew each time, uniformly from nothing to this
-        /// fraction of the row: no position in it is recycled. 0: none.
+        /// Longest plain prefix of a row, as a fraction of the row; its length is drawn uniformly from 0 to
+        /// this for each row, and no position in it is recycled. 0: no prefix.
         Live prefix: f64 = 0.0, Within(0.0, 1.0);
-        /// `none`, or what training puts in the place of the state: `pause`, `masked` or `shuffled`. The arm of an
-        /// experiment; validations measure all of them anyway.
+        /// Control arm of an experiment: `none`, or what training feeds instead of the states: `pause` (arXiv
+        /// 2310.02226), `masked` or `shuffled`. Validation measures all controls in any case.
         Live control: Control = Control::None, Any;
-        /// Share of the recycling steps that feed the pause vector in the place of all states, so that model and vector
-        /// learn it: a `pause` control that the model knows. 0: none, and the vector alone is fitted at validations.
+        /// Fraction of the recycling steps that feed the pause vector instead of all states, so that model
+        /// and vector learn the `pause` control (arXiv 2310.02226). 0: none; the vector is then fitted at
+        /// validations only.
         Live pause_share: f64 = 0.0, Within(0.0, 1.0);
-        /// `detached` or `through`: whether gradient crosses between passes.
-        Live flow: Flow = Flow::Detached, Any;
-        /// With `flow = "through"`: borders between passes that gradient crosses, counted from the last; 0: all.
+        /// Whether gradients cross between passes: `detached` (no) or `through` (yes).
+        Live flow: GradientFlow = GradientFlow::Detached, Any;
+        /// Number of borders between passes that gradients cross, counted from the last pass, with `flow =
+        /// "through"`. 0: all.
         Live cut: usize = 0, Within(0.0, 64.0);
-        /// `recycled` or `all`: the positions at which the recycled pass's loss counts.
-        Live loss_on: LossOn = LossOn::Recycled, Any;
-        /// Weight of the recycled loss beside the plain loss. A number or a curve over steps.
+        /// Positions at which the loss of a recycled pass counts: `recycled` or `all`.
+        Live loss_on: LossPositions = LossPositions::Recycled, Any;
+        /// Weight of the recycled loss, relative to the plain loss at 1. A number or a curve over steps.
         Live weight: Curve = Curve::constant(1.0), Within(0.0, 1000.0);
     }
 }
 
 section! {
-    /// `[probe]`: looks at single rows, for the entropy heatmap, and at where a step's time goes.
+    /// `[probe]`: forward probes of single rows for the entropy heatmap, and timing of a step's parts.
     Probe = "probe" {
-        /// Steps between two looks at a row; 0: never.
+        /// Steps between two forward probes of a row, in runs with a screen. 0: no probes.
         Live every: u64 = 10, Any;
-        /// Recycled passes that a look follows the states through, where the run does not make more: what is fed and what
-        /// comes out, decoded after each.
+        /// Minimum number of recycled passes in a forward probe. The states fed and the outputs are decoded
+        /// after each pass.
         Live passes: usize = 3, Within(1.0, 64.0);
-        /// Steps between two that are timed by part; 0: none is. On a GPU a timed step waits for the device after every
-        /// part of its work.
+        /// Steps between two steps that are timed by part; on a GPU, a timed step waits for the device after
+        /// each part. 0: no step is timed.
         Live cost: u64 = 1, Any;
     }
 }
 
 section! {
-    /// `[eval]`: validation on its own shards.
+    /// `[eval]`: validation on the validation split.
     Eval = "eval" {
-        /// Steps between two validations; 0: only at start and end.
+        /// Steps between two validations. 0: only at the start and the end of the run.
         Live every: u64 = 200, Any;
-        /// Validation batches each time.
+        /// Batches per validation.
         Live batches: usize = 4, Within(1.0, 1000000.0);
-        /// Updates of the pause vector before each validation, on the first batch of the step before, the model held
-        /// fixed; none where training has taught it since the last validation. The `pause` control then shows what a
-        /// constant can do to a model that does not know it (`recycle.pause_share` makes one that does).
+        /// Updates of the pause vector before each validation, with the model held fixed, unless training has
+        /// updated it since the last one. The `pause` control then shows what a constant can do for a model
+        /// not trained on it; 0: no updates.
         Live pause_steps: usize = 8, Within(0.0, 10000.0);
-        /// Validations between two measurements of what a latent costs one after another, as after pre-training: a
-        /// sequential pass over one validation batch. The first is at the first validation after step 0; 0: none.
+        /// Validations between two measurements of the sequential latent cost (arXiv 2412.06769), from the
+        /// first validation after step 0 on. It runs a sequential pass over one validation batch; 0: never.
         Live sequential_every: usize = 10, Any;
-        /// Prompts of the validation split that the model goes on with at each validation, taking the likeliest token each
-        /// time; 0: none.
+        /// Prompts of the validation split that the model continues at each validation, by greedy decoding.
+        /// 0: none.
         Live samples: usize = 1, Within(0.0, 16.0);
-        /// Tokens that it writes for each, at most.
+        /// Maximum number of tokens generated per sample.
         Live sample_tokens: usize = 24, Within(1.0, 1024.0);
-        /// Validate before the first step too.
+        /// Also runs a validation before the first step.
         Frozen at_start: bool = true, Any;
     }
 }
 
 section! {
-    /// `[checkpoint]`: when all that resuming needs is written, and how much of it is kept.
+    /// `[checkpoint]`: when checkpoints are written, and how many are kept.
     Checkpoint = "checkpoint" {
-        /// Steps between two checkpoints; 0: by time alone.
+        /// Steps between two checkpoints. 0: by time only.
         Live every: u64 = 0, Any;
-        /// Seconds between two checkpoints on the way; 0: by steps alone.
+        /// Seconds between two checkpoints during the run. 0: by steps only.
         Live seconds: f64 = 300.0, Within(0.0, 1e9);
-        /// Write one at the end of the run. A run that is stopped on the way always does.
+        /// Writes a checkpoint at the end of the run. A run that is stopped early always writes one.
         Live at_end: bool = true, Any;
-        /// Checkpoints that are kept, the newest; 0: all.
+        /// Number of newest checkpoints to keep. 0: all.
         Live keep: usize = 3, Any;
-        /// Checkpoints of every so many steps are kept besides; 0: none.
+        /// Also keeps every checkpoint whose step is a multiple of this. 0: none.
         Live keep_every: u64 = 0, Any;
     }
 }
 
 section! {
-    /// `[record]`: how metrics and the like are written.
+    /// `[record]`: how metrics and other tables are written.
     Record = "record" {
-        /// Seconds after which what was measured is safe from a killed process and a power cut: the most that can be lost.
+        /// Maximum age, in seconds, of rows that a killed process or a power cut can lose. Rows of that age
+        /// are synced to disk.
         Live sync_seconds: f64 = 2.0, Within(0.001, 3600.0);
-        /// Steps after which it is, even if they took less time.
+        /// Steps after which rows are synced to disk, even before `sync_seconds` have passed.
         Live sync_rows: usize = 1000, Within(1.0, 10000000.0);
-        /// Rows of a part; a part can be read by others as soon as it is there.
+        /// Rows per Parquet segment (`part-NNNNN.parquet`). Other programs can read a segment as soon as it
+        /// is written.
         Live part_rows: usize = 5000, Within(1.0, 10000000.0);
-        /// Seconds after which what is not yet in a part becomes one.
+        /// Seconds after which rows become a Parquet segment, even if there are fewer than `part_rows`.
         Live part_seconds: f64 = 60.0, Within(0.001, 1e9);
-        /// Steps between two rows of tokens that are recorded, with their entropies; 0: none is.
+        /// Steps between two forward probes that are recorded in `tokens/`, with their entropies. 0: none.
         Live token_every: u64 = 100, Any;
-        /// Seconds between two rows of the system table; 0: none is written.
+        /// Seconds between two rows of the `system/` table. 0: no rows.
         Live system_seconds: f64 = 10.0, Within(0.0, 1e9);
     }
 }
@@ -400,34 +421,35 @@ section! {
 section! {
     /// `[dashboard]`: the screen.
     Dashboard = "dashboard" {
-        /// Most redraws a second.
+        /// Maximum redraws per second.
         Live fps: u32 = 20, Within(1.0, 30.0);
-        /// Weight of the past in the smoothed loss curves; 0 shows the raw points alone.
+        /// Weight of past values in the smoothed loss curves (exponential moving average). 0: raw values
+        /// only.
         Live smoothing: f64 = 0.9, Within(0.0, 0.999);
-        /// Seconds between two lines of a headless run.
+        /// Seconds between two progress lines of a headless run.
         Live line_seconds: f64 = 10.0, Within(0.001, 1e9);
     }
 }
 
 impl Optim {
-    /// The learning rate of `step` (1 is the first update) in a run of `steps` updates.
+    /// Returns the learning rate of update `step` (the first is 1) in a run of `steps` updates.
     pub fn lr_at(&self, step: u64, steps: u64) -> f64 {
         if step <= self.warmup {
             return self.lr * step as f64 / self.warmup.max(1) as f64;
         }
         let span = steps.saturating_sub(self.warmup).max(1) as f64;
-        let gone = ((step - self.warmup) as f64 / span).min(1.0);
-        let left = match self.decay {
-            Decay::Constant => return self.lr,
-            Decay::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * gone).cos()),
-            Decay::Linear => 1.0 - gone,
+        let progress = ((step - self.warmup) as f64 / span).min(1.0);
+        let remaining = match self.decay {
+            LrDecay::Constant => return self.lr,
+            LrDecay::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
+            LrDecay::Linear => 1.0 - progress,
         };
-        self.min_lr + (self.lr - self.min_lr) * left
+        self.min_lr + (self.lr - self.min_lr) * remaining
     }
 }
 
-/// A number must be finite whatever else its key allows.
-pub(crate) fn allowed(limit: Limit, number: f64) -> bool {
+/// Returns whether `limit` allows `number`. NaN is never allowed, whatever the limit.
+pub(crate) fn is_allowed(limit: Limit, number: f64) -> bool {
     !number.is_nan() && limit.allows(number)
 }
 
@@ -439,21 +461,21 @@ mod tests {
     fn the_learning_rate_warms_up_to_its_peak_and_ends_at_its_least() {
         let optim = |decay| Optim { lr: 1.0, min_lr: 0.1, warmup: 10, decay, ..Default::default() };
         for (decay, step, lr) in [
-            (Decay::Cosine, 1, 0.1),
-            (Decay::Cosine, 10, 1.0),
-            (Decay::Cosine, 60, 0.55),
-            (Decay::Cosine, 110, 0.1),
-            (Decay::Cosine, 999, 0.1),
-            (Decay::Linear, 5, 0.5),
-            (Decay::Linear, 35, 0.775),
-            (Decay::Linear, 110, 0.1),
-            (Decay::Constant, 5, 0.5),
-            (Decay::Constant, 110, 1.0),
+            (LrDecay::Cosine, 1, 0.1),
+            (LrDecay::Cosine, 10, 1.0),
+            (LrDecay::Cosine, 60, 0.55),
+            (LrDecay::Cosine, 110, 0.1),
+            (LrDecay::Cosine, 999, 0.1),
+            (LrDecay::Linear, 5, 0.5),
+            (LrDecay::Linear, 35, 0.775),
+            (LrDecay::Linear, 110, 0.1),
+            (LrDecay::Constant, 5, 0.5),
+            (LrDecay::Constant, 110, 1.0),
         ] {
             let found = optim(decay).lr_at(step, 110);
             assert!((found - lr).abs() < 1e-12, "{decay:?} at {step}: {found}");
         }
-        let none = Optim { warmup: 0, ..optim(Decay::Linear) };
+        let none = Optim { warmup: 0, ..optim(LrDecay::Linear) };
         assert!(none.lr_at(1, 100) < 1.0 && none.lr_at(1, 100) > 0.98);
     }
 }

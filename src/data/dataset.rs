@@ -1,10 +1,12 @@
-//! Owns what a dataset is on disk: which files belong to which split, and what is known about their tokens.
+//! Owns: the layout of a dataset on disk: which files belong to which split, and what is known about their
+//! tokens.
+//! Must not know: order, batches, the terminal.
+//! Invariant: an opened dataset has at least one of the splits train, valid and test. Every shard has a
+//! readable footer and a token column, and no split is without rows.
 //!
-//! Must not know: order, batches, the terminal. Invariant: an opened dataset has a train, valid or test split whose
-//! shards all have a readable footer and a token column, and no split without rows.
-//!
-//! `DIR/{train,valid,test}-00000.parquet …`, beside them `tokenizer.json` and `dataset.json`. Foreign folders need
-//! neither: splits go by the beginning of the file name, and files that say nothing are the train split.
+//! A dataset is a folder `DIR/{train,valid,test}-00000.parquet …` with `tokenizer.json` and `dataset.json`.
+//! Datasets made elsewhere need neither file. The start of a file name decides its split; if no name has one,
+//! all are train.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,12 +14,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::{DataError, Result};
-use super::manifest::{EOS_KEY, HASH_KEY, MANIFEST_FILE, Manifest, TOKENIZER_FILE, VOCAB_KEY};
-use super::shard::{Accept, MAX_VOCAB, Shard};
-use super::tokenizer::Codec;
+use super::manifest::{
+    DatasetManifest, EOS_ID_KEY, MANIFEST_FILE, TOKENIZER_FILE, TOKENIZER_HASH_KEY, VOCAB_SIZE_KEY,
+};
+use super::shard::{MAX_VOCAB, Shard, ShardReadOptions};
+use super::tokenizer::Tokenizer;
 use super::{OnProgress, Progress};
 
-/// The parts of a dataset.
+/// A split of a dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
@@ -29,7 +33,7 @@ pub enum Split {
 impl Split {
     pub const ALL: [Self; 3] = [Self::Train, Self::Valid, Self::Test];
 
-    /// The beginning of its shards' names.
+    /// Returns the name of the split, with which the file names of its shards start.
     pub fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
@@ -38,14 +42,14 @@ impl Split {
         }
     }
 
-    /// The split that a foreign file's name begins with, if it does.
-    pub(crate) fn of_name(name: &str) -> Option<Self> {
+    /// Returns the split whose name, or a common variant of it such as `dev`, starts this file name.
+    pub(crate) fn from_name_prefix(name: &str) -> Option<Self> {
         let name = name.to_lowercase();
-        let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        let starts_with_any = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
         match () {
-            () if begins(&["train"]) => Some(Self::Train),
-            () if begins(&["val", "dev"]) => Some(Self::Valid),
-            () if begins(&["test"]) => Some(Self::Test),
+            () if starts_with_any(&["train"]) => Some(Self::Train),
+            () if starts_with_any(&["val", "dev"]) => Some(Self::Valid),
+            () if starts_with_any(&["test"]) => Some(Self::Test),
             () => None,
         }
     }
@@ -57,136 +61,140 @@ impl fmt::Display for Split {
     }
 }
 
-/// One split's shards, in the order of their names.
+/// The shards of one split, in the order of their names.
 #[derive(Clone, Default)]
-struct Part {
+struct SplitShards {
     paths: Vec<PathBuf>,
     shards: Vec<Shard>,
 }
 
-/// A dataset whose footers have been read and found usable; its pages have not.
+/// An opened dataset: the footers of its shards have been read and checked, their pages have not.
 #[derive(Clone)]
 pub struct Dataset {
     path: PathBuf,
-    parts: [Part; 3],
-    manifest: Option<Manifest>,
-    codec: Option<Codec>,
+    splits: [SplitShards; 3],
+    manifest: Option<DatasetManifest>,
+    tokenizer: Option<Tokenizer>,
 }
 
 impl Dataset {
     /// Opens a dataset folder, or a single `.parquet` file as a train split.
     ///
     /// # Errors
-    /// Nothing there, a shard that is not Parquet or has no token column, a split without a row, a broken
-    /// `dataset.json` or `tokenizer.json`, or a tokenizer other than the one that the shards were written with.
+    /// Fails if nothing is there, a shard is not Parquet or has no token column, or a split has no rows.
+    /// Fails too if `dataset.json` or `tokenizer.json` is broken, or the shards were written with another
+    /// tokenizer.
     pub fn open(path: &Path) -> Result<Self> {
-        let kind = std::fs::metadata(path).map_err(DataError::io(path, "be opened"))?;
-        let (files, beside) = match kind.is_dir() {
-            true => (assign(list_shards(path)?), path),
+        let metadata = std::fs::metadata(path).map_err(DataError::io(path, "be opened"))?;
+        let (files, folder) = match metadata.is_dir() {
+            true => (assign_splits(list_shards(path)?), path),
             false => (vec![(Split::Train, path.to_path_buf())], path.parent().unwrap_or(Path::new("."))),
         };
-        let mut parts: [Part; 3] = Default::default();
+        let mut splits: [SplitShards; 3] = Default::default();
         for (split, file) in files {
-            let part = &mut parts[split as usize];
+            let part = &mut splits[split as usize];
             part.shards.push(Shard::open(&file)?);
             part.paths.push(file);
         }
-        let mut dataset = Self { path: path.to_path_buf(), parts, manifest: None, codec: None };
-        dataset.refuse_empty()?;
-        dataset.attach(beside, kind.is_dir())?;
+        let mut dataset = Self { path: path.to_path_buf(), splits, manifest: None, tokenizer: None };
+        dataset.check_splits_not_empty()?;
+        dataset.read_companion_files(folder, metadata.is_dir())?;
         Ok(dataset)
     }
 
-    /// The path it was opened from.
+    /// Returns the path that the dataset was opened from.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    pub fn has(&self, split: Split) -> bool {
-        !self.shards(split).is_empty()
+    pub fn has_split(&self, split: Split) -> bool {
+        !self.shard_paths(split).is_empty()
     }
 
-    /// The split's files, by name.
-    pub fn shards(&self, split: Split) -> &[PathBuf] {
-        &self.parts[split as usize].paths
+    /// Returns the paths of the split's shards, in the order of their names.
+    pub fn shard_paths(&self, split: Split) -> &[PathBuf] {
+        &self.splits[split as usize].paths
     }
 
-    /// Rows by the footers: documents, except in flat files, where a row is one token.
+    /// Returns the number of rows from the footers. A row is a document; in a flat file it is one token.
     pub fn rows(&self, split: Split) -> u64 {
-        self.opened(split).iter().map(Shard::rows).sum()
+        self.opened_shards(split).iter().map(Shard::rows).sum()
     }
 
-    /// Number of token ids: by the footers, else the manifest, else the tokenizer. `None`: nobody says.
+    /// Returns the vocabulary size from the footers, else the manifest, else the tokenizer; `None` if
+    /// unknown.
     pub fn vocab_size(&self) -> Option<usize> {
-        let footers = self.footer_values(VOCAB_KEY).filter_map(|value| value.parse().ok()).max();
+        let footers = self.footer_values(VOCAB_SIZE_KEY).filter_map(|value| value.parse().ok()).max();
         let manifest = || self.manifest.as_ref().map(|manifest| manifest.vocab_size);
-        footers.or_else(manifest).or_else(|| self.codec.as_ref().map(Codec::vocab_size))
+        footers.or_else(manifest).or_else(|| self.tokenizer.as_ref().map(Tokenizer::vocab_size))
     }
 
-    /// The tokenizer beside the shards, where there is one.
-    pub fn tokenizer(&self) -> Option<Codec> {
-        self.codec.clone()
+    /// Returns the tokenizer in the folder of the shards, if there is one.
+    pub fn tokenizer(&self) -> Option<Tokenizer> {
+        self.tokenizer.clone()
     }
 
-    /// The token that ends a document, where one is known.
+    /// Returns the id of the token that ends a document, if it is known.
     pub fn eos_id(&self) -> Option<u32> {
-        let footers = self.footer_values(EOS_KEY).find_map(|value| value.parse().ok());
+        let footers = self.footer_values(EOS_ID_KEY).find_map(|value| value.parse().ok());
         let manifest = || self.manifest.as_ref().and_then(|manifest| manifest.eos_id);
-        footers.or_else(manifest).or_else(|| self.codec.as_ref().and_then(Codec::eos_id))
+        footers.or_else(manifest).or_else(|| self.tokenizer.as_ref().and_then(Tokenizer::eos_id))
     }
 
-    /// How it was made, for datasets of our own making.
-    pub fn manifest(&self) -> Option<&Manifest> {
+    /// Returns the manifest of a dataset that this program made.
+    pub fn manifest(&self) -> Option<&DatasetManifest> {
         self.manifest.as_ref()
     }
 
-    /// The split's opened shards.
+    /// Returns the opened shards of a split.
     ///
     /// # Errors
-    /// The dataset has no such split.
-    pub(crate) fn split(&self, split: Split) -> Result<&[Shard]> {
-        if self.has(split) {
-            return Ok(self.opened(split));
+    /// Fails if the dataset has no such split.
+    pub(crate) fn require_split(&self, split: Split) -> Result<&[Shard]> {
+        if self.has_split(split) {
+            return Ok(self.opened_shards(split));
         }
-        let have: Vec<&str> =
-            Split::ALL.iter().filter(|have| self.has(**have)).map(|have| have.name()).collect();
-        Err(DataError::NoSplit { file: self.path.clone(), split, found: format!("only {}", have.join(", ")) })
+        let present: Vec<&str> =
+            Split::ALL.iter().filter(|split| self.has_split(**split)).map(|split| split.name()).collect();
+        let found = format!("only {}", present.join(", "));
+        Err(DataError::NoSplit { file: self.path.clone(), split, found })
     }
 
-    pub(crate) fn opened(&self, split: Split) -> &[Shard] {
-        &self.parts[split as usize].shards
+    /// Returns the opened shards of a split; empty if the dataset lacks it.
+    pub(crate) fn opened_shards(&self, split: Split) -> &[Shard] {
+        &self.splits[split as usize].shards
     }
 
-    /// Reads a split through once, so that a damaged page or an id not below `vocab_size` is found before anything is
-    /// trained on. Memory: one row group. Progress in rows.
+    /// Reads a whole split once, to find damaged pages and ids not below `vocab_size` before training starts.
+    /// It holds one row group in memory and reports progress in rows.
     ///
     /// # Errors
-    /// The first that a reader of the split would meet.
-    pub fn check(&self, split: Split, vocab_size: usize, on_progress: OnProgress<'_>) -> Result<()> {
-        let accept = Accept { vocab: vocab_size, eos: self.eos_id() };
+    /// Returns the first fault in the order of the files.
+    pub fn check_split(&self, split: Split, vocab_size: usize, on_progress: OnProgress<'_>) -> Result<()> {
+        let read_options = ShardReadOptions { vocab_size, eos_id: self.eos_id() };
         let (total, mut done) = (self.rows(split), 0);
-        for shard in self.opened(split) {
-            for (group, rows) in shard.storage().1.into_iter().enumerate() {
-                shard.read_group(group, accept)?;
+        for shard in self.opened_shards(split) {
+            for (group, rows) in shard.compression_and_group_rows().1.into_iter().enumerate() {
+                shard.read_group(group, read_options)?;
                 done += rows;
-                on_progress(Progress { what: "rows checked", done, total });
+                on_progress(Progress { label: "rows checked", done, total });
             }
         }
         Ok(())
     }
 
-    /// What to accept when nothing but the dataset itself says how large its vocabulary is.
-    pub(crate) fn accept(&self) -> Accept {
-        Accept { vocab: self.vocab_size().unwrap_or(MAX_VOCAB), eos: self.eos_id() }
+    /// Returns the read options for the dataset's own vocabulary size, or the largest allowed one if unknown.
+    pub(crate) fn read_options(&self) -> ShardReadOptions {
+        ShardReadOptions { vocab_size: self.vocab_size().unwrap_or(MAX_VOCAB), eos_id: self.eos_id() }
     }
 
     fn footer_values(&self, key: &'static str) -> impl Iterator<Item = String> + '_ {
-        let shards = self.parts.iter().flat_map(|part| &part.shards);
+        let shards = self.splits.iter().flat_map(|part| &part.shards);
         shards.filter_map(move |shard| shard.footer().remove(key))
     }
 
-    fn refuse_empty(&self) -> Result<()> {
-        for part in self.parts.iter().filter(|part| !part.shards.is_empty()) {
+    fn check_splits_not_empty(&self) -> Result<()> {
+        for part in self.splits.iter().filter(|part| !part.shards.is_empty()) {
             if part.shards.iter().all(|shard| shard.rows() == 0) {
                 return Err(DataError::Empty {
                     file: part.paths[0].clone(),
@@ -198,39 +206,41 @@ impl Dataset {
         Ok(())
     }
 
-    /// Reads what lies beside the shards. A lone file may lie beside a tokenizer that is not its own: then it goes without.
-    fn attach(&mut self, beside: &Path, folder: bool) -> Result<()> {
-        let manifest = beside.join(MANIFEST_FILE);
-        if folder && manifest.is_file() {
-            self.manifest = Some(Manifest::read(&manifest)?);
+    /// Reads the manifest and the tokenizer in the folder of the shards. The tokenizer next to a single file
+    /// may belong to other data: it is used only if the file records the hash of its tokenizer.
+    fn read_companion_files(&mut self, folder: &Path, is_dataset_folder: bool) -> Result<()> {
+        let manifest = folder.join(MANIFEST_FILE);
+        if is_dataset_folder && manifest.is_file() {
+            self.manifest = Some(DatasetManifest::read(&manifest)?);
         }
-        let tokenizer = beside.join(TOKENIZER_FILE);
-        if !tokenizer.is_file() {
+        let tokenizer_file = folder.join(TOKENIZER_FILE);
+        if !tokenizer_file.is_file() {
             return Ok(());
         }
-        let written_with: Vec<String> = self.footer_values(HASH_KEY).collect();
-        if !folder && written_with.is_empty() {
+        let written_with: Vec<String> = self.footer_values(TOKENIZER_HASH_KEY).collect();
+        if !is_dataset_folder && written_with.is_empty() {
             return Ok(());
         }
-        let codec = Codec::from_file(&tokenizer)?;
-        if let Some(other) = written_with.iter().find(|hash| **hash != codec.hash()) {
+        let tokenizer = Tokenizer::from_file(&tokenizer_file)?;
+        if let Some(other) = written_with.iter().find(|hash| **hash != tokenizer.hash()) {
             return Err(DataError::Tokenizer {
-                tokenizer: tokenizer.display().to_string(),
-                found: format!("hash {}, but the shards were written with {other}", codec.hash()),
+                tokenizer: tokenizer_file.display().to_string(),
+                found: format!("hash {}, but the shards were written with {other}", tokenizer.hash()),
                 allowed: "the tokenizer that the shards were written with",
             });
         }
-        self.codec = Some(codec);
+        self.tokenizer = Some(tokenizer);
         Ok(())
     }
 }
 
+/// Lists the Parquet files of a folder by name, without hidden ones.
 fn list_shards(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(DataError::io(dir, "be listed"))? {
         let path = entry.map_err(DataError::io(dir, "be listed"))?.path();
         let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
-        if !hidden && path.extension().is_some_and(|end| end == "parquet") {
+        if !hidden && path.extension().is_some_and(|extension| extension == "parquet") {
             files.push(path);
         }
     }
@@ -245,9 +255,11 @@ fn list_shards(dir: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-/// Files without a split in their name are left out where others have one, and are the train split where none has.
-fn assign(files: Vec<PathBuf>) -> Vec<(Split, PathBuf)> {
-    let split_of = |file: &Path| file.file_name().and_then(|name| Split::of_name(&name.to_string_lossy()));
+/// Assigns each file to the split that its name starts with. Files without one are left out if any other file
+/// has one; if none has, all of them are the train split.
+fn assign_splits(files: Vec<PathBuf>) -> Vec<(Split, PathBuf)> {
+    let split_of =
+        |file: &Path| file.file_name().and_then(|name| Split::from_name_prefix(&name.to_string_lossy()));
     match files.iter().any(|file| split_of(file).is_some()) {
         true => files.into_iter().filter_map(|file| Some((split_of(&file)?, file))).collect(),
         false => files.into_iter().map(|file| (Split::Train, file)).collect(),
@@ -269,16 +281,16 @@ mod tests {
             ("shard-1.parquet", None),
         ];
         for (name, split) in cases {
-            assert_eq!(Split::of_name(name), split, "{name}");
+            assert_eq!(Split::from_name_prefix(name), split, "{name}");
         }
     }
 
     #[test]
     fn nameless_files_are_train_only_where_no_file_has_a_split() {
         let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
-        let all = assign(paths(&["a.parquet", "b.parquet"]));
+        let all = assign_splits(paths(&["a.parquet", "b.parquet"]));
         assert!(all.iter().all(|(split, _)| *split == Split::Train) && all.len() == 2);
-        let some = assign(paths(&["a.parquet", "valid-0.parquet"]));
+        let some = assign_splits(paths(&["a.parquet", "valid-0.parquet"]));
         assert_eq!(some, vec![(Split::Valid, PathBuf::from("valid-0.parquet"))]);
     }
 }

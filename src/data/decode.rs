@@ -1,7 +1,7 @@
-//! Owns what a token column may look like, and taking checked ids out of its arrays.
-//!
-//! Must not know: files beyond their path in a message, row groups, splits. Invariant: an id that gets through is
-//! below the vocabulary; a null row, a null id or any other id is an error that names the row of the file.
+//! Owns: the accepted types of a token column, and the decoding of its arrays into checked ids.
+//! Must not know: files beyond their path in a message, row groups, splits.
+//! Invariant: every decoded id is below the vocabulary size. A null row, a null id or any other id is an
+//! error that names the row of the file.
 
 use std::path::Path;
 
@@ -13,14 +13,14 @@ use arrow::datatypes::{
 
 use super::error::{DataError, Result};
 
-/// Column names that hold tokens, in the order in which they are looked for.
+/// Accepted names of the token column, in order of preference.
 const TOKEN_COLUMNS: [&str; 4] = ["input_ids", "tokens", "token_ids", "token"];
 
-/// Documents of one row group, one after the other.
+/// The documents of one row group, stored one after the other.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Documents {
     tokens: Vec<u32>,
-    /// Where each document ends in `tokens`; it begins where the one before ends.
+    /// End offset of each document in `tokens`. A document starts where the previous one ends.
     ends: Vec<usize>,
 }
 
@@ -29,8 +29,8 @@ impl Documents {
         self.ends.len()
     }
 
-    /// Tokens of all documents together.
-    pub fn tokens(&self) -> usize {
+    /// Returns the number of tokens in all documents together.
+    pub fn token_count(&self) -> usize {
         self.tokens.len()
     }
 
@@ -39,11 +39,11 @@ impl Documents {
         &self.tokens[start..self.ends[index]]
     }
 
-    /// Flat groups arrive as one run of tokens: cut after each `eos`.
-    pub fn cut_after(&mut self, eos: Option<u32>) {
+    /// Splits the tokens of a flat row group into documents, after each `eos` token.
+    pub fn split_after(&mut self, eos: Option<u32>) {
         self.ends = (self.tokens.iter().enumerate())
             .filter(|(_, id)| Some(**id) == eos)
-            .map(|(at, _)| at + 1)
+            .map(|(index, _)| index + 1)
             .collect();
         if self.ends.last().copied().unwrap_or(0) < self.tokens.len() {
             self.ends.push(self.tokens.len());
@@ -51,107 +51,112 @@ impl Documents {
     }
 }
 
-/// Takes checked ids out of arrays; `row` counts rows of the file.
-pub(crate) struct Sink<'a> {
+/// Decodes arrays of the token column into checked ids.
+pub(crate) struct TokenDecoder<'a> {
     path: &'a Path,
-    row: u64,
-    vocab: usize,
-    out: &'a mut Documents,
+    /// Row of the file that is decoded next, counted from 0.
+    next_row: u64,
+    vocab_size: usize,
+    documents: &'a mut Documents,
 }
 
-impl<'a> Sink<'a> {
-    /// Ids must be below `vocab` (at least 1); the first row pushed is row `row` of the file.
-    pub fn new(path: &'a Path, row: u64, vocab: usize, out: &'a mut Documents) -> Self {
-        Self { path, row, vocab: vocab.max(1), out }
+impl<'a> TokenDecoder<'a> {
+    /// Creates a decoder for ids below `vocab_size`, which is at least 1. The first row pushed is row
+    /// `first_row` of the file.
+    pub fn new(path: &'a Path, first_row: u64, vocab_size: usize, documents: &'a mut Documents) -> Self {
+        Self { path, next_row: first_row, vocab_size: vocab_size.max(1), documents }
     }
 
-    /// Takes one array of the token column: lists (a document each) or, where `flat`, bare ids.
+    /// Decodes one array of the token column: lists with one document each or, if `flat`, single ids.
     pub fn push(&mut self, column: &ArrayRef, flat: bool) -> Result<()> {
         if flat {
             let rows = column.len() as u64;
-            self.ids(column, flat)?;
-            self.row += rows;
+            self.push_ids(column, flat)?;
+            self.next_row += rows;
             return Ok(());
         }
         match column.data_type() {
-            DataType::List(_) => self.lists::<i32>(column),
-            DataType::LargeList(_) => self.lists::<i64>(column),
+            DataType::List(_) => self.push_lists::<i32>(column),
+            DataType::LargeList(_) => self.push_lists::<i64>(column),
             _ => {
                 let lists = column.as_fixed_size_list();
-                (0..lists.len()).try_for_each(|at| self.row(lists.is_null(at), || lists.value(at)))
+                (0..lists.len())
+                    .try_for_each(|index| self.push_row(lists.is_null(index), || lists.value(index)))
             }
         }
     }
 
-    fn lists<O: OffsetSizeTrait>(&mut self, column: &ArrayRef) -> Result<()> {
+    fn push_lists<O: OffsetSizeTrait>(&mut self, column: &ArrayRef) -> Result<()> {
         let lists = column.as_list::<O>();
-        (0..lists.len()).try_for_each(|at| self.row(lists.is_null(at), || lists.value(at)))
+        (0..lists.len()).try_for_each(|index| self.push_row(lists.is_null(index), || lists.value(index)))
     }
 
-    fn row(&mut self, null: bool, ids: impl FnOnce() -> ArrayRef) -> Result<()> {
-        if null {
-            return Err(self.fault(0, "the row is null", "a list of token ids"));
+    fn push_row(&mut self, is_null: bool, ids: impl FnOnce() -> ArrayRef) -> Result<()> {
+        if is_null {
+            return Err(self.row_error(0, "the row is null", "a list of token ids"));
         }
-        self.ids(&ids(), false)?;
-        self.out.ends.push(self.out.tokens.len());
-        self.row += 1;
+        self.push_ids(&ids(), false)?;
+        self.documents.ends.push(self.documents.tokens.len());
+        self.next_row += 1;
         Ok(())
     }
 
-    fn ids(&mut self, values: &ArrayRef, flat: bool) -> Result<()> {
+    fn push_ids(&mut self, values: &ArrayRef, flat: bool) -> Result<()> {
         match values.data_type() {
-            DataType::Int8 => self.typed::<Int8Type>(values, flat),
-            DataType::Int16 => self.typed::<Int16Type>(values, flat),
-            DataType::Int32 => self.typed::<Int32Type>(values, flat),
-            DataType::Int64 => self.typed::<Int64Type>(values, flat),
-            DataType::UInt8 => self.typed::<UInt8Type>(values, flat),
-            DataType::UInt16 => self.typed::<UInt16Type>(values, flat),
-            DataType::UInt32 => self.typed::<UInt32Type>(values, flat),
-            _ => self.typed::<UInt64Type>(values, flat),
+            DataType::Int8 => self.push_typed_ids::<Int8Type>(values, flat),
+            DataType::Int16 => self.push_typed_ids::<Int16Type>(values, flat),
+            DataType::Int32 => self.push_typed_ids::<Int32Type>(values, flat),
+            DataType::Int64 => self.push_typed_ids::<Int64Type>(values, flat),
+            DataType::UInt8 => self.push_typed_ids::<UInt8Type>(values, flat),
+            DataType::UInt16 => self.push_typed_ids::<UInt16Type>(values, flat),
+            DataType::UInt32 => self.push_typed_ids::<UInt32Type>(values, flat),
+            _ => self.push_typed_ids::<UInt64Type>(values, flat),
         }
     }
 
-    fn typed<P>(&mut self, values: &ArrayRef, flat: bool) -> Result<()>
+    fn push_typed_ids<P>(&mut self, values: &ArrayRef, flat: bool) -> Result<()>
     where
         P: ArrowPrimitiveType,
         P::Native: Copy + std::fmt::Display + TryInto<u32>,
     {
         let values = values.as_primitive::<P>();
-        self.out.tokens.reserve(values.len());
-        for (at, id) in values.iter().enumerate() {
+        self.documents.tokens.reserve(values.len());
+        for (index, id) in values.iter().enumerate() {
             match id.map(|id| (id, id.try_into())) {
-                Some((_, Ok(id))) if (id as usize) < self.vocab => self.out.tokens.push(id),
-                Some((id, _)) => return Err(self.id_fault(at, flat, &format!("token id {id}"))),
-                None => return Err(self.id_fault(at, flat, "a null token id")),
+                Some((_, Ok(id))) if (id as usize) < self.vocab_size => self.documents.tokens.push(id),
+                Some((id, _)) => return Err(self.id_error(index, flat, &format!("token id {id}"))),
+                None => return Err(self.id_error(index, flat, "a null token id")),
             }
         }
         Ok(())
     }
 
-    /// In a flat file the place in the array is the row; in a list it is the place within the row.
-    fn id_fault(&self, at: usize, flat: bool, found: &str) -> DataError {
-        let allowed = format!("ids 0 to {} (vocabulary of {})", self.vocab - 1, self.vocab);
+    /// Returns the error for a bad id at `index` of an array. In a flat file `index` counts rows; in a list
+    /// it counts tokens within the current row.
+    fn id_error(&self, index: usize, flat: bool, found: &str) -> DataError {
+        let allowed = format!("ids 0 to {} (vocabulary of {})", self.vocab_size - 1, self.vocab_size);
         match flat {
-            true => self.fault(at, found, &allowed),
-            false => self.fault(0, &format!("{found} at place {at} of the row"), &allowed),
+            true => self.row_error(index, found, &allowed),
+            false => self.row_error(0, &format!("{found} at index {index} of the row"), &allowed),
         }
     }
 
-    fn fault(&self, row: usize, found: &str, allowed: &str) -> DataError {
+    /// Returns an error about the row `offset` rows after the current one.
+    fn row_error(&self, offset: usize, found: &str, allowed: &str) -> DataError {
         DataError::Row {
             file: self.path.to_path_buf(),
-            row: self.row + row as u64,
+            row: self.next_row + offset as u64,
             found: found.to_owned(),
             allowed: allowed.to_owned(),
         }
     }
 }
 
-/// Finds the token column: its index, and whether it is flat (one token a row).
+/// Finds the token column. Returns its index and whether it is flat (one token per row).
 ///
 /// # Errors
-/// No column has a known name, or the first that has one does not hold integers.
-pub(crate) fn find_column(path: &Path, schema: &Schema) -> Result<(usize, bool)> {
+/// Fails if no column has an accepted name, or the first such column does not hold integers.
+pub(crate) fn find_token_column(path: &Path, schema: &Schema) -> Result<(usize, bool)> {
     let fault =
         |found: String, allowed: String| DataError::Column { file: path.to_path_buf(), found, allowed };
     let names = format!("`{}`", TOKEN_COLUMNS.join("`, `"));
@@ -173,14 +178,14 @@ pub(crate) fn find_column(path: &Path, schema: &Schema) -> Result<(usize, bool)>
     };
     if !item.is_integer() {
         let found = format!("column `{}` is {}", field.name(), type_name(field.data_type()));
-        return Err(fault(found, "lists of integers, or one integer a row".to_owned()));
+        return Err(fault(found, "lists of integers, or one integer per row".to_owned()));
     }
     Ok((index, flat))
 }
 
-/// An Arrow type as a person would write it: `list<int32>`, `fixed_size_list<int32, 64>`.
-pub(crate) fn type_name(kind: &DataType) -> String {
-    match kind {
+/// Returns the readable name of an Arrow type, such as `list<int32>` or `fixed_size_list<int32, 64>`.
+pub(crate) fn type_name(data_type: &DataType) -> String {
+    match data_type {
         DataType::List(item) => format!("list<{}>", type_name(item.data_type())),
         DataType::LargeList(item) => format!("large_list<{}>", type_name(item.data_type())),
         DataType::FixedSizeList(item, n) => format!("fixed_size_list<{}, {n}>", type_name(item.data_type())),
@@ -202,14 +207,14 @@ mod tests {
         ];
         for (tokens, eos, ends) in cases {
             let mut documents = Documents { tokens: tokens.to_vec(), ends: Vec::new() };
-            documents.cut_after(eos);
+            documents.split_after(eos);
             assert_eq!(documents.ends, ends, "{tokens:?}");
         }
     }
 
     #[test]
-    fn types_are_named_as_people_write_them() {
-        let item = |kind| std::sync::Arc::new(arrow::datatypes::Field::new("item", kind, true));
+    fn type_names_are_readable() {
+        let item = |data_type| std::sync::Arc::new(arrow::datatypes::Field::new("item", data_type, true));
         assert_eq!(type_name(&DataType::LargeList(item(DataType::Int64))), "large_list<int64>");
         assert_eq!(
             type_name(&DataType::FixedSizeList(item(DataType::UInt16), 8)),

@@ -1,7 +1,7 @@
-//! Owns looking at a dataset: what its shards hold, said to people and to machines.
-//!
-//! Must not know: the terminal, batches. Invariant: a description is given only of data that was read whole and found
-//! sound; the first fault found is the error.
+//! Owns: the description of a dataset and its shards, as text for people and as JSON for programs.
+//! Must not know: the terminal, batches.
+//! Invariant: only data that was read completely without a fault is described. The first fault is returned as
+//! an error.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,45 +11,46 @@ use serde::Serialize;
 
 use super::dataset::{Dataset, Split};
 use super::error::{DataError, Result};
-use super::shard::{Accept, Shard};
-use super::{Codec, OnProgress, Progress};
+use super::shard::{Shard, ShardReadOptions};
+use super::{OnProgress, Progress, Tokenizer};
 
-/// Documents shown of each split, and tokens shown of the beginning and end of each.
-const SAMPLES: usize = 2;
+/// Number of sample documents per split.
+const SAMPLES_PER_SPLIT: usize = 2;
+/// Tokens shown of the start and the end of a long sample document.
 const HEAD_TOKENS: usize = 80;
 const TAIL_TOKENS: usize = 48;
-/// Longest footer value shown to people.
-const VALUE_CHARS: usize = 72;
+/// Longest footer value that the text form shows, in characters.
+const MAX_VALUE_CHARS: usize = 72;
 
-/// Everything there is to know about a dataset or a shard.
+/// The description of a dataset, or of a single shard.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Description {
+pub struct DatasetDescription {
     pub path: PathBuf,
-    /// `prosqa` or `text`, for datasets of our own making.
+    /// `prosqa` or `text` for datasets that this program made, otherwise `None`.
     pub kind: Option<String>,
     pub vocab_size: Option<usize>,
-    /// Hash of the tokenizer beside the shards.
+    /// Hash of the tokenizer in the folder of the shards.
     pub tokenizer_hash: Option<String>,
     pub eos_id: Option<u32>,
     pub splits: Vec<SplitDescription>,
 }
 
-/// One split, read whole.
+/// The description of one split, all of which was read.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SplitDescription {
     pub split: Split,
     pub documents: u64,
     pub tokens: u64,
-    /// The largest id that occurs.
+    /// Largest token id that occurs.
     pub max_id: u32,
-    pub lengths: Lengths,
+    pub lengths: DocumentLengths,
     pub shards: Vec<ShardDescription>,
-    pub samples: Vec<Sample>,
+    pub samples: Vec<SampleDocument>,
 }
 
-/// How long documents are, in tokens.
+/// Statistics of document lengths, in tokens.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Lengths {
+pub struct DocumentLengths {
     pub min: usize,
     pub median: usize,
     pub mean: f64,
@@ -58,7 +59,7 @@ pub struct Lengths {
     pub max: usize,
 }
 
-/// One shard.
+/// The description of one shard.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ShardDescription {
     pub file: PathBuf,
@@ -66,53 +67,59 @@ pub struct ShardDescription {
     /// Name and type of the token column.
     pub column: String,
     pub compression: String,
-    /// Rows of each row group.
+    /// Number of rows in each row group.
     pub row_groups: Vec<u64>,
-    /// The footer's key/value metadata.
+    /// Key/value metadata in the footer.
     pub footer: BTreeMap<String, String>,
 }
 
-/// The beginning and end of a document; short ones are whole in `head`.
+/// The start and end of a sample document. A short document is complete in `head`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Sample {
-    /// Tokens of the whole document.
+pub struct SampleDocument {
+    /// Number of tokens in the whole document.
     pub tokens: usize,
-    pub head: Part,
-    pub tail: Option<Part>,
+    pub head: DocumentExcerpt,
+    pub tail: Option<DocumentExcerpt>,
 }
 
 /// Consecutive tokens of a document.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Part {
+pub struct DocumentExcerpt {
     pub ids: Vec<u32>,
-    /// Their text, where there is a tokenizer.
+    /// Decoded text of `ids`, if there is a tokenizer.
     pub text: Option<String>,
 }
 
-/// Reads a dataset folder or a shard whole and describes it. `vocab`: the vocabulary that ids must be below, where the
-/// data itself does not say or a model's is smaller.
+/// Reads all of a dataset folder or a single shard and describes it. Ids must be below the data's own
+/// vocabulary size and below `vocab_size`, if either is known.
 ///
 /// # Errors
-/// Anything wrong with it.
-pub fn describe(path: &Path, vocab: Option<usize>, on_progress: OnProgress<'_>) -> Result<Description> {
+/// Returns the first fault in the data.
+pub fn describe(
+    path: &Path,
+    vocab_size: Option<usize>,
+    on_progress: OnProgress<'_>,
+) -> Result<DatasetDescription> {
     let dataset = Dataset::open(path)?;
-    let accept = dataset.accept();
-    let accept = Accept { vocab: vocab.map_or(accept.vocab, |vocab| vocab.min(accept.vocab)), ..accept };
-    let codec = dataset.tokenizer();
+    let mut read_options = dataset.read_options();
+    if let Some(vocab_size) = vocab_size {
+        read_options.vocab_size = read_options.vocab_size.min(vocab_size);
+    }
+    let tokenizer = dataset.tokenizer();
     let total = Split::ALL.iter().map(|split| dataset.rows(*split)).sum();
     let mut done = 0;
     let mut splits = Vec::new();
-    for split in Split::ALL.into_iter().filter(|split| dataset.has(*split)) {
-        splits.push(read_split(&dataset, split, accept, codec.as_ref(), &mut |rows| {
+    for split in Split::ALL.into_iter().filter(|split| dataset.has_split(*split)) {
+        splits.push(read_split(&dataset, split, read_options, tokenizer.as_ref(), &mut |rows| {
             done += rows;
-            on_progress(Progress { what: "rows", done, total });
+            on_progress(Progress { label: "rows", done, total });
         })?);
     }
-    Ok(Description {
+    Ok(DatasetDescription {
         path: path.to_path_buf(),
         kind: dataset.manifest().map(|manifest| manifest.kind.clone()),
         vocab_size: dataset.vocab_size(),
-        tokenizer_hash: codec.as_ref().map(Codec::hash),
+        tokenizer_hash: tokenizer.as_ref().map(Tokenizer::hash),
         eos_id: dataset.eos_id(),
         splits,
     })
@@ -121,47 +128,47 @@ pub fn describe(path: &Path, vocab: Option<usize>, on_progress: OnProgress<'_>) 
 fn read_split(
     dataset: &Dataset,
     split: Split,
-    accept: Accept,
-    codec: Option<&Codec>,
-    rows_read: &mut dyn FnMut(u64),
+    read_options: ShardReadOptions,
+    tokenizer: Option<&Tokenizer>,
+    on_rows_read: &mut dyn FnMut(u64),
 ) -> Result<SplitDescription> {
     let mut lengths = BTreeMap::new();
     let (mut samples, mut shards, mut max_id) = (Vec::new(), Vec::new(), 0);
-    for shard in dataset.opened(split) {
-        let about = describe_shard(shard)?;
-        for (group, rows) in about.row_groups.iter().enumerate() {
-            let documents = shard.read_group(group, accept)?;
+    for shard in dataset.opened_shards(split) {
+        let description = describe_shard(shard)?;
+        for (group, rows) in description.row_groups.iter().enumerate() {
+            let documents = shard.read_group(group, read_options)?;
             for document in (0..documents.len()).map(|index| documents.get(index)) {
                 *lengths.entry(document.len()).or_insert(0_u64) += 1;
                 max_id = document.iter().copied().fold(max_id, u32::max);
-                if samples.len() < SAMPLES && !document.is_empty() {
-                    samples.push(sample(document, codec));
+                if samples.len() < SAMPLES_PER_SPLIT && !document.is_empty() {
+                    samples.push(sample_document(document, tokenizer));
                 }
             }
-            rows_read(*rows);
+            on_rows_read(*rows);
         }
-        shards.push(about);
+        shards.push(description);
     }
     let tokens = lengths.iter().map(|(length, count)| *length as u64 * count).sum();
     if tokens == 0 {
         return Err(DataError::Empty {
-            file: dataset.shards(split)[0].clone(),
-            found: format!("{} rows in the {split} split, all empty: no token at all", dataset.rows(split)),
+            file: dataset.shard_paths(split)[0].clone(),
+            found: format!("all {} rows of the {split} split are empty", dataset.rows(split)),
             allowed: "rows that hold tokens",
         });
     }
     let documents = lengths.values().sum();
-    let lengths = Lengths::of(&lengths, documents, tokens);
+    let lengths = DocumentLengths::from_counts(&lengths, documents, tokens);
     Ok(SplitDescription { split, documents, tokens, max_id, lengths, shards, samples })
 }
 
 fn describe_shard(shard: &Shard) -> Result<ShardDescription> {
     let file = shard.path().to_path_buf();
     let bytes = std::fs::metadata(&file).map_err(DataError::io(&file, "be opened"))?.len();
-    let (compression, row_groups) = shard.storage();
+    let (compression, row_groups) = shard.compression_and_group_rows();
     Ok(ShardDescription {
         bytes,
-        column: shard.layout(),
+        column: shard.token_column_type(),
         compression,
         row_groups,
         footer: shard.footer(),
@@ -169,24 +176,27 @@ fn describe_shard(shard: &Shard) -> Result<ShardDescription> {
     })
 }
 
-fn sample(document: &[u32], codec: Option<&Codec>) -> Sample {
-    let part = |ids: &[u32]| Part { ids: ids.to_vec(), text: codec.map(|codec| codec.decode(ids)) };
+fn sample_document(document: &[u32], tokenizer: Option<&Tokenizer>) -> SampleDocument {
+    let excerpt = |ids: &[u32]| DocumentExcerpt {
+        ids: ids.to_vec(),
+        text: tokenizer.map(|tokenizer| tokenizer.decode(ids)),
+    };
     let tokens = document.len();
     match tokens <= HEAD_TOKENS + TAIL_TOKENS {
-        true => Sample { tokens, head: part(document), tail: None },
-        false => Sample {
+        true => SampleDocument { tokens, head: excerpt(document), tail: None },
+        false => SampleDocument {
             tokens,
-            head: part(&document[..HEAD_TOKENS]),
-            tail: Some(part(&document[tokens - TAIL_TOKENS..])),
+            head: excerpt(&document[..HEAD_TOKENS]),
+            tail: Some(excerpt(&document[tokens - TAIL_TOKENS..])),
         },
     }
 }
 
-impl Lengths {
-    /// From how many documents (`counts`) have each length.
-    fn of(counts: &BTreeMap<usize, u64>, documents: u64, tokens: u64) -> Self {
-        let quantile = |share: f64| {
-            let rank = (share * documents as f64).ceil() as u64;
+impl DocumentLengths {
+    /// Computes the statistics from `counts`, the number of documents of each length.
+    fn from_counts(counts: &BTreeMap<usize, u64>, documents: u64, tokens: u64) -> Self {
+        let quantile = |fraction: f64| {
+            let rank = (fraction * documents as f64).ceil() as u64;
             let mut seen = 0;
             let found = counts.iter().find(|(_, count)| {
                 seen += **count;
@@ -205,12 +215,12 @@ impl Lengths {
     }
 }
 
-/// A number with its noun: `1 shard`, `2 shards`.
-pub fn counted(number: u64, noun: &str) -> String {
+/// Returns a number with its noun in the right form: `1 shard`, `2 shards`.
+pub fn pluralize(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-impl fmt::Display for Description {
+impl fmt::Display for DatasetDescription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.path.display())?;
         let unknown = || "unknown".to_owned();
@@ -218,7 +228,7 @@ impl fmt::Display for Description {
         writeln!(f, "  kind        {}", self.kind.as_deref().unwrap_or("foreign (no dataset.json)"))?;
         writeln!(f, "  vocabulary  {}", text(self.vocab_size.map(|size| size.to_string())))?;
         let tokenizer = self.tokenizer_hash.as_ref().map(|hash| format!("tokenizer.json, hash {hash}"));
-        writeln!(f, "  tokenizer   {}", tokenizer.unwrap_or_else(|| "none beside the shards".to_owned()))?;
+        writeln!(f, "  tokenizer   {}", tokenizer.unwrap_or_else(|| "none next to the shards".to_owned()))?;
         writeln!(f, "  end token   {}", text(self.eos_id.map(|id| id.to_string())))?;
         self.splits.iter().try_for_each(|split| split.fmt(f))?;
         match self.splits.iter().any(|split| split.split == Split::Valid) {
@@ -231,17 +241,19 @@ impl fmt::Display for Description {
 impl fmt::Display for SplitDescription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { split, documents, tokens, max_id, lengths, .. } = self;
-        let (documents, tokens) = (counted(*documents, "document"), counted(*tokens, "token"));
-        let shards = counted(self.shards.len() as u64, "shard");
+        let (documents, tokens) = (pluralize(*documents, "document"), pluralize(*tokens, "token"));
+        let shards = pluralize(self.shards.len() as u64, "shard");
         writeln!(f, "\n{split}: {documents}, {tokens} in {shards}; largest id {max_id}")?;
-        let Lengths { min, median, mean, p90, p99, max } = lengths;
+        let DocumentLengths { min, median, mean, p90, p99, max } = lengths;
         writeln!(
             f,
-            "  tokens a document: min {min}, median {median}, mean {mean:.1}, 90% {p90}, 99% {p99}, max {max}"
+            "  tokens per document: min {min}, median {median}, mean {mean:.1}, \
+             p90 {p90}, p99 {p99}, max {max}"
         )?;
         self.shards.iter().try_for_each(|shard| shard.fmt(f))?;
         for (number, sample) in self.samples.iter().enumerate() {
-            let shown = |part: &Part| part.text.clone().unwrap_or_else(|| format!("{:?}", part.ids));
+            let shown =
+                |part: &DocumentExcerpt| part.text.clone().unwrap_or_else(|| format!("{:?}", part.ids));
             let tail = sample.tail.as_ref().map(|tail| format!(" …\n… {}", shown(tail))).unwrap_or_default();
             writeln!(f, "  document {number}, {} tokens:", sample.tokens)?;
             (shown(&sample.head) + &tail).lines().try_for_each(|line| writeln!(f, "    | {line}"))?;
@@ -263,10 +275,10 @@ impl fmt::Display for ShardDescription {
             self.column,
             self.compression
         )?;
-        let (rows, groups) = (counted(rows, "row"), counted(groups as u64, "row group"));
+        let (rows, groups) = (pluralize(rows, "row"), pluralize(groups as u64, "row group"));
         writeln!(f, "    {rows} in {groups} of at most {largest}")?;
         for (key, value) in &self.footer {
-            match value.chars().count() > VALUE_CHARS {
+            match value.chars().count() > MAX_VALUE_CHARS {
                 true => writeln!(f, "    {key} = ({} bytes)", value.len())?,
                 false => writeln!(f, "    {key} = {value}")?,
             }

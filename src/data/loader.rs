@@ -1,83 +1,91 @@
-//! Owns batches: windows `[B, T+1]` cut from a split's stream of tokens, made ahead on a thread of its own.
+//! Owns: the batches: windows `[B, T+1]` cut from a split's stream of tokens and prefetched on a separate
+//! thread.
+//! Must not know: tensors, what a batch is used for.
+//! Invariant: the batches are a function of dataset, options and start position. A loader opened at a batch's
+//! [`Batch::after`] yields exactly the batches that follow it.
 //!
-//! Must not know: tensors, what a batch is for. Invariant: the batches are a function of (dataset, options, start);
-//! opening at a batch's `after` goes on with exactly the batches that would have come.
-//!
-//! Packing: window i takes T+1 tokens from token i·T of the stream on, so it shares one token with the next window
-//! and every token is a target once. B windows one after the other make a batch.
+//! Packing: window i takes T+1 tokens of the stream, starting at token i·T. It shares one token with the next
+//! window, so every token is a target once. B consecutive windows form a batch.
 
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
 use super::dataset::{Dataset, Split};
 use super::error::{DataError, Result};
-use super::shard::{Accept, MAX_VOCAB};
-use super::stream::{Order, Position, TokenStream};
+use super::shard::{MAX_VOCAB, ShardReadOptions};
+use super::stream::{StreamPosition, TokenOrder, TokenStream};
 
-/// How to cut a split into batches.
+/// Options for cutting a split into batches.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoaderOptions {
-    /// B, rows a batch, at least 1.
-    pub batch: usize,
-    /// T, inputs a row, at least 1.
+    /// B, rows per batch, at least 1.
+    pub batch_size: usize,
+    /// T, input tokens per row, at least 1.
     pub seq_len: usize,
+    /// Seed of the shuffled order.
     pub seed: u64,
-    /// `false` keeps the order of the files.
+    /// Whether to shuffle row groups and documents; `false` keeps the order of the files.
     pub shuffle: bool,
-    /// `true`: the next epoch follows. `false`: the data ends with its epoch; a last batch that cannot be filled is
-    /// dropped, but a split smaller than one batch is read around until it fills one.
+    /// Whether to start the next epoch at the end of one. With `false` the data ends there, and an incomplete
+    /// last batch is dropped. A split smaller than one batch is repeated until it fills one.
     pub repeat: bool,
-    /// The model's vocabulary: every id must be below.
+    /// Vocabulary size of the model; every token id must be below it.
     pub vocab_size: usize,
-    /// Batches made ahead.
+    /// Number of batches prepared in advance.
     pub prefetch: usize,
 }
 
-/// One batch of B windows.
+/// A batch of B windows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
-    /// B.
-    pub batch: usize,
-    /// T.
+    /// B, rows of the batch.
+    pub batch_size: usize,
+    /// T, input tokens per row.
     pub seq_len: usize,
-    /// `[B, T+1]`, row-major; inputs are `[.., ..T]`, targets `[.., 1..]`.
+    /// Token ids `[B, T+1]`, row-major. Inputs are `[.., ..T]`, targets `[.., 1..]`.
     pub tokens: Vec<i32>,
-    /// `[B, T+1]`: `true` where a document's first token stands.
+    /// `[B, T+1]`, `true` at the first token of a document.
     pub doc_start: Vec<bool>,
-    /// Where the batch after this one begins.
-    pub after: Position,
-    /// The epoch in which this batch begins.
+    /// Stream position at which the next batch starts.
+    pub next_position: StreamPosition,
+    /// Epoch in which this batch starts, counted from 0.
     pub epoch: u64,
 }
 
-/// Batches of one split, made ahead by a thread that ends when this is dropped.
+/// Reads the batches of one split. A thread prefetches them, and ends when the loader is dropped.
 pub struct Loader {
     batches: Option<Receiver<Result<Batch>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Loader {
-    /// Starts at `start`: the default position, or a batch's `after`.
+    /// Opens a loader at `start`, which is the default position or a batch's [`Batch::after`].
     ///
     /// # Errors
-    /// No such split, a vocabulary larger than the model's, a setting of 0, or a position that the dataset does not have.
-    pub fn open(dataset: &Dataset, split: Split, options: LoaderOptions, start: Position) -> Result<Self> {
-        check(&options)?;
-        let shards = dataset.split(split)?.to_vec();
+    /// Fails if the split does not exist, the vocabulary is larger than the model's, a setting is 0, or the
+    /// dataset has no such position.
+    pub fn open(
+        dataset: &Dataset,
+        split: Split,
+        options: LoaderOptions,
+        start: StreamPosition,
+    ) -> Result<Self> {
+        check_options(&options)?;
+        let shards = dataset.require_split(split)?.to_vec();
         if let Some(found) = dataset.vocab_size().filter(|size| *size > options.vocab_size) {
             let file = dataset.path().to_path_buf();
             return Err(DataError::Vocabulary { file, found, allowed: options.vocab_size });
         }
-        let accept = Accept { vocab: options.vocab_size, eos: dataset.eos_id() };
-        let order = Order { shards, accept, seed: options.seed, shuffle: options.shuffle };
+        let read_options = ShardReadOptions { vocab_size: options.vocab_size, eos_id: dataset.eos_id() };
+        let order = TokenOrder { shards, read_options, seed: options.seed, shuffle: options.shuffle };
         let (prefetch, mut packer) =
-            (options.prefetch, Packer::new(TokenStream::open(order, start)?, options));
+            (options.prefetch, BatchPacker::new(TokenStream::open(order, start)?, options));
         let (send, batches) = sync_channel(prefetch);
         let work = move || {
-            // Ends with the data, with the first error, or when the receiver is gone.
+            // The thread ends at the end of the data, after the first error, or when the receiver is dropped.
             while let Some(batch) = packer.next().transpose() {
-                let last = batch.is_err();
-                if send.send(batch).is_err() || last {
+                let failed = batch.is_err();
+                if send.send(batch).is_err() || failed {
                     return;
                 }
             }
@@ -89,21 +97,21 @@ impl Loader {
         Ok(Self { batches: Some(batches), thread: Some(thread) })
     }
 
-    /// The next batch; `None` once the data has ended (never with `repeat`), or after an error.
+    /// Returns the next batch; `None` at the end of the data (never with `repeat`), or after an error.
     ///
     /// # Errors
-    /// What is wrong with the data, when the batch that it concerns is due.
+    /// Returns a fault in the data once the batch that it affects is due.
     pub fn next_batch(&mut self) -> Result<Option<Batch>> {
         match self.batches.as_ref().map(Receiver::recv) {
             Some(Ok(batch)) => batch.map(Some),
-            _ => self.end(),
+            _ => self.join_thread(),
         }
     }
 
-    /// The thread is gone: did it finish, or fall over?
-    fn end(&mut self) -> Result<Option<Batch>> {
+    /// Joins the thread once it has ended, and reports a panic.
+    fn join_thread(&mut self) -> Result<Option<Batch>> {
         match self.thread.take().map(JoinHandle::join) {
-            Some(Err(_)) => Err(DataError::Loader { found: "it ended in the middle of its work".to_owned() }),
+            Some(Err(_)) => Err(DataError::Loader { found: "it panicked".to_owned() }),
             _ => Ok(None),
         }
     }
@@ -111,7 +119,7 @@ impl Loader {
 
 impl Drop for Loader {
     fn drop(&mut self) {
-        // Without a receiver the thread's next send fails, so it ends after at most the batch in hand.
+        // Without a receiver the thread's next send fails, so it ends after at most the current batch.
         self.batches = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -119,13 +127,13 @@ impl Drop for Loader {
     }
 }
 
-fn check(options: &LoaderOptions) -> Result<()> {
-    let zero = |name, allowed| Err(DataError::Setting { name, found: "0".to_owned(), allowed });
+fn check_options(options: &LoaderOptions) -> Result<()> {
+    let zero = |name, allowed| Err(DataError::InvalidSetting { name, found: "0".to_owned(), allowed });
     match options {
-        LoaderOptions { batch: 0, .. } => zero("batch", "at least 1 row a batch"),
-        LoaderOptions { seq_len: 0, .. } => zero("seq_len", "at least 1 token a row"),
+        LoaderOptions { batch_size: 0, .. } => zero("batch", "at least 1 row per batch"),
+        LoaderOptions { seq_len: 0, .. } => zero("seq_len", "at least 1 token per row"),
         LoaderOptions { vocab_size: 0, .. } => zero("vocab_size", "at least 1"),
-        LoaderOptions { vocab_size, .. } if *vocab_size > MAX_VOCAB => Err(DataError::Setting {
+        LoaderOptions { vocab_size, .. } if *vocab_size > MAX_VOCAB => Err(DataError::InvalidSetting {
             name: "vocab_size",
             found: vocab_size.to_string(),
             allowed: "at most 16777216",
@@ -134,65 +142,81 @@ fn check(options: &LoaderOptions) -> Result<()> {
     }
 }
 
-/// Cuts the stream into batches.
-struct Packer {
+/// Packs the token stream into batches.
+struct BatchPacker {
     stream: TokenStream,
     options: LoaderOptions,
+    /// Epoch after which the data ends.
     last_epoch: u64,
-    /// The token that the next batch begins with, the last of the batch before.
+    /// First token of the next batch, which is also the last of the previous one, and whether a document
+    /// starts at it.
     carry: Option<(i32, bool)>,
-    /// Where the next batch begins.
-    at: Position,
+    /// Stream position at which the next batch starts.
+    next_position: StreamPosition,
     ended: bool,
 }
 
-impl Packer {
+impl BatchPacker {
     fn new(stream: TokenStream, options: LoaderOptions) -> Self {
-        let at = stream.position().clone();
-        let last_epoch = if options.repeat { u64::MAX } else { at.epoch };
-        Self { stream, options, last_epoch, carry: None, at, ended: false }
+        let start = stream.position().clone();
+        let last_epoch = if options.repeat { u64::MAX } else { start.epoch };
+        Self { stream, options, last_epoch, carry: None, next_position: start, ended: false }
     }
 
+    /// Returns the next batch, or `None` at the end of the data.
     fn next(&mut self) -> Result<Option<Batch>> {
         if self.ended {
             return Ok(None);
         }
-        let span = self.options.batch * self.options.seq_len;
+        let batch_tokens = self.options.batch_size * self.options.seq_len;
         let (mut tokens, mut starts): (Vec<i32>, Vec<bool>) = self.carry.take().into_iter().unzip();
-        let whole_split = tokens.is_empty() && self.at.is_epoch_start();
-        self.stream.take(span - tokens.len(), self.last_epoch, &mut tokens, &mut starts)?;
-        if tokens.len() == span && self.stream.settle(self.last_epoch)? {
-            return self.emit(tokens, starts, span).map(Some);
+        let is_first_batch = tokens.is_empty() && self.next_position.is_epoch_start();
+        self.stream.append_tokens(batch_tokens - tokens.len(), self.last_epoch, &mut tokens, &mut starts)?;
+        if tokens.len() == batch_tokens && self.stream.seek_next_token(self.last_epoch)? {
+            return self.complete_batch(tokens, starts, batch_tokens).map(Some);
         }
         self.ended = true;
-        if !whole_split {
+        if !is_first_batch {
             return Ok(None);
         }
-        self.stream.refuse_barren()?;
-        self.stream.take(span + 1 - tokens.len(), u64::MAX, &mut tokens, &mut starts)?;
-        let after = self.stream.epoch_end(self.at.epoch);
-        Ok(Some(self.cut(&tokens, &starts, after, self.at.epoch)))
+        // The whole split is smaller than one batch: repeat it until it fills one.
+        self.stream.check_epoch_has_tokens()?;
+        self.stream.append_tokens(batch_tokens + 1 - tokens.len(), u64::MAX, &mut tokens, &mut starts)?;
+        let next_position = self.stream.epoch_end(self.next_position.epoch);
+        Ok(Some(self.cut_windows(&tokens, &starts, next_position, self.next_position.epoch)))
     }
 
-    /// `tokens` has B·T tokens and the stream has at least one more.
-    fn emit(&mut self, mut tokens: Vec<i32>, mut starts: Vec<bool>, span: usize) -> Result<Batch> {
-        let after = self.stream.position().clone();
-        let began = std::mem::replace(&mut self.at, after.clone());
-        self.stream.take(1, self.last_epoch, &mut tokens, &mut starts)?;
-        self.carry = Some((tokens[span], starts[span]));
-        Ok(self.cut(&tokens, &starts, after, began.epoch))
+    /// Adds the last target to the B·T tokens in `tokens` and returns the batch. The stream must have one
+    /// more token.
+    fn complete_batch(
+        &mut self,
+        mut tokens: Vec<i32>,
+        mut starts: Vec<bool>,
+        batch_tokens: usize,
+    ) -> Result<Batch> {
+        let next_position = self.stream.position().clone();
+        let start = std::mem::replace(&mut self.next_position, next_position.clone());
+        self.stream.append_tokens(1, self.last_epoch, &mut tokens, &mut starts)?;
+        self.carry = Some((tokens[batch_tokens], starts[batch_tokens]));
+        Ok(self.cut_windows(&tokens, &starts, next_position, start.epoch))
     }
 
-    /// Cuts B·T+1 tokens into B windows of T+1 that share their ends.
-    fn cut(&self, tokens: &[i32], starts: &[bool], after: Position, epoch: u64) -> Batch {
-        let (batch, seq_len) = (self.options.batch, self.options.seq_len);
-        let windows = (0..batch).map(|row| row * seq_len..(row + 1) * seq_len + 1);
+    /// Cuts B·T+1 tokens into B windows of T+1 tokens. Neighbouring windows share one token.
+    fn cut_windows(
+        &self,
+        tokens: &[i32],
+        starts: &[bool],
+        next_position: StreamPosition,
+        epoch: u64,
+    ) -> Batch {
+        let (batch_size, seq_len) = (self.options.batch_size, self.options.seq_len);
+        let windows = (0..batch_size).map(|row| row * seq_len..(row + 1) * seq_len + 1);
         Batch {
-            batch,
+            batch_size,
             seq_len,
             tokens: windows.clone().flat_map(|window| &tokens[window]).copied().collect(),
             doc_start: windows.flat_map(|window| &starts[window]).copied().collect(),
-            after,
+            next_position,
             epoch,
         }
     }

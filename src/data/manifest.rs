@@ -1,69 +1,71 @@
-//! Owns the names and notes that travel with shards: footer keys, `dataset.json`, and what a making reports.
-//!
-//! Must not know: how shards are read or text is encoded. Invariant: each key and file name stands here once.
+//! Owns: the metadata of datasets: keys in the shards' footers, `dataset.json`, and the summary of a new
+//! dataset.
+//! Must not know: how shards are read or text is encoded.
+//! Invariant: each key and file name is defined here once.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{DataError, Result, json_fault};
-use super::{Codec, Split};
+use super::error::{DataError, Result, json_error_text};
+use super::{Split, Tokenizer};
 
-/// Beside the shards: the tokenizer, in Hugging Face's format.
+/// File name of the tokenizer in the dataset folder, in Hugging Face's format.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
-/// Beside the shards: how they were made.
+/// File name of the manifest in the dataset folder.
 pub const MANIFEST_FILE: &str = "dataset.json";
-/// Footer keys.
-pub const VOCAB_KEY: &str = "coconut.vocab_size";
-pub const HASH_KEY: &str = "coconut.tokenizer_hash";
-pub const EOS_KEY: &str = "coconut.eos_id";
+/// Footer key of the vocabulary size.
+pub const VOCAB_SIZE_KEY: &str = "coconut.vocab_size";
+pub const TOKENIZER_HASH_KEY: &str = "coconut.tokenizer_hash";
+pub const EOS_ID_KEY: &str = "coconut.eos_id";
 pub const KIND_KEY: &str = "coconut.kind";
 pub const VERSION_KEY: &str = "coconut.version";
 
-/// How much a split holds.
+/// The size of a split.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
+pub struct SplitCounts {
     pub shards: usize,
     pub documents: u64,
-    /// Tokens, the end-of-document tokens included.
+    /// Number of tokens, including end-of-document tokens.
     pub tokens: u64,
 }
 
-/// `dataset.json`: how a dataset was made and what it holds.
+/// The content of `dataset.json`: how a dataset was made and what it contains.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Manifest {
+pub struct DatasetManifest {
     /// `prosqa` or `text`.
     pub kind: String,
-    /// The sources and settings, for people.
-    pub made: BTreeMap<String, String>,
+    /// Sources and settings by name, for people to read.
+    #[serde(rename = "made")]
+    pub settings: BTreeMap<String, String>,
     pub seed: u64,
-    /// By split name; a split without documents is absent.
-    pub splits: BTreeMap<Split, Counts>,
+    /// Size of each split. A split without documents is absent.
+    pub splits: BTreeMap<Split, SplitCounts>,
     pub vocab_size: usize,
     pub tokenizer_hash: String,
     pub eos_id: Option<u32>,
-    /// Version of the program that wrote it.
+    /// Version of the program that wrote the dataset.
     pub version: String,
 }
 
-impl Manifest {
-    /// The notes on a dataset made with `codec`.
+impl DatasetManifest {
+    /// Creates the manifest of a dataset that was encoded with `tokenizer`.
     pub(crate) fn new(
         kind: &str,
-        made: BTreeMap<String, String>,
+        settings: BTreeMap<String, String>,
         seed: u64,
-        splits: BTreeMap<Split, Counts>,
-        codec: &Codec,
+        splits: BTreeMap<Split, SplitCounts>,
+        tokenizer: &Tokenizer,
     ) -> Self {
         Self {
             kind: kind.to_owned(),
-            made,
+            settings,
             seed,
             splits,
-            vocab_size: codec.vocab_size(),
-            tokenizer_hash: codec.hash(),
-            eos_id: codec.eos_id(),
+            vocab_size: tokenizer.vocab_size(),
+            tokenizer_hash: tokenizer.hash(),
+            eos_id: tokenizer.eos_id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
@@ -73,7 +75,7 @@ impl Manifest {
         serde_json::from_slice(&text).map_err(|error| DataError::Line {
             file: path.to_path_buf(),
             line: error.line() as u64,
-            found: json_fault(&error),
+            found: json_error_text(&error),
             allowed: "the dataset.json that was written with the shards, or none",
         })
     }
@@ -85,24 +87,24 @@ impl Manifest {
     }
 }
 
-/// What a making made.
+/// The summary of a dataset that was just made.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Made {
-    /// The dataset's folder.
+pub struct DatasetSummary {
+    /// Folder of the dataset.
     pub out: PathBuf,
-    pub splits: BTreeMap<Split, Counts>,
+    pub splits: BTreeMap<Split, SplitCounts>,
     pub vocab_size: usize,
-    /// Inputs without text, left out.
+    /// Number of documents without text, which were left out.
     pub empty: u64,
-    /// Means over all records, for ProsQA only.
+    /// Means over all records; only for ProsQA.
     pub graphs: Option<GraphMeans>,
 }
 
-/// Means over generated (or read) ProsQA records.
+/// Means over the graphs of ProsQA records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct GraphMeans {
     pub nodes: f64,
     pub edges: f64,
-    /// Steps of the shortest chain.
+    /// Number of steps of the shortest path from root to target.
     pub shortest_path: f64,
 }

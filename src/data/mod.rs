@@ -1,12 +1,12 @@
-//! The data room: token shards in and out, tokenizers, the ProsQA task, the batch loader.
+//! Owns: reading and writing token shards, tokenizers, the ProsQA task, and the batch loader. It turns text
+//! into shards, and shards into [`Batch`]es.
+//! Must not know: tensors, the terminal, or any other module of the crate.
+//! Invariant: every token id that leaves this module is below the vocabulary size. A fault in a file is a
+//! [`DataError`] that names the file and the row, never a panic.
 //!
-//! It turns files into [`Batch`]es and text into shards. It must not know tensors, the terminal, or any other room.
-//! Invariant: nothing that is not a row of ids below the vocabulary ever leaves it; what is wrong with a file
-//! comes out as a [`DataError`] that names the file and the row, never as a panic.
-//!
-//! A walk: [`make_text`] / [`make_prosqa`] → `writer` (Parquet shards, one document a row, column `input_ids`) →
-//! [`Dataset::open`] → `shard` (one row group at a time) → `stream` (the endless order of tokens) → [`Loader`]
-//! (windows `[B, T+1]`, prefetched on a thread).
+//! The path of the data: [`make_text`] or [`make_prosqa`] → `writer` (Parquet shards with one document per
+//! row, in the column `input_ids`) → [`Dataset::open`] → `shard` (one row group at a time) → `stream` (the
+//! endless order of tokens) → [`Loader`] (windows `[B, T+1]`, prefetched on a thread).
 
 pub mod dataset;
 mod decode;
@@ -26,23 +26,23 @@ mod writer;
 
 pub use dataset::{Dataset, Split};
 pub use error::{DataError, Result};
-pub use inspect::{Description, describe};
+pub use inspect::{DatasetDescription, describe};
 pub use loader::{Batch, Loader, LoaderOptions};
-pub use manifest::{Made, Manifest};
+pub use manifest::{DatasetManifest, DatasetSummary};
 pub use prosqa::{ProsqaOptions, make_prosqa};
 pub use questions::{Question, read_questions};
-pub use stream::Position;
+pub use stream::StreamPosition;
 pub use text::{TextOptions, make_text};
-pub use tokenizer::Codec;
+pub use tokenizer::Tokenizer;
 
-/// How far a long piece of work is; plain data for whoever draws it.
+/// Progress of a long operation, as plain data for the caller to display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress<'a> {
-    /// What is being done and, in it, the unit: "bytes read", "records", "rows".
-    pub what: &'a str,
+    /// What `done` and `total` count, such as "bytes read" or "records".
+    pub label: &'a str,
     pub done: u64,
     pub total: u64,
 }
 
-/// Who is told about progress: called often, from the thread that called the work.
+/// Callback that receives progress. It is called often, on the thread that runs the operation.
 pub type OnProgress<'a> = &'a mut dyn FnMut(Progress<'_>);

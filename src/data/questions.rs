@@ -1,23 +1,23 @@
-//! Owns reading questions with their answers: `.json` (an array), `.jsonl`, `.parquet`.
-//!
-//! Must not know: tokens, how an answer is judged. Invariant: every question that leaves here has a text and an answer;
-//! what has not is an error with its record, line or row.
+//! Owns: the reading of questions with answers from `.json` (an array), `.jsonl` and `.parquet` files.
+//! Must not know: tokens, how an answer is judged.
+//! Invariant: every question returned has a text and an answer. One without is an error that names its
+//! record, line or row.
 
 use std::path::Path;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use serde::Deserialize;
 
-use super::error::{DataError, Result, json_fault};
+use super::error::{DataError, Result, json_error_text};
 use super::shard::{for_each_batch, open_parquet, read_columns};
-use super::source::{Lines, ending, strings};
+use super::source::{LineReader, lowercase_extension, string_values};
 
-/// Rows decoded at a time.
-const ROWS: usize = 256;
-const ALLOWED: &str =
-    "an object with strings under `question` and `answer`, and perhaps a list of strings under `steps`";
+/// Number of Parquet rows that are decoded at a time.
+const DECODE_ROWS: usize = 256;
+const EXPECTED_FIELDS: &str =
+    "an object with strings under `question` and `answer`, and optionally a list of strings under `steps`";
 
-/// A question, the steps to its answer, and the answer.
+/// A question, the reasoning steps, and the answer.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Question {
     pub question: String,
@@ -26,63 +26,68 @@ pub struct Question {
     pub answer: String,
 }
 
-/// The first `most` questions of a file, or of the shards of a dataset's split.
+/// Reads the first `max_questions` questions of a file.
 ///
 /// # Errors
-/// An unknown ending, an unreadable file, a record without question or answer, or none at all.
-pub fn read_questions(path: &Path, most: usize) -> Result<Vec<Question>> {
-    let read = match ending(path).as_str() {
-        "json" => json_array(path, most)?,
-        "jsonl" => json_lines(path, most)?,
-        "parquet" => parquet(path, most)?,
+/// Fails if the file has an unknown extension, is unreadable or has no questions, or if a record lacks its
+/// question or answer.
+pub fn read_questions(path: &Path, max_questions: usize) -> Result<Vec<Question>> {
+    let questions = match lowercase_extension(path).as_str() {
+        "json" => read_json_array(path, max_questions)?,
+        "jsonl" => read_json_lines(path, max_questions)?,
+        "parquet" => read_parquet(path, max_questions)?,
         _ => {
             let allowed = "files that end in .json, .jsonl or .parquet, with `question` and `answer`";
-            return Err(DataError::Setting { name: "questions", found: path.display().to_string(), allowed });
+            return Err(DataError::InvalidSetting {
+                name: "questions",
+                found: path.display().to_string(),
+                allowed,
+            });
         }
     };
-    let blank =
+    let is_blank =
         |question: &Question| question.question.trim().is_empty() || question.answer.trim().is_empty();
-    if let Some(record) = read.iter().position(blank) {
+    if let Some(record) = questions.iter().position(is_blank) {
         let found = "an empty question or answer".to_owned();
-        return Err(DataError::Record { file: path.to_path_buf(), record, found, allowed: ALLOWED });
+        return Err(DataError::Record { file: path.to_path_buf(), record, found, allowed: EXPECTED_FIELDS });
     }
-    match read.is_empty() {
+    match questions.is_empty() {
         true => Err(DataError::Empty {
             file: path.to_path_buf(),
             found: "no question".to_owned(),
             allowed: "at least one question",
         }),
-        false => Ok(read),
+        false => Ok(questions),
     }
 }
 
-fn json_array(path: &Path, most: usize) -> Result<Vec<Question>> {
+fn read_json_array(path: &Path, max_questions: usize) -> Result<Vec<Question>> {
     let text = std::fs::read(path).map_err(DataError::io(path, "be read"))?;
-    let mut all: Vec<Question> = serde_json::from_slice(&text).map_err(|error| DataError::Line {
+    let mut questions: Vec<Question> = serde_json::from_slice(&text).map_err(|error| DataError::Line {
         file: path.to_path_buf(),
         line: error.line() as u64,
-        found: json_fault(&error),
+        found: json_error_text(&error),
         allowed: "an array of objects with strings under `question` and `answer`",
     })?;
-    all.truncate(most);
-    Ok(all)
+    questions.truncate(max_questions);
+    Ok(questions)
 }
 
-fn json_lines(path: &Path, most: usize) -> Result<Vec<Question>> {
-    let (mut lines, mut read) = (Lines::open(path, u64::MAX)?, Vec::new());
-    while read.len() < most
-        && let Some(line) = lines.next()?
+fn read_json_lines(path: &Path, max_questions: usize) -> Result<Vec<Question>> {
+    let (mut lines, mut questions) = (LineReader::open(path, u64::MAX)?, Vec::new());
+    while questions.len() < max_questions
+        && let Some(line) = lines.next_line()?
     {
         if line.trim().is_empty() {
             continue;
         }
         let parsed: std::result::Result<Question, _> = serde_json::from_str(line);
-        read.push(parsed.map_err(|error| lines.fault(json_fault(&error), ALLOWED))?);
+        questions.push(parsed.map_err(|error| lines.line_error(json_error_text(&error), EXPECTED_FIELDS))?);
     }
-    Ok(read)
+    Ok(questions)
 }
 
-fn parquet(path: &Path, most: usize) -> Result<Vec<Question>> {
+fn read_parquet(path: &Path, max_questions: usize) -> Result<Vec<Question>> {
     let (_, metadata) = open_parquet(path)?;
     let schema = metadata.schema().clone();
     let column = |name: &str| schema.index_of(name).ok();
@@ -91,40 +96,42 @@ fn parquet(path: &Path, most: usize) -> Result<Vec<Question>> {
         return Err(DataError::Column {
             file: path.to_path_buf(),
             found: format!("only the columns `{}`", names.join("`, `")),
-            allowed: "columns `question` and `answer` of strings, and perhaps `steps` of lists of strings"
+            allowed: "columns `question` and `answer` of strings, and optionally `steps` of lists of strings"
                 .to_owned(),
         });
     };
     let columns: Vec<usize> = [Some(question), Some(answer), column("steps")].into_iter().flatten().collect();
     let footer = metadata.metadata().clone();
-    let (mut read, mut first_row) = (Vec::new(), 0);
-    for (group, about) in footer.row_groups().iter().enumerate() {
-        if read.len() >= most {
+    let (mut questions, mut first_row) = (Vec::new(), 0);
+    for (group, group_metadata) in footer.row_groups().iter().enumerate() {
+        if questions.len() >= max_questions {
             break;
         }
-        let reader = read_columns(path, &metadata, &columns, group, ROWS)?;
-        for_each_batch(path, first_row, reader, |batch, row| of_batch(path, batch, row, &mut read))?;
-        first_row += u64::try_from(about.num_rows()).unwrap_or(0);
+        let reader = read_columns(path, &metadata, &columns, group, DECODE_ROWS)?;
+        for_each_batch(path, first_row, reader, |batch, row| append_batch(path, batch, row, &mut questions))?;
+        first_row += u64::try_from(group_metadata.num_rows()).unwrap_or(0);
     }
-    read.truncate(most);
-    Ok(read)
+    questions.truncate(max_questions);
+    Ok(questions)
 }
 
-fn of_batch(path: &Path, batch: &RecordBatch, row: u64, read: &mut Vec<Question>) -> Result<()> {
-    let of = |name: &str| batch.column_by_name(name).cloned();
+/// Appends the questions of one record batch, whose first row is `row` of the file.
+fn append_batch(path: &Path, batch: &RecordBatch, row: u64, out: &mut Vec<Question>) -> Result<()> {
+    let column = |name: &str| batch.column_by_name(name).cloned();
     let text = |name: &'static str| {
-        let column = of(name).filter(is_text);
-        column.map(|column| strings(&column)).ok_or_else(|| DataError::Row {
+        let column = column(name).filter(is_text);
+        column.map(|column| string_values(&column)).ok_or_else(|| DataError::Row {
             file: path.to_path_buf(),
             row,
-            found: format!("`{name}` is not of strings"),
-            allowed: ALLOWED.to_owned(),
+            found: format!("column `{name}` does not hold strings"),
+            allowed: EXPECTED_FIELDS.to_owned(),
         })
     };
     let (questions, answers) = (text("question")?, text("answer")?);
-    let steps = of("steps").map_or_else(|| vec![Vec::new(); questions.len()], |column| lists(&column));
-    let all = questions.into_iter().zip(steps).zip(answers);
-    read.extend(all.map(|((question, steps), answer)| Question { question, steps, answer }));
+    let steps =
+        column("steps").map_or_else(|| vec![Vec::new(); questions.len()], |column| string_lists(&column));
+    let zipped = questions.into_iter().zip(steps).zip(answers);
+    out.extend(zipped.map(|((question, steps), answer)| Question { question, steps, answer }));
     Ok(())
 }
 
@@ -133,12 +140,13 @@ fn is_text(column: &ArrayRef) -> bool {
     matches!(column.data_type(), Utf8 | LargeUtf8 | Utf8View)
 }
 
-/// Lists of strings; of anything else, empty ones.
-fn lists(column: &ArrayRef) -> Vec<Vec<String>> {
-    let own = |own: Option<ArrayRef>| own.filter(is_text).map(|texts| strings(&texts)).unwrap_or_default();
+/// Returns the lists of strings of a column; empty lists if it has another type.
+fn string_lists(column: &ArrayRef) -> Vec<Vec<String>> {
+    let to_strings =
+        |list: Option<ArrayRef>| list.filter(is_text).map(|texts| string_values(&texts)).unwrap_or_default();
     match (column.as_list_opt::<i32>(), column.as_list_opt::<i64>()) {
-        (Some(lists), _) => lists.iter().map(own).collect(),
-        (_, Some(lists)) => lists.iter().map(own).collect(),
+        (Some(lists), _) => lists.iter().map(to_strings).collect(),
+        (_, Some(lists)) => lists.iter().map(to_strings).collect(),
         _ => vec![Vec::new(); column.len()],
     }
 }
@@ -147,11 +155,11 @@ fn lists(column: &ArrayRef) -> Vec<Vec<String>> {
 mod tests {
     use super::*;
 
-    fn read(name: &str, text: &str, most: usize) -> Result<Vec<Question>> {
+    fn read(name: &str, text: &str, max_questions: usize) -> Result<Vec<Question>> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
         std::fs::write(&path, text).unwrap();
-        read_questions(&path, most)
+        read_questions(&path, max_questions)
     }
 
     const LINE: &str = r#"{"question": "Is it?", "answer": "It is.", "steps": ["It may be."], "more": 1}"#;
@@ -167,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_question_is_named() {
+    fn invalid_questions_are_clear_errors() {
         for (name, text, wanted) in [
             ("a.csv", "", "questions = "),
             ("a.json", "[]", "no question; allowed: at least one question"),

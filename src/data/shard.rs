@@ -1,12 +1,13 @@
-//! Owns reading one Parquet shard: its footer, which column holds the tokens, and its row groups as documents.
+//! Owns: the reading of one Parquet shard: its footer, its token column, and its row groups as documents.
+//! Must not know: splits, order, batches, tokenizers.
+//! Invariant: every id returned is below the caller's limit. Every fault of the file, including a panic of
+//! the Parquet decoder, is a [`DataError`] with its path and row.
 //!
-//! Must not know: splits, order, batches, tokenizers. Invariant: what comes out is ids below the limit that the caller
-//! gave; every fault of the file is a [`DataError`] with its path and row, a panic of the Parquet decoder included.
-//!
-//! Accepted layouts: a column `input_ids`, `tokens`, `token_ids` or `token` of lists (32 or 64 bit offsets, or fixed
-//! size) of integers of any width, one document a row; or one flat integer column, one token a row. A flat file does
-//! not say where documents begin, so each of its row groups is a document, cut after every end-of-document token
-//! where one is known: row groups are what its writer kept together, and they bound memory.
+//! The token column is named `input_ids`, `tokens`, `token_ids` or `token`. It has one of two layouts. Either
+//! each row is a document, as a list of integers of any width (32 or 64 bit offsets, or fixed size). Or it is
+//! flat: each row is one token. A flat file does not record where documents start. Each of its row groups is
+//! then a document, split after every end-of-document token if that token is known. Row groups are what the
+//! writer kept together, and they bound memory.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,29 +19,35 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 
-use super::decode::{Documents, Sink, find_column, type_name};
+use super::decode::{Documents, TokenDecoder, find_token_column, type_name};
 use super::error::{DataError, Result};
 
-/// No tokenizer has this many entries, so an id from here on is corruption even where the vocabulary is unknown.
+/// Largest vocabulary size allowed. No tokenizer is this large, so an id from here on means that a file of
+/// unknown vocabulary is corrupt.
 pub(crate) const MAX_VOCAB: usize = 1 << 24;
 
-/// Rows decoded at a time: bounds what stands in memory beside the ids themselves.
+/// Number of rows decoded at a time, which bounds the memory used in addition to the ids themselves.
 const LIST_ROWS: usize = 512;
+/// The same bound for flat files, whose rows are single tokens.
 const FLAT_ROWS: usize = 1 << 16;
 
-/// What a reader accepts and knows: ids below `vocab`, and the token that ends a document, for flat files.
+/// Options for reading the token ids of a shard.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Accept {
-    pub vocab: usize,
-    pub eos: Option<u32>,
+pub(crate) struct ShardReadOptions {
+    /// Ids must be below this.
+    pub vocab_size: usize,
+    /// Id of the token that ends a document; it splits flat files into documents.
+    pub eos_id: Option<u32>,
 }
 
-/// One opened shard: footer and schema read and found usable, no page read yet.
+/// An opened shard: footer and schema have been read and checked, no page has been read yet.
 #[derive(Clone)]
 pub(crate) struct Shard {
     path: PathBuf,
     metadata: ArrowReaderMetadata,
+    /// Index of the token column.
     column: usize,
+    /// Whether each row is a single token instead of a document.
     flat: bool,
 }
 
@@ -48,10 +55,10 @@ impl Shard {
     /// Reads the footer and finds the token column.
     ///
     /// # Errors
-    /// The file is missing, not Parquet, or has no integer column under one of the known names.
+    /// Fails if the file is missing, is not Parquet, or has no integer column with an accepted name.
     pub fn open(path: &Path) -> Result<Self> {
         let metadata = open_parquet(path)?.1;
-        let (column, flat) = find_column(path, metadata.schema())?;
+        let (column, flat) = find_token_column(path, metadata.schema())?;
         Ok(Self { path: path.to_path_buf(), metadata, column, flat })
     }
 
@@ -63,20 +70,20 @@ impl Shard {
         u64::try_from(self.metadata.metadata().file_metadata().num_rows()).unwrap_or(0)
     }
 
-    pub fn groups(&self) -> usize {
+    pub fn group_count(&self) -> usize {
         self.metadata.metadata().num_row_groups()
     }
 
-    /// Name and type of the token column, as a person would write it: `input_ids: list<int32>`.
-    pub fn layout(&self) -> String {
+    /// Returns the name and type of the token column, such as `input_ids: list<int32>`.
+    pub fn token_column_type(&self) -> String {
         let field = &self.metadata.schema().fields()[self.column];
         format!("{}: {}", field.name(), type_name(field.data_type()))
     }
 
-    /// Compression of the token column, and how many rows each group has.
-    pub fn storage(&self) -> (String, Vec<u64>) {
+    /// Returns the compression of the token column, and the number of rows in each row group.
+    pub fn compression_and_group_rows(&self) -> (String, Vec<u64>) {
         let groups = self.metadata.metadata().row_groups();
-        let leaf = self.first_leaf();
+        let leaf = self.token_leaf_index();
         let compression = groups.first().map_or("none".to_owned(), |group| {
             let name = format!("{:?}", group.column(leaf).compression()).to_lowercase();
             name.split('(').next().unwrap_or(&name).to_owned()
@@ -85,7 +92,7 @@ impl Shard {
         (compression, rows.collect())
     }
 
-    /// The footer's key/value metadata; a key without a value has an empty one.
+    /// Returns the key/value metadata in the footer. A key without a value gets an empty string.
     pub fn footer(&self) -> BTreeMap<String, String> {
         let pairs = self.metadata.metadata().file_metadata().key_value_metadata();
         (pairs.into_iter().flatten())
@@ -93,30 +100,32 @@ impl Shard {
             .collect()
     }
 
-    /// Reads row group `group` whole. Memory: four bytes a token of that group, and a few hundred rows beside.
+    /// Reads all of row group `group`. It needs four bytes of memory per token, and one decoded batch of
+    /// rows.
     ///
     /// # Errors
-    /// A page that cannot be decoded, a null, or an id not below `accept.vocab`.
-    pub fn read_group(&self, group: usize, accept: Accept) -> Result<Documents> {
-        let first_row: u64 = self.storage().1.iter().take(group).sum();
+    /// Fails on a page that cannot be decoded, on a null, and on an id that `options` does not allow.
+    pub fn read_group(&self, group: usize, options: ShardReadOptions) -> Result<Documents> {
+        let first_row: u64 = self.compression_and_group_rows().1.iter().take(group).sum();
         let mut documents = Documents::default();
-        let mut sink = Sink::new(&self.path, first_row, accept.vocab, &mut documents);
+        let mut decoder = TokenDecoder::new(&self.path, first_row, options.vocab_size, &mut documents);
         let columns = vec![self.column];
         let batch_rows = if self.flat { FLAT_ROWS } else { LIST_ROWS };
         let reader = read_columns(&self.path, &self.metadata, &columns, group, batch_rows)?;
-        for_each_batch(&self.path, first_row, reader, |batch, _| sink.push(batch.column(0), self.flat))?;
-        let read = if self.flat { documents.tokens() } else { documents.len() } as u64;
-        if Some(read) != self.storage().1.get(group).copied() {
-            let found = format!("row group {group} ends after {read} rows");
-            return Err(DataError::Corrupt { file: self.path.clone(), row: first_row + read, found });
+        for_each_batch(&self.path, first_row, reader, |batch, _| decoder.push(batch.column(0), self.flat))?;
+        let rows_read = if self.flat { documents.token_count() } else { documents.len() } as u64;
+        if Some(rows_read) != self.compression_and_group_rows().1.get(group).copied() {
+            let found = format!("row group {group} ends after {rows_read} rows");
+            return Err(DataError::Corrupt { file: self.path.clone(), row: first_row + rows_read, found });
         }
         if self.flat {
-            documents.cut_after(accept.eos);
+            documents.split_after(options.eos_id);
         }
         Ok(documents)
     }
 
-    fn first_leaf(&self) -> usize {
+    /// Returns the index of the first leaf column of the token column, as row group metadata counts columns.
+    fn token_leaf_index(&self) -> usize {
         let schema = self.metadata.parquet_schema();
         (0..schema.num_columns()).find(|leaf| schema.get_column_root_idx(*leaf) == self.column).unwrap_or(0)
     }
@@ -133,13 +142,13 @@ pub(crate) fn open_parquet(path: &Path) -> Result<(File, ArrowReaderMetadata)> {
     let load = || ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
     let metadata = match catch_unwind(AssertUnwindSafe(load)) {
         Ok(Ok(metadata)) => metadata,
-        Ok(Err(error)) => return Err(broken(format!("{} ({length} bytes)", plain(&error)))),
+        Ok(Err(error)) => return Err(broken(format!("{} ({length} bytes)", parquet_error_text(&error)))),
         Err(_) => return Err(broken(format!("the footer is corrupt ({length} bytes)"))),
     };
     Ok((file, metadata))
 }
 
-/// A reader of some root columns of one row group.
+/// Creates a reader of the given root columns of one row group.
 pub(crate) fn read_columns(
     path: &Path,
     metadata: &ArrowReaderMetadata,
@@ -154,7 +163,9 @@ pub(crate) fn read_columns(
         || builder.with_projection(mask).with_row_groups(vec![group]).with_batch_size(batch_rows).build();
     match catch_unwind(AssertUnwindSafe(build)) {
         Ok(Ok(reader)) => Ok(reader),
-        Ok(Err(error)) => Err(DataError::NotParquet { file: path.to_path_buf(), found: plain(&error) }),
+        Ok(Err(error)) => {
+            Err(DataError::NotParquet { file: path.to_path_buf(), found: parquet_error_text(&error) })
+        }
         Err(_) => Err(DataError::NotParquet {
             file: path.to_path_buf(),
             found: "a row group is corrupt".to_owned(),
@@ -162,7 +173,8 @@ pub(crate) fn read_columns(
     }
 }
 
-/// Hands each record batch and its first row's number in the file to `each`; a fault or panic of the decoder is an error.
+/// Calls `each` with every record batch and the row of the file at which it starts. A fault or panic of the
+/// decoder is returned as an error.
 pub(crate) fn for_each_batch(
     path: &Path,
     first_row: u64,
@@ -179,13 +191,13 @@ pub(crate) fn for_each_batch(
                 row += batch.num_rows() as u64;
             }
             Ok(Some(Err(error))) => return Err(corrupt(row, error.to_string())),
-            Err(_) => return Err(corrupt(row, "the decoder gave up".to_owned())),
+            Err(_) => return Err(corrupt(row, "the decoder panicked".to_owned())),
         }
     }
 }
 
-/// The Parquet crate's words without its own prefix.
-fn plain(error: &parquet::errors::ParquetError) -> String {
+/// Returns the text of a Parquet error without the prefix of the crate.
+fn parquet_error_text(error: &parquet::errors::ParquetError) -> String {
     let text = error.to_string();
     text.strip_prefix("Parquet error: ").unwrap_or(&text).to_owned()
 }

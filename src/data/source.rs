@@ -1,7 +1,7 @@
-//! Owns reading documents out of text files: `.txt`, `.jsonl`, `.parquet`, streamed.
-//!
-//! Must not know: tokens, shards, splits. Invariant: memory holds one piece, line or record batch at a time; what is
-//! not UTF-8 text is an error with its line or row.
+//! Owns: the streamed reading of documents from text files: `.txt`, `.jsonl` and `.parquet`.
+//! Must not know: tokens, shards, splits.
+//! Invariant: memory holds one document, line or record batch at a time. Text that is not UTF-8 is an error
+//! with its line or row.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -12,174 +12,193 @@ use arrow::datatypes::DataType;
 use serde::Deserialize;
 
 use super::decode::type_name;
-use super::error::{DataError, Result, json_fault};
+use super::error::{DataError, Result, json_error_text};
 use super::shard::{for_each_batch, open_parquet, read_columns};
 
-/// Rows of a text column decoded at a time.
+/// Number of rows of a text column that are decoded at a time.
 const TEXT_ROWS: usize = 64;
+/// Name of the JSON key and of the Parquet column that hold the text.
 const TEXT_KEY: &str = "text";
 
-/// A document, and how many bytes of its file have been read with it.
-pub(crate) struct Piece {
+/// A document of a text file.
+pub(crate) struct TextDocument {
     pub text: String,
+    /// Number of bytes of the file read up to the end of this document; for Parquet an estimate.
     pub bytes_read: u64,
 }
 
-/// Hands each document of a file to `each`, in order. Texts may be empty.
+/// Calls `each` with every document of a file, in order. Texts may be empty. `doc_bytes` limits documents of
+/// `.txt` files.
 ///
 /// # Errors
-/// An unknown ending, an unreadable file, or a line or row without text; and whatever `each` returns.
+/// Fails on an unknown extension, an unreadable file, or a line or row without text. Errors of `each` are
+/// passed on.
 pub(crate) fn for_each_document(
     path: &Path,
     doc_bytes: usize,
-    each: &mut dyn FnMut(Piece) -> Result<()>,
+    each: &mut dyn FnMut(TextDocument) -> Result<()>,
 ) -> Result<()> {
-    match ending(path).as_str() {
-        "txt" => plain_text(path, doc_bytes, each),
-        "jsonl" => json_lines(path, each),
-        "parquet" => parquet_text(path, each),
-        _ => Err(unknown_ending(path)),
+    match lowercase_extension(path).as_str() {
+        "txt" => read_plain_text(path, doc_bytes, each),
+        "jsonl" => read_json_lines(path, each),
+        "parquet" => read_parquet(path, each),
+        _ => Err(unsupported_input(path)),
     }
 }
 
-/// The size of an input.
+/// Checks that an input file can be read, and returns its size in bytes.
 ///
 /// # Errors
-/// It is missing, a folder, or has an ending that nobody reads.
-pub(crate) fn check_input(path: &Path) -> Result<u64> {
-    let about = std::fs::metadata(path).map_err(DataError::io(path, "be opened"))?;
-    match about.is_file() && matches!(ending(path).as_str(), "txt" | "jsonl" | "parquet") {
-        true => Ok(about.len()),
-        false => Err(unknown_ending(path)),
+/// Fails if the input is missing, is a folder, or has an unknown extension.
+pub(crate) fn input_size(path: &Path) -> Result<u64> {
+    let metadata = std::fs::metadata(path).map_err(DataError::io(path, "be opened"))?;
+    match metadata.is_file() && matches!(lowercase_extension(path).as_str(), "txt" | "jsonl" | "parquet") {
+        true => Ok(metadata.len()),
+        false => Err(unsupported_input(path)),
     }
 }
 
-pub(super) fn ending(path: &Path) -> String {
-    path.extension().map(|end| end.to_string_lossy().to_lowercase()).unwrap_or_default()
+/// Returns the extension of a file name in lower case, or an empty string.
+pub(super) fn lowercase_extension(path: &Path) -> String {
+    path.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default()
 }
 
-fn unknown_ending(path: &Path) -> DataError {
-    DataError::Setting {
+fn unsupported_input(path: &Path) -> DataError {
+    DataError::InvalidSetting {
         name: "in",
         found: format!("{}{}", path.display(), if path.is_dir() { " (a folder)" } else { "" }),
         allowed: "files that end in .txt, .jsonl (key `text`) or .parquet (column `text`)",
     }
 }
 
-/// Pieces of at most about `doc_bytes`: cut at the last paragraph end before that, else at the line end before it, else
-/// (a single line longer than that) within the line. Joined, the pieces are the file.
-fn plain_text(path: &Path, doc_bytes: usize, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
-    let mut lines = Lines::open(path, doc_bytes.max(4) as u64)?;
-    let mut piece = String::new();
+/// Splits a `.txt` file into documents of about `doc_bytes` at most. A document ends at the last paragraph
+/// end before the limit, or else at the last line end. A single line that is longer is split. All documents
+/// joined are the file.
+fn read_plain_text(
+    path: &Path,
+    doc_bytes: usize,
+    each: &mut dyn FnMut(TextDocument) -> Result<()>,
+) -> Result<()> {
+    let mut lines = LineReader::open(path, doc_bytes.max(4) as u64)?;
+    let mut text = String::new();
     let (mut paragraph_end, mut bytes_read) = (0, 0);
-    while let Some(line) = lines.next()? {
-        if !piece.is_empty() && piece.len() + line.len() > doc_bytes {
-            let cut = if paragraph_end > 0 { paragraph_end } else { piece.len() };
-            let rest = piece.split_off(cut);
-            bytes_read += piece.len() as u64;
-            each(Piece { text: std::mem::replace(&mut piece, rest), bytes_read })?;
+    while let Some(line) = lines.next_line()? {
+        if !text.is_empty() && text.len() + line.len() > doc_bytes {
+            let end = if paragraph_end > 0 { paragraph_end } else { text.len() };
+            let rest = text.split_off(end);
+            bytes_read += text.len() as u64;
+            each(TextDocument { text: std::mem::replace(&mut text, rest), bytes_read })?;
             paragraph_end = 0;
         }
-        piece.push_str(line);
+        text.push_str(line);
         if line.trim().is_empty() {
-            paragraph_end = piece.len();
+            paragraph_end = text.len();
         }
     }
-    each(Piece { text: piece, bytes_read: lines.bytes })
+    each(TextDocument { text, bytes_read: lines.bytes_read })
 }
 
 #[derive(Deserialize)]
-struct TextLine {
+struct JsonTextLine {
     text: String,
 }
 
-fn json_lines(path: &Path, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
-    let mut lines = Lines::open(path, u64::MAX)?;
-    while let Some(line) = lines.next()? {
+fn read_json_lines(path: &Path, each: &mut dyn FnMut(TextDocument) -> Result<()>) -> Result<()> {
+    let mut lines = LineReader::open(path, u64::MAX)?;
+    while let Some(line) = lines.next_line()? {
         if line.trim().is_empty() {
             continue;
         }
-        let parsed: std::result::Result<TextLine, _> = serde_json::from_str(line);
-        let TextLine { text } = parsed
-            .map_err(|error| lines.fault(json_fault(&error), "a JSON object with a string under `text`"))?;
-        each(Piece { text, bytes_read: lines.bytes })?;
+        let parsed: std::result::Result<JsonTextLine, _> = serde_json::from_str(line);
+        let JsonTextLine { text } = parsed.map_err(|error| {
+            lines.line_error(json_error_text(&error), "a JSON object with a string under `text`")
+        })?;
+        each(TextDocument { text, bytes_read: lines.bytes_read })?;
     }
     Ok(())
 }
 
-/// Lines of a file with their ends kept, checked to be UTF-8; a byte order mark is left out. A line longer than `limit`
-/// bytes comes in parts.
-pub(super) struct Lines<'a> {
+/// Reads a file line by line, with line ends, and checks that it is UTF-8. It skips a byte order mark. A line
+/// longer than `limit` bytes is returned in several parts.
+pub(super) struct LineReader<'a> {
     path: &'a Path,
     reader: BufReader<File>,
     limit: u64,
     buffer: Vec<u8>,
-    /// The first bytes of a character that the limit cut apart.
+    /// First bytes of a character that the limit has split.
     carry: Vec<u8>,
-    number: u64,
-    bytes: u64,
+    /// Number of the current line, counted from 1.
+    line_number: u64,
+    /// Number of bytes read so far.
+    bytes_read: u64,
 }
 
-impl<'a> Lines<'a> {
+impl<'a> LineReader<'a> {
     pub fn open(path: &'a Path, limit: u64) -> Result<Self> {
         let file = File::open(path).map_err(DataError::io(path, "be opened"))?;
         let reader = BufReader::new(file);
-        Ok(Self { path, reader, limit, buffer: Vec::new(), carry: Vec::new(), number: 0, bytes: 0 })
+        Ok(Self { path, reader, limit, buffer: Vec::new(), carry: Vec::new(), line_number: 0, bytes_read: 0 })
     }
 
-    pub fn next(&mut self) -> Result<Option<&str>> {
+    /// Returns the next line or part of a line, or `None` at the end of the file.
+    pub fn next_line(&mut self) -> Result<Option<&str>> {
         let line_ended = self.buffer.last().is_none_or(|byte| *byte == b'\n');
-        self.number += u64::from(line_ended);
+        self.line_number += u64::from(line_ended);
         self.buffer.clear();
         self.buffer.append(&mut self.carry);
-        let mut part = self.reader.by_ref().take(self.limit);
-        let read = part.read_until(b'\n', &mut self.buffer).map_err(DataError::io(self.path, "be read"))?;
+        let mut limited = self.reader.by_ref().take(self.limit);
+        let read =
+            limited.read_until(b'\n', &mut self.buffer).map_err(DataError::io(self.path, "be read"))?;
         if self.buffer.is_empty() {
             return Ok(None);
         }
-        let first = self.bytes == 0;
-        self.bytes += read as u64;
+        let is_first = self.bytes_read == 0;
+        self.bytes_read += read as u64;
         if let Err(error) = str::from_utf8(&self.buffer) {
             if error.error_len().is_some() || read == 0 {
                 let found = format!("bytes that are not UTF-8, {} bytes into the line", error.valid_up_to());
-                return Err(self.fault(found, "UTF-8 text"));
+                return Err(self.line_error(found, "UTF-8 text"));
             }
             self.carry = self.buffer.split_off(error.valid_up_to());
         }
         let line = str::from_utf8(&self.buffer).unwrap_or_default();
-        Ok(Some(if first { line.trim_start_matches('\u{feff}') } else { line }))
+        Ok(Some(if is_first { line.trim_start_matches('\u{feff}') } else { line }))
     }
 
-    pub fn fault(&self, found: String, allowed: &'static str) -> DataError {
-        DataError::Line { file: self.path.to_path_buf(), line: self.number, found, allowed }
+    /// Returns an error about the current line.
+    pub fn line_error(&self, found: String, allowed: &'static str) -> DataError {
+        DataError::Line { file: self.path.to_path_buf(), line: self.line_number, found, allowed }
     }
 }
 
-/// Null texts count as empty.
-fn parquet_text(path: &Path, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
+/// Reads the text column of a Parquet file, one document per row. A null is an empty document.
+fn read_parquet(path: &Path, each: &mut dyn FnMut(TextDocument) -> Result<()>) -> Result<()> {
     let (file, metadata) = open_parquet(path)?;
     let bytes = file.metadata().map_err(DataError::io(path, "be opened"))?.len();
-    let column = text_column(path, &metadata)?;
+    let column = find_text_column(path, &metadata)?;
     let footer = metadata.metadata().clone();
     let rows = u64::try_from(footer.file_metadata().num_rows()).unwrap_or(0).max(1);
     let mut first_row = 0;
-    for (group, about) in footer.row_groups().iter().enumerate() {
+    for (group, group_metadata) in footer.row_groups().iter().enumerate() {
         let reader = read_columns(path, &metadata, &[column], group, TEXT_ROWS)?;
         for_each_batch(path, first_row, reader, |batch, row| {
-            let texts = strings(batch.column(0));
-            let sized = texts.into_iter().enumerate();
-            let mut pieces = sized.map(|(at, text)| {
-                let share = (row + at as u64 + 1) as f64 / rows as f64;
-                Piece { text, bytes_read: (share * bytes as f64) as u64 }
+            let texts = string_values(batch.column(0));
+            let indexed = texts.into_iter().enumerate();
+            let mut documents = indexed.map(|(index, text)| {
+                let fraction = (row + index as u64 + 1) as f64 / rows as f64;
+                TextDocument { text, bytes_read: (fraction * bytes as f64) as u64 }
             });
-            pieces.try_for_each(&mut *each)
+            documents.try_for_each(&mut *each)
         })?;
-        first_row += u64::try_from(about.num_rows()).unwrap_or(0);
+        first_row += u64::try_from(group_metadata.num_rows()).unwrap_or(0);
     }
     Ok(())
 }
 
-fn text_column(path: &Path, metadata: &parquet::arrow::arrow_reader::ArrowReaderMetadata) -> Result<usize> {
+fn find_text_column(
+    path: &Path,
+    metadata: &parquet::arrow::arrow_reader::ArrowReaderMetadata,
+) -> Result<usize> {
     let schema = metadata.schema();
     let fault = |found: String| DataError::Column {
         file: path.to_path_buf(),
@@ -196,12 +215,13 @@ fn text_column(path: &Path, metadata: &parquet::arrow::arrow_reader::ArrowReader
     }
 }
 
-pub(super) fn strings(column: &ArrayRef) -> Vec<String> {
-    let own = |text: Option<&str>| text.unwrap_or_default().to_owned();
+/// Returns the strings of a text column; a null is an empty string.
+pub(super) fn string_values(column: &ArrayRef) -> Vec<String> {
+    let to_owned = |text: Option<&str>| text.unwrap_or_default().to_owned();
     match column.data_type() {
-        DataType::LargeUtf8 => column.as_string::<i64>().iter().map(own).collect(),
-        DataType::Utf8View => column.as_string_view().iter().map(own).collect(),
-        _ => column.as_string::<i32>().iter().map(own).collect(),
+        DataType::LargeUtf8 => column.as_string::<i64>().iter().map(to_owned).collect(),
+        DataType::Utf8View => column.as_string_view().iter().map(to_owned).collect(),
+        _ => column.as_string::<i32>().iter().map(to_owned).collect(),
     }
 }
 

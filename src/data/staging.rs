@@ -1,29 +1,31 @@
-//! Owns the rule that a dataset is there whole or not at all: written beside its place, then renamed into it.
-//!
-//! Must not know: what is written. Invariant: the destination never holds a half-written dataset, and a folder that is
-//! not a dataset of ours is never replaced.
+//! Owns: the atomic creation of datasets: a dataset is written to a folder next to its destination, then
+//! renamed.
+//! Must not know: what is written.
+//! Invariant: the destination never holds a partly written dataset. A folder that was not made by this
+//! program is never replaced.
 
 use std::path::{Path, PathBuf};
 
 use super::error::{DataError, Result};
 use super::manifest::MANIFEST_FILE;
 
-/// A folder being filled; removed when dropped, unless [`Staging::commit`] moved it into place.
-pub(crate) struct Staging {
+/// A temporary output folder. It is removed on drop, unless [`Staging::commit`] has moved it to its
+/// destination.
+pub(crate) struct StagedFolder {
     partial: PathBuf,
     out: PathBuf,
     force: bool,
 }
 
-impl Staging {
+impl StagedFolder {
     /// Creates `OUT.partial-<pid>`.
     ///
     /// # Errors
-    /// `out` is taken (a file; or a folder with something in it, without `force` or not a dataset), or nothing can be
-    /// created there.
-    pub fn begin(out: &Path, force: bool) -> Result<Self> {
-        check_free(out, force)?;
-        let partial = beside(out, "partial")?;
+    /// Fails if `out` is a file or a folder with content, unless it is a dataset and `force` is set. Fails
+    /// too if the folder cannot be created.
+    pub fn create(out: &Path, force: bool) -> Result<Self> {
+        check_output(out, force)?;
+        let partial = sibling_path(out, "partial")?;
         if let Some(parent) = partial.parent() {
             std::fs::create_dir_all(parent).map_err(DataError::io(parent, "be created"))?;
         }
@@ -31,18 +33,19 @@ impl Staging {
         Ok(Self { partial, out: out.to_path_buf(), force })
     }
 
-    /// Where to write.
+    /// Returns the folder to write to.
     pub fn dir(&self) -> &Path {
         &self.partial
     }
 
-    /// Puts the folder into its place; an older dataset there steps aside first and is then removed.
+    /// Renames the folder to its destination. An older dataset there is first moved away, and removed
+    /// afterwards.
     ///
     /// # Errors
-    /// As of [`Staging::begin`], where the place was taken meanwhile; or it cannot be renamed.
+    /// Fails if the destination was taken in the meantime, as in [`Staging::begin`], or if a rename fails.
     pub fn commit(self) -> Result<()> {
-        check_free(&self.out, self.force)?;
-        let old = beside(&self.out, "replaced")?;
+        check_output(&self.out, self.force)?;
+        let old = sibling_path(&self.out, "replaced")?;
         if self.out.exists() {
             std::fs::rename(&self.out, &old).map_err(DataError::io(&self.out, "be replaced"))?;
         }
@@ -54,16 +57,17 @@ impl Staging {
     }
 }
 
-impl Drop for Staging {
+impl Drop for StagedFolder {
     fn drop(&mut self) {
-        // After a commit there is nothing left under this name; an error here has no one left to tell.
+        // After a commit nothing is left under this name. In `drop` an error cannot be reported.
         let _ = std::fs::remove_dir_all(&self.partial);
     }
 }
 
-fn beside(out: &Path, word: &str) -> Result<PathBuf> {
+/// Returns a path next to `out`: `OUT.<word>-<pid>`.
+fn sibling_path(out: &Path, word: &str) -> Result<PathBuf> {
     let Some(name) = out.file_name() else {
-        return Err(DataError::Setting {
+        return Err(DataError::InvalidSetting {
             name: "out",
             found: out.display().to_string(),
             allowed: "a path that ends in the name of the folder to create",
@@ -74,13 +78,14 @@ fn beside(out: &Path, word: &str) -> Result<PathBuf> {
     Ok(out.with_file_name(name))
 }
 
-fn check_free(out: &Path, force: bool) -> Result<()> {
-    let taken = |found, allowed| Err(DataError::Taken { dir: out.to_path_buf(), found, allowed });
+/// Checks that `out` is absent or an empty folder, or a dataset that `force` allows to replace.
+fn check_output(out: &Path, force: bool) -> Result<()> {
+    let error = |found, allowed| Err(DataError::OutputExists { dir: out.to_path_buf(), found, allowed });
     if !out.exists() {
         return Ok(());
     }
     if !out.is_dir() {
-        return taken("there is a file of this name", "a new name, or an empty folder");
+        return error("a file with this name exists", "a new name, or an empty folder");
     }
     let mut entries = std::fs::read_dir(out).map_err(DataError::io(out, "be listed"))?;
     if entries.next().is_none() {
@@ -88,12 +93,12 @@ fn check_free(out: &Path, force: bool) -> Result<()> {
     }
     match (force, out.join(MANIFEST_FILE).is_file()) {
         (true, true) => Ok(()),
-        (true, false) => taken(
+        (true, false) => error(
             "the folder is not empty and has no dataset.json, so it is not replaced",
             "a new name, an empty folder, or a dataset to replace",
         ),
         (false, _) => {
-            taken("the folder is not empty", "a new name, an empty folder, or --force to replace a dataset")
+            error("the folder is not empty", "a new name, an empty folder, or --force to replace a dataset")
         }
     }
 }
@@ -106,7 +111,7 @@ mod tests {
     fn a_dropped_staging_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("a/b");
-        let staging = Staging::begin(&out, false).unwrap();
+        let staging = StagedFolder::create(&out, false).unwrap();
         std::fs::write(staging.dir().join("x"), "x").unwrap();
         drop(staging);
         assert_eq!(std::fs::read_dir(dir.path().join("a")).unwrap().count(), 0);
@@ -117,13 +122,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("set");
         std::fs::create_dir(&out).unwrap();
-        Staging::begin(&out, false).unwrap().commit().unwrap();
+        StagedFolder::create(&out, false).unwrap().commit().unwrap();
         std::fs::write(out.join("precious"), "x").unwrap();
-        assert!(Staging::begin(&out, false).is_err());
-        assert!(Staging::begin(&out, true).is_err());
+        assert!(StagedFolder::create(&out, false).is_err());
+        assert!(StagedFolder::create(&out, true).is_err());
         std::fs::write(out.join(MANIFEST_FILE), "{}").unwrap();
-        assert!(Staging::begin(&out, false).is_err());
-        Staging::begin(&out, true).unwrap().commit().unwrap();
+        assert!(StagedFolder::create(&out, false).is_err());
+        StagedFolder::create(&out, true).unwrap().commit().unwrap();
         assert!(!out.join("precious").exists());
     }
 }

@@ -1,7 +1,8 @@
-//! Owns the order of a split's tokens: row groups, documents within them, epoch after epoch, and the place in it.
-//!
-//! Must not know: batches, threads. Invariant: the stream is a function of (files, seed, shuffle) alone, and a
-//! [`Position`] taken anywhere in it leads back to exactly there.
+//! Owns: the order of a split's tokens (row groups, documents within them, epoch after epoch) and positions
+//! in it.
+//! Must not know: batches, threads.
+//! Invariant: the stream is a function of the files, the seed and `shuffle` alone. A stream opened at any
+//! [`Position`] continues exactly from there.
 
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -10,215 +11,235 @@ use serde::{Deserialize, Serialize};
 
 use super::decode::Documents;
 use super::error::{DataError, Result};
-use super::shard::{Accept, Shard};
+use super::shard::{Shard, ShardReadOptions};
 
-/// A place in a split's endless stream of tokens. The default is the beginning.
+/// A position in a split's endless stream of tokens. The default is the start of the stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
-pub struct Position {
+pub struct StreamPosition {
     pub epoch: u64,
-    /// Row group, counted in the epoch's order; one past the last is the epoch's end.
+    /// Index of the row group in the epoch's order. The number of row groups is the end of the epoch.
     pub group: u64,
-    /// Document, counted in the group's order of that epoch.
+    /// Index of the document in the group's order of that epoch.
     pub document: u64,
-    /// Token within the document.
+    /// Index of the token within the document.
     pub token: u64,
 }
 
-impl Position {
+impl StreamPosition {
     fn epoch_start(epoch: u64) -> Self {
         Self { epoch, ..Self::default() }
     }
 
-    /// Whether it is the first token of an epoch.
+    /// Returns whether this is the start of an epoch.
     pub(crate) fn is_epoch_start(&self) -> bool {
         *self == Self::epoch_start(self.epoch)
     }
 }
 
-/// Which tokens, in which order.
-pub(crate) struct Order {
+/// The shards of a split and the order of their tokens.
+pub(crate) struct TokenOrder {
     pub shards: Vec<Shard>,
-    pub accept: Accept,
+    pub read_options: ShardReadOptions,
     pub seed: u64,
     pub shuffle: bool,
 }
 
-/// The row group that the stream stands in.
-struct Group {
+/// A row group in memory and the order of its documents.
+struct LoadedRowGroup {
     documents: Documents,
+    /// Indices into `documents`, in the epoch's order.
     order: Vec<usize>,
 }
 
-/// Walks a split's tokens from a position on. Holds one row group.
+/// Reads a split's tokens in order, starting at a position. It holds one row group in memory.
 pub(crate) struct TokenStream {
-    order: Order,
-    /// (shard, row group) in this epoch's order.
+    order: TokenOrder,
+    /// Pairs (shard, row group) in this epoch's order.
     groups: Vec<(usize, usize)>,
-    at: Position,
-    loaded: Option<Group>,
-    /// Tokens passed in this epoch since it began, to notice an epoch without any; `None` where it was entered midway.
-    passed: Option<u64>,
+    /// Position of the next token.
+    position: StreamPosition,
+    loaded_group: Option<LoadedRowGroup>,
+    /// Number of tokens read in this epoch, to detect an empty one; `None` if the epoch was entered midway.
+    epoch_tokens: Option<u64>,
 }
 
 impl TokenStream {
+    /// Opens a stream at a position.
+    ///
     /// # Errors
-    /// The position does not exist in this dataset, or the row group that it lies in cannot be read.
-    pub fn open(order: Order, at: Position) -> Result<Self> {
-        let groups = order.groups(at.epoch);
-        let passed = at.is_epoch_start().then_some(0);
-        let mut stream = Self { order, groups, at, loaded: None, passed };
+    /// Fails if the position does not exist in this dataset, or if its row group cannot be read.
+    pub fn open(order: TokenOrder, start: StreamPosition) -> Result<Self> {
+        let groups = order.group_order(start.epoch);
+        let epoch_tokens = start.is_epoch_start().then_some(0);
+        let mut stream = Self { order, groups, position: start, loaded_group: None, epoch_tokens };
         stream.check_position()?;
         Ok(stream)
     }
 
-    /// The next token's place.
-    pub fn position(&self) -> &Position {
-        &self.at
+    /// Returns the position of the next token.
+    pub fn position(&self) -> &StreamPosition {
+        &self.position
     }
 
-    /// The position that ends the epoch `epoch`.
-    pub fn epoch_end(&self, epoch: u64) -> Position {
-        Position { group: self.groups.len() as u64, ..Position::epoch_start(epoch) }
+    /// Returns the position of the end of `epoch`.
+    pub fn epoch_end(&self, epoch: u64) -> StreamPosition {
+        StreamPosition { group: self.groups.len() as u64, ..StreamPosition::epoch_start(epoch) }
     }
 
-    /// Appends up to `want` tokens and whether each is a document's first, not going past the end of `last_epoch`.
-    /// Fewer come only there.
+    /// Appends `count` tokens to `tokens`, and to `starts` whether each is the first of a document. Fewer are
+    /// appended only at the end of `last_epoch`.
     ///
     /// # Errors
-    /// A fault in a shard, or a whole epoch with fewer than two tokens, which has nothing to predict.
-    pub fn take(
+    /// Fails on a fault in a shard, or on an epoch with fewer than two tokens, which has nothing to predict.
+    pub fn append_tokens(
         &mut self,
-        want: usize,
+        count: usize,
         last_epoch: u64,
         tokens: &mut Vec<i32>,
         starts: &mut Vec<bool>,
     ) -> Result<()> {
-        let mut left = want;
+        let mut left = count;
         while left > 0 {
-            if !self.settle(last_epoch)? {
+            if !self.seek_next_token(last_epoch)? {
                 return Ok(());
             }
-            let Some(group) = &self.loaded else { return Ok(()) };
-            let document = group.documents.get(group.order[self.at.document as usize]);
-            let from = self.at.token as usize;
-            let count = left.min(document.len() - from);
-            // Ids are below the vocabulary, which is far below 2^31.
-            tokens.extend(document[from..from + count].iter().map(|id| *id as i32));
-            starts.extend((from..from + count).map(|at| at == 0));
-            self.at.token += count as u64;
-            self.passed = self.passed.map(|passed| passed + count as u64);
-            left -= count;
+            let Some(group) = &self.loaded_group else { return Ok(()) };
+            let document = group.documents.get(group.order[self.position.document as usize]);
+            let start = self.position.token as usize;
+            let end = start + left.min(document.len() - start);
+            // Ids are below the vocabulary size, which is far below 2^31.
+            tokens.extend(document[start..end].iter().map(|id| *id as i32));
+            starts.extend((start..end).map(|token| token == 0));
+            self.position.token = end as u64;
+            self.epoch_tokens = self.epoch_tokens.map(|tokens_read| tokens_read + (end - start) as u64);
+            left -= end - start;
         }
         Ok(())
     }
 
-    /// Moves on until a token is there to be read; `false` at the end of `last_epoch`.
-    pub fn settle(&mut self, last_epoch: u64) -> Result<bool> {
+    /// Advances to the next position that has a token. Returns `false` at the end of `last_epoch`.
+    pub fn seek_next_token(&mut self, last_epoch: u64) -> Result<bool> {
         loop {
-            if self.at.group as usize >= self.groups.len() {
-                if self.at.epoch >= last_epoch {
+            if self.position.group as usize >= self.groups.len() {
+                if self.position.epoch >= last_epoch {
                     return Ok(false);
                 }
-                self.next_epoch()?;
+                self.start_next_epoch()?;
                 continue;
             }
-            let (document, token) = (self.at.document as usize, self.at.token as usize);
-            let group = self.load()?;
+            let (document, token) = (self.position.document as usize, self.position.token as usize);
+            let group = self.current_group()?;
             let length = group.order.get(document).map(|index| group.documents.get(*index).len());
             match length {
                 Some(length) if token < length => return Ok(true),
-                Some(_) => self.at = Position { document: self.at.document + 1, token: 0, ..self.at },
+                Some(_) => {
+                    self.position =
+                        StreamPosition { document: self.position.document + 1, token: 0, ..self.position }
+                }
                 None => {
-                    self.at = Position { group: self.at.group + 1, ..Position::epoch_start(self.at.epoch) };
-                    self.loaded = None;
+                    self.position = StreamPosition {
+                        group: self.position.group + 1,
+                        ..StreamPosition::epoch_start(self.position.epoch)
+                    };
+                    self.loaded_group = None;
                 }
             }
         }
     }
 
-    /// Refuses an epoch that had nothing to predict: repeating it would never end.
-    pub fn refuse_barren(&self) -> Result<()> {
-        match self.passed {
-            Some(passed) if passed < 2 => Err(DataError::Empty {
+    /// Fails if the epoch had fewer than two tokens: repeating an empty epoch would never end.
+    pub fn check_epoch_has_tokens(&self) -> Result<()> {
+        match self.epoch_tokens {
+            Some(count) if count < 2 => Err(DataError::Empty {
                 file: self.order.shards[0].path().to_path_buf(),
-                found: format!("{passed} tokens in all rows of the split"),
+                found: format!("{count} tokens in all rows of the split"),
                 allowed: "at least 2 tokens in a split: one to read and one to predict",
             }),
             _ => Ok(()),
         }
     }
 
-    fn next_epoch(&mut self) -> Result<()> {
-        self.refuse_barren()?;
-        self.at = Position::epoch_start(self.at.epoch + 1);
-        self.groups = self.order.groups(self.at.epoch);
-        self.loaded = None;
-        self.passed = Some(0);
+    fn start_next_epoch(&mut self) -> Result<()> {
+        self.check_epoch_has_tokens()?;
+        self.position = StreamPosition::epoch_start(self.position.epoch + 1);
+        self.groups = self.order.group_order(self.position.epoch);
+        self.loaded_group = None;
+        self.epoch_tokens = Some(0);
         Ok(())
     }
 
-    fn load(&mut self) -> Result<&Group> {
-        let group = match self.loaded.take() {
+    /// Returns the row group of the current position, and reads it if needed.
+    fn current_group(&mut self) -> Result<&LoadedRowGroup> {
+        let group = match self.loaded_group.take() {
             Some(group) => group,
-            None => self.order.load(self.at.epoch, self.groups[self.at.group as usize])?,
+            None => self.order.load_group(self.position.epoch, self.groups[self.position.group as usize])?,
         };
-        Ok(self.loaded.insert(group))
+        Ok(self.loaded_group.insert(group))
     }
 
     fn check_position(&mut self) -> Result<()> {
-        let at = self.at.clone();
+        let position = self.position.clone();
         let groups = self.groups.len() as u64;
-        if at.group > groups {
-            return Err(self.no_position(format!("row group {}", at.group), format!("0 to {groups}")));
-        }
-        if (at.document, at.token) == (0, 0) {
-            return Ok(());
-        }
-        if at.group == groups {
+        if position.group > groups {
             return Err(
-                self.no_position(format!("document {} after the last group", at.document), "0".to_owned())
+                self.position_error(format!("row group {}", position.group), format!("0 to {groups}"))
             );
         }
-        let group = self.load()?;
+        if (position.document, position.token) == (0, 0) {
+            return Ok(());
+        }
+        if position.group == groups {
+            let found = format!("document {} after the last group", position.document);
+            return Err(self.position_error(found, "0".to_owned()));
+        }
+        let group = self.current_group()?;
         let documents = group.order.len() as u64;
         let length =
-            group.order.get(at.document as usize).map(|index| group.documents.get(*index).len() as u64);
+            group.order.get(position.document as usize).map(|index| group.documents.get(*index).len() as u64);
         match length {
-            Some(length) if at.token <= length => Ok(()),
-            Some(length) => Err(self.no_position(format!("token {}", at.token), format!("0 to {length}"))),
-            None => Err(self.no_position(format!("document {}", at.document), format!("below {documents}"))),
+            Some(length) if position.token <= length => Ok(()),
+            Some(length) => {
+                Err(self.position_error(format!("token {}", position.token), format!("0 to {length}")))
+            }
+            None => {
+                Err(self
+                    .position_error(format!("document {}", position.document), format!("below {documents}")))
+            }
         }
     }
 
-    fn no_position(&self, found: String, allowed: String) -> DataError {
+    fn position_error(&self, found: String, allowed: String) -> DataError {
         let file = self.order.shards[0].path().to_path_buf();
-        DataError::Position { file, found, allowed: format!("{allowed} (was the dataset changed since?)") }
+        DataError::InvalidPosition { file, found, allowed: format!("{allowed} (has the dataset changed?)") }
     }
 }
 
-impl Order {
-    fn groups(&self, epoch: u64) -> Vec<(usize, usize)> {
-        let of_shard = |(at, shard): (usize, &Shard)| (0..shard.groups()).map(move |group| (at, group));
-        let mut groups: Vec<_> = self.shards.iter().enumerate().flat_map(of_shard).collect();
+impl TokenOrder {
+    /// Returns the pairs (shard, row group) in the order of an epoch.
+    fn group_order(&self, epoch: u64) -> Vec<(usize, usize)> {
+        let groups_of =
+            |(index, shard): (usize, &Shard)| (0..shard.group_count()).map(move |group| (index, group));
+        let mut groups: Vec<_> = self.shards.iter().enumerate().flat_map(groups_of).collect();
         if self.shuffle {
-            groups.shuffle(&mut rng([self.seed, epoch, u64::MAX]));
+            groups.shuffle(&mut seeded_rng([self.seed, epoch, u64::MAX]));
         }
         groups
     }
 
-    fn load(&self, epoch: u64, (shard, group): (usize, usize)) -> Result<Group> {
-        let documents = self.shards[shard].read_group(group, self.accept)?;
+    /// Reads a row group and orders its documents for an epoch.
+    fn load_group(&self, epoch: u64, (shard, group): (usize, usize)) -> Result<LoadedRowGroup> {
+        let documents = self.shards[shard].read_group(group, self.read_options)?;
         let mut order: Vec<usize> = (0..documents.len()).collect();
         if self.shuffle {
-            let number: usize = self.shards[..shard].iter().map(Shard::groups).sum::<usize>() + group;
-            order.shuffle(&mut rng([self.seed, epoch, number as u64]));
+            let number: usize = self.shards[..shard].iter().map(Shard::group_count).sum::<usize>() + group;
+            order.shuffle(&mut seeded_rng([self.seed, epoch, number as u64]));
         }
-        Ok(Group { documents, order })
+        Ok(LoadedRowGroup { documents, order })
     }
 }
 
-/// A generator of its own for each combination of numbers, the same on every platform.
-pub(crate) fn rng(numbers: [u64; 3]) -> Xoshiro256PlusPlus {
+/// Returns a random generator seeded by three numbers, the same on every platform.
+pub(crate) fn seeded_rng(numbers: [u64; 3]) -> Xoshiro256PlusPlus {
     let mixed =
         numbers.iter().fold(0, |state: u64, number| SplitMix64::seed_from_u64(state ^ number).next_u64());
     Xoshiro256PlusPlus::seed_from_u64(mixed)

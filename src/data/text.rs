@@ -1,7 +1,7 @@
-//! Owns making a dataset from text files.
-//!
-//! Must not know: the terminal, tasks. Invariant: the same inputs, tokenizer, seed and share give the same shards;
-//! memory holds a chunk of documents and one row group a split.
+//! Owns: the creation of datasets from text files.
+//! Must not know: the terminal, tasks.
+//! Invariant: the same inputs, tokenizer, seed and validation share give the same shards. Memory holds a
+//! chunk of documents and one row group per split.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,95 +9,105 @@ use std::path::PathBuf;
 use rand::RngExt;
 
 use super::error::{DataError, Result};
-use super::manifest::{MANIFEST_FILE, Made, Manifest, TOKENIZER_FILE};
-use super::source::{Piece, check_input, for_each_document};
-use super::staging::Staging;
-use super::stream::rng;
-use super::writer::{Row, Writers};
-use super::{Codec, OnProgress, Progress, Split};
+use super::manifest::{DatasetManifest, DatasetSummary, MANIFEST_FILE, TOKENIZER_FILE};
+use super::source::{TextDocument, for_each_document, input_size};
+use super::staging::StagedFolder;
+use super::stream::seeded_rng;
+use super::writer::{DocumentRow, SplitWriters};
+use super::{OnProgress, Progress, Split, Tokenizer};
 
-/// Bytes of a `.txt` document where nothing else is asked for.
-pub const DOC_BYTES: usize = 16 << 10;
-/// Share of documents held out for validation where nothing else is asked for.
-pub const VALID_SHARE: f64 = 0.01;
+/// Default limit on the size of a document from a `.txt` file, in bytes.
+pub const DEFAULT_DOC_BYTES: usize = 16 << 10;
+/// Default share of documents held out for validation.
+pub const DEFAULT_VALID_SHARE: f64 = 0.01;
 
-/// Documents are encoded together, on all cores, until there are this many of them or of their bytes.
+/// Limits of a chunk of documents that are encoded together, on all cores.
 const CHUNK_DOCUMENTS: usize = 256;
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// What to make.
+/// Options for making a dataset from text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextOptions {
-    /// `.txt`, `.jsonl` and `.parquet` files, read in this order.
+    /// Input files (`.txt`, `.jsonl` or `.parquet`), read in this order.
     pub inputs: Vec<PathBuf>,
     /// Name or file of a tokenizer.
     pub tokenizer: String,
-    /// The folder to create.
+    /// Folder to create.
     pub out: PathBuf,
-    /// Share of documents that go to the valid split, 0 or more and below 1. Above 0, at least one does if there are two.
+    /// Share of documents that go to the valid split, at least 0 and below 1. If it is above 0 and there are
+    /// two or more documents, at least one goes there.
     pub valid_share: f64,
-    /// Longest document cut from a `.txt` file, in bytes; the cut is at a paragraph's end where there is one.
+    /// Limit on the size of a document from a `.txt` file, in bytes. Documents end at a paragraph end if
+    /// possible.
     pub doc_bytes: usize,
+    /// Seed that decides which documents are held out.
     pub seed: u64,
-    /// Replace a dataset that is there.
+    /// Whether to replace an existing dataset.
     pub force: bool,
 }
 
-/// Makes a dataset from text.
+/// Makes a dataset from text files.
 ///
 /// # Errors
-/// `out` is taken or cannot be written, the tokenizer cannot be loaded or has no id for something, an input is missing
-/// or unreadable, or there is no text in any.
-pub fn make_text(options: &TextOptions, on_progress: OnProgress<'_>) -> Result<Made> {
-    check(options)?;
-    let sizes = options.inputs.iter().map(|path| check_input(path)).collect::<Result<Vec<u64>>>()?;
-    let staging = Staging::begin(&options.out, options.force)?;
-    let codec = Codec::from_name_or_file(&options.tokenizer)?;
-    let mut maker = Maker {
+/// Fails if `out` exists or cannot be written, or if the tokenizer cannot be loaded or lacks an id for a
+/// text. Fails too if an input is missing or unreadable, or if no input has any text.
+pub fn make_text(options: &TextOptions, on_progress: OnProgress<'_>) -> Result<DatasetSummary> {
+    check_options(options)?;
+    let sizes = options.inputs.iter().map(|path| input_size(path)).collect::<Result<Vec<u64>>>()?;
+    let staging = StagedFolder::create(&options.out, options.force)?;
+    let tokenizer = Tokenizer::from_name_or_file(&options.tokenizer)?;
+    let mut builder = TextDatasetBuilder {
         options,
-        codec: &codec,
-        writers: Writers::new(staging.dir(), "text", &codec, false),
+        tokenizer: &tokenizer,
+        writers: SplitWriters::new(staging.dir(), "text", &tokenizer, false),
         chunk: Vec::new(),
         chunk_bytes: 0,
-        held: None,
+        held_back: None,
         documents: 0,
         empty: 0,
     };
-    let mut before = 0;
+    let mut bytes_before = 0;
     let total = sizes.iter().sum();
     for (path, size) in options.inputs.iter().zip(sizes) {
-        for_each_document(path, options.doc_bytes, &mut |piece: Piece| {
-            let done = before + piece.bytes_read.min(size);
-            maker.take(piece.text)?;
-            on_progress(Progress { what: "bytes read", done, total });
+        for_each_document(path, options.doc_bytes, &mut |document: TextDocument| {
+            let done = bytes_before + document.bytes_read.min(size);
+            builder.add_document(document.text)?;
+            on_progress(Progress { label: "bytes read", done, total });
             Ok(())
         })?;
-        before += size;
+        bytes_before += size;
     }
-    let (splits, empty) = maker.finish()?;
-    codec.save(&staging.dir().join(TOKENIZER_FILE))?;
-    let manifest = Manifest::new("text", options.notes(), options.seed, splits.clone(), &codec);
+    let (splits, empty) = builder.finish()?;
+    tokenizer.save(&staging.dir().join(TOKENIZER_FILE))?;
+    let manifest =
+        DatasetManifest::new("text", options.manifest_settings(), options.seed, splits.clone(), &tokenizer);
     manifest.write(&staging.dir().join(MANIFEST_FILE))?;
     staging.commit()?;
-    Ok(Made { out: options.out.clone(), splits, vocab_size: codec.vocab_size(), empty, graphs: None })
+    Ok(DatasetSummary {
+        out: options.out.clone(),
+        splits,
+        vocab_size: tokenizer.vocab_size(),
+        empty,
+        graphs: None,
+    })
 }
 
-fn check(options: &TextOptions) -> Result<()> {
-    let fault = |name, found, allowed| Err(DataError::Setting { name, found, allowed });
+fn check_options(options: &TextOptions) -> Result<()> {
+    let error = |name, found, allowed| Err(DataError::InvalidSetting { name, found, allowed });
     match options {
         TextOptions { inputs, .. } if inputs.is_empty() => {
-            fault("in", "nothing".to_owned(), "at least one file")
+            error("in", "nothing".to_owned(), "at least one file")
         }
         TextOptions { valid_share: share, .. } if !(0.0..1.0).contains(share) => {
-            fault("valid-share", share.to_string(), "0 or more, and below 1")
+            error("valid-share", share.to_string(), "at least 0 and below 1")
         }
-        TextOptions { doc_bytes: bytes @ 0..64, .. } => fault("doc-bytes", bytes.to_string(), "at least 64"),
+        TextOptions { doc_bytes: bytes @ 0..64, .. } => error("doc-bytes", bytes.to_string(), "at least 64"),
         _ => Ok(()),
     }
 }
 
 impl TextOptions {
-    fn notes(&self) -> BTreeMap<String, String> {
+    fn manifest_settings(&self) -> BTreeMap<String, String> {
         let inputs: Vec<String> = self.inputs.iter().map(|path| path.display().to_string()).collect();
         BTreeMap::from([
             ("in".to_owned(), inputs.join(", ")),
@@ -108,21 +118,25 @@ impl TextOptions {
     }
 }
 
-/// Encodes documents and deals them out to train and valid.
-struct Maker<'a> {
+/// Encodes documents and assigns them to the train and valid splits.
+struct TextDatasetBuilder<'a> {
     options: &'a TextOptions,
-    codec: &'a Codec,
-    writers: Writers,
+    tokenizer: &'a Tokenizer,
+    writers: SplitWriters,
+    /// Documents waiting to be encoded.
     chunk: Vec<String>,
     chunk_bytes: usize,
-    /// The last document, kept back: it makes up for a valid or train split that would be empty.
-    held: Option<Vec<u32>>,
+    /// Token ids of the latest document. It is held back so that it can fill a split that would be empty.
+    held_back: Option<Vec<u32>>,
+    /// Number of documents written.
     documents: u64,
+    /// Number of documents without text.
     empty: u64,
 }
 
-impl Maker<'_> {
-    fn take(&mut self, text: String) -> Result<()> {
+impl TextDatasetBuilder<'_> {
+    /// Adds a document, and encodes the chunk once it is full.
+    fn add_document(&mut self, text: String) -> Result<()> {
         if text.trim().is_empty() {
             self.empty += 1;
             return Ok(());
@@ -130,57 +144,61 @@ impl Maker<'_> {
         self.chunk_bytes += text.len();
         self.chunk.push(text);
         match self.chunk.len() >= CHUNK_DOCUMENTS || self.chunk_bytes >= CHUNK_BYTES {
-            true => self.encode(),
+            true => self.encode_chunk(),
             false => Ok(()),
         }
     }
 
-    fn encode(&mut self) -> Result<()> {
+    /// Encodes the chunk and writes its documents, except the last one.
+    fn encode_chunk(&mut self) -> Result<()> {
         self.chunk_bytes = 0;
         let texts = std::mem::take(&mut self.chunk);
-        for ids in self.codec.encode_documents(&texts)? {
+        for ids in self.tokenizer.encode_documents(&texts)? {
             if ids.is_empty() {
                 self.empty += 1;
                 continue;
             }
-            if let Some(ids) = self.held.replace(ids) {
-                let split = self.split_by_chance();
-                self.push(split, ids)?;
+            if let Some(ids) = self.held_back.replace(ids) {
+                let split = self.draw_split();
+                self.write_document(split, ids)?;
             }
         }
         Ok(())
     }
 
-    fn finish(mut self) -> Result<(BTreeMap<Split, super::manifest::Counts>, u64)> {
-        self.encode()?;
-        let Some(last) = self.held.take() else {
+    /// Writes what remains. Returns the size of each split and the number of empty documents.
+    fn finish(mut self) -> Result<(BTreeMap<Split, super::manifest::SplitCounts>, u64)> {
+        self.encode_chunk()?;
+        let Some(last) = self.held_back.take() else {
             return Err(DataError::Empty {
                 file: self.options.inputs[0].clone(),
                 found: format!(
-                    "no text in this or any other of the {} input files",
+                    "no text in any of the {} input files, of which this is the first",
                     self.options.inputs.len()
                 ),
                 allowed: "at least one document that is not empty",
             });
         };
-        let without = |split| self.writers.documents(split) == 0;
-        let split = match self.split_by_chance() {
-            _ if self.documents == 0 || without(Split::Train) => Split::Train,
-            _ if self.options.valid_share > 0.0 && without(Split::Valid) => Split::Valid,
-            by_chance => by_chance,
+        let is_empty = |split| self.writers.documents(split) == 0;
+        let split = match self.draw_split() {
+            _ if self.documents == 0 || is_empty(Split::Train) => Split::Train,
+            _ if self.options.valid_share > 0.0 && is_empty(Split::Valid) => Split::Valid,
+            drawn => drawn,
         };
-        self.push(split, last)?;
+        self.write_document(split, last)?;
         Ok((self.writers.finish()?, self.empty))
     }
 
-    fn push(&mut self, split: Split, ids: Vec<u32>) -> Result<()> {
+    fn write_document(&mut self, split: Split, ids: Vec<u32>) -> Result<()> {
         self.documents += 1;
-        self.writers.push(split, Row { ids, solved: None })
+        self.writers.push(split, DocumentRow { ids, question: None })
     }
 
-    /// A function of the seed and the document's number alone.
-    fn split_by_chance(&self) -> Split {
-        match rng([self.options.seed, u64::MAX, self.documents]).random::<f64>() < self.options.valid_share {
+    /// Draws the split of the next document. It depends only on the seed and the document's number.
+    fn draw_split(&self) -> Split {
+        match seeded_rng([self.options.seed, u64::MAX, self.documents]).random::<f64>()
+            < self.options.valid_share
+        {
             true => Split::Valid,
             false => Split::Train,
         }

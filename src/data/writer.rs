@@ -1,6 +1,7 @@
-//! Owns writing token shards: one document a row, `input_ids: list<int32>`, zstd, bounded row groups, notes in the footer.
-//!
-//! Must not know: where documents come from. Invariant: memory holds at most one row group; a closed shard is whole.
+//! Owns: the writing of token shards: one document per row in `input_ids: list<int32>`, zstd compression,
+//! bounded row groups, and metadata in the footer.
+//! Must not know: where documents come from.
+//! Invariant: memory holds at most one row group; a closed shard is complete.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,122 +17,128 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
 use super::error::{DataError, Result};
-use super::manifest::{Counts, EOS_KEY, HASH_KEY, KIND_KEY, VERSION_KEY, VOCAB_KEY};
-use super::{Codec, Split};
+use super::manifest::{EOS_ID_KEY, KIND_KEY, SplitCounts, TOKENIZER_HASH_KEY, VERSION_KEY, VOCAB_SIZE_KEY};
+use super::{Split, Tokenizer};
 
-/// A row group is closed at either bound: 4 MiB of ids, or so many rows.
+/// Limits of a row group, which is closed at either one: tokens (4 MiB of ids) and rows.
 const GROUP_TOKENS: usize = 1 << 20;
 const GROUP_ROWS: usize = 8192;
-/// A shard is closed once it has this many tokens.
+/// Number of tokens at which a shard is closed.
 const SHARD_TOKENS: u64 = 64 << 20;
 
-/// A question with its chain of reasoning, kept beside its tokens so that evaluation can ask it again.
+/// A question with its reasoning steps and answer. It is stored next to its tokens for use in evaluations.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Solved {
+pub(crate) struct SolvedQuestion {
     pub question: String,
     pub steps: Vec<String>,
     pub answer: String,
 }
 
-/// One row to be.
-pub(crate) struct Row {
+/// A row of a shard: one document.
+pub(crate) struct DocumentRow {
     pub ids: Vec<u32>,
-    /// Present in every row of a dataset, or in none.
-    pub solved: Option<Solved>,
+    /// Question that the document was made from. It is present in all rows of a dataset or in none.
+    pub question: Option<SolvedQuestion>,
 }
 
-/// Writes one split into a folder, shard after shard.
+/// Writes the shards of one split into a folder.
 pub(crate) struct SplitWriter {
     dir: PathBuf,
     split: Split,
     schema: SchemaRef,
-    notes: Vec<KeyValue>,
-    open: Option<(PathBuf, ArrowWriter<File>)>,
+    /// Key/value metadata for the footers.
+    metadata: Vec<KeyValue>,
+    /// Path and writer of the current shard.
+    open_shard: Option<(PathBuf, ArrowWriter<File>)>,
     shard_tokens: u64,
-    group: Vec<Row>,
-    group_tokens: usize,
-    counts: Counts,
+    /// Rows that are waiting to be written as one row group.
+    pending_rows: Vec<DocumentRow>,
+    pending_tokens: usize,
+    counts: SplitCounts,
 }
 
 impl SplitWriter {
-    /// `solved`: whether rows carry question, steps and answer.
-    pub fn new(dir: &Path, split: Split, kind: &str, codec: &Codec, solved: bool) -> Self {
-        let note = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
-        let mut notes = vec![
-            note(KIND_KEY, kind.to_owned()),
-            note(VOCAB_KEY, codec.vocab_size().to_string()),
-            note(HASH_KEY, codec.hash()),
-            note(VERSION_KEY, env!("CARGO_PKG_VERSION").to_owned()),
+    /// Creates a writer. `with_questions` adds the columns question, steps and answer.
+    pub fn new(dir: &Path, split: Split, kind: &str, tokenizer: &Tokenizer, with_questions: bool) -> Self {
+        let entry = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
+        let mut metadata = vec![
+            entry(KIND_KEY, kind.to_owned()),
+            entry(VOCAB_SIZE_KEY, tokenizer.vocab_size().to_string()),
+            entry(TOKENIZER_HASH_KEY, tokenizer.hash()),
+            entry(VERSION_KEY, env!("CARGO_PKG_VERSION").to_owned()),
         ];
-        notes.extend(codec.eos_id().map(|id| note(EOS_KEY, id.to_string())));
+        metadata.extend(tokenizer.eos_id().map(|id| entry(EOS_ID_KEY, id.to_string())));
         Self {
             dir: dir.to_path_buf(),
             split,
-            schema: schema(solved),
-            notes,
-            open: None,
+            schema: shard_schema(with_questions),
+            metadata,
+            open_shard: None,
             shard_tokens: 0,
-            group: Vec::new(),
-            group_tokens: 0,
-            counts: Counts::default(),
+            pending_rows: Vec::new(),
+            pending_tokens: 0,
+            counts: SplitCounts::default(),
         }
     }
 
-    /// Documents taken so far.
+    /// Returns the number of documents pushed so far.
     pub fn documents(&self) -> u64 {
         self.counts.documents
     }
 
+    /// Adds a row, and writes a row group once it is full.
+    ///
     /// # Errors
-    /// The shard cannot be created or written.
-    pub fn push(&mut self, row: Row) -> Result<()> {
-        self.group_tokens += row.ids.len();
+    /// Fails if the shard cannot be created or written.
+    pub fn push(&mut self, row: DocumentRow) -> Result<()> {
+        self.pending_tokens += row.ids.len();
         self.counts.tokens += row.ids.len() as u64;
         self.counts.documents += 1;
-        self.group.push(row);
-        match self.group_tokens >= GROUP_TOKENS || self.group.len() >= GROUP_ROWS {
+        self.pending_rows.push(row);
+        match self.pending_tokens >= GROUP_TOKENS || self.pending_rows.len() >= GROUP_ROWS {
             true => self.write_group(),
             false => Ok(()),
         }
     }
 
-    /// Writes what is left and closes the shard; a split without documents leaves no file.
-    pub fn finish(mut self) -> Result<Counts> {
+    /// Writes the remaining rows and closes the shard. A split without documents creates no file.
+    pub fn finish(mut self) -> Result<SplitCounts> {
         self.write_group()?;
-        self.close()?;
+        self.close_shard()?;
         Ok(self.counts)
     }
 
     fn write_group(&mut self) -> Result<()> {
-        if self.group.is_empty() {
+        if self.pending_rows.is_empty() {
             return Ok(());
         }
-        let rows = std::mem::take(&mut self.group);
-        self.shard_tokens += std::mem::take(&mut self.group_tokens) as u64;
-        let (path, mut writer) = match self.open.take() {
+        let rows = std::mem::take(&mut self.pending_rows);
+        self.shard_tokens += std::mem::take(&mut self.pending_tokens) as u64;
+        let (path, mut writer) = match self.open_shard.take() {
             Some(open) => open,
-            None => self.create()?,
+            None => self.create_shard()?,
         };
-        let columns = columns(&self.schema, rows);
-        RecordBatch::try_new(self.schema.clone(), columns)
+        let arrays = to_arrays(&self.schema, rows);
+        RecordBatch::try_new(self.schema.clone(), arrays)
             .map_err(ParquetError::from)
             .and_then(|batch| writer.write(&batch))
             .and_then(|()| writer.flush())
             .map_err(|error| write_error(&path, error))?;
-        self.open = Some((path, writer));
+        self.open_shard = Some((path, writer));
         match self.shard_tokens >= SHARD_TOKENS {
-            true => self.close(),
+            true => self.close_shard(),
             false => Ok(()),
         }
     }
 
-    fn create(&mut self) -> Result<(PathBuf, ArrowWriter<File>)> {
+    /// Creates the next shard.
+    fn create_shard(&mut self) -> Result<(PathBuf, ArrowWriter<File>)> {
         let path = self.dir.join(format!("{}-{:05}.parquet", self.split, self.counts.shards));
         let file = File::create(&path).map_err(DataError::io(&path, "be created"))?;
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_max_row_group_row_count(Some(GROUP_ROWS))
-            .set_key_value_metadata(Some(self.notes.clone()))
+            .set_key_value_metadata(Some(self.metadata.clone()))
             .build();
         let writer = ArrowWriter::try_new(file, self.schema.clone(), Some(properties))
             .map_err(|error| write_error(&path, error))?;
@@ -139,25 +146,26 @@ impl SplitWriter {
         Ok((path, writer))
     }
 
-    fn close(&mut self) -> Result<()> {
+    /// Closes the current shard, if there is one.
+    fn close_shard(&mut self) -> Result<()> {
         self.shard_tokens = 0;
-        match self.open.take() {
+        match self.open_shard.take() {
             Some((path, writer)) => writer.close().map(|_| ()).map_err(|error| write_error(&path, error)),
             None => Ok(()),
         }
     }
 }
 
-/// One writer a split. The counts at the end leave out splits without documents.
-pub(crate) struct Writers(BTreeMap<Split, SplitWriter>);
+/// The writers of a dataset, one per split.
+pub(crate) struct SplitWriters(BTreeMap<Split, SplitWriter>);
 
-impl Writers {
-    pub fn new(dir: &Path, kind: &str, codec: &Codec, solved: bool) -> Self {
-        let writer = |split| (split, SplitWriter::new(dir, split, kind, codec, solved));
+impl SplitWriters {
+    pub fn new(dir: &Path, kind: &str, tokenizer: &Tokenizer, with_questions: bool) -> Self {
+        let writer = |split| (split, SplitWriter::new(dir, split, kind, tokenizer, with_questions));
         Self(Split::ALL.into_iter().map(writer).collect())
     }
 
-    pub fn push(&mut self, split: Split, row: Row) -> Result<()> {
+    pub fn push(&mut self, split: Split, row: DocumentRow) -> Result<()> {
         self.0.get_mut(&split).map_or(Ok(()), |writer| writer.push(row))
     }
 
@@ -165,7 +173,8 @@ impl Writers {
         self.0.get(&split).map_or(0, SplitWriter::documents)
     }
 
-    pub fn finish(self) -> Result<BTreeMap<Split, Counts>> {
+    /// Closes all shards. Returns the size of each split, without empty ones.
+    pub fn finish(self) -> Result<BTreeMap<Split, SplitCounts>> {
         let mut counts = BTreeMap::new();
         for (split, writer) in self.0 {
             let count = writer.finish()?;
@@ -177,10 +186,10 @@ impl Writers {
     }
 }
 
-fn schema(solved: bool) -> SchemaRef {
+fn shard_schema(with_questions: bool) -> SchemaRef {
     let list = |name: &str, item| Field::new_list(name, Field::new("item", item, true), true);
     let mut fields = vec![list("input_ids", DataType::Int32)];
-    if solved {
+    if with_questions {
         fields.push(Field::new("question", DataType::Utf8, true));
         fields.push(list("steps", DataType::Utf8));
         fields.push(Field::new("answer", DataType::Utf8, true));
@@ -188,31 +197,33 @@ fn schema(solved: bool) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-fn columns(schema: &Schema, rows: Vec<Row>) -> Vec<ArrayRef> {
+/// Converts rows to the arrays of a record batch.
+fn to_arrays(schema: &Schema, rows: Vec<DocumentRow>) -> Vec<ArrayRef> {
     let mut ids = ListBuilder::new(Int32Builder::new());
     let mut steps = ListBuilder::new(StringBuilder::new());
     let (mut questions, mut answers) = (Vec::new(), Vec::new());
     for row in rows {
-        // A vocabulary is far below 2^31, so the cast keeps the value.
+        // Ids are far below 2^31, so the cast keeps the value.
         row.ids.iter().for_each(|id| ids.values().append_value(*id as i32));
         ids.append(true);
-        if let Some(solved) = row.solved {
+        if let Some(solved) = row.question {
             solved.steps.iter().for_each(|step| steps.values().append_value(step));
             steps.append(true);
             questions.push(solved.question);
             answers.push(solved.answer);
         }
     }
-    let mut columns: Vec<ArrayRef> = vec![Arc::new(ids.finish())];
+    let mut arrays: Vec<ArrayRef> = vec![Arc::new(ids.finish())];
     if schema.fields().len() > 1 {
-        columns.push(Arc::new(StringArray::from(questions)));
-        columns.push(Arc::new(steps.finish()));
-        columns.push(Arc::new(StringArray::from(answers)));
+        arrays.push(Arc::new(StringArray::from(questions)));
+        arrays.push(Arc::new(steps.finish()));
+        arrays.push(Arc::new(StringArray::from(answers)));
     }
-    columns
+    arrays
 }
 
-/// A full disk comes wrapped in the Parquet crate's error; what the system said is what the user needs.
+/// Converts an error of the Parquet crate. An operating system error, such as a full disk, is unwrapped from
+/// it.
 fn write_error(path: &Path, error: ParquetError) -> DataError {
     let cause = match error {
         ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {

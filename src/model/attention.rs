@@ -1,87 +1,88 @@
-//! Owns: causal multi-head attention, with grouped key/value heads and rotary positions where the face has them.
+//! Owns: causal multi-head attention, with grouped key/value heads and rotary positions if the architecture
+//! has them.
 //! Must not know: blocks, recycling.
 //! Invariant: position `t` sees positions `0..=t` of its own row and nothing else.
 
-use super::init::Init;
-use super::{Shape, rotary::Angles};
+use super::init::WeightInit;
+use super::{ModelShape, rotary::RotaryAngles};
 use crate::config::Arch;
-use crate::ops::{self, Heads, Products, Sight};
+use crate::ops::{self, AttentionMask, Heads, MatmulPrecision};
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::{Device, Tensor};
 
-/// Attention of positions over earlier ones.
+/// Attention of each position over itself and earlier positions.
 #[derive(Module, Debug)]
 pub struct Attention {
-    /// `[D, H·K]`.
+    /// Query projection `[D, H·K]`.
     pub q: Linear,
-    /// `[D, G·K]`.
+    /// Key projection `[D, G·K]`.
     pub k: Linear,
-    /// `[D, G·K]`.
+    /// Value projection `[D, G·K]`.
     pub v: Linear,
-    /// `[H·K, D]`.
+    /// Output projection `[H·K, D]`.
     pub out: Linear,
     #[module(skip)]
     heads: Heads,
 }
 
 impl Attention {
-    pub(super) fn new(shape: &Shape, init: &mut Init) -> Self {
+    pub(super) fn new(shape: &ModelShape, init: &mut WeightInit) -> Self {
         let (d, bias) = (shape.width, shape.arch == Arch::Gpt2);
         let (q_width, kv_width) = (shape.heads * shape.head_width, shape.kv_heads * shape.head_width);
         Self {
             q: init.linear(d, q_width, bias),
             k: init.linear(d, kv_width, bias),
             v: init.linear(d, kv_width, bias),
-            out: init.residual(q_width, d, bias),
+            out: init.residual_linear(q_width, d, bias),
             heads: Heads { queries: shape.heads, keys: shape.kv_heads, width: shape.head_width },
         }
     }
 
-    /// `x`: `[B·S, D]`, as the result, which is added to `onto`. Looks at the keys and values of `before`, then at its own, as
-    /// `sight` allows. The second result is its own keys and values.
+    /// Returns `residual + attention(x)`, both `[B·S, D]`, and the keys and values of the S new positions of
+    /// each row. The new positions attend to the positions of `prefix` and to each other, as `mask` allows.
     pub fn forward(
         &self,
         x: Tensor<2>,
-        onto: Tensor<2>,
-        angles: Option<&Angles>,
-        sight: &Sight,
-        before: Option<&KeysValues>,
-        products: Products,
+        residual: Tensor<2>,
+        angles: Option<&RotaryAngles>,
+        mask: &AttentionMask,
+        prefix: Option<&KeysValues>,
+        precision: MatmulPrecision,
     ) -> (Tensor<2>, KeysValues) {
-        let packed = ops::linear(x, &[&self.q, &self.k, &self.v], None, products);
+        let packed = ops::linear(x, &[&self.q, &self.k, &self.v], None, precision);
         let packed = match angles {
-            Some(angles) => ops::turn(packed, &angles.cos, &angles.sin, self.heads),
+            Some(angles) => ops::apply_rotary(packed, &angles.cos, &angles.sin, self.heads),
             None => packed,
         };
-        let own = KeysValues { packed, rows: sight.rows() };
-        let before = before.map(|before| before.packed.clone());
-        let mixed = ops::attention(own.packed.clone(), before, sight, self.heads);
-        (ops::linear(mixed, &[&self.out], Some(onto), products), own)
+        let keys_values = KeysValues { packed, rows: mask.rows() };
+        let prefix = prefix.map(|prefix| prefix.packed.clone());
+        let mixed = ops::attention(keys_values.packed.clone(), prefix, mask, self.heads);
+        (ops::linear(mixed, &[&self.out], Some(residual), precision), keys_values)
     }
 }
 
-/// Keys (turned by their positions) and values of one block, for a number of positions of each row.
+/// Keys (already rotated by their positions) and values of one block, for C positions of each row.
 #[derive(Clone, Debug)]
 pub struct KeysValues {
-    /// `[B·C, (H+2G)·K]`: with the queries, which nobody looks at any more.
+    /// Queries, keys and values, `[B·C, (H+2G)·K]`. The queries are no longer used.
     packed: Tensor<2>,
     rows: usize,
 }
 
 impl KeysValues {
-    /// Of `[B, C, (H+2G)·K]`.
-    pub(super) fn of(grid: Tensor<3>) -> Self {
+    /// Builds them from a grid `[B, C, (H+2G)·K]`.
+    pub(super) fn from_grid(grid: Tensor<3>) -> Self {
         let [rows, positions, width] = grid.dims();
         Self { packed: grid.reshape([rows * positions, width]), rows }
     }
 
-    /// `[B, C, (H+2G)·K]`.
-    pub(super) fn grid(&self) -> Tensor<3> {
+    /// Returns them as a grid `[B, C, (H+2G)·K]`.
+    pub(super) fn to_grid(&self) -> Tensor<3> {
         self.packed.clone().reshape([self.rows, self.positions(), self.width()])
     }
 
-    /// Numbers of a position, `(H+2G)·K`.
+    /// Returns how many numbers a position has: `(H+2G)·K`.
     pub(super) fn width(&self) -> usize {
         self.packed.dims()[1]
     }
@@ -90,22 +91,22 @@ impl KeysValues {
         self.packed.device()
     }
 
-    /// `self`, then `next`, along the positions.
-    pub fn then(&self, next: &Self) -> Self {
-        Self::of(Tensor::cat(vec![self.grid(), next.grid()], 1))
+    /// Concatenates `self` and `next` along the positions.
+    pub fn concat(&self, next: &Self) -> Self {
+        Self::from_grid(Tensor::cat(vec![self.to_grid(), next.to_grid()], 1))
     }
 
-    /// Positions of each row, C.
+    /// Returns the number of positions of each row, C.
     pub fn positions(&self) -> usize {
         self.packed.dims()[0] / self.rows
     }
 
-    /// Whether nothing of them is trained.
-    pub fn constant(&self) -> bool {
+    /// Whether they are constants, so that no gradient flows into them.
+    pub fn is_constant(&self) -> bool {
         !self.packed.is_autodiff()
     }
 
-    /// The same without autodiff: constants to whatever comes after.
+    /// Returns them without autodiff: constants to all later computations.
     pub fn inner(self) -> Self {
         Self { packed: self.packed.inner(), rows: self.rows }
     }

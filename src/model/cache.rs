@@ -1,128 +1,131 @@
-//! Owns: keys and values of what a batch of rows has gone through, one column of all rows after another, rows of
-//! different length side by side.
-//! Must not know: what the inputs are, why a column is forgotten.
-//! Invariant: a row sees its own columns but the forgotten ones, and stands where its remaining ones end: what is computed
-//! is what a row of these alone would give.
+//! Owns: the KV cache of a batch of rows: the keys and values of past inputs, one column at a time for all
+//! rows. Rows may differ in length.
+//! Must not know: what the inputs are, why a column is dropped.
+//! Invariant: a row attends to its own columns except the dropped ones, and its next position follows the
+//! last remaining one. The result equals that of a row of the remaining inputs alone.
 
 use super::attention::KeysValues;
-use super::{Transformer, index};
-use crate::ops::Sight;
+use super::{Transformer, index_tensor};
+use crate::ops::AttentionMask;
 use burn::tensor::Tensor;
 
-/// Columns that are made room for at least.
-const ROOM: usize = 64;
+/// The capacity in columns is a multiple of this.
+const CAPACITY_STEP: usize = 64;
 
-/// What a batch of rows leaves behind for its next positions.
+/// Keys and values of the past positions of a batch of B rows.
 #[derive(Clone, Debug)]
-pub struct Cache {
-    /// Of each block, `[B, room, (H+2G)·K]`; empty before the first columns.
+pub struct KvCache {
+    /// One tensor `[B, capacity, (H+2G)·K]` for each block; empty before the first columns.
     blocks: Vec<Tensor<3>>,
-    /// `[B]`: the position that comes next.
-    next: Vec<usize>,
-    /// `[B]`: forgotten columns, ascending ranges.
-    forgotten: Vec<Vec<std::ops::Range<usize>>>,
-    /// Columns in use, and room for so many.
-    used: usize,
-    room: usize,
+    /// Next position of each row, `[B]`.
+    next_positions: Vec<usize>,
+    /// Dropped columns of each row as ascending ranges, `[B]`.
+    dropped: Vec<Vec<std::ops::Range<usize>>>,
+    /// Number of columns in use.
+    used_columns: usize,
+    /// Number of columns that the tensors have space for.
+    capacity: usize,
 }
 
-impl Cache {
-    /// For `rows` rows of about `columns` columns; more are made room for when they come.
+impl KvCache {
+    /// Creates an empty cache for `rows` rows of about `columns` columns. It grows as needed.
     pub fn new(rows: usize, columns: usize) -> Self {
         Self {
             blocks: Vec::new(),
-            next: vec![0; rows],
-            forgotten: vec![Vec::new(); rows],
-            used: 0,
-            room: columns.next_multiple_of(ROOM),
+            next_positions: vec![0; rows],
+            dropped: vec![Vec::new(); rows],
+            used_columns: 0,
+            capacity: columns.next_multiple_of(CAPACITY_STEP),
         }
     }
 
-    /// The position that comes next in `row`.
-    pub fn next(&self, row: usize) -> usize {
-        self.next[row]
+    /// Returns the next position of `row`.
+    pub fn next_position(&self, row: usize) -> usize {
+        self.next_positions[row]
     }
 
-    /// Forgets the last `count` columns of `row`, as if they had not been: its next position is where they began.
-    pub fn forget(&mut self, row: usize, count: usize) {
+    /// Drops the last `count` columns of `row`. Its next position moves back by `count`.
+    pub fn drop_last(&mut self, row: usize, count: usize) {
         if count > 0 {
-            self.next[row] -= count;
-            self.forgotten[row].push(self.used - count..self.used);
+            self.next_positions[row] -= count;
+            self.dropped[row].push(self.used_columns - count..self.used_columns);
         }
     }
 
-    /// Rows `from` in place of those there are; one may come several times.
-    pub fn choose(&mut self, from: &[usize]) {
-        self.next = from.iter().map(|row| self.next[*row]).collect();
-        self.forgotten = from.iter().map(|row| self.forgotten[*row].clone()).collect();
+    /// Replaces the rows by the rows with indices `from`. An index may occur several times.
+    pub fn select_rows(&mut self, from: &[usize]) {
+        self.next_positions = from.iter().map(|row| self.next_positions[*row]).collect();
+        self.dropped = from.iter().map(|row| self.dropped[*row].clone()).collect();
         for block in &mut self.blocks {
-            *block = block.clone().select(0, index(from, &block.device()));
+            *block = block.clone().select(0, index_tensor(from, &block.device()));
         }
     }
 
-    /// What S more columns see of those in use, and of each other.
-    fn sight(&self, s: usize) -> Sight {
-        let b = self.next.len();
-        let mut hidden = vec![false; b * self.room];
-        for (hidden, ranges) in hidden.chunks_exact_mut(self.room).zip(&self.forgotten) {
+    /// Returns the attention mask of `s` new columns over the columns in use and each other.
+    fn attention_mask(&self, s: usize) -> AttentionMask {
+        let b = self.next_positions.len();
+        let mut hidden = vec![false; b * self.capacity];
+        for (hidden, ranges) in hidden.chunks_exact_mut(self.capacity).zip(&self.dropped) {
             ranges.iter().for_each(|range| hidden[range.clone()].fill(true));
         }
         if !hidden.contains(&true) {
             hidden.clear();
         }
-        Sight::sparse(b, s, self.room, vec![self.used; b * s], Some(hidden))
+        AttentionMask::sparse(b, s, self.capacity, vec![self.used_columns; b * s], Some(hidden))
     }
 
-    /// Appends the columns `own` of every block.
-    fn put(&mut self, own: Vec<KeysValues>) {
-        let s = own.first().map_or(0, KeysValues::positions);
-        if self.used + s > self.room || self.blocks.is_empty() {
-            self.make_room(&own, s);
+    /// Appends new columns: one element of `new` for each block.
+    fn append(&mut self, new: Vec<KeysValues>) {
+        let s = new.first().map_or(0, KeysValues::positions);
+        if self.used_columns + s > self.capacity || self.blocks.is_empty() {
+            self.grow(&new, s);
         }
-        let columns = self.used..self.used + s;
-        for (block, own) in self.blocks.iter_mut().zip(own) {
-            // Taken out and put back: nobody else has it, so that it is written to where it lies.
-            let place = std::mem::replace(block, Tensor::empty([0, 0, 0], &own.device()));
-            *block = place.slice_assign([0..self.next.len(), columns.clone()], own.grid());
+        let columns = self.used_columns..self.used_columns + s;
+        for (block, new) in self.blocks.iter_mut().zip(new) {
+            // Taken out and put back, so that the tensor has a single owner and is written in place.
+            let owned = std::mem::replace(block, Tensor::empty([0, 0, 0], &new.device()));
+            *block = owned.slice_assign([0..self.next_positions.len(), columns.clone()], new.to_grid());
         }
-        self.used += s;
-        self.next.iter_mut().for_each(|next| *next += s);
+        self.used_columns += s;
+        self.next_positions.iter_mut().for_each(|next| *next += s);
     }
 
-    /// Room for `s` more columns, twice what there was at least.
-    fn make_room(&mut self, own: &[KeysValues], s: usize) {
-        let b = self.next.len();
+    /// Grows the tensors to hold `s` more columns, at least to twice the capacity. `new`: the columns to
+    /// come, one element for each block.
+    fn grow(&mut self, new: &[KeysValues], s: usize) {
+        let b = self.next_positions.len();
         if !self.blocks.is_empty() {
-            self.room = (2 * self.room).max((self.used + s).next_multiple_of(ROOM));
+            self.capacity = (2 * self.capacity).max((self.used_columns + s).next_multiple_of(CAPACITY_STEP));
         } else {
-            self.room = self.room.max(s.next_multiple_of(ROOM));
+            self.capacity = self.capacity.max(s.next_multiple_of(CAPACITY_STEP));
         }
-        let fresh = |own: &KeysValues| Tensor::zeros([b, self.room, own.width()], &own.device());
-        let mut blocks: Vec<Tensor<3>> = own.iter().map(fresh).collect();
-        for (block, before) in blocks.iter_mut().zip(&self.blocks) {
-            let kept = before.clone().narrow(1, 0, self.used);
-            *block = block.clone().slice_assign([0..b, 0..self.used], kept);
+        let zeros = |new: &KeysValues| Tensor::zeros([b, self.capacity, new.width()], &new.device());
+        let mut blocks: Vec<Tensor<3>> = new.iter().map(zeros).collect();
+        for (block, old) in blocks.iter_mut().zip(&self.blocks) {
+            let kept = old.clone().narrow(1, 0, self.used_columns);
+            *block = block.clone().slice_assign([0..b, 0..self.used_columns], kept);
         }
         self.blocks = blocks;
     }
 }
 
 impl Transformer {
-    /// Goes on with every row of `cache`: inputs `[B, S, D]`, position by position after those before. Their hidden states
-    /// `[B, S, D]`. The model is without autodiff.
-    pub fn advance(&self, inputs: Tensor<3>, cache: &mut Cache) -> Tensor<3> {
+    /// Feeds `inputs` `[B, S, D]` as the next S positions of every row of `cache`. Returns their hidden
+    /// states `[B, S, D]`, and adds their keys and values to the cache. The model must be without autodiff.
+    pub fn forward_cached(&self, inputs: Tensor<3>, cache: &mut KvCache) -> Tensor<3> {
         let [b, s, _] = inputs.dims();
-        let states = match cache.used {
-            0 => self.next(inputs, 0, &[]),
+        let states = match cache.used_columns {
+            0 => self.forward_from(inputs, 0, &[]),
             _ => {
-                let before: Vec<KeysValues> = cache.blocks.iter().cloned().map(KeysValues::of).collect();
+                let cached: Vec<KeysValues> =
+                    cache.blocks.iter().cloned().map(KeysValues::from_grid).collect();
                 let positions: Vec<usize> =
-                    cache.next.iter().flat_map(|next| (0..s).map(move |at| next + at)).collect();
-                let positions = index(&positions, &self.device().without_autodiff()).reshape([b, s]);
-                self.at(inputs, &positions, &cache.sight(s), &before)
+                    cache.next_positions.iter().flat_map(|next| (0..s).map(move |at| next + at)).collect();
+                let positions = index_tensor(&positions, &self.device().without_autodiff()).reshape([b, s]);
+                self.forward_at(inputs, &positions, &cache.attention_mask(s), &cached)
             }
         };
-        cache.put(states.context);
+        cache.append(states.keys_values);
         states.hidden
     }
 }
@@ -131,13 +134,13 @@ impl Transformer {
 mod tests {
     use super::*;
     use crate::config;
-    use crate::model::Shape;
+    use crate::model::ModelShape;
     use burn::tensor::{Device, Int, TensorData};
 
     fn model(arch: config::Arch) -> Transformer {
         let config =
             config::Model { arch, width: 32, layers: 2, heads: 4, kv_heads: 0, ..Default::default() };
-        Transformer::new(Shape::from_config(&config, 17, 200), 3, 0.3, &Device::flex())
+        Transformer::new(ModelShape::from_config(&config, 17, 200), 3, 0.3, &Device::flex())
     }
 
     fn embedded(model: &Transformer, rows: &[&[i32]]) -> Tensor<3> {
@@ -145,50 +148,54 @@ mod tests {
         model.embed(Tensor::<2, Int>::from_data(data, &Device::flex()))
     }
 
-    fn last(hidden: &Tensor<3>, row: usize, at: usize) -> Vec<f32> {
+    fn state_at(hidden: &Tensor<3>, row: usize, at: usize) -> Vec<f32> {
         hidden.clone().slice([row..row + 1, at..at + 1]).try_into_vec_as().unwrap()
     }
 
-    fn close(found: &[f32], wanted: &[f32], what: &str) {
+    fn assert_close(found: &[f32], wanted: &[f32], what: &str) {
         for (found, wanted) in found.iter().zip(wanted) {
             assert!((found - wanted).abs() < 1e-4, "{what}: {found}, wanted {wanted}");
         }
     }
 
     #[test]
-    fn rows_of_different_length_go_on_as_each_would_alone() {
+    fn rows_of_different_length_continue_as_each_would_alone() {
         for model in [config::Arch::Gpt2, config::Arch::Llama].map(model) {
             let long: Vec<i32> = (0..90).map(|at| at * 5 % 17).collect();
             let short: Vec<i32> = (0..90).map(|at| at * 3 % 17).collect();
-            let mut cache = Cache::new(2, 10);
-            // The second row has 6 tokens, and four that stand for nothing.
-            model.advance(embedded(&model, &[&long[..10], &short[..10]]), &mut cache);
-            cache.forget(1, 4);
+            let mut cache = KvCache::new(2, 10);
+            // The second row has 6 tokens and 4 of padding.
+            model.forward_cached(embedded(&model, &[&long[..10], &short[..10]]), &mut cache);
+            cache.drop_last(1, 4);
             let mut own = short[..6].to_vec();
             for at in 10..80 {
-                // More than there was room for at first, two columns at once in between.
+                // More columns than the first capacity, and at one point two columns at once.
                 let s = if at == 70 { 2 } else { 1 };
                 let pieces = [&long[at..at + s], &short[at..at + s]];
-                let hidden = model.advance(embedded(&model, &pieces), &mut cache);
+                let hidden = model.forward_cached(embedded(&model, &pieces), &mut cache);
                 own.extend(&short[at..at + s]);
                 if at == 70 {
                     break;
                 }
                 if at % 9 == 0 {
-                    // As if it had not been.
-                    cache.forget(1, 1);
+                    // The dropped column must have no effect.
+                    cache.drop_last(1, 1);
                     own.pop();
                     continue;
                 }
-                assert_eq!([cache.next(0), cache.next(1)], [at + 1, own.len()]);
-                let alone = [&long[..=at], &own].map(|row| model.row(embedded(&model, &[row])).hidden);
-                close(&last(&hidden, 0, 0), &last(&alone[0], 0, at), "the long row");
-                close(&last(&hidden, 1, 0), &last(&alone[1], 0, own.len() - 1), "the short row");
+                assert_eq!([cache.next_position(0), cache.next_position(1)], [at + 1, own.len()]);
+                let alone = [&long[..=at], &own].map(|row| model.forward(embedded(&model, &[row])).hidden);
+                assert_close(&state_at(&hidden, 0, 0), &state_at(&alone[0], 0, at), "the long row");
+                assert_close(
+                    &state_at(&hidden, 1, 0),
+                    &state_at(&alone[1], 0, own.len() - 1),
+                    "the short row",
+                );
             }
-            let hidden = model.advance(embedded(&model, &[&[1], &[2]]), &mut cache);
+            let hidden = model.forward_cached(embedded(&model, &[&[1], &[2]]), &mut cache);
             own.push(2);
-            let alone = model.row(embedded(&model, &[&own])).hidden;
-            close(&last(&hidden, 1, 0), &last(&alone, 0, own.len() - 1), "after two at once");
+            let alone = model.forward(embedded(&model, &[&own])).hidden;
+            assert_close(&state_at(&hidden, 1, 0), &state_at(&alone, 0, own.len() - 1), "after two at once");
         }
     }
 }

@@ -1,30 +1,30 @@
-//! Owns: floating-point operations of passes and updates, counted from shapes.
-//! Must not know: time, devices.
-//! Invariant: what is counted is what is computed: a masked score costs as much as a visible one.
+//! Owns: the floating-point operations of passes and updates, counted from shapes.
+//! Must not know: how time is measured, devices.
+//! Invariant: the count is of what is computed: a masked attention score costs as much as a visible one.
 //!
-//! Counted are the matrix products, two operations a multiply-add, as is usual (Kaplan et al., arXiv 2001.08361, section
-//! 2.1), and the update's element-wise arithmetic. A backward pass takes twice the products of the forward pass,
-//! and once those with constant keys and values.
+//! Counted are matrix products, with two operations for a multiply-add as usual (Kaplan et al., arXiv
+//! 2001.08361, section 2.1), and the element-wise arithmetic of the update. A backward pass costs twice the
+//! products of its forward pass, but only once the products with constant keys and values.
 
-use super::Shape;
+use super::ModelShape;
 
-/// A part of a step's work.
+/// A part of the work of a training step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// The plain pass, forward and backward, without the head.
+pub enum StepPart {
+    /// Blocks of the plain pass, forward and backward, without the head.
     Plain,
-    /// All recycled passes, likewise.
+    /// Blocks of all recycled passes, forward and backward, without the head.
     Recycled,
-    /// Head, loss and their gradients, of the plain pass.
+    /// Head, loss and their gradients in the plain pass.
     PlainHead,
-    /// The same of the recycled passes.
+    /// Head, loss and their gradients in the recycled passes.
     RecycledHead,
-    /// Norm, clipping, optimizer.
+    /// Gradient norm, clipping and optimizer.
     Update,
 }
 
-impl Part {
-    /// Its name.
+impl StepPart {
+    /// Returns the name that traces and tables use.
     pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
@@ -35,27 +35,27 @@ impl Part {
         }
     }
 
-    /// Both heads.
-    pub const HEAD: &[Part] = &[Part::PlainHead, Part::RecycledHead];
-    /// All that recycling adds to a step.
-    pub const RECYCLING: &[Part] = &[Part::Recycled, Part::RecycledHead];
+    /// Head and loss of all passes.
+    pub const HEAD: &[StepPart] = &[StepPart::PlainHead, StepPart::RecycledHead];
+    /// Everything that recycling adds to a step.
+    pub const RECYCLING: &[StepPart] = &[StepPart::Recycled, StepPart::RecycledHead];
 }
 
-/// Operations and seconds of every part.
+/// Floating-point operations and seconds of each part of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Costs {
+pub struct PartCosts {
     flop: [f64; 5],
     seconds: [f64; 5],
 }
 
-impl Costs {
-    /// Adds to one part.
-    pub fn add(&mut self, part: Part, flop: f64, seconds: f64) {
+impl PartCosts {
+    /// Adds operations and seconds to one part.
+    pub fn add(&mut self, part: StepPart, flop: f64, seconds: f64) {
         self.flop[part as usize] += flop;
         self.seconds[part as usize] += seconds;
     }
 
-    /// Adds all of `other`.
+    /// Adds `other`, part by part.
     pub fn add_all(&mut self, other: &Self) {
         for part in 0..self.flop.len() {
             self.flop[part] += other.flop[part];
@@ -63,24 +63,26 @@ impl Costs {
         }
     }
 
-    /// Operations of `parts`.
-    pub fn flop(&self, parts: &[Part]) -> f64 {
+    /// Returns the total operations of `parts`.
+    pub fn flop(&self, parts: &[StepPart]) -> f64 {
         parts.iter().map(|part| self.flop[*part as usize]).sum()
     }
 
-    /// Seconds of `parts`; 0 where they were not timed.
-    pub fn seconds(&self, parts: &[Part]) -> f64 {
+    /// Returns the total seconds of `parts`; 0 if they were not timed.
+    pub fn seconds(&self, parts: &[StepPart]) -> f64 {
         parts.iter().map(|part| self.seconds[*part as usize]).sum()
     }
 }
 
-/// Backward passes cost this much of the forward pass.
-pub const BACKWARD: f64 = 2.0;
-/// Element-wise operations a parameter: AdamW with decoupled decay 16, gradient norm 2.
-const UPDATE: f64 = 18.0;
+/// Operations of a backward pass, as a multiple of its forward pass.
+pub const BACKWARD_FACTOR: f64 = 2.0;
+/// Element-wise operations of an update for each parameter: 16 for AdamW with decoupled decay, 2 for the
+/// gradient norm.
+const UPDATE_FLOP_PER_PARAM: f64 = 18.0;
 
-impl Shape {
-    /// Forward through all blocks at `positions` positions, each scored against `keys` keys.
+impl ModelShape {
+    /// Returns the operations of all blocks, forward, at `positions` positions that attend to `keys` keys
+    /// each.
     pub fn blocks_flop(&self, positions: usize, keys: usize) -> f64 {
         let (q, kv) = (self.heads * self.head_width, self.kv_heads * self.head_width);
         let mlp = if self.arch == crate::config::Arch::Llama { 3 } else { 2 };
@@ -88,19 +90,19 @@ impl Shape {
         2.0 * (self.layers * positions * matrices) as f64 + self.attention_flop(positions, keys)
     }
 
-    /// The share of that which is scores and mixing with `keys` keys.
+    /// Returns the part of [`Self::blocks_flop`] that is attention scores and mixing of values.
     pub fn attention_flop(&self, positions: usize, keys: usize) -> f64 {
         4.0 * (self.layers * positions * self.heads * self.head_width * keys) as f64
     }
 
-    /// The head at `positions` positions, forward.
+    /// Returns the operations of the head at `positions` positions, forward.
     pub fn head_flop(&self, positions: usize) -> f64 {
         2.0 * positions as f64 * (self.width * self.vocab_size) as f64
     }
 
-    /// One update of `params` parameters.
+    /// Returns the operations of one update of `params` parameters.
     pub fn update_flop(params: usize) -> f64 {
-        UPDATE * params as f64
+        UPDATE_FLOP_PER_PARAM * params as f64
     }
 }
 
@@ -112,13 +114,13 @@ mod tests {
     #[test]
     fn operations_are_those_of_the_products() {
         let model = Model { arch: Arch::Gpt2, width: 8, layers: 3, heads: 2, ..Default::default() };
-        let shape = Shape::from_config(&model, 11, 6);
-        // Four D×D products, an MLP of 4·D, and two products with each key.
+        let shape = ModelShape::from_config(&model, 11, 6);
+        // Four D×D products, an MLP of width 4·D, and two products with each key.
         let position = 4 * 8 * 8 + 2 * 8 * 32 + 2 * 8 * 5;
         assert_eq!(shape.blocks_flop(7, 5), (2 * 3 * 7 * position) as f64);
         assert_eq!(shape.head_flop(7), (2 * 7 * 8 * 11) as f64);
         let model = Model { arch: Arch::Llama, kv_heads: 1, mlp_width: 20, ..model };
-        let shape = Shape::from_config(&model, 11, 6);
+        let shape = ModelShape::from_config(&model, 11, 6);
         let position = 2 * 8 * 8 + 2 * 8 * 4 + 3 * 8 * 20 + 2 * 8 * 5;
         assert_eq!(shape.blocks_flop(7, 5), (2 * 3 * 7 * position) as f64);
     }

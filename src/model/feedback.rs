@@ -1,77 +1,78 @@
-//! Owns: how a state becomes an input: raw, rescaled or projected; replacing, added or gated; and the vector that stands
-//! in its place when the control is a pause.
+//! Owns: how a hidden state becomes an input: raw, rescaled or projected; replacing the token embedding,
+//! added to it or gated by it; and the learned vector that replaces the state when the control is `pause`.
 //! Must not know: which state is fed at which position.
-//! Invariant: fresh `projected` and `gated` feed exactly what `raw` and `replace` would, so that nothing jumps where they
-//! begin; weights depend on (seed, shapes, embeddings) alone.
+//! Invariant: newly initialized `projected` and `gated` feed exactly what `raw` and `replace` would, so that
+//! the loss does not jump when they start; initial weights depend only on (seed, shapes, embeddings).
 
-use super::init::Init;
+use super::init::WeightInit;
 use crate::config;
 use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::tensor::{Device, Tensor, activation};
 
-/// What of the feedback is learned. All `[D, D]` matrices are without bias.
+/// The learned part of the feedback. The `[D, D]` matrices have no bias.
 #[derive(Module, Debug)]
 pub struct Feedback {
-    /// Stands in the state's place where the control is `pause`, `[D]`.
+    /// Vector `[D]` that is fed instead of the state when the control is `pause`.
     pub pause: Param<Tensor<1>>,
-    /// `projected`: state to input. `[D, D]`, at first the identity.
+    /// For `projected`: maps a state to an input, `[D, D]`. Initially the identity.
     pub projection: Option<Linear>,
-    /// `gated`: `W_u`, state to input. `[D, D]`, at first twice the identity.
+    /// For `gated`: `W_u`, maps a state to an input, `[D, D]`. Initially twice the identity.
     pub up: Option<Linear>,
-    /// `gated`: `W_g`, token embedding to gate. `[D, D]`, at first nothing, so that the gate is half open.
+    /// For `gated`: `W_g`, maps a token embedding to gate logits, `[D, D]`. Initially 0, so that the gate is
+    /// 0.5.
     pub gate: Option<Linear>,
-    /// `add`: the scale, `[1]`.
+    /// For `add`: the factor of the state, `[1]`.
     pub scale: Option<Param<Tensor<1>>>,
     rescaled: bool,
 }
 
-/// Which feedback, as the config names it.
+/// Which kind of feedback a model has, in the config's terms.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Form {
-    /// How the state becomes an input.
-    pub feedback: config::Feedback,
-    /// What is taken of it.
-    pub state: config::State,
-    /// First value of the learned scale of `add`.
+pub struct FeedbackSpec {
+    /// How the state is combined with the token embedding: `replace`, `add` or `gated`.
+    pub mode: config::Feedback,
+    /// How the state is transformed first: `raw`, `rescaled` or `projected`.
+    pub state: config::StateTransform,
+    /// Initial value of the learned scale of `add`.
     pub add_scale: f64,
 }
 
-impl Form {
-    /// The form that a config asks for.
-    pub fn of(recycle: &config::Recycle) -> Self {
-        Self { feedback: recycle.feedback, state: recycle.state, add_scale: recycle.add_scale }
+impl FeedbackSpec {
+    /// Reads the kind of feedback from the `[recycle]` section.
+    pub fn from_config(recycle: &config::Recycle) -> Self {
+        Self { mode: recycle.feedback, state: recycle.state, add_scale: recycle.add_scale }
     }
 
-    /// `replace` and `raw`: nothing is learned.
+    /// `replace` with `raw` states, which has no learned weights but the pause vector.
     pub const PLAIN: Self =
-        Self { feedback: config::Feedback::Replace, state: config::State::Raw, add_scale: 0.0 };
+        Self { mode: config::Feedback::Replace, state: config::StateTransform::Raw, add_scale: 0.0 };
 }
 
 impl Feedback {
-    /// Fresh, for a model of width `width` whose embeddings have the root mean square `rms`.
-    pub(super) fn new(form: Form, width: usize, rms: f64, seed: u64, device: &Device) -> Self {
-        // Salted: the same seed would draw the first token's embedding again.
-        let mut init = Init::new(seed ^ 0x0070_6175_7365, rms, 1, device);
-        let gated = form.feedback == config::Feedback::Gated;
-        let diagonal = |init: &Init, value| init.diagonal(width, value);
+    /// Initializes the feedback of a model of width `width` (D) whose embeddings have root mean square `rms`.
+    pub(super) fn new(spec: FeedbackSpec, width: usize, rms: f64, seed: u64, device: &Device) -> Self {
+        // Salted, because the plain seed would draw the first token's embedding again.
+        let mut init = WeightInit::new(seed ^ 0x0070_6175_7365, rms, 1, device);
+        let gated = spec.mode == config::Feedback::Gated;
+        let diagonal = |init: &WeightInit, value| init.diagonal_linear(width, value);
         Self {
-            pause: init.vector(width),
-            projection: (form.state == config::State::Projected).then(|| diagonal(&init, 1.0)),
+            pause: init.normal_vector(width),
+            projection: (spec.state == config::StateTransform::Projected).then(|| diagonal(&init, 1.0)),
             up: gated.then(|| diagonal(&init, 2.0)),
             gate: gated.then(|| diagonal(&init, 0.0)),
-            scale: (form.feedback == config::Feedback::Add).then(|| init.constant(1, form.add_scale as f32)),
-            rescaled: form.state == config::State::Rescaled,
+            scale: (spec.mode == config::Feedback::Add).then(|| init.constant(1, spec.add_scale as f32)),
+            rescaled: spec.state == config::StateTransform::Rescaled,
         }
     }
 
-    /// States `[N, D]` to what stands for them among the inputs, `[N, D]`. `embeddings` `[V, D]` are measured where the
-    /// state is rescaled.
-    pub fn state(&self, state: Tensor<2>, embeddings: Tensor<2>) -> Tensor<2> {
+    /// Transforms hidden states `[N, D]` into input space, `[N, D]`. A `rescaled` state gets the root mean
+    /// square of `embeddings` `[V, D]`.
+    pub fn transform_state(&self, state: Tensor<2>, embeddings: Tensor<2>) -> Tensor<2> {
         let state = match self.rescaled {
             true => {
-                let own = rms(state.clone(), 1);
-                state / own * rms(embeddings.inner().reshape([1, -1]), 1)
+                let state_rms = rms(state.clone(), 1);
+                state / state_rms * rms(embeddings.inner().reshape([1, -1]), 1)
             }
             false => state,
         };
@@ -81,9 +82,10 @@ impl Feedback {
         }
     }
 
-    /// What is fed, `[N, D]`: `state` as [`Self::state`] gave it, or what stands in its place; and the embeddings `[N, D]` of the tokens at the same
-    /// positions, where the form looks at them.
-    pub fn input(&self, state: Tensor<2>, tokens: impl FnOnce() -> Tensor<2>) -> Tensor<2> {
+    /// Returns the inputs to feed, `[N, D]`. `state` is the result of [`Self::state`], or a control's
+    /// replacement. `tokens` computes the token embeddings `[N, D]` of the same positions; it is called only
+    /// if they are needed.
+    pub fn combine_input(&self, state: Tensor<2>, tokens: impl FnOnce() -> Tensor<2>) -> Tensor<2> {
         match (&self.up, &self.gate, &self.scale) {
             (Some(up), Some(gate), _) => up.forward(state) * activation::sigmoid(gate.forward(tokens())),
             (_, _, Some(scale)) => tokens() + state * scale.val().unsqueeze(),
@@ -91,12 +93,13 @@ impl Feedback {
         }
     }
 
-    /// Whether the form looks at the token that would stand at the position.
-    pub fn looks(&self) -> bool {
+    /// Whether the input also depends on the token at the recycled position (`gated`, `add`).
+    pub fn uses_token(&self) -> bool {
         self.gate.is_some() || self.scale.is_some()
     }
 
-    /// Operations of its products for `positions` positions, forward; `states`: they are fed, and nothing in their place.
+    /// Returns the floating-point operations of its matrix products at `positions` positions, forward pass
+    /// only. `states`: hidden states are fed, not a control's replacement.
     pub fn flop(&self, positions: usize, states: bool) -> f64 {
         let projection = self.projection.as_ref().filter(|_| states);
         let products = [projection, self.up.as_ref(), self.gate.as_ref()].into_iter().flatten().count();
@@ -104,24 +107,24 @@ impl Feedback {
         2.0 * (products * positions * width * width) as f64
     }
 
-    /// Which it is. `add_scale` is the present one's first value no more, and 0.
-    pub fn form(&self) -> Form {
-        use config::{Feedback as How, State};
+    /// Returns the kind of this feedback. The initial `add_scale` is not stored, so the result has 0.
+    pub fn spec(&self) -> FeedbackSpec {
+        use config::{Feedback as How, StateTransform};
         let feedback = match (&self.gate, &self.scale) {
             (Some(_), _) => How::Gated,
             (None, Some(_)) => How::Add,
             (None, None) => How::Replace,
         };
         let state = match (&self.projection, self.rescaled) {
-            (Some(_), _) => State::Projected,
-            (None, true) => State::Rescaled,
-            (None, false) => State::Raw,
+            (Some(_), _) => StateTransform::Projected,
+            (None, true) => StateTransform::Rescaled,
+            (None, false) => StateTransform::Raw,
         };
-        Form { feedback, state, add_scale: 0.0 }
+        FeedbackSpec { mode: feedback, state, add_scale: 0.0 }
     }
 }
 
-/// Root mean square along axis `dim`, kept as an axis of 1; never nothing.
+/// Returns the root mean square along axis `dim`, which is kept with length 1. Never 0.
 pub fn rms(values: Tensor<2>, dim: usize) -> Tensor<2> {
     (values.square().mean_dim(dim) + 1e-12).sqrt()
 }

@@ -1,39 +1,45 @@
-//! Owns: what the model's head says of hidden states: loss, entropy and their gradients (`ops::score`), and the likeliest
-//! tokens.
-//! Must not know: which pass the hidden states come from, how losses are weighed.
-//! Invariant: logits never exist for more than a block of rows at a time.
+//! Owns: the outputs of the model's head at hidden states: loss, entropy and their gradients (`ops::score`),
+//! and the most likely tokens.
+//! Must not know: which pass the hidden states come from, how losses are weighted.
+//! Invariant: logits never exist for more than one block of rows at a time.
 
 use super::Transformer;
 use crate::ops;
-pub use crate::ops::score::{Scores, Wanted, surrogate};
+pub use crate::ops::score::{RequestedGradients, Scores, surrogate_loss};
 use crate::ops::score::{Softmax, block_rows};
 use burn::optim::GradientsParams;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
-/// Scores hidden states `[N, D]` against `targets` `[N]`; gradients too where they are wanted. No autodiff inside: the graph
-/// ends at the hidden states, and [`surrogate`] hands their gradient back to it.
-pub fn score(
+/// Scores hidden states `[N, D]` against `targets` `[N]`. Computes the gradients in `wanted`, if any. It does
+/// not use autodiff: the graph ends at the hidden states, and [`surrogate`] passes their gradient back to it.
+pub fn score_hidden(
     model: &Transformer,
     hidden: Tensor<2>,
     targets: Tensor<1, Int>,
-    wanted: Option<Wanted>,
+    wanted: Option<RequestedGradients>,
 ) -> Scores {
-    ops::score::score(hidden.inner(), &model.head_weights(), targets, wanted, model.execution().products)
+    ops::score::score(
+        hidden.inner(),
+        &model.head_weights(),
+        targets,
+        wanted,
+        model.execution().matmul_precision,
+    )
 }
 
-/// What the head holds likely at `N` positions.
-pub struct Likely {
-    /// `[N]`, nats: entropy of softmax(logits).
+/// The most likely tokens at N positions.
+pub struct TopTokens {
+    /// Entropy of softmax(logits), `[N]`, in nats.
     pub entropy: Tensor<1>,
-    /// Ids of the likeliest tokens, `[N, k]`, the likeliest first.
+    /// Token ids `[N, k]`, most likely first.
     pub ids: Tensor<2, Int>,
-    /// Their probabilities, `[N, k]`.
+    /// Probabilities of these tokens, `[N, k]`.
     pub probs: Tensor<2>,
 }
 
-/// The `k` likeliest tokens at hidden states `[N, D]`, or all where the vocabulary has fewer. No autodiff inside, and
-/// nothing leaves the device.
-pub fn top(model: &Transformer, hidden: Tensor<2>, k: usize) -> Likely {
+/// Returns the `k` most likely tokens at hidden states `[N, D]`, or all tokens of a smaller vocabulary. It
+/// does not use autodiff, and reads nothing back from the device.
+pub fn top_tokens(model: &Transformer, hidden: Tensor<2>, k: usize) -> TopTokens {
     let matrix = model.head_weights().matrix();
     let hidden = hidden.inner();
     let ([n, _], v) = (hidden.dims(), matrix.dims()[1]);
@@ -41,25 +47,25 @@ pub fn top(model: &Transformer, hidden: Tensor<2>, k: usize) -> Likely {
     let (mut entropy, mut ids, mut probs) = (Vec::new(), Vec::new(), Vec::new());
     for start in (0..n).step_by(rows) {
         let logits = hidden.clone().narrow(0, start, rows.min(n - start)).matmul(matrix.clone());
-        let softmax = Softmax::of(logits);
+        let softmax = Softmax::from_logits(logits);
         entropy.push(softmax.entropy());
-        let (own, values) = largest(softmax.probs, k.min(v));
-        ids.push(own);
-        probs.push(values);
+        let (block_ids, block_probs) = top_k(softmax.probs, k.min(v));
+        ids.push(block_ids);
+        probs.push(block_probs);
     }
-    Likely { entropy: Tensor::cat(entropy, 0), ids: Tensor::cat(ids, 0), probs: Tensor::cat(probs, 0) }
+    TopTokens { entropy: Tensor::cat(entropy, 0), ids: Tensor::cat(ids, 0), probs: Tensor::cat(probs, 0) }
 }
 
-/// The `k` largest of each row of `probs` `[n, V]`, and where they stand, both `[n, k]`: the largest, then the largest of
-/// the others, and so on. Sorting a whole vocabulary for a handful would take many times as long.
-fn largest(mut probs: Tensor<2>, k: usize) -> (Tensor<2, Int>, Tensor<2>) {
+/// Returns the indices and values of the `k` largest of each row of `probs` `[n, V]`, both `[n, k]`. Repeats
+/// argmax `k` times, which is many times faster than sorting a whole vocabulary.
+fn top_k(mut probs: Tensor<2>, k: usize) -> (Tensor<2, Int>, Tensor<2>) {
     let (mut ids, mut values) = (Vec::with_capacity(k), Vec::with_capacity(k));
     for _ in 0..k {
         let id = probs.clone().argmax(1);
         let value = probs.clone().gather(1, id.clone());
-        // Below every probability, so that it is not found again.
-        let taken = value.clone().neg() - 1.0;
-        probs = probs.scatter(1, id.clone(), taken, IndexingUpdateOp::Add);
+        // Set to -1, below every probability, so that it is not found again.
+        let removal = value.clone().neg() - 1.0;
+        probs = probs.scatter(1, id.clone(), removal, IndexingUpdateOp::Add);
         ids.push(id);
         values.push(value);
     }
@@ -67,11 +73,11 @@ fn largest(mut probs: Tensor<2>, k: usize) -> (Tensor<2, Int>, Tensor<2>) {
 }
 
 /// Adds the gradient of the head's weights to the gradients of the model's parameters.
-pub fn add_weight_grad(model: &Transformer, grads: &mut GradientsParams, own: Tensor<2>) {
+pub fn add_head_gradient(model: &Transformer, grads: &mut GradientsParams, weight_grad: Tensor<2>) {
     let id = model.head_param().id;
     let sum = match grads.remove::<2>(id) {
-        Some(present) => ops::adamw::sum(own, present),
-        None => own,
+        Some(present) => ops::adamw::add(weight_grad, present),
+        None => weight_grad,
     };
     grads.register(id, sum);
 }
@@ -80,18 +86,18 @@ pub fn add_weight_grad(model: &Transformer, grads: &mut GradientsParams, own: Te
 mod tests {
     use super::*;
     use crate::config::Model;
-    use crate::model::Shape;
+    use crate::model::ModelShape;
     use burn::tensor::{Device, TensorData};
 
     #[test]
-    fn the_likeliest_are_those_of_a_plain_softmax() {
+    fn top_tokens_are_those_of_a_plain_softmax() {
         let config = Model { width: 16, layers: 1, heads: 2, ..Default::default() };
-        // More rows than a block, and probabilities that are no two alike.
+        // More rows than a block, and no two equal probabilities.
         let (v, n) = (31, 2 * block_rows(usize::MAX, 1 << 20) + 5);
-        let model = Transformer::new(Shape::from_config(&config, v, 8), 5, 0.7, &Device::flex());
+        let model = Transformer::new(ModelShape::from_config(&config, v, 8), 5, 0.7, &Device::flex());
         let values: Vec<f32> = (0..n * 16).map(|at| ((at * 7919 % 1009) as f32 / 500.0) - 1.0).collect();
         let hidden = Tensor::<2>::from_data(TensorData::new(values, [n, 16]), &Device::flex());
-        let likely = top(&model, hidden.clone(), 5);
+        let likely = top_tokens(&model, hidden.clone(), 5);
         let logits: Vec<f32> = model.logits(hidden.unsqueeze()).try_into_vec_as().unwrap();
         let ids: Vec<i32> = likely.ids.try_into_vec_as().unwrap();
         let probs: Vec<f32> = likely.probs.try_into_vec_as().unwrap();
@@ -111,10 +117,10 @@ mod tests {
     }
 
     #[test]
-    fn a_vocabulary_that_is_smaller_is_told_whole() {
+    fn a_smaller_vocabulary_is_returned_whole() {
         let config = Model { width: 8, layers: 1, heads: 2, ..Default::default() };
-        let model = Transformer::new(Shape::from_config(&config, 3, 4), 1, 0.5, &Device::flex());
-        let likely = top(&model, Tensor::ones([2, 8], &Device::flex()), 5);
+        let model = Transformer::new(ModelShape::from_config(&config, 3, 4), 1, 0.5, &Device::flex());
+        let likely = top_tokens(&model, Tensor::ones([2, 8], &Device::flex()), 5);
         assert_eq!(likely.ids.dims(), [2, 3]);
         let sums: Vec<f32> = likely.probs.sum_dim(1).try_into_vec_as().unwrap();
         assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-5), "{sums:?}");

@@ -1,156 +1,162 @@
-//! Owns: the Hugging Face layout of a checkpoint folder (`config.json`, `model.safetensors`) and how its tensors
-//! map to ours, both ways. Our own checkpoints are written in it, so that others can open them.
+//! Owns: the Hugging Face layout of a checkpoint folder (`config.json`, `model.safetensors`) and the mapping
+//! of its tensors to the model's, in both directions. This program's own checkpoints use it, so that other
+//! programs can open them.
 //! Must not know: training.
-//! Invariant: what is saved and loaded again is the same bits.
+//! Invariant: saving and loading a model preserves all bits.
 
 mod matrix;
 mod names;
 mod weights;
 
-use super::{Form, ModelError, Shape, Transformer};
+use super::{FeedbackSpec, ModelError, ModelShape, Transformer};
 use crate::config;
 use burn::store::{ModuleSnapshot, bridge};
 use burn::tensor::Device;
-use matrix::Matrix;
-use names::{Layout, default_prefix, entries, layers, prefix, theirs_dims};
+use matrix::HostMatrix;
+use names::{TensorLayout, block_prefix, default_prefix, detect_prefix, hf_dims, tensor_mappings};
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
-use weights::{WEIGHTS, Weights, matrices};
+use weights::{CheckpointTensors, WEIGHTS_FILE, read_matrices};
 
-const CONFIG: &str = "config.json";
-/// Beside the checkpoint: what others do not know, under our own names.
-const FEEDBACK: &str = "feedback.safetensors";
-/// How those names begin in the model.
+const CONFIG_FILE: &str = "config.json";
+/// File next to the checkpoint with the feedback weights, which other programs do not know, under their names
+/// here.
+const FEEDBACK_FILE: &str = "feedback.safetensors";
+/// Prefix of these names in the model.
 const FEEDBACK_PREFIX: &str = "feedback.";
 
-/// Of a block, what checkpoints hold beside its weights: masks and angles.
-const KEPT_BUT_UNUSED: [&str; 3] = [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"];
+/// Name suffixes of block tensors that are not weights and are ignored: masks and rotary frequencies.
+const IGNORED_SUFFIXES: [&str; 3] = [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"];
 
-/// Loads the model in `dir` onto `device`, with the plain feedback.
+/// Loads the model in `dir` onto `device`, with the plain feedback. Fails if a tensor is missing, unexpected
+/// or of another shape than `config.json` describes.
 pub fn load(dir: &Path, device: &Device) -> Result<Transformer, ModelError> {
-    let shape = Shape::from_hf(&dir.join(CONFIG))?;
-    let weights = Weights::open(dir)?;
+    let shape = ModelShape::from_hf(&dir.join(CONFIG_FILE))?;
+    let weights = CheckpointTensors::open(dir)?;
     let fail = |message: String| ModelError::File { file: dir.display().to_string(), message };
     let mut model = Transformer::new(shape.clone(), 0, 0.0, device);
-    let prefix = prefix(&shape, |tensor| weights.has(tensor));
-    let entries = entries(&shape, prefix);
+    let prefix = detect_prefix(&shape, |tensor| weights.contains(tensor));
+    let entries = tensor_mappings(&shape, prefix);
     let mut tensors = Vec::with_capacity(entries.len());
-    let wanted: BTreeMap<String, Vec<usize>> =
+    let expected: BTreeMap<String, Vec<usize>> =
         model.collect(None, None, true).into_iter().map(|t| (t.name.clone(), t.shape.to_vec())).collect();
     for entry in &entries {
-        let (matrix, file) = weights.take(&entry.theirs)?;
-        let own = matrix.ours(entry.layout);
-        let fits = wanted.get(&entry.ours);
-        if own.as_ref().map(|own| &own.dims) != fits {
-            let wanted = fits.map(|dims| theirs_dims(dims, entry.layout)).unwrap_or_default();
-            let tensor = entry.theirs.clone();
+        let (matrix, file) = weights.read_tensor(&entry.hf_name)?;
+        let native = matrix.to_native(entry.layout);
+        let dims = expected.get(&entry.native_name);
+        if native.as_ref().map(|native| &native.dims) != dims {
+            let wanted = dims.map(|dims| hf_dims(dims, entry.layout)).unwrap_or_default();
+            let tensor = entry.hf_name.clone();
             return Err(ModelError::TensorShape { file, tensor, found: matrix.dims, wanted });
         }
-        if let Some(own) = own {
-            tensors.push(bridge::from_data(own.into_data(), entry.ours.clone(), None));
+        if let Some(native) = native {
+            tensors.push(bridge::from_data(native.into_data(), entry.native_name.clone(), None));
         }
     }
-    let known = |name: &str| KEPT_BUT_UNUSED.iter().any(|end| name.ends_with(end));
-    let layers = layers(&shape, prefix);
-    if let Some((tensor, file)) =
-        weights.beyond(&layers, |name| known(name) || entries.iter().any(|entry| entry.theirs == name))
+    let ignored = |name: &str| IGNORED_SUFFIXES.iter().any(|suffix| name.ends_with(suffix));
+    let layers = block_prefix(&shape, prefix);
+    if let Some((tensor, file)) = weights
+        .first_unexpected(&layers, |name| ignored(name) || entries.iter().any(|entry| entry.hf_name == name))
     {
-        let message = format!("`{tensor}` is there, but {CONFIG} has no place for it");
+        let message = format!("unexpected tensor `{tensor}`: the model in {CONFIG_FILE} has no such tensor");
         return Err(ModelError::File { file, message });
     }
     let result = model.apply(tensors, None, None, true);
     let missing = result.missing.iter().find(|(name, _)| !name.starts_with(FEEDBACK_PREFIX));
     match (result.errors.first(), missing) {
         (Some(error), _) => Err(fail(error.to_string())),
-        (None, Some(missing)) => Err(fail(format!("nothing fills our tensor {missing:?}"))),
+        (None, Some(missing)) => {
+            Err(fail(format!("no tensor of the checkpoint provides the model's tensor {missing:?}")))
+        }
         (None, None) => Ok(model),
     }
 }
 
-/// The same with the feedback that lies beside it, where one does: that of our own checkpoints.
-pub fn load_whole(dir: &Path, device: &Device) -> Result<Transformer, ModelError> {
+/// Loads the model in `dir` with its learned feedback, if the folder has one: this program's own checkpoints
+/// do.
+pub fn load_with_feedback(dir: &Path, device: &Device) -> Result<Transformer, ModelError> {
     let model = load(dir, device)?;
-    let Ok(note) = serde_json::from_value::<Note>(note(dir)) else { return Ok(model) };
-    let form = Form { feedback: note.feedback, state: note.state, add_scale: 0.0 };
-    let mut model = model.with_feedback(form, 0);
+    let Ok(note) = serde_json::from_value::<FeedbackNote>(read_note(dir)) else { return Ok(model) };
+    let spec = FeedbackSpec { mode: note.feedback, state: note.state, add_scale: 0.0 };
+    let mut model = model.with_feedback(spec, 0);
     load_feedback(dir, &mut model)?;
     Ok(model)
 }
 
-/// The token that ends a text, as the `config.json` of `dir` has it: the first, where there are several.
-pub fn end_token(dir: &Path) -> Option<u32> {
+/// Reads the end-of-sequence token id from the `config.json` in `dir`; the first id if there are several.
+pub fn eos_token(dir: &Path) -> Option<u32> {
     let config: serde_json::Value =
-        serde_json::from_str(&std::fs::read_to_string(dir.join(CONFIG)).ok()?).ok()?;
-    let end = &config["eos_token_id"];
-    end.as_u64().or_else(|| end[0].as_u64()).and_then(|id| u32::try_from(id).ok())
+        serde_json::from_str(&std::fs::read_to_string(dir.join(CONFIG_FILE)).ok()?).ok()?;
+    let eos = &config["eos_token_id"];
+    eos.as_u64().or_else(|| eos[0].as_u64()).and_then(|id| u32::try_from(id).ok())
 }
 
-/// What `config.json` says of the feedback.
+/// Description of the feedback in `config.json`, under `coconut_lab`.
 #[derive(Deserialize)]
-struct Note {
+struct FeedbackNote {
     feedback: config::Feedback,
-    state: config::State,
+    state: config::StateTransform,
 }
 
-/// What stands in the `config.json` of `dir` of us.
-fn note(dir: &Path) -> serde_json::Value {
-    let config = std::fs::read_to_string(dir.join(CONFIG)).unwrap_or_default();
+/// Reads the `coconut_lab` entry of the `config.json` in `dir`; null if there is none.
+fn read_note(dir: &Path) -> serde_json::Value {
+    let config = std::fs::read_to_string(dir.join(CONFIG_FILE)).unwrap_or_default();
     let mut config: serde_json::Value = serde_json::from_str(&config).unwrap_or_default();
     config["coconut_lab"].take()
 }
 
-/// Fills the feedback of `model` with what lies beside the checkpoint in `dir`. Where nothing lies there, or that of
-/// another form, it stays as it is; the result says what was found.
-pub fn load_feedback(dir: &Path, model: &mut Transformer) -> Result<Found, ModelError> {
-    let file = dir.join(FEEDBACK);
+/// Loads the feedback weights of the checkpoint in `dir` into `model`. If there are none, or they belong to
+/// another kind of feedback, the model is unchanged and the result says why.
+pub fn load_feedback(dir: &Path, model: &mut Transformer) -> Result<FeedbackLoad, ModelError> {
+    let file = dir.join(FEEDBACK_FILE);
     if !file.is_file() {
-        return Ok(Found::Nothing);
+        return Ok(FeedbackLoad::Absent);
     }
     let fail = |message: String| ModelError::File { file: file.display().to_string(), message };
-    let named = |(name, matrix)| (format!("{FEEDBACK_PREFIX}{name}"), matrix);
-    let present: BTreeMap<String, Matrix> = matrices(&file)?.into_iter().map(named).collect();
-    let wanted = feedback_shapes(model);
+    let prefixed = |(name, matrix)| (format!("{FEEDBACK_PREFIX}{name}"), matrix);
+    let present: BTreeMap<String, HostMatrix> = read_matrices(&file)?.into_iter().map(prefixed).collect();
+    let expected = feedback_shapes(model);
     let found: BTreeMap<String, Vec<usize>> =
         present.iter().map(|(name, matrix)| (name.clone(), matrix.dims.clone())).collect();
-    // Two forms may have the same tensors.
-    if found != wanted || note(dir) != form_note(model) {
-        return Ok(Found::Other);
+    // Two kinds of feedback may have the same tensors.
+    if found != expected || read_note(dir) != feedback_note(model) {
+        return Ok(FeedbackLoad::Mismatch);
     }
     let tensors =
         present.into_iter().map(|(name, matrix)| bridge::from_data(matrix.into_data(), name, None)).collect();
     match model.apply(tensors, None, None, true).errors.first() {
         Some(error) => Err(fail(error.to_string())),
-        None => Ok(Found::Filled),
+        None => Ok(FeedbackLoad::Loaded),
     }
 }
 
-/// What lay beside a checkpoint.
+/// Outcome of [`load_feedback`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// No learned feedback.
-    Nothing,
-    /// One of another form or width.
-    Other,
-    /// One that fits, and is loaded.
-    Filled,
+pub enum FeedbackLoad {
+    /// The checkpoint has no learned feedback.
+    Absent,
+    /// The checkpoint's feedback is of another kind or width.
+    Mismatch,
+    /// The checkpoint's feedback fits and was loaded.
+    Loaded,
 }
 
-/// What `config.json` says of the feedback.
-fn form_note(model: &Transformer) -> serde_json::Value {
-    let form = model.feedback.form();
-    json!({ "feedback": form.feedback, "state": form.state, "learned": FEEDBACK })
+/// Describes the feedback of `model` for `config.json`.
+fn feedback_note(model: &Transformer) -> serde_json::Value {
+    let spec = model.feedback.spec();
+    json!({ "feedback": spec.mode, "state": spec.state, "learned": FEEDBACK_FILE })
 }
 
 fn feedback_shapes(model: &Transformer) -> BTreeMap<String, Vec<usize>> {
-    let all = model.collect(None, None, true).into_iter();
-    let own = all.filter(|tensor| tensor.name.starts_with(FEEDBACK_PREFIX));
-    own.map(|tensor| (tensor.name.clone(), tensor.shape.to_vec())).collect()
+    let tensors = model.collect(None, None, true).into_iter();
+    let feedback = tensors.filter(|tensor| tensor.name.starts_with(FEEDBACK_PREFIX));
+    feedback.map(|tensor| (tensor.name.clone(), tensor.shape.to_vec())).collect()
 }
 
-/// Writes `model` into `dir`, which must exist, in the layout that `transformers` loads, and its feedback beside
-/// that. `eos` is the id of the token that ends a document, where there is one.
+/// Writes `model` into `dir`, which must exist, in the layout that `transformers` loads, and its feedback in
+/// a file of its own. `eos` is the id of the token that ends a document, if there is one.
 pub fn save(model: &Transformer, eos: Option<u32>, dir: &Path) -> Result<(), ModelError> {
     let shape = model.shape();
     let write = |name: &str, bytes: &[u8]| {
@@ -158,39 +164,41 @@ pub fn save(model: &Transformer, eos: Option<u32>, dir: &Path) -> Result<(), Mod
         std::fs::write(&file, bytes)
             .map_err(|cause| ModelError::Write { file: file.display().to_string(), cause })
     };
-    let fail = |message: String| ModelError::File { file: dir.join(WEIGHTS).display().to_string(), message };
-    let mut ours = BTreeMap::new();
+    let fail =
+        |message: String| ModelError::File { file: dir.join(WEIGHTS_FILE).display().to_string(), message };
+    let mut native = BTreeMap::new();
     for tensor in model.collect(None, None, true) {
         let name = tensor.name.clone();
         let data = bridge::into_data(tensor).map_err(|error| fail(error.to_string()))?;
-        ours.insert(name, Matrix::of(data).map_err(fail)?);
+        native.insert(name, HostMatrix::from_data(data).map_err(fail)?);
     }
-    let mut theirs: BTreeMap<String, Matrix> = BTreeMap::new();
-    for entry in entries(shape, default_prefix(shape)) {
-        let Some(own) = ours.remove(&entry.ours) else {
-            return Err(fail(format!("our tensor `{}` is missing", entry.ours)));
+    let mut exported: BTreeMap<String, HostMatrix> = BTreeMap::new();
+    for entry in tensor_mappings(shape, default_prefix(shape)) {
+        let Some(matrix) = native.remove(&entry.native_name) else {
+            return Err(fail(format!("the model's tensor `{}` is missing", entry.native_name)));
         };
-        let own = if entry.layout == Layout::Transposed { own.transposed() } else { own };
-        match theirs.remove(&entry.theirs) {
-            Some(left) => theirs.insert(entry.theirs, left.beside(&own)),
-            None => theirs.insert(entry.theirs, own),
+        let matrix = if entry.layout == TensorLayout::Transposed { matrix.transposed() } else { matrix };
+        match exported.remove(&entry.hf_name) {
+            Some(left) => exported.insert(entry.hf_name, left.concat_columns(&matrix)),
+            None => exported.insert(entry.hf_name, matrix),
         };
     }
-    let bytes = serialize(&theirs).map_err(fail)?;
-    let feedback = ours.into_iter().filter_map(|(name, matrix)| {
+    let bytes = serialize(&exported).map_err(fail)?;
+    let feedback = native.into_iter().filter_map(|(name, matrix)| {
         name.strip_prefix(FEEDBACK_PREFIX).map(|name| (name.to_owned(), matrix.clone()))
     });
-    write(FEEDBACK, &serialize(&feedback.collect()).map_err(fail)?)?;
+    write(FEEDBACK_FILE, &serialize(&feedback.collect()).map_err(fail)?)?;
     let mut config = shape.to_hf();
     config["eos_token_id"] = eos.into();
     config["bos_token_id"] = eos.into();
-    // For people and for us: other readers pass over keys that they do not know.
-    config["coconut_lab"] = form_note(model);
-    write(CONFIG, format!("{config:#}\n").as_bytes())?;
-    write(WEIGHTS, &bytes)
+    // For people and for `load_feedback`: other programs ignore keys that they do not know.
+    config["coconut_lab"] = feedback_note(model);
+    write(CONFIG_FILE, format!("{config:#}\n").as_bytes())?;
+    write(WEIGHTS_FILE, &bytes)
 }
 
-fn serialize(tensors: &BTreeMap<String, Matrix>) -> Result<Vec<u8>, String> {
+/// Serializes matrices as f32 safetensors.
+fn serialize(tensors: &BTreeMap<String, HostMatrix>) -> Result<Vec<u8>, String> {
     let bytes: Vec<Vec<u8>> = tensors
         .values()
         .map(|matrix| matrix.values.iter().flat_map(|value| value.to_le_bytes()).collect())

@@ -1,6 +1,6 @@
-//! Owns: fresh weights, drawn on the host so that one seed gives one model on every device.
-//! Must not know: what a weight is for.
-//! Invariant: the values depend on (seed, order of the calls, shapes) alone.
+//! Owns: initial weights, drawn on the host so that a seed gives the same model on every device.
+//! Must not know: what a weight is used for.
+//! Invariant: the values depend only on (seed, order of the calls, shapes).
 
 use burn::module::{Param, ParamId};
 use burn::nn::{Embedding, Linear};
@@ -8,17 +8,17 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-/// A source of fresh parameters.
-pub(super) struct Init<'a> {
+/// Creates initialized parameters on a device.
+pub(super) struct WeightInit<'a> {
     rng: Xoshiro256PlusPlus,
     std: f64,
     residual_std: f64,
     device: &'a Device,
 }
 
-impl<'a> Init<'a> {
-    /// Matrices with standard deviation `std`; those that end one of a model's `branches` residual branches
-    /// with `std / √branches` (Radford et al. 2019).
+impl<'a> WeightInit<'a> {
+    /// Matrices get normal values of standard deviation `std`. The last matrix of each of the model's
+    /// `branches` residual branches gets `std / √branches` (Radford et al. 2019).
     pub fn new(seed: u64, std: f64, branches: usize, device: &'a Device) -> Self {
         Self {
             rng: Xoshiro256PlusPlus::seed_from_u64(seed),
@@ -29,48 +29,51 @@ impl<'a> Init<'a> {
     }
 
     pub fn linear(&mut self, input: usize, output: usize, bias: bool) -> Linear {
-        self.projection(input, output, bias, self.std)
+        self.linear_with_std(input, output, bias, self.std)
     }
 
-    pub fn residual(&mut self, input: usize, output: usize, bias: bool) -> Linear {
-        self.projection(input, output, bias, self.residual_std)
+    pub fn residual_linear(&mut self, input: usize, output: usize, bias: bool) -> Linear {
+        self.linear_with_std(input, output, bias, self.residual_std)
     }
 
     pub fn embedding(&mut self, entries: usize, width: usize) -> Embedding {
-        Embedding { weight: self.normal(entries, width, self.std) }
+        Embedding { weight: self.normal_matrix(entries, width, self.std) }
     }
 
     pub fn constant(&self, width: usize, value: f32) -> Param<Tensor<1>> {
         self.param(TensorData::new(vec![value; width], [width]))
     }
 
-    /// A vector drawn like an embedding.
-    pub fn vector(&mut self, width: usize) -> Param<Tensor<1>> {
-        let values = self.draw(width, self.std);
+    /// Returns a vector `[width]` of normal values, drawn like one embedding.
+    pub fn normal_vector(&mut self, width: usize) -> Param<Tensor<1>> {
+        let values = self.normal_values(width, self.std);
         self.param(TensorData::new(values, [width]))
     }
 
-    /// A square matrix without bias, `value` on its diagonal and nothing elsewhere.
-    pub fn diagonal(&self, width: usize, value: f32) -> Linear {
+    /// Returns a square matrix without bias that has `value` on its diagonal and 0 elsewhere.
+    pub fn diagonal_linear(&self, width: usize, value: f32) -> Linear {
         let mut values = vec![0.0_f32; width * width];
         values.iter_mut().step_by(width + 1).for_each(|entry| *entry = value);
         Linear { weight: self.param(TensorData::new(values, [width, width])), bias: None }
     }
 
-    fn projection(&mut self, input: usize, output: usize, bias: bool, std: f64) -> Linear {
-        Linear { weight: self.normal(input, output, std), bias: bias.then(|| self.constant(output, 0.0)) }
+    fn linear_with_std(&mut self, input: usize, output: usize, bias: bool, std: f64) -> Linear {
+        Linear {
+            weight: self.normal_matrix(input, output, std),
+            bias: bias.then(|| self.constant(output, 0.0)),
+        }
     }
 
-    fn normal(&mut self, rows: usize, columns: usize, std: f64) -> Param<Tensor<2>> {
+    fn normal_matrix(&mut self, rows: usize, columns: usize, std: f64) -> Param<Tensor<2>> {
         if std == 0.0 {
-            // A model that is about to be loaded draws nothing.
+            // The weights will be loaded from a file: no numbers are drawn.
             return self.param(TensorData::new(vec![0.0_f32; rows * columns], [rows, columns]));
         }
-        let values = self.draw(rows * columns, std);
+        let values = self.normal_values(rows * columns, std);
         self.param(TensorData::new(values, [rows, columns]))
     }
 
-    fn draw(&mut self, count: usize, std: f64) -> Vec<f32> {
+    fn normal_values(&mut self, count: usize, std: f64) -> Vec<f32> {
         let mut values = Vec::with_capacity(count + 1);
         while values.len() < count {
             let (a, b) = self.normal_pair();
@@ -80,7 +83,7 @@ impl<'a> Init<'a> {
         values
     }
 
-    /// Two independent standard normal numbers (Box and Muller 1958).
+    /// Draws two independent standard normal numbers (Box and Muller 1958).
     fn normal_pair(&mut self) -> (f64, f64) {
         let radius = (-2.0 * (1.0 - self.rng.random::<f64>()).ln()).sqrt();
         let angle = std::f64::consts::TAU * self.rng.random::<f64>();

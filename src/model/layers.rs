@@ -1,27 +1,28 @@
-//! Owns: the small layers: norm and MLP, in both faces.
+//! Owns: the small layers: norm and MLP, in both architectures.
 //! Must not know: attention, positions, the rest of the block.
-//! Invariant: each acts on every position alone.
+//! Invariant: each layer acts on every position separately.
 
-use super::Shape;
-use super::init::Init;
+use super::ModelShape;
+use super::init::WeightInit;
 use crate::config::Arch;
-use crate::ops::{self, Products};
+use crate::ops::{self, MatmulPrecision};
 use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::tensor::Tensor;
 
-/// LayerNorm with bias (`gpt2`) or RMSNorm (`llama`, Zhang and Sennrich, arXiv 1910.07467), over the last axis.
+/// LayerNorm with bias (`gpt2`) or RMSNorm (`llama`, Zhang and Sennrich, arXiv 1910.07467), over the last
+/// axis.
 #[derive(Module, Debug)]
 pub struct Norm {
-    /// Scale `[D]`.
+    /// Scale of shape `[D]`.
     pub weight: Param<Tensor<1>>,
-    /// Shift `[D]`; its presence makes it a LayerNorm.
+    /// Shift `[D]`: present in a LayerNorm, absent in an RMSNorm.
     pub bias: Option<Param<Tensor<1>>>,
     eps: f64,
 }
 
 impl Norm {
-    pub(super) fn new(shape: &Shape, init: &mut Init) -> Self {
+    pub(super) fn new(shape: &ModelShape, init: &mut WeightInit) -> Self {
         Self {
             weight: init.constant(shape.width, 1.0),
             bias: (shape.arch == Arch::Gpt2).then(|| init.constant(shape.width, 0.0)),
@@ -29,39 +30,40 @@ impl Norm {
         }
     }
 
-    /// `x`: `[N, D]`, as the result.
+    /// Normalizes `x` `[N, D]` over `D`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         ops::norm(x, self.weight.val(), self.bias.as_ref().map(Param::val), self.eps)
     }
 }
 
-/// `down(gelu(up(x)))` (`gpt2`, tanh form) or `down(silu(gate(x)) · up(x))` (`llama`, SwiGLU, arXiv 2002.05202).
+/// `down(gelu(up(x)))` (`gpt2`, tanh form) or `down(silu(gate(x)) · up(x))` (`llama`, SwiGLU, arXiv
+/// 2002.05202).
 #[derive(Module, Debug)]
 pub struct Mlp {
-    /// `[D, F]`; its presence makes it a SwiGLU.
+    /// Weight `[D, F]`, where `F` is the MLP's inner width. Present in a SwiGLU, absent in a GELU MLP.
     pub gate: Option<Linear>,
-    /// `[D, F]`.
+    /// Input weight of shape `[D, F]`.
     pub up: Linear,
-    /// `[F, D]`.
+    /// Output weight of shape `[F, D]`.
     pub down: Linear,
 }
 
 impl Mlp {
-    pub(super) fn new(shape: &Shape, init: &mut Init) -> Self {
+    pub(super) fn new(shape: &ModelShape, init: &mut WeightInit) -> Self {
         let (d, f, bias) = (shape.width, shape.mlp_width, shape.arch == Arch::Gpt2);
         Self {
             gate: (shape.arch == Arch::Llama).then(|| init.linear(d, f, bias)),
             up: init.linear(d, f, bias),
-            down: init.residual(f, d, bias),
+            down: init.residual_linear(f, d, bias),
         }
     }
 
-    /// `x`: `[N, D]`, as the result, which is added to `onto`.
-    pub fn forward(&self, x: Tensor<2>, onto: Tensor<2>, products: Products) -> Tensor<2> {
+    /// Returns `residual + MLP(x)`; both arguments and the result are `[N, D]`.
+    pub fn forward(&self, x: Tensor<2>, residual: Tensor<2>, precision: MatmulPrecision) -> Tensor<2> {
         let inner = match &self.gate {
-            Some(gate) => ops::swiglu(ops::linear(x, &[gate, &self.up], None, products)),
-            None => ops::gelu(ops::linear(x, &[&self.up], None, products)),
+            Some(gate) => ops::swiglu(ops::linear(x, &[gate, &self.up], None, precision)),
+            None => ops::gelu(ops::linear(x, &[&self.up], None, precision)),
         };
-        ops::linear(inner, &[&self.down], Some(onto), products)
+        ops::linear(inner, &[&self.down], Some(residual), precision)
     }
 }

@@ -1,37 +1,38 @@
-//! Owns: the language model: one decoder-only transformer with two faces, `gpt2` and `llama`; its head, loss and
-//! gradients; how a state becomes an input; what passes cost; Hugging Face import and export.
+//! Owns: the language model: one decoder-only transformer in two architectures, `gpt2` and `llama`; its head,
+//! loss and gradients; how a hidden state becomes an input; what passes cost; Hugging Face import and export.
 //! Must not know: recycling, training, data files, terminals.
-//! Invariant: position `t` of any output depends on positions `0..=t` of its input alone.
+//! Invariant: position `t` of any output depends only on positions `0..=t` of its input.
 //!
-//! Shape letters in names and docs: `B` rows, `T` positions, `D` width, `H` heads, `G` key/value heads,
-//! `K` head width, `V` vocabulary, `N` positions of all rows together, `R` recycled positions.
+//! Shape letters in names and docs: `B` rows, `T` positions of a row, `D` model width, `H` query heads, `G`
+//! key/value heads, `K` head width, `V` vocabulary size, `N` selected positions of all rows together, `R`
+//! largest number of recycled positions in a row, `S` new positions of a row, `C` cached positions of a row.
 
+pub mod accumulator;
 mod attention;
 mod cache;
 pub mod cost;
 mod execution;
 mod feedback;
+mod gather_index;
 pub mod head;
 pub mod hf;
 mod init;
 mod layers;
-pub mod ledger;
-mod places;
 mod rotary;
 mod shape;
 mod tokens;
 mod transformer;
 
 pub use attention::KeysValues;
-pub use cache::Cache;
-pub use execution::{Execution, Products};
-pub use feedback::{Feedback, Form, rms};
-pub use places::{Places, index, rows};
-pub use shape::Shape;
-pub use tokens::Tokens;
-pub use transformer::{States, Transformer};
+pub use cache::KvCache;
+pub use execution::{Execution, MatmulPrecision};
+pub use feedback::{Feedback, FeedbackSpec, rms};
+pub use gather_index::{GatherIndex, flatten_rows, index_tensor};
+pub use shape::ModelShape;
+pub use tokens::TokenBatch;
+pub use transformer::{HiddenStates, Transformer};
 
-/// Why a model could not be built, read or written.
+/// Why a model could not be built, read or written. Every error names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     #[error("{file}: {message}")]

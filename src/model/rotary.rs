@@ -1,11 +1,12 @@
-//! Owns: rotary position angles (Su et al., arXiv 2104.09864) in the rotate-half form of Hugging Face's Llama.
+//! Owns: rotary position angles (Su et al., arXiv 2104.09864) in the rotate-half form of Hugging Face's
+//! Llama.
 //! Must not know: attention.
-//! Invariant: the angle of a vector depends on its absolute position alone.
+//! Invariant: the angles of a vector depend only on its absolute position.
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-/// Cosines and sines `[max_len, K]` of every position.
+/// Precomputed cosines and sines of every position, `[max_len, K]` each.
 #[derive(Module, Debug)]
 pub struct Rotary {
     cos: Tensor<2>,
@@ -13,13 +14,13 @@ pub struct Rotary {
 }
 
 impl Rotary {
-    /// Angles `position · theta^(-2i/K)`, for `i` in `0..K/2`, written twice.
+    /// Computes the angles `position · theta^(-2i/K)` for `i` in `0..K/2`, each of them twice, on `device`.
     pub fn new(max_len: usize, head_width: usize, theta: f64, device: &Device) -> Self {
         let half = head_width / 2;
-        let speed = |i: usize| theta.powf(-2.0 * (i % half) as f64 / head_width as f64);
-        let speeds: Vec<f64> = (0..head_width).map(speed).collect();
+        let frequency = |i: usize| theta.powf(-2.0 * (i % half) as f64 / head_width as f64);
+        let frequencies: Vec<f64> = (0..head_width).map(frequency).collect();
         let angles: Vec<f64> = (0..max_len)
-            .flat_map(|position| speeds.iter().map(move |speed| position as f64 * speed))
+            .flat_map(|position| frequencies.iter().map(move |frequency| position as f64 * frequency))
             .collect();
         let table = |f: fn(f64) -> f64| {
             let values: Vec<f32> = angles.iter().map(|angle| f(*angle) as f32).collect();
@@ -28,23 +29,24 @@ impl Rotary {
         Self { cos: table(f64::cos), sin: table(f64::sin) }
     }
 
-    /// The angles of positions `0..t`.
-    pub fn row(&self, t: usize) -> Angles {
+    /// Returns the angles of positions `0..t`, `[t, K]`.
+    pub fn first_angles(&self, t: usize) -> RotaryAngles {
         let rows = |table: &Tensor<2>| table.clone().narrow(0, 0, t);
-        Angles { cos: rows(&self.cos), sin: rows(&self.sin) }
+        RotaryAngles { cos: rows(&self.cos), sin: rows(&self.sin) }
     }
 
-    /// The angles of `positions` `[B, S]`.
-    pub fn at(&self, positions: &Tensor<2, Int>) -> Angles {
+    /// Returns the angles of `positions` `[B, S]`, as `[B·S, K]`.
+    pub fn angles_at(&self, positions: &Tensor<2, Int>) -> RotaryAngles {
         let flat = positions.clone().flatten::<1>(0, 1);
         let rows = |table: &Tensor<2>| table.clone().select(0, flat.clone());
-        Angles { cos: rows(&self.cos), sin: rows(&self.sin) }
+        RotaryAngles { cos: rows(&self.cos), sin: rows(&self.sin) }
     }
 }
 
-/// Cosines and sines of the positions of one forward pass, `[S, K]` where they are the same in every row, else `[B·S, K]`.
+/// Cosines and sines of the positions of one forward pass: `[S, K]` if all rows have the same positions, else
+/// `[B·S, K]`.
 #[derive(Clone, Debug)]
-pub struct Angles {
+pub struct RotaryAngles {
     pub cos: Tensor<2>,
     pub sin: Tensor<2>,
 }

@@ -1,6 +1,7 @@
-//! Owns: the numbers that fix a model's shape, resolved from a run's config or a Hugging Face `config.json`.
+//! Owns: the hyperparameters that fix a model's shape, read from a run's config or a Hugging Face
+//! `config.json`.
 //! Must not know: weights.
-//! Invariant: every number is the one in force; no zeros that stand for "automatic".
+//! Invariant: every number is resolved: 0 never means "automatic" here.
 
 use super::ModelError;
 use crate::config;
@@ -9,39 +10,39 @@ use std::path::Path;
 
 pub use crate::config::Arch;
 
-/// A model's shape.
+/// The architecture and dimensions of a model.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Shape {
-    /// Which family's details.
+pub struct ModelShape {
     pub arch: Arch,
-    /// Vocabulary (V).
+    /// Number of tokens in the vocabulary (V).
     pub vocab_size: usize,
-    /// Width (D).
+    /// Width of the residual stream (D).
     pub width: usize,
-    /// Blocks.
+    /// Number of transformer blocks.
     pub layers: usize,
-    /// Attention heads (H).
+    /// Number of query heads (H).
     pub heads: usize,
-    /// Key/value heads (G).
+    /// Number of key/value heads (G).
     pub kv_heads: usize,
-    /// Head width (K).
+    /// Width of a head (K).
     pub head_width: usize,
-    /// Width of the MLP.
+    /// Inner width of the MLP (F).
     pub mlp_width: usize,
-    /// Positions the model can take.
+    /// Largest number of positions in a row.
     pub max_len: usize,
-    /// Added to the variance in norms.
+    /// Epsilon that norms add to the variance.
     pub norm_eps: f64,
-    /// Base of the rotary angles (llama).
+    /// Base of the rotary frequencies (llama).
     pub rope_theta: f64,
-    /// Whether the head shares the token embedding's matrix.
+    /// Whether the head shares the token embeddings.
     pub tied: bool,
 }
 
-impl Shape {
-    /// The shape that a run's config asks for, with the dataset's vocabulary where it names none.
+impl ModelShape {
+    /// Resolves the `[model]` section. `vocab_size` and `seq_len` are used if it sets no vocabulary or
+    /// length.
     pub fn from_config(model: &config::Model, vocab_size: usize, seq_len: usize) -> Self {
-        let or = |given: usize, otherwise: usize| if given == 0 { otherwise } else { given };
+        let or = |given: usize, default: usize| if given == 0 { default } else { given };
         let mlp_width = match model.arch {
             Arch::Gpt2 => 4 * model.width,
             Arch::Llama => (8 * model.width).div_ceil(3).next_multiple_of(32),
@@ -62,21 +63,21 @@ impl Shape {
         }
     }
 
-    /// Reads a Hugging Face `config.json` of the architecture `gpt2` or `llama`.
+    /// Reads a Hugging Face `config.json` with `model_type` `gpt2` or `llama`.
     pub fn from_hf(file: &Path) -> Result<Self, ModelError> {
         let name = file.display().to_string();
         let fail = |message: String| ModelError::File { file: name.clone(), message };
         let text = std::fs::read_to_string(file).map_err(|error| fail(error.to_string()))?;
         let value: Value = serde_json::from_str(&text).map_err(|error| fail(error.to_string()))?;
         let hf = HfConfig { file: &name, value: &value };
-        match hf.text("model_type")? {
+        match hf.optional_string("model_type")? {
             Some("gpt2") => hf.gpt2(),
             Some("llama") => hf.llama(),
             other => Err(hf.unsupported("model_type", other.unwrap_or("null"), "gpt2, llama")),
         }
     }
 
-    /// The Hugging Face `config.json` of this shape.
+    /// Returns the Hugging Face `config.json` of this shape.
     pub fn to_hf(&self) -> Value {
         match self.arch {
             Arch::Gpt2 => json!({
@@ -99,47 +100,50 @@ impl Shape {
     }
 }
 
-/// A parsed `config.json`, for reading with errors that name file and key.
+/// A parsed `config.json`, with typed reads whose errors name file and key.
 struct HfConfig<'a> {
     file: &'a str,
     value: &'a Value,
 }
 
 impl HfConfig<'_> {
-    fn gpt2(&self) -> Result<Shape, ModelError> {
-        let activation = self.text("activation_function")?.unwrap_or("gelu_new");
+    fn gpt2(&self) -> Result<ModelShape, ModelError> {
+        let activation = self.optional_string("activation_function")?.unwrap_or("gelu_new");
         if !["gelu_new", "gelu_pytorch_tanh"].contains(&activation) {
             return Err(self.unsupported("activation_function", activation, "gelu_new"));
         }
-        self.must_be("scale_attn_weights", true)?;
-        self.must_be("scale_attn_by_inverse_layer_idx", false)?;
-        self.must_be("tie_word_embeddings", true)?;
-        let (width, heads) = (self.number("n_embd")?, self.number("n_head")?);
-        Ok(Shape {
+        self.require_flag("scale_attn_weights", true)?;
+        self.require_flag("scale_attn_by_inverse_layer_idx", false)?;
+        self.require_flag("tie_word_embeddings", true)?;
+        let (width, heads) = (self.positive_integer("n_embd")?, self.positive_integer("n_head")?);
+        Ok(ModelShape {
             arch: Arch::Gpt2,
-            vocab_size: self.number("vocab_size")?,
+            vocab_size: self.positive_integer("vocab_size")?,
             width,
-            layers: self.number("n_layer")?,
+            layers: self.positive_integer("n_layer")?,
             heads,
             kv_heads: heads,
             head_width: self.head_width(width, heads)?,
-            mlp_width: self.number_or("n_inner", 4 * width)?,
-            max_len: self.number("n_positions")?,
-            norm_eps: self.real("layer_norm_epsilon", &self.value["layer_norm_epsilon"])?.unwrap_or(1e-5),
+            mlp_width: self.positive_integer_or("n_inner", 4 * width)?,
+            max_len: self.positive_integer("n_positions")?,
+            norm_eps: self
+                .optional_number("layer_norm_epsilon", &self.value["layer_norm_epsilon"])?
+                .unwrap_or(1e-5),
             rope_theta: 10000.0,
             tied: true,
         })
     }
 
-    fn llama(&self) -> Result<Shape, ModelError> {
-        let activation = self.text("hidden_act")?.unwrap_or("silu");
+    fn llama(&self) -> Result<ModelShape, ModelError> {
+        let activation = self.optional_string("hidden_act")?.unwrap_or("silu");
         if activation != "silu" {
             return Err(self.unsupported("hidden_act", activation, "silu"));
         }
-        self.must_be("attention_bias", false)?;
-        self.must_be("mlp_bias", false)?;
-        let (width, heads) = (self.number("hidden_size")?, self.number("num_attention_heads")?);
-        let kv_heads = self.number_or("num_key_value_heads", heads)?;
+        self.require_flag("attention_bias", false)?;
+        self.require_flag("mlp_bias", false)?;
+        let (width, heads) =
+            (self.positive_integer("hidden_size")?, self.positive_integer("num_attention_heads")?);
+        let kv_heads = self.positive_integer_or("num_key_value_heads", heads)?;
         if !heads.is_multiple_of(kv_heads) {
             return Err(self.unsupported(
                 "num_key_value_heads",
@@ -149,54 +153,58 @@ impl HfConfig<'_> {
         }
         let head_width = match &self.value["head_dim"] {
             Value::Null => self.head_width(width, heads)?,
-            _ => self.number("head_dim")?,
+            _ => self.positive_integer("head_dim")?,
         };
         if !head_width.is_multiple_of(2) {
             return Err(self.unsupported("head_dim", &head_width.to_string(), "even numbers"));
         }
-        Ok(Shape {
+        Ok(ModelShape {
             arch: Arch::Llama,
-            vocab_size: self.number("vocab_size")?,
+            vocab_size: self.positive_integer("vocab_size")?,
             width,
-            layers: self.number("num_hidden_layers")?,
+            layers: self.positive_integer("num_hidden_layers")?,
             heads,
             kv_heads,
             head_width,
-            mlp_width: self.number("intermediate_size")?,
-            max_len: self.number("max_position_embeddings")?,
-            norm_eps: self.real("rms_norm_eps", &self.value["rms_norm_eps"])?.unwrap_or(1e-6),
+            mlp_width: self.positive_integer("intermediate_size")?,
+            max_len: self.positive_integer("max_position_embeddings")?,
+            norm_eps: self.optional_number("rms_norm_eps", &self.value["rms_norm_eps"])?.unwrap_or(1e-6),
             rope_theta: self.rope_theta()?,
-            tied: self.flag("tie_word_embeddings")?.unwrap_or(false),
+            tied: self.optional_bool("tie_word_embeddings")?.unwrap_or(false),
         })
     }
 
-    /// Plain rotary angles only; `rope_parameters` is the newer, `rope_scaling` the older place of a variant.
+    /// Reads the base of the rotary frequencies, and rejects variants of rotary embeddings. Newer files
+    /// describe a variant under `rope_parameters`, older ones under `rope_scaling`.
     fn rope_theta(&self) -> Result<f64, ModelError> {
-        for place in ["rope_parameters", "rope_scaling"] {
-            self.plain_rotary(place)?;
+        for key in ["rope_parameters", "rope_scaling"] {
+            self.require_plain_rotary(key)?;
         }
-        if let Some(part) = self.real("partial_rotary_factor", &self.value["partial_rotary_factor"])?
+        if let Some(part) =
+            self.optional_number("partial_rotary_factor", &self.value["partial_rotary_factor"])?
             && part != 1.0
         {
             return Err(self.unsupported("partial_rotary_factor", &part.to_string(), "1"));
         }
-        let newer = self.real("rope_parameters.rope_theta", &self.value["rope_parameters"]["rope_theta"])?;
-        let theta = newer.or(self.real("rope_theta", &self.value["rope_theta"])?).unwrap_or(10000.0);
+        let newer =
+            self.optional_number("rope_parameters.rope_theta", &self.value["rope_parameters"]["rope_theta"])?;
+        let theta =
+            newer.or(self.optional_number("rope_theta", &self.value["rope_theta"])?).unwrap_or(10000.0);
         if theta <= 0.0 {
             return Err(self.unsupported("rope_theta", &theta.to_string(), "numbers above 0"));
         }
         Ok(theta)
     }
 
-    /// Nothing at `place`, or an object that says `default`, or nothing but a theta.
-    fn plain_rotary(&self, place: &str) -> Result<(), ModelError> {
-        let variant = &self.value[place];
+    /// Accepts an absent `key`, the variant `default`, or an object with nothing but a theta.
+    fn require_plain_rotary(&self, key: &str) -> Result<(), ModelError> {
+        let variant = &self.value[key];
         let kind = ["rope_type", "type"].iter().find_map(|key| variant[*key].as_str());
         match (variant, kind) {
             (Value::Null, _) | (_, Some("default")) => Ok(()),
-            (_, Some(kind)) => Err(self.unsupported(&format!("{place}.rope_type"), kind, "default")),
+            (_, Some(kind)) => Err(self.unsupported(&format!("{key}.rope_type"), kind, "default")),
             (Value::Object(keys), None) if keys.keys().all(|key| key == "rope_theta") => Ok(()),
-            (other, None) => Err(self.unsupported(place, &other.to_string(), "rope_type = default")),
+            (other, None) => Err(self.unsupported(key, &other.to_string(), "rope_type = default")),
         }
     }
 
@@ -211,35 +219,36 @@ impl HfConfig<'_> {
         Ok(width / heads)
     }
 
-    /// A whole number of at least 1.
-    fn number(&self, key: &str) -> Result<usize, ModelError> {
+    /// Reads an integer of at least 1.
+    fn positive_integer(&self, key: &str) -> Result<usize, ModelError> {
         let number = self.value[key].as_u64().and_then(|number| usize::try_from(number).ok());
         number.filter(|number| *number > 0).ok_or_else(|| ModelError::File {
             file: self.file.to_owned(),
-            message: format!("`{key}` must be a whole number of at least 1, found {}", self.value[key]),
+            message: format!("`{key}` must be an integer of at least 1, found {}", self.value[key]),
         })
     }
 
-    /// As [`Self::number`], or `otherwise` where the key is absent or null.
-    fn number_or(&self, key: &str, otherwise: usize) -> Result<usize, ModelError> {
-        if self.value[key].is_null() { Ok(otherwise) } else { self.number(key) }
+    /// Like [`Self::number`], but returns `default` if the key is absent or null.
+    fn positive_integer_or(&self, key: &str, default: usize) -> Result<usize, ModelError> {
+        if self.value[key].is_null() { Ok(default) } else { self.positive_integer(key) }
     }
 
-    /// The number at `value`, which is called `key`; none where it is absent or null.
-    fn real(&self, key: &str, value: &Value) -> Result<Option<f64>, ModelError> {
-        self.kind(key, value, "a number", Value::as_f64)
+    /// Reads `value` as a number; `None` if it is absent or null. `key` names it in errors.
+    fn optional_number(&self, key: &str, value: &Value) -> Result<Option<f64>, ModelError> {
+        self.optional_value(key, value, "a number", Value::as_f64)
     }
 
-    fn text(&self, key: &str) -> Result<Option<&str>, ModelError> {
-        self.kind(key, &self.value[key], "a text", Value::as_str)
+    fn optional_string(&self, key: &str) -> Result<Option<&str>, ModelError> {
+        self.optional_value(key, &self.value[key], "a string", Value::as_str)
     }
 
-    fn flag(&self, key: &str) -> Result<Option<bool>, ModelError> {
-        self.kind(key, &self.value[key], "true or false", Value::as_bool)
+    fn optional_bool(&self, key: &str) -> Result<Option<bool>, ModelError> {
+        self.optional_value(key, &self.value[key], "true or false", Value::as_bool)
     }
 
-    /// What `read` makes of `value`; what is there must be of that kind.
-    fn kind<'v, T>(
+    /// Converts `value` with `read`; `None` if it is absent or null. An error if `read` fails: it says that
+    /// `key` must be `what`.
+    fn optional_value<'v, T>(
         &self,
         key: &str,
         value: &'v Value,
@@ -256,10 +265,10 @@ impl HfConfig<'_> {
         }
     }
 
-    fn must_be(&self, key: &str, wanted: bool) -> Result<(), ModelError> {
-        match self.flag(key)? {
-            Some(found) if found != wanted => {
-                Err(self.unsupported(key, &found.to_string(), &wanted.to_string()))
+    fn require_flag(&self, key: &str, required: bool) -> Result<(), ModelError> {
+        match self.optional_bool(key)? {
+            Some(found) if found != required => {
+                Err(self.unsupported(key, &found.to_string(), &required.to_string()))
             }
             _ => Ok(()),
         }
@@ -280,28 +289,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_it_writes_it_reads() {
+    fn written_configs_are_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.json");
         for arch in [Arch::Gpt2, Arch::Llama] {
             let model = config::Model { arch, ..Default::default() };
-            let shape = Shape::from_config(&model, 100, 64);
+            let shape = ModelShape::from_config(&model, 100, 64);
             std::fs::write(&file, shape.to_hf().to_string()).unwrap();
-            assert_eq!(Shape::from_hf(&file).unwrap(), shape);
+            assert_eq!(ModelShape::from_hf(&file).unwrap(), shape);
         }
     }
 
     #[test]
-    fn what_it_cannot_run_it_refuses_by_name() {
+    fn unsupported_values_are_named() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.json");
         for (text, wanted) in [
             (r#"{"model_type": "mamba"}"#, "`model_type` = mamba is not supported; supported: gpt2, llama"),
             (r#"{"model_type": "llama", "hidden_act": "relu"}"#, "`hidden_act` = relu"),
-            (r#"{"model_type": "llama"}"#, "`hidden_size` must be a whole number"),
+            (r#"{"model_type": "llama"}"#, "`hidden_size` must be an integer"),
             (
                 r#"{"model_type": "gpt2", "n_embd": 0, "n_head": 1}"#,
-                "`n_embd` must be a whole number of at least 1, found 0",
+                "`n_embd` must be an integer of at least 1, found 0",
             ),
             (r#"{"model_type": "gpt2", "tie_word_embeddings": false}"#, "`tie_word_embeddings` = false"),
             (
@@ -311,19 +320,20 @@ mod tests {
             ),
             ("{", "config.json"),
             ("{}", "`model_type` = null"),
-            (r#"{"model_type": ["llama"]}"#, "`model_type` must be a text, found [\"llama\"]"),
+            (r#"{"model_type": ["llama"]}"#, "`model_type` must be a string, found [\"llama\"]"),
         ] {
             std::fs::write(&file, text).unwrap();
-            let found = Shape::from_hf(&file).unwrap_err().to_string();
+            let found = ModelShape::from_hf(&file).unwrap_err().to_string();
             assert!(found.contains(wanted), "{found:?} should contain {wanted:?}");
         }
     }
 
     #[test]
-    fn rotary_variants_are_refused_wherever_they_stand() {
+    fn rotary_variants_are_refused_under_either_key() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.json");
-        let shape = Shape::from_config(&config::Model { arch: Arch::Llama, ..Default::default() }, 100, 64);
+        let shape =
+            ModelShape::from_config(&config::Model { arch: Arch::Llama, ..Default::default() }, 100, 64);
         for (key, value, wanted) in [
             ("rope_scaling", json!({ "factor": 2.0 }), Some("`rope_scaling` = {\"factor\":2.0}")),
             ("rope_scaling", json!("linear"), Some("`rope_scaling` = \"linear\"")),
@@ -342,7 +352,7 @@ mod tests {
             let mut config = shape.to_hf();
             config[key] = value;
             std::fs::write(&file, config.to_string()).unwrap();
-            match (Shape::from_hf(&file), wanted) {
+            match (ModelShape::from_hf(&file), wanted) {
                 (Ok(_), None) => {}
                 (Err(error), Some(wanted)) => assert!(error.to_string().contains(wanted), "{error}"),
                 (found, _) => panic!("{key}: {found:?}"),

@@ -1,18 +1,19 @@
 //! Owns: the decoder: embeddings, blocks, last norm, head matrix.
 //! Must not know: recycling, losses, training.
-//! Invariant: `hidden` takes embeddings, not tokens, so that whoever calls it decides what stands at a position.
+//! Invariant: forward passes take embeddings, not tokens, so that the caller decides what is fed at a
+//! position.
 
-use super::Shape;
+use super::ModelShape;
 use super::attention::{Attention, KeysValues};
-use super::cost::BACKWARD;
-use super::execution::{Around, Execution, checkpointed};
-use super::feedback::{Feedback, Form, rms};
-use super::init::Init;
+use super::cost::BACKWARD_FACTOR;
+use super::execution::{BlockContext, Execution, forward_checkpointed};
+use super::feedback::{Feedback, FeedbackSpec, rms};
+use super::gather_index::GatherIndex;
+use super::init::WeightInit;
 use super::layers::{Mlp, Norm};
-use super::places::Places;
-use super::rotary::{Angles, Rotary};
+use super::rotary::{Rotary, RotaryAngles};
 use crate::config::Arch;
-use crate::ops::Sight;
+use crate::ops::AttentionMask;
 use crate::ops::score::{Head, logits};
 use burn::module::{Module, Param};
 use burn::nn::{Embedding, Linear};
@@ -20,51 +21,51 @@ use burn::tensor::{Device, Int, Tensor};
 
 /// One pre-norm block: attention, then MLP, each added to the residual stream.
 #[derive(Module, Debug)]
-pub struct Block {
-    /// Before attention.
+pub struct TransformerBlock {
+    /// Norm of the attention's input.
     pub norm1: Norm,
-    /// Looks back along the row.
     pub attention: Attention,
-    /// Before the MLP.
+    /// Norm of the MLP's input.
     pub norm2: Norm,
-    /// Acts on each position.
     pub mlp: Mlp,
 }
 
-impl Block {
-    /// `x` `[N, D]`, as the result; and its own keys and values.
-    pub(super) fn forward(&self, x: Tensor<2>, around: &Around) -> (Tensor<2>, KeysValues) {
-        let Around { angles, sight, before, products } = around;
+impl TransformerBlock {
+    /// Runs the block on `x` `[N, D]`. Returns its output `[N, D]`, and the keys and values of these
+    /// positions.
+    pub(super) fn forward(&self, x: Tensor<2>, context: &BlockContext) -> (Tensor<2>, KeysValues) {
+        let BlockContext { angles, mask, prefix, precision } = context;
         let normed = self.norm1.forward(x.clone());
-        let (x, own) = self.attention.forward(normed, x, angles.as_ref(), sight, before.as_ref(), *products);
-        (self.mlp.forward(self.norm2.forward(x.clone()), x, *products), own)
+        let (x, keys_values) =
+            self.attention.forward(normed, x, angles.as_ref(), mask, prefix.as_ref(), *precision);
+        (self.mlp.forward(self.norm2.forward(x.clone()), x, *precision), keys_values)
     }
 }
 
-/// What a pass leaves behind.
+/// Result of a forward pass through all blocks.
 #[derive(Clone)]
-pub struct States {
+pub struct HiddenStates {
     /// Final hidden states `[B, T, D]`, after the last norm.
     pub hidden: Tensor<3>,
-    /// Each block's keys and values.
-    pub context: Vec<KeysValues>,
-    /// Operations of the forward pass.
+    /// Keys and values of each block.
+    pub keys_values: Vec<KeysValues>,
+    /// Floating-point operations of the forward pass.
     pub flop: f64,
-    /// Operations of its backward pass.
+    /// Floating-point operations of its backward pass.
     pub backward_flop: f64,
 }
 
-impl States {
-    /// The same as constants: no gradient crosses from whatever comes after.
+impl HiddenStates {
+    /// Returns the states as constants: no gradient flows back into them.
     pub fn detached(self) -> Self {
-        let context = self.context.into_iter().map(KeysValues::inner).collect();
-        Self { hidden: self.hidden.inner(), context, ..self }
+        let context = self.keys_values.into_iter().map(KeysValues::inner).collect();
+        Self { hidden: self.hidden.inner(), keys_values: context, ..self }
     }
 
-    /// Counts `flop` more forward operations.
-    pub fn count(&mut self, flop: f64) {
+    /// Adds `flop` forward operations, and the matching backward operations.
+    pub fn add_flop(&mut self, flop: f64) {
         self.flop += flop;
-        self.backward_flop += BACKWARD * flop;
+        self.backward_flop += BACKWARD_FACTOR * flop;
     }
 }
 
@@ -73,29 +74,29 @@ impl States {
 pub struct Transformer {
     /// Token embeddings `[V, D]`.
     pub embed: Embedding,
-    /// Learned positions `[max_len, D]` (gpt2).
+    /// Learned position embeddings `[max_len, D]` (gpt2).
     pub positions: Option<Embedding>,
-    /// The blocks in order.
-    pub blocks: Vec<Block>,
-    /// The last norm; hidden states are taken after it.
+    /// Blocks, from input to output.
+    pub blocks: Vec<TransformerBlock>,
+    /// The last norm. Hidden states are its output.
     pub norm: Norm,
-    /// `[D, V]`; absent where the head shares `embed`.
+    /// Head `[D, V]`; absent if the head shares the token embeddings.
     pub head: Option<Linear>,
-    /// How a state becomes an input.
+    /// Turns a hidden state into an input.
     pub feedback: Feedback,
     rotary: Option<Rotary>,
     #[module(skip)]
-    shape: Shape,
+    shape: ModelShape,
     #[module(skip)]
     execution: Execution,
 }
 
 impl Transformer {
-    /// A fresh model on `device`, its weights drawn from `seed` with standard deviation `init_std`; its feedback is the
-    /// plain one.
-    pub fn new(shape: Shape, seed: u64, init_std: f64, device: &Device) -> Self {
-        let mut init = Init::new(seed, init_std, 2 * shape.layers, device);
-        let block = |init: &mut Init| Block {
+    /// Creates a model on `device` with weights drawn from `seed` with standard deviation `init_std`, and the
+    /// plain feedback.
+    pub fn new(shape: ModelShape, seed: u64, init_std: f64, device: &Device) -> Self {
+        let mut init = WeightInit::new(seed, init_std, 2 * shape.layers, device);
+        let block = |init: &mut WeightInit| TransformerBlock {
             norm1: Norm::new(&shape, init),
             attention: Attention::new(&shape, init),
             norm2: Norm::new(&shape, init),
@@ -108,144 +109,146 @@ impl Transformer {
             blocks: (0..shape.layers).map(|_| block(&mut init)).collect(),
             norm: Norm::new(&shape, &mut init),
             head: (!shape.tied).then(|| init.linear(shape.width, shape.vocab_size, false)),
-            feedback: Feedback::new(Form::PLAIN, shape.width, init_std, seed, device),
+            feedback: Feedback::new(FeedbackSpec::PLAIN, shape.width, init_std, seed, device),
             rotary: llama.then(|| Rotary::new(shape.max_len, shape.head_width, shape.rope_theta, device)),
             shape,
             execution: Execution::default(),
         }
     }
 
-    /// The same, computed this way.
-    pub fn executed(self, execution: Execution) -> Self {
+    /// Sets how the model is computed.
+    pub fn with_execution(self, execution: Execution) -> Self {
         Self { execution, ..self }
     }
 
-    /// How it is computed.
     pub fn execution(&self) -> &Execution {
         &self.execution
     }
 
-    /// The same with a fresh feedback of this form.
-    pub fn with_feedback(mut self, form: Form, seed: u64) -> Self {
+    /// Replaces the feedback by a newly initialized one of this kind.
+    pub fn with_feedback(mut self, spec: FeedbackSpec, seed: u64) -> Self {
         // READBACK: once, before training.
         let embeddings = self.embed.weight.val().inner().reshape([1, -1]);
         let measured = rms(embeddings, 1).try_into_scalar::<f32>().unwrap_or(0.0);
-        self.feedback = Feedback::new(form, self.shape.width, f64::from(measured), seed, &self.device());
+        self.feedback = Feedback::new(spec, self.shape.width, f64::from(measured), seed, &self.device());
         self
     }
 
-    /// The model's shape.
-    pub fn shape(&self) -> &Shape {
+    pub fn shape(&self) -> &ModelShape {
         &self.shape
     }
 
-    /// The device its parameters are on, with autodiff where they are trained.
+    /// Returns the device of the parameters, with autodiff if they are trained.
     pub fn device(&self) -> Device {
         self.embed.weight.val().device()
     }
 
-    /// Token embeddings: `tokens` `[B, T]` to `[B, T, D]`, without positions.
+    /// Returns the embeddings `[B, T, D]` of `tokens` `[B, T]`, without position embeddings.
     pub fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
         self.embed.forward(tokens)
     }
 
-    /// Whole rows, position `t` of the input being position `t` of the row.
-    pub fn row(&self, embeddings: Tensor<3>) -> States {
-        self.whole(embeddings, self.execution.checkpointing)
+    /// Runs whole rows of inputs `[B, T, D]`, from position 0 on.
+    pub fn forward(&self, embeddings: Tensor<3>) -> HiddenStates {
+        self.forward_whole(embeddings, self.execution.checkpointing)
     }
 
-    fn whole(&self, embeddings: Tensor<3>, again: bool) -> States {
+    /// Like [`Self::row`]; `checkpoint`: keep only the inputs of blocks in the graph.
+    fn forward_whole(&self, embeddings: Tensor<3>, checkpoint: bool) -> HiddenStates {
         let [_, t, d] = embeddings.dims();
         let learned =
             self.positions.as_ref().map(|table| table.weight.val().narrow(0, 0, t).reshape([1, t, d]));
-        let angles = self.rotary.as_ref().map(|rotary| rotary.row(t));
-        let sight = Sight::causal(embeddings.dims()[0], t, 0);
-        self.blocks(embeddings, learned, angles, &sight, None, again)
+        let angles = self.rotary.as_ref().map(|rotary| rotary.first_angles(t));
+        let mask = AttentionMask::causal(embeddings.dims()[0], t, 0);
+        self.forward_blocks(embeddings, learned, angles, &mask, None, checkpoint)
     }
 
-    /// A few positions of each row: inputs `[N, D]` at `places`, seeing `before` (each block's keys and values of the whole
-    /// rows) and, `joint`, each other. Their hidden states `[N, D]`, and the states as a grid `[B, R, D]`.
-    pub fn sparse(
+    /// Runs a few positions of each row: inputs `[N, D]` at the positions of `index`. They attend to `plain`
+    /// (the keys and values of each block for whole rows) and, if `joint`, to each other. Returns their
+    /// hidden states `[N, D]`, and the states as a grid `[B, R, D]`.
+    pub fn forward_sparse(
         &self,
         inputs: Tensor<2>,
-        places: &Places,
-        before: &[KeysValues],
+        index: &GatherIndex,
+        plain: &[KeysValues],
         joint: bool,
-    ) -> (Tensor<2>, States) {
-        let states = self.at(places.fill(inputs), &places.at, &places.sight(joint), before);
-        (places.real(&states.hidden), states)
+    ) -> (Tensor<2>, HiddenStates) {
+        let states =
+            self.forward_at(index.to_grid(inputs), &index.positions, &index.attention_mask(joint), plain);
+        (index.from_grid(&states.hidden), states)
     }
 
-    /// The next positions of each row, `from` and on: inputs `[B, S, D]`, seeing `before` (each block's keys and values of
-    /// the positions `0..from`) and the earlier ones of themselves.
-    pub fn next(&self, inputs: Tensor<3>, from: usize, before: &[KeysValues]) -> States {
+    /// Runs the positions `from..from+S` of each row: inputs `[B, S, D]`. They attend to `prefix` (the keys
+    /// and values of each block for the positions `0..from`) and causally to each other.
+    pub fn forward_from(&self, inputs: Tensor<3>, from: usize, prefix: &[KeysValues]) -> HiddenStates {
         if from == 0 {
-            // Whoever goes on sends gradient into what is kept.
-            return self.whole(inputs, false);
+            // Later positions send gradient into these keys and values, so they must be in the graph.
+            return self.forward_whole(inputs, false);
         }
         let ([b, s, _], device) = (inputs.dims(), self.device().without_autodiff());
         let columns = Tensor::<1, Int>::arange(from as i64..(from + s) as i64, &device);
-        let sight = Sight::causal(b, s, from);
-        self.at(inputs, &columns.unsqueeze::<2>().expand([b, s]), &sight, before)
+        let mask = AttentionMask::causal(b, s, from);
+        self.forward_at(inputs, &columns.unsqueeze::<2>().expand([b, s]), &mask, prefix)
     }
 
-    /// Inputs `[B, S, D]` at `positions` `[B, S]`, seeing `before` (C positions) and each other as `sight` says.
-    pub(super) fn at(
+    /// Runs inputs `[B, S, D]` at `positions` `[B, S]`. They attend to `prefix` (C positions) and each other
+    /// as `mask` allows.
+    pub(super) fn forward_at(
         &self,
         inputs: Tensor<3>,
         positions: &Tensor<2, Int>,
-        sight: &Sight,
-        before: &[KeysValues],
-    ) -> States {
+        mask: &AttentionMask,
+        prefix: &[KeysValues],
+    ) -> HiddenStates {
         let learned = self.positions.as_ref().map(|table| table.forward(positions.clone()));
-        let angles = self.rotary.as_ref().map(|rotary| rotary.at(positions));
-        // What others are to learn by cannot be a constant.
-        let again = self.execution.checkpointing && before.iter().all(KeysValues::constant);
-        self.blocks(inputs, learned, angles, sight, Some(before), again)
+        let angles = self.rotary.as_ref().map(|rotary| rotary.angles_at(positions));
+        // Checkpointed blocks treat keys and values as constants, so these must not need a gradient.
+        let checkpoint = self.execution.checkpointing && prefix.iter().all(KeysValues::is_constant);
+        self.forward_blocks(inputs, learned, angles, mask, Some(prefix), checkpoint)
     }
 
-    fn blocks(
+    fn forward_blocks(
         &self,
         embeddings: Tensor<3>,
         learned: Option<Tensor<3>>,
-        angles: Option<Angles>,
-        sight: &Sight,
-        before: Option<&[KeysValues]>,
-        again: bool,
-    ) -> States {
-        let ([b, s, d], keys) = (embeddings.dims(), sight.before() + sight.own());
+        angles: Option<RotaryAngles>,
+        mask: &AttentionMask,
+        prefix: Option<&[KeysValues]>,
+        checkpoint: bool,
+    ) -> HiddenStates {
+        let ([b, s, d], keys) = (embeddings.dims(), mask.prefix_positions() + mask.query_positions());
         let x = match learned {
             Some(positions) => embeddings + positions,
             None => embeddings,
         };
-        // As one matrix: a product for each row would take up the weights anew every time.
+        // As one matrix: a separate product for each row would read all weights again.
         let mut x = x.reshape([b * s, d]);
-        let mut context = Vec::with_capacity(self.blocks.len());
-        let constant = before.filter(|before| before.iter().all(KeysValues::constant));
-        let again = again && self.device().is_autodiff();
+        let mut keys_values = Vec::with_capacity(self.blocks.len());
+        let constant_prefix = prefix.filter(|prefix| prefix.iter().all(KeysValues::is_constant));
+        let checkpoint = checkpoint && self.device().is_autodiff();
         for (layer, block) in self.blocks.iter().enumerate() {
-            let before = before.map(|before| before[layer].clone());
-            let around = Around {
+            let context = BlockContext {
                 angles: angles.clone(),
-                sight: sight.clone(),
-                before,
-                products: self.execution.products,
+                mask: mask.clone(),
+                prefix: prefix.map(|prefix| prefix[layer].clone()),
+                precision: self.execution.matmul_precision,
             };
-            let (out, own) = match again {
-                true => checkpointed(block, x, around, &self.execution),
-                false => block.forward(x, &around),
+            let (out, block_keys_values) = match checkpoint {
+                true => forward_checkpointed(block, x, context, &self.execution),
+                false => block.forward(x, &context),
             };
-            context.push(own);
+            keys_values.push(block_keys_values);
             x = out;
         }
         let flop = self.shape.blocks_flop(b * s, keys);
-        let spared = constant.map_or(0.0, |_| self.shape.attention_flop(b * s, keys - s));
+        // Constant keys and values need no gradient.
+        let saved = constant_prefix.map_or(0.0, |_| self.shape.attention_flop(b * s, keys - s));
         let hidden = self.norm.forward(x).reshape([b, s, d]);
-        let repeated = if again { flop } else { 0.0 };
-        States { hidden, context, flop, backward_flop: BACKWARD * flop - spared + repeated }
+        let repeated = if checkpoint { flop } else { 0.0 };
+        HiddenStates { hidden, keys_values, flop, backward_flop: BACKWARD_FACTOR * flop - saved + repeated }
     }
 
-    /// The head's parameter: `[V, D]` (the token embeddings) where it is tied, `[D, V]` otherwise.
+    /// Returns the head's parameter: `[V, D]` (the token embeddings) if it is tied, else `[D, V]`.
     pub fn head_param(&self) -> &Param<Tensor<2>> {
         match &self.head {
             Some(head) => &head.weight,
@@ -253,14 +256,14 @@ impl Transformer {
         }
     }
 
-    /// The head's weights, without autodiff.
+    /// Returns the head's weights, without autodiff.
     pub fn head_weights(&self) -> Head {
         let weight = self.head_param().val().inner();
-        if self.head.is_some() { Head::Own(weight) } else { Head::Tied(weight) }
+        if self.head.is_some() { Head::Untied(weight) } else { Head::Tied(weight) }
     }
 
-    /// Logits `[B, T, V]` of hidden states `[B, T, D]`, whole and without autodiff: for looking, not for training
-    /// (`head::score` never holds them whole).
+    /// Returns the logits `[B, T, V]` of hidden states `[B, T, D]`, all at once and without autodiff. For
+    /// inference only: training uses `head::score_hidden`, which never holds them all.
     pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
         let [b, t, d] = hidden.dims();
         let logits = logits(hidden.inner().reshape([b * t, d]), &self.head_weights());

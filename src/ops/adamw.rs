@@ -1,132 +1,142 @@
-//! Owns: the arithmetic of an AdamW update (Loshchilov and Hutter, arXiv 1711.05101) and of a gradient's norm, one pass over
-//! the numbers each.
+//! Owns: the arithmetic of an AdamW update (Loshchilov and Hutter, arXiv 1711.05101) and of a gradient's
+//! norm, each as one pass over the numbers.
 //! Must not know: which parameters there are.
-//! Invariant: parameter and moments are changed in place where nobody else has them.
+//! Invariant: parameter and moments are changed in place if nobody else holds them.
 
-use super::graph::{Values, constant, ours, slice, tensor, whole};
-use super::trace::{Of, span};
-use super::vector::{self, wide};
+use super::graph::{CpuTensor, detach, is_native_cpu, make_unique, slice, tensor_from_vec};
+use super::simd::{self, dispatch};
+use super::trace::{SpanKind, span};
 use burn::backend::Flex;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-/// Numbers a part: little enough to stay in a core's own cache, enough to be worth handing out.
-const PART: usize = 1 << 15;
+/// Numbers per parallel chunk: few enough to stay in a core's own cache, enough to be worth a task.
+const CHUNK: usize = 1 << 15;
 
-/// What all parameters of an update have in common.
+/// The coefficients of one AdamW update of a parameter.
 #[derive(Clone, Copy, Debug)]
-pub struct Update {
+pub struct AdamWUpdate {
     pub lr: f64,
     pub betas: (f64, f64),
     pub eps: f64,
-    /// Decoupled weight decay.
-    pub decay: f64,
-    /// Multiplies every gradient, as clipping does.
-    pub scale: f64,
-    /// Updates of this parameter, this one included.
-    pub time: i32,
+    /// Decoupled weight decay; an update multiplies the parameter by `1 - lr·weight_decay`.
+    pub weight_decay: f64,
+    /// Factor on every gradient, such as the one that clips them.
+    pub grad_scale: f64,
+    /// Updates of this parameter so far, including this one: `t`, at least 1.
+    pub update_count: i32,
 }
 
-impl Update {
-    /// `lr / (1 - β₁ᵗ)` and `1 / √(1 - β₂ᵗ)`.
-    fn corrections(&self) -> (f64, f64) {
-        (self.lr / (1.0 - self.betas.0.powi(self.time)), (1.0 - self.betas.1.powi(self.time)).sqrt().recip())
+impl AdamWUpdate {
+    /// Returns the bias corrections `lr / (1 - β₁ᵗ)` and `1 / √(1 - β₂ᵗ)`.
+    fn bias_corrections(&self) -> (f64, f64) {
+        (
+            self.lr / (1.0 - self.betas.0.powi(self.update_count)),
+            (1.0 - self.betas.1.powi(self.update_count)).sqrt().recip(),
+        )
     }
 
-    /// `m ← β₁m + (1-β₁)g`, `v ← β₂v + (1-β₂)g²`, `p ← (1 - lr·decay)·p - lr/(1-β₁ᵗ) · m / (√(v/(1-β₂ᵗ)) + eps)`: the new
-    /// parameter, and the new moments. All without autodiff.
-    pub fn step<const D: usize>(
+    /// Returns the updated parameter and moments; all tensors are without autodiff.
+    ///
+    /// `m ← β₁m + (1-β₁)g`, `v ← β₂v + (1-β₂)g²`,
+    /// `p ← (1 - lr·weight_decay)·p - lr/(1-β₁ᵗ) · m / (√(v/(1-β₂ᵗ)) + eps)`.
+    pub fn apply<const D: usize>(
         &self,
         param: Tensor<D>,
         grad: Tensor<D>,
         moments: [Tensor<D>; 2],
     ) -> (Tensor<D>, [Tensor<D>; 2]) {
-        let _span = span("adamw", Of::Whole, 0.0);
-        if ours(&param) { self.own(param, grad, moments) } else { self.composed(param, grad, moments) }
+        let _span = span("adamw", SpanKind::NoGraph, 0.0);
+        if is_native_cpu(&param) {
+            self.fused(param, grad, moments)
+        } else {
+            self.reference(param, grad, moments)
+        }
     }
 
-    fn own<const D: usize>(
+    fn fused<const D: usize>(
         &self,
         param: Tensor<D>,
         grad: Tensor<D>,
         [first, second]: [Tensor<D>; 2],
     ) -> (Tensor<D>, [Tensor<D>; 2]) {
-        let grad = constant(grad);
-        let [mut param, mut first, mut second] = [param, first, second].map(|tensor| whole(constant(tensor)));
-        let (rate, root) = self.corrections();
-        let (rate, root, eps, scale) = (rate as f32, root as f32, self.eps as f32, self.scale as f32);
-        let (keep1, keep2, rest) =
-            (self.betas.0 as f32, self.betas.1 as f32, (1.0 - self.lr * self.decay) as f32);
-        let (new1, new2) = ((1.0 - self.betas.0) as f32, (1.0 - self.betas.1) as f32);
-        let parts = (param.storage_mut::<f32>().par_chunks_mut(PART))
-            .zip(first.storage_mut::<f32>().par_chunks_mut(PART))
-            .zip(second.storage_mut::<f32>().par_chunks_mut(PART))
-            .zip(slice(&grad).par_chunks(PART));
-        parts.for_each(|(((param, first), second), grad)| {
-            wide(
+        let grad = detach(grad);
+        let [mut param, mut first, mut second] =
+            [param, first, second].map(|tensor| make_unique(detach(tensor)));
+        let (rate, root) = self.bias_corrections();
+        let (rate, root, eps, scale) = (rate as f32, root as f32, self.eps as f32, self.grad_scale as f32);
+        let (beta1, beta2, shrink) =
+            (self.betas.0 as f32, self.betas.1 as f32, (1.0 - self.lr * self.weight_decay) as f32);
+        let (gain1, gain2) = ((1.0 - self.betas.0) as f32, (1.0 - self.betas.1) as f32);
+        let chunks = (param.storage_mut::<f32>().par_chunks_mut(CHUNK))
+            .zip(first.storage_mut::<f32>().par_chunks_mut(CHUNK))
+            .zip(second.storage_mut::<f32>().par_chunks_mut(CHUNK))
+            .zip(slice(&grad).par_chunks(CHUNK));
+        chunks.for_each(|(((param, first), second), grad)| {
+            dispatch(
                 #[inline(always)]
                 || {
                     let moments = first.iter_mut().zip(&mut *second);
                     for ((p, (m, v)), g) in param.iter_mut().zip(moments).zip(grad) {
                         let g = g * scale;
-                        *m = keep1 * *m + new1 * g;
-                        *v = keep2 * *v + new2 * g * g;
-                        *p = rest * *p - rate * *m / (v.sqrt() * root + eps);
+                        *m = beta1 * *m + gain1 * g;
+                        *v = beta2 * *v + gain2 * g * g;
+                        *p = shrink * *p - rate * *m / (v.sqrt() * root + eps);
                     }
                 },
             );
         });
-        let made = |values: Values| Tensor::from_primitive::<Flex>(values);
-        (made(param), [made(first), made(second)])
+        let wrap = |values: CpuTensor| Tensor::from_primitive::<Flex>(values);
+        (wrap(param), [wrap(first), wrap(second)])
     }
 
-    /// The same of Burn's own operations.
-    pub(super) fn composed<const D: usize>(
+    /// The reference: the same update composed of Burn's operations.
+    pub(super) fn reference<const D: usize>(
         &self,
         param: Tensor<D>,
         grad: Tensor<D>,
         [first, second]: [Tensor<D>; 2],
     ) -> (Tensor<D>, [Tensor<D>; 2]) {
-        let (rate, root) = self.corrections();
-        let grad = grad * self.scale;
+        let (rate, root) = self.bias_corrections();
+        let grad = grad * self.grad_scale;
         let first = first * self.betas.0 + grad.clone() * (1.0 - self.betas.0);
         let second = second * self.betas.1 + grad.square() * (1.0 - self.betas.1);
         let step = first.clone() * rate / (second.clone().sqrt() * root + self.eps);
-        (param * (1.0 - self.lr * self.decay) - step, [first, second])
+        (param * (1.0 - self.lr * self.weight_decay) - step, [first, second])
     }
 }
 
-/// `Σ g²`, `[1]`.
+/// Returns `Σ g²`, `[1]`.
 pub fn square_sum<const D: usize>(grad: Tensor<D>) -> Tensor<1> {
-    let _span = span("square_sum", Of::Whole, 0.0);
-    if !ours(&grad) {
+    let _span = span("square_sum", SpanKind::NoGraph, 0.0);
+    if !is_native_cpu(&grad) {
         return grad.square().sum();
     }
-    let grad = constant(grad);
-    // Each part in lanes of f32, the parts in f64.
-    let parts: Vec<f32> = slice(&grad).par_chunks(PART).map(square).collect();
-    tensor(vec![parts.into_iter().map(f64::from).sum::<f64>() as f32], [1])
+    let grad = detach(grad);
+    // Each chunk is summed in f32 lanes, the sums of chunks in f64.
+    let chunks: Vec<f32> = slice(&grad).par_chunks(CHUNK).map(chunk_square_sum).collect();
+    tensor_from_vec(vec![chunks.into_iter().map(f64::from).sum::<f64>() as f32], [1])
 }
 
-fn square(part: &[f32]) -> f32 {
-    wide(
+fn chunk_square_sum(chunk: &[f32]) -> f32 {
+    dispatch(
         #[inline(always)]
-        || vector::dot(part, part),
+        || simd::dot(chunk, chunk),
     )
 }
 
-/// `a + b`, in place where nobody else has `a`.
-pub fn sum<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
-    let _span = span("sum", Of::Whole, 0.0);
-    if !ours(&a) || a.device().is_autodiff() {
+/// Returns `a + b`, computed in place if nobody else holds `a`.
+pub fn add<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
+    let _span = span("sum", SpanKind::NoGraph, 0.0);
+    if !is_native_cpu(&a) || a.device().is_autodiff() {
         return a + b;
     }
-    let (mut a, b) = (whole(constant(a)), constant(b));
-    let parts = a.storage_mut::<f32>().par_chunks_mut(PART).zip(slice(&b).par_chunks(PART));
-    parts.for_each(|(a, b)| {
-        wide(
+    let (mut a, b) = (make_unique(detach(a)), detach(b));
+    let chunks = a.storage_mut::<f32>().par_chunks_mut(CHUNK).zip(slice(&b).par_chunks(CHUNK));
+    chunks.for_each(|(a, b)| {
+        dispatch(
             #[inline(always)]
-            || vector::add(a, b),
+            || simd::add(a, b),
         );
     });
     Tensor::from_primitive::<Flex>(a)

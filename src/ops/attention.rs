@@ -1,89 +1,106 @@
-//! Owns: attention of a few positions of each row over others, from packed queries, keys and values to mixed values, as one
-//! operation with its own backward pass, which finds the scores again instead of keeping them.
+//! Owns: attention of the query positions of each row, from packed queries, keys and values to mixed values.
+//! It is one operation with its own backward pass, which computes the scores again instead of keeping them.
 //! Must not know: where positions come from, what is done with the result.
-//! Invariant: a position sees what its [`Sight`] says and nothing else.
+//! Invariant: a position attends to what its [`Sight`] allows and to nothing else.
 
 mod blocks;
-mod kernel;
+mod cpu;
+mod mask;
+mod probs;
 #[cfg(test)]
-pub(super) mod plain;
-mod shares;
-mod sight;
+pub(super) mod reference;
 
 use super::Heads;
-use super::graph::{Values, constant, operand, operation, ours, place, recompute};
-use super::trace::Work;
-use blocks::{Blocks, SCORES};
+use super::graph::{CpuTensor, any_operand, cpu_op, detach, is_native_cpu, operand, with_custom_backward};
+use super::trace::OpCost;
+use blocks::{BlockwiseAttention, MAX_SCORES};
 use burn::tensor::Tensor;
-pub use sight::Sight;
+pub use mask::AttentionMask;
 
-/// `softmax(q·kᵀ/√K)·v` of every head, `[B·S, H·K]`: the positions of `own` `[B·S, (H+2G)·K]` look at the keys and values
-/// of `before` `[B·C, (H+2G)·K]` and at their own, as far as `sight` says.
-pub fn attention(own: Tensor<2>, before: Option<Tensor<2>>, sight: &Sight, heads: Heads) -> Tensor<2> {
-    let work = work(sight, heads, before.as_ref().is_some_and(tracked));
-    if !ours(&own) {
-        let _span = work.goes();
-        return blocked(own, before, sight, heads, SCORES);
+/// Returns `softmax(q·kᵀ/√K)·v` of every head, `[B·S, H·K]`.
+///
+/// The query positions, packed in `current` `[B·S, (H+2G)·K]`, attend to the keys and values of `prefix`
+/// `[B·C, (H+2G)·K]` and to their own, as far as `mask` allows.
+pub fn attention(
+    current: Tensor<2>,
+    prefix: Option<Tensor<2>>,
+    mask: &AttentionMask,
+    heads: Heads,
+) -> Tensor<2> {
+    let cost = op_cost(mask, heads, prefix.as_ref().is_some_and(is_tracked));
+    if !is_native_cpu(&current) {
+        let _span = cost.forward_span();
+        return blockwise(current, prefix, mask, heads, MAX_SCORES);
     }
-    // A constant has no place in the graph, and none of its gradients is found.
-    let mut operands = vec![operand(own)];
-    let constants = match before {
-        Some(before) if tracked(&before) => {
-            operands.push(operand(before));
+    // A constant has no place in the graph, and its gradients are not computed.
+    let mut operands = vec![operand(current)];
+    let constants = match prefix {
+        Some(prefix) if is_tracked(&prefix) => {
+            operands.push(operand(prefix));
             None
         }
-        before => before.map(constant),
+        prefix => prefix.map(detach),
     };
-    let sight = sight.clone();
-    operation(
-        work,
+    let mask = mask.clone();
+    cpu_op(
+        cost,
         operands,
         |mut operands| {
-            let before = constants.or_else(|| operands.get(1).cloned());
-            let own = operands.swap_remove(0);
-            let (mixed, sums) = kernel::forward(&own, before.as_ref(), &sight, heads);
-            (mixed, State { own, before, sums, sight, heads })
+            let prefix = constants.or_else(|| operands.get(1).cloned());
+            let current = operands.swap_remove(0);
+            let (mixed, log_sums) = cpu::forward(&current, prefix.as_ref(), &mask, heads);
+            (mixed, SavedAttention { current, prefix, log_sums, mask, heads })
         },
-        |state, grad, wanted| kernel::backward(&state, &grad, wanted.len() > 1 && wanted[1]),
+        |state, grad, wanted| cpu::backward(&state, &grad, wanted.len() > 1 && wanted[1]),
     )
 }
 
-/// Elsewhere than on the CPU: in groups of rows of at most so many scores.
-pub(super) fn blocked(
-    own: Tensor<2>,
-    before: Option<Tensor<2>>,
-    sight: &Sight,
+/// Attention on other devices than the CPU: in groups of rows with at most `max_scores` scores each.
+pub(super) fn blockwise(
+    current: Tensor<2>,
+    prefix: Option<Tensor<2>>,
+    mask: &AttentionMask,
     heads: Heads,
-    scores: usize,
+    max_scores: usize,
 ) -> Tensor<2> {
-    let (constant, earlier) = (own.clone().inner(), before.clone().map(Tensor::inner));
-    let blocks = Blocks { own: constant, before: earlier, sight: sight.clone(), heads, scores };
-    let mut operands = vec![place(own)];
-    operands.extend(before.filter(tracked).map(place));
-    recompute(operands, blocks.forward(), blocks)
+    let (constant, constant_prefix) = (current.clone().inner(), prefix.clone().map(Tensor::inner));
+    let blocks = BlockwiseAttention {
+        current: constant,
+        prefix: constant_prefix,
+        mask: mask.clone(),
+        heads,
+        max_scores,
+    };
+    let mut operands = vec![any_operand(current)];
+    operands.extend(prefix.filter(is_tracked).map(any_operand));
+    with_custom_backward(operands, blocks.forward(), blocks)
 }
 
-/// Whether `before` has a place in the graph.
-fn tracked(before: &Tensor<2>) -> bool {
-    before.is_require_grad() || before.device().is_autodiff()
+/// Returns whether `prefix` has a place in the graph.
+fn is_tracked(prefix: &Tensor<2>) -> bool {
+    prefix.is_require_grad() || prefix.device().is_autodiff()
 }
 
-/// As `model::cost` counts it: scores and mixing, a masked score as much as a visible one; back, twice that, and once with
-/// constant keys and values.
-fn work(sight: &Sight, heads: Heads, tracked: bool) -> Work {
-    let [own, before] = [sight.own(), sight.before()]
-        .map(|keys| 4.0 * (sight.rows() * sight.own() * heads.queries * heads.width * keys) as f64);
-    let back = if tracked { 2.0 } else { 1.0 };
-    Work { name: "attention", forward: own + before, backward: 2.0 * own + back * before }
+/// Returns the operations as `model::cost` counts them: scores and mixing, a masked score as much as a
+/// visible one. The backward pass takes twice as many, or as many if keys and values are constant.
+fn op_cost(mask: &AttentionMask, heads: Heads, tracked: bool) -> OpCost {
+    let [current, prefix] = [mask.query_positions(), mask.prefix_positions()]
+        .map(|keys| 4.0 * (mask.rows() * mask.query_positions() * heads.queries * heads.width * keys) as f64);
+    let backward = if tracked { 2.0 } else { 1.0 };
+    OpCost {
+        name: "attention",
+        forward_flop: current + prefix,
+        backward_flop: 2.0 * current + backward * prefix,
+    }
 }
 
-/// What the way back needs.
+/// What the backward pass needs of the forward pass.
 #[derive(Clone, Debug)]
-struct State {
-    own: Values,
-    before: Option<Values>,
-    /// ln Σ e^score of every head and position, as the kernel lays them out.
-    sums: Vec<f32>,
-    sight: Sight,
+struct SavedAttention {
+    current: CpuTensor,
+    prefix: Option<CpuTensor>,
+    /// `ln Σ e^score` of every head and position, `[B, H, S]`.
+    log_sums: Vec<f32>,
+    mask: AttentionMask,
     heads: Heads,
 }

@@ -1,8 +1,9 @@
-//! Owns: the way between Burn's tensors and the CPU device's numbers, and an operation's place in the autodiff graph.
+//! Owns: conversion between Burn's tensors and the CPU device's numbers, and custom operations in the
+//! autodiff graph.
 //! Must not know: what an operation computes.
-//! Invariant: an operation of which nothing is trained leaves no trace in the graph.
+//! Invariant: an operation without tracked operands adds nothing to the graph.
 
-use super::trace::Work;
+use super::trace::OpCost;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
@@ -16,142 +17,150 @@ use burn::tensor::{Bytes, DType, Device, Float, Shape, Tensor, TensorData};
 use std::fmt::Debug;
 use std::marker::PhantomData;
 
-/// A tensor's numbers on the CPU device, shared and not to be changed.
-pub type Values = FloatTensor<Flex>;
-type Tracked = FloatTensor<Autodiff<Flex>>;
+/// A tensor on the CPU device, without autodiff. Its numbers may be shared; [`whole`] makes them writable.
+pub type CpuTensor = FloatTensor<Flex>;
+type TrackedCpuTensor = FloatTensor<Autodiff<Flex>>;
 
-/// Whether an operation on `tensor` may be one of our own: it is on the CPU device, in f32.
-pub fn ours<const D: usize>(tensor: &Tensor<D>) -> bool {
+/// Returns whether fused operations take `tensor`: it is on the CPU device, in f32.
+pub fn is_native_cpu<const D: usize>(tensor: &Tensor<D>) -> bool {
     on_cpu(&tensor.device()) && tensor.dtype() == DType::F32
 }
 
-/// Whether `device`, with or without autodiff, is the CPU.
+/// Returns whether `device`, with or without autodiff, is the CPU.
 pub fn on_cpu(device: &Device) -> bool {
     matches!(device.clone().without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
 }
 
-/// The numbers of `tensor`, a constant; row-major.
-pub fn constant<const D: usize>(tensor: Tensor<D>) -> Values {
+/// Returns `tensor` without autodiff, row-major. It must be one that [`ours`] accepts.
+pub fn detach<const D: usize>(tensor: Tensor<D>) -> CpuTensor {
     match tensor.device().is_autodiff() {
-        true => primitive(tensor.inner()),
-        false => primitive(tensor),
+        true => into_cpu_tensor(tensor.inner()),
+        false => into_cpu_tensor(tensor),
     }
 }
 
-fn primitive<const D: usize>(tensor: Tensor<D>) -> Values {
+fn into_cpu_tensor<const D: usize>(tensor: Tensor<D>) -> CpuTensor {
     match tensor.try_into_primitive::<Flex>() {
         Ok(values) => row_major(values),
-        Err(error) => unreachable!("`ours` was asked: {error:?}"),
+        Err(error) => unreachable!("callers check `is_native_cpu`: {error:?}"),
     }
 }
 
-fn row_major(values: Values) -> Values {
+fn row_major(values: CpuTensor) -> CpuTensor {
     match values.as_slice::<f32>() {
         Some(_) => values,
         None => values.to_contiguous(),
     }
 }
 
-/// A tensor's numbers, row-major.
-pub fn slice(values: &Values) -> &[f32] {
+/// Returns the numbers of a row-major tensor.
+pub fn slice(values: &CpuTensor) -> &[f32] {
     values.as_slice().unwrap_or_default()
 }
 
-/// `numbers` as a tensor's, of this shape.
-pub fn values(numbers: Vec<f32>, shape: impl Into<Shape>) -> Values {
+/// Creates a CPU tensor from row-major `numbers`.
+pub fn cpu_tensor(numbers: Vec<f32>, shape: impl Into<Shape>) -> CpuTensor {
     let data = TensorData::from_bytes(Bytes::from_elems(numbers), shape.into(), DType::F32);
-    Values::from_data(data)
+    CpuTensor::from_data(data)
 }
 
-/// The same as a tensor without autodiff.
-pub fn tensor<const D: usize>(numbers: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
-    Tensor::from_primitive::<Flex>(values(numbers, shape))
+/// Creates a Burn tensor on the CPU, without autodiff, from row-major `numbers`.
+pub fn tensor_from_vec<const D: usize>(numbers: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
+    Tensor::from_primitive::<Flex>(cpu_tensor(numbers, shape))
 }
 
-/// An operand, with or without a place in the graph.
+/// An operand on the CPU device.
 pub struct Operand {
-    tensor: Tracked,
-    graph: bool,
+    tensor: TrackedCpuTensor,
+    /// Whether it has a place in the graph.
+    tracked: bool,
 }
 
-/// `tensor` as an operand.
+/// Converts a tensor that [`ours`] accepts into an operand.
 pub fn operand<const D: usize>(tensor: Tensor<D>) -> Operand {
     if !tensor.device().is_autodiff() {
-        return Operand { tensor: Tracked::new(primitive(tensor)), graph: false };
+        return Operand { tensor: TrackedCpuTensor::new(into_cpu_tensor(tensor)), tracked: false };
     }
     match <Tensor<D, Float>>::try_into_primitive::<Autodiff<Flex>>(tensor) {
-        Ok(tensor) => Operand { tensor, graph: true },
-        Err(error) => unreachable!("`ours` was asked: {error:?}"),
+        Ok(tensor) => Operand { tensor, tracked: true },
+        Err(error) => unreachable!("callers check `is_native_cpu`: {error:?}"),
     }
 }
 
-/// The gradients of an operation's operands, given its state and its result's gradient. `wanted`: which are asked for.
-pub type Back<S> = fn(state: S, grad: Values, wanted: &[bool]) -> Vec<Option<Values>>;
+/// Computes the gradients of a CPU operation's operands from its saved state and the gradient of its result.
+/// `wanted` tells for each operand whether its gradient is used.
+pub type CpuBackwardFn<S> = fn(state: S, grad: CpuTensor, wanted: &[bool]) -> Vec<Option<CpuTensor>>;
 
-/// An operation on at most eight operands: `forward` computes the result and what `back` needs.
-pub fn operation<S, const D: usize>(
-    work: Work,
+/// Runs a CPU operation on at most eight operands. `forward` returns the result and the state that `backward`
+/// needs.
+pub fn cpu_op<S, const D: usize>(
+    cost: OpCost,
     operands: Vec<Operand>,
-    forward: impl FnOnce(Vec<Values>) -> (Values, S),
-    back: Back<S>,
+    forward: impl FnOnce(Vec<CpuTensor>) -> (CpuTensor, S),
+    backward: CpuBackwardFn<S>,
 ) -> Tensor<D>
 where
     S: Clone + Debug + Send + 'static,
 {
-    let _span = work.goes();
-    let graph = operands.iter().any(|operand| operand.graph);
+    let _span = cost.forward_span();
+    let tracked = operands.iter().any(|operand| operand.tracked);
     let parts = operands.into_iter().map(|operand| operand.tensor.into_parts());
     let (values, guards): (Vec<_>, Vec<_>) = parts.map(|(values, guard)| (row_major(values), guard)).unzip();
     let (result, state) = forward(values);
-    if !graph {
+    if !tracked {
         return Tensor::from_primitive::<Flex>(result);
     }
-    let own = Own { back, work };
-    // Burn's graph wants their number as a type.
+    let op = CpuOpBackward { backward, cost };
+    // Burn's graph takes the number of operands as a const generic.
     let result = match guards.len() {
-        1 => register::<S, 1>(guards, state, result, own),
-        2 => register::<S, 2>(guards, state, result, own),
-        3 => register::<S, 3>(guards, state, result, own),
-        4 => register::<S, 4>(guards, state, result, own),
-        5 => register::<S, 5>(guards, state, result, own),
-        6 => register::<S, 6>(guards, state, result, own),
-        7 => register::<S, 7>(guards, state, result, own),
-        _ => register::<S, 8>(guards, state, result, own),
+        1 => register_cpu_op::<S, 1>(guards, state, result, op),
+        2 => register_cpu_op::<S, 2>(guards, state, result, op),
+        3 => register_cpu_op::<S, 3>(guards, state, result, op),
+        4 => register_cpu_op::<S, 4>(guards, state, result, op),
+        5 => register_cpu_op::<S, 5>(guards, state, result, op),
+        6 => register_cpu_op::<S, 6>(guards, state, result, op),
+        7 => register_cpu_op::<S, 7>(guards, state, result, op),
+        _ => register_cpu_op::<S, 8>(guards, state, result, op),
     };
     Tensor::from_primitive::<Autodiff<Flex>>(result)
 }
 
-fn register<S, const N: usize>(guards: Vec<NodeGuard>, state: S, result: Values, own: Own<S>) -> Tracked
+fn register_cpu_op<S, const N: usize>(
+    guards: Vec<NodeGuard>,
+    state: S,
+    result: CpuTensor,
+    op: CpuOpBackward<S>,
+) -> TrackedCpuTensor
 where
     S: Clone + Debug + Send + 'static,
 {
     let Ok(guards) = <[NodeGuard; N]>::try_from(guards) else { unreachable!("at most eight operands") };
-    match own.prepare::<NoCheckpointing>(guards).compute_bound().stateful() {
+    match op.prepare::<NoCheckpointing>(guards).compute_bound().stateful() {
         OpsKind::Tracked(prepared) => prepared.finish(state, result),
         OpsKind::UnTracked(prepared) => prepared.finish(result),
     }
 }
 
-/// An operation's step back.
-struct Own<S> {
-    back: Back<S>,
-    work: Work,
+/// The backward step of a CPU operation.
+struct CpuOpBackward<S> {
+    backward: CpuBackwardFn<S>,
+    cost: OpCost,
 }
 
-impl<S> Debug for Own<S> {
+impl<S> Debug for CpuOpBackward<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Own")
+        f.write_str("CpuOpBackward")
     }
 }
 
-impl<S: Clone + Debug + Send + 'static, const N: usize> Backward<Flex, N> for Own<S> {
+impl<S: Clone + Debug + Send + 'static, const N: usize> Backward<Flex, N> for CpuOpBackward<S> {
     type State = S;
 
     fn backward(self, ops: Ops<S, N>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let _span = self.work.returns();
+        let _span = self.cost.backward_span();
         let grad = row_major(grads.consume::<Flex>(&ops.node));
         let wanted = ops.parents.each_ref().map(Option::is_some);
-        for (parent, grad) in ops.parents.iter().zip((self.back)(ops.state, grad, &wanted)) {
+        for (parent, grad) in ops.parents.iter().zip((self.backward)(ops.state, grad, &wanted)) {
             if let (Some(parent), Some(grad)) = (parent, grad) {
                 grads.register::<Flex>(parent.id, grad);
             }
@@ -159,98 +168,113 @@ impl<S: Clone + Debug + Send + 'static, const N: usize> Backward<Flex, N> for Ow
     }
 }
 
-/// `values`, to be changed: in place where nobody else has them, and nothing else lies beside them.
-pub fn whole(values: Values) -> Values {
+/// Returns `values` for writing. They are copied only if the allocation holds more than the tensor, and by
+/// Burn if they are shared.
+pub fn make_unique(values: CpuTensor) -> CpuTensor {
     match values.bytes().len() == size_of_val(slice(&values)) {
         true => values,
-        false => self::values(slice(&values).to_vec(), values.shape()),
+        false => self::cpu_tensor(slice(&values).to_vec(), values.shape()),
     }
 }
 
-/// An operand on any device, of any rank, with or without a place in the graph.
-pub struct Place {
+/// An operand on any device.
+pub struct AnyOperand {
     tensor: DispatchTensor,
-    graph: bool,
+    /// Whether it has a place in the graph.
+    tracked: bool,
 }
 
-/// `tensor` as an operand.
-pub fn place<const D: usize>(tensor: Tensor<D>) -> Place {
-    Place { graph: tensor.is_autodiff(), tensor: tensor.autodiff().into_dispatch() }
+/// Converts a tensor on any device into an operand.
+pub fn any_operand<const D: usize>(tensor: Tensor<D>) -> AnyOperand {
+    AnyOperand { tracked: tensor.is_autodiff(), tensor: tensor.autodiff().into_dispatch() }
 }
 
-/// An operand's gradient, of the operand's rank; none where it is not asked for.
+/// An operand's gradient, of the operand's shape; `None` if it is not used.
 pub type Gradient = Option<DispatchTensor>;
 
-/// `tensor` as a gradient.
+/// Converts a tensor without autodiff into a gradient.
 pub fn gradient<const D: usize>(tensor: Tensor<D>) -> Gradient {
     Some(tensor.into_dispatch())
 }
 
-/// What has a way back of tensors, on any device.
-pub trait Recompute: Clone + Debug + Send + 'static {
-    /// The gradients of the operands, given that of the result; all without autodiff. `wanted`: which are asked for.
-    fn back(self, grad: Tensor<2>, wanted: &[bool]) -> Vec<Gradient>;
+/// A hand-written backward pass in terms of tensors, for any device. The value holds what was saved for it.
+pub trait CustomBackward: Clone + Debug + Send + 'static {
+    /// Returns the gradients of the operands, given that of the result; all tensors are without autodiff.
+    /// `wanted` tells for each operand whether its gradient is used.
+    fn backward(self, grad: Tensor<2>, wanted: &[bool]) -> Vec<Gradient>;
 }
 
-/// `out`, which was made of at most three `operands` without autodiff, with a place in the graph.
-pub fn recompute<R: Recompute>(operands: Vec<Place>, out: Tensor<2>, again: R) -> Tensor<2> {
-    if !operands.iter().any(|operand| operand.graph) {
+/// Gives `out` a place in the graph. It was computed without autodiff from at most three `operands`, and `op`
+/// is its backward pass.
+pub fn with_custom_backward<R: CustomBackward>(
+    operands: Vec<AnyOperand>,
+    out: Tensor<2>,
+    op: R,
+) -> Tensor<2> {
+    if !operands.iter().any(|operand| operand.tracked) {
         return out;
     }
     #[cfg(any(feature = "cuda", feature = "wgpu"))]
     if !on_cpu(&out.device()) {
-        return recomputed::<burn::backend::Cube, R>(operands, out, again);
+        return with_custom_backward_on::<burn::backend::Cube, R>(operands, out, op);
     }
-    recomputed::<Flex, R>(operands, out, again)
+    with_custom_backward_on::<Flex, R>(operands, out, op)
 }
 
-fn recomputed<B, R: Recompute>(operands: Vec<Place>, out: Tensor<2>, again: R) -> Tensor<2>
+fn with_custom_backward_on<B, R: CustomBackward>(
+    operands: Vec<AnyOperand>,
+    out: Tensor<2>,
+    op: R,
+) -> Tensor<2>
 where
     B: Backend,
     DispatchTensor: DispatchKindConversion<B> + DispatchKindConversion<Autodiff<B>>,
 {
-    let guards: Vec<_> =
-        operands.into_iter().map(|operand| float::<Autodiff<B>>(operand.tensor).into_parts().1).collect();
-    let out = float::<B>(out.into_dispatch());
+    let guards: Vec<_> = operands
+        .into_iter()
+        .map(|operand| into_float_tensor::<Autodiff<B>>(operand.tensor).into_parts().1)
+        .collect();
+    let out = into_float_tensor::<B>(out.into_dispatch());
     let result = match guards.len() {
-        1 => registered::<B, R, 1>(guards, out, again),
-        2 => registered::<B, R, 2>(guards, out, again),
-        _ => registered::<B, R, 3>(guards, out, again),
+        1 => register_custom_backward::<B, R, 1>(guards, out, op),
+        2 => register_custom_backward::<B, R, 2>(guards, out, op),
+        _ => register_custom_backward::<B, R, 3>(guards, out, op),
     };
     Tensor::from_primitive::<Autodiff<B>>(result)
 }
 
-fn float<B: Backend>(tensor: DispatchTensor) -> FloatTensor<B>
+fn into_float_tensor<B: Backend>(tensor: DispatchTensor) -> FloatTensor<B>
 where
     DispatchTensor: DispatchKindConversion<B>,
 {
     match <DispatchTensor as DispatchKindConversion<B>>::try_into_backend(tensor) {
         Ok(BackendTensor::Float(tensor)) => tensor,
-        _ => unreachable!("operands and gradients are numbers on the device that was asked for"),
+        _ => unreachable!("operands and gradients are float tensors on the result's device"),
     }
 }
 
-fn registered<B, R: Recompute, const N: usize>(
+fn register_custom_backward<B, R: CustomBackward, const N: usize>(
     guards: Vec<NodeGuard>,
     out: FloatTensor<B>,
-    again: R,
+    op: R,
 ) -> FloatTensor<Autodiff<B>>
 where
     B: Backend,
     DispatchTensor: DispatchKindConversion<B>,
 {
     let Ok(guards) = <[NodeGuard; N]>::try_from(guards) else { unreachable!("at most three operands") };
-    match (Rerun(PhantomData::<R>)).prepare::<NoCheckpointing>(guards).compute_bound().stateful() {
-        OpsKind::Tracked(prepared) => prepared.finish(again, out),
+    match (CustomBackwardStep(PhantomData::<R>)).prepare::<NoCheckpointing>(guards).compute_bound().stateful()
+    {
+        OpsKind::Tracked(prepared) => prepared.finish(op, out),
         OpsKind::UnTracked(prepared) => prepared.finish(out),
     }
 }
 
-/// The step back of what is computed once more.
+/// The backward step of an operation with a [`Recompute`].
 #[derive(Debug)]
-struct Rerun<R>(PhantomData<R>);
+struct CustomBackwardStep<R>(PhantomData<R>);
 
-impl<B, R: Recompute, const N: usize> Backward<B, N> for Rerun<R>
+impl<B, R: CustomBackward, const N: usize> Backward<B, N> for CustomBackwardStep<R>
 where
     B: Backend,
     DispatchTensor: DispatchKindConversion<B>,
@@ -260,9 +284,9 @@ where
     fn backward(self, ops: Ops<R, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = Tensor::from_primitive::<B>(grads.consume::<B>(&ops.node));
         let wanted = ops.parents.each_ref().map(Option::is_some);
-        for (parent, found) in ops.parents.iter().zip(ops.state.back(grad, &wanted)) {
-            if let (Some(parent), Some(found)) = (parent, found) {
-                grads.register::<B>(parent.id, float::<B>(found));
+        for (parent, grad) in ops.parents.iter().zip(ops.state.backward(grad, &wanted)) {
+            if let (Some(parent), Some(grad)) = (parent, grad) {
+                grads.register::<B>(parent.id, into_float_tensor::<B>(grad));
             }
         }
     }

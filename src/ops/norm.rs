@@ -1,35 +1,37 @@
-//! Owns: LayerNorm (Ba et al., arXiv 1607.06450) and RMSNorm (Zhang and Sennrich, arXiv 1910.07467) as one operation with its
-//! own backward pass.
+//! Owns: LayerNorm (Ba et al., arXiv 1607.06450) and RMSNorm (Zhang and Sennrich, arXiv 1910.07467) as one
+//! operation with its own backward pass.
 //! Must not know: which norm of a model it is.
-//! Invariant: each row is normed on its own.
+//! Invariant: each row is normalised on its own.
 
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 use super::cube;
-use super::graph::{Values, operand, operation, ours, slice, values};
-use super::threads::{SUMMED, deal, summed, unwritten};
-use super::trace::Work;
-use super::vector::{self, wide};
+use super::graph::{CpuTensor, cpu_op, cpu_tensor, is_native_cpu, operand, slice};
+use super::simd::{self, dispatch};
+use super::threads::{PARTIAL_SUM_ROWS, rows_per_chunk, sum_in_order, uninit_vec};
+use super::trace::OpCost;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-const WORK: Work = Work::light("norm");
+const COST: OpCost = OpCost::without_matmul("norm");
 
-/// The norm of the rows of `x` `[N, D]`: `x / √(mean(x²) + eps) · weight`; with a `bias` the mean is taken off first, and it
-/// is added. `weight`, `bias`: `[D]`.
+/// Returns the normalised rows of `x` `[N, D]`; `weight` and `bias` are `[D]`.
+///
+/// Without a `bias` this is RMSNorm, `x / √(mean(x²) + eps) · weight`. With one it is LayerNorm: the mean is
+/// subtracted first, and the bias is added.
 pub fn norm(x: Tensor<2>, weight: Tensor<1>, bias: Option<Tensor<1>>, eps: f64) -> Tensor<2> {
-    if ours(&x) {
-        return own(x, weight, bias, eps as f32);
+    if is_native_cpu(&x) {
+        return fused(x, weight, bias, eps as f32);
     }
-    let _span = WORK.goes();
+    let _span = COST.forward_span();
     #[cfg(any(feature = "cuda", feature = "wgpu"))]
-    if cube::takes(&x) && x.dtype() == burn::tensor::DType::F32 {
-        return cube::norm(x, weight, bias, eps, WORK);
+    if cube::has_kernels_for(&x) && x.dtype() == burn::tensor::DType::F32 {
+        return cube::norm(x, weight, bias, eps, COST);
     }
-    composed(x, weight, bias, eps)
+    reference(x, weight, bias, eps)
 }
 
-/// The same of Burn's own operations.
-pub(super) fn composed(x: Tensor<2>, weight: Tensor<1>, bias: Option<Tensor<1>>, eps: f64) -> Tensor<2> {
+/// The reference, composed of Burn's operations. Also used on other devices that have no kernel.
+pub(super) fn reference(x: Tensor<2>, weight: Tensor<1>, bias: Option<Tensor<1>>, eps: f64) -> Tensor<2> {
     let x = match bias {
         Some(_) => x.clone() - x.mean_dim(1),
         None => x,
@@ -42,88 +44,92 @@ pub(super) fn composed(x: Tensor<2>, weight: Tensor<1>, bias: Option<Tensor<1>>,
     }
 }
 
-/// What the way back needs: the input, the weight, and of each row its mean and one over its standard deviation.
-type State = (Values, Values, Vec<[f32; 2]>);
+/// What the backward pass needs: the input, the weight, and each row's mean (0 for RMSNorm) and `1 / √(… +
+/// eps)`.
+type SavedNorm = (CpuTensor, CpuTensor, Vec<[f32; 2]>);
 
-fn own(x: Tensor<2>, weight: Tensor<1>, bias: Option<Tensor<1>>, eps: f32) -> Tensor<2> {
+fn fused(x: Tensor<2>, weight: Tensor<1>, bias: Option<Tensor<1>>, eps: f32) -> Tensor<2> {
     let mut operands = vec![operand(x), operand(weight)];
     operands.extend(bias.map(operand));
-    operation(
-        WORK,
+    cpu_op(
+        COST,
         operands,
         |operands| {
             let [x, weight] = [operands[0].clone(), operands[1].clone()];
             let bias = operands.get(2);
-            let (result, rows) = forward(&x, slice(&weight), bias.map(slice), eps);
-            (result, (x, weight, rows))
+            let (result, stats) = forward(&x, slice(&weight), bias.map(slice), eps);
+            (result, (x, weight, stats))
         },
         |state, grad, wanted| backward(state, &grad, wanted.len() > 2),
     )
 }
 
-fn forward(x: &Values, weight: &[f32], bias: Option<&[f32]>, eps: f32) -> (Values, Vec<[f32; 2]>) {
+fn forward(x: &CpuTensor, weight: &[f32], bias: Option<&[f32]>, eps: f32) -> (CpuTensor, Vec<[f32; 2]>) {
     let (d, x) = (weight.len(), slice(x));
     let n = x.len() / d;
-    let (mut out, mut kept) = (unwritten(x.len()), vec![[0.0; 2]; n]);
-    let each = deal(n, d);
-    let parts = out.par_chunks_mut(each * d).zip(x.par_chunks(each * d)).zip(kept.par_chunks_mut(each));
-    parts.for_each(|((out, x), kept)| {
-        wide(
+    let (mut out, mut stats) = (uninit_vec(x.len()), vec![[0.0; 2]; n]);
+    let rows = rows_per_chunk(n, d);
+    let chunks = out.par_chunks_mut(rows * d).zip(x.par_chunks(rows * d)).zip(stats.par_chunks_mut(rows));
+    chunks.for_each(|((out, x), stats)| {
+        dispatch(
             #[inline(always)]
             || {
                 let rows = out.chunks_exact_mut(d).zip(x.chunks_exact(d));
-                for ((out, x), kept) in rows.zip(&mut *kept) {
-                    let mean = if bias.is_some() { vector::sum(x) / d as f32 } else { 0.0 };
-                    let scale = 1.0 / (vector::spread(x, mean) / d as f32 + eps).sqrt();
-                    *kept = [mean, scale];
+                for ((out, x), stats) in rows.zip(&mut *stats) {
+                    let mean = if bias.is_some() { simd::sum(x) / d as f32 } else { 0.0 };
+                    let scale = 1.0 / (simd::squared_deviations(x, mean) / d as f32 + eps).sqrt();
+                    *stats = [mean, scale];
                     for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
                         *out = (x - mean) * scale * weight;
                     }
                     if let Some(bias) = bias {
-                        vector::add(out, bias);
+                        simd::add(out, bias);
                     }
                 }
             },
         );
     });
-    (values(out, [n, d]), kept)
+    (cpu_tensor(out, [n, d]), stats)
 }
 
-/// With `y = (x - mean)·scale` and `g = grad·weight`: `dx = scale·(g - mean(g) - y·mean(g·y))`, without `mean(g)` where no
-/// mean was taken off; `dweight = Σ grad·y`, `dbias = Σ grad` over the rows.
-fn backward((x, weight, kept): State, grad: &Values, centred: bool) -> Vec<Option<Values>> {
+/// Returns the gradients of input, weight and, if `centred`, bias.
+///
+/// With `y = (x - mean)·scale` and `g = grad·weight`: `dx = scale·(g - mean(g) - y·mean(g·y))`, without
+/// `mean(g)` if not `centred`; `dweight = Σ grad·y` and `dbias = Σ grad` over the rows.
+fn backward((x, weight, stats): SavedNorm, grad: &CpuTensor, centred: bool) -> Vec<Option<CpuTensor>> {
     let (x, weight, grad) = (slice(&x), slice(&weight), slice(grad));
-    let (n, d) = (kept.len(), weight.len());
-    let (mut out, each) = (unwritten(n * d), SUMMED);
-    let rows = x.par_chunks(each * d).zip(grad.par_chunks(each * d)).zip(kept.par_chunks(each));
-    let sums = out.par_chunks_mut(each * d).zip(rows).map(|(out, ((x, grad), kept))| {
+    let (n, d) = (stats.len(), weight.len());
+    let mut out = uninit_vec(n * d);
+    let chunk = PARTIAL_SUM_ROWS * d;
+    let inputs = x.par_chunks(chunk).zip(grad.par_chunks(chunk)).zip(stats.par_chunks(PARTIAL_SUM_ROWS));
+    let sums = out.par_chunks_mut(chunk).zip(inputs).map(|(out, ((x, grad), stats))| {
         let mut sums = vec![0.0; 2 * d];
-        wide(
+        dispatch(
             #[inline(always)]
             || {
                 let (to_weight, to_bias) = sums.split_at_mut(d);
-                let rows = x.chunks_exact(d).zip(grad.chunks_exact(d)).zip(kept);
+                let rows = x.chunks_exact(d).zip(grad.chunks_exact(d)).zip(stats);
                 for (out, ((x, grad), [mean, scale])) in out.chunks_exact_mut(d).zip(rows) {
-                    let along = vector::dot3(grad, weight, x);
-                    let level = if centred { vector::dot(grad, weight) } else { 0.0 };
+                    let sum_gx = simd::dot3(grad, weight, x);
+                    let sum_g = if centred { simd::dot(grad, weight) } else { 0.0 };
                     // Σ g·y = scale·(Σ g·x - mean·Σ g)
-                    let slope = scale * (along - mean * level) / d as f32;
-                    let level = level / d as f32;
+                    let mean_gy = scale * (sum_gx - mean * sum_g) / d as f32;
+                    let mean_g = sum_g / d as f32;
                     let columns = x.iter().zip(grad).zip(weight);
                     for ((out, to), ((x, grad), weight)) in out.iter_mut().zip(&mut *to_weight).zip(columns) {
                         let y = (x - mean) * scale;
-                        *out = scale * (grad * weight - level - y * slope);
+                        *out = scale * (grad * weight - mean_g - y * mean_gy);
                         *to += grad * y;
                     }
                     if centred {
-                        vector::add(to_bias, grad);
+                        simd::add(to_bias, grad);
                     }
                 }
             },
         );
         sums
     });
-    let sums = summed(2 * d, sums);
-    let [to_weight, to_bias] = [0, d].map(|from| values(sums[from..from + d].to_vec(), [d]));
-    vec![Some(values(out, [n, d])), Some(to_weight), centred.then_some(to_bias)]
+    let sums = sum_in_order(2 * d, sums);
+    let [to_weight, to_bias] = [0, d].map(|from| cpu_tensor(sums[from..from + d].to_vec(), [d]));
+    vec![Some(cpu_tensor(out, [n, d])), Some(to_weight), centred.then_some(to_bias)]
 }

@@ -1,32 +1,34 @@
-//! Owns: head, loss and entropy as one operation: from hidden states and head weights to nll and entropy of each position,
-//! and their gradients, in blocks of rows.
-//! Must not know: which pass the hidden states come from, how losses are weighed.
+//! Owns: head, loss and entropy as one operation. From hidden states and head weights it computes nll and
+//! entropy of each position, and their gradients, in blocks of rows.
+//! Must not know: which pass the hidden states come from, how losses are weighted.
 //! Invariant: logits never exist for more than a block of rows at a time, forward or backward.
 //!
-//! There is no graph here: with `p = softmax(h·W)` and loss `Σ wₙ·nllₙ`, the logits' gradient is `wₙ (p - onehot(target))`, so
-//! `dh = dlogits·Wᵀ` and `dW = hᵀ·dlogits`, which are found while the block is at hand.
+//! There is no graph here. With `p = softmax(h·W)` and loss `Σ wₙ·nllₙ`, the logits' gradient is
+//! `wₙ (p - onehot(target))`. So `dh = dlogits·Wᵀ` and `dW = hᵀ·dlogits` are computed together with the loss.
 
 mod blocks;
 
-use super::Products;
-use super::graph::{Values, constant, operand, operation, ours, slice, tensor, values, whole};
-use super::product::{View, ViewMut, product_on_all};
-use super::threads::{deal, unwritten};
-use super::trace::{self, Of, Work};
-use super::vector::{self, wide};
+use super::MatmulPrecision;
+use super::graph::{
+    CpuTensor, cpu_op, cpu_tensor, detach, is_native_cpu, make_unique, operand, slice, tensor_from_vec,
+};
+use super::matmul::{MatrixView, MatrixViewMut, matmul_parallel};
+use super::simd::{self, dispatch};
+use super::threads::{rows_per_chunk, uninit_vec};
+use super::trace::{self, OpCost, SpanKind};
 pub use blocks::Softmax;
 #[cfg(test)]
-pub(super) use blocks::composed;
+pub(super) use blocks::reference;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Int, Tensor};
 use rayon::prelude::*;
 
-/// Logits held at a time: large enough for full-speed matrix products, small enough to stay out of the way.
+/// Logits held at a time: enough for matrix products at full speed, 16 MiB in f32.
 const BLOCK_LOGITS: usize = 1 << 22;
-/// Fewest rows a block: below it, adding up `dW` costs more than the logits.
+/// Fewest rows of a block: with fewer, accumulating `dW` costs more than the logits.
 const BLOCK_ROWS: usize = 256;
 
-/// Rows of a block of `n`, with a vocabulary of `v`.
+/// Returns the rows of a block, of `n` rows in all and a vocabulary of `v`.
 pub fn block_rows(n: usize, v: usize) -> usize {
     (BLOCK_LOGITS / v).max(BLOCK_ROWS).min(n).max(1)
 }
@@ -34,180 +36,192 @@ pub fn block_rows(n: usize, v: usize) -> usize {
 /// The head's weights, without autodiff.
 #[derive(Clone, Debug)]
 pub enum Head {
-    /// `[D, V]`.
-    Own(Tensor<2>),
-    /// `[V, D]`: the token embeddings.
+    /// A matrix of its own, `[D, V]`.
+    Untied(Tensor<2>),
+    /// The token embeddings, `[V, D]`.
     Tied(Tensor<2>),
 }
 
 impl Head {
-    /// As `[D, V]`.
+    /// Returns the weights as `[D, V]`.
     pub fn matrix(&self) -> Tensor<2> {
         match self {
-            Self::Own(weight) => weight.clone(),
+            Self::Untied(weight) => weight.clone(),
             Self::Tied(weight) => weight.clone().transpose(),
         }
     }
 }
 
-/// What the head says of `N` positions.
+/// The head's output at `N` positions.
 pub struct Scores {
     /// `[N]`, nats: -log p(target).
     pub nll: Tensor<1>,
     /// `[N]`, nats: entropy of softmax(logits).
     pub entropy: Tensor<1>,
-    /// Present where gradients were asked for.
-    pub grads: Option<Grads>,
+    /// Present if gradients were requested.
+    pub grads: Option<ScoreGrads>,
 }
 
 /// Gradients of `Σ wₙ·nllₙ`.
-pub struct Grads {
+pub struct ScoreGrads {
     /// With respect to the hidden states, `[N, D]`.
     pub hidden: Tensor<2>,
-    /// With respect to the head's weights, shaped as they are, added to what was there before.
+    /// With respect to the head's weights, in their shape, added to the sum so far.
     pub weight: Tensor<2>,
 }
 
-/// What gradients are asked for.
-pub struct Wanted {
-    /// `w`, `[N]`.
-    pub weights: Tensor<1>,
-    /// The gradient of the head's weights so far.
-    pub sum: Option<Tensor<2>>,
+/// A request for the gradients of a weighted loss.
+pub struct RequestedGradients {
+    /// The loss weight of each position, `w` `[N]`.
+    pub loss_weights: Tensor<1>,
+    /// The gradient of the head's weights so far, in their shape.
+    pub weight_grad_sum: Option<Tensor<2>>,
 }
 
-/// Scores hidden states `[N, D]` against `targets` `[N]`, all without autodiff.
+/// Returns nll and entropy of hidden states `[N, D]` with `targets` `[N]`, and gradients if they are
+/// requested. All tensors are without autodiff.
 pub fn score(
     hidden: Tensor<2>,
     head: &Head,
     targets: Tensor<1, Int>,
-    wanted: Option<Wanted>,
-    products: Products,
+    requested: Option<RequestedGradients>,
+    precision: MatmulPrecision,
 ) -> Scores {
-    let _span = trace::span("score", Of::Whole, flop(&hidden, head, wanted.is_some()));
-    match products == Products::F32 && ours(&hidden) {
-        true => own(hidden, head, targets, wanted),
+    let _span = trace::span("score", SpanKind::NoGraph, flop_count(&hidden, head, requested.is_some()));
+    match precision == MatmulPrecision::F32 && is_native_cpu(&hidden) {
+        true => fused(hidden, head, targets, requested),
         false => {
-            let say = blocks::say(&hidden);
-            blocks::in_blocks(hidden, head, targets, wanted, products, say)
+            let scorer = blocks::choose_scorer(&hidden);
+            blocks::score_in_blocks(hidden, head, targets, requested, precision, scorer)
         }
     }
 }
 
-/// Logits `[N, V]` of hidden states `[N, D]`, all without autodiff: for few rows, of which each is looked at.
+/// Returns the logits `[N, V]` of hidden states `[N, D]`, all without autodiff. It is meant for few rows,
+/// because it holds all logits at once.
 pub fn logits(hidden: Tensor<2>, head: &Head) -> Tensor<2> {
-    let _span = trace::span("logits", Of::Whole, flop(&hidden, head, false));
-    if !ours(&hidden) {
+    let _span = trace::span("logits", SpanKind::NoGraph, flop_count(&hidden, head, false));
+    if !is_native_cpu(&hidden) {
         return hidden.matmul(head.matrix());
     }
-    let hidden = constant(hidden);
+    let hidden = detach(hidden);
     let [n, d] = [hidden.shape()[0], hidden.shape()[1]];
-    let weights = Weights::of(head);
+    let weights = CpuHeadWeights::from_head(head);
     let v = weights.vocab;
-    let mut out = unwritten(n * v);
-    let h = View::new(slice(&hidden), n, d, d);
-    product_on_all(ViewMut::new(&mut out, n, v, v), h, weights.matrix(), false);
-    tensor(out, [n, v])
+    let mut out = uninit_vec(n * v);
+    let h = MatrixView::new(slice(&hidden), n, d, d);
+    matmul_parallel(MatrixViewMut::new(&mut out, n, v, v), h, weights.matrix(), false);
+    tensor_from_vec(out, [n, v])
 }
 
-/// The head's weights as this room's products take them.
-struct Weights {
-    numbers: Values,
+/// The head's weights on the CPU, as matrix products take them.
+struct CpuHeadWeights {
+    numbers: CpuTensor,
     vocab: usize,
     width: usize,
     tied: bool,
 }
 
-impl Weights {
-    fn of(head: &Head) -> Self {
-        let (Head::Own(weight) | Head::Tied(weight)) = head;
+impl CpuHeadWeights {
+    fn from_head(head: &Head) -> Self {
+        let (Head::Untied(weight) | Head::Tied(weight)) = head;
         let tied = matches!(head, Head::Tied(_));
         let [rows, columns] = weight.dims();
         let (vocab, width) = if tied { (rows, columns) } else { (columns, rows) };
-        Self { numbers: constant(weight.clone()), vocab, width, tied }
+        Self { numbers: detach(weight.clone()), vocab, width, tied }
     }
 
-    /// `[D, V]`.
-    fn matrix(&self) -> View<'_> {
+    /// Returns the weights as `[D, V]`.
+    fn matrix(&self) -> MatrixView<'_> {
         let (v, d) = (self.vocab, self.width);
         match self.tied {
-            true => View::new(slice(&self.numbers), v, d, d).t(),
-            false => View::new(slice(&self.numbers), d, v, v),
+            true => MatrixView::new(slice(&self.numbers), v, d, d).t(),
+            false => MatrixView::new(slice(&self.numbers), d, v, v),
         }
     }
 }
 
-/// The logits' product, and where gradients are wanted the two of the way back.
-fn flop(hidden: &Tensor<2>, head: &Head, wanted: bool) -> f64 {
-    let (Head::Own(weight) | Head::Tied(weight)) = head;
-    let products = if wanted { 3.0 } else { 1.0 };
+/// Returns the operations of the logits' product and, with gradients, of the two products of the backward
+/// pass.
+fn flop_count(hidden: &Tensor<2>, head: &Head, with_grads: bool) -> f64 {
+    let (Head::Untied(weight) | Head::Tied(weight)) = head;
+    let products = if with_grads { 3.0 } else { 1.0 };
     products * 2.0 * (hidden.dims()[0] * weight.shape().num_elements()) as f64
 }
 
-fn own(hidden: Tensor<2>, head: &Head, targets: Tensor<1, Int>, wanted: Option<Wanted>) -> Scores {
-    let (hidden, targets) = (constant(hidden), numbers(targets));
+fn fused(
+    hidden: Tensor<2>,
+    head: &Head,
+    targets: Tensor<1, Int>,
+    requested: Option<RequestedGradients>,
+) -> Scores {
+    let (hidden, targets) = (detach(hidden), targets_to_vec(targets));
     let [n, d] = [hidden.shape()[0], hidden.shape()[1]];
-    let weight = Weights::of(head);
+    let weight = CpuHeadWeights::from_head(head);
     let (v, matrix) = (weight.vocab, weight.matrix());
-    let (weights, fresh, mut sum) = match wanted {
+    let (loss_weights, overwrite, mut sum) = match requested {
         None => (None, true, None),
-        Some(Wanted { weights, sum }) => {
-            let fresh = sum.is_none();
-            let sum = sum
-                .map_or_else(|| values(unwritten(d * v), weight.numbers.shape()), |sum| whole(constant(sum)));
-            (Some(constant(weights)), fresh, Some(sum))
+        Some(RequestedGradients { loss_weights: weights, weight_grad_sum: sum }) => {
+            let overwrite = sum.is_none();
+            let sum = sum.map_or_else(
+                || cpu_tensor(uninit_vec(d * v), weight.numbers.shape()),
+                |sum| make_unique(detach(sum)),
+            );
+            (Some(detach(weights)), overwrite, Some(sum))
         }
     };
-    let mut said = vec![[0.0_f32; 2]; n];
-    let mut to_hidden = weights.as_ref().map(|_| unwritten(n * d));
+    let mut losses = vec![[0.0_f32; 2]; n];
+    let mut to_hidden = loss_weights.as_ref().map(|_| uninit_vec(n * d));
     let rows = block_rows(n, v);
-    let mut logits = unwritten(rows * v);
+    let mut logits = uninit_vec(rows * v);
     for start in (0..n).step_by(rows) {
         let end = n.min(start + rows);
         let count = end - start;
-        let h = View::new(&slice(&hidden)[start * d..end * d], count, d, d);
+        let h = MatrixView::new(&slice(&hidden)[start * d..end * d], count, d, d);
         let logits = &mut logits[..count * v];
-        product_on_all(ViewMut::new(logits, count, v, v), h, matrix, false);
-        let own = weights.as_ref().map(|weights| &slice(weights)[start..end]);
-        softmax(logits, &targets[start..end], own, &mut said[start..end]);
+        matmul_parallel(MatrixViewMut::new(logits, count, v, v), h, matrix, false);
+        let block_weights = loss_weights.as_ref().map(|weights| &slice(weights)[start..end]);
+        softmax_rows(logits, &targets[start..end], block_weights, &mut losses[start..end]);
         if let (Some(to_hidden), Some(sum)) = (&mut to_hidden, &mut sum) {
-            let slopes = View::new(logits, count, v, v);
-            let place = ViewMut::new(&mut to_hidden[start * d..end * d], count, d, d);
-            product_on_all(place, slopes, matrix.t(), false);
-            let add = !fresh || start > 0;
+            let logit_grads = MatrixView::new(logits, count, v, v);
+            let to_hidden = MatrixViewMut::new(&mut to_hidden[start * d..end * d], count, d, d);
+            matmul_parallel(to_hidden, logit_grads, matrix.t(), false);
+            let add = !overwrite || start > 0;
             let sum: &mut [f32] = sum.storage_mut();
             match weight.tied {
-                true => product_on_all(ViewMut::new(sum, v, d, d), slopes.t(), h, add),
-                false => product_on_all(ViewMut::new(sum, d, v, v), h.t(), slopes, add),
+                true => matmul_parallel(MatrixViewMut::new(sum, v, d, d), logit_grads.t(), h, add),
+                false => matmul_parallel(MatrixViewMut::new(sum, d, v, v), h.t(), logit_grads, add),
             }
         }
     }
-    let grads = to_hidden.zip(sum).map(|(to_hidden, sum)| Grads {
-        hidden: tensor(to_hidden, [n, d]),
+    let grads = to_hidden.zip(sum).map(|(to_hidden, sum)| ScoreGrads {
+        hidden: tensor_from_vec(to_hidden, [n, d]),
         weight: Tensor::from_primitive::<Flex>(sum),
     });
-    let [nll, entropy] = [0, 1].map(|which| tensor(said.iter().map(|said| said[which]).collect(), [n]));
+    let [nll, entropy] =
+        [0, 1].map(|which| tensor_from_vec(losses.iter().map(|loss| loss[which]).collect(), [n]));
     Scores { nll, entropy, grads }
 }
 
-/// Logits to `[nll, entropy]` of each row, and, with weights, to their gradients.
-fn softmax(logits: &mut [f32], targets: &[i32], weights: Option<&[f32]>, said: &mut [[f32; 2]]) {
+/// Writes `[nll, entropy]` of each row to `losses`. With loss weights, replaces the logits by their
+/// gradients.
+fn softmax_rows(logits: &mut [f32], targets: &[i32], weights: Option<&[f32]>, losses: &mut [[f32; 2]]) {
     let v = logits.len() / targets.len();
-    let each = deal(targets.len(), v);
-    let parts = logits.par_chunks_mut(each * v).zip(said.par_chunks_mut(each));
-    parts.enumerate().for_each(|(part, (logits, said))| {
-        wide(
+    let chunk_rows = rows_per_chunk(targets.len(), v);
+    let chunks = logits.par_chunks_mut(chunk_rows * v).zip(losses.par_chunks_mut(chunk_rows));
+    chunks.enumerate().for_each(|(chunk, (logits, losses))| {
+        dispatch(
             #[inline(always)]
             || {
-                let rows = logits.chunks_exact_mut(v).zip(&mut *said);
-                for (at, (logits, said)) in rows.enumerate() {
-                    let at = part * each + at;
-                    let (target, most) = (targets[at] as usize, vector::max(logits));
-                    let own = logits[target] - most;
-                    let (sum, dot) = vector::exp_sums(logits, most);
-                    *said = [sum.ln() - own, sum.ln() - dot / sum];
+                let rows = logits.chunks_exact_mut(v).zip(&mut *losses);
+                for (at, (logits, loss)) in rows.enumerate() {
+                    let at = chunk * chunk_rows + at;
+                    let (target, max) = (targets[at] as usize, simd::max(logits));
+                    let shifted = logits[target] - max;
+                    let (sum, dot) = simd::exp_sum_and_dot(logits, max);
+                    *loss = [sum.ln() - shifted, sum.ln() - dot / sum];
                     if let Some(weights) = weights {
-                        vector::scale(logits, weights[at] / sum);
+                        simd::scale(logits, weights[at] / sum);
                         logits[target] -= weights[at];
                     }
                 }
@@ -216,29 +230,30 @@ fn softmax(logits: &mut [f32], targets: &[i32], weights: Option<&[f32]>, said: &
     });
 }
 
-/// A scalar whose gradient with respect to `hidden` `[N, D]` is the constant `slope`; its value says nothing.
-pub fn surrogate(hidden: Tensor<2>, slope: Tensor<2>) -> Tensor<1> {
-    let work = Work::light("surrogate");
-    if !ours(&hidden) {
-        let _span = work.goes();
-        return (hidden * slope).sum();
+/// Returns a scalar whose gradient with respect to `hidden` is the constant `grad`, both `[N, D]`. Its value
+/// is meaningless.
+pub fn surrogate_loss(hidden: Tensor<2>, grad: Tensor<2>) -> Tensor<1> {
+    let cost = OpCost::without_matmul("surrogate");
+    if !is_native_cpu(&hidden) {
+        let _span = cost.forward_span();
+        return (hidden * grad).sum();
     }
-    let slope = constant(slope);
-    operation(
-        work,
+    let hidden_grad = detach(grad);
+    cpu_op(
+        cost,
         vec![operand(hidden)],
-        |_| (values(vec![0.0], [1]), slope),
-        |slope, grad, _| match slice(&grad) {
-            [1.0] => vec![Some(slope)],
-            factor => vec![Some(values(
-                slice(&slope).iter().map(|slope| slope * factor[0]).collect(),
-                slope.shape(),
+        |_| (cpu_tensor(vec![0.0], [1]), hidden_grad),
+        |hidden_grad, grad, _| match slice(&grad) {
+            [1.0] => vec![Some(hidden_grad)],
+            factor => vec![Some(cpu_tensor(
+                slice(&hidden_grad).iter().map(|grad| grad * factor[0]).collect(),
+                hidden_grad.shape(),
             ))],
         },
     )
 }
 
-fn numbers(targets: Tensor<1, Int>) -> Vec<i32> {
-    // Nothing leaves the CPU.
+fn targets_to_vec(targets: Tensor<1, Int>) -> Vec<i32> {
+    // The conversion cannot fail: these are integers on the CPU.
     targets.try_into_vec_as::<i32>().unwrap_or_default()
 }

@@ -1,85 +1,88 @@
-//! Owns: the threads that share the work of an operation, and how rows are dealt out to them.
+//! Owns: the threads that share the work of an operation, and how rows are divided into chunks for them.
 //! Must not know: tensors, arithmetic.
-//! Invariant: how work is dealt out depends on its size and the number of threads alone.
+//! Invariant: the division into chunks depends on the size of the work and the number of threads alone.
 
 use rayon::ThreadPoolBuilder;
 use rayon::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Numbers below which nobody else is woken up.
-const WORTH: usize = 1 << 14;
+/// Fewest numbers that are worth waking up another thread.
+const MIN_PARALLEL_NUMBERS: usize = 1 << 14;
 
-/// Makes the calling thread one of the threads, `threads` in all (0: as many as the machine has): its operations begin at
-/// once, and it wakes up the others alone. Does nothing on a thread that is one already.
-pub fn join(threads: usize) {
+/// Creates a pool of `threads` threads (0: one per CPU) and makes the calling thread one of them. So an
+/// operation starts on the calling thread at once. Does nothing if the thread belongs to a pool already.
+pub fn enter_pool(threads: usize) {
     if rayon::current_thread_index().is_some() {
         return;
     }
     let name = |index| format!("work-{index}");
     let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(name).use_current_thread().build();
     match pool {
-        // Leaked on purpose: it lives as long as the thread does.
+        // Leaked on purpose: the pool lives as long as the thread does.
         Ok(pool) => std::mem::forget(pool),
-        Err(error) => tracing::warn!("operations run on the common threads: {error}"),
+        Err(error) => tracing::warn!("cannot create a thread pool, using the global one: {error}"),
     }
 }
 
-/// While it lives, the other threads wait for work without going to sleep: waking one up takes as long as a small
-/// operation.
+/// Keeps worker threads spinning until it is dropped.
 #[must_use]
-pub struct Awake(Arc<AtomicBool>);
+pub struct SpinGuard(Arc<AtomicBool>);
 
-/// Keeps the threads awake that work for the calling one.
-pub fn awake() -> Awake {
-    let over = Arc::new(AtomicBool::new(false));
+/// Makes the pool's other threads wait for work without going to sleep, because waking one up takes as long
+/// as a small operation. Does nothing on a thread that belongs to no pool.
+pub fn keep_workers_spinning() -> SpinGuard {
+    let stop = Arc::new(AtomicBool::new(false));
     if rayon::current_thread_index().is_some() {
         for _ in 1..rayon::current_num_threads() {
-            let over = over.clone();
-            rayon::spawn(move || wait(&over));
+            let stop = stop.clone();
+            rayon::spawn(move || spin_until(&stop));
         }
     }
-    Awake(over)
+    SpinGuard(stop)
 }
 
-impl Drop for Awake {
+impl Drop for SpinGuard {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-/// Does what there is to do until it is over.
-fn wait(over: &AtomicBool) {
-    while !over.load(Ordering::Relaxed) {
+/// Runs the pool's tasks until `stop` is set.
+fn spin_until(stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
         if rayon::yield_now() != Some(rayon::Yield::Executed) {
-            // Whoever else wants the core may have it.
+            // Lets other processes have the core.
             std::thread::yield_now();
         }
     }
 }
 
-/// Rows a part, of `rows` of `width` numbers each: a few parts a thread, so that a slow one is made up for.
-pub fn deal(rows: usize, width: usize) -> usize {
+/// Returns the rows of a chunk, for `rows` of `width` numbers each. There are a few chunks per thread, so
+/// that others compensate for a slow one.
+pub fn rows_per_chunk(rows: usize, width: usize) -> usize {
     let threads = rayon::current_num_threads();
     match threads {
         1 => rows.max(1),
-        _ if rows * width < WORTH => rows.max(1),
+        _ if rows * width < MIN_PARALLEL_NUMBERS => rows.max(1),
         _ => rows.div_ceil(4 * threads).max(1),
     }
 }
 
-/// Runs `part` on parts of `out`, which has rows of `width`: the first row's number, and the rows.
-pub fn rows(out: &mut [f32], width: usize, part: impl Fn(usize, &mut [f32]) + Sync) {
-    let each = deal(out.len() / width.max(1), width);
-    let parts = out.par_chunks_mut(each * width.max(1));
-    parts.enumerate().for_each(|(index, rows)| part(index * each, rows));
+/// Calls `f` in parallel with chunks of `out`, whose rows have `width` numbers: the index of the first row,
+/// and the rows.
+pub fn for_each_chunk(out: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+    let chunk_rows = rows_per_chunk(out.len() / width.max(1), width);
+    let chunks = out.par_chunks_mut(chunk_rows * width.max(1));
+    chunks.enumerate().for_each(|(index, rows)| f(index * chunk_rows, rows));
 }
 
-/// Rows that are summed up in one go: as many on every machine.
-pub const SUMMED: usize = 64;
+/// Rows that are summed into one partial sum; the same on every machine, so that results are too.
+pub const PARTIAL_SUM_ROWS: usize = 64;
 
-/// The sum of `parts`, `[count]` each, in their order: the same in every run.
-pub fn summed<I>(count: usize, parts: I) -> Vec<f32>
+/// Returns the sum of `parts`, `[count]` each. It is computed in their order, so every run gives the same
+/// result.
+pub fn sum_in_order<I>(count: usize, parts: I) -> Vec<f32>
 where
     I: IndexedParallelIterator<Item = Vec<f32>>,
 {
@@ -91,11 +94,11 @@ where
     sums
 }
 
-/// Numbers that an operation is about to write, every one of them, before it reads any.
+/// Returns uninitialised numbers. The caller must write each of them before it reads it.
 #[allow(clippy::uninit_vec)]
-pub fn unwritten(count: usize) -> Vec<f32> {
+pub fn uninit_vec(count: usize) -> Vec<f32> {
     let mut numbers = Vec::with_capacity(count);
-    // SAFETY: the capacity is there, and every pattern of bits is an f32; who asks writes before reading.
+    // SAFETY: the capacity is there, and every bit pattern is an f32, and the caller writes before it reads.
     unsafe { numbers.set_len(count) };
     numbers
 }

@@ -1,152 +1,154 @@
-//! Owns: the record of where a step's time goes: spans of time on a thread, of operations and of what they are parts of.
-//! Must not know: who asks for it, what is made of it.
-//! Invariant: while nobody asks, a span is one relaxed load and leaves nothing.
+//! Owns: the trace of where a step's time goes: spans of time on a thread, of operations and of the phases of
+//! a step.
+//! Must not know: who records it, how it is evaluated.
+//! Invariant: while nothing is recorded, a span costs one relaxed load and leaves nothing.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-static ON: AtomicBool = AtomicBool::new(false);
-static RECORD: Mutex<Record> = Mutex::new(Record { events: Vec::new(), allocated: None });
-/// Events that there is room for from the beginning on, so that a step does not pay for it.
-const ROOM: usize = 1 << 14;
+static RECORDING: AtomicBool = AtomicBool::new(false);
+static BUFFER: Mutex<TraceBuffer> = Mutex::new(TraceBuffer { events: Vec::new(), allocation_counter: None });
+/// Spans that memory is reserved for at the start, so that a step does not pay for it.
+const INITIAL_CAPACITY: usize = 1 << 14;
 
-/// How often memory was allocated so far, and how many bytes; by the whole process.
-pub type Allocated = fn() -> (u64, u64);
+/// Returns the number of allocations of the whole process so far, and their bytes.
+pub type AllocationCounter = fn() -> (u64, u64);
 
-struct Record {
-    events: Vec<Event>,
-    allocated: Option<Allocated>,
+struct TraceBuffer {
+    events: Vec<SpanRecord>,
+    allocation_counter: Option<AllocationCounter>,
 }
 
-/// What a span is of.
+/// What a span measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Of {
+pub enum SpanKind {
     /// A step of training.
     Step,
-    /// A part of a step.
-    Part,
-    /// An operation's way forward. Elsewhere than on the CPU, handing it to the device.
+    /// A phase of a step.
+    Phase,
+    /// An operation's forward pass. On other devices than the CPU: the time to submit it.
     Forward,
-    /// Its way back.
+    /// An operation's backward pass.
     Backward,
-    /// An operation that has no graph.
-    Whole,
+    /// An operation outside of the autodiff graph.
+    NoGraph,
 }
 
-impl Of {
-    /// In words.
+impl SpanKind {
+    /// Returns the label in tables and exports; empty for [`Of::Whole`].
     pub fn name(self) -> &'static str {
         match self {
             Self::Step => "step",
-            Self::Part => "part",
+            Self::Phase => "part",
             Self::Forward => "forward",
             Self::Backward => "backward",
-            Self::Whole => "",
+            Self::NoGraph => "",
         }
     }
 
-    /// Whether it is an operation, and no more than that.
+    /// Returns whether the span is that of one operation.
     pub fn is_operation(self) -> bool {
-        !matches!(self, Self::Step | Self::Part)
+        !matches!(self, Self::Step | Self::Phase)
     }
 }
 
-/// A span that is over.
+/// A recorded span.
 #[derive(Clone, Debug)]
-pub struct Event {
+pub struct SpanRecord {
     pub name: &'static str,
-    pub of: Of,
-    /// A number of the thread's own.
+    pub kind: SpanKind,
+    /// The thread's number in this process, from 1.
     pub thread: usize,
     pub began: Instant,
     pub ended: Instant,
-    /// Floating-point operations of its products; 0 where there are none.
+    /// Floating-point operations of its matrix products; 0 if it has none.
     pub flop: f64,
-    /// Bytes that were allocated meanwhile; 0 where nobody counts them.
-    pub allocated: u64,
-    /// Bytes that came back from the device.
-    pub read: u64,
+    /// Bytes that the process allocated during the span; 0 if they are not counted.
+    pub allocated_bytes: u64,
+    /// Bytes that were read back from the device.
+    pub readback_bytes: u64,
 }
 
-impl Event {
-    /// How long it took.
+impl SpanRecord {
+    /// Returns the span's duration in seconds.
     pub fn seconds(&self) -> f64 {
         (self.ended - self.began).as_secs_f64()
     }
 }
 
-/// While it lives, spans are recorded. There is one record: who begins anew takes it over.
+/// Records spans until it is dropped. There is one recording in a process: starting another clears it.
 #[must_use]
 pub struct Recording(());
 
-/// Records from now on, what is `allocated` too.
-pub fn start(allocated: Option<Allocated>) -> Recording {
-    let mut record = record();
-    record.events = Vec::with_capacity(ROOM);
-    record.allocated = allocated;
-    ON.store(true, Ordering::Relaxed);
+/// Starts recording spans, with the bytes that `allocated` counts.
+pub fn start_recording(allocated: Option<AllocationCounter>) -> Recording {
+    let mut buffer = lock_buffer();
+    buffer.events = Vec::with_capacity(INITIAL_CAPACITY);
+    buffer.allocation_counter = allocated;
+    RECORDING.store(true, Ordering::Relaxed);
     Recording(())
 }
 
 impl Recording {
-    /// What was recorded since the start, or since it was last taken, in the order of its ends.
-    pub fn take(&self) -> Vec<Event> {
-        record().events.drain(..).collect()
+    /// Removes and returns the spans recorded since the start or the last call, in the order of their ends.
+    pub fn drain(&self) -> Vec<SpanRecord> {
+        lock_buffer().events.drain(..).collect()
     }
 }
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        ON.store(false, Ordering::Relaxed);
-        record().events = Vec::new();
+        RECORDING.store(false, Ordering::Relaxed);
+        lock_buffer().events = Vec::new();
     }
 }
 
 #[inline]
-fn is_on() -> bool {
-    ON.load(Ordering::Relaxed)
+fn is_recording() -> bool {
+    RECORDING.load(Ordering::Relaxed)
 }
 
-/// No code that holds it can fail halfway.
-fn record() -> MutexGuard<'static, Record> {
-    RECORD.lock().unwrap_or_else(PoisonError::into_inner)
+/// Ignores poisoning: no code that holds the lock can leave the buffer inconsistent.
+fn lock_buffer() -> MutexGuard<'static, TraceBuffer> {
+    BUFFER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Lasts until it is dropped, and is recorded then.
+/// A running span, which ends and is recorded when it is dropped.
 #[must_use]
-pub struct Span(Option<Open>);
+pub struct Span(Option<OpenSpan>);
 
-struct Open {
+struct OpenSpan {
     name: &'static str,
-    of: Of,
+    kind: SpanKind,
     flop: f64,
-    read: u64,
-    before: u64,
+    readback_bytes: u64,
+    /// Bytes that the process had allocated when the span began.
+    allocated_before: u64,
     began: Instant,
 }
 
-/// A span from now on, of products of `flop` floating-point operations.
+/// Starts a span with matrix products of `flop` floating-point operations.
 #[inline]
-pub fn span(name: &'static str, of: Of, flop: f64) -> Span {
-    Span(is_on().then(|| open(name, of, flop)))
+pub fn span(name: &'static str, kind: SpanKind, flop: f64) -> Span {
+    Span(is_recording().then(|| open_span(name, kind, flop)))
 }
 
 #[cold]
-fn open(name: &'static str, of: Of, flop: f64) -> Open {
-    let before = bytes(&record());
-    Open { name, of, flop, read: 0, before, began: Instant::now() }
+fn open_span(name: &'static str, kind: SpanKind, flop: f64) -> OpenSpan {
+    let allocated_before = bytes_so_far(&lock_buffer());
+    OpenSpan { name, kind, flop, readback_bytes: 0, allocated_before, began: Instant::now() }
 }
 
-fn bytes(record: &Record) -> u64 {
-    record.allocated.map_or(0, |allocated| allocated().1)
+fn bytes_so_far(buffer: &TraceBuffer) -> u64 {
+    buffer.allocation_counter.map_or(0, |counter| counter().1)
 }
 
 impl Span {
-    /// So many bytes came back from the device.
-    pub fn brought(&mut self, bytes: u64) {
+    /// Adds `bytes` that were read back from the device.
+    pub fn add_readback(&mut self, bytes: u64) {
         if let Some(open) = &mut self.0 {
-            open.read += bytes;
+            open.readback_bytes += bytes;
         }
     }
 }
@@ -155,66 +157,83 @@ impl Drop for Span {
     #[inline]
     fn drop(&mut self) {
         if let Some(open) = self.0.take() {
-            close(&open);
+            close_span(&open);
         }
     }
 }
 
 #[cold]
-fn close(open: &Open) {
-    let (ended, mut record) = (Instant::now(), record());
-    let Open { name, of, flop, read, before, began } = *open;
-    let allocated = bytes(&record).saturating_sub(before);
-    push(&mut record, Event { name, of, thread: thread(), began, ended, flop, allocated, read });
+fn close_span(open: &OpenSpan) {
+    let (ended, mut buffer) = (Instant::now(), lock_buffer());
+    let OpenSpan { name, kind, flop, readback_bytes, allocated_before, began } = *open;
+    let event = SpanRecord {
+        name,
+        kind,
+        thread: thread_number(),
+        began,
+        ended,
+        flop,
+        allocated_bytes: bytes_so_far(&buffer).saturating_sub(allocated_before),
+        readback_bytes,
+    };
+    push(&mut buffer, event);
 }
 
-/// A part of a step that was timed already.
-pub fn part(name: &'static str, began: Instant, ended: Instant) {
-    if is_on() {
-        let event =
-            Event { name, of: Of::Part, thread: thread(), began, ended, flop: 0.0, allocated: 0, read: 0 };
-        push(&mut record(), event);
+/// Records a phase of a step that the caller has timed.
+pub fn record_phase(name: &'static str, began: Instant, ended: Instant) {
+    if is_recording() {
+        let event = SpanRecord {
+            name,
+            kind: SpanKind::Phase,
+            thread: thread_number(),
+            began,
+            ended,
+            flop: 0.0,
+            allocated_bytes: 0,
+            readback_bytes: 0,
+        };
+        push(&mut lock_buffer(), event);
     }
 }
 
-fn push(record: &mut Record, event: Event) {
-    // Somebody may have stopped meanwhile.
-    if is_on() {
-        record.events.push(event);
+fn push(buffer: &mut TraceBuffer, event: SpanRecord) {
+    // Recording may have stopped meanwhile.
+    if is_recording() {
+        buffer.events.push(event);
     }
 }
 
-/// The calling thread's number.
-fn thread() -> usize {
+/// Returns the calling thread's number, from 1.
+fn thread_number() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(1);
-    thread_local!(static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed));
-    OWN.with(|own| *own)
+    thread_local!(static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed));
+    NUMBER.with(|number| *number)
 }
 
-/// An operation with a way back: its name, and the floating-point operations of its products.
+/// An operation's name in a trace, and the floating-point operations of its matrix products in either pass.
 #[derive(Clone, Copy, Debug)]
-pub struct Work {
+pub struct OpCost {
     pub name: &'static str,
-    pub forward: f64,
-    pub backward: f64,
+    pub forward_flop: f64,
+    pub backward_flop: f64,
 }
 
-impl Work {
-    /// One without products.
-    pub const fn light(name: &'static str) -> Self {
-        Self { name, forward: 0.0, backward: 0.0 }
+impl OpCost {
+    /// Creates the cost of an operation without matrix products.
+    pub const fn without_matmul(name: &'static str) -> Self {
+        Self { name, forward_flop: 0.0, backward_flop: 0.0 }
     }
 
-    /// Its way forward begins.
+    /// Starts the span of the operation's forward pass.
     #[inline]
-    pub fn goes(&self) -> Span {
-        span(self.name, Of::Forward, self.forward)
+    pub fn forward_span(&self) -> Span {
+        span(self.name, SpanKind::Forward, self.forward_flop)
     }
 
-    /// Its way back begins.
+    /// Starts the span of the operation's backward pass.
     #[inline]
-    pub fn returns(&self) -> Span {
-        span(self.name, Of::Backward, self.backward)
+    pub fn backward_span(&self) -> Span {
+        span(self.name, SpanKind::Backward, self.backward_flop)
     }
 }
 
@@ -222,47 +241,51 @@ impl Work {
 mod tests {
     use super::*;
 
-    /// Those of one name: other tests run beside, and may leave spans too.
-    fn named<'a>(events: &'a [Event], name: &str) -> Vec<&'a Event> {
+    /// Returns the spans of one name, because tests that run in parallel may record spans too.
+    fn spans_named<'a>(events: &'a [SpanRecord], name: &str) -> Vec<&'a SpanRecord> {
         events.iter().filter(|event| event.name == name).collect()
     }
 
-    /// There is one record: whoever asks for it has it alone.
-    fn alone() -> MutexGuard<'static, ()> {
-        static ALONE: Mutex<()> = Mutex::new(());
-        ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Locks the one recording of the process for a test.
+    fn lock_recording() -> MutexGuard<'static, ()> {
+        static LOCK: Mutex<()> = Mutex::new(());
+        LOCK.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[test]
     fn a_span_lies_within_the_one_around_it() {
-        let _alone = alone();
-        let recording = start(Some(|| (1, 2)));
+        let _lock = lock_recording();
+        let recording = start_recording(Some(|| (1, 2)));
         {
-            let _outer = span("outer", Of::Part, 0.0);
-            let mut inner = span("inner", Of::Whole, 3.0);
-            inner.brought(7);
+            let _outer = span("outer", SpanKind::Phase, 0.0);
+            let mut inner = span("inner", SpanKind::NoGraph, 3.0);
+            inner.add_readback(7);
         }
-        let events = recording.take();
-        let (outer, inner) = (named(&events, "outer")[0], named(&events, "inner")[0]);
+        let events = recording.drain();
+        let (outer, inner) = (spans_named(&events, "outer")[0], spans_named(&events, "inner")[0]);
         assert!(outer.began <= inner.began && inner.ended <= outer.ended && outer.thread == inner.thread);
-        assert_eq!((inner.flop, inner.allocated, inner.read, inner.of), (3.0, 0, 7, Of::Whole));
-        assert!(named(&recording.take(), "outer").is_empty());
+        assert_eq!(
+            (inner.flop, inner.allocated_bytes, inner.readback_bytes, inner.kind),
+            (3.0, 0, 7, SpanKind::NoGraph)
+        );
+        assert!(spans_named(&recording.drain(), "outer").is_empty());
     }
 
     #[test]
-    fn every_thread_has_a_number_of_its_own() {
-        let _alone = alone();
-        let recording = start(None);
+    fn every_thread_has_its_own_number() {
+        let _lock = lock_recording();
+        let recording = start_recording(None);
         let here = std::thread::scope(|scope| {
             for _ in 0..3 {
-                scope.spawn(|| drop(span("elsewhere", Of::Whole, 0.0)));
+                scope.spawn(|| drop(span("elsewhere", SpanKind::NoGraph, 0.0)));
             }
-            drop(span("here", Of::Whole, 0.0));
-            thread()
+            drop(span("here", SpanKind::NoGraph, 0.0));
+            thread_number()
         });
-        let events = recording.take();
-        let mut threads: Vec<usize> = named(&events, "elsewhere").iter().map(|event| event.thread).collect();
-        threads.push(named(&events, "here")[0].thread);
+        let events = recording.drain();
+        let mut threads: Vec<usize> =
+            spans_named(&events, "elsewhere").iter().map(|event| event.thread).collect();
+        threads.push(spans_named(&events, "here")[0].thread);
         assert_eq!(threads[3], here);
         threads.sort_unstable();
         threads.dedup();
@@ -270,31 +293,31 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_recorded_while_nobody_asks() {
-        let _alone = alone();
-        drop(span("silent", Of::Whole, 0.0));
-        part("silent", Instant::now(), Instant::now());
-        let late = span("late", Of::Whole, 0.0);
-        let recording = start(None);
+    fn nothing_is_recorded_without_a_recording() {
+        let _lock = lock_recording();
+        drop(span("silent", SpanKind::NoGraph, 0.0));
+        record_phase("silent", Instant::now(), Instant::now());
+        let late = span("late", SpanKind::NoGraph, 0.0);
+        let recording = start_recording(None);
         drop(late);
-        let open = span("cut", Of::Whole, 0.0);
-        let events = recording.take();
+        let open = span("cut", SpanKind::NoGraph, 0.0);
+        let events = recording.drain();
         drop(recording);
         drop(open);
-        let again = start(None).take();
-        assert!(["silent", "late", "cut"].iter().all(|name| named(&events, name).is_empty()));
-        assert!(named(&again, "cut").is_empty());
+        let again = start_recording(None).drain();
+        assert!(["silent", "late", "cut"].iter().all(|name| spans_named(&events, name).is_empty()));
+        assert!(spans_named(&again, "cut").is_empty());
     }
 
     #[test]
-    fn what_is_allocated_meanwhile_is_that_of_the_span() {
+    fn allocations_during_a_span_are_its_own() {
         static BYTES: AtomicUsize = AtomicUsize::new(100);
-        let _alone = alone();
-        let recording = start(Some(|| (1, BYTES.load(Ordering::Relaxed) as u64)));
-        let span = span("allocates", Of::Whole, 0.0);
+        let _lock = lock_recording();
+        let recording = start_recording(Some(|| (1, BYTES.load(Ordering::Relaxed) as u64)));
+        let span = span("allocates", SpanKind::NoGraph, 0.0);
         BYTES.fetch_add(64, Ordering::Relaxed);
         drop(span);
-        let events = recording.take();
-        assert_eq!(named(&events, "allocates")[0].allocated, 64);
+        let events = recording.drain();
+        assert_eq!(spans_named(&events, "allocates")[0].allocated_bytes, 64);
     }
 }

@@ -1,8 +1,8 @@
-//! Owns: the run's log: lines from `tracing` to `log.txt` and to whoever listens.
+//! Owns: the run's log: lines from `tracing` go to `log.txt` and to a listener.
 //! Must not know: who listens, what is logged.
-//! Invariant: a line reaches the file before anybody else.
+//! Invariant: a line reaches the file before the listener.
 
-use crate::message::{Level, LogLine};
+use crate::message::{LogLevel, LogLine};
 use chrono::TimeZone;
 use std::fmt::Write as _;
 use std::fs::File;
@@ -12,38 +12,39 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-/// A sink for lines; clones write to the same place.
+/// A `tracing` layer that writes log lines. Clones share the same destination.
 #[derive(Clone)]
 pub struct RunLog {
-    file: Arc<Mutex<Destination>>,
+    destination: Arc<Mutex<LogDestination>>,
     listener: Arc<dyn Fn(LogLine) + Send + Sync>,
 }
 
-/// Where lines go.
-enum Destination {
-    /// Nowhere yet: kept for the file.
-    Kept(String),
-    /// To the run's `log.txt`, with what it had no room for yet.
+/// Where log lines are written.
+enum LogDestination {
+    /// No file yet: lines are kept in memory.
+    Buffered(String),
+    /// The run's `log.txt`, and the text that a full disk has kept out of it so far.
     File(File, String),
 }
 
-/// How much of what there is no room for is kept.
-const LEFT: usize = 1 << 20;
+/// Bytes after which text that the file could not take is no longer kept.
+const MAX_UNWRITTEN: usize = 1 << 20;
 
-impl Destination {
-    /// A log that cannot be written must not end a run: it is kept until there is room. The recorder tells of a full disk.
+impl LogDestination {
+    /// Writes `text`, or keeps it until there is room: a log that cannot be written must not end a run. The
+    /// recorder reports a full disk.
     fn write(&mut self, text: &str) {
         match self {
-            Destination::Kept(lines) => lines.push_str(text),
-            Destination::File(file, left) => {
-                if left.len() < LEFT {
-                    left.push_str(text);
+            LogDestination::Buffered(lines) => lines.push_str(text),
+            LogDestination::File(file, unwritten) => {
+                if unwritten.len() < MAX_UNWRITTEN {
+                    unwritten.push_str(text);
                 }
-                let before = file.metadata().map(|about| about.len());
-                match (file.write_all(left.as_bytes()), before) {
-                    (Ok(()), _) => left.clear(),
-                    // No half lines: they are written whole when there is room.
-                    (Err(_), Ok(before)) => drop(file.set_len(before)),
+                let length = file.metadata().map(|metadata| metadata.len());
+                match (file.write_all(unwritten.as_bytes()), length) {
+                    (Ok(()), _) => unwritten.clear(),
+                    // Undo an incomplete write: the lines are written again when there is room.
+                    (Err(_), Ok(length)) => drop(file.set_len(length)),
                     (Err(_), Err(_)) => {}
                 }
             }
@@ -52,74 +53,75 @@ impl Destination {
 }
 
 impl RunLog {
-    /// A log that tells `listener`, and keeps its lines until it has a file to write to.
+    /// Creates a log that passes each line to `listener` and keeps lines in memory until `write_to` names a
+    /// file.
     pub fn new(listener: impl Fn(LogLine) + Send + Sync + 'static) -> Self {
-        let kept = Arc::new(Mutex::new(Destination::Kept(String::new())));
-        Self { file: kept, listener: Arc::new(listener) }
+        let kept = Arc::new(Mutex::new(LogDestination::Buffered(String::new())));
+        Self { destination: kept, listener: Arc::new(listener) }
     }
 
-    /// From now on lines go to `file`, too; those so far at once.
+    /// Writes the lines kept so far to `file`, and all later lines as they come.
     pub fn write_to(&self, file: File) {
-        let mut destination = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut destination = self.destination.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = match &mut *destination {
-            Destination::Kept(lines) => std::mem::take(lines),
-            Destination::File(_, left) => std::mem::take(left),
+            LogDestination::Buffered(lines) => std::mem::take(lines),
+            LogDestination::File(_, unwritten) => std::mem::take(unwritten),
         };
-        *destination = Destination::File(file, String::new());
+        *destination = LogDestination::File(file, String::new());
         destination.write(&kept);
     }
 
-    fn line(&self, line: LogLine) {
-        let text = format!("{} {} {}\n", line.at.format(TIME), word(line.level), line.text);
-        self.file.lock().unwrap_or_else(PoisonError::into_inner).write(&text);
+    fn emit(&self, line: LogLine) {
+        let text = format!("{} {} {}\n", line.time.format(TIME_FORMAT), level_word(line.level), line.text);
+        self.destination.lock().unwrap_or_else(PoisonError::into_inner).write(&text);
         (self.listener)(line);
     }
 }
 
-/// When a line was logged, as it stands in `log.txt`; as long for every moment.
-const TIME: &str = "%Y-%m-%d %H:%M:%S%.3f";
+/// Format of a line's time in `log.txt`. Every time has the same length.
+const TIME_FORMAT: &str = "%Y-%m-%d %H:%M:%S%.3f";
 const TIME_LEN: usize = "2026-11-24 02:51:38.123".len();
 
-/// A line of `log.txt`, read again; none where it is none.
-pub fn read_line(line: &str) -> Option<LogLine> {
+/// Parses a line of `log.txt`. Returns `None` if it is not a log line.
+pub fn parse_line(line: &str) -> Option<LogLine> {
     let (time, rest) = line.split_at_checked(TIME_LEN)?;
-    let at = chrono::NaiveDateTime::parse_from_str(time, TIME).ok()?;
+    let at = chrono::NaiveDateTime::parse_from_str(time, TIME_FORMAT).ok()?;
     let at = chrono::Local.from_local_datetime(&at).earliest()?;
     let rest = rest.strip_prefix(' ')?;
-    let levels = [Level::Info, Level::Warn, Level::Error];
+    let levels = [LogLevel::Info, LogLevel::Warn, LogLevel::Error];
     let (level, text) =
-        levels.into_iter().find_map(|level| Some((level, rest.strip_prefix(word(level))?)))?;
-    Some(LogLine { at, level, text: text.strip_prefix(' ')?.to_owned() })
+        levels.into_iter().find_map(|level| Some((level, rest.strip_prefix(level_word(level))?)))?;
+    Some(LogLine { time: at, level, text: text.strip_prefix(' ')?.to_owned() })
 }
 
-/// A level as it stands in `log.txt`.
-pub fn word(level: Level) -> &'static str {
+/// Returns a level as `log.txt` writes it, padded to 5 characters.
+pub fn level_word(level: LogLevel) -> &'static str {
     match level {
-        Level::Info => "info ",
-        Level::Warn => "warn ",
-        Level::Error => "error",
+        LogLevel::Info => "info ",
+        LogLevel::Warn => "warn ",
+        LogLevel::Error => "error",
     }
 }
 
 impl<S: Subscriber> Layer<S> for RunLog {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let level = match *event.metadata().level() {
-            tracing::Level::ERROR => Level::Error,
-            tracing::Level::WARN => Level::Warn,
-            tracing::Level::INFO => Level::Info,
-            // Libraries' chatter.
+            tracing::Level::ERROR => LogLevel::Error,
+            tracing::Level::WARN => LogLevel::Warn,
+            tracing::Level::INFO => LogLevel::Info,
+            // Debug output of libraries.
             _ => return,
         };
-        let mut text = Text(String::new());
+        let mut text = EventText(String::new());
         event.record(&mut text);
-        self.line(LogLine { at: chrono::Local::now(), level, text: text.0.replace('\n', " · ") });
+        self.emit(LogLine { time: chrono::Local::now(), level, text: text.0.replace('\n', " · ") });
     }
 }
 
-/// The message, then fields as ` name=value`.
-struct Text(String);
+/// Collects an event's text: the message, then fields as ` name=value`.
+struct EventText(String);
 
-impl Visit for Text {
+impl Visit for EventText {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         // Writing to a String cannot fail.
         let _ = match field.name() {
@@ -137,14 +139,14 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn what_there_is_no_room_for_is_written_when_there_is() {
+    fn text_kept_by_a_full_disk_is_written_when_there_is_room() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log.txt");
         let mut log =
-            Destination::File(File::options().write(true).open("/dev/full").unwrap(), String::new());
+            LogDestination::File(File::options().write(true).open("/dev/full").unwrap(), String::new());
         log.write("one\n");
-        let Destination::File(file, left) = &mut log else { panic!() };
-        assert_eq!(left, "one\n");
+        let LogDestination::File(file, unwritten) = &mut log else { panic!() };
+        assert_eq!(unwritten, "one\n");
         *file = File::create(&path).unwrap();
         log.write("two\n");
         assert_eq!(std::fs::read_to_string(path).unwrap(), "one\ntwo\n");
@@ -162,17 +164,17 @@ mod tests {
             tracing::warn!(step = 3, "two\nlines");
             tracing::debug!("chatter");
         });
-        assert_eq!(lines.try_recv().unwrap().level, Level::Info);
+        assert_eq!(lines.try_recv().unwrap().level, LogLevel::Info);
         let line = lines.try_recv().unwrap();
-        assert_eq!((line.level, line.text.as_str()), (Level::Warn, "two · lines step=3"));
+        assert_eq!((line.level, line.text.as_str()), (LogLevel::Warn, "two · lines step=3"));
         assert!(lines.try_recv().is_err());
         let file = std::fs::read_to_string(path).unwrap();
         assert!(file.contains("info  before there was a file\n"), "{file}");
         assert!(file.ends_with("warn  two · lines step=3\n"), "{file}");
-        let again = read_line(file.lines().last().unwrap()).unwrap();
+        let parsed = parse_line(file.lines().last().unwrap()).unwrap();
         assert_eq!(
-            (again.level, again.text, again.at.timestamp_millis()),
-            (line.level, line.text, line.at.timestamp_millis())
+            (parsed.level, parsed.text, parsed.time.timestamp_millis()),
+            (line.level, line.text, line.time.timestamp_millis())
         );
     }
 }

@@ -1,40 +1,39 @@
-//! Owns: what a run leaves behind: its folder, the registry of columns, the tables and how they survive, the log.
+//! Owns: what a run writes to disk: its folder, the registry of columns, crash-safe tables, the log.
 //! Must not know: tensors, terminals, how a metric is computed.
-//! Invariant: what is recorded can be read by others while the run goes on.
+//! Invariant: other processes can read the record while the run continues.
 //!
-//! - [`registry`]: names, units, descriptions; [`rows`]: the rows of every table
-//! - [`frames`]: the log that survives a killed process; [`parts`]: Parquet; [`table`]: both for one table
-//! - [`recorder`]: the thread that writes them all; [`system`]: what the machine does meanwhile
-//! - [`folder`]: the run folder, its lock and its small files; [`status`]: how a run stands
-//! - [`changes`]: the record of changes; [`log`]: `log.txt`
+//! - [`registry`]: names, units and descriptions of columns; [`rows`]: the rows of every table
+//! - [`frames`]: the write-ahead log (WAL); [`parts`]: Parquet segments; [`table`]: both, for one table
+//! - [`recorder`]: the thread that writes all tables; [`system`]: CPU, memory, disk and GPU use
+//! - [`folder`]: the run folder, its lock and its small files; [`status`]: the run's status
+//! - [`changes`]: the record of config changes; [`log`]: `log.txt`
 
 pub mod changes;
 pub mod export;
-pub mod filter;
-pub mod folder;
-pub mod frames;
 pub mod log;
-pub mod parts;
 pub mod recorder;
 pub mod registry;
 pub mod rows;
+pub mod run_folder;
+pub mod segments;
 pub mod status;
 pub mod system;
 pub mod table;
+pub mod wal;
 
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// Why something could not be recorded, or read again.
+/// Why something could not be recorded or read back.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     #[error("cannot {action} {path}: {cause}")]
     Io { action: &'static str, path: String, cause: std::io::Error },
     #[error("{path}: {message}")]
     Table { path: String, message: String },
-    #[error("{path}: another process has this run ({owner}); `coconut-lab watch` looks at it")]
+    #[error("{path}: another process holds this run ({owner}); follow it with `coconut-lab watch`")]
     Locked { path: String, owner: String },
-    #[error("{path}: no run folder: {reason}")]
+    #[error("{path}: not a run folder: {reason}")]
     NoRun { path: String, reason: String },
 }
 
@@ -51,13 +50,13 @@ impl RecordError {
         Self::Table { path: path.display().to_string(), message: message.to_string() }
     }
 
-    /// Whether there was no room: what has room again is written then.
-    pub fn is_full(&self) -> bool {
-        matches!(self, RecordError::Io { cause, .. } if no_room(cause.kind()))
+    /// Returns whether the disk is full. Writing can then be tried again later.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, RecordError::Io { cause, .. } if means_disk_full(cause.kind()))
     }
 }
 
-/// Whether it is a kind of error that room on the disk mends.
-pub fn no_room(kind: ErrorKind) -> bool {
+/// Returns whether an I/O error of this kind means that the disk or the quota is full.
+pub fn means_disk_full(kind: ErrorKind) -> bool {
     [ErrorKind::StorageFull, ErrorKind::QuotaExceeded].contains(&kind)
 }

@@ -1,14 +1,14 @@
-//! Owns: the thread that writes the tables, and the trainer's end of it.
+//! Owns: the thread that writes the tables, and the trainer's handle to it.
 //! Must not know: what the rows mean.
-//! Invariant: the trainer waits for the disk only where it asks to (`flush`); a row is lost only with the process, and
-//! then none that is older than `sync_time`.
+//! Invariant: the trainer waits for the disk only in `flush`. Rows are lost only if the process is killed,
+//! and then none older than `sync_time`.
 
-use super::parts::{self, Footer};
 use super::registry::{SCHEMA_VERSION, StepRow};
-use super::rows::{ChangeRow, EventRow, Row, SystemRow, ThoughtRow};
-use super::system::Probe;
+use super::rows::{ChangeRow, EventRow, SystemRow, TableRow, ThoughtRow};
+use super::segments::{self, Footer};
+use super::system::SystemProbe;
 use super::table::Table;
-use super::{RecordError, folder::RunFolder};
+use super::{RecordError, run_folder::RunFolder};
 use crate::message::TokenRow;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -16,150 +16,149 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Rows that may wait for the thread before the trainer has to.
-const WAITING: usize = 4096;
-/// How long a full disk is left alone before it is tried again.
-const RETRY: Duration = Duration::from_secs(1);
+/// Messages that may wait for the thread before the trainer blocks.
+const QUEUE_CAPACITY: usize = 4096;
+/// Time between two attempts to write to a full disk.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// When what is written.
+/// When rows are synced, and when they become a segment.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Timing {
-    /// Age at which a row is made safe.
+pub struct RecordTiming {
+    /// Age at which a row is synced to the WAL.
     pub sync_time: Duration,
-    /// Rows at which they are, even if they are younger.
+    /// Number of unsynced steps at which rows are synced, even if they are younger.
     pub sync_rows: usize,
-    /// Rows of a part.
+    /// Number of rows at which a table's rows become a segment.
     pub part_rows: usize,
-    /// Age at which the rows since the last part become one, even if they are fewer.
+    /// Age at which a table's rows become a segment, even if they are fewer.
     pub part_time: Duration,
-    /// Time between two rows of the system table; zero: none.
+    /// Time between two rows of the system table; zero for no rows.
     pub system_time: Duration,
 }
 
-/// What the trainer hands over.
-enum Entry {
+/// A message from the trainer to the recorder's thread.
+enum RecorderMessage {
     Step(Box<StepRow>),
     Event(EventRow),
     Change(ChangeRow),
     Tokens(Box<TokenRow>),
-    /// The times, and the hash of the config, from now on.
-    Config(Timing, String),
-    /// The GPU at this place on the PCI bus is the run's.
+    /// New timing, and the hash of the new config.
+    Config(RecordTiming, String),
+    /// PCI bus id of the GPU that the run uses.
     Gpu(String),
-    /// Everything is to be in parts; then an answer.
+    /// Write all rows to segments, then reply.
     Flush(SyncSender<()>),
 }
 
-/// How the writing goes.
+/// State of the recorder's writing.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Health {
-    /// Well.
-    Fine,
-    /// There is no room; all is kept, and written when there is.
-    Full(String),
-    /// It failed for good.
+pub enum RecorderHealth {
+    Healthy,
+    /// The disk is full, with the error. All rows are kept and written when there is room.
+    DiskFull(String),
+    /// Writing failed for another reason, with the error.
     Failed(String),
 }
 
-/// The trainer's end.
+/// The trainer's handle to the recorder's thread. Dropping it writes the remaining rows.
 pub struct Recorder {
-    entries: Option<SyncSender<Entry>>,
-    health: Arc<Mutex<Health>>,
+    sender: Option<SyncSender<RecorderMessage>>,
+    health: Arc<Mutex<RecorderHealth>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Recorder {
-    /// Starts writing into `folder`, whose logs have been recovered.
-    pub fn start(folder: &RunFolder, timing: Timing, config_hash: String) -> Result<Self, RecordError> {
-        let health = Arc::new(Mutex::new(Health::Fine));
-        let (sender, entries) = sync_channel(WAITING);
-        let mut writer = Writer {
+    /// Starts the thread that writes into `folder`, whose WALs must have been recovered.
+    pub fn start(folder: &RunFolder, timing: RecordTiming, config_hash: String) -> Result<Self, RecordError> {
+        let health = Arc::new(Mutex::new(RecorderHealth::Healthy));
+        let (sender, messages) = sync_channel(QUEUE_CAPACITY);
+        let mut writer = RecorderThread {
             tables: Tables::open(folder)?,
-            probe: Probe::new(folder.path()),
+            system_probe: SystemProbe::new(folder.path()),
             run: folder.id(),
             config_hash,
             timing,
             step: 0,
             unsynced_since: None,
-            system_at: Instant::now(),
+            system_measured_at: Instant::now(),
             health: health.clone(),
             path: folder.path().to_owned(),
         };
         let thread = std::thread::Builder::new()
             .name("recorder".into())
-            .spawn(move || writer.work(&entries))
+            .spawn(move || writer.run(&messages))
             .map_err(RecordError::io("start a thread for", folder.path()))?;
-        Ok(Self { entries: Some(sender), health, thread: Some(thread) })
+        Ok(Self { sender: Some(sender), health, thread: Some(thread) })
     }
 
-    /// A step's metrics.
-    pub fn step(&self, row: StepRow) {
-        self.send(Entry::Step(Box::new(row)));
+    /// Records a step's metrics.
+    pub fn record_step(&self, row: StepRow) {
+        self.send(RecorderMessage::Step(Box::new(row)));
     }
 
-    /// Something that happened.
-    pub fn event(&self, row: EventRow) {
-        self.send(Entry::Event(row));
+    /// Records an event.
+    pub fn record_event(&self, row: EventRow) {
+        self.send(RecorderMessage::Event(row));
     }
 
-    /// A change of the config.
-    pub fn change(&self, row: ChangeRow) {
-        self.send(Entry::Change(row));
+    /// Records a change of the config.
+    pub fn record_change(&self, row: ChangeRow) {
+        self.send(RecorderMessage::Change(row));
     }
 
-    /// A row of tokens, with its thoughts.
-    pub fn tokens(&self, row: TokenRow) {
-        self.send(Entry::Tokens(Box::new(row)));
+    /// Records a probed row of tokens and its thoughts.
+    pub fn record_tokens(&self, row: TokenRow) {
+        self.send(RecorderMessage::Tokens(Box::new(row)));
     }
 
-    /// Other times from now on, and another hash of the config for the footers.
-    pub fn config(&self, timing: Timing, hash: String) {
-        self.send(Entry::Config(timing, hash));
+    /// Sets the timing, and the config hash that is written to segment footers.
+    pub fn set_config(&self, timing: RecordTiming, hash: String) {
+        self.send(RecorderMessage::Config(timing, hash));
     }
 
-    /// The system table has the GPU at this place on the PCI bus from now on.
+    /// Includes the GPU with this PCI bus id in the system table from now on.
     pub fn watch_gpu(&self, bus: String) {
-        self.send(Entry::Gpu(bus));
+        self.send(RecorderMessage::Gpu(bus));
     }
 
-    /// Waits until everything is in parts, or could not be written.
-    pub fn flush(&self) -> Health {
+    /// Waits until all rows are in segments or could not be written. Returns the recorder's health.
+    pub fn flush(&self) -> RecorderHealth {
         let (sender, done) = sync_channel(1);
-        self.send(Entry::Flush(sender));
+        self.send(RecorderMessage::Flush(sender));
         let _ = done.recv();
         self.health()
     }
 
-    /// How the writing goes.
-    pub fn health(&self) -> Health {
+    /// Returns the state of the writing.
+    pub fn health(&self) -> RecorderHealth {
         self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn send(&self, entry: Entry) {
-        let gone = self.entries.as_ref().is_none_or(|entries| entries.send(entry).is_err());
-        if gone {
+    fn send(&self, message: RecorderMessage) {
+        let thread_ended = self.sender.as_ref().is_none_or(|sender| sender.send(message).is_err());
+        if thread_ended {
             let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-            if *health == Health::Fine {
-                *health = Health::Failed("the recorder's thread ended in the middle of its work".into());
+            if *health == RecorderHealth::Healthy {
+                *health = RecorderHealth::Failed("the recorder's thread ended unexpectedly".into());
             }
         }
     }
 }
 
 impl Drop for Recorder {
-    /// A trainer that panics still leaves the rows it had.
+    /// Writes the remaining rows, even if the trainer panics.
     fn drop(&mut self) {
-        self.entries = None;
+        self.sender = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-        if let Health::Full(error) | Health::Failed(error) = self.health() {
-            tracing::error!("the last rows could not be written: {error}");
+        if let RecorderHealth::DiskFull(error) | RecorderHealth::Failed(error) = self.health() {
+            tracing::error!("cannot write the last rows: {error}");
         }
     }
 }
 
-/// All tables.
+/// The tables of a run.
 struct Tables {
     steps: Table<StepRow>,
     events: Table<EventRow>,
@@ -182,155 +181,161 @@ impl Tables {
         })
     }
 
-    fn look(&mut self, mut row: TokenRow) {
-        ThoughtRow::of(&row).into_iter().for_each(|thought| self.thoughts.push(thought));
-        (row.thoughts, row.words) = Default::default();
+    fn push_probe(&mut self, mut row: TokenRow) {
+        ThoughtRow::from_token_row(&row).into_iter().for_each(|thought| self.thoughts.push(thought));
+        (row.thoughts, row.token_texts) = Default::default();
         self.tokens.push(row);
     }
 
-    fn write(&mut self, all: bool, timing: &Timing, footer: &Footer) -> Result<(), RecordError> {
+    fn write(&mut self, all: bool, timing: &RecordTiming, footer: &Footer) -> Result<(), RecordError> {
         let (rows, time) = if all { (0, Duration::ZERO) } else { (timing.part_rows, timing.part_time) };
-        self.steps.write(rows, time, footer)?;
-        self.events.write(rows, time, footer)?;
-        self.changes.write(rows, time, footer)?;
-        // Before the row of tokens that they belong to: who has read that finds them.
-        self.thoughts.write(rows, time, footer)?;
-        self.tokens.write(rows, time, footer)?;
-        self.system.write(rows, time, footer)
+        self.steps.write_pending(rows, time, footer)?;
+        self.events.write_pending(rows, time, footer)?;
+        self.changes.write_pending(rows, time, footer)?;
+        // Before the tokens: a reader that sees a row of tokens then also finds its thoughts.
+        self.thoughts.write_pending(rows, time, footer)?;
+        self.tokens.write_pending(rows, time, footer)?;
+        self.system.write_pending(rows, time, footer)
     }
 }
 
-/// The thread's end.
-struct Writer {
+/// State of the recorder's thread.
+struct RecorderThread {
     tables: Tables,
-    probe: Probe,
+    system_probe: SystemProbe,
     run: String,
     config_hash: String,
-    timing: Timing,
+    timing: RecordTiming,
     step: u64,
-    /// When the oldest row that is not safe came.
+    /// When the oldest unsynced row arrived.
     unsynced_since: Option<Instant>,
-    system_at: Instant,
-    health: Arc<Mutex<Health>>,
+    system_measured_at: Instant,
+    health: Arc<Mutex<RecorderHealth>>,
     path: PathBuf,
 }
 
-impl Writer {
-    fn work(&mut self, entries: &Receiver<Entry>) {
+impl RecorderThread {
+    fn run(&mut self, messages: &Receiver<RecorderMessage>) {
         loop {
-            match entries.recv_timeout(self.wait()) {
-                Ok(entry) => self.take(entry),
+            match messages.recv_timeout(self.time_until_due()) {
+                Ok(message) => self.handle(message),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return self.write(true),
+                Err(RecvTimeoutError::Disconnected) => return self.write_tables(true),
             }
-            if self.is_due() {
-                self.write(false);
+            if self.measure_and_check_due() {
+                self.write_tables(false);
             }
         }
     }
 
-    /// Until something is due.
-    fn wait(&self) -> Duration {
-        if self.is_full() {
-            return RETRY;
+    /// Returns how long to wait for a message before something is due.
+    fn time_until_due(&self) -> Duration {
+        if self.is_disk_full() {
+            return RETRY_INTERVAL;
         }
         let sync = self.unsynced_since.map(|since| self.timing.sync_time.saturating_sub(since.elapsed()));
         let system = (self.timing.system_time > Duration::ZERO)
-            .then(|| self.timing.system_time.saturating_sub(self.system_at.elapsed()));
+            .then(|| self.timing.system_time.saturating_sub(self.system_measured_at.elapsed()));
         sync.into_iter().chain(system).min().unwrap_or(Duration::from_secs(3600))
     }
 
-    fn take(&mut self, entry: Entry) {
-        match entry {
-            Entry::Step(row) => {
+    fn handle(&mut self, message: RecorderMessage) {
+        match message {
+            RecorderMessage::Step(row) => {
                 self.step = row.step();
                 self.tables.steps.push(*row);
             }
-            Entry::Event(row) => self.tables.events.push(row),
-            Entry::Change(row) => self.tables.changes.push(row),
-            Entry::Tokens(row) => self.tables.look(*row),
-            Entry::Config(timing, hash) => (self.timing, self.config_hash) = (timing, hash),
-            Entry::Gpu(bus) => return self.probe.watch_gpu(&bus),
-            Entry::Flush(done) => {
-                self.write(true);
+            RecorderMessage::Event(row) => self.tables.events.push(row),
+            RecorderMessage::Change(row) => self.tables.changes.push(row),
+            RecorderMessage::Tokens(row) => self.tables.push_probe(*row),
+            RecorderMessage::Config(timing, hash) => (self.timing, self.config_hash) = (timing, hash),
+            RecorderMessage::Gpu(bus) => return self.system_probe.watch_gpu(&bus),
+            RecorderMessage::Flush(done) => {
+                self.write_tables(true);
                 let _ = done.send(());
             }
         }
         self.unsynced_since.get_or_insert_with(Instant::now);
     }
 
-    fn is_full(&self) -> bool {
-        matches!(*self.health.lock().unwrap_or_else(PoisonError::into_inner), Health::Full(_))
+    fn is_disk_full(&self) -> bool {
+        matches!(*self.health.lock().unwrap_or_else(PoisonError::into_inner), RecorderHealth::DiskFull(_))
     }
 
-    fn is_due(&mut self) -> bool {
+    /// Measures the system if that is due. Returns whether rows must be written.
+    fn measure_and_check_due(&mut self) -> bool {
         let time = self.timing.system_time;
-        if time > Duration::ZERO && self.system_at.elapsed() >= time && !self.is_full() {
-            self.system_at = Instant::now();
-            self.tables.system.push(self.probe.measure(self.step));
+        if time > Duration::ZERO && self.system_measured_at.elapsed() >= time && !self.is_disk_full() {
+            self.system_measured_at = Instant::now();
+            self.tables.system.push(self.system_probe.measure(self.step));
             self.unsynced_since.get_or_insert_with(Instant::now);
         }
-        let many = self.tables.steps.unlogged() >= self.timing.sync_rows;
-        let old = self.unsynced_since.is_some_and(|since| since.elapsed() >= self.timing.sync_time);
-        // A full disk is not asked again with every row, but with every pause between rows.
-        if self.is_full() { old } else { many || old }
+        let by_rows = self.tables.steps.unsynced_rows() >= self.timing.sync_rows;
+        let by_age = self.unsynced_since.is_some_and(|since| since.elapsed() >= self.timing.sync_time);
+        // A full disk is tried again after a pause, not after every row.
+        if self.is_disk_full() { by_age } else { by_rows || by_age }
     }
 
-    /// Makes rows safe, and parts of those that are due or, for `all`, of all.
-    fn write(&mut self, all: bool) {
-        let result = self.try_write(all);
+    /// Syncs all rows, and writes segments of the tables that are due, or of all tables if `all`. Updates the
+    /// health.
+    fn write_tables(&mut self, all: bool) {
+        let result = self.try_write_tables(all);
         self.unsynced_since = match &result {
             Ok(()) => None,
-            // Tried again after a while.
-            Err(_) => Some(Instant::now() + RETRY.saturating_sub(self.timing.sync_time)),
+            // Try again after the retry interval.
+            Err(_) => Some(Instant::now() + RETRY_INTERVAL.saturating_sub(self.timing.sync_time)),
         };
         let health = match result {
-            Ok(()) => Health::Fine,
-            Err(error) if error.is_full() => Health::Full(error.to_string()),
-            Err(error) => Health::Failed(error.to_string()),
+            Ok(()) => RecorderHealth::Healthy,
+            Err(error) if error.is_disk_full() => RecorderHealth::DiskFull(error.to_string()),
+            Err(error) => RecorderHealth::Failed(error.to_string()),
         };
         *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
     }
 
-    fn try_write(&mut self, all: bool) -> Result<(), RecordError> {
+    fn try_write_tables(&mut self, all: bool) -> Result<(), RecordError> {
         if !self.path.is_dir() {
-            let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
-            return Err(RecordError::io("write into", &self.path)(gone));
+            let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+            return Err(RecordError::io("write to", &self.path)(missing));
         }
-        self.tables.write(all, &self.timing, &footer(&self.run, &self.config_hash))
+        self.tables.write(all, &self.timing, &segment_footer(&self.run, &self.config_hash))
     }
 }
 
-/// What stands in every part's footer.
-pub fn footer(run: &str, config_hash: &str) -> Footer {
+/// Returns the metadata for the footer of every segment: run id, schema version and config hash.
+pub fn segment_footer(run: &str, config_hash: &str) -> Footer {
     [("run", run), ("schema_version", SCHEMA_VERSION), ("config_sha256", config_hash)]
         .map(|(key, value)| (format!("coconut_lab.{key}"), value.to_owned()))
         .to_vec()
 }
 
-/// Makes parts of the logs that a killed process left in `folder`, and takes away what came after the step `until`
-/// (-1: everything).
-pub fn recover(folder: &RunFolder, config_hash: &str, until: i64) -> Result<(), RecordError> {
-    fn one<R: Row>(folder: &RunFolder, footer: &Footer, until: i64) -> Result<(), RecordError> {
+/// Converts the WALs that a killed process left in `folder` to segments, and removes all rows after step
+/// `until` (-1: all rows).
+pub fn recover_tables(folder: &RunFolder, config_hash: &str, until: i64) -> Result<(), RecordError> {
+    fn recover_table<R: TableRow>(
+        folder: &RunFolder,
+        footer: &Footer,
+        until: i64,
+    ) -> Result<(), RecordError> {
         let dir = folder.path().join(R::TABLE);
-        parts::recover(&dir, &R::schema(), footer)?;
-        parts::cut(&dir, until, footer)
+        segments::recover_wals(&dir, &R::schema(), footer)?;
+        segments::truncate_after(&dir, until, footer)
     }
-    let footer = footer(&folder.id(), config_hash);
-    one::<StepRow>(folder, &footer, until)?;
-    one::<EventRow>(folder, &footer, until)?;
-    one::<ChangeRow>(folder, &footer, until)?;
-    one::<TokenRow>(folder, &footer, until)?;
-    one::<ThoughtRow>(folder, &footer, until)?;
-    one::<SystemRow>(folder, &footer, until)
+    let footer = segment_footer(&folder.id(), config_hash);
+    recover_table::<StepRow>(folder, &footer, until)?;
+    recover_table::<EventRow>(folder, &footer, until)?;
+    recover_table::<ChangeRow>(folder, &footer, until)?;
+    recover_table::<TokenRow>(folder, &footer, until)?;
+    recover_table::<ThoughtRow>(folder, &footer, until)?;
+    recover_table::<SystemRow>(folder, &footer, until)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn timing() -> Timing {
-        Timing {
+    fn timing() -> RecordTiming {
+        RecordTiming {
             sync_time: Duration::from_millis(20),
             sync_rows: 1000,
             part_rows: 1000,
@@ -340,57 +345,61 @@ mod tests {
     }
 
     fn rows(folder: &RunFolder) -> usize {
-        let batches = parts::read_all(&folder.path().join("metrics")).unwrap();
+        let batches = segments::read_table(&folder.path().join("metrics")).unwrap();
         batches.iter().map(arrow::array::RecordBatch::num_rows).sum()
     }
 
-    fn wait_for(what: impl Fn() -> bool) -> bool {
+    fn wait_for(condition: impl Fn() -> bool) -> bool {
         let until = Instant::now() + Duration::from_secs(10);
-        while !what() && Instant::now() < until {
+        while !condition() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(5));
         }
-        what()
+        condition()
     }
 
     #[test]
-    fn rows_are_safe_after_the_sync_time_and_in_parts_after_a_flush() {
+    fn rows_are_in_the_wal_after_the_sync_time_and_in_segments_after_a_flush() {
         let dir = tempfile::tempdir().unwrap();
         let folder = RunFolder::create(dir.path(), "x", chrono::Local::now()).unwrap();
         let recorder = Recorder::start(&folder, timing(), "h".into()).unwrap();
-        recorder.step(StepRow::new(1));
-        assert!(wait_for(|| rows(&folder) == 1), "in the log");
-        assert!(parts::numbers(&folder.path().join("metrics"), "parquet").is_empty());
-        recorder.step(StepRow::new(2));
-        assert_eq!(recorder.flush(), Health::Fine);
-        assert_eq!(parts::numbers(&folder.path().join("metrics"), "parquet"), [0]);
-        recorder.step(StepRow::new(3));
+        recorder.record_step(StepRow::new(1));
+        assert!(wait_for(|| rows(&folder) == 1), "in the WAL");
+        assert!(segments::file_numbers(&folder.path().join("metrics"), "parquet").is_empty());
+        recorder.record_step(StepRow::new(2));
+        assert_eq!(recorder.flush(), RecorderHealth::Healthy);
+        assert_eq!(segments::file_numbers(&folder.path().join("metrics"), "parquet"), [0]);
+        recorder.record_step(StepRow::new(3));
         drop(recorder);
         assert_eq!(rows(&folder), 3);
-        assert!(parts::numbers(&folder.path().join("metrics"), "log").is_empty());
+        assert!(segments::file_numbers(&folder.path().join("metrics"), "log").is_empty());
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_full_disk_is_told_and_forgotten_when_there_is_room() {
+    fn a_full_disk_is_reported_until_there_is_room() {
         let dir = tempfile::tempdir().unwrap();
         let folder = RunFolder::create(dir.path(), "x", chrono::Local::now()).unwrap();
         let recorder = Recorder::start(&folder, timing(), "h".into()).unwrap();
-        let log = parts::log(&folder.path().join("metrics"), 0);
+        let log = segments::wal_path(&folder.path().join("metrics"), 0);
         std::os::unix::fs::symlink("/dev/full", &log).unwrap();
-        recorder.step(StepRow::new(1));
-        assert!(wait_for(|| matches!(recorder.health(), Health::Full(_))), "{:?}", recorder.health());
+        recorder.record_step(StepRow::new(1));
+        assert!(
+            wait_for(|| matches!(recorder.health(), RecorderHealth::DiskFull(_))),
+            "{:?}",
+            recorder.health()
+        );
         std::fs::remove_file(&log).unwrap();
-        assert!(wait_for(|| recorder.health() == Health::Fine));
+        assert!(wait_for(|| recorder.health() == RecorderHealth::Healthy));
         assert_eq!(rows(&folder), 1);
     }
 
     #[test]
-    fn a_folder_that_is_gone_is_an_error() {
+    fn a_missing_folder_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let folder = RunFolder::create(dir.path(), "x", chrono::Local::now()).unwrap();
         let recorder = Recorder::start(&folder, timing(), "h".into()).unwrap();
         std::fs::remove_dir_all(folder.path()).unwrap();
-        recorder.step(StepRow::new(1));
-        assert!(matches!(recorder.flush(), Health::Failed(_)));
+        recorder.record_step(StepRow::new(1));
+        assert!(matches!(recorder.flush(), RecorderHealth::Failed(_)));
     }
 }

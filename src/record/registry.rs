@@ -1,57 +1,55 @@
-//! Owns: the list of metrics: name, unit, type, description; one step's values of them; and the columns of the other
+//! Owns: the metrics (name, unit, type, description), one step's values of them, and the columns of the other
 //! tables.
 //! Must not know: who computes a metric, who draws or writes it.
-//! Invariant: a column's name, unit and description stand nowhere else.
+//! Invariant: a column's name, unit and description are written in one place only.
 
-/// Version of the tables' schemas, in every part's footer.
+/// Version of the tables' schemas, written to every segment's footer.
 pub const SCHEMA_VERSION: &str = "3";
 
-/// What a column holds.
+/// Type of a column's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Whole numbers.
+pub enum ColumnKind {
+    /// 64-bit integers.
     Count,
-    /// Real numbers.
+    /// Double-precision floats.
     Real,
-    /// Text.
     Text,
-    /// A moment, milliseconds since 1970 in UTC.
+    /// Times in UTC, milliseconds since 1970.
     Time,
-    /// A list of whole numbers.
+    /// Lists of 32-bit integers.
     Counts,
-    /// A list of real numbers, in single precision.
+    /// Lists of single-precision floats.
     Reals,
-    /// A list of yes and no.
+    /// Lists of booleans.
     Flags,
 }
 
-/// One column's description.
+/// Specification of a column.
 #[derive(Clone, Copy, Debug)]
-pub struct Spec {
-    /// Column name; the unit is part of it.
+pub struct ColumnSpec {
+    /// Column name, which includes the unit if there is one.
     pub name: &'static str,
-    /// Unit, empty for pure numbers.
+    /// Unit of the values; empty for pure numbers.
     pub unit: &'static str,
-    /// What its column holds.
-    pub kind: Kind,
-    /// What it is, and when it is null.
+    pub kind: ColumnKind,
+    /// Description of the values, and when they are null.
     pub doc: &'static str,
 }
 
 macro_rules! metrics {
     ($( $variant:ident $name:literal $unit:literal $kind:ident $doc:literal; )*) => {
-        /// A metric; `Metric::spec` describes it.
+        /// A metric: a column of the metrics table. `Metric::spec` describes it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Metric { $( #[doc = $doc] $variant, )* }
 
         impl Metric {
-            /// Every metric, in column order.
+            /// All metrics, in column order.
             pub const ALL: &'static [Metric] = &[ $( Metric::$variant, )* ];
 
-            /// Its description.
-            pub const fn spec(self) -> Spec {
+            /// Returns the specification of the metric's column.
+            pub const fn spec(self) -> ColumnSpec {
                 match self {
-                    $( Metric::$variant => Spec { name: $name, unit: $unit, kind: Kind::$kind, doc: $doc }, )*
+                    $( Metric::$variant => ColumnSpec { name: $name, unit: $unit, kind: ColumnKind::$kind, doc: $doc }, )*
                 }
             }
         }
@@ -59,165 +57,166 @@ macro_rules! metrics {
 }
 
 metrics! {
-    Step "step" "" Count "Updates done; 0 is before the first.";
-    Tokens "tokens" "tokens" Count "Input tokens seen by plain passes since the start of the run.";
-    WallS "wall_s" "s" Real "Seconds since training began, pauses included.";
-    LossPlain "loss_plain_nats" "nats" Real "Mean next-token nll of the plain pass, over all positions.";
-    LossRecycled "loss_recycled_nats" "nats" Real "Mean nll of the last recycled pass where its loss counts, over the positions of all batches of the step; null on steps without one.";
-    LossPlainAtRecycled "loss_plain_at_recycled_nats" "nats" Real "Mean nll of the plain pass at the recycled positions; null on steps without any, and on those that teach the pause.";
-    LossRecycledAtRecycled "loss_recycled_at_recycled_nats" "nats" Real "Mean nll of the last recycled pass at the recycled positions; null on steps without any.";
-    LossPause "loss_pause_nats" "nats" Real "Mean nll at the recycled positions of a step that feeds the pause vector instead (recycle.pause_share), which then has no recycled loss; null on other steps.";
-    Recycled "recycled" "positions" Count "Positions recycled in this step, all rows together; null on steps without a recycled pass.";
-    RecycleProbability "recycle_probability" "" Real "Probability in force with which an eligible step carries a recycled pass.";
-    RecycleFraction "recycle_fraction" "" Real "Fraction in force of a row's positions that are recycled; null where another share is chosen.";
-    RecycleCount "recycle_count" "positions" Count "Positions in force that are recycled in a row; null where another share is chosen.";
-    RecycleThreshold "recycle_threshold_nats" "nats" Real "Plain entropy in force from which a position is recycled; null where another share is chosen.";
-    RecycledPasses "recycled_passes" "passes" Count "Recycled passes of this step; null on steps without one.";
-    RecycleScale "recycle_scale" "" Real "Factor in force on what is fed of the states.";
-    RecycleWeight "recycle_weight" "" Real "Weight in force of the recycled loss.";
-    EntropyPlain "entropy_plain_nats" "nats" Real "Mean entropy of the plain pass's output distributions.";
-    EntropyPlainAtRecycled "entropy_plain_at_recycled_nats" "nats" Real "Mean plain entropy at the recycled positions; null on steps without any, and on those that teach the pause.";
+    Step "step" "" Count "Number of updates done. 0 is before the first update.";
+    Tokens "tokens" "tokens" Count "Input tokens processed by plain passes since the start of the run.";
+    WallS "wall_s" "s" Real "Seconds since training began, including pauses.";
+    LossPlain "loss_plain_nats" "nats" Real "Mean next-token NLL of the plain pass over all positions.";
+    LossRecycled "loss_recycled_nats" "nats" Real "Mean NLL of the last recycled pass at the positions where its loss counts (recycle.loss_on), over all batches of the step; null on steps without recycled passes.";
+    LossPlainAtRecycled "loss_plain_at_recycled_nats" "nats" Real "Mean NLL of the plain pass at the recycled positions; null on steps without recycled positions and on steps that feed the pause vector.";
+    LossRecycledAtRecycled "loss_recycled_at_recycled_nats" "nats" Real "Mean NLL of the last recycled pass at the recycled positions; null on steps without recycled positions.";
+    LossPause "loss_pause_nats" "nats" Real "Mean NLL at the recycled positions of a step that feeds the pause vector (recycle.pause_share) and so has no recycled loss; null on other steps.";
+    Recycled "recycled" "positions" Count "Positions recycled in this step, over all rows; null on steps without recycled passes.";
+    RecycleProbability "recycle_probability" "" Real "Current probability that an eligible step carries recycled passes.";
+    RecycleFraction "recycle_fraction" "" Real "Current fraction of a row's positions that are recycled; null if recycle.share is not fraction.";
+    RecycleCount "recycle_count" "positions" Count "Current number of positions recycled per row; null if recycle.share is not count.";
+    RecycleThreshold "recycle_threshold_nats" "nats" Real "Current plain entropy at or above which a position is recycled; null if recycle.share is not a threshold.";
+    RecycledPasses "recycled_passes" "passes" Count "Recycled passes of this step; null on steps without recycled passes.";
+    RecycleScale "recycle_scale" "" Real "Current factor on the states that are fed back.";
+    RecycleWeight "recycle_weight" "" Real "Current weight of the recycled loss.";
+    EntropyPlain "entropy_plain_nats" "nats" Real "Mean entropy of the output distributions of the plain pass.";
+    EntropyPlainAtRecycled "entropy_plain_at_recycled_nats" "nats" Real "Mean plain entropy at the recycled positions; null on steps without recycled positions and on steps that feed the pause vector.";
     Lr "lr" "" Real "Learning rate of this update.";
     GradNorm "grad_norm" "" Real "Global norm of the gradients before clipping.";
     StepMs "step_ms" "ms" Real "Wall time of the step.";
     PlainMs "plain_ms" "ms" Real "Wall time of the plain pass, forward and backward, without the head; null on steps that are not timed by part.";
-    RecycledMs "recycled_ms" "ms" Real "The same of all recycled passes, placement included; null on steps without any. Where one backward runs over all passes, its time is shared out by operations.";
-    HeadMs "head_ms" "ms" Real "Wall time of head, loss and their gradients, of all passes.";
-    UpdateMs "update_ms" "ms" Real "Wall time from the last gradient to the updated weights: averaging, the readback, norm, clipping, optimizer.";
-    PlainFlop "plain_flop" "flop" Real "Floating-point operations of the plain pass, forward and backward, without the head, counted from shapes.";
-    RecycledFlop "recycled_flop" "flop" Real "The same of all recycled passes; null on steps without any.";
-    HeadFlop "head_flop" "flop" Real "The same of head, loss and their gradients, of all passes.";
-    UpdateFlop "update_flop" "flop" Real "The same of gradient norm and optimizer.";
-    LatentMs "latent_ms" "ms" Real "The price of a recycled position: wall time of the recycled passes and their head, by recycled positions.";
-    LatentFlop "latent_flop" "flop" Real "The same in floating-point operations.";
-    SequentialMs "sequential_latent_ms" "ms" Real "The price of a state computed one after another (arXiv 2412.06769), exact where one recycled pass is the first step to it: wall time of a sequential pass, forward and backward, with a loss at as many positions, by these positions; null but where a validation measured it.";
-    SequentialFlop "sequential_latent_flop" "flop" Real "The same in floating-point operations.";
-    TokensPerS "tokens_per_s" "tokens/s" Real "Input tokens of the step by its wall time.";
-    ShareOfPeak "share_of_peak" "" Real "Floating-point operations of the step by its wall time, as a share of the rate of the device's own matrix product, which is measured at the start; null where that is not known.";
-    ValidPlain "valid_loss_plain_nats" "nats" Real "Validation: mean nll of the plain pass; null on steps without validation.";
-    ValidRecycled "valid_loss_recycled_nats" "nats" Real "Validation: mean nll of the recycled pass at the recycled positions.";
-    ValidPlainAtRecycled "valid_loss_plain_at_recycled_nats" "nats" Real "Validation: mean nll of the plain pass at the same positions.";
-    ValidPause "valid_loss_pause_nats" "nats" Real "Validation, control: mean nll of the recycled pass at the same positions with one learned vector in the place of all states.";
-    ValidMasked "valid_loss_masked_nats" "nats" Real "Validation, control: likewise with the mean token embedding.";
-    ValidShuffled "valid_loss_shuffled_nats" "nats" Real "Validation, control: likewise with the state that belongs to another recycled position.";
+    RecycledMs "recycled_ms" "ms" Real "Wall time of all recycled passes, forward and backward, including placement and without the head; null on steps without recycled passes. If one backward pass covers all passes, its time is divided by operation count.";
+    HeadMs "head_ms" "ms" Real "Wall time of head, loss and their gradients, over all passes; null on steps that are not timed by part.";
+    UpdateMs "update_ms" "ms" Real "Wall time from the last gradient to the updated weights: averaging, readback, norm, clipping, optimizer.";
+    PlainFlop "plain_flop" "flop" Real "Floating-point operations of the plain pass, forward and backward, without the head, counted from tensor shapes.";
+    RecycledFlop "recycled_flop" "flop" Real "Floating-point operations of all recycled passes, forward and backward, without the head; null on steps without recycled passes.";
+    HeadFlop "head_flop" "flop" Real "Floating-point operations of head, loss and their gradients, over all passes.";
+    UpdateFlop "update_flop" "flop" Real "Floating-point operations of gradient norm and optimizer.";
+    LatentMs "latent_ms" "ms" Real "Cost of a recycled position: wall time of the recycled passes and their heads, divided by the number of recycled positions.";
+    LatentFlop "latent_flop" "flop" Real "Cost of a recycled position: floating-point operations of the recycled passes and their heads, divided by the number of recycled positions.";
+    SequentialMs "sequential_latent_ms" "ms" Real "Cost of a latent computed one after another (arXiv 2412.06769): wall time of a sequential pass, forward and backward, with a loss at as many positions, divided by their number; null except where a validation measured it. One recycled pass is the first step towards these exact latents.";
+    SequentialFlop "sequential_latent_flop" "flop" Real "Cost of a latent computed one after another (arXiv 2412.06769): floating-point operations of the same sequential pass, divided by its number of positions; null except where a validation measured it.";
+    TokensPerS "tokens_per_s" "tokens/s" Real "Input tokens of the step divided by its wall time.";
+    ShareOfPeak "share_of_peak" "" Real "Floating-point operations per second of the step, as a share of the rate of the device's own matrix product, which is measured at the start; null if that rate is unknown.";
+    ValidPlain "valid_loss_plain_nats" "nats" Real "Validation: mean NLL of the plain pass; null on steps without validation.";
+    ValidRecycled "valid_loss_recycled_nats" "nats" Real "Validation: mean NLL of the recycled pass at the recycled positions.";
+    ValidPlainAtRecycled "valid_loss_plain_at_recycled_nats" "nats" Real "Validation: mean NLL of the plain pass at the recycled positions.";
+    ValidPause "valid_loss_pause_nats" "nats" Real "Validation, control: mean NLL of the recycled pass at the recycled positions, with one learned vector in place of all states (arXiv 2310.02226).";
+    ValidMasked "valid_loss_masked_nats" "nats" Real "Validation, control: mean NLL of the recycled pass at the recycled positions, with the mean token embedding in place of all states.";
+    ValidShuffled "valid_loss_shuffled_nats" "nats" Real "Validation, control: mean NLL of the recycled pass at the recycled positions, each fed the state of another recycled position.";
     ValidEntropyPlain "valid_entropy_plain_at_recycled_nats" "nats" Real "Validation: mean plain entropy at the recycled positions.";
-    ValidEntropyRecycled "valid_entropy_recycled_nats" "nats" Real "Validation: mean entropy of the recycled pass at the same positions.";
-    ValidEntropyFalls "valid_entropy_falls" "" Real "Validation: share of the recycled positions whose entropy is lower in the recycled pass than in the plain one.";
-    ValidNormRatio "valid_norm_ratio" "" Real "Validation: mean ratio of the norm of the state that is fed, raw, to that of the token embedding it meets or replaces.";
-    ValidLatentCosine "valid_latent_cosine" "" Real "Validation: mean cosine between the states fed in one row; near 1 they have collapsed.";
-    ValidPassChange "valid_pass_change" "" Real "Validation: mean of |h' - h| / |h'| at the recycled positions, h' being the states after the last recycled pass and h those before it.";
-    ConfigVersion "config_version" "" Count "Version of the config in force: how many changes had been applied; 0 is the first.";
-    Epoch "epoch" "" Count "Passes over the training split begun before this batch, less one.";
+    ValidEntropyRecycled "valid_entropy_recycled_nats" "nats" Real "Validation: mean entropy of the recycled pass at the recycled positions.";
+    ValidEntropyFalls "valid_entropy_falls" "" Real "Validation: share of the recycled positions whose entropy is lower in the recycled pass than in the plain pass.";
+    ValidNormRatio "valid_norm_ratio" "" Real "Validation: mean ratio of the norm of the raw state that is fed to the norm of the token embedding that it replaces or joins.";
+    ValidLatentCosine "valid_latent_cosine" "" Real "Validation: mean cosine similarity between the states fed in one row. Near 1, the states have collapsed.";
+    ValidPassChange "valid_pass_change" "" Real "Validation: mean of |h' - h| / |h'| at the recycled positions, where h' are the states after the last recycled pass and h the states before it.";
+    ConfigVersion "config_version" "" Count "Version of the current config: the number of changes applied so far. 0 is the first config.";
+    Epoch "epoch" "" Count "Epoch of the training split that this batch belongs to, counted from 0.";
 }
 
 macro_rules! columns {
     ($( $(#[doc = $about:literal])* $table:ident { $( $name:literal $unit:literal $kind:ident $doc:literal; )* } )*) => { $(
         $(#[doc = $about])*
-        pub const $table: &[Spec] =
-            &[ $( Spec { name: $name, unit: $unit, kind: Kind::$kind, doc: $doc }, )* ];
+        pub const $table: &[ColumnSpec] =
+            &[ $( ColumnSpec { name: $name, unit: $unit, kind: ColumnKind::$kind, doc: $doc }, )* ];
     )* };
 }
 
 columns! {
-    /// `events/`: one line a thing that happened or was measured now and then.
+    /// `events/`: one row per event, or per value that is measured occasionally.
     EVENTS {
         "step" "" Count "Updates done when it happened.";
-        "tokens" "tokens" Count "Input tokens seen until then.";
-        "time" "" Time "When.";
-        "kind" "" Text "start, resume, validation, sample, checkpoint, pause, alert, end.";
-        "name" "" Text "What of that kind: the metric, or a word; of a sample, the prompt.";
-        "value" "" Real "The metric's value, in its unit; of a sample, the mean entropy of its tokens' distributions, nats; null where the event has none.";
-        "text" "" Text "In words; of a sample, the continuation; null where the value says it.";
+        "tokens" "tokens" Count "Input tokens processed before it.";
+        "time" "" Time "Time of the event, UTC.";
+        "kind" "" Text "Kind of event: start, resume, validation, sample, checkpoint, pause, alert or end.";
+        "name" "" Text "Name within the kind: the metric, or a word; for a sample, the prompt.";
+        "value" "" Real "Value of the metric, in its unit; for a sample, the mean entropy of its tokens' distributions in nats; null if the event has no value.";
+        "text" "" Text "Description in words; for a sample, the continuation; null if the value says it all.";
     }
-    /// `changes/`: one line a key that was changed, or was to be.
+    /// `changes/`: one row per config key that was changed or refused, and per note.
     CHANGES {
-        "step" "" Count "The first step that it holds for.";
-        "tokens" "tokens" Count "Input tokens seen before that step.";
-        "time" "" Time "When it was taken up.";
-        "version" "" Count "Version of the config after it.";
-        "change_set" "" Text "What was changed together has one, and keeps it when it is done again.";
-        "key" "" Text "section.key; null where a file could not be read at all.";
-        "old" "" Text "The value before, as JSON.";
-        "new" "" Text "The value after, or the one that was refused, as JSON.";
-        "source" "" Text "Who changed it: a file, the keys, a recorded change done again.";
-        "outcome" "" Text "applied, refused, or noted: nothing was changed, a person wrote something down.";
-        "reason" "" Text "Why it was refused, or what was noted.";
+        "step" "" Count "First step that the change applies to.";
+        "tokens" "tokens" Count "Input tokens processed before that step.";
+        "time" "" Time "Time at which the change was applied, refused or noted, UTC.";
+        "version" "" Count "Version of the config after the change.";
+        "change_set" "" Text "Id shared by keys that were changed together. It stays the same when the change is replayed.";
+        "key" "" Text "Config key as section.key; null for notes and for a file that could not be read.";
+        "old" "" Text "Previous value, as JSON.";
+        "new" "" Text "New or refused value, as JSON.";
+        "source" "" Text "Source of the change: a file, the keyboard, or a replayed change.";
+        "outcome" "" Text "applied, refused, or noted (nothing was changed; a person wrote a note).";
+        "reason" "" Text "Reason of the refusal, or the text of the note.";
     }
-    /// `tokens/`: one line a row that was looked at; all lists have one entry a position, but for the likeliest tokens, of
-    /// which each position has five (or the whole of a smaller vocabulary), one position after another.
+    /// `tokens/`: one row per forward probe of a row of tokens. Each list has one entry per position. The
+    /// lists of likeliest tokens have five per position (or the whole of a smaller vocabulary), position
+    /// after position.
     TOKENS {
-        "step" "" Count "Updates done when it was looked at.";
+        "step" "" Count "Updates done when the row was probed.";
         "token_ids" "" Counts "Ids of the input tokens.";
-        "document_starts" "" Flags "Whether a document begins there.";
-        "entropy_plain_nats" "nats" Reals "Entropy of the plain pass's output.";
-        "entropy_recycled_nats" "nats" Reals "Entropy of the recycled pass's output; null where none was made.";
-        "nll_plain_nats" "nats" Reals "Plain nll of the next token.";
-        "recycled" "" Flags "Whether the position's input was recycled.";
-        "top_ids_plain" "" Counts "Ids of the 5 likeliest next tokens after the plain pass, the likeliest first, position after position; null where they were not recorded.";
-        "top_probs_plain" "" Reals "Their probabilities.";
-        "top_ids_recycled" "" Counts "The same after the recycled pass; null where none was made.";
-        "top_probs_recycled" "" Reals "Their probabilities.";
+        "document_starts" "" Flags "Whether a document begins at the position.";
+        "entropy_plain_nats" "nats" Reals "Entropy of the plain pass's output distribution.";
+        "entropy_recycled_nats" "nats" Reals "Entropy of the recycled pass's output distribution; null if there was no recycled pass.";
+        "nll_plain_nats" "nats" Reals "NLL of the next token in the plain pass.";
+        "recycled" "" Flags "Whether the position was recycled.";
+        "top_ids_plain" "" Counts "Ids of the 5 likeliest next tokens after the plain pass, the likeliest first, position after position; null if not recorded.";
+        "top_probs_plain" "" Reals "Probabilities of the tokens in top_ids_plain.";
+        "top_ids_recycled" "" Counts "Ids of the 5 likeliest next tokens after the recycled pass, ordered as top_ids_plain; null if there was no recycled pass.";
+        "top_probs_recycled" "" Reals "Probabilities of the tokens in top_ids_recycled.";
     }
-    /// `thoughts/`: one line a pass and a recycled position (at most 64 of a row) of a row in `tokens/`.
+    /// `thoughts/`: one row per pass and recycled position (at most 64 positions) of a row in `tokens/`.
     THOUGHTS {
-        "step" "" Count "Updates done when it was looked at.";
-        "position" "" Count "The recycled position, t.";
-        "pass" "" Count "0: the plain pass; else the recycled pass.";
+        "step" "" Count "Updates done when the row was probed.";
+        "position" "" Count "Recycled position t in the row, counted from 0.";
+        "pass" "" Count "Pass number: 0 is the plain pass, k the k-th recycled pass.";
         "token_id" "" Count "Id of the token at t, which recycling hides.";
-        "fed_entropy_nats" "nats" Real "Entropy of what the head makes of the state at t-1 after this pass, which the next pass is fed at t.";
-        "fed_top_ids" "" Counts "Its likeliest tokens, the likeliest first.";
-        "fed_top_probs" "" Reals "Their probabilities.";
-        "entropy_nats" "nats" Real "Entropy of the output at t after this pass.";
-        "top_ids" "" Counts "Its likeliest tokens, the likeliest first.";
-        "top_probs" "" Reals "Their probabilities.";
+        "fed_entropy_nats" "nats" Real "Entropy of the head's output for the state at t-1 after this pass. The next pass is fed this state at t.";
+        "fed_top_ids" "" Counts "Ids of the likeliest tokens of that output, the likeliest first.";
+        "fed_top_probs" "" Reals "Probabilities of the tokens in fed_top_ids.";
+        "entropy_nats" "nats" Real "Entropy of the output distribution at t after this pass.";
+        "top_ids" "" Counts "Ids of the likeliest tokens of that output, the likeliest first.";
+        "top_probs" "" Reals "Probabilities of the tokens in top_ids.";
     }
-    /// What `lens` writes: one line a latent.
+    /// Output of `lens`: one row per latent.
     LENS {
-        "prompt" "" Count "Which prompt of the data set, counted from 0.";
-        "policy" "" Text "The policy that led to it.";
-        "control" "" Text "none, or shuffled: another row's state was fed in its place.";
-        "thought" "" Count "Which thought of the prompt, counted from 0.";
-        "latent" "" Count "Which latent of the thought, counted from 0.";
-        "position" "" Count "The position that it stands at.";
-        "entropy_nats" "nats" Real "Entropy of what the head makes of the state that is fed.";
-        "candidates" "" Real "e to that entropy: how many tokens, each as likely as the other, would have it.";
-        "after_entropy_nats" "nats" Real "Entropy of the output at its position.";
-        "top_ids" "" Counts "What the state decodes to: ids of the likeliest tokens, the likeliest first.";
-        "top_probs" "" Reals "Their probabilities.";
-        "beam_overlap" "" Real "Share of the tokens that a beam of plain continuations reaches at the position, that are among the likeliest; null but for a prompt's first thought.";
+        "prompt" "" Count "Index of the prompt in the dataset, counted from 0.";
+        "policy" "" Text "Switch policy that produced the latent.";
+        "control" "" Text "none, or shuffled if another row's state was fed instead.";
+        "thought" "" Count "Index of the thought within the prompt, counted from 0.";
+        "latent" "" Count "Index of the latent within the thought, counted from 0.";
+        "position" "" Count "Position of the latent in the row, counted from 0.";
+        "entropy_nats" "nats" Real "Entropy of the head's output for the state that is fed.";
+        "candidates" "" Real "Effective number of candidate tokens: e to the power of entropy_nats.";
+        "after_entropy_nats" "nats" Real "Entropy of the output distribution at the latent's position.";
+        "top_ids" "" Counts "Ids of the likeliest tokens that the state decodes to, the likeliest first.";
+        "top_probs" "" Reals "Probabilities of the tokens in top_ids.";
+        "beam_overlap" "" Real "Share of the tokens that a beam of plain continuations reaches at the position that are among top_ids; null except for a prompt's first thought.";
     }
-    /// `system/`: one line every `record.system_seconds`.
+    /// `system/`: one row every `record.system_seconds` seconds.
     SYSTEM {
         "step" "" Count "Updates done by then.";
-        "time" "" Time "When.";
-        "process_cpu" "" Real "Processor time of this process, in cores.";
-        "process_bytes" "bytes" Count "Memory of this process that is resident.";
+        "time" "" Time "Time of the measurement, UTC.";
+        "process_cpu" "" Real "Average CPU use of this process since the last row, in cores.";
+        "process_bytes" "bytes" Count "Resident memory of this process.";
         "memory_used_bytes" "bytes" Count "Memory in use on the machine.";
-        "memory_bytes" "bytes" Count "Memory of the machine.";
-        "disk_free_bytes" "bytes" Count "Room on the disk that holds the run folder.";
-        "machine_cpu" "" Real "Processor time of the whole machine, in cores.";
-        "machine_cores" "" Count "Cores of the machine.";
-        "gpu_load" "" Real "Share of the last moments in which something ran on the GPU; null without one that says.";
-        "gpu_memory_used_bytes" "bytes" Count "Memory in use on the GPU.";
-        "gpu_memory_bytes" "bytes" Count "Memory of the GPU.";
+        "memory_bytes" "bytes" Count "Total memory of the machine.";
+        "disk_free_bytes" "bytes" Count "Free space on the disk that holds the run folder; null if unknown.";
+        "machine_cpu" "" Real "Average CPU use of the whole machine since the last row, in cores.";
+        "machine_cores" "" Count "Number of CPU cores of the machine.";
+        "gpu_load" "" Real "Share of recent time in which the GPU was busy; null without a GPU that reports it.";
+        "gpu_memory_used_bytes" "bytes" Count "Memory in use on the GPU; null without a GPU that reports it.";
+        "gpu_memory_bytes" "bytes" Count "Total memory of the GPU; null without a GPU that reports it.";
     }
 }
 
-/// One step's values; what was not measured is `None`.
+/// One row of the metrics table: a step's values. A metric that was not measured is `None`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepRow {
     values: [Option<f64>; Metric::ALL.len()],
 }
 
 impl StepRow {
-    /// A row of nothing but its step.
+    /// Creates a row with no values except the step.
     pub fn new(step: u64) -> Self {
         let mut row = Self { values: [None; Metric::ALL.len()] };
         row.set(Metric::Step, step as f64);
         row
     }
 
-    /// The value of `metric`.
+    /// Returns the value of `metric`, if it was measured.
     pub fn get(&self, metric: Metric) -> Option<f64> {
         self.values[metric as usize]
     }
@@ -227,14 +226,14 @@ impl StepRow {
         self.values[metric as usize] = Some(value);
     }
 
-    /// Sets `metric` where there is a value.
-    pub fn set_if(&mut self, metric: Metric, value: Option<f64>) {
+    /// Sets the value of `metric` if `value` is some; otherwise leaves it as it is.
+    pub fn set_if_some(&mut self, metric: Metric, value: Option<f64>) {
         if value.is_some() {
             self.values[metric as usize] = value;
         }
     }
 
-    /// Updates done.
+    /// Returns the number of updates done.
     pub fn step(&self) -> u64 {
         self.get(Metric::Step).unwrap_or(0.0) as u64
     }
@@ -258,7 +257,7 @@ mod tests {
             let names: HashSet<_> = table.iter().map(|column| column.name).collect();
             assert_eq!(names.len(), table.len());
             assert!(table.iter().all(|column| !column.doc.is_empty()));
-            assert_eq!(table[0].name, "step", "rows are cut by it");
+            assert_eq!(table[0].name, "step", "tables are truncated by it");
         }
     }
 

@@ -1,15 +1,17 @@
-//! Owns: the rows of every table, and how they become columns.
-//! Must not know: where they are written, who makes them.
-//! Invariant: a row's columns stand in the order of its registry.
+//! Owns: the rows of every table, and their conversion to and from columns.
+//! Must not know: where rows are written, who makes them.
+//! Invariant: a row's columns are in the order of the registry.
 
 mod lens;
-mod looks;
+mod token_rows;
 
 pub use lens::LensRow;
-pub use looks::{SPREAD_COLUMNS, ThoughtRow, last_step, last_tokens, spreads, thoughts};
+pub use token_rows::{
+    HISTOGRAM_COLUMNS, ThoughtRow, entropy_histograms, last_step, last_token_row, thoughts_at,
+};
 
-use super::registry::{self, Kind, Metric, Spec, StepRow};
-use crate::message::Sample;
+use super::registry::{self, ColumnKind, ColumnSpec, Metric, StepRow};
+use crate::message::ValidationSample;
 use arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
 };
@@ -23,23 +25,23 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// A row of some table.
-pub trait Row: Send + 'static {
-    /// The table's folder.
+/// A row of a table.
+pub trait TableRow: Send + 'static {
+    /// Name of the table's folder.
     const TABLE: &'static str;
-    /// Its columns.
-    fn columns() -> Vec<Spec>;
-    /// The columns of `rows`.
+    /// Returns the specification of each column.
+    fn column_specs() -> Vec<ColumnSpec>;
+    /// Converts `rows` to arrays, one per column.
     fn arrays(rows: &[Self]) -> Vec<ArrayRef>
     where
         Self: Sized;
 
-    /// The schema of a part, with units and descriptions.
+    /// Returns the table's schema, with units and descriptions as column metadata.
     fn schema() -> SchemaRef {
-        Arc::new(Schema::new(Self::columns().iter().map(field).collect::<Vec<_>>()))
+        Arc::new(Schema::new(Self::column_specs().iter().map(arrow_field).collect::<Vec<_>>()))
     }
 
-    /// `rows` as a batch.
+    /// Converts `rows` to a batch.
     fn batch(rows: &[Self]) -> Result<RecordBatch, ArrowError>
     where
         Self: Sized,
@@ -48,25 +50,26 @@ pub trait Row: Send + 'static {
     }
 }
 
-fn field(spec: &Spec) -> Field {
+fn arrow_field(spec: &ColumnSpec) -> Field {
     let list = |item| DataType::new_list(item, true);
     let data_type = match spec.kind {
-        Kind::Count => DataType::Int64,
-        Kind::Real => DataType::Float64,
-        Kind::Text => DataType::Utf8,
-        Kind::Time => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
-        Kind::Counts => list(DataType::Int32),
-        Kind::Reals => list(DataType::Float32),
-        Kind::Flags => list(DataType::Boolean),
+        ColumnKind::Count => DataType::Int64,
+        ColumnKind::Real => DataType::Float64,
+        ColumnKind::Text => DataType::Utf8,
+        ColumnKind::Time => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
+        ColumnKind::Counts => list(DataType::Int32),
+        ColumnKind::Reals => list(DataType::Float32),
+        ColumnKind::Flags => list(DataType::Boolean),
     };
-    let notes = [("unit".to_owned(), spec.unit.to_owned()), ("description".to_owned(), spec.doc.to_owned())];
-    Field::new(spec.name, data_type, spec.name != "step").with_metadata(HashMap::from(notes))
+    let metadata =
+        [("unit".to_owned(), spec.unit.to_owned()), ("description".to_owned(), spec.doc.to_owned())];
+    Field::new(spec.name, data_type, spec.name != "step").with_metadata(HashMap::from(metadata))
 }
 
-impl Row for StepRow {
+impl TableRow for StepRow {
     const TABLE: &'static str = "metrics";
 
-    fn columns() -> Vec<Spec> {
+    fn column_specs() -> Vec<ColumnSpec> {
         Metric::ALL.iter().map(|metric| metric.spec()).collect()
     }
 
@@ -74,7 +77,9 @@ impl Row for StepRow {
         let column = |metric: &Metric| -> ArrayRef {
             let values = rows.iter().map(|row| row.get(*metric));
             match metric.spec().kind {
-                Kind::Count => Arc::new(values.map(|value| value.map(|v| v as i64)).collect::<Int64Array>()),
+                ColumnKind::Count => {
+                    Arc::new(values.map(|value| value.map(|v| v as i64)).collect::<Int64Array>())
+                }
                 _ => Arc::new(values.collect::<Float64Array>()),
             }
         };
@@ -82,23 +87,23 @@ impl Row for StepRow {
     }
 }
 
-/// The steps that `batch` of the metrics table holds; columns that this program does not know are passed over.
-pub fn steps(batch: &RecordBatch) -> Vec<StepRow> {
+/// Reads the rows of `batch`, from the metrics table. Unknown columns are ignored.
+pub fn step_rows(batch: &RecordBatch) -> Vec<StepRow> {
     let mut rows = vec![StepRow::new(0); batch.num_rows()];
     for metric in Metric::ALL {
         let Some(column) = batch.column_by_name(metric.spec().name) else { continue };
         let (counts, reals) =
             (column.as_primitive_opt::<Int64Type>(), column.as_primitive_opt::<Float64Type>());
         for (index, row) in rows.iter_mut().enumerate().filter(|(index, _)| column.is_valid(*index)) {
-            row.set_if(*metric, counts.map(|column| column.value(index) as f64));
-            row.set_if(*metric, reals.map(|column| column.value(index)));
+            row.set_if_some(*metric, counts.map(|column| column.value(index) as f64));
+            row.set_if_some(*metric, reals.map(|column| column.value(index)));
         }
     }
     rows
 }
 
-/// What the model wrote, as `batch` of the events table holds it.
-pub fn samples(batch: &RecordBatch) -> Vec<Sample> {
+/// Reads the samples in `batch`, from the events table.
+pub fn samples(batch: &RecordBatch) -> Vec<ValidationSample> {
     let text =
         |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>().cloned());
     let steps = batch.column_by_name("step").and_then(|column| column.as_primitive_opt::<Int64Type>());
@@ -107,211 +112,207 @@ pub fn samples(batch: &RecordBatch) -> Vec<Sample> {
     else {
         return Vec::new();
     };
-    let of = |row: usize| Sample {
+    let sample = |row: usize| ValidationSample {
         step: steps.value(row) as u64,
-        how: GREEDY.into(),
+        decoding: GREEDY.into(),
         prompt: names.value(row).to_owned(),
         text: texts.value(row).to_owned(),
     };
-    (0..batch.num_rows()).filter(|row| kinds.value(*row) == SAMPLE).map(of).collect()
+    (0..batch.num_rows()).filter(|row| kinds.value(*row) == SAMPLE_EVENT).map(sample).collect()
 }
 
-/// Whether the last pause that `batch` of the events table holds was one that began; none where it holds none. A run that
-/// begins or is gone on with holds not.
-pub fn last_pause(batch: &RecordBatch) -> Option<bool> {
+/// Returns whether the run was paused after the last event of `batch`, from the events table. A run that
+/// starts, resumes or ends is not paused. Returns `None` if no event tells.
+pub fn paused_after(batch: &RecordBatch) -> Option<bool> {
     let text = |name: &str| batch.column_by_name(name)?.as_string_opt::<i32>().cloned();
     let (kinds, names) = (text("kind")?, text("name")?);
-    let of = |row: usize| match kinds.value(row) {
-        PAUSE => Some(names.value(row) == PAUSED),
+    let paused = |row: usize| match kinds.value(row) {
+        PAUSE_EVENT => Some(names.value(row) == PAUSE_STARTED),
         "start" | "resume" | "end" => Some(false),
         _ => None,
     };
-    (0..batch.num_rows()).rev().find_map(of)
+    (0..batch.num_rows()).rev().find_map(paused)
 }
 
-/// The kind of event that a pause is, and the name of one that begins.
-pub const PAUSE: &str = "pause";
-pub const PAUSED: &str = "paused";
+/// Kind of the event of a pause that begins or ends.
+pub const PAUSE_EVENT: &str = "pause";
+/// Name of the event of a pause that begins.
+pub const PAUSE_STARTED: &str = "paused";
 
-/// The kind of event that a sample is, and how all of them are written.
-pub const SAMPLE: &str = "sample";
+/// Kind of the event of a validation sample.
+pub const SAMPLE_EVENT: &str = "sample";
+/// Decoding method of all validation samples.
 pub const GREEDY: &str = "greedy";
 
-/// Something that happened, or was measured now and then.
+/// A row of the events table: an event, or a value that is measured occasionally.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventRow {
     /// Updates done when it happened.
     pub step: u64,
-    /// Input tokens seen until then.
+    /// Input tokens processed before it.
     pub tokens: u64,
-    /// When.
     pub time: DateTime<Utc>,
-    /// What kind of thing.
     pub kind: &'static str,
-    /// What of that kind.
+    /// Name within the kind: the metric, or a word.
     pub name: String,
-    /// Its value, where it has one.
+    /// Value of the metric, in its unit.
     pub value: Option<f64>,
-    /// In words, where there are any.
+    /// Description in words.
     pub text: Option<String>,
 }
 
-impl Row for EventRow {
+impl TableRow for EventRow {
     const TABLE: &'static str = "events";
 
-    fn columns() -> Vec<Spec> {
+    fn column_specs() -> Vec<ColumnSpec> {
         registry::EVENTS.to_vec()
     }
 
     fn arrays(rows: &[Self]) -> Vec<ArrayRef> {
         vec![
-            counts(rows.iter().map(|row| row.step)),
-            counts(rows.iter().map(|row| row.tokens)),
-            times(rows.iter().map(|row| row.time)),
-            texts(rows.iter().map(|row| Some(row.kind.to_owned()))),
-            texts(rows.iter().map(|row| Some(row.name.clone()))),
+            count_column(rows.iter().map(|row| row.step)),
+            count_column(rows.iter().map(|row| row.tokens)),
+            time_column(rows.iter().map(|row| row.time)),
+            text_column(rows.iter().map(|row| Some(row.kind.to_owned()))),
+            text_column(rows.iter().map(|row| Some(row.name.clone()))),
             Arc::new(rows.iter().map(|row| row.value).collect::<Float64Array>()),
-            texts(rows.iter().map(|row| row.text.clone())),
+            text_column(rows.iter().map(|row| row.text.clone())),
         ]
     }
 }
 
-/// What became of a change.
+/// Outcome of a change of the config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// It holds from its step on.
+pub enum ChangeOutcome {
+    /// The change applies from its step on.
     Applied,
-    /// It does not.
+    /// The change was refused; the config is as before.
     Refused,
-    /// Nothing was changed: a person wrote something down.
+    /// The row is a person's note; nothing was changed.
     Noted,
 }
 
-/// One key that was changed, or was to be; a line of `changes.jsonl`.
+/// A line of `changes.jsonl`: a config key that was changed or refused, or a note.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChangeRow {
-    /// The first step that it holds for.
+    /// First step that the change applies to.
     pub step: u64,
-    /// Input tokens seen before that step.
+    /// Input tokens processed before that step.
     pub tokens: u64,
-    /// When it was taken up.
     pub time: DateTime<Utc>,
-    /// Version of the config after it.
+    /// Version of the config after the change.
     pub version: u64,
-    /// What was changed together has one, and keeps it when it is done again.
+    /// Id shared by keys that were changed together. It stays the same when the change is replayed.
     pub set: String,
-    /// `section.key`; none where a file could not be read at all.
+    /// Full name of the key, `section.key`. `None` for notes and for a file that could not be read.
     pub key: Option<String>,
-    /// The value before.
+    /// Previous value.
     pub old: Value,
-    /// The value after, or the one that was refused.
+    /// New or refused value.
     pub new: Value,
-    /// The same as TOML, to the last digit: what is done again.
+    /// New or refused value as TOML, with all digits. This is what a replay applies.
     #[serde(default)]
     pub value: String,
-    /// Who changed it.
+    /// Source of the change, such as a file or the keyboard.
     pub source: String,
-    /// What became of it.
-    pub outcome: Outcome,
-    /// Why it was refused, or what else there is to say.
+    pub outcome: ChangeOutcome,
+    /// Reason of a refusal, or the text of a note.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-impl Row for ChangeRow {
+impl TableRow for ChangeRow {
     const TABLE: &'static str = "changes";
 
-    fn columns() -> Vec<Spec> {
+    fn column_specs() -> Vec<ColumnSpec> {
         registry::CHANGES.to_vec()
     }
 
     fn arrays(rows: &[Self]) -> Vec<ArrayRef> {
         let json = |value: &Value| (!value.is_null()).then(|| value.to_string());
         let word = |outcome| match outcome {
-            Outcome::Applied => "applied".to_owned(),
-            Outcome::Refused => "refused".to_owned(),
-            Outcome::Noted => "noted".to_owned(),
+            ChangeOutcome::Applied => "applied".to_owned(),
+            ChangeOutcome::Refused => "refused".to_owned(),
+            ChangeOutcome::Noted => "noted".to_owned(),
         };
         vec![
-            counts(rows.iter().map(|row| row.step)),
-            counts(rows.iter().map(|row| row.tokens)),
-            times(rows.iter().map(|row| row.time)),
-            counts(rows.iter().map(|row| row.version)),
-            texts(rows.iter().map(|row| Some(row.set.clone()))),
-            texts(rows.iter().map(|row| row.key.clone())),
-            texts(rows.iter().map(|row| json(&row.old))),
-            texts(rows.iter().map(|row| json(&row.new))),
-            texts(rows.iter().map(|row| Some(row.source.clone()))),
-            texts(rows.iter().map(|row| Some(word(row.outcome)))),
-            texts(rows.iter().map(|row| row.reason.clone())),
+            count_column(rows.iter().map(|row| row.step)),
+            count_column(rows.iter().map(|row| row.tokens)),
+            time_column(rows.iter().map(|row| row.time)),
+            count_column(rows.iter().map(|row| row.version)),
+            text_column(rows.iter().map(|row| Some(row.set.clone()))),
+            text_column(rows.iter().map(|row| row.key.clone())),
+            text_column(rows.iter().map(|row| json(&row.old))),
+            text_column(rows.iter().map(|row| json(&row.new))),
+            text_column(rows.iter().map(|row| Some(row.source.clone()))),
+            text_column(rows.iter().map(|row| Some(word(row.outcome)))),
+            text_column(rows.iter().map(|row| row.reason.clone())),
         ]
     }
 }
 
-/// What the machine was doing.
+/// A row of the system table: CPU, memory, disk and GPU use.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SystemRow {
     /// Updates done by then.
     pub step: u64,
-    /// When.
     pub time: DateTime<Utc>,
-    /// Processor time of this process, in cores.
+    /// Average CPU use of this process since the last row, in cores.
     pub process_cpu: f64,
-    /// Processor time of the whole machine, in cores.
+    /// Average CPU use of the whole machine since the last row, in cores.
     pub machine_cpu: f64,
-    /// Cores of the machine.
+    /// Number of CPU cores of the machine.
     pub cores: u64,
-    /// Memory of this process that is resident.
+    /// Resident memory of this process.
     pub process_bytes: u64,
     /// Memory in use on the machine.
     pub memory_used_bytes: u64,
-    /// Memory of the machine.
+    /// Total memory of the machine.
     pub memory_bytes: u64,
-    /// Room on the disk that holds the run folder; none where that is not known.
+    /// Free space on the disk that holds the run folder, if known.
     pub disk_free_bytes: Option<u64>,
-    /// The GPU, where there is one that says.
+    /// Use of the run's GPU, if it reports it.
     pub gpu: Option<GpuRow>,
 }
 
-/// What the GPU was doing.
+/// Use of a GPU, part of a row of the system table.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GpuRow {
-    /// Share of the last moments in which something ran on it.
+    /// Share of recent time in which the GPU was busy.
     pub load: f64,
-    /// Memory in use, bytes.
     pub memory_used_bytes: u64,
-    /// Its memory, bytes.
+    /// Total memory of the GPU.
     pub memory_bytes: u64,
 }
 
-impl Row for SystemRow {
+impl TableRow for SystemRow {
     const TABLE: &'static str = "system";
 
-    fn columns() -> Vec<Spec> {
+    fn column_specs() -> Vec<ColumnSpec> {
         registry::SYSTEM.to_vec()
     }
 
     fn arrays(rows: &[Self]) -> Vec<ArrayRef> {
         vec![
-            counts(rows.iter().map(|row| row.step)),
-            times(rows.iter().map(|row| row.time)),
-            reals(rows.iter().map(|row| Some(row.process_cpu))),
-            counts(rows.iter().map(|row| row.process_bytes)),
-            counts(rows.iter().map(|row| row.memory_used_bytes)),
-            counts(rows.iter().map(|row| row.memory_bytes)),
-            some_counts(rows.iter().map(|row| row.disk_free_bytes)),
-            reals(rows.iter().map(|row| Some(row.machine_cpu))),
-            counts(rows.iter().map(|row| row.cores)),
-            reals(rows.iter().map(|row| row.gpu.map(|gpu| gpu.load))),
-            some_counts(rows.iter().map(|row| row.gpu.map(|gpu| gpu.memory_used_bytes))),
-            some_counts(rows.iter().map(|row| row.gpu.map(|gpu| gpu.memory_bytes))),
+            count_column(rows.iter().map(|row| row.step)),
+            time_column(rows.iter().map(|row| row.time)),
+            real_column(rows.iter().map(|row| Some(row.process_cpu))),
+            count_column(rows.iter().map(|row| row.process_bytes)),
+            count_column(rows.iter().map(|row| row.memory_used_bytes)),
+            count_column(rows.iter().map(|row| row.memory_bytes)),
+            optional_count_column(rows.iter().map(|row| row.disk_free_bytes)),
+            real_column(rows.iter().map(|row| Some(row.machine_cpu))),
+            count_column(rows.iter().map(|row| row.cores)),
+            real_column(rows.iter().map(|row| row.gpu.map(|gpu| gpu.load))),
+            optional_count_column(rows.iter().map(|row| row.gpu.map(|gpu| gpu.memory_used_bytes))),
+            optional_count_column(rows.iter().map(|row| row.gpu.map(|gpu| gpu.memory_bytes))),
         ]
     }
 }
 
-/// The last row that `batch` of the system table holds; what an older version of it did not have is 0 or none.
-pub fn last_system(batch: &RecordBatch) -> Option<SystemRow> {
+/// Reads the last row of `batch`, from the system table. Columns missing in an older version are 0 or `None`.
+pub fn last_system_row(batch: &RecordBatch) -> Option<SystemRow> {
     let last = batch.num_rows().checked_sub(1)?;
     let valid = |name: &str| batch.column_by_name(name).filter(|column| column.is_valid(last));
     let count = |name: &str| Some(valid(name)?.as_primitive_opt::<Int64Type>()?.value(last) as u64);
@@ -335,23 +336,23 @@ pub fn last_system(batch: &RecordBatch) -> Option<SystemRow> {
     })
 }
 
-fn counts(values: impl Iterator<Item = u64>) -> ArrayRef {
+fn count_column(values: impl Iterator<Item = u64>) -> ArrayRef {
     Arc::new(values.map(|value| Some(value as i64)).collect::<Int64Array>())
 }
 
-fn some_counts(values: impl Iterator<Item = Option<u64>>) -> ArrayRef {
+fn optional_count_column(values: impl Iterator<Item = Option<u64>>) -> ArrayRef {
     Arc::new(values.map(|value| value.map(|value| value as i64)).collect::<Int64Array>())
 }
 
-fn reals(values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
+fn real_column(values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
     Arc::new(values.collect::<Float64Array>())
 }
 
-fn texts(values: impl Iterator<Item = Option<String>>) -> ArrayRef {
+fn text_column(values: impl Iterator<Item = Option<String>>) -> ArrayRef {
     Arc::new(values.collect::<StringArray>())
 }
 
-fn times(values: impl Iterator<Item = DateTime<Utc>>) -> ArrayRef {
+fn time_column(values: impl Iterator<Item = DateTime<Utc>>) -> ArrayRef {
     let values: TimestampMillisecondArray = values.map(|time| Some(time.timestamp_millis())).collect();
     Arc::new(values.with_timezone("UTC"))
 }
@@ -362,29 +363,32 @@ mod tests {
     use crate::message::TokenRow;
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn a_written_row_is_read_back() {
         let mut row = StepRow::new(7);
         row.set(Metric::LossPlain, 1.5);
         row.set(Metric::Recycled, 12.0);
-        assert_eq!(steps(&StepRow::batch(&[StepRow::new(3), row.clone()]).unwrap())[1], row);
+        assert_eq!(step_rows(&StepRow::batch(&[StepRow::new(3), row.clone()]).unwrap())[1], row);
     }
 
     #[test]
     fn every_table_makes_a_batch_of_its_schema() {
-        fn holds<R: Row>(rows: &[R]) {
+        fn assert_batch<R: TableRow>(rows: &[R]) {
             for rows in [rows, &[]] {
                 let batch = R::batch(rows).unwrap_or_else(|error| panic!("{}: {error}", R::TABLE));
                 assert_eq!(batch.num_rows(), rows.len());
             }
         }
         let time = Utc::now();
-        holds(&[StepRow::new(3)]);
+        assert_batch(&[StepRow::new(3)]);
         let event =
             EventRow { step: 1, tokens: 2, time, kind: "end", name: "x".into(), value: None, text: None };
-        holds(std::slice::from_ref(&event));
-        let written = EventRow { kind: SAMPLE, text: Some("y".into()), ..event.clone() };
-        let said = samples(&EventRow::batch(&[event, written]).unwrap());
-        assert_eq!(said, [Sample { step: 1, how: "greedy".into(), prompt: "x".into(), text: "y".into() }]);
+        assert_batch(std::slice::from_ref(&event));
+        let written = EventRow { kind: SAMPLE_EVENT, text: Some("y".into()), ..event.clone() };
+        let read = samples(&EventRow::batch(&[event, written]).unwrap());
+        assert_eq!(
+            read,
+            [ValidationSample { step: 1, decoding: "greedy".into(), prompt: "x".into(), text: "y".into() }]
+        );
         let change = ChangeRow {
             step: 1,
             tokens: 2,
@@ -396,13 +400,13 @@ mod tests {
             old: Value::Null,
             new: 0.5.into(),
             source: "keys".into(),
-            outcome: Outcome::Refused,
+            outcome: ChangeOutcome::Refused,
             reason: None,
         };
-        holds(std::slice::from_ref(&change));
+        assert_batch(std::slice::from_ref(&change));
         let line = serde_json::to_string(&change).unwrap();
         assert_eq!(serde_json::from_str::<ChangeRow>(&line).unwrap(), change);
-        holds(&[TokenRow { step: 1, vocab_size: 9, ..TokenRow::default() }]);
+        assert_batch(&[TokenRow { step: 1, vocab_size: 9, ..TokenRow::default() }]);
         let time = DateTime::from_timestamp_millis(time.timestamp_millis()).unwrap();
         let (process_cpu, disk_free_bytes) = (0.5, None);
         let (process_bytes, memory_used_bytes, memory_bytes) = (1, 2, 3);
@@ -419,10 +423,10 @@ mod tests {
             gpu: Some(GpuRow { load: 0.25, memory_used_bytes: 7, memory_bytes: 8 }),
         };
         let batch = SystemRow::batch(std::slice::from_ref(&row)).unwrap();
-        assert_eq!(last_system(&batch).as_ref(), Some(&row));
-        // As it was before version 3.
+        assert_eq!(last_system_row(&batch).as_ref(), Some(&row));
+        // As before schema version 3.
         (row.machine_cpu, row.cores, row.gpu) = (0.0, 0, None);
-        assert_eq!(last_system(&batch.project(&[0, 1, 2, 3, 4, 5, 6]).unwrap()), Some(row.clone()));
-        holds(&[row]);
+        assert_eq!(last_system_row(&batch.project(&[0, 1, 2, 3, 4, 5, 6]).unwrap()), Some(row.clone()));
+        assert_batch(&[row]);
     }
 }

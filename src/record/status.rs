@@ -1,60 +1,60 @@
-//! Owns: `status.json`: whether a run goes on, and how it last ended.
+//! Owns: `status.json`: whether a run is in progress, and how it last ended.
 //! Must not know: who reads it.
-//! Invariant: what it says is believed only as far as the lock agrees: a run that says it goes on and is not locked was
+//! Invariant: the lock overrides the file: a run whose file says `running` but that is not locked was
 //! interrupted.
 
 use super::RecordError;
-use super::folder::{RunFolder, read_json, replace_json};
+use super::run_folder::{RunFolder, read_json, replace_json};
 use serde::{Deserialize, Serialize};
 
-/// How a run stands.
+/// The status of a run, as `status.json` holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Status {
-    /// running, finished, stopped, failed.
+pub struct RunStatus {
+    /// `running`, `finished`, `stopped` or `failed`; [`read`] also returns `interrupted`.
     pub state: String,
-    /// Updates done, as far as they were when it was written.
+    /// Updates done when the status was written.
     pub step: u64,
-    /// Updates asked for.
+    /// Number of updates of the whole run, `run.steps`.
     pub steps: u64,
-    /// Why it failed.
+    /// Error that ended a failed run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// When it was written.
+    /// Time at which the status was written.
     pub at: chrono::DateTime<chrono::Utc>,
-    /// The process.
+    /// Id of the process that wrote the status.
     pub process: u32,
 }
 
-impl Status {
-    /// It goes on.
+impl RunStatus {
+    /// Creates the status of a run in progress.
     pub fn running(step: u64, steps: u64) -> Self {
-        Self::of("running", step, steps, None)
+        Self::new("running", step, steps, None)
     }
 
-    /// It is over: `finished` or `stopped`.
+    /// Creates the status of a run that ended; `word` is `finished` or `stopped`.
     pub fn ended(word: &str, step: u64, steps: u64) -> Self {
-        Self::of(word, step, steps, None)
+        Self::new(word, step, steps, None)
     }
 
-    /// It failed.
+    /// Creates the status of a run that failed with `error`.
     pub fn failed(step: u64, steps: u64, error: String) -> Self {
-        Self::of("failed", step, steps, Some(error))
+        Self::new("failed", step, steps, Some(error))
     }
 
-    fn of(state: &str, step: u64, steps: u64, error: Option<String>) -> Self {
+    fn new(state: &str, step: u64, steps: u64, error: Option<String>) -> Self {
         let (at, process) = (chrono::Utc::now(), std::process::id());
         Self { state: state.into(), step, steps, error, at, process }
     }
 }
 
-/// Writes it.
-pub fn write(folder: &RunFolder, status: &Status) -> Result<(), RecordError> {
-    replace_json(&folder.status(), status)
+/// Writes `status.json` of the run in `folder`, atomically.
+pub fn write_status(folder: &RunFolder, status: &RunStatus) -> Result<(), RecordError> {
+    replace_json(&folder.status_file(), status)
 }
 
-/// What it says; a run that says it goes on but has no process was interrupted.
-pub fn read(folder: &RunFolder) -> Option<Status> {
-    let mut status: Status = read_json(&folder.status())?;
+/// Reads the status of the run in `folder`, corrected by the run's lock. Returns `None` if there is none.
+pub fn read_status(folder: &RunFolder) -> Option<RunStatus> {
+    let mut status: RunStatus = read_json(&folder.status_file())?;
     if folder.is_locked() {
         status.state = "running".into();
     } else if status.state == "running" {
@@ -71,14 +71,14 @@ mod tests {
     fn a_run_without_a_process_was_interrupted() {
         let dir = tempfile::tempdir().unwrap();
         let folder = RunFolder::create(dir.path(), "x", chrono::Local::now()).unwrap();
-        assert_eq!(read(&folder), None);
+        assert_eq!(read_status(&folder), None);
         let lock = folder.lock().unwrap();
-        write(&folder, &Status::running(3, 9)).unwrap();
-        assert_eq!(read(&folder).unwrap().state, "running");
+        write_status(&folder, &RunStatus::running(3, 9)).unwrap();
+        assert_eq!(read_status(&folder).unwrap().state, "running");
         drop(lock);
-        assert_eq!(read(&folder).unwrap().state, "interrupted");
-        write(&folder, &Status::failed(4, 9, "why".into())).unwrap();
-        let found = read(&folder).unwrap();
-        assert_eq!((found.state.as_str(), found.step, found.error.as_deref()), ("failed", 4, Some("why")));
+        assert_eq!(read_status(&folder).unwrap().state, "interrupted");
+        write_status(&folder, &RunStatus::failed(4, 9, "why".into())).unwrap();
+        let status = read_status(&folder).unwrap();
+        assert_eq!((status.state.as_str(), status.step, status.error.as_deref()), ("failed", 4, Some("why")));
     }
 }

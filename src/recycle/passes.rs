@@ -1,200 +1,222 @@
 //! Owns: the plain pass, the recycled passes, and the gradients of both.
 //! Must not know: when to recycle, the optimizer, files, terminals.
-//! Invariant: the state fed at `t` is that of `t-1`, same row, same batch; the target at `t` is unchanged.
+//! Invariant: the state fed at `t` is that of `t-1` in the same row and batch; the target at `t` is
+//! unchanged.
 
-use super::placement::Positions;
-use crate::config::{Control, Flow, LossOn, Reach};
-use crate::model::cost::{Costs, Part};
-use crate::model::ledger::{Ledger, Said};
-use crate::model::{Places, States, Tokens, Transformer, index, rms, rows};
-use crate::rng::{Draw, Purpose};
+use super::placement::RecycledPositions;
+use crate::config::{Control, GradientFlow, LossPositions, PassScope};
+use crate::model::accumulator::{GradientAccumulator, PassOutput};
+use crate::model::cost::{PartCosts, StepPart};
+use crate::model::{GatherIndex, HiddenStates, TokenBatch, Transformer, flatten_rows, index_tensor, rms};
+use crate::rng::{RngKey, RngPurpose};
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 
-/// What one recycled pass is to do.
+/// Settings of one recycled pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Pass {
-    /// What it computes.
-    pub reach: Reach,
-    /// What stands in the place of the states.
+pub struct RecycledPass {
+    /// What it computes: whole rows (`dense`), or the recycled positions alone (`isolated`, `joint`).
+    pub reach: PassScope,
+    /// What is fed instead of the states, if anything.
     pub control: Control,
-    /// Multiplies what is fed of a state.
+    /// Factor of the fed states.
     pub scale: f64,
-    /// Uniform noise on it, in shares of its root mean square.
+    /// Amplitude of uniform noise on the fed states, relative to their root mean square.
     pub jitter: f64,
-    /// What its random choices depend on.
-    pub draw: Draw,
+    /// Key of its random choices.
+    pub rng_key: RngKey,
 }
 
-/// What the recycled passes of a step are to do.
+/// Settings of all recycled passes of a step.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
-    /// Each of them.
-    pub pass: Pass,
-    /// Weight of each one's loss beside the plain loss; pass k is fed by pass k-1. 0: no loss, no graph of its own.
-    pub weights: Vec<f64>,
-    /// Whether gradient crosses between passes.
-    pub flow: Flow,
-    /// Borders between passes that gradient crosses in `through` flow, counted from the last; 0: all.
+pub struct RecyclePlan {
+    /// Settings that all passes share.
+    pub pass: RecycledPass,
+    /// Weight of each pass's loss relative to the plain loss. Pass k is fed with the states of pass k-1. A
+    /// pass of weight 0 has no loss, and a graph only if gradient flows through it.
+    pub loss_weights: Vec<f64>,
+    /// Whether gradient flows between passes.
+    pub flow: GradientFlow,
+    /// Truncation depth of `through` flow: the number of pass boundaries, counted from the last, that
+    /// gradient crosses. 0 means all.
     pub cut: usize,
-    /// Where the losses count.
-    pub loss_on: LossOn,
+    /// Which positions the recycled losses count: all, or the recycled ones.
+    pub loss_on: LossPositions,
 }
 
-impl Plan {
-    /// Whether gradient crosses from the pass before into recycled pass `pass` (1 is the first).
-    fn crosses(&self, pass: usize) -> bool {
-        let last = self.weights.len();
-        self.flow == Flow::Through && pass <= last && (self.cut == 0 || last - pass < self.cut)
+impl RecyclePlan {
+    /// Whether gradient flows from recycled pass `pass` (counted from 1) back into the previous pass.
+    fn gradient_crosses(&self, pass: usize) -> bool {
+        let last = self.loss_weights.len();
+        self.flow == GradientFlow::Through && pass <= last && (self.cut == 0 || last - pass < self.cut)
     }
 }
 
-/// Chooses the recycled positions, given the plain entropy `[B·T]` on the device.
-pub type Place<'a> = &'a mut dyn FnMut(&Tensor<1>) -> Positions;
+/// Chooses the recycled positions from the plain entropy `[B·T]`, which is on the device.
+pub type PlacementFn<'a> = &'a mut dyn FnMut(&Tensor<1>) -> RecycledPositions;
 
-/// One batch's passes.
-pub struct Outcome {
-    /// Gradients of `plain loss + Σ weight · recycled loss`.
+/// Results of all passes of one batch.
+pub struct BatchOutcome {
+    /// Gradients of `plain loss + Σ weight · recycled loss`, for all parameters.
     pub grads: GradientsParams,
-    /// What they cost.
-    pub costs: Costs,
-    /// The plain pass at all positions, `[B·T]`.
-    pub plain: Said,
-    /// The last recycled pass that has a loss, where that counts, and the recycled positions.
-    pub recycled: Option<(Said, Positions)>,
+    /// Operations and seconds of each part.
+    pub costs: PartCosts,
+    /// Output of the plain pass at all positions, `[B·T]`.
+    pub plain: PassOutput,
+    /// Output of the last recycled pass with a loss, at the positions where the loss counts, and the recycled
+    /// positions.
+    pub recycled: Option<(PassOutput, RecycledPositions)>,
 }
 
-/// The article's step for one batch, up to the gradients. `place` chooses the recycled positions; without it, or where it
-/// finds none, the step is a plain one.
-pub fn train(mut ledger: Ledger<'_>, tokens: &Tokens, plan: &Plan, place: Option<Place<'_>>) -> Outcome {
-    let model = ledger.model();
-    // 1. Plain pass: hidden states, loss on all positions.
-    let states = model.row(model.embed(tokens.inputs.clone()));
-    ledger.ran(Part::Plain, &states, true);
-    let plain = ledger.score(Part::PlainHead, rows(&states.hidden), tokens.flat_targets(), 1.0);
-    // 2. Which inputs are replaced.
-    let positions = place.map(|place| place(&plain.entropy)).filter(|found| found.count() > 0);
-    ledger.spent(Part::Recycled);
+/// Runs the article's training step for one batch, up to the gradients. `place` chooses the recycled
+/// positions. Without it, or if it returns no positions, only the plain pass runs.
+pub fn forward_backward(
+    mut accumulator: GradientAccumulator<'_>,
+    tokens: &TokenBatch,
+    plan: &RecyclePlan,
+    place: Option<PlacementFn<'_>>,
+) -> BatchOutcome {
+    let model = accumulator.model();
+    // 1. Plain pass: hidden states, and the loss on all positions.
+    let states = model.forward(model.embed(tokens.inputs.clone()));
+    accumulator.record_forward(StepPart::Plain, &states, true);
+    let plain =
+        accumulator.add_loss(StepPart::PlainHead, flatten_rows(&states.hidden), tokens.flat_targets(), 1.0);
+    // 2. The positions whose inputs are replaced.
+    let positions = place.map(|place| place(&plain.entropy)).filter(|positions| positions.count() > 0);
+    accumulator.record_time(StepPart::Recycled);
     // 3. Recycled passes, and their losses.
     let recycled = positions.and_then(|positions| {
-        let said = passes(&mut ledger, tokens, states, &positions, plan);
-        said.map(|said| (said, positions))
+        let output = run_recycled_passes(&mut accumulator, tokens, states, &positions, plan);
+        output.map(|output| (output, positions))
     });
-    // 4. The gradients of all, for one update.
-    let (grads, costs) = ledger.finish();
-    Outcome { grads, costs, plain, recycled }
+    // 4. The gradients of all passes, for one update.
+    let (grads, costs) = accumulator.finish();
+    BatchOutcome { grads, costs, plain, recycled }
 }
 
-/// Each pass is fed by the one before. Says what the last one that has a loss said.
-fn passes(
-    ledger: &mut Ledger<'_>,
-    tokens: &Tokens,
-    mut states: States,
-    positions: &Positions,
-    plan: &Plan,
-) -> Option<Said> {
-    let model = ledger.model();
-    let mut said = None;
-    for (pass, weight) in (1..).zip(&plan.weights) {
-        // Where no gradient crosses, all gradients so far are taken now, which frees the graph of the pass before.
-        if !plan.crosses(pass) {
+/// Runs all recycled passes, each fed with the states of the previous one. Returns the output of the last
+/// pass that has a loss.
+fn run_recycled_passes(
+    accumulator: &mut GradientAccumulator<'_>,
+    tokens: &TokenBatch,
+    mut states: HiddenStates,
+    positions: &RecycledPositions,
+    plan: &RecyclePlan,
+) -> Option<PassOutput> {
+    let model = accumulator.model();
+    let mut output = None;
+    for (pass, weight) in (1..).zip(&plan.loss_weights) {
+        // If no gradient crosses this boundary, run the backward pass now: this frees the graph of the
+        // previous pass.
+        if !plan.gradient_crosses(pass) {
             states = states.detached();
-            ledger.take();
+            accumulator.run_backward();
         }
-        let graph = *weight > 0.0 || plan.crosses(pass + 1);
+        let graph = *weight > 0.0 || plan.gradient_crosses(pass + 1);
         let valid = (!graph).then(|| model.valid());
-        let this = Pass { draw: Draw { pass: pass as u64, ..plan.pass.draw }, ..plan.pass };
-        let (after, own) = recycled(valid.as_ref().unwrap_or(model), tokens, states, positions, &this);
-        states = after;
-        ledger.ran(Part::Recycled, &states, graph);
+        let settings =
+            RecycledPass { rng_key: RngKey { pass: pass as u64, ..plan.pass.rng_key }, ..plan.pass };
+        let (next, own_hidden) =
+            recycled_pass(valid.as_ref().unwrap_or(model), tokens, states, positions, &settings);
+        states = next;
+        accumulator.record_forward(StepPart::Recycled, &states, graph);
         if *weight > 0.0 {
             let (hidden, targets) = match plan.loss_on {
-                LossOn::All => (rows(&states.hidden), tokens.flat_targets()),
-                LossOn::Recycled => (own, tokens.targets_at(&positions.flat())),
+                LossPositions::All => (flatten_rows(&states.hidden), tokens.flat_targets()),
+                LossPositions::Recycled => (own_hidden, tokens.targets_at(&positions.flat_indices())),
             };
-            said = Some(ledger.score(Part::RecycledHead, hidden, targets, *weight));
+            output = Some(accumulator.add_loss(StepPart::RecycledHead, hidden, targets, *weight));
         }
     }
-    said
+    output
 }
 
-/// One recycled pass, of one position at least: the states after it, and its own hidden states at the recycled positions,
-/// `[N, D]`. A sparse pass leaves the other states, and all keys and values, as they were.
-pub fn recycled(
+/// Runs one recycled pass over at least one position. `before`: the states of the previous pass. Returns the
+/// states after it, and its hidden states at the recycled positions, `[N, D]`. A sparse pass (`isolated`,
+/// `joint`) changes no other hidden states, and no keys and values.
+pub fn recycled_pass(
     model: &Transformer,
-    tokens: &Tokens,
-    before: States,
-    positions: &Positions,
-    pass: &Pass,
-) -> (States, Tensor<2>) {
-    let places = Places::new(&positions.rows, positions.seq_len, &model.device().without_autodiff());
-    let state = fed(model, &before.hidden, positions, pass) * pass.scale;
-    let inputs = model.feedback.input(state, || places.take(&model.embed(tokens.inputs.clone())));
-    let (mut states, own) = match pass.reach {
-        Reach::Dense => {
+    tokens: &TokenBatch,
+    before: HiddenStates,
+    positions: &RecycledPositions,
+    pass: &RecycledPass,
+) -> (HiddenStates, Tensor<2>) {
+    let index = GatherIndex::new(&positions.rows, positions.seq_len, &model.device().without_autodiff());
+    let state = feedback_inputs(model, &before.hidden, positions, pass) * pass.scale;
+    let inputs = model.feedback.combine_input(state, || index.gather(&model.embed(tokens.inputs.clone())));
+    let (mut states, own_hidden) = match pass.reach {
+        PassScope::Dense => {
             drop(before);
-            let states = model.row(places.put(&model.embed(tokens.inputs.clone()), inputs));
-            let own = places.take(&states.hidden);
-            (states, own)
+            let states = model.forward(index.scatter(&model.embed(tokens.inputs.clone()), inputs));
+            let own_hidden = index.gather(&states.hidden);
+            (states, own_hidden)
         }
-        Reach::Isolated | Reach::Joint => {
-            let joint = pass.reach == Reach::Joint;
-            let (own, grid) = model.sparse(inputs, &places, &before.context, joint);
-            let hidden = places.put(&before.hidden, own.clone());
-            (States { hidden, context: before.context, ..grid }, own)
+        PassScope::Isolated | PassScope::Joint => {
+            let joint = pass.reach == PassScope::Joint;
+            let (own_hidden, grid) = model.forward_sparse(inputs, &index, &before.keys_values, joint);
+            let hidden = index.scatter(&before.hidden, own_hidden.clone());
+            (HiddenStates { hidden, keys_values: before.keys_values, ..grid }, own_hidden)
         }
     };
-    let fed = matches!(pass.control, Control::None | Control::Shuffled);
-    states.count(model.feedback.flop(positions.count(), fed));
-    (states, own)
+    let feeds_states = matches!(pass.control, Control::None | Control::Shuffled);
+    states.add_flop(model.feedback.flop(positions.count(), feeds_states));
+    (states, own_hidden)
 }
 
-/// What stands for the states among the inputs at the recycled positions, `[N, D]`. Position information enters later, in
-/// the model: that of `t`.
-fn fed(model: &Transformer, before: &Tensor<3>, positions: &Positions, pass: &Pass) -> Tensor<2> {
-    let device = before.device().without_autodiff();
+/// Returns what is fed at the recycled positions, `[N, D]`: transformed states or a control's replacement,
+/// with jitter. `hidden`: the hidden states of the previous pass, `[B, T, D]`. The model adds the position
+/// information of `t` later.
+fn feedback_inputs(
+    model: &Transformer,
+    hidden: &Tensor<3>,
+    positions: &RecycledPositions,
+    pass: &RecycledPass,
+) -> Tensor<2> {
+    let device = hidden.device().without_autodiff();
     let source = match pass.control {
-        Control::Shuffled => shuffled(positions, pass.draw),
-        _ => sources(positions),
+        Control::Shuffled => shuffled_indices(positions, pass.rng_key),
+        _ => source_indices(positions),
     };
-    let (dims, embeddings) = ([source.len(), before.dims()[2]], model.embed.weight.val());
+    let (dims, embeddings) = ([source.len(), hidden.dims()[2]], model.embed.weight.val());
     let state = match pass.control {
-        Control::None | Control::Shuffled => {
-            model.feedback.state(rows(before).select(0, index(&source, &device)), embeddings)
-        }
+        Control::None | Control::Shuffled => model
+            .feedback
+            .transform_state(flatten_rows(hidden).select(0, index_tensor(&source, &device)), embeddings),
         Control::Pause => model.feedback.pause.val().unsqueeze::<2>().expand(dims),
         Control::Masked => embeddings.inner().mean_dim(0).expand(dims),
     };
     if pass.jitter == 0.0 {
         return state;
     }
-    let noise = pass.draw.noise(positions.rows.iter().map(|own| own.len() * dims[1]));
+    let noise = pass.rng_key.uniform_noise(positions.rows.iter().map(|row| row.len() * dims[1]));
     let noise = Tensor::<2>::from_data(TensorData::new(noise, dims), &device);
     state.clone() + rms(state, 1) * noise * pass.jitter
 }
 
-/// THE alignment: what is fed at `t` is the state of `t-1`. Indices into `[B·T]`; a recycled `t` is at least 1, so the row
-/// is the same.
-pub fn sources(positions: &Positions) -> Vec<usize> {
-    positions.flat().into_iter().map(|t| t - 1).collect()
+/// Defines the alignment: position `t` is fed with the state of `t-1`. Returns the source of each recycled
+/// position as an index into `[B·T]`. A recycled `t` is at least 1, so the source is in the same row.
+pub fn source_indices(positions: &RecycledPositions) -> Vec<usize> {
+    positions.flat_indices().into_iter().map(|t| t - 1).collect()
 }
 
-/// Another state in the place of each: that of another row's recycled position; of any position of another row, where none
-/// of these is recycled; an earlier one in a batch of one row, whose first state stays. A later state of the same row would
-/// tell the target.
-fn shuffled(positions: &Positions, draw: Draw) -> Vec<usize> {
-    let (source, t) = (sources(positions), positions.seq_len);
-    let beside = |at: usize, from: usize, own: usize| if at < from { at } else { at + own };
+/// Returns a wrong source for each recycled position, for the shuffled control, as indices into `[B·T]`. It
+/// is the source of a recycled position of another row. If no other row has one, it is any position of
+/// another row. In a batch of one row it is an earlier position of the row (the first position keeps its own
+/// state), because a later state would reveal the target.
+fn shuffled_indices(positions: &RecycledPositions, draw: RngKey) -> Vec<usize> {
+    let (source, t) = (source_indices(positions), positions.seq_len);
+    let skip = |at: usize, from: usize, count: usize| if at < from { at } else { at + count };
     let other = |(n, own): (usize, &usize)| {
-        let (row, mut stream) = (own / t, draw.stream(Purpose::Shuffle, n));
+        let (row, mut stream) = (own / t, draw.stream(RngPurpose::Shuffle, n));
         let from = source.partition_point(|at| at / t < row);
-        let mine = source.partition_point(|at| at / t <= row) - from;
-        match (source.len() - mine, positions.rows.len()) {
+        let in_row = source.partition_point(|at| at / t <= row) - from;
+        match (source.len() - in_row, positions.rows.len()) {
             (0, 1) if own % t == 0 => *own,
-            (0, 1) => stream.below(own % t),
-            (0, rows) => beside(stream.below((rows - 1) * t), row * t, t),
-            (elsewhere, _) => source[beside(stream.below(elsewhere), from, mine)],
+            (0, 1) => stream.uniform_below(own % t),
+            (0, rows) => skip(stream.uniform_below((rows - 1) * t), row * t, t),
+            (elsewhere, _) => source[skip(stream.uniform_below(elsewhere), from, in_row)],
         }
     };
     source.iter().enumerate().map(other).collect()

@@ -1,87 +1,89 @@
 //! Owns: which positions of a batch are recycled.
 //! Must not know: tensors, the model, the schedule.
-//! Invariant: a position `t` is placed only where `t >= 1` and no document begins at `t`; positions of a row ascend;
-//! a row's depend on (draw, its document starts, its plain entropy) alone.
+//! Invariant: a position `t` is chosen only if `t >= 1` and no document begins at `t`; positions of a row
+//! ascend; they depend only on (RNG key, the row's document starts, its plain entropy).
 
-use crate::config::Wanted;
-use crate::rng::{Draw, Purpose};
+use crate::config::PositionBudget;
+use crate::rng::{RngKey, RngPurpose};
 
 /// The recycled positions of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Positions {
-    /// Positions a row (T).
+pub struct RecycledPositions {
+    /// Number of positions of a row (T).
     pub seq_len: usize,
-    /// Ascending positions, row by row. Rows may differ in number where documents are short.
+    /// Ascending positions of each row. Rows with short documents may have fewer.
     pub rows: Vec<Vec<usize>>,
 }
 
-impl Positions {
-    /// How many there are in all rows (N).
+impl RecycledPositions {
+    /// Returns the number of recycled positions in all rows (N).
     pub fn count(&self) -> usize {
         self.rows.iter().map(Vec::len).sum()
     }
 
-    /// Positions of all rows as indices into `[B·T]`, row by row.
-    pub fn flat(&self) -> Vec<usize> {
+    /// Returns the positions of all rows as indices into `[B·T]`, row by row.
+    pub fn flat_indices(&self) -> Vec<usize> {
         let rows = self.rows.iter().enumerate();
-        rows.flat_map(|(row, own)| own.iter().map(move |t| row * self.seq_len + t)).collect()
+        rows.flat_map(|(row, positions)| positions.iter().map(move |t| row * self.seq_len + t)).collect()
     }
 
-    /// `[B·T]`: whether a position is recycled.
+    /// Returns whether each position is recycled, `[B·T]`.
     pub fn mask(&self) -> Vec<bool> {
         let mut mask = vec![false; self.rows.len() * self.seq_len];
-        self.flat().into_iter().for_each(|index| mask[index] = true);
+        self.flat_indices().into_iter().for_each(|index| mask[index] = true);
         mask
     }
 }
 
-/// A batch's rows as placement sees them.
+/// What placement needs to know of a batch.
 #[derive(Clone, Copy)]
-pub struct Rows<'a> {
-    /// Positions a row (T).
+pub struct PlacementRows<'a> {
+    /// Number of positions of a row (T).
     pub seq_len: usize,
-    /// `[B·T]`: whether a document begins at the position.
+    /// Whether a document begins at each position, `[B·T]`.
     pub doc_start: &'a [bool],
-    /// Fraction of a row that its plain prefix takes at most.
-    pub prefix: f64,
-    /// What random choices depend on.
-    pub draw: Draw,
+    /// Largest fraction of a row that its plain prefix takes. The prefix's length is drawn for each row.
+    pub max_prefix_fraction: f64,
+    /// Key of the random choices.
+    pub rng_key: RngKey,
 }
 
-impl Rows<'_> {
-    /// The positions of a row that may be recycled: all behind its plain prefix but the first of the row and the first of
-    /// any document, because the state before them belongs to nothing or to another document.
-    fn eligible(&self, row: usize) -> Vec<usize> {
-        let own = &self.doc_start[row * self.seq_len..][..self.seq_len];
-        let longest = self.prefix * self.seq_len as f64;
-        let prefix = longest * self.draw.stream(Purpose::Prefix, row).unit();
-        ((prefix as usize).max(1)..own.len()).filter(|t| !own[*t]).collect()
+impl PlacementRows<'_> {
+    /// Returns the positions of a row that may be recycled: all after its plain prefix, except the first of
+    /// the row and the first of each document. The state before these does not exist, or belongs to another
+    /// document.
+    fn eligible_positions(&self, row: usize) -> Vec<usize> {
+        let doc_start = &self.doc_start[row * self.seq_len..][..self.seq_len];
+        let max_prefix = self.max_prefix_fraction * self.seq_len as f64;
+        let prefix = max_prefix * self.rng_key.stream(RngPurpose::PrefixLength, row).uniform();
+        ((prefix as usize).max(1)..doc_start.len()).filter(|t| !doc_start[*t]).collect()
     }
 
-    fn place(&self, choose: impl Fn(usize, Vec<usize>) -> Vec<usize>) -> Positions {
+    /// Applies `choose` to the eligible positions of each row.
+    fn place_each_row(&self, choose: impl Fn(usize, Vec<usize>) -> Vec<usize>) -> RecycledPositions {
         let rows = self.doc_start.len() / self.seq_len;
-        let rows = (0..rows).map(|row| choose(row, self.eligible(row))).collect();
-        Positions { seq_len: self.seq_len, rows }
+        let rows = (0..rows).map(|row| choose(row, self.eligible_positions(row))).collect();
+        RecycledPositions { seq_len: self.seq_len, rows }
     }
 }
 
-/// Positions drawn uniformly without repetition; fewer where a row has fewer eligible ones.
-pub fn random(rows: Rows<'_>, wanted: Wanted) -> Positions {
-    span(rows, wanted, 1)
+/// Draws positions uniformly without repetition. A row with too few eligible positions gets fewer.
+pub fn random(rows: PlacementRows<'_>, budget: PositionBudget) -> RecycledPositions {
+    span(rows, budget, 1)
 }
 
-/// Runs of `length` neighbours, so that chains of latents are trained: run after run begins at a position drawn
-/// uniformly among the free ones, and goes on to the right until it is long enough, meets a position that is taken or not
-/// eligible, or the share is reached.
-pub fn span(rows: Rows<'_>, wanted: Wanted, length: usize) -> Positions {
-    let wanted = wanted.most(rows.seq_len);
-    rows.place(|row, mut free| {
-        let mut rng = rows.draw.stream(Purpose::Where, row);
-        let mut taken = Vec::with_capacity(wanted.min(free.len()));
-        while taken.len() < wanted && !free.is_empty() {
-            let begin = rng.below(free.len());
-            let most = length.min(wanted - taken.len());
-            let run = (0..most).take_while(|n| free.get(begin + n) == Some(&(free[begin] + n))).count();
+/// Draws runs of `length` consecutive positions, so that chains of latents are trained. A run starts at a
+/// position drawn uniformly among the free ones. It extends to the right until it is complete, meets a
+/// position that is taken or not eligible, or the budget is used up.
+pub fn span(rows: PlacementRows<'_>, budget: PositionBudget, length: usize) -> RecycledPositions {
+    let max_positions = budget.max_positions(rows.seq_len);
+    rows.place_each_row(|row, mut free| {
+        let mut rng = rows.rng_key.stream(RngPurpose::Placement, row);
+        let mut taken = Vec::with_capacity(max_positions.min(free.len()));
+        while taken.len() < max_positions && !free.is_empty() {
+            let begin = rng.uniform_below(free.len());
+            let max_run = length.min(max_positions - taken.len());
+            let run = (0..max_run).take_while(|n| free.get(begin + n) == Some(&(free[begin] + n))).count();
             taken.extend(free.drain(begin..begin + run));
         }
         taken.sort_unstable();
@@ -89,28 +91,34 @@ pub fn span(rows: Rows<'_>, wanted: Wanted, length: usize) -> Positions {
     })
 }
 
-/// Where the plain output *at the position* is the most uncertain, so that the state from before the uncertain position is
-/// recycled. `entropy` is `[B·T]`, nats. Of equal entropies the earlier position wins; not-a-number counts as the least.
-pub fn entropy_at(rows: Rows<'_>, wanted: Wanted, entropy: &[f32]) -> Positions {
-    by_entropy(rows, wanted, entropy, 0)
+/// Chooses the positions `t` whose *own* plain output is the most uncertain, so that the state before the
+/// uncertain position is recycled. `entropy` is `[B·T]`, in nats. Of equal entropies the earlier position
+/// wins; NaN counts as lowest.
+pub fn entropy_at(rows: PlacementRows<'_>, budget: PositionBudget, entropy: &[f32]) -> RecycledPositions {
+    by_entropy(rows, budget, entropy, 0)
 }
 
-/// After the positions where the plain output is the most uncertain: the uncertain state itself goes into the next
-/// position. Ties and not-a-number as for [`entropy_at`].
-pub fn entropy_next(rows: Rows<'_>, wanted: Wanted, entropy: &[f32]) -> Positions {
-    by_entropy(rows, wanted, entropy, 1)
+/// Chooses the positions `t` for which the plain output at `t-1` is the most uncertain, so that the uncertain
+/// state itself is recycled. `entropy`, ties and NaN are as in [`entropy_at`].
+pub fn entropy_next(rows: PlacementRows<'_>, budget: PositionBudget, entropy: &[f32]) -> RecycledPositions {
+    by_entropy(rows, budget, entropy, 1)
 }
 
-/// The entropy that counts for position `t` is that at `t - back`.
-fn by_entropy(rows: Rows<'_>, wanted: Wanted, entropy: &[f32], back: usize) -> Positions {
-    rows.place(|row, mut candidates| {
-        let of = |t: usize| match entropy[row * rows.seq_len + t - back] {
+/// Chooses the positions `t` with the largest entropy at `t - offset`.
+fn by_entropy(
+    rows: PlacementRows<'_>,
+    budget: PositionBudget,
+    entropy: &[f32],
+    offset: usize,
+) -> RecycledPositions {
+    rows.place_each_row(|row, mut candidates| {
+        let score = |t: usize| match entropy[row * rows.seq_len + t - offset] {
             value if value.is_nan() => f32::NEG_INFINITY,
             value => value,
         };
-        candidates.retain(|t| wanted.takes(of(*t)));
-        candidates.sort_by(|a, b| of(*b).total_cmp(&of(*a)).then(a.cmp(b)));
-        candidates.truncate(wanted.most(rows.seq_len));
+        candidates.retain(|t| budget.admits(score(*t)));
+        candidates.sort_by(|a, b| score(*b).total_cmp(&score(*a)).then(a.cmp(b)));
+        candidates.truncate(budget.max_positions(rows.seq_len));
         candidates.sort_unstable();
         candidates
     })

@@ -1,42 +1,50 @@
-//! Owns: which steps carry a recycled pass, and with which numbers.
+//! Owns: which steps have recycled passes, and with which settings.
 //! Must not know: tensors, batches, terminals.
-//! Invariant: what is decided for a step depends on (config, seed, step) alone.
+//! Invariant: the settings of a step depend only on (config, seed, step).
 
-use crate::config::{Control, Recycle, Wanted};
-use crate::rng::{Draw, Purpose};
+use crate::config::{Control, PositionBudget, Recycle};
+use crate::rng::{RngKey, RngPurpose};
 
-/// The numbers in force at one step.
+/// The recycling settings of one step, with curves evaluated and random choices made.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct InForce {
-    /// Probability with which an eligible step carries a recycled pass.
+pub struct StepSettings {
+    /// Probability that an eligible step recycles.
     pub probability: f64,
-    /// How many positions of a row are recycled.
-    pub wanted: Wanted,
-    /// Weight of the recycled loss.
+    /// How many positions of each row are recycled.
+    pub budget: PositionBudget,
+    /// Weight of the recycled loss relative to the plain loss.
     pub weight: f64,
-    /// Multiplies what is fed of the state.
+    /// Factor of the fed states.
     pub scale: f64,
-    /// Recycled passes of a step that recycles.
+    /// Number of recycled passes, if the step recycles.
     pub passes: usize,
-    /// What stands in the place of the states.
+    /// What is fed instead of the states, if anything.
     pub control: Control,
-    /// Whether this step carries a recycled pass.
+    /// Whether this step has recycled passes.
     pub recycles: bool,
 }
 
-/// What holds at `step` (1 is the first update): every `every`-th step is eligible, and an eligible step recycles
-/// with the probability in force. A share of these feeds the pause vector instead, once, so that it is learned.
-/// `vocab_size` is what relative thresholds are relative to.
-pub fn at(recycle: &Recycle, vocab_size: usize, seed: u64, step: u64) -> InForce {
-    let lot = |purpose| Draw { seed, step, ..Draw::default() }.stream(purpose, 0).unit();
-    let (probability, weight) = (recycle.probability.at(step), recycle.weight.at(step));
-    let wanted = recycle.wanted_at(vocab_size, step);
+/// Returns the settings of update `step`, counted from 1. Every `every`-th step is eligible, and an eligible
+/// step recycles with the current probability. A fraction `pause_share` of the steps feeds the pause vector
+/// in a single pass, so that the vector is learned. Relative thresholds are relative to ln `vocab_size`.
+pub fn step_settings(recycle: &Recycle, vocab_size: usize, seed: u64, step: u64) -> StepSettings {
+    let uniform = |purpose| RngKey { seed, step, ..RngKey::default() }.stream(purpose, 0).uniform();
+    let (probability, weight) = (recycle.probability.value_at(step), recycle.weight.value_at(step));
+    let wanted = recycle.budget_at(vocab_size, step);
     let eligible = recycle.every > 0 && step.is_multiple_of(recycle.every);
-    let drawn = eligible && lot(Purpose::When) < probability;
-    let (control, passes) = match lot(Purpose::Pause) < recycle.pause_share {
+    let drawn = eligible && uniform(RngPurpose::RecycleDecision) < probability;
+    let (control, passes) = match uniform(RngPurpose::PauseUpdate) < recycle.pause_share {
         true => (Control::Pause, 1),
-        false => (recycle.control, recycle.passes.draw(lot(Purpose::Depth))),
+        false => (recycle.control, recycle.passes.draw(uniform(RngPurpose::PassCount))),
     };
-    let recycles = drawn && wanted.some() && weight > 0.0;
-    InForce { probability, wanted, weight, scale: recycle.scale.at(step), passes, control, recycles }
+    let recycles = drawn && wanted.selects_any() && weight > 0.0;
+    StepSettings {
+        probability,
+        budget: wanted,
+        weight,
+        scale: recycle.scale.value_at(step),
+        passes,
+        control,
+        recycles,
+    }
 }

@@ -1,41 +1,47 @@
-//! Owns: thinking: generation that takes tokens or goes on in latent space, as a policy says from the entropy (Sebastian
-//! Müller, "COCONUT: Parallel pre-training", 2025; Hao et al., arXiv 2412.06769).
+//! Owns: generation whose next input is a token or a latent (a recycled hidden state), as a policy decides
+//! from the entropy (Sebastian Müller, "COCONUT: Parallel pre-training", 2025; Hao et al., arXiv 2412.06769).
 //! Must not know: training, files, terminals.
-//! Invariant: a generation depends on model, prompt, policy, choice, seed and the number of its stream alone, not on the rows
-//! beside it (but for the shuffled control, which is made of them).
+//! Invariant: a row's generation depends only on model, prompt, policy, sampling parameters, seed and the
+//! row's stream number, not on the other rows of the batch (except with the shuffled control, which uses
+//! their states).
 
-mod answer;
 mod beam;
-mod choose;
-mod generate;
+mod eval_metrics;
+mod generation;
 mod lens;
 mod policy;
-mod spec;
+mod policy_grammar;
+mod sampling;
 mod threshold;
 
-pub use answer::{ends_with, ratio};
-pub use choose::{Choice, Said};
-pub use generate::{End, Generation, Kind, Request, Step};
-pub use lens::{Latent, look};
-pub use policy::{At, Bounds, Entropy, Fixed, Machine, Move, Places, Policy, Trend};
-pub use spec::POLICIES;
+pub use eval_metrics::{bootstrap_ratio, ends_with_answer};
+pub use generation::{EndReason, Generation, GenerationRequest, GenerationStep, InputKind};
+pub use lens::{Latent, inspect_latents};
+pub use policy::{
+    EntropyPolicy, FixedPolicy, LatentPosition, Policy, PolicyAction, PolicyState, ThoughtBounds,
+    ThoughtStarts, TrendPolicy,
+};
+pub use policy_grammar::POLICY_HELP;
+pub use sampling::{SamplingParams, TokenDistribution};
 pub use threshold::Threshold;
 
-/// Why nothing can be generated.
+/// Why a generation could not start or continue.
 #[derive(Debug, thiserror::Error)]
-pub enum ThinkError {
+pub enum GenerateError {
     #[error("the prompt is empty; at least one token is needed")]
-    Empty,
-    #[error("token {id} of the prompt: the model's vocabulary has the ids 0 to {last}")]
-    Unknown { id: u32, last: usize },
-    #[error("the prompt has {found} tokens; the model takes {most} positions, and one is needed to go on")]
-    TooLong { found: usize, most: usize },
-    #[error("{key}={id} of the policy: the model's vocabulary has the ids 0 to {last}")]
-    Token { key: &'static str, id: u32, last: usize },
+    EmptyPrompt,
+    #[error("token {id} of the prompt is not in the model's vocabulary; allowed: ids 0 to {last}")]
+    UnknownPromptToken { id: u32, last: usize },
     #[error(
-        "an output of the model is not finite (row {row} of those at once): its weights or its config.json are broken"
+        "the prompt has {tokens} tokens; the model takes {positions} positions, and generation needs at least one more"
     )]
-    NotFinite { row: usize },
+    PromptTooLong { tokens: usize, positions: usize },
+    #[error("{key}={id} of the policy is not in the model's vocabulary; allowed: ids 0 to {last}")]
+    UnknownPolicyToken { key: &'static str, id: u32, last: usize },
+    #[error(
+        "an output of the model is not finite (row {row} of the batch): its weights or its config.json are broken"
+    )]
+    NonFiniteOutput { row: usize },
     #[error("reading from the device failed: {0}")]
     Device(String),
 }

@@ -1,20 +1,21 @@
-//! Owns: when a generation thinks: a state machine that is told the entropy at each position and says what the next input is.
-//! Must not know: models, tokens' meaning, how a token is chosen.
-//! Invariant: pure: the same entropies and tokens give the same moves; no bound is ever passed.
+//! Owns: when a generation thinks: a state machine that gets the entropy at each position and decides the
+//! next input.
+//! Must not know: models, what tokens mean, how a token is sampled.
+//! Invariant: pure: equal entropies and tokens give equal actions; no bound is ever exceeded.
 
-use super::threshold::{Scale, Threshold};
+use super::threshold::{EntropyScale, Threshold};
 
-/// What the next input is to be.
+/// What the next input of a row is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Move {
-    /// A token, chosen from the distribution.
+pub enum PolicyAction {
+    /// A token sampled from the distribution.
     Token,
-    /// This token, whatever the distribution: a marker of the paper's way.
-    Mark(u32),
-    /// The state of the position before.
+    /// This token, whatever the distribution: a marker of a thought's beginning or end, as in Hao et al.
+    Marker(u32),
+    /// A latent: the hidden state of the previous position.
     Latent,
-    /// The last token is taken back, and the state before it stands in its place.
-    Back,
+    /// A latent that replaces the last token: the hidden state that the token was sampled from.
+    ReplaceToken,
 }
 
 /// When to think.
@@ -22,245 +23,259 @@ pub enum Move {
 pub enum Policy {
     /// Plain decoding.
     Never,
-    /// So many latents at given places, as Hao et al. (arXiv 2412.06769) do.
-    Fixed(Fixed),
-    /// Where the entropy is high, until it is low.
-    Entropy(Entropy),
-    /// Where the entropy is above that of the last switch, until it is below (SwiReasoning, arXiv 2510.05069).
-    Trend(Trend),
+    /// A fixed number of latents at given positions, as in Hao et al. (arXiv 2412.06769).
+    Fixed(FixedPolicy),
+    /// Thinks from a high entropy on, until the entropy is low.
+    Entropy(EntropyPolicy),
+    /// Thinks while the entropy is above that of the last switch between tokens and latents (SwiReasoning,
+    /// arXiv 2510.05069).
+    Trend(TrendPolicy),
 }
 
 impl Policy {
-    /// Tokens that it names, each under its key.
-    pub fn tokens(&self) -> Vec<(&'static str, u32)> {
-        let Self::Fixed(Fixed { places, bot, eot, .. }) = self else { return Vec::new() };
-        let after = if let Places::After(id) = places { Some(*id) } else { None };
+    /// Returns the token ids that the policy contains, each with its key.
+    pub fn named_tokens(&self) -> Vec<(&'static str, u32)> {
+        let Self::Fixed(FixedPolicy { starts, bot, eot, .. }) = self else { return Vec::new() };
+        let after = if let ThoughtStarts::AfterToken(id) = starts { Some(*id) } else { None };
         let named = [("after", after), ("bot", *bot), ("eot", *eot)];
         named.into_iter().filter_map(|(key, id)| id.map(|id| (key, id))).collect()
     }
 
-    /// Whether it goes by the entropies of the prompt.
-    pub(super) fn watches(&self) -> bool {
-        let watches = |threshold| matches!(threshold, Threshold::Quantile(_));
-        matches!(self, Self::Entropy(own) if watches(own.start) || watches(own.stop))
+    /// Whether decisions depend on the entropies of the prompt.
+    pub(super) fn uses_prompt_entropies(&self) -> bool {
+        let is_quantile = |threshold| matches!(threshold, Threshold::Quantile(_));
+        matches!(self, Self::Entropy(policy) if is_quantile(policy.start) || is_quantile(policy.stop))
     }
 }
 
-/// A fixed number of latents.
+/// Thoughts with a fixed number of latents.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Fixed {
-    /// Latents of a thought.
+pub struct FixedPolicy {
+    /// Number of latents of a thought.
     pub count: usize,
-    /// Where thoughts begin.
-    pub places: Places,
-    /// Token before each thought.
+    /// Where thoughts start.
+    pub starts: ThoughtStarts,
+    /// Token to insert before each thought (beginning of thought).
     pub bot: Option<u32>,
-    /// Token behind each thought.
+    /// Token to insert after each thought (end of thought).
     pub eot: Option<u32>,
 }
 
-/// Where fixed thoughts begin.
+/// Where fixed thoughts start.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Places {
-    /// After so many tokens of one's own, marks among them; 0 is right behind the prompt.
-    At(Vec<usize>),
-    /// Behind each token of this id, the prompt's last one too.
-    After(u32),
+pub enum ThoughtStarts {
+    /// After these numbers of generated tokens, markers included. 0 is directly after the prompt.
+    TokenCounts(Vec<usize>),
+    /// After each token with this id, including the last token of the prompt.
+    AfterToken(u32),
 }
 
-/// From one threshold to another.
+/// Thoughts between two entropy thresholds.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entropy {
-    /// A thought begins at or above it.
+pub struct EntropyPolicy {
+    /// A thought starts at or above this entropy.
     pub start: Threshold,
-    /// A thought ends below it.
+    /// A thought ends below this entropy.
     pub stop: Threshold,
-    /// Bounds of a thought.
-    pub bounds: Bounds,
-    /// Which position is recycled.
-    pub at: At,
+    /// How long thoughts may be.
+    pub bounds: ThoughtBounds,
+    /// Which hidden state starts a thought.
+    pub position: LatentPosition,
 }
 
-/// Against the entropy of the last switch.
+/// Thoughts while the entropy is above that of the last switch.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Trend {
-    /// Fewest tokens between two thoughts.
+pub struct TrendPolicy {
+    /// Minimum number of tokens between two thoughts.
     pub dwell: usize,
-    /// Bounds of a thought.
-    pub bounds: Bounds,
-    /// Which position is recycled.
-    pub at: At,
+    /// How long thoughts may be.
+    pub bounds: ThoughtBounds,
+    /// Which hidden state starts a thought.
+    pub position: LatentPosition,
 }
 
 /// How long thoughts may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// Fewest latents of a thought.
-    pub least: usize,
-    /// Most latents of a thought.
-    pub most: usize,
-    /// Most latents in all; none: as many as may be.
-    pub all: Option<usize>,
+pub struct ThoughtBounds {
+    /// Minimum number of latents of a thought.
+    pub min_latents: usize,
+    /// Maximum number of latents of a thought.
+    pub max_latents: usize,
+    /// Maximum number of latents of the whole row; `None` means no limit.
+    pub max_total_latents: Option<usize>,
 }
 
-/// Which state is recycled where the output at position `t` is uncertain: both readings of the article.
+/// Which hidden state is recycled if the output at position `t` is uncertain. The article allows both
+/// readings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum At {
-    /// The uncertain state itself, which becomes the input at `t+1`.
+pub enum LatentPosition {
+    /// The uncertain state itself, as the input at `t+1`.
     Next,
-    /// The state before it, which takes the place of the token at `t`. A prompt's tokens stay.
-    Own,
+    /// The state at `t-1`, as the input at `t`, in place of the token there. Tokens of the prompt are never
+    /// replaced.
+    InPlace,
 }
 
-/// Where a generation stands.
+/// What a row is currently doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum ThoughtPhase {
     Tokens,
-    /// The mark before a thought is set.
-    Opened,
-    /// After so many latents.
-    Thought(usize),
+    /// The marker before a thought has just been inserted.
+    Opening,
+    /// Thinking, after this many latents of the thought.
+    Thinking(usize),
 }
 
-/// A policy at work on one row.
+/// State of a policy on one row.
 #[derive(Clone, Debug)]
-pub struct Machine {
+pub struct PolicyState {
     policy: Policy,
-    scale: Scale,
-    phase: Phase,
-    /// Tokens of its own, marks too.
+    entropy_scale: EntropyScale,
+    phase: ThoughtPhase,
+    /// Number of generated tokens, markers included.
     tokens: usize,
-    /// Of these, since the last thought; none: there was no thought.
-    since: Option<usize>,
+    /// Number of tokens since the last thought; `None` before the first thought.
+    tokens_since_thought: Option<usize>,
     latents: usize,
-    /// The entropy of the last switch.
-    reference: Option<f64>,
-    /// Whether the last input is a token that may be taken back.
-    fresh: bool,
+    /// Entropy at the last switch between tokens and latents, in nats.
+    switch_entropy: Option<f64>,
+    /// Whether the last input was a sampled token, which a latent may replace.
+    last_is_replaceable: bool,
 }
 
-impl Machine {
-    /// For a vocabulary of `vocab` tokens.
+impl PolicyState {
+    /// Starts `policy` on a row, for a vocabulary of `vocab` tokens.
     pub fn new(policy: Policy, vocab: usize) -> Self {
-        let scale = Scale::new(vocab);
+        let entropy_scale = EntropyScale::new(vocab);
         Self {
             policy,
-            scale,
-            phase: Phase::Tokens,
+            entropy_scale,
+            phase: ThoughtPhase::Tokens,
             tokens: 0,
-            since: None,
+            tokens_since_thought: None,
             latents: 0,
-            reference: None,
-            fresh: false,
+            switch_entropy: None,
+            last_is_replaceable: false,
         }
     }
 
-    /// Is told the entropy (nats) at a position of the prompt but the last.
-    pub fn saw(&mut self, entropy: f64) {
-        self.scale.see(entropy);
+    /// Records the entropy (nats) at a position of the prompt, except the last.
+    pub fn observe_prompt(&mut self, entropy: f64) {
+        self.entropy_scale.observe(entropy);
     }
 
-    /// What the next input is, after `entropy` (nats) at the last position, whose input was the token `last`, if it was one.
-    pub fn next(&mut self, entropy: f64, last: Option<u32>) -> Move {
-        let found = self.decide(entropy, last);
-        self.scale.see(entropy);
-        match found {
-            Move::Token | Move::Mark(_) => {
+    /// Decides the next input from `entropy` (nats) at the last position. `last` is the token fed there;
+    /// `None` for a latent.
+    pub fn next_action(&mut self, entropy: f64, last: Option<u32>) -> PolicyAction {
+        let action = self.decide(entropy, last);
+        self.entropy_scale.observe(entropy);
+        match action {
+            PolicyAction::Token | PolicyAction::Marker(_) => {
                 self.tokens += 1;
-                self.since = self.since.map(|since| since + 1);
+                self.tokens_since_thought = self.tokens_since_thought.map(|since| since + 1);
             }
-            Move::Latent | Move::Back => {
-                self.tokens -= usize::from(found == Move::Back);
+            PolicyAction::Latent | PolicyAction::ReplaceToken => {
+                self.tokens -= usize::from(action == PolicyAction::ReplaceToken);
                 self.latents += 1;
-                self.since = Some(0);
-                let before = if let Phase::Thought(count) = self.phase { count } else { 0 };
-                self.phase = Phase::Thought(before + 1);
+                self.tokens_since_thought = Some(0);
+                let count = if let ThoughtPhase::Thinking(count) = self.phase { count } else { 0 };
+                self.phase = ThoughtPhase::Thinking(count + 1);
             }
         }
-        self.fresh = found == Move::Token;
-        found
+        self.last_is_replaceable = action == PolicyAction::Token;
+        action
     }
 
-    /// Latents so far.
+    /// Returns the number of latents so far.
     pub fn latents(&self) -> usize {
         self.latents
     }
 
-    fn decide(&mut self, entropy: f64, last: Option<u32>) -> Move {
+    fn decide(&mut self, entropy: f64, last: Option<u32>) -> PolicyAction {
         match self.phase {
-            Phase::Opened => Move::Latent,
-            Phase::Thought(count) if self.goes_on(count, entropy) => Move::Latent,
-            Phase::Thought(_) => {
-                self.phase = Phase::Tokens;
-                self.reference = Some(entropy);
-                self.mark(|fixed| fixed.eot).unwrap_or(Move::Token)
+            ThoughtPhase::Opening => PolicyAction::Latent,
+            ThoughtPhase::Thinking(count) if self.continues(count, entropy) => PolicyAction::Latent,
+            ThoughtPhase::Thinking(_) => {
+                self.phase = ThoughtPhase::Tokens;
+                self.switch_entropy = Some(entropy);
+                self.marker(|fixed| fixed.eot).unwrap_or(PolicyAction::Token)
             }
-            Phase::Tokens if self.starts(entropy, last) => {
-                self.reference = Some(entropy);
-                match self.mark(|fixed| fixed.bot) {
-                    Some(mark) => {
-                        self.phase = Phase::Opened;
-                        mark
+            ThoughtPhase::Tokens if self.starts_thought(entropy, last) => {
+                self.switch_entropy = Some(entropy);
+                match self.marker(|fixed| fixed.bot) {
+                    Some(marker) => {
+                        self.phase = ThoughtPhase::Opening;
+                        marker
                     }
-                    None if self.at() == At::Own => Move::Back,
-                    None => Move::Latent,
+                    None if self.latent_position() == LatentPosition::InPlace => PolicyAction::ReplaceToken,
+                    None => PolicyAction::Latent,
                 }
             }
-            Phase::Tokens => {
-                self.reference.get_or_insert(entropy);
-                Move::Token
+            ThoughtPhase::Tokens => {
+                self.switch_entropy.get_or_insert(entropy);
+                PolicyAction::Token
             }
         }
     }
 
-    fn mark(&self, which: fn(&Fixed) -> Option<u32>) -> Option<Move> {
+    /// Returns the action that inserts a marker token, if the policy has that marker.
+    fn marker(&self, which: fn(&FixedPolicy) -> Option<u32>) -> Option<PolicyAction> {
         match &self.policy {
-            Policy::Fixed(fixed) => which(fixed).map(Move::Mark),
+            Policy::Fixed(fixed) => which(fixed).map(PolicyAction::Marker),
             _ => None,
         }
     }
 
-    fn at(&self) -> At {
+    fn latent_position(&self) -> LatentPosition {
         match &self.policy {
-            Policy::Entropy(Entropy { at, .. }) | Policy::Trend(Trend { at, .. }) => *at,
-            Policy::Never | Policy::Fixed(_) => At::Next,
+            Policy::Entropy(EntropyPolicy { position, .. }) | Policy::Trend(TrendPolicy { position, .. }) => {
+                *position
+            }
+            Policy::Never | Policy::Fixed(_) => LatentPosition::Next,
         }
     }
 
-    /// Whether a thought of `count` latents goes on.
-    fn goes_on(&self, count: usize, entropy: f64) -> bool {
+    /// Whether a thought of `count` latents continues.
+    fn continues(&self, count: usize, entropy: f64) -> bool {
         let (bounds, uncertain) = match &self.policy {
             Policy::Never => return false,
             Policy::Fixed(fixed) => return count < fixed.count,
-            Policy::Entropy(own) => (own.bounds, entropy >= self.scale.nats(own.stop)),
-            Policy::Trend(own) => (own.bounds, self.reference.is_some_and(|reference| entropy >= reference)),
+            Policy::Entropy(policy) => (policy.bounds, entropy >= self.entropy_scale.to_nats(policy.stop)),
+            Policy::Trend(policy) => {
+                (policy.bounds, self.switch_entropy.is_some_and(|reference| entropy >= reference))
+            }
         };
-        let left = bounds.all.is_none_or(|all| self.latents < all);
-        left && count < bounds.most && (count < bounds.least || uncertain)
+        let allowed = bounds.max_total_latents.is_none_or(|max| self.latents < max);
+        allowed && count < bounds.max_latents && (count < bounds.min_latents || uncertain)
     }
 
-    fn starts(&self, entropy: f64, last: Option<u32>) -> bool {
-        // A thought that has just ended does not begin again without a token that stays.
-        let apart = |tokens: usize| self.since.is_none_or(|since| since >= tokens.max(1));
-        let (bounds, at, dwell, uncertain) = match &self.policy {
+    /// Whether a thought starts after `entropy` at the last position, whose input was the token `last`.
+    fn starts_thought(&self, entropy: f64, last: Option<u32>) -> bool {
+        // At least one token that stays separates two thoughts.
+        let separated = |tokens: usize| self.tokens_since_thought.is_none_or(|since| since >= tokens.max(1));
+        let (bounds, position, dwell, uncertain) = match &self.policy {
             Policy::Never => return false,
             Policy::Fixed(fixed) => {
-                let there = match &fixed.places {
-                    Places::At(places) => places.contains(&self.tokens),
-                    Places::After(marker) => last == Some(*marker),
+                let here = match &fixed.starts {
+                    ThoughtStarts::TokenCounts(counts) => counts.contains(&self.tokens),
+                    ThoughtStarts::AfterToken(marker) => last == Some(*marker),
                 };
-                return fixed.count > 0 && there && apart(1);
+                return fixed.count > 0 && here && separated(1);
             }
-            Policy::Entropy(own) => (own.bounds, own.at, 1, entropy >= self.scale.nats(own.start)),
-            Policy::Trend(own) => {
-                let above = self.reference.is_some_and(|reference| entropy > reference);
-                (own.bounds, own.at, own.dwell, above)
+            Policy::Entropy(policy) => {
+                (policy.bounds, policy.position, 1, entropy >= self.entropy_scale.to_nats(policy.start))
+            }
+            Policy::Trend(policy) => {
+                let above = self.switch_entropy.is_some_and(|reference| entropy > reference);
+                (policy.bounds, policy.position, policy.dwell, above)
             }
         };
-        let left = bounds.most > 0 && bounds.all.is_none_or(|all| self.latents < all);
-        match at {
-            At::Next => left && uncertain && apart(dwell),
-            At::Own => left && uncertain && apart(dwell.max(1) + 1) && self.fresh,
+        let allowed = bounds.max_latents > 0 && bounds.max_total_latents.is_none_or(|max| self.latents < max);
+        match position {
+            LatentPosition::Next => allowed && uncertain && separated(dwell),
+            LatentPosition::InPlace => {
+                allowed && uncertain && separated(dwell.max(1) + 1) && self.last_is_replaceable
+            }
         }
     }
 }
@@ -269,85 +284,101 @@ impl Machine {
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { least: 1, most: 4, all: None };
+    const BOUNDS: ThoughtBounds = ThoughtBounds { min_latents: 1, max_latents: 4, max_total_latents: None };
 
-    /// The moves after each of `entropies`, `T`, `L`, `B`, or `m` for a mark; each token is 7, and so is the prompt's last.
-    fn moves(policy: Policy, entropies: &[f64]) -> String {
-        let mut machine = Machine::new(policy, 100);
+    /// Returns the action after each of `entropies`: `T` token, `L` latent, `B` latent in place of a token,
+    /// `m` marker. Every sampled token is 7, and so is the last token of the prompt.
+    fn actions(policy: Policy, entropies: &[f64]) -> String {
+        let mut state = PolicyState::new(policy, 100);
         let mut last = Some(7);
-        let mut made = String::new();
+        let mut letters = String::new();
         for entropy in entropies {
-            let found = machine.next(*entropy, last);
-            (last, _) = match found {
-                Move::Token => (Some(7), made.push('T')),
-                Move::Mark(id) => (Some(id), made.push('m')),
-                Move::Latent => (None, made.push('L')),
-                Move::Back => (None, made.push('B')),
+            let action = state.next_action(*entropy, last);
+            (last, _) = match action {
+                PolicyAction::Token => (Some(7), letters.push('T')),
+                PolicyAction::Marker(id) => (Some(id), letters.push('m')),
+                PolicyAction::Latent => (None, letters.push('L')),
+                PolicyAction::ReplaceToken => (None, letters.push('B')),
             };
         }
-        assert_eq!(machine.latents(), made.chars().filter(|made| "LB".contains(*made)).count());
-        made
+        let latents = letters.chars().filter(|letter| "LB".contains(*letter)).count();
+        assert_eq!(state.latents(), latents);
+        letters
     }
 
-    fn entropy(bounds: Bounds, at: At) -> Policy {
-        Policy::Entropy(Entropy { start: Threshold::Nats(2.0), stop: Threshold::Nats(1.0), bounds, at })
+    fn entropy(bounds: ThoughtBounds, position: LatentPosition) -> Policy {
+        Policy::Entropy(EntropyPolicy {
+            start: Threshold::Nats(2.0),
+            stop: Threshold::Nats(1.0),
+            bounds,
+            position,
+        })
     }
 
     #[test]
     fn entropy_has_two_thresholds() {
-        let next = |bounds, entropies: &[f64]| moves(entropy(bounds, At::Next), entropies);
-        // At or above the one, until below the other; between them, as it was.
+        let next = |bounds, entropies: &[f64]| actions(entropy(bounds, LatentPosition::Next), entropies);
+        // Starts at or above one threshold, ends below the other; no switch between them.
         assert_eq!(next(BOUNDS, &[1.9, 2.0, 1.5, 1.0, 0.99, 1.5, 2.5]), "TLLLTTL");
-        // No longer than allowed, and a token before the next thought.
+        // No longer than the maximum, and a token before the next thought.
         assert_eq!(next(BOUNDS, &[3.0; 7]), "LLLLTLL");
-        assert_eq!(next(Bounds { least: 3, ..BOUNDS }, &[3.0, 0.0, 0.0, 0.0]), "LLLT");
-        assert_eq!(next(Bounds { all: Some(3), ..BOUNDS }, &[3.0, 0.0, 3.0, 3.0, 3.0, 3.0]), "LTLLTT");
-        assert_eq!(next(Bounds { all: Some(0), ..BOUNDS }, &[3.0, 3.0]), "TT");
-        assert_eq!(next(Bounds { most: 0, least: 0, all: None }, &[3.0, 3.0]), "TT");
+        assert_eq!(next(ThoughtBounds { min_latents: 3, ..BOUNDS }, &[3.0, 0.0, 0.0, 0.0]), "LLLT");
+        assert_eq!(
+            next(ThoughtBounds { max_total_latents: Some(3), ..BOUNDS }, &[3.0, 0.0, 3.0, 3.0, 3.0, 3.0]),
+            "LTLLTT"
+        );
+        assert_eq!(next(ThoughtBounds { max_total_latents: Some(0), ..BOUNDS }, &[3.0, 3.0]), "TT");
+        assert_eq!(
+            next(ThoughtBounds { max_latents: 0, min_latents: 0, max_total_latents: None }, &[3.0, 3.0]),
+            "TT"
+        );
     }
 
     #[test]
-    fn what_is_uncertain_itself_is_taken_back_but_for_the_prompt() {
-        let own = |entropies: &[f64]| moves(entropy(BOUNDS, At::Own), entropies);
-        assert_eq!(own(&[3.0, 3.0, 3.0, 0.5, 0.0, 2.0]), "TBLTTB");
-        assert_eq!(own(&[3.0, 0.5, 0.5]), "TTT");
-        // One token at least stays between two thoughts.
-        assert_eq!(own(&[3.0; 10]), "TBLLLTTBLL");
+    fn uncertain_tokens_are_replaced_except_in_the_prompt() {
+        let in_place = |entropies: &[f64]| actions(entropy(BOUNDS, LatentPosition::InPlace), entropies);
+        assert_eq!(in_place(&[3.0, 3.0, 3.0, 0.5, 0.0, 2.0]), "TBLTTB");
+        assert_eq!(in_place(&[3.0, 0.5, 0.5]), "TTT");
+        // At least one token stays between two thoughts.
+        assert_eq!(in_place(&[3.0; 10]), "TBLLLTTBLL");
     }
 
     #[test]
-    fn fixed_thoughts_are_where_they_are_said_to_be() {
-        let fixed = |count, places, marks: Option<u32>| {
-            Policy::Fixed(Fixed { count, places, bot: marks, eot: marks })
+    fn fixed_thoughts_start_where_the_policy_says() {
+        let fixed = |count, starts, marker: Option<u32>| {
+            Policy::Fixed(FixedPolicy { count, starts, bot: marker, eot: marker })
         };
-        assert_eq!(moves(fixed(2, Places::At(vec![0, 2]), None), &[0.0; 8]), "LLTTLLTT");
-        assert_eq!(moves(fixed(2, Places::At(vec![0]), Some(9)), &[0.0; 6]), "mLLmTT");
-        assert_eq!(moves(fixed(1, Places::After(7), None), &[0.0; 5]), "LTLTL");
-        assert_eq!(moves(fixed(1, Places::After(8), None), &[0.0; 3]), "TTT");
-        assert_eq!(moves(fixed(0, Places::At(vec![0]), Some(9)), &[0.0; 3]), "TTT");
-        assert_eq!(moves(Policy::Never, &[9.0; 3]), "TTT");
+        assert_eq!(actions(fixed(2, ThoughtStarts::TokenCounts(vec![0, 2]), None), &[0.0; 8]), "LLTTLLTT");
+        assert_eq!(actions(fixed(2, ThoughtStarts::TokenCounts(vec![0]), Some(9)), &[0.0; 6]), "mLLmTT");
+        assert_eq!(actions(fixed(1, ThoughtStarts::AfterToken(7), None), &[0.0; 5]), "LTLTL");
+        assert_eq!(actions(fixed(1, ThoughtStarts::AfterToken(8), None), &[0.0; 3]), "TTT");
+        assert_eq!(actions(fixed(0, ThoughtStarts::TokenCounts(vec![0]), Some(9)), &[0.0; 3]), "TTT");
+        assert_eq!(actions(Policy::Never, &[9.0; 3]), "TTT");
     }
 
     #[test]
-    fn trend_looks_at_the_last_switch() {
-        let trend = |dwell| Policy::Trend(Trend { dwell, bounds: BOUNDS, at: At::Next });
-        // The first one is the reference; above it a thought begins, which ends below that.
-        assert_eq!(moves(trend(1), &[1.0, 0.9, 1.1, 1.2, 1.05, 1.0, 1.06]), "TTLLTTL");
-        assert_eq!(moves(trend(3), &[1.0, 2.0, 1.0, 2.0, 2.0, 2.0, 2.0]), "TLTTTLL");
+    fn trend_compares_with_the_last_switch() {
+        let trend =
+            |dwell| Policy::Trend(TrendPolicy { dwell, bounds: BOUNDS, position: LatentPosition::Next });
+        // The first entropy is the reference. A thought starts above it, and ends below the entropy at its
+        // start.
+        assert_eq!(actions(trend(1), &[1.0, 0.9, 1.1, 1.2, 1.05, 1.0, 1.06]), "TTLLTTL");
+        assert_eq!(actions(trend(3), &[1.0, 2.0, 1.0, 2.0, 2.0, 2.0, 2.0]), "TLTTTLL");
     }
 
     #[test]
-    fn thresholds_may_go_by_what_was_seen() {
-        let (start, stop) = (Threshold::Quantile(0.5), Threshold::Share(0.1));
-        let policy = Policy::Entropy(Entropy { start, stop, bounds: BOUNDS, at: At::Next });
-        let mut machine = Machine::new(policy, 100);
+    fn quantile_thresholds_depend_on_past_entropies() {
+        let (start, stop) = (Threshold::Quantile(0.5), Threshold::FractionOfMax(0.1));
+        let policy =
+            Policy::Entropy(EntropyPolicy { start, stop, bounds: BOUNDS, position: LatentPosition::Next });
+        let mut state = PolicyState::new(policy, 100);
         for entropy in [1.0, 2.0, 3.0] {
-            machine.saw(entropy);
+            state.observe_prompt(entropy);
         }
-        assert_eq!(machine.next(1.9, None), Move::Token);
-        assert_eq!(machine.next(2.0, None), Move::Latent);
+        assert_eq!(state.next_action(1.9, None), PolicyAction::Token);
+        assert_eq!(state.next_action(2.0, None), PolicyAction::Latent);
         // A tenth of ln 100.
-        assert_eq!(machine.next(0.47, None), Move::Latent);
-        assert_eq!(machine.next(0.45, None), Move::Token);
+        assert_eq!(state.next_action(0.47, None), PolicyAction::Latent);
+        assert_eq!(state.next_action(0.45, None), PolicyAction::Token);
     }
 }

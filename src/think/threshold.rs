@@ -1,6 +1,7 @@
-//! Owns: thresholds of entropy: in nats, in shares of the greatest, or by rank among those seen.
-//! Must not know: what is done above or below one.
-//! Invariant: where nothing was seen, no entropy reaches a quantile.
+//! Owns: entropy thresholds: in nats, as a fraction of the maximum entropy, or as a quantile of past
+//! entropies.
+//! Must not know: what happens above or below a threshold.
+//! Invariant: without past entropies, no entropy reaches a quantile.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,20 +9,21 @@ use std::str::FromStr;
 /// A threshold of entropy.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Threshold {
-    /// As it is.
+    /// An entropy in nats.
     Nats(f64),
-    /// A share of ln V, the entropy of knowing nothing.
-    Share(f64),
-    /// Of the entropies of the row so far, the prompt's too: this share of them is lower.
+    /// A fraction of ln V, the entropy of the uniform distribution.
+    FractionOfMax(f64),
+    /// A quantile of the row's entropies so far, including those of the prompt: this fraction of them is
+    /// lower.
     Quantile(f64),
 }
 
-/// `1.5`, `0.2lnV`, `q0.9`.
+/// Writes `1.5`, `0.2lnV` or `q0.9`.
 impl fmt::Display for Threshold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nats(value) => write!(f, "{value}"),
-            Self::Share(value) => write!(f, "{value}lnV"),
+            Self::FractionOfMax(value) => write!(f, "{value}lnV"),
             Self::Quantile(value) => write!(f, "q{value}"),
         }
     }
@@ -31,50 +33,51 @@ impl FromStr for Threshold {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let allowed = "nats (1.5), a share of ln V (0.2lnV) or a quantile of what was seen (q0.9)";
+        let allowed = "nats (1.5), a fraction of ln V (0.2lnV) or a quantile of past entropies (q0.9)";
         let (kind, number): (fn(f64) -> Self, _) = match (text.strip_prefix('q'), text.strip_suffix("lnV")) {
             (Some(number), _) => (Self::Quantile, number),
-            (_, Some(number)) => (Self::Share, number),
+            (_, Some(number)) => (Self::FractionOfMax, number),
             _ => (Self::Nats, text),
         };
         let value = number.parse::<f64>().ok().filter(|value| *value >= 0.0 && value.is_finite());
-        let value = value.ok_or_else(|| format!("{text:?} is no threshold; allowed: {allowed}"))?;
+        let value = value.ok_or_else(|| format!("{text:?} is not a threshold; allowed: {allowed}"))?;
         match kind(value) {
-            Self::Share(_) | Self::Quantile(_) if value > 1.0 => {
-                Err(format!("{text:?}: at most 1 is allowed"))
+            Self::FractionOfMax(_) | Self::Quantile(_) if value > 1.0 => {
+                Err(format!("{text:?} is too large; at most 1 is allowed"))
             }
             threshold => Ok(threshold),
         }
     }
 }
 
-/// What thresholds are measured by, for one row.
+/// Converts the thresholds of one row to nats.
 #[derive(Clone, Debug)]
-pub struct Scale {
-    most: f64,
-    /// Ascending.
-    seen: Vec<f64>,
+pub struct EntropyScale {
+    max_entropy: f64,
+    /// Past entropies of the row in nats, ascending.
+    past: Vec<f64>,
 }
 
-impl Scale {
+impl EntropyScale {
     pub(super) fn new(vocab: usize) -> Self {
-        Self { most: (vocab as f64).ln(), seen: Vec::new() }
+        Self { max_entropy: (vocab as f64).ln(), past: Vec::new() }
     }
 
-    pub(super) fn see(&mut self, entropy: f64) {
-        let at = self.seen.partition_point(|seen| seen.total_cmp(&entropy).is_lt());
-        self.seen.insert(at, entropy);
+    /// Adds an entropy (nats) to the past ones.
+    pub(super) fn observe(&mut self, entropy: f64) {
+        let index = self.past.partition_point(|seen| seen.total_cmp(&entropy).is_lt());
+        self.past.insert(index, entropy);
     }
 
-    /// In nats.
-    pub(super) fn nats(&self, threshold: Threshold) -> f64 {
+    /// Returns the threshold in nats.
+    pub(super) fn to_nats(&self, threshold: Threshold) -> f64 {
         match threshold {
             Threshold::Nats(value) => value,
-            Threshold::Share(value) => value * self.most,
+            Threshold::FractionOfMax(value) => value * self.max_entropy,
             Threshold::Quantile(value) => {
-                let rank = (value * self.seen.len() as f64) as usize;
-                let last = self.seen.len().saturating_sub(1);
-                self.seen.get(rank.min(last)).copied().unwrap_or(f64::INFINITY)
+                let rank = (value * self.past.len() as f64) as usize;
+                let last = self.past.len().saturating_sub(1);
+                self.past.get(rank.min(last)).copied().unwrap_or(f64::INFINITY)
             }
         }
     }
@@ -85,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn they_are_read_as_they_are_written() {
+    fn thresholds_parse_what_they_display() {
         for text in ["1.5", "0", "0.2lnV", "q0.9"] {
             assert_eq!(text.parse::<Threshold>().unwrap().to_string(), text);
         }
@@ -95,14 +98,14 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_of_what_was_seen() {
-        let mut scale = Scale::new(10);
-        assert_eq!(scale.nats(Threshold::Quantile(0.0)), f64::INFINITY);
+    fn quantiles_are_of_past_entropies() {
+        let mut scale = EntropyScale::new(10);
+        assert_eq!(scale.to_nats(Threshold::Quantile(0.0)), f64::INFINITY);
         for entropy in [3.0, 1.0, 2.0, 4.0] {
-            scale.see(entropy);
+            scale.observe(entropy);
         }
-        let found = [0.0, 0.5, 0.75, 1.0].map(|share| scale.nats(Threshold::Quantile(share)));
+        let found = [0.0, 0.5, 0.75, 1.0].map(|share| scale.to_nats(Threshold::Quantile(share)));
         assert_eq!(found, [1.0, 3.0, 4.0, 4.0]);
-        assert!((scale.nats(Threshold::Share(0.5)) - 10f64.ln() / 2.0).abs() < 1e-12);
+        assert!((scale.to_nats(Threshold::FractionOfMax(0.5)) - 10f64.ln() / 2.0).abs() < 1e-12);
     }
 }

@@ -1,15 +1,16 @@
-//! Owns: a checkpoint folder: weights in the Hugging Face layout, the tokenizer, optimizer, and where the run stands.
-//! Must not know: when one is due, what becomes of a state that was read.
-//! Invariant: a folder named `step-…` is complete; its manifest tells whether it still is.
+//! Owns: a checkpoint folder: weights in the Hugging Face layout, tokenizer, optimizer state, and the state
+//! of the run.
+//! Must not know: when a checkpoint is due, how a loaded state is used.
+//! Invariant: a folder named `step-…` was complete when written; its manifest shows whether it still is.
 
-use super::run::Seen;
+use super::run::LossSummary;
 use super::step::Learner;
-use super::{TrainError, moments};
+use super::{TrainError, optimizer_state};
 use crate::config::Config;
-use crate::data::{Codec, Position};
+use crate::data::{StreamPosition, Tokenizer};
 use crate::model::hf;
 use crate::record::RecordError;
-use crate::record::folder::{RunFolder, whole_folder};
+use crate::record::run_folder::{RunFolder, create_folder_atomically};
 use burn::optim::ModuleOptimizer;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -23,100 +24,109 @@ const MANIFEST: &str = "manifest.json";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const CONFIG: &str = "run.toml";
 
-/// Where a run stands.
+/// The state of a run at a checkpoint. It is stored as `state.json`, whose keys are a file format.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct State {
-    /// The run's id.
+pub(super) struct CheckpointState {
+    /// Id of the run.
     pub run: String,
-    /// Updates done.
+    /// Number of updates done.
     pub step: u64,
-    /// Input tokens seen.
+    /// Number of input tokens seen.
     pub tokens: u64,
-    /// Where the loader's next batch begins.
-    pub loader: Position,
-    /// Version of the config in force.
+    /// Position of the loader's next batch.
+    pub loader: StreamPosition,
+    /// Version of the current config.
     pub config_version: u64,
-    /// Updates that taught the pause vector, and those of them before the last validation.
-    pub lessons: (u64, u64),
-    /// Validations made after step 0.
+    /// Number of pause-vector updates: until now, and until the last validation.
+    #[serde(rename = "lessons")]
+    pub pause_updates: (u64, u64),
+    /// Number of validations after step 0.
     pub validations: usize,
-    /// Seconds since training began.
+    /// Seconds since training began, over all processes of the run.
     pub wall_s: f64,
-    /// First and last losses.
-    pub seen: Seen,
-    /// What the dataset was, in words: another one has no such position.
-    pub data: String,
-    /// Where the random streams stand.
-    pub random: String,
-    /// When it was written, and by which version of the program.
-    pub written: String,
-    pub program: String,
+    /// First and last losses, nats.
+    #[serde(rename = "seen")]
+    pub losses: LossSummary,
+    /// Fingerprint of the dataset, because the loader's position is only valid in the same data.
+    #[serde(rename = "data")]
+    pub dataset: String,
+    /// State of the random streams, always [`RANDOM`].
+    #[serde(rename = "random")]
+    pub random_state: String,
+    /// When the checkpoint was written, local time, RFC 3339.
+    #[serde(rename = "written")]
+    pub written_at: String,
+    /// Version of the program that wrote it.
+    #[serde(rename = "program")]
+    pub program_version: String,
 }
 
-/// Why there is no random state: it needs none.
-pub(super) const RANDOM: &str = "stateless: every stream is drawn from (run.seed, step, batch, pass, row)";
+/// Explains in `state.json` why no random state is stored: the streams have none.
+pub(super) const RANDOM_STATE: &str =
+    "stateless: every stream is drawn from (run.seed, step, batch, pass, row)";
 
-/// Sizes and hashes of a checkpoint's files.
+/// Sizes and hashes of a checkpoint's files, by file name.
 #[derive(Serialize, Deserialize)]
-struct Manifest {
-    files: BTreeMap<String, Listed>,
+struct CheckpointManifest {
+    files: BTreeMap<String, ManifestFile>,
 }
 
 #[derive(PartialEq, Serialize, Deserialize)]
-struct Listed {
+struct ManifestFile {
     bytes: u64,
     sha256: String,
 }
 
-/// Writes the checkpoint of `state.step`. Replaces none: where the folder is there already, it is of the same step of the
-/// same run.
-pub(super) fn write(
+/// Writes the checkpoint of `state.step` and returns its folder. An existing folder is of the same step of
+/// the same run and is kept.
+pub(super) fn write_checkpoint(
     folder: &RunFolder,
     learner: &Learner,
-    codec: Option<&Codec>,
+    tokenizer: Option<&Tokenizer>,
     config: &Config,
-    state: &State,
+    state: &CheckpointState,
 ) -> Result<PathBuf, TrainError> {
-    let path = folder.checkpoint(state.step);
+    let path = folder.checkpoint_folder(state.step);
     if path.is_dir() {
         return Ok(path);
     }
-    whole_folder(&path, TrainError::Record, |dir| {
-        hf::save(&learner.model, codec.and_then(Codec::eos_id), dir)?;
-        moments::save(learner.optimizer(), &learner.model, &dir.join(OPTIMIZER))?;
-        if let Some(codec) = codec {
-            codec.save(&dir.join("tokenizer.json"))?;
+    create_folder_atomically(&path, TrainError::Record, |dir| {
+        hf::save(&learner.model, tokenizer.and_then(Tokenizer::eos_id), dir)?;
+        optimizer_state::save(learner.optimizer(), &learner.model, &dir.join(OPTIMIZER))?;
+        if let Some(tokenizer) = tokenizer {
+            tokenizer.save(&dir.join("tokenizer.json"))?;
         }
-        text(dir, CONFIG, config.to_toml()?)?;
-        text(dir, STATE, json(state))?;
-        text(dir, MANIFEST, json(&manifest(dir)?))
+        write_text(dir, CONFIG, config.to_toml()?)?;
+        write_text(dir, STATE, to_json(state))?;
+        write_text(dir, MANIFEST, to_json(&build_manifest(dir)?))
     })?;
     Ok(path)
 }
 
-fn json(value: &impl Serialize) -> String {
+fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
 }
 
-fn text(dir: &Path, name: &str, text: String) -> Result<(), TrainError> {
+fn write_text(dir: &Path, name: &str, text: String) -> Result<(), TrainError> {
     let file = dir.join(name);
     Ok(std::fs::write(&file, text).map_err(RecordError::io("write", &file))?)
 }
 
-/// What is in `dir`, but for a manifest.
-fn manifest(dir: &Path) -> Result<Manifest, RecordError> {
+/// Lists all files in `dir` except the manifest.
+fn build_manifest(dir: &Path) -> Result<CheckpointManifest, RecordError> {
     let entries = std::fs::read_dir(dir).map_err(RecordError::io("read", dir))?;
     let mut files = BTreeMap::new();
     for path in entries.flatten().map(|entry| entry.path()) {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if name != MANIFEST {
-            files.insert(name, listed(&path).map_err(RecordError::io("read", &path))?);
+            files.insert(name, hash_file(&path).map_err(RecordError::io("read", &path))?);
         }
     }
-    Ok(Manifest { files })
+    Ok(CheckpointManifest { files })
 }
 
-fn listed(path: &Path) -> std::io::Result<Listed> {
+/// Computes a file's size and SHA-256.
+fn hash_file(path: &Path) -> std::io::Result<ManifestFile> {
     let (mut file, mut hash) = (File::open(path)?, Sha256::new());
     let (mut buffer, mut bytes) = (vec![0; 1 << 20], 0);
     loop {
@@ -128,59 +138,67 @@ fn listed(path: &Path) -> std::io::Result<Listed> {
             }
         }
     }
-    Ok(Listed { bytes, sha256: hex(&hash.finalize()) })
+    Ok(ManifestFile { bytes, sha256: hex(&hash.finalize()) })
 }
 
-/// A hash as it is written.
+/// Formats a hash in lower-case hexadecimal.
 pub(super) fn hex(hash: &[u8]) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A checkpoint that was found whole.
-pub(super) struct Found {
+/// A checkpoint that was checked against its manifest.
+pub(super) struct LoadedCheckpoint {
     pub dir: PathBuf,
-    pub state: State,
-    /// The config in force when it was written.
+    pub state: CheckpointState,
+    /// The config of the run when the checkpoint was written.
     pub config: Config,
 }
 
-/// The checkpoint in `dir`, if it is whole; what is the matter with it otherwise.
-pub(super) fn read(dir: &Path) -> Result<Found, String> {
-    let said = |name: &str| {
+/// Loads the checkpoint in `dir` and checks all its files.
+///
+/// # Errors
+/// A text that names the first missing or damaged file.
+pub(super) fn read_checkpoint(dir: &Path) -> Result<LoadedCheckpoint, String> {
+    let read_file = |name: &str| {
         std::fs::read_to_string(dir.join(name)).map_err(|error| format!("{name} cannot be read: {error}"))
     };
-    let manifest: Manifest =
-        serde_json::from_str(&said(MANIFEST)?).map_err(|error| format!("{MANIFEST}: {error}"))?;
-    for (name, wanted) in &manifest.files {
-        let found = listed(&dir.join(name)).map_err(|error| format!("{name} cannot be read: {error}"))?;
-        if found.bytes != wanted.bytes {
-            return Err(format!("{name} has {} bytes and should have {}", found.bytes, wanted.bytes));
+    let manifest: CheckpointManifest =
+        serde_json::from_str(&read_file(MANIFEST)?).map_err(|error| format!("{MANIFEST}: {error}"))?;
+    for (name, expected) in &manifest.files {
+        let actual = hash_file(&dir.join(name)).map_err(|error| format!("{name} cannot be read: {error}"))?;
+        if actual.bytes != expected.bytes {
+            return Err(format!("{name} has {} bytes instead of {}", actual.bytes, expected.bytes));
         }
-        if found != *wanted {
-            return Err(format!("the bytes of {name} are not those that were written (sha256)"));
+        if actual != *expected {
+            return Err(format!("{name} was changed after it was written (its SHA-256 differs)"));
         }
     }
-    let state = serde_json::from_str(&said(STATE)?).map_err(|error| format!("{STATE}: {error}"))?;
-    let config = crate::config::from_text(&said(CONFIG)?, CONFIG, &[]).map_err(|error| error.to_string())?;
-    Ok(Found { dir: dir.to_owned(), state, config })
+    let state = serde_json::from_str(&read_file(STATE)?).map_err(|error| format!("{STATE}: {error}"))?;
+    let config =
+        crate::config::from_text(&read_file(CONFIG)?, CONFIG, &[]).map_err(|error| error.to_string())?;
+    Ok(LoadedCheckpoint { dir: dir.to_owned(), state, config })
 }
 
-/// The optimizer of `learner`, which has done nothing yet, with the checkpoint's state; and how many of its tensors fit
-/// nothing here.
-pub(super) fn optimizer(found: &Found, learner: &Learner) -> Result<(ModuleOptimizer, usize), TrainError> {
-    moments::load(learner.optimizer().clone(), &learner.model, &found.dir.join(OPTIMIZER))
+/// Returns the optimizer of the new `learner` with the checkpoint's state, and the number of stored tensors
+/// that match no parameter.
+pub(super) fn load_optimizer(
+    found: &LoadedCheckpoint,
+    learner: &Learner,
+) -> Result<(ModuleOptimizer, usize), TrainError> {
+    optimizer_state::load(learner.optimizer().clone(), &learner.model, &found.dir.join(OPTIMIZER))
 }
 
-/// Removes checkpoints: all but the last `keep` (0: none is removed) and those of every `keep_every`-th step.
-pub(super) fn thin(folder: &RunFolder, keep: usize, keep_every: u64) -> Result<(), RecordError> {
-    let steps = folder.checkpoints();
-    let old = if keep == 0 { 0 } else { steps.len().saturating_sub(keep) };
-    for step in steps.into_iter().take(old) {
+/// Removes all checkpoints except the last `keep` (0: keeps all) and those of every `keep_every`-th step (0:
+/// none).
+pub(super) fn prune_checkpoints(folder: &RunFolder, keep: usize, keep_every: u64) -> Result<(), RecordError> {
+    let steps = folder.checkpoint_steps();
+    let num_old = if keep == 0 { 0 } else { steps.len().saturating_sub(keep) };
+    for step in steps.into_iter().take(num_old) {
         if keep_every > 0 && step.is_multiple_of(keep_every) {
             continue;
         }
-        let path = folder.checkpoint(step);
-        // Without its name first: a checkpoint is whole or not there.
+        let path = folder.checkpoint_folder(step);
+        // Rename it first, so that a folder with a checkpoint's name is always complete.
         let hidden = folder.path().join(format!(".step-{step:06}.old"));
         std::fs::rename(&path, &hidden).map_err(RecordError::io("rename", &path))?;
         std::fs::remove_dir_all(&hidden).map_err(RecordError::io("remove", &hidden))?;
@@ -200,11 +218,11 @@ mod tests {
     fn batch(seed: u64) -> Batch {
         let width = SEQ_LEN + 1;
         Batch {
-            batch: 2,
+            batch_size: 2,
             seq_len: SEQ_LEN,
             tokens: (0..2 * width as u64).map(|i| ((i * 7919 + seed * 31) % 101 % 13) as i32).collect(),
             doc_start: (0..2 * width).map(|at| at % width == 0).collect(),
-            after: Position::default(),
+            next_position: StreamPosition::default(),
             epoch: 0,
         }
     }
@@ -238,21 +256,21 @@ mod tests {
         (learner, losses)
     }
 
-    fn state(step: u64) -> State {
-        State {
+    fn state(step: u64) -> CheckpointState {
+        CheckpointState {
             run: "r".into(),
             step,
             tokens: 1,
-            loader: Position::default(),
+            loader: StreamPosition::default(),
             config_version: 0,
-            lessons: (0, 0),
+            pause_updates: (0, 0),
             validations: 0,
             wall_s: 0.0,
-            seen: Seen::default(),
-            data: String::new(),
-            random: RANDOM.into(),
-            written: String::new(),
-            program: String::new(),
+            losses: LossSummary::default(),
+            dataset: String::new(),
+            random_state: RANDOM_STATE.into(),
+            written_at: String::new(),
+            program_version: String::new(),
         }
     }
 
@@ -261,20 +279,20 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_on_from_a_checkpoint_is_what_would_have_gone_on() {
+    fn training_from_a_checkpoint_equals_training_without_interruption() {
         let dir = tempfile::tempdir().unwrap();
         let (learner, _) = train(Learner::new(model(3), &config().optim), 0..5);
-        let path = write(&folder(dir.path()), &learner, None, &config(), &state(5)).unwrap();
+        let path = write_checkpoint(&folder(dir.path()), &learner, None, &config(), &state(5)).unwrap();
         let (on, losses) = train(learner, 5..9);
 
-        let found = read(&path).unwrap();
+        let found = read_checkpoint(&path).unwrap();
         let loaded = hf::load(&path, &burn::tensor::Device::flex().autodiff()).unwrap();
-        let mut loaded = loaded.with_feedback(crate::model::Form::PLAIN, 0);
-        assert_eq!(hf::load_feedback(&path, &mut loaded).unwrap(), hf::Found::Filled);
+        let mut loaded = loaded.with_feedback(crate::model::FeedbackSpec::PLAIN, 0);
+        assert_eq!(hf::load_feedback(&path, &mut loaded).unwrap(), hf::FeedbackLoad::Loaded);
         let again = Learner::new(loaded, &config().optim);
-        let (optimizer, left) = optimizer(&found, &again).unwrap();
-        let again = again.at(optimizer, found.state.step, 0);
-        assert_eq!((again.step, left), (5, 0));
+        let (optimizer, unmatched) = load_optimizer(&found, &again).unwrap();
+        let again = again.with_state(optimizer, found.state.step, 0);
+        assert_eq!((again.step, unmatched), (5, 0));
         let (again, same) = train(again, 5..9);
         assert_eq!(losses, same);
         assert!(weights(&on) == weights(&again));
@@ -285,20 +303,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = folder(dir.path());
         let learner = Learner::new(model(3), &config().optim);
-        let path = write(&folder, &learner, None, &config(), &state(5)).unwrap();
-        assert!(read(&path).is_ok());
+        let path = write_checkpoint(&folder, &learner, None, &config(), &state(5)).unwrap();
+        assert!(read_checkpoint(&path).is_ok());
         let file = path.join(OPTIMIZER);
         let bytes = std::fs::read(&file).unwrap();
         let mut wrong = bytes.clone();
         wrong[9] ^= 1;
         std::fs::write(&file, wrong).unwrap();
-        assert!(read(&path).err().unwrap().contains("the bytes of optimizer.safetensors are not those"));
+        assert!(read_checkpoint(&path).err().unwrap().contains("optimizer.safetensors was changed after"));
         std::fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
-        assert!(read(&path).err().unwrap().contains("bytes and should have"));
+        assert!(read_checkpoint(&path).err().unwrap().contains("bytes instead of"));
         std::fs::remove_file(&file).unwrap();
-        assert!(read(&path).err().unwrap().contains("optimizer.safetensors cannot be read"));
+        assert!(read_checkpoint(&path).err().unwrap().contains("optimizer.safetensors cannot be read"));
         std::fs::remove_file(path.join(MANIFEST)).unwrap();
-        assert!(read(&path).err().unwrap().contains("manifest.json cannot be read"));
+        assert!(read_checkpoint(&path).err().unwrap().contains("manifest.json cannot be read"));
     }
 
     #[test]
@@ -308,9 +326,9 @@ mod tests {
         {
             let dir = tempfile::tempdir().unwrap();
             let folder = folder(dir.path());
-            (1..=5).for_each(|step| std::fs::create_dir(folder.checkpoint(step)).unwrap());
-            thin(&folder, keep, every).unwrap();
-            assert_eq!(folder.checkpoints(), left);
+            (1..=5).for_each(|step| std::fs::create_dir(folder.checkpoint_folder(step)).unwrap());
+            prune_checkpoints(&folder, keep, every).unwrap();
+            assert_eq!(folder.checkpoint_steps(), left);
         }
     }
 }

@@ -1,34 +1,34 @@
-//! Owns: validation: all that is measured on fixed batches of the validation split.
+//! Owns: validation: all measurements on fixed batches of the validation split.
 //! Must not know: training, optimizers.
-//! Invariant: every validation of a run sees the same batches; with random placement, at the same positions.
+//! Invariant: all validations of a run use the same batches and, with random placement, the same positions.
 
-use super::look::{Look, pass};
-use super::read::{Readback, mean};
-use super::sample::{self, Written};
-use super::step::{placer, upload};
-use super::{TrainError, measure, pause, price};
+use super::forward_probe::{ForwardProbe, probe_pass};
+use super::readback::{Readback, mean};
+use super::step::{placement_fn, upload_batch};
+use super::validation_samples::{self, GreedySample};
+use super::{TrainError, latent_cost, pause_fit, validation_metrics};
 use crate::config::Config;
-use crate::data::{Batch, Dataset, Loader, LoaderOptions, Position, Split};
-use crate::model::{Tokens, Transformer};
+use crate::data::{Batch, Dataset, Loader, LoaderOptions, Split, StreamPosition};
+use crate::model::{TokenBatch, Transformer};
 use crate::record::registry::{Metric, StepRow};
-use crate::recycle::passes::Place;
-use crate::rng::Draw;
+use crate::recycle::passes::PlacementFn;
+use crate::rng::RngKey;
 use burn::module::Module;
 use std::collections::BTreeMap;
 
-/// The validation batches.
+/// Holds the validation batches and measures a model on them.
 pub(super) struct Evaluator {
     batches: Vec<Batch>,
 }
 
 impl Evaluator {
-    /// Reads the batches; `None` where the dataset has no validation split.
+    /// Reads `eval.batches` batches; returns `None` if the dataset has no validation split.
     pub fn new(config: &Config, dataset: &Dataset, vocab_size: usize) -> Result<Option<Self>, TrainError> {
-        if !dataset.has(Split::Valid) {
+        if !dataset.has_split(Split::Valid) {
             return Ok(None);
         }
         let options = LoaderOptions {
-            batch: config.data.batch,
+            batch_size: config.data.batch,
             seq_len: config.data.seq_len,
             seed: config.run.seed,
             shuffle: false,
@@ -36,7 +36,7 @@ impl Evaluator {
             vocab_size,
             prefetch: 1,
         };
-        let mut loader = Loader::open(dataset, Split::Valid, options, Position::default())?;
+        let mut loader = Loader::open(dataset, Split::Valid, options, StreamPosition::default())?;
         let mut batches = Vec::new();
         while batches.len() < config.eval.batches {
             match loader.next_batch()? {
@@ -47,9 +47,9 @@ impl Evaluator {
         Ok(Some(Self { batches }))
     }
 
-    /// Fits the pause vector on `last`, the training batch before, where there is one; then validates, and sets the
-    /// validation metrics of `row`.
-    pub fn run(
+    /// Sets the validation metrics of `row`. Fits the pause vector first if `last`, the preceding training
+    /// batch, is given.
+    pub fn validate(
         &self,
         config: &Config,
         model: &mut Transformer,
@@ -62,74 +62,85 @@ impl Evaluator {
         let model = model.valid();
         let mut values: BTreeMap<Metric, Vec<f32>> = BTreeMap::new();
         for (index, batch) in self.batches.iter().enumerate() {
-            let tokens = upload(batch, &model.device());
-            let measured = measure::of(&look(config, &model, &tokens, batch, draw(config, index)));
+            let tokens = upload_batch(batch, &model.device());
+            let measured = validation_metrics::validation_values(&probe_batch(
+                config,
+                &model,
+                &tokens,
+                batch,
+                validation_key(config, index),
+            ));
             let mut readback = Readback::default();
             measured.iter().for_each(|(_, tensor)| readback.add(tensor));
-            for ((metric, _), read) in measured.iter().zip(readback.now()?) {
+            for ((metric, _), read) in measured.iter().zip(readback.read()?) {
                 values.entry(*metric).or_default().extend(read);
             }
         }
         for (metric, values) in values {
-            row.set_if(metric, mean(values));
+            row.set_if_some(metric, mean(values));
         }
         Ok(())
     }
 
-    /// What the model writes after prompts of the first rows, as many as the config says, with the prompts. `end` ends a
-    /// document.
+    /// Continues prompts from the first rows, `eval.samples` of them, up to `eos_token`. Returns prompts and
+    /// continuations.
     pub fn samples(
         &self,
         config: &Config,
         model: &Transformer,
-        end: Option<u32>,
-    ) -> Result<Vec<(Vec<u32>, Written)>, TrainError> {
+        eos_token: Option<u32>,
+    ) -> Result<Vec<(Vec<u32>, GreedySample)>, TrainError> {
         let model = model.valid();
-        let prompts = self.batches.iter().flat_map(sample::prompts).take(config.eval.samples);
-        let written = |prompt: Vec<u32>| {
-            let written = sample::greedy(&model, &prompt, config.eval.sample_tokens, end)?;
-            Ok((prompt, written))
+        let prompts = self.batches.iter().flat_map(validation_samples::prompts).take(config.eval.samples);
+        let generate = |prompt: Vec<u32>| {
+            let generated =
+                validation_samples::generate_greedy(&model, &prompt, config.eval.sample_tokens, eos_token)?;
+            Ok((prompt, generated))
         };
-        prompts.map(written).collect()
+        prompts.map(generate).collect()
     }
 
-    /// Sets the price of a latent one after another in `row`, measured on the first batch. `model` is with autodiff.
-    pub fn price(&self, config: &Config, model: &Transformer, row: &mut StepRow) {
+    /// Measures the sequential cost of a latent on the first batch and sets it in `row`. `model` is with
+    /// autodiff.
+    pub fn measure_sequential_cost(&self, config: &Config, model: &Transformer, row: &mut StepRow) {
         let Some(batch) = self.batches.first() else { return };
-        let (frozen, tokens) = (model.valid(), upload(batch, &model.device().without_autodiff()));
-        let look = look(config, &frozen, &tokens, batch, draw(config, 0));
-        if let Some((positions, _)) = look.recycled {
-            price::one_after_another(model, &tokens, positions, config.recycle.scale.max(), row);
+        let (frozen, tokens) = (model.valid(), upload_batch(batch, &model.device().without_autodiff()));
+        let probe = probe_batch(config, &frozen, &tokens, batch, validation_key(config, 0));
+        if let Some((positions, _)) = probe.recycled {
+            latent_cost::measure_sequential_cost(model, &tokens, positions, config.recycle.scale.max(), row);
         }
     }
 }
 
-/// Step 0 belongs to validation: its positions are drawn once for the whole run.
-fn draw(config: &Config, index: usize) -> Draw {
-    Draw { seed: config.run.seed, step: 0, batch: index as u64, pass: 0 }
+/// Returns the RNG key of a validation batch. Its step is always 0, so that positions are drawn once for the
+/// whole run.
+fn validation_key(config: &Config, index: usize) -> RngKey {
+    RngKey { seed: config.run.seed, step: 0, batch: index as u64, pass: 0 }
 }
 
-/// A batch recycled as the config says at its height, in a run that does not recycle too: it is the others' control.
-fn look<'a>(
+/// Probes a batch with the largest position budget and scale of the schedule. A run without recycling is
+/// probed, too: it is the control of the others.
+fn probe_batch<'a>(
     config: &Config,
     model: &'a Transformer,
-    tokens: &'a Tokens,
+    tokens: &'a TokenBatch,
     batch: &Batch,
-    draw: Draw,
-) -> Look<'a> {
+    key: RngKey,
+) -> ForwardProbe<'a> {
     let recycle = &config.recycle;
-    let wanted = recycle.wanted_at_most(model.shape().vocab_size);
-    let mut place = placer(batch, recycle, wanted, draw);
-    let place = wanted.some().then_some::<Place>(&mut place);
-    let pass = pass(recycle, recycle.scale.max(), draw);
-    Look::at(model, tokens, pass, recycle.passes.usual(), place)
+    let budget = recycle.max_budget(model.shape().vocab_size);
+    let mut place = placement_fn(batch, recycle, budget, key);
+    let place = budget.selects_any().then_some::<PlacementFn>(&mut place);
+    let pass = probe_pass(recycle, recycle.scale.max(), key);
+    ForwardProbe::run(model, tokens, pass, recycle.passes.most_probable(), place)
 }
 
+/// Fits the pause vector at the recycled positions of a training batch.
 fn fit_pause(config: &Config, model: &mut Transformer, batch: &Batch, step: u64) {
     let frozen = model.valid();
-    let tokens = upload(batch, &frozen.device());
-    let look = look(config, &frozen, &tokens, batch, Draw { step, ..draw(config, 0) });
-    if let Some((positions, before)) = &look.recycled {
-        pause::fit(model, &tokens, before, positions, &look.pass, config.eval.pause_steps);
+    let tokens = upload_batch(batch, &frozen.device());
+    let probe = probe_batch(config, &frozen, &tokens, batch, RngKey { step, ..validation_key(config, 0) });
+    if let Some((positions, states)) = &probe.recycled {
+        pause_fit::fit_pause_vector(model, &tokens, states, positions, &probe.pass, config.eval.pause_steps);
     }
 }

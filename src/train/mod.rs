@@ -1,49 +1,49 @@
-//! Owns: the training run: device, data, optimizer, loop, checkpoints; the thread they live on.
-//! Must not know: screens. It says `Event`s and takes `Command`s.
+//! Owns: the training run (device, data, optimizer, loop, checkpoints) and the thread that it runs on.
+//! Must not know: screens. It emits `Event`s and receives `Command`s.
 //! Invariant: every tensor of a run belongs to the one thread that `spawn` starts.
 
-mod answer;
-mod begin;
 pub mod bench;
 mod checkpoint;
+mod checkpointing;
+mod commands;
+mod config_controller;
 pub mod device;
 mod evaluate;
-mod intent;
+mod forward_probe;
+mod history_backfill;
 #[cfg(feature = "gpu")]
-mod kernels;
-mod latents;
-mod look;
-mod measure;
-mod moments;
-mod notebook;
-mod obey;
+mod kernel_cache;
+mod latent_cost;
+mod notes;
 mod optim;
-mod past;
-mod pause;
+mod optimizer_state;
+mod pause_fit;
 pub mod perplexity;
-mod prepare;
-mod price;
+mod persist;
+mod playground;
 mod probe;
 pub mod profile;
-mod publish;
-mod read;
+mod publisher;
+mod readback;
 mod replay;
 mod report;
 mod resume;
+mod resume_journal;
 mod run;
-mod sample;
-mod save;
+mod run_plan;
 pub mod sequential;
-mod settle;
-mod shown;
-mod steer;
+mod setup;
+mod state_geometry;
 mod step;
+mod system_monitor;
 mod thread;
+mod validation_metrics;
+mod validation_samples;
 
-pub use notebook::{Place, note};
-pub use replay::reapplied;
+pub use notes::{RunPosition, append_note};
+pub use replay::replay_changes;
 pub use step::Learner;
-pub use thread::{Trainer, Wants, spawn};
+pub use thread::{Trainer, TrainerOptions, spawn};
 
 use crate::config::{Config, ConfigError};
 use crate::data::DataError;
@@ -51,71 +51,71 @@ use crate::model::ModelError;
 use crate::record::RecordError;
 use std::path::PathBuf;
 
-/// How a run begins.
+/// How a run starts.
 #[derive(Clone, Debug)]
-pub enum Begin {
-    /// At the beginning.
+pub enum StartMode {
+    /// Starts at step 0 from a recipe.
     New(Box<Recipe>),
-    /// At the beginning of another run, whose recorded changes are done again at their steps.
+    /// Starts as another run started, and applies its recorded changes again at their steps.
     Replay {
-        /// The other's run folder.
+        /// Folder of the run that is replayed.
         run: PathBuf,
-        /// Overrides, `section.key=value`.
-        sets: Vec<String>,
+        /// Overrides, each `section.key=value`.
+        overrides: Vec<String>,
     },
-    /// With a checkpoint of another run: that of `step`, or the newest.
+    /// Starts from a checkpoint of another run: that of `step`, or else its newest.
     Fork {
-        /// The other's run folder.
+        /// Folder of the parent run.
         run: PathBuf,
-        /// The step of its checkpoint.
+        /// Step of the parent's checkpoint.
         step: Option<u64>,
-        /// What does not come along.
-        fresh: Fresh,
-        /// Overrides, `section.key=value`.
-        sets: Vec<String>,
+        /// Parts of the checkpoint that are not taken over.
+        reset: ForkReset,
+        /// Overrides, each `section.key=value`.
+        overrides: Vec<String>,
     },
-    /// Where the run in a folder stopped.
+    /// Continues the run in a folder from one of its own checkpoints.
     Resume {
-        /// The run folder.
+        /// Folder of the run.
         run: PathBuf,
-        /// The step to go back to; what came after it is given up.
+        /// Step of the checkpoint to rewind to; later steps are discarded. `None`: the newest checkpoint.
         step: Option<u64>,
-        /// Overrides, `section.key=value`, of live keys.
-        sets: Vec<String>,
+        /// Overrides of live keys, each `section.key=value`.
+        overrides: Vec<String>,
     },
 }
 
-/// A config and where it comes from.
+/// A config and its source.
 #[derive(Clone, Debug)]
 pub struct Recipe {
-    /// The config, overrides included.
+    /// The config with all overrides applied.
     pub config: Config,
-    /// The text that it came from, whose comments the run's config file keeps.
+    /// The TOML text it was read from. The run's config file keeps its comments.
     pub text: String,
-    /// The file that it came from, where that is to be followed.
-    pub follow: Option<PathBuf>,
+    /// The file to watch for edits during the run, if any.
+    pub watched_file: Option<PathBuf>,
 }
 
-/// What a fork begins afresh.
+/// Which parts of the parent's state a fork resets instead of taking over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fresh {
-    /// The optimizer's state.
+pub struct ForkReset {
+    /// Reset the optimizer's moments.
     pub optimizer: bool,
-    /// The place in the data.
+    /// Start at the beginning of the training data.
     pub data: bool,
-    /// The count of steps, and with it the schedules.
+    /// Count steps from 0 again, which restarts all schedules.
     pub step: bool,
 }
 
-impl Fresh {
-    /// What it is of, in words.
-    pub fn words(&self) -> impl Iterator<Item = &'static str> {
-        let words = [(self.optimizer, "optimizer"), (self.data, "data"), (self.step, "step")];
-        words.into_iter().filter(|(is, _)| *is).map(|(_, word)| word)
+impl ForkReset {
+    /// Returns the names of the parts that are reset.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        let parts = [(self.optimizer, "optimizer"), (self.data, "data"), (self.step, "step")];
+        parts.into_iter().filter(|(reset, _)| *reset).map(|(_, word)| word)
     }
 }
 
-/// Why a run ended.
+/// Why a run could not start or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     #[error(transparent)]
@@ -129,25 +129,25 @@ pub enum TrainError {
     #[error("`run.device` = \"{wanted}\": {reason}")]
     Device { wanted: String, reason: String },
     #[error("`{key}` = {value}: {reason}")]
-    Setting { key: &'static str, value: String, reason: String },
+    InvalidSetting { key: &'static str, value: String, reason: String },
     #[error(
         "step {step}: {what} is {value}; stopped before the update, so that the weights are those of step {}. \
          Lower `optim.lr` (now {lr:.1e}), or clip gradients (`optim.clip`)", step - 1
     )]
     NotFinite { step: u64, what: &'static str, value: f64, lr: f64 },
-    #[error("{run}: no checkpoint to go on from: {reason}")]
+    #[error("{run}: no checkpoint to continue from: {reason}")]
     NoCheckpoint { run: String, reason: String },
     #[error(
-        "{place}: `{key}` = {new} cannot change when a run is resumed, where it is {old}. Set it back, or start a new run \
-         from the checkpoint: coconut-lab run --from {run} --set {key}={new}"
+        "{place}: `{key}` = {new} cannot change when a run is resumed (now {old}). Set it back, or start a new \
+         run from the checkpoint: coconut-lab run --from {run} --set {key}={new}"
     )]
-    Frozen { place: String, key: String, old: String, new: String, run: String },
-    #[error("`{key}` = {value}: the checkpoint's weights have {found}, and cannot have another")]
-    Shape { key: String, value: String, found: String },
-    #[error("step {step} of {steps} is done; raise `run.steps` to go on (--steps N)")]
-    Done { step: u64, steps: u64 },
-    #[error("{dir} is not the dataset that the checkpoint was trained on: {reason}")]
-    OtherData { dir: String, reason: String },
+    FrozenKey { place: String, key: String, old: String, new: String, run: String },
+    #[error("`{key}` = {value}: the checkpoint's weights have {found}, which cannot change")]
+    ShapeMismatch { key: String, value: String, found: String },
+    #[error("step {step} of {steps} is done; raise `run.steps` to continue (--steps N)")]
+    AlreadyDone { step: u64, steps: u64 },
+    #[error("{dir}: not the dataset that the checkpoint was trained on: {reason}")]
+    DatasetMismatch { dir: String, reason: String },
     #[error("the device failed: {0}")]
     DeviceFailed(String),
     #[error("cannot record: {0}")]
@@ -155,12 +155,12 @@ pub enum TrainError {
 }
 
 impl TrainError {
-    /// Whether there was no room on the disk: what has room again can be done then.
-    fn is_full(&self) -> bool {
+    /// Whether the disk was full. Such an operation can be retried when there is space again.
+    fn is_disk_full(&self) -> bool {
         match self {
-            TrainError::Record(error) => error.is_full(),
+            TrainError::Record(error) => error.is_disk_full(),
             TrainError::Model(ModelError::Write { cause, .. })
-            | TrainError::Data(DataError::Io { cause, .. }) => crate::record::no_room(cause.kind()),
+            | TrainError::Data(DataError::Io { cause, .. }) => crate::record::means_disk_full(cause.kind()),
             _ => false,
         }
     }
@@ -168,30 +168,41 @@ impl TrainError {
 
 #[cfg(test)]
 mod tests {
-    //! What the tests of this room run on.
+    //! Shared fixtures: a tiny model, a batch and a recycled pass.
 
-    use crate::config::{Control, Model, Reach};
-    use crate::model::{Shape, Tokens, Transformer};
-    use crate::recycle::passes::Pass;
-    use crate::rng::Draw;
+    use crate::config::{Control, Model, PassScope};
+    use crate::model::{ModelShape, TokenBatch, Transformer};
+    use crate::recycle::passes::RecycledPass;
+    use crate::rng::RngKey;
     use burn::tensor::Device;
 
     pub const SEQ_LEN: usize = 8;
 
     pub fn model(seed: u64) -> Transformer {
         let config = Model { width: 16, layers: 2, heads: 2, ..Default::default() };
-        Transformer::new(Shape::from_config(&config, 13, SEQ_LEN), seed, 0.25, &Device::flex().autodiff())
+        Transformer::new(
+            ModelShape::from_config(&config, 13, SEQ_LEN),
+            seed,
+            0.25,
+            &Device::flex().autodiff(),
+        )
     }
 
-    /// Two rows.
-    pub fn batch(seed: u64) -> Tokens {
+    /// Returns two rows of [`SEQ_LEN`] positions, ids below 13.
+    pub fn batch(seed: u64) -> TokenBatch {
         let ids: Vec<i32> =
             (0..2 * (SEQ_LEN as u64 + 1)).map(|i| ((i * 7919 + seed * 31) % 101 % 13) as i32).collect();
-        Tokens::upload(&ids, 2, SEQ_LEN, &Device::flex())
+        TokenBatch::upload(&ids, 2, SEQ_LEN, &Device::flex())
     }
 
-    pub fn pass() -> Pass {
-        let draw = Draw { seed: 3, step: 1, ..Draw::default() };
-        Pass { reach: Reach::Dense, control: Control::None, scale: 1.0, jitter: 0.0, draw }
+    pub fn pass() -> RecycledPass {
+        let key = RngKey { seed: 3, step: 1, ..RngKey::default() };
+        RecycledPass {
+            reach: PassScope::Dense,
+            control: Control::None,
+            scale: 1.0,
+            jitter: 0.0,
+            rng_key: key,
+        }
     }
 }

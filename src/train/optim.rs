@@ -4,56 +4,58 @@
 
 use crate::config::Optim;
 use crate::model::Transformer;
-use crate::ops::adamw::{Update, square_sum};
+use crate::ops::adamw::{AdamWUpdate, square_sum};
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
 use burn::optim::{AdamWState, AdaptiveMomentumState, GradientsParams, ModuleOptimizer, Optimizer};
 use burn::tensor::{Device, Tensor};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// AdamW with decoupled weight decay on matrices alone, and the factor of its next step's gradients.
-pub(super) fn adamw(optim: &Optim, model: &Transformer) -> (ModuleOptimizer, Factor) {
-    let factor = Factor::default();
+/// Returns AdamW with decoupled weight decay on matrices only, and the handle that scales the gradients of
+/// its next step.
+pub(super) fn adamw(optim: &Optim, model: &Transformer) -> (ModuleOptimizer, GradScale) {
+    let grad_scale = GradScale::default();
     let with_decay = |decay: f64| AdamW {
         betas: (optim.beta1, optim.beta2),
         eps: optim.eps,
-        decay,
-        factor: factor.clone(),
+        weight_decay: decay,
+        grad_scale: grad_scale.clone(),
     };
-    let mut vectors = Vectors(Vec::new());
+    let mut vectors = VectorParams(Vec::new());
     model.visit(&mut vectors);
     let optimizer = ModuleOptimizer::from(with_decay(optim.weight_decay)).with_group(
         ParamGroup::from_ids(vectors.0),
         with_decay(0.0),
         None,
     );
-    (optimizer, factor)
+    (optimizer, grad_scale)
 }
 
-/// Multiplies all gradients of a step, as clipping does: within the update, instead of a pass of its own over all of them.
+/// A factor on all gradients of a step, as clipping needs it. It is applied within the update, which saves a
+/// separate pass over the gradients.
 #[derive(Clone)]
-pub(super) struct Factor(Arc<AtomicU64>);
+pub(super) struct GradScale(Arc<AtomicU64>);
 
-impl Default for Factor {
+impl Default for GradScale {
     fn default() -> Self {
         Self(Arc::new(AtomicU64::new(1.0_f64.to_bits())))
     }
 }
 
-impl Factor {
-    /// Sets it for the next step.
-    pub fn set(&self, factor: f64) {
-        self.0.store(factor.to_bits(), Ordering::Relaxed);
+impl GradScale {
+    /// Sets the factor for the next step.
+    pub fn set(&self, scale: f64) {
+        self.0.store(scale.to_bits(), Ordering::Relaxed);
     }
 }
 
-/// The update of `ops::adamw`, its moments kept as Burn's AdamW keeps them.
+/// Applies the update of `ops::adamw`, and keeps its moments in the form of Burn's AdamW.
 #[derive(Clone)]
 struct AdamW {
     betas: (f64, f64),
     eps: f64,
-    decay: f64,
-    factor: Factor,
+    weight_decay: f64,
+    grad_scale: GradScale,
 }
 
 impl Optimizer for AdamW {
@@ -70,15 +72,15 @@ impl Optimizer for AdamW {
             Some(kept) => ([kept.moment_1, kept.moment_2], kept.time + 1),
             None => ([grad.zeros_like(), grad.zeros_like()], 1),
         };
-        let update = Update {
+        let update = AdamWUpdate {
             lr,
             betas: self.betas,
             eps: self.eps,
-            decay: self.decay,
-            scale: f64::from_bits(self.factor.0.load(Ordering::Relaxed)),
-            time: time as i32,
+            weight_decay: self.weight_decay,
+            grad_scale: f64::from_bits(self.grad_scale.0.load(Ordering::Relaxed)),
+            update_count: time as i32,
         };
-        let (param, [first, second]) = update.step(tensor, grad, moments);
+        let (param, [first, second]) = update.apply(tensor, grad, moments);
         (param, Some(AdamWState::new(AdaptiveMomentumState::new(time, first, second))))
     }
 
@@ -88,10 +90,10 @@ impl Optimizer for AdamW {
     }
 }
 
-/// Collects the parameters that are no matrices.
-struct Vectors(Vec<ParamId>);
+/// Collects the ids of the parameters that are not matrices.
+struct VectorParams(Vec<ParamId>);
 
-impl ModuleVisitor for Vectors {
+impl ModuleVisitor for VectorParams {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if D < 2 {
             self.0.push(param.id);
@@ -99,8 +101,8 @@ impl ModuleVisitor for Vectors {
     }
 }
 
-/// Square of the global norm of `grads`, `[1]`, on the device.
-pub(super) fn square_norm(model: &Transformer, grads: &GradientsParams) -> Option<Tensor<1>> {
+/// Returns the square of the global norm of `grads`, `[1]`, on the device; `None` without gradients.
+pub(super) fn grad_square_norm(model: &Transformer, grads: &GradientsParams) -> Option<Tensor<1>> {
     let mut sum = SquareSum { grads, sum: None };
     model.visit(&mut sum);
     sum.sum
@@ -127,16 +129,16 @@ impl ModuleVisitor for SquareSum<'_> {
 mod tests {
     use super::*;
     use crate::config;
-    use crate::model::Shape;
+    use crate::model::ModelShape;
     use burn::optim::AdamWConfig;
 
     fn model() -> Transformer {
         let config =
             config::Model { arch: config::Arch::Gpt2, width: 8, layers: 1, heads: 2, ..Default::default() };
-        Transformer::new(Shape::from_config(&config, 11, 6), 1, 0.1, &Device::flex().autodiff())
+        Transformer::new(ModelShape::from_config(&config, 11, 6), 1, 0.1, &Device::flex().autodiff())
     }
 
-    /// `value` as every gradient.
+    /// Registers a constant as every gradient.
     struct Fill(GradientsParams, f64);
 
     impl ModuleVisitor for Fill {
@@ -182,17 +184,17 @@ mod tests {
     #[test]
     fn the_norm_is_that_of_all_gradients_together() {
         let model = model();
-        let norm = f64::from(values(square_norm(&model, &filled(&model, 2.0)).unwrap())[0]).sqrt();
+        let norm = f64::from(values(grad_square_norm(&model, &filled(&model, 2.0)).unwrap())[0]).sqrt();
         assert!((norm - 2.0 * (model.num_params() as f64).sqrt()).abs() < 1e-3 * norm);
     }
 
     #[test]
-    fn a_factor_is_one_of_the_gradients() {
+    fn a_scale_multiplies_the_gradients() {
         let before = model();
         let optim = Optim { eps: 1.0, ..Default::default() };
-        let step = |grad: f64, by: f64| {
-            let (mut optimizer, factor) = adamw(&optim, &before);
-            factor.set(by);
+        let step = |grad: f64, scale: f64| {
+            let (mut optimizer, grad_scale) = adamw(&optim, &before);
+            grad_scale.set(scale);
             values(optimizer.step(0.1, before.clone(), filled(&before, grad)).embed.weight.val())
         };
         assert_eq!(step(3.0, 0.5), step(1.5, 1.0));

@@ -1,71 +1,71 @@
-//! Owns: how well a model's plain pass foretells the tokens of shards, row by row.
-//! Must not know: what is made of it, who asks.
+//! Owns: the negative log-likelihood (nll) of the tokens of a split under a model's plain pass, row by row.
+//! Must not know: which statistics are computed from it.
 //! Invariant: rows are the loader's windows in the order of the files; every target counts once.
 
 use super::TrainError;
-use super::read::Readback;
-use super::step::upload;
-use crate::data::{Dataset, Loader, LoaderOptions, Position, Split};
-use crate::model::{Transformer, head, rows};
+use super::readback::Readback;
+use super::step::upload_batch;
+use crate::data::{Dataset, Loader, LoaderOptions, Split, StreamPosition};
+use crate::model::{Transformer, flatten_rows, head};
 
-/// What is to be read.
+/// Which rows to score, and in which batches.
 #[derive(Clone, Copy, Debug)]
-pub struct Reading {
+pub struct ScoringOptions {
     pub split: Split,
-    /// Positions a row.
+    /// Positions in each row (T).
     pub seq_len: usize,
-    /// Rows a batch.
+    /// Rows in each batch (B).
     pub batch: usize,
-    /// Most rows.
-    pub most: usize,
+    /// Maximum number of rows to score.
+    pub max_rows: usize,
 }
 
-/// One row.
+/// The nll of one row, and its targets.
 #[derive(Clone, Debug)]
-pub struct Foretold {
-    /// Sum over its targets.
-    pub nats: f64,
+pub struct SequenceNll {
+    /// Sum of the nll over all targets, nats.
+    pub total_nll: f64,
     pub targets: Vec<u32>,
 }
 
-/// Reads the rows, with `model` without autodiff.
+/// Scores the rows of a split with `model`, which is without autodiff.
 ///
 /// # Errors
-/// Where the dataset cannot be read, or has a larger vocabulary than the model, and where the device fails.
-pub fn foretold(
+/// If the dataset cannot be read, its vocabulary is larger than the model's, or the device fails.
+pub fn score_rows(
     model: &Transformer,
     dataset: &Dataset,
-    reading: Reading,
-) -> Result<Vec<Foretold>, TrainError> {
+    options: ScoringOptions,
+) -> Result<Vec<SequenceNll>, TrainError> {
     let vocab_size = model.shape().vocab_size;
-    dataset.check(reading.split, vocab_size, &mut |_| {})?;
-    let options = LoaderOptions {
-        batch: reading.batch,
-        seq_len: reading.seq_len,
+    dataset.check_split(options.split, vocab_size, &mut |_| {})?;
+    let loader_options = LoaderOptions {
+        batch_size: options.batch,
+        seq_len: options.seq_len,
         seed: 0,
         shuffle: false,
         repeat: false,
         vocab_size,
         prefetch: 1,
     };
-    let mut loader = Loader::open(dataset, reading.split, options, Position::default())?;
-    let mut found = Vec::new();
-    while found.len() < reading.most
+    let mut loader = Loader::open(dataset, options.split, loader_options, StreamPosition::default())?;
+    let mut scored = Vec::new();
+    while scored.len() < options.max_rows
         && let Some(batch) = loader.next_batch()?
     {
-        let tokens = upload(&batch, &model.device().without_autodiff());
-        let hidden = model.row(model.embed(tokens.inputs.clone())).hidden;
-        let said = head::score(model, rows(&hidden), tokens.flat_targets(), None);
+        let tokens = upload_batch(&batch, &model.device().without_autodiff());
+        let hidden = model.forward(model.embed(tokens.inputs.clone())).hidden;
+        let scores = head::score_hidden(model, flatten_rows(&hidden), tokens.flat_targets(), None);
         let mut readback = Readback::default();
-        readback.add(&said.nll);
-        // READBACK: a batch.
-        let nll = readback.now()?.remove(0);
+        readback.add(&scores.nll);
+        // READBACK: one for each batch.
+        let nll = readback.read()?.remove(0);
         let windows = batch.tokens.chunks(batch.seq_len + 1).zip(nll.chunks(batch.seq_len));
-        found.extend(windows.map(|(tokens, nll)| Foretold {
-            nats: nll.iter().map(|nll| f64::from(*nll)).sum(),
+        scored.extend(windows.map(|(tokens, nll)| SequenceNll {
+            total_nll: nll.iter().map(|nll| f64::from(*nll)).sum(),
             targets: tokens[1..].iter().map(|id| *id as u32).collect(),
         }));
     }
-    found.truncate(reading.most);
-    Ok(found)
+    scored.truncate(options.max_rows);
+    Ok(scored)
 }

@@ -1,105 +1,117 @@
-//! Owns: where the time of training steps goes: by part, and by operation; averaged over steps.
-//! Must not know: how it is asked, how it is shown.
-//! Invariant: the lines of a table are all of a step: what has no name of its own is in the last one.
+//! Owns: profiles of training steps: time by part and by operation, averaged over steps.
+//! Must not know: command-line arguments, how a profile is shown.
+//! Invariant: the lines of a table add up to the whole step; unattributed time is in the last line.
 
 pub mod chrome;
 
-use super::bench::{self, Kind, Sizes, Subject, rest};
-use super::device::Chosen;
-use super::publish::Publisher;
-use super::read::READBACK;
-use super::{Learner, TrainError, prepare};
+use super::bench::{self, BenchSizes, BenchSubject, StepKind, synchronize};
+use super::device::SelectedDevice;
+use super::publisher::Publisher;
+use super::readback::READBACK_SPAN;
+use super::{Learner, TrainError, setup};
 use crate::config::Config;
-use crate::data::{Batch, Loader, Position};
+use crate::data::{Batch, Loader, StreamPosition};
 use crate::ops::trace::{self, Recording};
-pub use crate::ops::trace::{Allocated, Event, Of};
+pub use crate::ops::trace::{AllocationCounter, SpanKind, SpanRecord};
 use crate::record::registry::{Metric, StepRow};
 use burn::module::Module;
 use burn::tensor::Device;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{channel, sync_channel};
 
-/// What is wanted.
+/// How many steps to profile, and what to keep.
 #[derive(Clone, Copy, Debug)]
-pub struct Wish {
-    /// Steps that are measured.
+pub struct ProfileOptions {
+    /// Number of steps that are measured.
     pub steps: usize,
-    /// Steps before them.
+    /// Number of steps before the measured ones.
     pub warmup: usize,
-    /// Says what the process has allocated.
-    pub allocated: Allocated,
-    /// Every event is wanted, not their sums alone.
-    pub events: bool,
+    /// Returns the allocations of the process so far: their number and bytes.
+    pub allocated: AllocationCounter,
+    /// Whether to keep every event instead of only the sums.
+    pub keep_events: bool,
 }
 
-/// Where the time of a step went.
+/// The mean cost of a training step, by part and by operation.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    /// Steps that were measured.
+    /// Number of measured steps.
     pub steps: usize,
-    /// How many of them recycled.
-    pub recycled: usize,
-    /// Parameters of the model.
+    /// Number of measured steps that recycled.
+    pub recycled_steps: usize,
+    /// Number of parameters of the model.
     pub params: usize,
-    /// Wall time of a step, milliseconds.
-    pub ms: f64,
-    /// The parts that a run records, and what is in none of them.
-    pub parts: Vec<Line>,
-    /// The operations, the longest first, and what is none of them.
-    pub operations: Vec<Line>,
-    /// Allocations of the process in a step, and their bytes.
+    /// Wall time of a step, in milliseconds.
+    pub step_ms: f64,
+    /// The parts that a run records, then the time in none of them.
+    pub parts: Vec<ProfileLine>,
+    /// The operations, longest first, then the time in none of them.
+    pub operations: Vec<ProfileLine>,
+    /// Allocations of the process in a step: their number and bytes.
     pub allocations: [f64; 2],
-    /// Readbacks in a step, and their bytes.
+    /// Readbacks in a step: their number and bytes.
     pub readbacks: [f64; 2],
-    /// All that was recorded, where it was wanted.
-    pub events: Vec<Event>,
+    /// All recorded events, if they were kept.
+    pub events: Vec<SpanRecord>,
 }
 
-/// What one part or operation takes of a step.
+/// The mean cost of one part or operation in a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Line {
+pub struct ProfileLine {
     pub name: &'static str,
-    pub of: Of,
-    /// How often; 0 where that is not counted.
+    pub kind: SpanKind,
+    /// Number of calls; 0 if they are not counted.
     pub calls: f64,
     pub ms: f64,
-    /// Of the step's wall time.
+    /// Share of the step's wall time, 0 to 1.
     pub share: f64,
-    /// Floating-point operations, in 10^9; 0 where they are not counted.
+    /// Floating-point operations in units of 10^9; 0 if they are not counted.
     pub gflop: f64,
-    /// Bytes that were allocated meanwhile.
+    /// Bytes allocated during the calls.
     pub bytes: f64,
 }
 
-/// What a step leaves over.
-pub const REST: &str = "other";
+/// Name of the line for the time in no part or operation.
+pub const OTHER: &str = "other";
 
-/// Steps of this kind on random tokens, of a fresh model.
-pub fn of_kind(sizes: &Sizes, kind: Kind, chosen: &Chosen, wish: &Wish) -> Result<Profile, TrainError> {
-    let mut subject = Subject::new(sizes, kind, &chosen.device, 1);
+/// Profiles steps of one kind, of a new model on random tokens.
+pub fn profile_step_kind(
+    sizes: &BenchSizes,
+    kind: StepKind,
+    selected: &SelectedDevice,
+    options: &ProfileOptions,
+) -> Result<Profile, TrainError> {
+    let mut subject = BenchSubject::new(sizes, kind, &selected.device, 1);
     let params = subject.params();
-    let next = |round| Ok(sizes.tokens(round));
-    measure(&chosen.device, wish, params, next, |batch| subject.step(batch))
+    let next = |round| Ok(sizes.random_batch(round));
+    measure_steps(&selected.device, options, params, next, |batch| subject.step(batch))
 }
 
-/// The first steps of the run that `config` begins, with its model, its data and its schedule; nothing of it is kept.
-pub fn of_run(mut config: Config, chosen: &Chosen, wish: &Wish) -> Result<Profile, TrainError> {
+/// Profiles the first steps of the run that `config` describes, with its model, data and schedule. Nothing is
+/// recorded.
+pub fn profile_run(
+    mut config: Config,
+    selected: &SelectedDevice,
+    options: &ProfileOptions,
+) -> Result<Profile, TrainError> {
     config.probe.cost = 1;
-    // Nobody looks.
-    let mut out = Publisher::new(sync_channel(1).0, Default::default(), channel().1);
-    let dataset = prepare::dataset(&config, &mut out)?;
-    let model = prepare::model(&config, &dataset, chosen, None, &mut out)?;
+    // Nobody receives these events.
+    let mut publisher = Publisher::new(sync_channel(1).0, Default::default(), channel().1);
+    let dataset = setup::open_dataset(&config, &mut publisher)?;
+    let model = setup::build_model(&config, &dataset, selected, None, &mut publisher)?;
     let vocab_size = model.shape().vocab_size;
-    let mut loader = prepare::loader(&config, &dataset, vocab_size, Position::default(), &mut out)?;
+    let mut loader =
+        setup::open_loader(&config, &dataset, vocab_size, StreamPosition::default(), &mut publisher)?;
     let mut learner = Learner::new(model, &config.optim);
     let params = learner.model.num_params();
-    let next = |_| batches(&mut loader, config.optim.accumulate);
-    measure(&chosen.device, wish, params, next, |batches: &Vec<Batch>| {
-        bench::update(&mut learner, &config, batches)
+    let next = |_| take_batches(&mut loader, config.optim.accumulate);
+    measure_steps(&selected.device, options, params, next, |batches: &Vec<Batch>| {
+        bench::update_or_fail(&mut learner, &config, batches)
     })
 }
 
-fn batches(loader: &mut Loader, count: usize) -> Result<Vec<Batch>, TrainError> {
+/// Loads up to `count` batches; fewer if the data ends.
+fn take_batches(loader: &mut Loader, count: usize) -> Result<Vec<Batch>, TrainError> {
     let mut batches = Vec::with_capacity(count);
     while batches.len() < count {
         match loader.next_batch()? {
@@ -110,54 +122,55 @@ fn batches(loader: &mut Loader, count: usize) -> Result<Vec<Batch>, TrainError> 
     Ok(batches)
 }
 
-/// Measures steps, each on the next batches.
-fn measure<B>(
+/// Runs the warm-up steps, then measures steps, each on the next batches.
+fn measure_steps<B>(
     device: &Device,
-    wish: &Wish,
+    options: &ProfileOptions,
     params: usize,
     mut next: impl FnMut(usize) -> Result<B, TrainError>,
     mut step: impl FnMut(&B) -> Result<StepRow, TrainError>,
 ) -> Result<Profile, TrainError> {
-    for round in 0..wish.warmup {
+    for round in 0..options.warmup {
         step(&next(round)?)?;
     }
-    let recording = trace::start(Some(wish.allocated));
-    let mut sums = Sums::default();
-    for round in wish.warmup..wish.warmup + wish.steps {
+    let recording = trace::start_recording(Some(options.allocated));
+    let mut sums = ProfileSums::default();
+    for round in options.warmup..options.warmup + options.steps {
         let batches = next(round)?;
-        rest(device)?;
-        sums.add(one(device, wish.allocated, &recording, || step(&batches))?, wish.events);
+        synchronize(device)?;
+        sums.add(record_step(device, options.allocated, &recording, || step(&batches))?, options.keep_events);
     }
-    Ok(sums.shared_out(params))
+    Ok(sums.into_profile(params))
 }
 
-/// A step, and what was recorded of it.
-struct Recorded {
+/// The metrics row, events and allocations of one step.
+struct RecordedStep {
     row: StepRow,
-    events: Vec<Event>,
+    events: Vec<SpanRecord>,
     allocations: [u64; 2],
 }
 
-fn one(
+/// Runs one step and records it, up to the end of the device's work.
+fn record_step(
     device: &Device,
-    allocated: Allocated,
+    allocated: AllocationCounter,
     recording: &Recording,
     step: impl FnOnce() -> Result<StepRow, TrainError>,
-) -> Result<Recorded, TrainError> {
-    // What came before belongs to no step.
-    recording.take();
+) -> Result<RecordedStep, TrainError> {
+    // Discard events that belong to no step.
+    recording.drain();
     let before = allocated();
     let row = {
-        let _span = trace::span("step", Of::Step, 0.0);
+        let _span = trace::span("step", SpanKind::Step, 0.0);
         let row = step()?;
-        rest(device)?;
+        synchronize(device)?;
         row
     };
     let after = allocated();
-    Ok(Recorded { row, allocations: [after.0 - before.0, after.1 - before.1], events: recording.take() })
+    Ok(RecordedStep { row, allocations: [after.0 - before.0, after.1 - before.1], events: recording.drain() })
 }
 
-/// The metrics that say what a part took.
+/// The parts of a step, with the metrics for their milliseconds and operations.
 const PARTS: [(&str, Metric, Metric); 4] = [
     ("plain", Metric::PlainMs, Metric::PlainFlop),
     ("recycled", Metric::RecycledMs, Metric::RecycledFlop),
@@ -165,29 +178,30 @@ const PARTS: [(&str, Metric, Metric); 4] = [
     ("update", Metric::UpdateMs, Metric::UpdateFlop),
 ];
 
-/// What all steps took together.
+/// Costs summed over all measured steps.
 #[derive(Default)]
-struct Sums {
+struct ProfileSums {
     steps: usize,
     recycled: usize,
     seconds: f64,
     parts: [[f64; 2]; PARTS.len()],
-    operations: BTreeMap<(&'static str, Of), Sum>,
+    operations: BTreeMap<(&'static str, SpanKind), OperationSum>,
     allocations: [u64; 2],
     readbacks: [u64; 2],
-    events: Vec<Event>,
+    events: Vec<SpanRecord>,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Sum {
+struct OperationSum {
     calls: u64,
     seconds: f64,
     flop: f64,
     bytes: u64,
 }
 
-impl Sums {
-    fn add(&mut self, step: Recorded, keep: bool) {
+impl ProfileSums {
+    /// Adds one step. `keep_events` also stores its events.
+    fn add(&mut self, step: RecordedStep, keep_events: bool) {
         self.steps += 1;
         self.recycled += usize::from(step.row.get(Metric::Recycled).is_some());
         for (sum, (_, ms, flop)) in self.parts.iter_mut().zip(PARTS) {
@@ -195,61 +209,62 @@ impl Sums {
             sum[1] += step.row.get(flop).unwrap_or(0.0);
         }
         for event in &step.events {
-            self.event(event);
+            self.add_event(event);
         }
         for (sum, more) in self.allocations.iter_mut().zip(step.allocations) {
             *sum += more;
         }
-        if keep {
+        if keep_events {
             self.events.extend(step.events);
         }
     }
 
-    fn event(&mut self, event: &Event) {
-        if event.of == Of::Step {
+    fn add_event(&mut self, event: &SpanRecord) {
+        if event.kind == SpanKind::Step {
             self.seconds += event.seconds();
         }
-        if event.name == READBACK {
+        if event.name == READBACK_SPAN {
             self.readbacks[0] += 1;
-            self.readbacks[1] += event.read;
+            self.readbacks[1] += event.readback_bytes;
         }
-        if event.of.is_operation() {
-            let sum = self.operations.entry((event.name, event.of)).or_default();
+        if event.kind.is_operation() {
+            let sum = self.operations.entry((event.name, event.kind)).or_default();
             sum.calls += 1;
             sum.seconds += event.seconds();
             sum.flop += event.flop;
-            sum.bytes += event.allocated;
+            sum.bytes += event.allocated_bytes;
         }
     }
 
-    /// By step.
-    fn shared_out(self, params: usize) -> Profile {
+    /// Returns the means over all steps.
+    fn into_profile(self, params: usize) -> Profile {
         let steps = self.steps.max(1) as f64;
         let ms = self.seconds * 1e3 / steps;
         let bytes = self.allocations[1] as f64 / steps;
-        let line = |name, of| Line { name, of, calls: 0.0, ms: 0.0, share: 0.0, gflop: 0.0, bytes: 0.0 };
-        let parts = self.parts.iter().zip(PARTS).map(|([ms, flop], (name, ..))| Line {
+        let line =
+            |name, kind| ProfileLine { name, kind, calls: 0.0, ms: 0.0, share: 0.0, gflop: 0.0, bytes: 0.0 };
+        let parts = self.parts.iter().zip(PARTS).map(|([ms, flop], (name, ..))| ProfileLine {
             ms: ms / steps,
             gflop: flop / steps / 1e9,
-            ..line(name, Of::Part)
+            ..line(name, SpanKind::Phase)
         });
-        let mut operations: Vec<Line> = (self.operations.iter())
-            .map(|((name, of), sum)| Line {
+        let mut operations: Vec<ProfileLine> = (self.operations.iter())
+            .map(|((name, kind), sum)| ProfileLine {
                 calls: sum.calls as f64 / steps,
                 ms: sum.seconds * 1e3 / steps,
                 gflop: sum.flop / steps / 1e9,
                 bytes: sum.bytes as f64 / steps,
-                ..line(name, *of)
+                ..line(name, *kind)
             })
             .collect();
         operations.sort_by(|a, b| b.ms.total_cmp(&a.ms));
         Profile {
             steps: self.steps,
-            recycled: self.recycled,
+            recycled_steps: self.recycled,
             params,
-            ms,
-            parts: with_rest(parts.collect(), Of::Part, ms, 0.0),
-            operations: with_rest(operations, Of::Whole, ms, bytes),
+            step_ms: ms,
+            parts: with_remainder(parts.collect(), SpanKind::Phase, ms, 0.0),
+            operations: with_remainder(operations, SpanKind::NoGraph, ms, bytes),
             allocations: self.allocations.map(|sum| sum as f64 / steps),
             readbacks: self.readbacks.map(|sum| sum as f64 / steps),
             events: self.events,
@@ -257,11 +272,20 @@ impl Sums {
     }
 }
 
-/// `lines`, what they leave of a step of `ms` and `bytes`, and the share of each.
-fn with_rest(mut lines: Vec<Line>, of: Of, ms: f64, bytes: f64) -> Vec<Line> {
-    let left = |all: f64, of: fn(&Line) -> f64| (all - lines.iter().map(of).sum::<f64>()).max(0.0);
+/// Appends a line for what `lines` leave of a step of `ms` and `bytes`, and sets the share of each line.
+fn with_remainder(mut lines: Vec<ProfileLine>, kind: SpanKind, ms: f64, bytes: f64) -> Vec<ProfileLine> {
+    let left =
+        |total: f64, value: fn(&ProfileLine) -> f64| (total - lines.iter().map(value).sum::<f64>()).max(0.0);
     let (left_ms, left_bytes) = (left(ms, |line| line.ms), left(bytes, |line| line.bytes));
-    lines.push(Line { name: REST, of, calls: 0.0, ms: left_ms, share: 0.0, gflop: 0.0, bytes: left_bytes });
+    lines.push(ProfileLine {
+        name: OTHER,
+        kind,
+        calls: 0.0,
+        ms: left_ms,
+        share: 0.0,
+        gflop: 0.0,
+        bytes: left_bytes,
+    });
     for line in &mut lines {
         line.share = line.ms / ms;
     }
@@ -273,53 +297,53 @@ mod tests {
     use super::*;
     use std::time::{Duration, Instant};
 
-    fn event(name: &'static str, of: Of, ms: u64) -> Event {
+    fn event(name: &'static str, kind: SpanKind, ms: u64) -> SpanRecord {
         let began = Instant::now();
         let ended = began + Duration::from_millis(ms);
-        Event { name, of, thread: 1, began, ended, flop: 2e9, allocated: 10, read: 3 }
+        SpanRecord { name, kind, thread: 1, began, ended, flop: 2e9, allocated_bytes: 10, readback_bytes: 3 }
     }
 
-    fn recorded() -> Recorded {
+    fn recorded() -> RecordedStep {
         let mut row = StepRow::new(1);
         row.set(Metric::PlainMs, 30.0);
         row.set(Metric::PlainFlop, 6e9);
         row.set(Metric::UpdateMs, 40.0);
         let events = vec![
-            event("linear", Of::Forward, 10),
-            event("linear", Of::Forward, 20),
-            event("linear", Of::Backward, 40),
-            event("plain", Of::Part, 70),
-            event(READBACK, Of::Whole, 5),
-            event("step", Of::Step, 100),
+            event("linear", SpanKind::Forward, 10),
+            event("linear", SpanKind::Forward, 20),
+            event("linear", SpanKind::Backward, 40),
+            event("plain", SpanKind::Phase, 70),
+            event(READBACK_SPAN, SpanKind::NoGraph, 5),
+            event("step", SpanKind::Step, 100),
         ];
-        Recorded { row, events, allocations: [7, 64] }
+        RecordedStep { row, events, allocations: [7, 64] }
     }
 
     #[test]
     fn shares_are_all_of_a_step() {
-        let mut sums = Sums::default();
+        let mut sums = ProfileSums::default();
         sums.add(recorded(), false);
         sums.add(recorded(), true);
-        let profile = sums.shared_out(5);
-        assert!((profile.ms - 100.0).abs() < 1e-9 && profile.events.len() == 6);
+        let profile = sums.into_profile(5);
+        assert!((profile.step_ms - 100.0).abs() < 1e-9 && profile.events.len() == 6);
         for lines in [&profile.parts, &profile.operations] {
             let share: f64 = lines.iter().map(|line| line.share).sum();
             assert!((share - 1.0).abs() < 1e-9, "{share}");
         }
-        let found: Vec<_> = (profile.operations.iter())
-            .map(|line| (line.name, line.of, line.calls, line.ms.round(), line.bytes))
+        let actual: Vec<_> = (profile.operations.iter())
+            .map(|line| (line.name, line.kind, line.calls, line.ms.round(), line.bytes))
             .collect();
-        let wanted = [
-            ("linear", Of::Backward, 1.0, 40.0, 10.0),
-            ("linear", Of::Forward, 2.0, 30.0, 20.0),
-            (READBACK, Of::Whole, 1.0, 5.0, 10.0),
-            (REST, Of::Whole, 0.0, 25.0, 24.0),
+        let expected = [
+            ("linear", SpanKind::Backward, 1.0, 40.0, 10.0),
+            ("linear", SpanKind::Forward, 2.0, 30.0, 20.0),
+            (READBACK_SPAN, SpanKind::NoGraph, 1.0, 5.0, 10.0),
+            (OTHER, SpanKind::NoGraph, 0.0, 25.0, 24.0),
         ];
-        assert_eq!(found, wanted);
+        assert_eq!(actual, expected);
         assert_eq!(profile.operations[1].gflop, 4.0);
         let parts: Vec<_> = profile.parts.iter().map(|line| (line.name, line.ms.round())).collect();
-        let wanted = [("plain", 30.0), ("recycled", 0.0), ("heads", 0.0), ("update", 40.0), (REST, 30.0)];
-        assert_eq!(parts, wanted);
+        let expected = [("plain", 30.0), ("recycled", 0.0), ("heads", 0.0), ("update", 40.0), (OTHER, 30.0)];
+        assert_eq!(parts, expected);
         assert_eq!((profile.allocations, profile.readbacks), ([7.0, 64.0], [1.0, 3.0]));
     }
 }

@@ -1,175 +1,210 @@
-//! Owns: going on with a run: from which checkpoint, with which config, and which changes are still to be made.
-//! Must not know: tensors, the loop.
-//! Invariant: the folder is not touched before everything that could be refused has been looked at, but for what an earlier
-//! resume had begun and a config file that was taken away.
+//! Owns: planning to resume a run: from which checkpoint, with which config, and which changes are still to
+//! be applied.
+//! Must not know: tensors, the training loop.
+//! Invariant: the folder is not touched before everything that could be refused has been checked. Exceptions
+//! are the rest of an interrupted resume, and a deleted config file.
 
-use super::begin::{self, Beginning, Resumed};
-use super::checkpoint::Found;
-use super::intent::{self, Intent};
-use super::{Fresh, TrainError, replay};
-use crate::config::change::{self, Edit};
+use super::checkpoint::LoadedCheckpoint;
+use super::resume_journal::{self, ResumeJournal};
+use super::run_plan::{self, ResumedFolder, RunPlan};
+use super::{ForkReset, TrainError, replay};
+use crate::config::change::{self, KeyChange};
 use crate::config::{self, Config};
 use crate::message::{Lineage, RunInfo};
-use crate::record::folder::{RunFolder, read_json, replace};
-use crate::record::rows::{ChangeRow, Outcome};
+use crate::record::rows::{ChangeOutcome, ChangeRow};
+use crate::record::run_folder::{RunFolder, read_json, replace_file};
 use crate::record::{changes, status};
 use std::path::Path;
 
-/// The source of what was edited while nothing ran: it holds from the next step on.
-const MEANWHILE: &str = "config.toml, while the run was not running";
+/// Recorded source of offline edits, which apply from the next step on.
+const OFFLINE_SOURCE: &str = "config.toml, while the run was not running";
 
-/// Where a run stands.
-struct Standing {
-    /// The checkpoint, if there is one: its own, or the one that a fork began with.
-    from: Option<Found>,
-    fresh: Fresh,
-    /// The config in force there, and its version.
-    base: Config,
+/// The state of the run that is resumed.
+struct CurrentRun {
+    /// The checkpoint to continue from: the run's own, or a fork's parent; `None` without one.
+    checkpoint: Option<LoadedCheckpoint>,
+    reset: ForkReset,
+    /// The config at that checkpoint, and its version.
+    base_config: Config,
     version: u64,
-    /// Updates done.
-    at: u64,
-    /// The last step whose rows stay; -1: none do.
-    until: i64,
-    /// Checkpoints that are damaged.
-    damaged: Vec<u64>,
+    /// Number of updates done.
+    step: u64,
+    /// The last step whose rows are kept; -1: none.
+    last_kept_step: i64,
+    /// Steps of the damaged checkpoints.
+    damaged_checkpoints: Vec<u64>,
 }
 
-/// The run in `run` as it goes on: from its newest checkpoint, or from that of `step`, what came after which is given up.
-pub(super) fn resume(run: &Path, step: Option<u64>, sets: &[String]) -> Result<Beginning, TrainError> {
+/// Plans to resume the run in folder `run` from its newest checkpoint. With `step`, rewinds to that
+/// checkpoint and discards all later steps.
+pub(super) fn plan_resume(
+    run: &Path,
+    step: Option<u64>,
+    overrides: &[String],
+) -> Result<RunPlan, TrainError> {
     let folder = RunFolder::open(run)?;
     let lock = folder.lock()?;
-    intent::finish(&folder)?;
-    let text = config_text(&folder)?;
-    let (recipe, lineage) =
-        read_json::<RunInfo>(&folder.about()).map_or((None, None), |about| (about.recipe, about.lineage));
-    let standing = standing(&folder, lineage.as_ref(), step)?;
-    let (edits, asked) = meanwhile(&folder, &text, sets)?;
-    let (kept, scheduled) = record(&folder, &standing, &edits, step.is_some())?;
-    if let Err(error) = begin::must_go_on(standing.at, &replay::reapplied(&standing.base, &scheduled)) {
-        note_finished(&folder, standing.at);
+    resume_journal::finish_interrupted(&folder)?;
+    let text = read_config_text(&folder)?;
+    let (recipe, lineage) = read_json::<RunInfo>(&folder.run_info_file())
+        .map_or((None, None), |info| (info.recipe, info.lineage));
+    let current = current_run(&folder, lineage.as_ref(), step)?;
+    let (edits, edited_text) = offline_edits(&folder, &text, overrides)?;
+    let (kept, scheduled) = split_changes(&folder, &current, &edits, step.is_some())?;
+    if let Err(error) =
+        run_plan::check_steps_left(current.step, &replay::replay_changes(&current.base_config, &scheduled))
+    {
+        mark_finished(&folder, current.step);
         return Err(error);
     }
-    tell(&standing, scheduled.len());
-    // What is not rewritten holds what is to come.
+    log_resume(&current, scheduled.len());
+    // A config file that is not rewritten keeps the settings of later changes.
     let rewritten = match step {
-        Some(_) => Some(with_edits(&text, &standing.base, &edits)?),
-        None => Some(asked).filter(|asked| *asked != text),
+        Some(_) => Some(with_edits(&text, &current.base_config, &edits)?),
+        None => Some(edited_text).filter(|edited| *edited != text),
     };
-    let intent = Intent {
-        until: standing.until,
-        kept,
+    let journal = ResumeJournal {
+        last_kept_step: current.last_kept_step,
+        kept_changes: kept,
         scheduled: scheduled.clone(),
-        before: text.clone(),
-        rewritten: rewritten.clone(),
-        aside: standing.damaged,
-        newest: standing.version,
+        config_before: text.clone(),
+        config_after: rewritten.clone(),
+        damaged_checkpoints: current.damaged_checkpoints,
+        config_version: current.version,
         rewind: step.is_some(),
-        config_hash: begin::hash(&standing.base),
+        config_hash: run_plan::config_hash(&current.base_config),
     };
-    Ok(Beginning {
-        config: standing.base,
-        version: standing.version,
-        text: rewritten.unwrap_or(text),
+    Ok(RunPlan {
+        config: current.base_config,
+        version: current.version,
+        config_text: rewritten.unwrap_or(text),
         recipe,
-        from: standing.from,
-        fresh: standing.fresh,
+        checkpoint: current.checkpoint,
+        reset: current.reset,
         scheduled,
         lineage,
-        resumed: Some(Resumed { folder, lock, intent }),
+        resumed: Some(ResumedFolder { folder, lock, journal }),
     })
 }
 
-fn standing(
+/// Returns the state to resume from. Without an own checkpoint, a fork continues from its parent's.
+fn current_run(
     folder: &RunFolder,
     lineage: Option<&Lineage>,
     step: Option<u64>,
-) -> Result<Standing, TrainError> {
-    let (own, damaged) = begin::newest(folder, step)?;
+) -> Result<CurrentRun, TrainError> {
+    let (own, damaged_checkpoints) = run_plan::find_checkpoint(folder, step)?;
     if let Some(found) = own {
-        let (at, version) = (found.state.step, found.state.config_version);
-        let (base, fresh) = (found.config.clone(), Fresh::default());
-        return Ok(Standing { from: Some(found), fresh, base, version, at, until: at as i64, damaged });
+        let (step, version) = (found.state.step, found.state.config_version);
+        return Ok(CurrentRun {
+            reset: ForkReset::default(),
+            base_config: found.config.clone(),
+            version,
+            step,
+            last_kept_step: step as i64,
+            damaged_checkpoints,
+            checkpoint: Some(found),
+        });
     }
-    let base = config::load(&folder.version(0), &[])?;
-    let (from, fresh) = match lineage.filter(|lineage| lineage.step.is_some()) {
-        Some(lineage) => begin::parents(lineage)?,
-        None => (None, Fresh::default()),
+    let base_config = config::load(&folder.version_file(0), &[])?;
+    let (checkpoint, reset) = match lineage.filter(|lineage| lineage.step.is_some()) {
+        Some(lineage) => run_plan::parent_checkpoint(lineage)?,
+        None => (None, ForkReset::default()),
     };
-    let at = from.as_ref().filter(|_| !fresh.step).map_or(0, |found| found.state.step);
-    Ok(Standing { from, fresh, base, version: 0, at, until: -1, damaged })
+    let step = checkpoint.as_ref().filter(|_| !reset.step).map_or(0, |found| found.state.step);
+    Ok(CurrentRun {
+        checkpoint,
+        reset,
+        base_config,
+        version: 0,
+        step,
+        last_kept_step: -1,
+        damaged_checkpoints,
+    })
 }
 
-/// The record of changes as it stays, and the changes that are to be made: what a person has edited meanwhile, then those
-/// that the checkpoint's config has not seen, or with `rewind` none of them.
-fn record(
+/// Returns the record of changes to keep, and the changes to apply: offline edits, then recorded changes that
+/// are newer than the checkpoint's config. With `rewind` the latter are discarded.
+fn split_changes(
     folder: &RunFolder,
-    standing: &Standing,
-    edits: &[Edit],
+    current: &CurrentRun,
+    edits: &[KeyChange],
     rewind: bool,
 ) -> Result<(Vec<ChangeRow>, Vec<ChangeRow>), TrainError> {
-    let (record, left) = (changes::read(&folder.changes())?, changes::read(&folder.replay())?);
-    let (mut kept, mut again) = changes::split(record, left, standing.version);
-    let at = standing.at;
+    let (record, pending) =
+        (changes::read_changes(&folder.changes_file())?, changes::read_changes(&folder.replay_file())?);
+    let (mut kept, mut scheduled) = changes::split_for_replay(record, pending, current.version);
+    let at = current.step;
     if rewind {
-        tracing::info!("{} changes after step {at} are given up", again.len());
-        again.clear();
-        // A note is a person's word, also of steps that are done again.
-        kept.retain(|change| change.outcome == Outcome::Noted || change.step <= at + 1);
+        tracing::info!("discarding {} changes after step {at}", scheduled.len());
+        scheduled.clear();
+        // Notes are kept, even those about discarded steps.
+        kept.retain(|change| change.outcome == ChangeOutcome::Noted || change.step <= at + 1);
     }
-    // What a person has changed since is not changed back by the record.
-    again.retain(|change| !replay::is_of(change, edits));
-    let set = replay::new_set();
-    let since = edits.iter().map(|edit| replay::as_row(Some(edit), at + 1, &set, MEANWHILE));
-    Ok((kept, since.chain(again).collect()))
+    // A replayed change must not undo a newer edit of the same key.
+    scheduled.retain(|change| !replay::has_same_key(change, edits));
+    let set = replay::new_set_id();
+    let offline = edits.iter().map(|edit| replay::change_row(Some(edit), at + 1, &set, OFFLINE_SOURCE));
+    Ok((kept, offline.chain(scheduled).collect()))
 }
 
-/// The text of the config file; where that was taken away, that of the newest version.
-fn config_text(folder: &RunFolder) -> Result<String, TrainError> {
-    let (file, newest) = (folder.config(), folder.newest_version());
+/// Returns the text of the run's config file. Restores a deleted file from the newest config version.
+fn read_config_text(folder: &RunFolder) -> Result<String, TrainError> {
+    let (file, newest) = (folder.config_file(), folder.newest_version_file());
     if !file.exists()
         && let Some(newest) = newest
     {
-        tracing::warn!("{} is gone, and is made again from {}", file.display(), newest.display());
-        replace(&file, config::read(&newest)?.as_bytes())?;
+        tracing::warn!("{} was deleted; restoring it from {}", file.display(), newest.display());
+        replace_file(&file, config::read_file(&newest)?.as_bytes())?;
     }
-    let text = config::read(&file)?;
-    // Refused now, before anything is touched.
+    let text = config::read_file(&file)?;
+    // Refuse an invalid file before anything is touched.
     config::from_text(&text, &file.display().to_string(), &[])?;
     Ok(text)
 }
 
-/// A run that was killed between its last step and its last word has come to its end.
-fn note_finished(folder: &RunFolder, step: u64) {
-    if status::read(folder).is_some_and(|status| ["running", "interrupted"].contains(&status.state.as_str()))
+/// Marks a run as finished that was killed after its last step.
+fn mark_finished(folder: &RunFolder, step: u64) {
+    if status::read_status(folder)
+        .is_some_and(|status| ["running", "interrupted"].contains(&status.state.as_str()))
     {
-        let _ = status::write(folder, &status::Status::ended("finished", step, step));
+        let _ = status::write_status(folder, &status::RunStatus::ended("finished", step, step));
     }
 }
 
-fn tell(standing: &Standing, changes: usize) {
-    if standing.from.is_none() {
-        tracing::info!("there is no checkpoint yet: the run begins again");
+/// Logs where the run continues and how many changes are scheduled.
+fn log_resume(current: &CurrentRun, changes: usize) {
+    if current.checkpoint.is_none() {
+        tracing::info!("no checkpoint yet: starting at the beginning");
     }
     if changes > 0 {
-        tracing::info!("{changes} changes after step {} will be made at their steps", standing.at);
+        tracing::info!("{changes} changes after step {} will be applied at their steps", current.step);
     }
 }
 
-/// What was changed while the run was not running, in its config file and by `sets`; and the text with all of it.
-fn meanwhile(folder: &RunFolder, text: &str, sets: &[String]) -> Result<(Vec<Edit>, String), TrainError> {
-    let (file, name) = (folder.config(), folder.config().display().to_string());
-    let known = replay::read_known(folder);
+/// Returns the edits made while the run was not running, in its config file and by `overrides`, and the
+/// file's text with all of them.
+///
+/// # Errors
+/// If an edit changes a frozen key, or the file or an override is invalid.
+fn offline_edits(
+    folder: &RunFolder,
+    text: &str,
+    overrides: &[String],
+) -> Result<(Vec<KeyChange>, String), TrainError> {
+    let (file, name) = (folder.config_file(), folder.config_file().display().to_string());
+    let known = replay::read_known_texts(folder);
     let saved = config::from_text(text, &name, &[])?;
     let base = match known.iter().any(|known| known == text) {
         true => saved,
         false => known.last().and_then(|known| config::from_text(known, &name, &[]).ok()).unwrap_or(saved),
     };
-    let asked = config::from_text(text, &name, sets)?;
-    let edits = change::between(&base, &asked);
+    let edited = config::from_text(text, &name, overrides)?;
+    let edits = change::diff(&base, &edited);
     if let Some(frozen) = edits.iter().find(|edit| edit.is_frozen()) {
         let line =
             config::line_of_key(text, frozen.key).map_or(String::new(), |line| format!(" line {line}"));
-        return Err(TrainError::Frozen {
+        return Err(TrainError::FrozenKey {
             place: format!("{}{line}", file.display()),
             key: frozen.key.path(),
             old: frozen.old.to_string(),
@@ -177,14 +212,14 @@ fn meanwhile(folder: &RunFolder, text: &str, sets: &[String]) -> Result<(Vec<Edi
             run: folder.id(),
         });
     }
-    let laid: Vec<_> = edits.iter().map(|edit| (edit.key, &edit.new)).collect();
-    let text = config::edit::set(text, &laid).map_err(begin::own_file)?;
+    let values: Vec<_> = edits.iter().map(|edit| (edit.key, &edit.new)).collect();
+    let text = config::edit::set(text, &values).map_err(run_plan::config_file_error)?;
     Ok((edits, text))
 }
 
-/// The text with the values of `base`, to which the run is rewound, and `edits`.
-fn with_edits(text: &str, base: &Config, edits: &[Edit]) -> Result<String, TrainError> {
-    let text = config::edit::complete(text, base).map_err(begin::own_file)?;
-    let laid: Vec<_> = edits.iter().map(|edit| (edit.key, &edit.new)).collect();
-    Ok(config::edit::set(&text, &laid).map_err(begin::own_file)?)
+/// Returns the config text with the values of `base`, to which the run is rewound, and with `edits`.
+fn with_edits(text: &str, base: &Config, edits: &[KeyChange]) -> Result<String, TrainError> {
+    let text = config::edit::complete(text, base).map_err(run_plan::config_file_error)?;
+    let values: Vec<_> = edits.iter().map(|edit| (edit.key, &edit.new)).collect();
+    Ok(config::edit::set(&text, &values).map_err(run_plan::config_file_error)?)
 }

@@ -1,160 +1,170 @@
-//! Owns: the run: preparation, the loop, the end. The loop reads as a sentence.
-//! Must not know: tensors' insides, screens.
-//! Invariant: a metrics row is with the recorder before it is shown, and safe before a checkpoint of its step stands.
+//! Owns: the run: its setup, the training loop, and its end.
+//! Must not know: the contents of tensors, screens.
+//! Invariant: a metrics row reaches the recorder before a screen, and the disk before a checkpoint of its
+//! step exists.
 
-use super::answer::Answering;
-use super::begin::{self, Beginning};
+use super::config_controller::ConfigController;
 use super::evaluate::Evaluator;
-use super::publish::Publisher;
-use super::read::mean;
-use super::shown::Machine;
-use super::steer::Steering;
+use super::playground::PlaygroundSession;
+use super::publisher::Publisher;
+use super::readback::mean;
+use super::run_plan::{self, RunPlan};
 use super::step::Learner;
-use super::{Begin, TrainError, Wants, past, prepare, probe, report};
+use super::system_monitor::SystemMonitor;
+use super::{StartMode, TrainError, TrainerOptions, history_backfill, probe, report, setup};
 use crate::config::Config;
-use crate::data::{Batch, Codec, Dataset, Loader, Position};
-use crate::message::{Command, Event, Phase, Sample, Summary};
-use crate::record::folder::{Lock, RunFolder};
+use crate::data::{Batch, Dataset, Loader, StreamPosition, Tokenizer};
+use crate::message::{Command, Event, RunPhase, RunSummary, ValidationSample};
 use crate::record::log::RunLog;
 use crate::record::recorder::Recorder;
 use crate::record::registry::{Metric, StepRow};
-use crate::record::rows::{GREEDY, SAMPLE};
-use crate::record::status::{self, Status};
+use crate::record::rows::{GREEDY, SAMPLE_EVENT};
+use crate::record::run_folder::{RunFolder, RunLock};
+use crate::record::status::{self, RunStatus};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-/// A run under way.
-pub(super) struct Run<'a> {
-    pub steering: Steering,
+/// A training run that has been set up.
+pub(super) struct TrainingRun<'a> {
+    pub controller: ConfigController,
     pub folder: RunFolder,
     pub learner: Learner,
     loader: Loader,
     pub dataset: Dataset,
     pub evaluator: Option<Evaluator>,
-    pub codec: Option<Codec>,
+    pub tokenizer: Option<Tokenizer>,
     pub recorder: Recorder,
     pub commands: &'a Receiver<Command>,
-    pub out: &'a mut Publisher,
-    wants: Wants,
-    /// What the machine does, for a screen.
-    pub machine: Option<Machine>,
-    /// Whether the device still compiles: no step was made yet.
-    cold: bool,
-    /// Rate of the device's own matrix product.
+    pub publisher: &'a mut Publisher,
+    options: TrainerOptions,
+    /// Measures CPU, memory and GPU for a screen; `None` without one.
+    pub system_monitor: Option<SystemMonitor>,
+    /// Whether the device still has to compile its kernels, because no step has run yet.
+    compiling: bool,
+    /// Measured rate of the device's matrix product, FLOP/s.
     peak_flop_per_s: Option<f64>,
-    pub next: Position,
+    pub next_position: StreamPosition,
     pub tokens: u64,
-    pub began: Instant,
-    /// Seconds of the run before it was resumed.
-    wall_before: f64,
-    pub saved: Instant,
-    /// Whether it began with the checkpoint of another run.
+    pub started: Instant,
+    /// Seconds that the run took before it was resumed.
+    earlier_wall_s: f64,
+    pub last_save: Instant,
+    /// Whether the run started from another run's checkpoint.
     forked: bool,
-    /// The answer under way, and how many were asked for.
-    pub answering: Option<Answering>,
-    pub asked: u64,
-    /// Commands that came while none could be taken up.
-    pub later: VecDeque<Command>,
+    /// The playground answer in progress.
+    pub playground: Option<PlaygroundSession>,
+    /// How many answers were requested so far.
+    pub answers_requested: u64,
+    /// Commands that arrived when none could be handled.
+    pub deferred: VecDeque<Command>,
     pub paused: bool,
-    /// So many steps are to be done although it is paused.
-    pub once: u64,
-    /// Whether it went on for one of them, and will hold again at once: no time to make parts of every table.
-    pub single: bool,
+    /// Steps that still have to run although the run is paused.
+    pub steps_while_paused: u64,
+    /// Whether the current step is one of these. The pause after it does not flush the tables.
+    pub single_stepping: bool,
     pub stopped: bool,
     pub dropped: bool,
-    /// Whether the disk had no room when it was last asked.
-    pub full: bool,
-    pub seen: Seen,
-    /// Validations made after step 0.
+    /// Whether the last write found the disk full.
+    pub disk_full: bool,
+    pub losses: LossSummary,
+    /// Number of validations after step 0.
     pub validations: usize,
-    /// Lessons of the pause vector before the last validation.
-    pub lessons: u64,
-    /// For as long as this is here, no other process has the folder.
-    _lock: Lock,
+    /// Pause-vector updates at the last validation.
+    pub pause_updates_at_validation: u64,
+    /// Keeps other processes out of the run folder.
+    _lock: RunLock,
 }
 
-/// First and last losses, for the summary.
+/// First and last losses in nats, for the summary. Stored in `state.json` of a checkpoint.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Seen {
+pub(super) struct LossSummary {
     pub plain: Option<(f64, f64)>,
     pub recycled: Option<(f64, f64)>,
     pub valid: Option<(f64, f64)>,
     pub recycled_steps: u64,
 }
 
-/// What a run has behind it.
+/// What earlier processes have done of this run, or its parent before the fork.
 #[derive(Default)]
-struct Past {
-    /// Whether it is the run's own, and not that of the run it began with.
-    is_own: bool,
+struct PriorProgress {
+    /// Whether the progress is this run's own, and not its parent's.
+    is_same_run: bool,
     tokens: u64,
     validations: usize,
-    lessons: u64,
+    pause_updates: u64,
     wall_s: f64,
-    seen: Seen,
+    losses: LossSummary,
 }
 
-impl Past {
-    fn of(beginning: &Beginning, is_own: bool) -> Self {
-        let Some(state) = beginning.from.as_ref().map(|found| &found.state).filter(|_| !beginning.fresh.step)
+impl PriorProgress {
+    fn from_plan(plan: &RunPlan, is_own: bool) -> Self {
+        let Some(state) = plan.checkpoint.as_ref().map(|found| &found.state).filter(|_| !plan.reset.step)
         else {
             return Self::default();
         };
-        let (tokens, validations, lessons) = (state.tokens, state.validations, state.lessons.1);
-        let (wall_s, seen) = if is_own { (state.wall_s, state.seen.clone()) } else { (0.0, Seen::default()) };
-        Self { is_own, tokens, validations, lessons, wall_s, seen }
+        let (tokens, validations, pause_updates) = (state.tokens, state.validations, state.pause_updates.1);
+        let (wall_s, losses) =
+            if is_own { (state.wall_s, state.losses.clone()) } else { (0.0, LossSummary::default()) };
+        Self { is_same_run: is_own, tokens, validations, pause_updates, wall_s, losses }
     }
 }
 
-impl<'a> Run<'a> {
-    /// Prepares a run: data, device, model, folder.
-    pub fn prepare(
-        begin: Begin,
-        wants: Wants,
+impl<'a> TrainingRun<'a> {
+    /// Sets up a run: opens the data, selects the device, builds the model, and creates or reopens the run
+    /// folder.
+    pub fn set_up(
+        mode: StartMode,
+        options: TrainerOptions,
         log: &RunLog,
         commands: &'a Receiver<Command>,
-        out: &'a mut Publisher,
+        publisher: &'a mut Publisher,
     ) -> Result<Self, TrainError> {
-        let mut beginning = begin::beginning(begin)?;
-        let dataset = prepare::dataset(&beginning.config, out)?;
-        let chosen = prepare::device(&beginning.config)?;
-        let model = prepare::model(&beginning.config, &dataset, &chosen, beginning.from.as_ref(), out)?;
-        let peak_flop_per_s = prepare::peak(&chosen);
+        let mut plan = run_plan::plan_run(mode)?;
+        let dataset = setup::open_dataset(&plan.config, publisher)?;
+        let device = setup::select_device(&plan.config)?;
+        let model = setup::build_model(&plan.config, &dataset, &device, plan.checkpoint.as_ref(), publisher)?;
+        let peak_flop_per_s = setup::measure_peak(&device);
         let vocab_size = model.shape().vocab_size;
-        // What is recorded is the shape in force, which a loaded model brings along.
-        let asked = beginning.config.model.clone();
-        prepare::adopt(&mut beginning.config.model, model.shape());
-        if beginning.from.is_some() {
-            prepare::same_shape(&asked, &beginning.config)?;
+        // Record the actual shape, which a loaded model brings along.
+        let requested = plan.config.model.clone();
+        setup::adopt_shape(&mut plan.config.model, model.shape());
+        if plan.checkpoint.is_some() {
+            setup::check_same_shape(&requested, &plan.config)?;
         }
-        let start = prepare::start(&mut beginning, &dataset)?;
-        let loader = prepare::loader(&beginning.config, &dataset, vocab_size, start.clone(), out)?;
-        let evaluator = Evaluator::new(&beginning.config, &dataset, vocab_size)?;
-        let learner = begin::learner(&beginning, Learner::new(model, &beginning.config.optim))?;
-        let is_resumed = beginning.resumed.is_some();
-        let (folder, lock) = prepare::folder(&mut beginning)?;
-        prepare::log_to(&folder, log)?;
-        let info = prepare::info(&beginning, &dataset, &chosen, &learner.model, &folder, peak_flop_per_s)?;
-        let past = Past::of(&beginning, is_resumed && folder.id() == beginning.run_before());
-        let config = beginning.config.clone();
-        let recorder = Recorder::start(&folder, begin::timing(&config.record), begin::hash(&config))?;
-        chosen.bus.iter().for_each(|bus| recorder.watch_gpu(bus.clone()));
-        let machine = wants.screen.then(|| Machine::new(&folder, chosen.bus.as_deref()));
-        let forked = beginning.from.is_some() && !past.is_own;
-        let in_force = (config, beginning.version);
-        let steering =
-            Steering::new(&folder, in_force, beginning.text, beginning.recipe, beginning.scheduled)?;
-        out.fact(Event::Started(Box::new(info)));
+        let start_position = setup::start_position(&mut plan, &dataset)?;
+        let loader =
+            setup::open_loader(&plan.config, &dataset, vocab_size, start_position.clone(), publisher)?;
+        let evaluator = Evaluator::new(&plan.config, &dataset, vocab_size)?;
+        let learner = run_plan::restore_learner(&plan, Learner::new(model, &plan.config.optim))?;
+        let is_resumed = plan.resumed.is_some();
+        let (folder, lock) = setup::claim_folder(&mut plan)?;
+        setup::attach_log(&folder, log)?;
+        let info = setup::run_info(&plan, &dataset, &device, &learner.model, &folder, peak_flop_per_s)?;
+        let past = PriorProgress::from_plan(&plan, is_resumed && folder.id() == plan.parent_run());
+        let config = plan.config.clone();
+        let recorder = Recorder::start(
+            &folder,
+            run_plan::recorder_timing(&config.record),
+            run_plan::config_hash(&config),
+        )?;
+        device.pci_bus_id.iter().for_each(|bus| recorder.watch_gpu(bus.clone()));
+        let system_monitor =
+            options.screen_events.then(|| SystemMonitor::new(&folder, device.pci_bus_id.as_deref()));
+        let forked = plan.checkpoint.is_some() && !past.is_same_run;
+        let current = (config, plan.version);
+        let controller =
+            ConfigController::new(&folder, current, plan.config_text, plan.recipe, plan.scheduled)?;
+        publisher.send_fact(Event::Started(Box::new(info)));
         let mut run = Self {
-            paused: steering.config.run.paused,
+            paused: controller.config.run.paused,
             forked,
-            codec: dataset.tokenizer(),
-            answering: None,
-            asked: 0,
-            later: VecDeque::new(),
-            steering,
+            tokenizer: dataset.tokenizer(),
+            playground: None,
+            answers_requested: 0,
+            deferred: VecDeque::new(),
+            controller,
             learner,
             recorder,
             loader,
@@ -162,114 +172,120 @@ impl<'a> Run<'a> {
             evaluator,
             folder,
             commands,
-            out,
-            wants,
-            machine,
-            cold: chosen.kind.compiles(),
+            publisher,
+            options,
+            system_monitor,
+            compiling: device.kind.compiles_kernels(),
             peak_flop_per_s,
-            next: start,
+            next_position: start_position,
             tokens: past.tokens,
-            began: Instant::now(),
-            wall_before: past.wall_s,
-            saved: Instant::now(),
-            once: 0,
-            single: false,
+            started: Instant::now(),
+            earlier_wall_s: past.wall_s,
+            last_save: Instant::now(),
+            steps_while_paused: 0,
+            single_stepping: false,
             stopped: false,
             dropped: false,
-            full: false,
-            seen: past.seen,
+            disk_full: false,
+            losses: past.losses,
             validations: past.validations,
-            lessons: past.lessons,
+            pause_updates_at_validation: past.pause_updates,
             _lock: lock,
         };
-        if wants.screen && is_resumed {
-            let (config, version) = (run.steering.config.clone(), run.steering.version);
-            past::all(&run.folder, &config, version, vocab_size).for_each(|event| run.out.fact(event));
+        if options.screen_events && is_resumed {
+            let (config, version) = (run.controller.config.clone(), run.controller.version);
+            history_backfill::history_events(&run.folder, &config, version, vocab_size)
+                .for_each(|event| run.publisher.send_fact(event));
         }
-        run.tell_start(past.is_own);
+        run.announce_start(past.is_same_run);
         Ok(run)
     }
 
-    fn tell_start(&mut self, resumed: bool) {
+    /// Logs and records that the run has started or was resumed.
+    fn announce_start(&mut self, resumed: bool) {
         let (step, kind) = (self.learner.step, if resumed { "resume" } else { "start" });
         if step > 0 {
-            tracing::info!("goes on after step {step}");
+            tracing::info!("continuing after step {step}");
         }
-        self.event(kind, env!("CARGO_PKG_VERSION"), None, None);
-        self.note_status(Status::running(step, self.config().run.steps));
+        self.record_event(kind, env!("CARGO_PKG_VERSION"), None, None);
+        self.write_status(RunStatus::running(step, self.config().run.steps));
     }
 
-    /// Trains to the last step, or until told to stop.
-    pub fn train(mut self) -> Result<Summary, TrainError> {
-        let result = self.steps().and_then(|()| self.end());
+    /// Trains to the last step, or until a command stops the run. Records a failure before returning it.
+    pub fn train(mut self) -> Result<RunSummary, TrainError> {
+        let result = self.run_steps().and_then(|()| self.finish_run());
         if let Err(error) = &result {
-            self.event("end", "failed", None, Some(error.to_string()));
-            self.note_status(Status::failed(self.learner.step, self.config().run.steps, error.to_string()));
+            self.record_event("end", "failed", None, Some(error.to_string()));
+            self.write_status(RunStatus::failed(
+                self.learner.step,
+                self.config().run.steps,
+                error.to_string(),
+            ));
         }
         result
     }
 
-    fn steps(&mut self) -> Result<(), TrainError> {
+    fn run_steps(&mut self) -> Result<(), TrainError> {
         if self.config().eval.at_start && self.learner.step == 0 && !self.has_checkpoint() {
             let mut row = StepRow::new(0);
             self.evaluate(None, &mut row)?;
-            self.finish(row);
+            self.finish_row(row);
         }
-        // What it began with may be gone when it is to be resumed: the other run keeps its last ones alone.
+        // The parent keeps only its newest checkpoints: this one may be gone when the fork is resumed.
         if self.forked && !self.has_checkpoint() {
-            self.save()?;
+            self.save_checkpoint()?;
         }
-        self.out.fact(Event::Phase(self.work()));
-        while self.obey()? && self.learner.step < self.config().run.steps {
+        self.publisher.send_fact(Event::Phase(self.active_phase()));
+        while self.handle_commands()? && self.learner.step < self.config().run.steps {
             let began = Instant::now();
-            let batches = self.batches()?;
-            let (mut row, failed) = self.learner.update(&self.steering.config, &batches)?;
-            self.clock(&mut row, &batches, began);
-            if std::mem::take(&mut self.cold) {
-                self.out.fact(Event::Phase(Phase::Train));
+            let batches = self.next_batches()?;
+            let (mut row, failed) = self.learner.update(&self.controller.config, &batches)?;
+            self.record_timing(&mut row, &batches, began);
+            if std::mem::take(&mut self.compiling) {
+                self.publisher.send_fact(Event::Phase(RunPhase::Train));
             }
             if let Some(error) = failed {
-                self.finish(row);
+                self.finish_row(row);
                 return Err(error);
             }
-            self.look(&batches)?;
-            if self.due(self.config().eval.every) || self.learner.step == self.config().run.steps {
+            self.probe_row(&batches)?;
+            if self.is_due(self.config().eval.every) || self.learner.step == self.config().run.steps {
                 self.evaluate(batches.first(), &mut row)?;
             }
-            self.finish(row);
-            if self.save_due() {
-                self.save()?;
+            self.finish_row(row);
+            if self.is_save_due() {
+                self.save_checkpoint()?;
             }
         }
         Ok(())
     }
 
-    /// What the run does when it does nothing else.
-    pub fn work(&self) -> Phase {
-        if self.cold { Phase::Compile } else { Phase::Train }
+    /// Returns the phase to show while no other phase is active.
+    pub fn active_phase(&self) -> RunPhase {
+        if self.compiling { RunPhase::Compile } else { RunPhase::Train }
     }
 
     fn has_checkpoint(&self) -> bool {
-        !self.folder.checkpoints().is_empty()
+        !self.folder.checkpoint_steps().is_empty()
     }
 
-    /// The config in force.
+    /// Returns the current config.
     pub fn config(&self) -> &Config {
-        &self.steering.config
+        &self.controller.config
     }
 
-    /// The batches of the next update.
-    fn batches(&mut self) -> Result<Vec<Batch>, TrainError> {
+    /// Loads the batches of the next update, `optim.accumulate` of them.
+    fn next_batches(&mut self) -> Result<Vec<Batch>, TrainError> {
         let accumulate = self.config().optim.accumulate;
         let mut batches = Vec::with_capacity(accumulate);
         while batches.len() < accumulate {
             match self.loader.next_batch()? {
                 Some(batch) => batches.push(batch),
                 None => {
-                    return Err(TrainError::Setting {
+                    return Err(TrainError::InvalidSetting {
                         key: "data.dir",
                         value: self.config().data.dir.clone(),
-                        reason: "the training split ended".into(),
+                        reason: "the training split has no more batches".into(),
                     });
                 }
             }
@@ -277,11 +293,12 @@ impl<'a> Run<'a> {
         Ok(batches)
     }
 
-    fn clock(&mut self, row: &mut StepRow, batches: &[Batch], began: Instant) {
-        let tokens = batches.iter().map(|batch| (batch.batch * batch.seq_len) as u64).sum::<u64>();
+    /// Sets the time, throughput and epoch of a step in `row`, and advances the position in the data.
+    fn record_timing(&mut self, row: &mut StepRow, batches: &[Batch], began: Instant) {
+        let tokens = batches.iter().map(|batch| (batch.batch_size * batch.seq_len) as u64).sum::<u64>();
         self.tokens += tokens;
         if let Some(last) = batches.last() {
-            self.next = last.after.clone();
+            self.next_position = last.next_position.clone();
             row.set(Metric::Epoch, last.epoch as f64);
         }
         let seconds = began.elapsed().as_secs_f64();
@@ -289,100 +306,116 @@ impl<'a> Run<'a> {
         row.set(Metric::TokensPerS, tokens as f64 / seconds);
         let flop = [Metric::PlainFlop, Metric::RecycledFlop, Metric::HeadFlop, Metric::UpdateFlop];
         let flop: f64 = flop.into_iter().filter_map(|metric| row.get(metric)).sum();
-        row.set_if(Metric::ShareOfPeak, self.peak_flop_per_s.map(|peak| flop / seconds / peak));
+        row.set_if_some(Metric::ShareOfPeak, self.peak_flop_per_s.map(|peak| flop / seconds / peak));
     }
 
-    /// Looks at a row of the batch where it is to be recorded, or shown and somebody looks.
-    fn look(&mut self, batches: &[Batch]) -> Result<(), TrainError> {
+    /// Probes the first row of the first batch, if `record.token_every` or `probe.every` asks for it at this
+    /// step.
+    fn probe_row(&mut self, batches: &[Batch]) -> Result<(), TrainError> {
         let step = self.learner.step;
         let due = |every: u64| every > 0 && (step == 1 || step.is_multiple_of(every));
         let recorded = due(self.config().record.token_every);
-        let shown = self.wants.screen && due(self.config().probe.every);
+        let shown = self.options.screen_events && due(self.config().probe.every);
         if !recorded && !shown {
             return Ok(());
         }
-        let row = probe::look(self.config(), &self.learner.model, self.codec.as_ref(), &batches[0], step)?;
+        let row =
+            probe::probe_row(self.config(), &self.learner.model, self.tokenizer.as_ref(), &batches[0], step)?;
         if recorded {
-            self.recorder.tokens(row.clone());
+            self.recorder.record_tokens(row.clone());
         }
-        self.out.frame(Event::Tokens(Box::new(row)));
+        self.publisher.send_frame(Event::ProbedRow(Box::new(row)));
         Ok(())
     }
 
-    /// Validates, having fitted the pause vector on `last`. Goes without where there is no validation split.
+    /// Validates and writes samples. Fits the pause vector on `last` first, unless training has updated it
+    /// since the last validation. Does nothing without a validation split.
     fn evaluate(&mut self, last: Option<&Batch>, row: &mut StepRow) -> Result<(), TrainError> {
         let Some(evaluator) = &self.evaluator else {
             return Ok(());
         };
-        self.out.fact(Event::Phase(if self.cold { Phase::Compile } else { Phase::Eval }));
-        // Where training has taught the pause since, it is left as it is.
-        let fit = last.filter(|_| self.learner.lessons == self.lessons);
-        self.lessons = self.learner.lessons;
-        let config = &self.steering.config;
-        evaluator.run(config, &mut self.learner.model, fit, row)?;
+        self.publisher.send_fact(Event::Phase(if self.compiling {
+            RunPhase::Compile
+        } else {
+            RunPhase::Eval
+        }));
+        // Do not refit a pause vector that training has updated.
+        let fit = last.filter(|_| self.learner.pause_updates == self.pause_updates_at_validation);
+        self.pause_updates_at_validation = self.learner.pause_updates;
+        let config = &self.controller.config;
+        evaluator.validate(config, &mut self.learner.model, fit, row)?;
         let every = config.eval.sequential_every;
-        // Step 0 comes before anything is warm.
+        // At step 0 nothing is warm yet.
         if row.step() > 0 && every > 0 && config.recycle.every > 0 {
             if self.validations.is_multiple_of(every) {
-                evaluator.price(config, &self.learner.model, row);
+                evaluator.measure_sequential_cost(config, &self.learner.model, row);
             }
             self.validations += 1;
         }
-        report::validation(row);
+        report::log_validation(row);
         for metric in Metric::ALL.iter().filter(|metric| metric.spec().name.starts_with("valid_")) {
             if let Some(value) = row.get(*metric) {
-                self.event("validation", metric.spec().name, Some(value), None);
+                self.record_event("validation", metric.spec().name, Some(value), None);
             }
         }
-        self.sample()?;
-        self.out.fact(Event::Phase(self.work()));
+        self.write_samples()?;
+        self.publisher.send_fact(Event::Phase(self.active_phase()));
         Ok(())
     }
 
-    /// Has the model write, records it, and shows it.
-    fn sample(&mut self) -> Result<(), TrainError> {
+    /// Continues the validation prompts with the model, records the samples and sends them to the screen.
+    fn write_samples(&mut self) -> Result<(), TrainError> {
         let Some(evaluator) = &self.evaluator else { return Ok(()) };
-        let end = self.codec.as_ref().and_then(Codec::eos_id);
-        for (prompt, written) in evaluator.samples(self.config(), &self.learner.model, end)? {
-            let sample = Sample {
+        let eos_token = self.tokenizer.as_ref().and_then(Tokenizer::eos_id);
+        for (prompt, generated) in evaluator.samples(self.config(), &self.learner.model, eos_token)? {
+            let sample = ValidationSample {
                 step: self.learner.step,
-                how: GREEDY.into(),
-                prompt: probe::words(self.codec.as_ref(), &prompt),
-                text: probe::words(self.codec.as_ref(), &written.ids),
+                decoding: GREEDY.into(),
+                prompt: probe::decode_text(self.tokenizer.as_ref(), &prompt),
+                text: probe::decode_text(self.tokenizer.as_ref(), &generated.ids),
             };
-            self.event(SAMPLE, &sample.prompt, mean(written.entropies), Some(sample.text.clone()));
-            self.out.fact(Event::Sample(Box::new(sample)));
+            self.record_event(
+                SAMPLE_EVENT,
+                &sample.prompt,
+                mean(generated.entropies),
+                Some(sample.text.clone()),
+            );
+            self.publisher.send_fact(Event::Sample(Box::new(sample)));
         }
         Ok(())
     }
 
-    /// Records a row, then shows it.
-    fn finish(&mut self, mut row: StepRow) {
+    /// Completes a metrics row, records it, then sends it to the screen.
+    fn finish_row(&mut self, mut row: StepRow) {
         row.set(Metric::Tokens, self.tokens as f64);
         row.set(Metric::WallS, self.wall_s());
-        row.set(Metric::ConfigVersion, self.steering.version as f64);
-        self.seen.note(&row);
-        self.recorder.step(row.clone());
-        self.out.frame(Event::Step(Box::new(row)));
+        row.set(Metric::ConfigVersion, self.controller.version as f64);
+        self.losses.update(&row);
+        self.recorder.record_step(row.clone());
+        self.publisher.send_frame(Event::Step(Box::new(row)));
     }
 
+    /// Returns the seconds since training began, earlier processes included.
     pub fn wall_s(&self) -> f64 {
-        self.wall_before + self.began.elapsed().as_secs_f64()
+        self.earlier_wall_s + self.started.elapsed().as_secs_f64()
     }
 
-    pub fn due(&self, every: u64) -> bool {
+    /// Whether something that happens every `every` steps (0: never) is due at the current step.
+    pub fn is_due(&self, every: u64) -> bool {
         every > 0 && self.learner.step.is_multiple_of(every)
     }
 
-    pub fn note_status(&self, status: Status) {
-        if let Err(error) = status::write(&self.folder, &status) {
+    /// Writes the status file. A failure is only logged.
+    pub fn write_status(&self, status: RunStatus) {
+        if let Err(error) = status::write_status(&self.folder, &status) {
             tracing::warn!("{error}");
         }
     }
 }
 
-impl Seen {
-    fn note(&mut self, row: &StepRow) {
+impl LossSummary {
+    /// Updates the first and last losses with a metrics row.
+    fn update(&mut self, row: &StepRow) {
         let keep = |pair: &mut Option<(f64, f64)>, value: Option<f64>| {
             if let Some(value) = value {
                 *pair = Some((pair.map_or(value, |(first, _)| first), value));

@@ -1,10 +1,10 @@
-//! Owns: the trainer's thread: its start, its channels, and what becomes of a panic in it.
+//! Owns: the trainer's thread: its start, its channels, and the handling of a panic in it.
 //! Must not know: what a run does.
 //! Invariant: the last event of a run is `Finished` or `Failed`, whatever happened.
 
-use super::Begin;
-use super::publish::Publisher;
-use super::run::Run;
+use super::StartMode;
+use super::publisher::Publisher;
+use super::run::TrainingRun;
 use crate::message::{Command, Event};
 use crate::ops::threads;
 use crate::record::log::RunLog;
@@ -16,62 +16,66 @@ use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use tracing_subscriber::layer::SubscriberExt;
 
-/// Events that may wait for a screen before frames are dropped.
-const EVENTS: usize = 1024;
-/// Commands that may wait for the next step boundary.
-const COMMANDS: usize = 64;
+/// Capacity of the event channel. When it is full, frames are dropped.
+const EVENT_CAPACITY: usize = 1024;
+/// Capacity of the command channel, which is read at step boundaries.
+const COMMAND_CAPACITY: usize = 64;
 
-/// What the one who spawns a trainer wants to see beyond metrics.
+/// What a trainer emits besides metrics.
 #[derive(Clone, Copy, Debug)]
-pub struct Wants {
-    /// All that a screen shows: rows of tokens (looking at one costs the forward passes of `probe.passes` and a few more, of
-    /// one row), what the machine does, and, where a run is gone on with, what was before.
-    pub screen: bool,
+pub struct TrainerOptions {
+    /// Whether to emit what only a screen needs: probed token rows, system measurements and, if a run is
+    /// resumed, its history. A probed row costs the forward passes of `probe.passes` and a few more, for one
+    /// row.
+    pub screen_events: bool,
 }
 
-/// A trainer at work, from outside.
+/// A handle to a running trainer.
 pub struct Trainer {
-    /// What it says.
+    /// Events from the trainer, in order.
     pub events: Receiver<Event>,
-    /// What it is asked.
+    /// Commands to the trainer.
     pub commands: SyncSender<Command>,
-    /// Frames dropped because nobody took them in time.
-    pub dropped: Arc<AtomicU64>,
-    /// Its thread, which ends with the last event.
+    /// Number of frames dropped because the receiver was slow.
+    pub dropped_frames: Arc<AtomicU64>,
+    /// The trainer's thread, which returns the last event.
     pub thread: JoinHandle<Event>,
 }
 
-/// Starts a run on a thread of its own.
-pub fn spawn(begin: Begin, wants: Wants) -> std::io::Result<Trainer> {
-    let (events_in, events) = sync_channel(EVENTS);
-    let (commands, commands_out) = sync_channel(COMMANDS);
+/// Starts a run on its own thread.
+pub fn spawn(mode: StartMode, options: TrainerOptions) -> std::io::Result<Trainer> {
+    let (events_in, events) = sync_channel(EVENT_CAPACITY);
+    let (commands, commands_out) = sync_channel(COMMAND_CAPACITY);
     let dropped = Arc::new(AtomicU64::new(0));
     let counter = dropped.clone();
     let thread = std::thread::Builder::new().name("trainer".into()).spawn(move || {
         let (line_in, lines) = channel();
-        let mut out = Publisher::new(events_in, counter, lines);
-        // A line without a listener is still in the file.
+        let mut publisher = Publisher::new(events_in, counter, lines);
+        // A line that cannot be sent is still in the log file.
         let log = RunLog::new(move |line| drop(line_in.send(line)));
         let subscriber = tracing_subscriber::registry().with(log.clone());
         let last = tracing::subscriber::with_default(subscriber, || {
-            work(begin, wants, &log, &commands_out, &mut out)
+            run_trainer(mode, options, &log, &commands_out, &mut publisher)
         });
-        out.fact(last.clone());
-        out.close();
+        publisher.send_fact(last.clone());
+        publisher.close();
         last
     })?;
-    Ok(Trainer { events, commands, dropped, thread })
+    Ok(Trainer { events, commands, dropped_frames: dropped, thread })
 }
 
-fn work(
-    begin: Begin,
-    wants: Wants,
+/// Sets up a run and trains it. Returns the run's last event; a panic becomes `Failed`.
+fn run_trainer(
+    mode: StartMode,
+    options: TrainerOptions,
     log: &RunLog,
     commands: &Receiver<Command>,
-    out: &mut Publisher,
+    publisher: &mut Publisher,
 ) -> Event {
-    threads::join(0);
-    let run = catch_unwind(AssertUnwindSafe(|| Run::prepare(begin, wants, log, commands, out)?.train()));
+    threads::enter_pool(0);
+    let run = catch_unwind(AssertUnwindSafe(|| {
+        TrainingRun::set_up(mode, options, log, commands, publisher)?.train()
+    }));
     match run {
         Ok(Ok(summary)) => Event::Finished(Box::new(summary)),
         Ok(Err(error)) => {
@@ -79,14 +83,15 @@ fn work(
             Event::Failed(error.to_string())
         }
         Err(panic) => {
-            let text = format!("the trainer panicked: {}", words(&*panic));
+            let text = format!("the trainer panicked: {}", panic_message(&*panic));
             tracing::error!("{text}");
             Event::Failed(text)
         }
     }
 }
 
-fn words(panic: &(dyn Any + Send)) -> &str {
+/// Returns the message that a panic carries.
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
     match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(text), _) => text,
         (None, Some(text)) => text,
@@ -99,13 +104,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panics_words_are_told() {
-        for (told, wanted) in [
+    fn a_panic_keeps_its_message() {
+        for (result, expected) in [
             (std::panic::catch_unwind(|| panic!("of {} parts", 2)), "of 2 parts"),
             (std::panic::catch_unwind(|| panic!("plain")), "plain"),
             (std::panic::catch_unwind(|| std::panic::panic_any(7)), "without a message"),
         ] {
-            assert_eq!(words(&*told.unwrap_err()), wanted);
+            assert_eq!(panic_message(&*result.unwrap_err()), expected);
         }
     }
 }

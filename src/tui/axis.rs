@@ -1,36 +1,35 @@
-//! Owns: ranges of an axis, linear or logarithmic; where its marks stand and what they say; the frame of a chart.
+//! Owns: the range of an axis, linear or logarithmic; its ticks and their labels; the frame around a plot.
 //! Must not know: what is charted.
-//! Invariant: marks are 1, 2 or 5 times a power of ten (apart, on a linear axis) and lie within the range.
+//! Invariant: ticks are 1, 2 or 5 times a power of ten (their spacing, on a linear axis) and lie within the
+//! range.
 
-use super::raster::Window;
+use super::raster::AxisWindow;
 use super::text;
 use super::theme::{Role, Theme};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-/// What an axis shows.
+/// The range of values that an axis shows.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Range {
-    /// The value at its beginning.
+pub struct AxisRange {
     pub low: f64,
-    /// The value at its end.
     pub high: f64,
-    /// Whether equal ratios, not differences, are equally long. Then both ends are above 0.
+    /// Whether the axis is logarithmic. Both ends are above 0 then.
     pub log: bool,
 }
 
-impl Range {
-    /// A linear one.
+impl AxisRange {
+    /// Returns a linear range.
     pub fn linear(low: f64, high: f64) -> Self {
         Self { low, high, log: false }
     }
 
-    /// Logarithmic where it is asked for and can be.
+    /// Returns a logarithmic range if `log` is set and `low` is above 0, else a linear one.
     pub fn scaled(low: f64, high: f64, log: bool) -> Self {
         Self { low, high, log: log && low > 0.0 }
     }
 
-    /// With a margin, so that no curve runs along the frame.
+    /// Widens the range by 5% at either end, so that no curve runs along the frame.
     pub fn with_margin(self) -> Self {
         if self.log {
             let factor = (self.high / self.low).powf(0.05).max(1.02);
@@ -41,8 +40,9 @@ impl Range {
         Self { low: self.low - margin, high: self.high + margin, log: false }
     }
 
-    /// Where `value` lies, on the scale of [`Range::ends`]. What a logarithm cannot show lies below everything.
-    pub fn place(&self, value: f64) -> f64 {
+    /// Maps `value` to the axis: its log10 on a logarithmic axis, where values up to 0 become negative
+    /// infinity.
+    pub fn axis_position(&self, value: f64) -> f64 {
         match self.log {
             true if value > 0.0 => value.log10(),
             true => f64::NEG_INFINITY,
@@ -50,59 +50,60 @@ impl Range {
         }
     }
 
-    /// Its ends on the scale of [`Range::place`].
-    pub fn ends(&self) -> (f64, f64) {
-        (self.place(self.low), self.place(self.high))
+    /// Returns both ends, mapped by [`Range::place`].
+    pub fn axis_ends(&self) -> (f64, f64) {
+        (self.axis_position(self.low), self.axis_position(self.high))
     }
 
-    /// The value at `share` (0..1) of it.
-    pub fn value(&self, share: f64) -> f64 {
-        let (low, high) = self.ends();
+    /// Returns the value at the fraction `share` (0..=1) of the axis.
+    pub fn value_at(&self, share: f64) -> f64 {
+        let (low, high) = self.axis_ends();
         let place = low + (high - low) * share;
         if self.log { 10f64.powf(place) } else { place }
     }
 
-    /// Where `value` lies between the ends, 0..1 within.
-    pub fn share(&self, value: f64) -> f64 {
-        let (low, high) = self.ends();
-        (self.place(value) - low) / (high - low).max(f64::MIN_POSITIVE)
+    /// Returns where `value` lies on the axis, as a fraction: 0 at `low`, 1 at `high`.
+    pub fn fraction_of(&self, value: f64) -> f64 {
+        let (low, high) = self.axis_ends();
+        (self.axis_position(value) - low) / (high - low).max(f64::MIN_POSITIVE)
     }
 
-    /// Marks in it, about `wanted` of them at most, and the decimals they need.
-    pub fn marks(&self, wanted: usize) -> (Vec<f64>, usize) {
-        // Within half a decade there is nothing that powers of ten could say.
+    /// Returns at most about `wanted` ticks, and the number of decimals that their labels need.
+    pub fn ticks(&self, wanted: usize) -> (Vec<f64>, usize) {
+        // A logarithmic axis of less than half a decade has too few powers of ten for ticks.
         if !self.log || self.high / self.low < 4.0 {
-            return marks(self.low, self.high, wanted);
+            return linear_ticks(self.low, self.high, wanted);
         }
-        let (low, high) = self.ends();
+        let (low, high) = self.axis_ends();
         let powers = low.floor() as i32..=high.ceil() as i32;
-        let of = |factors: &'static [f64]| -> Vec<f64> {
+        let multiples = |factors: &'static [f64]| -> Vec<f64> {
             let all = powers.clone().flat_map(|power| factors.iter().map(move |f| f * 10f64.powi(power)));
             all.filter(|mark| *mark >= self.low * 0.999_999 && *mark <= self.high * 1.000_001).collect()
         };
         let found = [&[1.0, 2.0, 5.0][..], &[1.0, 3.0], &[1.0]]
             .into_iter()
-            .map(of)
+            .map(multiples)
             .find(|marks| marks.len() <= wanted.max(2))
             .unwrap_or_else(|| {
-                let all = of(&[1.0]);
+                let all = multiples(&[1.0]);
                 let every = all.len().div_ceil(wanted.max(2));
                 all.into_iter().step_by(every).collect()
             });
-        let decimals = found.first().map_or(0, |least| (-least.log10().floor()).clamp(0.0, 8.0) as usize);
+        let decimals = found.first().map_or(0, |lowest| (-lowest.log10().floor()).clamp(0.0, 8.0) as usize);
         (found, decimals)
     }
 }
 
-/// Marks in `low..=high`, about `wanted` of them at most, and the decimals they need.
-fn marks(low: f64, high: f64, wanted: usize) -> (Vec<f64>, usize) {
+/// Returns at most about `wanted` ticks in `low..=high`, evenly spaced, and the decimals that their labels
+/// need.
+fn linear_ticks(low: f64, high: f64, wanted: usize) -> (Vec<f64>, usize) {
     let span = high - low;
     if !span.is_finite() || span <= 0.0 || wanted == 0 {
         return (vec![low], 2);
     }
     let rough = span / wanted as f64;
     let power = 10f64.powf(rough.log10().floor());
-    // A single mark says nothing of the scale: rather one more than wanted.
+    // A single tick does not show the scale: prefer one more than wanted.
     let steps = [10.0, 5.0, 2.0, 1.0, 0.5, 0.2].map(|factor| factor * power);
     let wide = steps.iter().rposition(|step| *step >= rough * 0.999).unwrap_or(0);
     let within = |step: f64| (high / step + 1e-9).floor() - (low / step - 1e-9).ceil() + 1.0;
@@ -113,59 +114,58 @@ fn marks(low: f64, high: f64, wanted: usize) -> (Vec<f64>, usize) {
     ((first..=last).map(|index| index as f64 * step).collect(), decimals)
 }
 
-/// The part of the plane that a chart shows: steps to the right, values upwards.
+/// The ranges that a chart shows: steps to the right, values upwards.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Plane {
-    /// Steps.
-    pub x: Range,
-    /// Values.
-    pub y: Range,
+    pub x: AxisRange,
+    pub y: AxisRange,
 }
 
 impl Plane {
-    /// What a raster is to show.
-    pub fn window(&self) -> Window {
-        Window { x: self.x.ends(), y: self.y.ends() }
+    /// Returns the part of the plane that a raster has to cover, in axis coordinates.
+    pub fn window(&self) -> AxisWindow {
+        AxisWindow { x: self.x.axis_ends(), y: self.y.axis_ends() }
     }
 
-    /// Where `value` at `step` lies in the window.
-    pub fn at(&self, step: u64, value: f64) -> (f64, f64) {
-        (self.x.place(place_of(step, self.x)), self.y.place(value))
+    /// Returns the point of `value` at `step`, in the coordinates of [`Plane::window`].
+    pub fn point_at(&self, step: u64, value: f64) -> (f64, f64) {
+        (self.x.axis_position(step_value(step, self.x)), self.y.axis_position(value))
     }
 
-    /// The column of `area` in which `step` lies, where it lies in it.
-    pub fn column(&self, area: Rect, step: u64) -> Option<u16> {
-        let share = self.x.share(place_of(step, self.x));
+    /// Returns the column of `area` that shows `step`, if the step is within the range.
+    pub fn column_of(&self, area: Rect, step: u64) -> Option<u16> {
+        let share = self.x.fraction_of(step_value(step, self.x));
         let dots = f64::from(area.width) * 2.0 - 1.0;
         let inside = (0.0..=1.0).contains(&share) && area.width > 0;
         inside.then(|| area.x + ((share * dots).round() as u16 / 2).min(area.width - 1))
     }
 
-    /// The step in the middle of column `x` of `area`.
-    pub fn step(&self, area: Rect, x: u16) -> u64 {
+    /// Returns the step in the middle of column `x` of `area`.
+    pub fn step_at(&self, area: Rect, x: u16) -> u64 {
         let share = (f64::from(x.saturating_sub(area.x)) + 0.5) / f64::from(area.width.max(1));
-        self.x.value(share.min(1.0)).round().max(0.0) as u64
+        self.x.value_at(share.min(1.0)).round().max(0.0) as u64
     }
 }
 
-/// A logarithmic axis of steps begins with the first.
-fn place_of(step: u64, range: Range) -> f64 {
+/// Returns the axis value of a step. A logarithmic axis starts at step 1.
+fn step_value(step: u64, range: AxisRange) -> f64 {
     if range.log { step.max(1) as f64 } else { step as f64 }
 }
 
-/// Cells that the labels of `range` take at the left of a chart of this height, the frame's line among them.
-pub fn gutter(range: Range, height: u16) -> u16 {
-    let (ys, decimals) = value_marks(range, height);
+/// Returns how many cells the labels of `range` take left of a plot of this height, the axis line included.
+pub fn gutter(range: AxisRange, height: u16) -> u16 {
+    let (ys, decimals) = value_ticks(range, height);
     ys.iter().map(|y| text::width(&format!("{y:.decimals$}"))).max().unwrap_or(0) as u16 + 2
 }
 
-fn value_marks(range: Range, height: u16) -> (Vec<f64>, usize) {
-    range.marks(usize::from(height / 3).clamp(2, 12))
+/// Returns the ticks of a value axis of `height` lines, and their decimals.
+fn value_ticks(range: AxisRange, height: u16) -> (Vec<f64>, usize) {
+    range.ticks(usize::from(height / 3).clamp(2, 12))
 }
 
-/// The cells for the curves in `area` beside so many for labels, and above a line of steps where there is one; `None` where
-/// there is no room.
-pub fn plot(area: Rect, gutter: u16, with_steps: bool) -> Option<Rect> {
+/// Returns the cells for the curves: `area` without `gutter` columns at the left and without the line of step
+/// labels. `None` if that leaves no room.
+pub fn plot_area(area: Rect, gutter: u16, with_steps: bool) -> Option<Rect> {
     let below = u16::from(with_steps);
     let room = area.width >= gutter + 8 && area.height > below + 1;
     room.then(|| Rect::new(area.x + gutter, area.y, area.width - gutter, area.height - below))
@@ -177,30 +177,31 @@ pub fn render(buffer: &mut Buffer, plot: Rect, plane: &Plane, with_steps: bool, 
     for y in plot.top()..plot.bottom() {
         buffer.set_string(plot.x - 1, y, "│", frame);
     }
-    let (ys, decimals) = value_marks(plane.y, plot.height);
+    let (ys, decimals) = value_ticks(plane.y, plot.height);
     for value in ys {
         let label = format!("{value:.decimals$}");
         // The cell in which a raster would draw the value.
-        let dot = ((1.0 - plane.y.share(value)) * (f64::from(plot.height) * 4.0 - 1.0)).round();
+        let dot = ((1.0 - plane.y.fraction_of(value)) * (f64::from(plot.height) * 4.0 - 1.0)).round();
         let y = plot.y + ((dot / 4.0) as u16).min(plot.height - 1);
         let x = (plot.x - 1).saturating_sub(text::width(&label) as u16);
         buffer.set_string(x, y, label, dim);
         buffer.set_string(plot.x - 1, y, "┤", frame);
     }
     if with_steps {
-        steps(buffer, plot, plane, theme);
+        render_step_labels(buffer, plot, plane, theme);
     }
 }
 
-/// Writes the marks of the steps under `plot`.
-fn steps(buffer: &mut Buffer, plot: Rect, plane: &Plane, theme: &Theme) {
-    let (xs, _) = plane.x.marks(usize::from(plot.width / 14).clamp(2, 12));
+/// Writes the step labels under `plot`; labels that would overlap are left out.
+fn render_step_labels(buffer: &mut Buffer, plot: Rect, plane: &Plane, theme: &Theme) {
+    let (xs, _) = plane.x.ticks(usize::from(plot.width / 14).clamp(2, 12));
     let y = plot.bottom();
     let mut free = plot.x;
     for x in xs.iter().filter(|x| x.fract() == 0.0 && **x >= 0.0) {
-        let label = text::count(*x as u64);
+        let label = text::with_separators(*x as u64);
         let wide = text::width(&label) as u16;
-        let center = plot.x + (plane.x.share(*x) * f64::from(plot.width.saturating_sub(1))).round() as u16;
+        let center =
+            plot.x + (plane.x.fraction_of(*x) * f64::from(plot.width.saturating_sub(1))).round() as u16;
         let at = center.saturating_sub(wide / 2).clamp(plot.x, plot.right().saturating_sub(wide).max(plot.x));
         if at >= free && at + wide <= plot.right() {
             buffer.set_string(at, y, &label, theme.style(Role::Dim));
@@ -219,45 +220,47 @@ mod tests {
             [(0.0, 1.0, 4), (2.31, 5.83, 5), (-0.3, 0.4, 3), (0.0, 1e7, 6), (1e-5, 1e-3, 4)]
         {
             for log in [false, true] {
-                let range = Range::scaled(low, high, log);
-                let (marks, _) = range.marks(wanted);
+                let range = AxisRange::scaled(low, high, log);
+                let (marks, _) = range.ticks(wanted);
                 assert!((1..=wanted + 2).contains(&marks.len()), "{range:?}: {marks:?}");
                 assert!(marks.iter().all(|mark| *mark >= low - 1e-9 && *mark <= high + 1e-9), "{marks:?}");
             }
         }
-        assert_eq!(Range::linear(0.0, 2000.0).marks(4).0, [0.0, 500.0, 1000.0, 1500.0, 2000.0]);
-        assert_eq!(Range::scaled(1.0, 100.0, true).marks(3).0, [1.0, 10.0, 100.0]);
+        assert_eq!(AxisRange::linear(0.0, 2000.0).ticks(4).0, [0.0, 500.0, 1000.0, 1500.0, 2000.0]);
+        assert_eq!(AxisRange::scaled(1.0, 100.0, true).ticks(3).0, [1.0, 10.0, 100.0]);
     }
 
     #[test]
     fn ranges_without_extent_still_have_one_after_the_margin() {
         for value in [0.0, 5.0, -3.0] {
             for log in [false, true] {
-                let range = Range::scaled(value, value, log).with_margin();
+                let range = AxisRange::scaled(value, value, log).with_margin();
                 assert!(range.low < value && value < range.high);
             }
         }
-        assert_eq!(Range::linear(1.0, 1.0).marks(4).0, [1.0]);
+        assert_eq!(AxisRange::linear(1.0, 1.0).ticks(4).0, [1.0]);
     }
 
     #[test]
     fn columns_and_steps_are_each_others_inverse() {
         let area = Rect::new(5, 0, 40, 10);
         for log in [false, true] {
-            let plane = Plane { x: Range::scaled(1.0, 4000.0, log), y: Range::linear(0.0, 1.0) };
+            let plane = Plane { x: AxisRange::scaled(1.0, 4000.0, log), y: AxisRange::linear(0.0, 1.0) };
             for x in area.left()..area.right() {
-                let column = plane.column(area, plane.step(area, x)).unwrap();
+                let column = plane.column_of(area, plane.step_at(area, x)).unwrap();
                 assert!(column.abs_diff(x) <= 1, "{x} {column}");
             }
-            assert_eq!(plane.column(area, 4001), None);
+            assert_eq!(plane.column_of(area, 4001), None);
         }
     }
 
     #[test]
     fn a_logarithm_shows_what_is_above_nothing() {
-        let range = Range::scaled(1e-3, 10.0, true);
-        assert!(range.place(0.0) < range.ends().0 && range.place(-1.0) < range.ends().0);
-        assert!(!Range::scaled(0.0, 10.0, true).log, "where 0 is in it, it is linear");
-        assert!((range.value(range.share(0.5)) - 0.5).abs() < 1e-9);
+        let range = AxisRange::scaled(1e-3, 10.0, true);
+        assert!(
+            range.axis_position(0.0) < range.axis_ends().0 && range.axis_position(-1.0) < range.axis_ends().0
+        );
+        assert!(!AxisRange::scaled(0.0, 10.0, true).log, "where 0 is in it, it is linear");
+        assert!((range.value_at(range.fraction_of(0.5)) - 0.5).abs() < 1e-9);
     }
 }

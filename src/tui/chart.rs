@@ -1,61 +1,60 @@
-//! Owns: drawing series over steps in one plot: raw points, smoothed curves, validation points, marks, and the step that
-//! is read.
-//! Must not know: which series belong together, legends, frames.
-//! Invariant: all that is drawn lies in the plot; where a value was not finite nothing is drawn.
+//! Owns: drawing series over steps in one plot: raw values, smoothed curves, validation points, markers of
+//! steps with their names, and the cursor.
+//! Must not know: which series belong together, frames.
+//! Invariant: everything is drawn within the plot; nothing is drawn for values that are not finite.
 
-use super::axis::{Plane, Range};
+use super::axis::{AxisRange, Plane};
 use super::history::Bucket;
-use super::panel::Scene;
+use super::panel::RenderContext;
 use super::raster::{Dash, Raster};
-use super::state::{Mark, Series};
+use super::state::{ChartMark, Series};
 use super::theme::Role;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::text::Span;
 use std::collections::BTreeMap;
 
-/// A curve: the series, its style, its raw points' style if they are shown, its dashes with and without colours.
+/// A curve of a chart: its series and how to draw it.
 #[derive(Clone, Copy, Debug)]
-pub struct Curve {
-    /// What is drawn.
+pub struct PlotCurve {
     pub series: Series,
-    /// Its style.
     pub role: Role,
-    /// The style of its raw points, where they are drawn behind it.
-    pub raw: Option<Role>,
-    /// Its dots with colours and without.
+    /// The style of its raw values, if they are drawn behind the smoothed curve.
+    pub raw_role: Option<Role>,
+    /// The dash patterns with colours and without.
     pub dash: (Dash, Dash),
 }
 
-/// Points of a series that is measured now and then.
+/// Points of a series that is measured only at some steps, such as at validations.
 #[derive(Clone, Copy, Debug)]
-pub struct Points {
-    /// What is drawn.
+pub struct PlotPoints {
     pub series: Series,
-    /// Its glyph.
     pub glyph: &'static str,
-    /// Its style.
     pub role: Role,
-    /// Whether the axis is made to hold it; else it stands at the edge where it lies beyond.
-    pub holds: bool,
+    /// Whether the value axis covers these points. Otherwise points beyond the axis are drawn at its edge.
+    pub sets_axis_range: bool,
 }
 
-/// Curves and points in one plot, those in front last.
+/// The curves and the points of one plot; later ones are drawn over earlier ones.
 #[derive(Clone, Debug, Default)]
 pub struct Chart {
-    /// The curves.
-    pub curves: Vec<Curve>,
-    /// The points.
-    pub points: Vec<Points>,
+    pub curves: Vec<PlotCurve>,
+    pub points: Vec<PlotPoints>,
 }
 
 impl Chart {
-    /// Smallest and largest value in the steps `first..=last`, of those that a logarithm can show if it is one; `None` where
-    /// there is none.
-    pub fn values(&self, scene: Scene, (first, last): (u64, u64), log: bool) -> Option<(f64, f64)> {
+    /// Returns the smallest and the largest value in the steps `first..=last`; if `log` is set, of positive
+    /// values only. `None` if there is none.
+    pub fn value_range(
+        &self,
+        ctx: RenderContext,
+        (first, last): (u64, u64),
+        log: bool,
+    ) -> Option<(f64, f64)> {
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
-        let held = self.points.iter().filter(|points| points.holds).map(|points| points.series);
+        let held = self.points.iter().filter(|points| points.sets_axis_range).map(|points| points.series);
         let held = self.curves.iter().map(|curve| curve.series).chain(held);
-        for bucket in held.flat_map(|series| scene.state.history(series).within(first, last)) {
+        for bucket in held.flat_map(|series| ctx.state.history(series).buckets_in(first, last)) {
             if !log || bucket.min > 0.0 {
                 low = low.min(bucket.min);
                 high = high.max(bucket.max);
@@ -64,102 +63,128 @@ impl Chart {
         (low <= high).then_some((low, high))
     }
 
-    /// The plane that holds all of the steps `first..=last`.
-    pub fn plane(&self, scene: Scene, (first, last): (u64, u64)) -> Option<Plane> {
-        let charts = &scene.view.charts;
-        let (low, high) = self.values(scene, (first, last), charts.log_y)?;
+    /// Returns the plane that covers the steps `first..=last` and their values.
+    pub fn plane(&self, ctx: RenderContext, (first, last): (u64, u64)) -> Option<Plane> {
+        let charts = &ctx.view.charts;
+        let (low, high) = self.value_range(ctx, (first, last), charts.log_y)?;
         let from = if charts.log_x { first.max(1) } else { first };
         Some(Plane {
-            x: Range::scaled(from as f64, last.max(from + 1) as f64, charts.log_x),
-            y: Range::scaled(low, high, charts.log_y).with_margin(),
+            x: AxisRange::scaled(from as f64, last.max(from + 1) as f64, charts.log_x),
+            y: AxisRange::scaled(low, high, charts.log_y).with_margin(),
         })
     }
 
-    /// Draws all of it on `plot`.
-    pub fn render(&self, buffer: &mut Buffer, plot: Rect, plane: &Plane, scene: Scene) {
+    /// Draws all curves and points on `plot`.
+    pub fn render(&self, buffer: &mut Buffer, plot: Rect, plane: &Plane, ctx: RenderContext) {
         let mut raster = Raster::new(plot, plane.window());
-        let smoothing = scene.smoothing();
-        self.curves.iter().for_each(|curve| draw_raw(&mut raster, plane, curve, scene, smoothing > 0.0));
-        self.curves.iter().for_each(|curve| draw_smooth(&mut raster, plane, curve, scene, smoothing));
+        let smoothing = ctx.smoothing();
+        self.curves.iter().for_each(|curve| draw_raw(&mut raster, plane, curve, ctx, smoothing > 0.0));
+        self.curves.iter().for_each(|curve| draw_smooth(&mut raster, plane, curve, ctx, smoothing));
         raster.render(buffer);
         for points in &self.points {
-            for bucket in shown(scene, points.series, plane) {
-                // A point is an average of merged neighbours at most: the middle of what the bucket saw.
+            for bucket in visible_buckets(ctx, points.series, plane) {
+                // A bucket may hold several points: draw the middle of their range.
                 let value = (bucket.min + bucket.max) / 2.0;
-                let (x, y) = plane.at(bucket.last, value.clamp(plane.y.low, plane.y.high));
-                // What lies beyond the plane stands at its edge.
+                let (x, y) = plane.point_at(bucket.last_step, value.clamp(plane.y.low, plane.y.high));
+                // A point beyond the plane is drawn dim at its edge.
                 let role =
                     if value == value.clamp(plane.y.low, plane.y.high) { points.role } else { Role::Dim };
                 if let Some((x, y)) = raster.cell_of(x, y) {
-                    buffer.set_string(x, y, points.glyph, scene.theme.style(role));
+                    buffer.set_string(x, y, points.glyph, ctx.theme.style(role));
                 }
             }
         }
     }
 }
 
-/// The buckets that lie in the plane.
-fn shown<'a>(scene: Scene<'a>, series: Series, plane: &Plane) -> &'a [Bucket] {
-    scene.state.history(series).within(plane.x.low as u64, plane.x.high as u64)
+/// Returns the buckets of `series` within the steps of the plane.
+fn visible_buckets<'a>(ctx: RenderContext<'a>, series: Series, plane: &Plane) -> &'a [Bucket] {
+    ctx.state.history(series).buckets_in(plane.x.low as u64, plane.x.high as u64)
 }
 
-/// What a curve is drawn of: its values where it is smoothed, and in any case the extremes of values that were merged.
-fn draw_raw(raster: &mut Raster, plane: &Plane, curve: &Curve, scene: Scene, smoothed: bool) {
-    let Some(raw) = curve.raw else { return };
-    let bars = shown(scene, curve.series, plane).iter().filter(|bucket| smoothed || bucket.count > 1).map(
-        |bucket| {
-            let middle = (bucket.first + bucket.last) / 2;
-            let ((x, low), (_, high)) = (plane.at(middle, bucket.min), plane.at(middle, bucket.max));
+/// Draws the raw values behind a smoothed curve, and the extremes of buckets that hold several values.
+fn draw_raw(raster: &mut Raster, plane: &Plane, curve: &PlotCurve, ctx: RenderContext, smoothed: bool) {
+    let Some(raw) = curve.raw_role else { return };
+    let bars = visible_buckets(ctx, curve.series, plane)
+        .iter()
+        .filter(|bucket| smoothed || bucket.count > 1)
+        .map(|bucket| {
+            let middle = (bucket.first_step + bucket.last_step) / 2;
+            let ((x, low), (_, high)) =
+                (plane.point_at(middle, bucket.min), plane.point_at(middle, bucket.max));
             (x, low, high)
-        },
-    );
-    raster.bars(bars, scene.theme.style(raw));
+        });
+    raster.draw_bars(bars, ctx.theme.style(raw));
 }
 
-fn draw_smooth(raster: &mut Raster, plane: &Plane, curve: &Curve, scene: Scene, smoothing: f64) {
-    let dash = if scene.theme.has_colors() { curve.dash.0 } else { curve.dash.1 };
+/// Draws the smoothed curve, broken at gaps.
+fn draw_smooth(raster: &mut Raster, plane: &Plane, curve: &PlotCurve, ctx: RenderContext, smoothing: f64) {
+    let dash = if ctx.theme.has_colors() { curve.dash.0 } else { curve.dash.1 };
     let from = plane.x.low as u64;
-    let points = scene
+    let points = ctx
         .state
         .history(curve.series)
         .smoothed(smoothing)
-        .filter(|(bucket, _)| bucket.last >= from)
-        .take_while(|(bucket, _)| bucket.first as f64 <= plane.x.high)
+        .filter(|(bucket, _)| bucket.last_step >= from)
+        .take_while(|(bucket, _)| bucket.first_step as f64 <= plane.x.high)
         .flat_map(|(bucket, smooth)| {
-            let gap = bucket.gap.then_some(None);
-            gap.into_iter().chain([Some(plane.at(bucket.last, smooth))])
+            let gap = bucket.gap_before.then_some(None);
+            gap.into_iter().chain([Some(plane.point_at(bucket.last_step, smooth))])
         });
-    raster.line(points, scene.theme.style(curve.role), dash);
+    raster.draw_curve(points, ctx.theme.style(curve.role), dash);
 }
 
-/// Draws the marks of steps at the top of `plot`, with a thin line where nothing else stands, and the step that is read.
-pub fn draw_steps(buffer: &mut Buffer, plot: Rect, plane: &Plane, scene: Scene) {
+/// The markers of steps: what they mark, their glyph, and their name in legends.
+const STEP_MARKERS: [(ChartMark, &str, &str); 2] =
+    [(ChartMark::Change, "▾", "change"), (ChartMark::Note, "✎", "note")];
+
+/// Returns the glyph of a step marker.
+fn marker_glyph(mark: ChartMark) -> &'static str {
+    STEP_MARKERS.iter().find(|(kind, _, _)| *kind == mark).map_or(" ", |(_, glyph, _)| *glyph)
+}
+
+/// Returns the legend of the step markers that the steps `first..=last` have, such as ` ▾ change  ✎ note `.
+pub fn marker_legend(ctx: RenderContext, (first, last): (u64, u64)) -> Vec<Span<'static>> {
+    let shown = |mark: ChartMark| {
+        ctx.state.marks().any(|(step, kind)| kind == mark && (first..=last).contains(&step))
+    };
+    let markers = STEP_MARKERS.iter().filter(|(mark, _, _)| shown(*mark));
+    markers.map(|(_, glyph, name)| ctx.span(Role::Mark, format!(" {glyph} {name} "))).collect()
+}
+
+/// Draws the markers of steps at the top of `plot`, a thin vertical line below each, and the cursor.
+pub fn draw_step_markers(buffer: &mut Buffer, plot: Rect, plane: &Plane, ctx: RenderContext) {
     let mut columns = BTreeMap::new();
-    for (step, mark) in scene.state.marks() {
-        if let Some(x) = plane.column(plot, step) {
-            columns.entry(x).and_modify(|before: &mut Mark| *before = grave(*before, mark)).or_insert(mark);
+    for (step, mark) in ctx.state.marks() {
+        if let Some(x) = plane.column_of(plot, step) {
+            columns
+                .entry(x)
+                .and_modify(|other: &mut ChartMark| *other = more_important(*other, mark))
+                .or_insert(mark);
         }
     }
     for (x, mark) in columns {
-        upright(buffer, plot, x, "┊", scene.theme.style(Role::Frame));
-        let glyph = match mark {
-            Mark::Change => "▾",
-            Mark::Note => "✎",
-        };
-        buffer.set_string(x, plot.y, glyph, scene.theme.style(Role::Mark));
+        draw_vertical_line(buffer, plot, x, "┊", ctx.theme.style(Role::Frame));
+        buffer.set_string(x, plot.y, marker_glyph(mark), ctx.theme.style(Role::Mark));
     }
-    if let Some(x) = scene.view.charts.cross.and_then(|cross| plane.column(plot, cross)) {
-        upright(buffer, plot, x, "│", scene.theme.style(Role::Cross));
+    if let Some(x) = ctx.view.charts.cursor.and_then(|cross| plane.column_of(plot, cross)) {
+        draw_vertical_line(buffer, plot, x, "│", ctx.theme.style(Role::Cursor));
     }
 }
 
-/// Where two marks share a column a note is what a person looks for.
-fn grave(one: Mark, other: Mark) -> Mark {
-    if one == Mark::Note || other == Mark::Note { Mark::Note } else { Mark::Change }
+/// Returns the marker to draw if two share a column: a note is more important than a change.
+fn more_important(one: ChartMark, other: ChartMark) -> ChartMark {
+    if one == ChartMark::Note || other == ChartMark::Note { ChartMark::Note } else { ChartMark::Change }
 }
 
-/// A line from top to bottom, behind what stands there.
-pub fn upright(buffer: &mut Buffer, plot: Rect, x: u16, glyph: &str, style: ratatui::style::Style) {
+/// Draws a vertical line through the empty cells of column `x`.
+pub fn draw_vertical_line(
+    buffer: &mut Buffer,
+    plot: Rect,
+    x: u16,
+    glyph: &str,
+    style: ratatui::style::Style,
+) {
     for y in plot.top()..plot.bottom() {
         if let Some(cell) = buffer.cell_mut((x, y)).filter(|cell| [" ", "┊"].contains(&cell.symbol())) {
             cell.set_symbol(glyph).set_style(style);

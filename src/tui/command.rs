@@ -1,201 +1,203 @@
-//! Owns: the command line, opened by `:`: its text, what it completes, what it asks for.
-//! Must not know: how it is drawn, the terminal, whether what it asks for is allowed (the trainer says).
-//! Invariant: a line that means nothing is an error in words, and stays to be mended.
+//! Owns: the command line, opened with `:`: its text, completion, and the command it parses to.
+//! Must not know: the terminal, how the line is drawn, whether a command is allowed (the trainer decides).
+//! Invariant: a line that cannot be parsed gives an error message, and stays so that it can be corrected.
 
-use super::view::Playing;
-use crate::config::{Change, Config, Key};
-use crate::message::{Command, Set};
+use super::view::PlaygroundCommand;
+use crate::config::{Config, ConfigKey, Mutability};
+use crate::message::{Command, SetKeys};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-/// Commands and what they do.
+/// The commands, each with its help text. A help text with arguments has the form `NAME ARGS: text`.
 pub const COMMANDS: [(&str, &str); 19] = [
-    ("set", "set KEY VALUE: a setting, from the next step on"),
-    ("lr", "lr VALUE: the peak learning rate"),
-    ("undo", "bring back how it was before the last setting"),
-    ("note", "note TEXT: write something down at this step"),
-    ("ask", "ask TEXT: the model goes on with it, in the playground"),
-    ("policy", "policy NAME[:KEY=VALUE,…]: when it thinks there: never, fixed, entropy, trend"),
-    ("temperature", "temperature VALUE: how tokens are chosen there; 0: the likeliest"),
-    ("length", "length TOKENS: most of an answer there"),
-    ("weights", "weights STEP|now: the checkpoint that answers there, or the present weights"),
-    ("goto", "goto STEP: read the charts there"),
+    ("set", "set KEY VALUE: change a config key from the next step on"),
+    ("lr", "lr VALUE: set the peak learning rate"),
+    ("undo", "undo the last config change"),
+    ("note", "note TEXT: write a note at this step"),
+    ("ask", "ask TEXT: let the model continue TEXT in the playground"),
+    ("policy", "policy NAME[:KEY=VALUE,…]: set when the playground thinks: never, fixed, entropy, trend"),
+    ("temperature", "temperature VALUE: set the sampling temperature of the playground; 0 is greedy"),
+    ("length", "length TOKENS: limit the length of a playground answer"),
+    ("weights", "weights STEP|now: answer with the checkpoint of STEP, or with the current weights"),
+    ("goto", "goto STEP: move the step cursor of the charts"),
     ("checkpoint", "write a checkpoint now"),
-    ("pause", "hold before the next step"),
-    ("go", "go on"),
-    ("step", "do one step of a run that holds"),
-    ("export", "export [TABLE] FILE: a table as .parquet or .csv"),
-    ("fork", "fork NAME [KEY=VALUE …]: stop this run, go on with another from its newest checkpoint"),
-    ("resume", "resume [STEPS]: go on with a run that is over or dead, to so many steps in all"),
-    ("help", "all keys"),
-    ("quit", "leave"),
+    ("pause", "pause before the next step"),
+    ("go", "continue a paused run"),
+    ("step", "run one step of a paused run"),
+    ("export", "export [TABLE] FILE: write a table as .parquet or .csv"),
+    ("fork", "fork NAME [KEY=VALUE …]: stop this run and fork it from its newest checkpoint"),
+    ("resume", "resume [STEPS]: resume a run that has ended, up to STEPS steps in total"),
+    ("help", "show all keys"),
+    ("quit", "leave the dashboard"),
 ];
 
-/// Lines remembered.
-const REMEMBERED: usize = 100;
+/// Maximum number of lines kept in the history.
+const MAX_HISTORY: usize = 100;
 
 /// The line being typed.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Prompt {
-    /// What was typed.
+pub struct CommandPrompt {
     pub text: String,
-    /// What is wrong with it.
+    /// Why the line was refused.
     pub error: Option<String>,
-    /// What the word at the end may become, where Tab has found more than one.
+    /// Completions of the last word, if Tab found more than one.
     pub candidates: Vec<String>,
-    /// Characters behind the place where one types.
-    pub behind: usize,
-    /// Lines that were asked before, oldest first.
-    before: Vec<String>,
-    /// How far one has gone back in them.
-    back: usize,
+    /// Number of characters after the cursor.
+    pub chars_after_cursor: usize,
+    /// Submitted lines, oldest first.
+    history: Vec<String>,
+    /// Position in the history, counted from its end; 0 for the line being typed.
+    history_offset: usize,
 }
 
-/// What typing led to.
+/// What a key press in the prompt led to.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Typed {
-    /// The line goes on.
-    More,
-    /// The line is given up.
-    Closed,
-    /// The line is as it is to be; of text alone.
-    Done,
-    /// The line asks the trainer for this.
-    Asks(Command),
-    /// The line asks the dashboard for this.
-    Does(Does),
+pub enum PromptOutcome {
+    /// The user is still typing.
+    Editing,
+    /// The line was cancelled.
+    Cancelled,
+    /// The line was accepted as text (a filter).
+    Accepted,
+    /// The line is a command for the trainer.
+    Trainer(Command),
+    /// The line is a command for the dashboard.
+    Dashboard(DashboardCommand),
 }
 
-/// What the dashboard does itself.
+/// A command that the dashboard carries out itself.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Does {
-    /// Bring back how it was before the last setting.
+pub enum DashboardCommand {
+    /// Undo the last config change.
     Undo,
-    /// Ask the playground, or change how it answers.
-    Play(Playing),
-    /// Read the charts at a step.
+    /// Send a prompt to the playground, or change its settings.
+    Playground(PlaygroundCommand),
+    /// Move the step cursor to a step.
     Goto(u64),
-    /// Write a table to a file.
+    /// Write a table to a file: table name, file name.
     Export(String, String),
-    /// Another run from the newest checkpoint: its name, overrides.
+    /// Fork the run from its newest checkpoint: name, overrides.
     Fork(String, Vec<String>),
-    /// Go on with a run that is over, to so many steps in all where that is said.
+    /// Resume a run that has ended, up to this many steps in total if given.
     Resume(Option<u64>),
-    /// Show all keys.
+    /// Show the help page.
     Help,
-    /// Leave.
     Quit,
 }
 
-impl Prompt {
-    /// Opens it with `text`; what was asked before stays known.
+impl CommandPrompt {
+    /// Opens the prompt with `text`. The history is kept.
     pub fn open(&mut self, text: String) {
-        (self.text, self.error, self.back, self.behind) = (text, None, 0, 0);
+        (self.text, self.error, self.history_offset, self.chars_after_cursor) = (text, None, 0, 0);
         self.candidates.clear();
     }
 
-    /// What was typed, before and behind the place where one types.
-    pub fn halves(&self) -> (&str, &str) {
+    /// Returns the text before and after the cursor.
+    pub fn split_at_cursor(&self) -> (&str, &str) {
         let at = self
             .text
             .char_indices()
             .rev()
-            .nth(self.behind.wrapping_sub(1))
+            .nth(self.chars_after_cursor.wrapping_sub(1))
             .map_or(self.text.len(), |(at, _)| at);
-        self.text.split_at(if self.behind == 0 { self.text.len() } else { at })
+        self.text.split_at(if self.chars_after_cursor == 0 { self.text.len() } else { at })
     }
 
-    fn with_halves(&mut self, edit: impl FnOnce(&mut String, &mut String)) {
-        let (before, behind) = self.halves();
-        let (mut before, mut behind) = (before.to_owned(), behind.to_owned());
-        edit(&mut before, &mut behind);
-        self.behind = behind.chars().count();
-        self.text = before + &behind;
+    fn edit_at_cursor(&mut self, edit: impl FnOnce(&mut String, &mut String)) {
+        let (before, after) = self.split_at_cursor();
+        let (mut before, mut after) = (before.to_owned(), after.to_owned());
+        edit(&mut before, &mut after);
+        self.chars_after_cursor = after.chars().count();
+        self.text = before + &after;
     }
 
-    /// Takes a key of a text that means itself.
-    pub fn type_text(&mut self, key: &KeyEvent) -> Typed {
+    /// Handles a key as text input, without completion or history.
+    pub fn handle_text_key(&mut self, key: &KeyEvent) -> PromptOutcome {
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
-            KeyCode::Esc => return Typed::Closed,
-            KeyCode::Enter => return Typed::Done,
-            KeyCode::Char('c') if control => return Typed::Closed,
-            KeyCode::Char('u') if control => self.with_halves(|before, _| before.clear()),
-            KeyCode::Char('w') if control => self.with_halves(|before, _| {
+            KeyCode::Esc => return PromptOutcome::Cancelled,
+            KeyCode::Enter => return PromptOutcome::Accepted,
+            KeyCode::Char('c') if control => return PromptOutcome::Cancelled,
+            KeyCode::Char('u') if control => self.edit_at_cursor(|before, _| before.clear()),
+            KeyCode::Char('w') if control => self.edit_at_cursor(|before, _| {
                 let kept = before.trim_end().rfind(' ').map_or(0, |space| space + 1);
                 before.truncate(kept);
             }),
-            KeyCode::Backspace if self.text.is_empty() => return Typed::Closed,
-            KeyCode::Backspace => self.with_halves(|before, _| {
+            KeyCode::Backspace if self.text.is_empty() => return PromptOutcome::Cancelled,
+            KeyCode::Backspace => self.edit_at_cursor(|before, _| {
                 before.pop();
             }),
-            KeyCode::Delete => self.with_halves(|_, behind| {
-                if !behind.is_empty() {
-                    behind.remove(0);
+            KeyCode::Delete => self.edit_at_cursor(|_, after| {
+                if !after.is_empty() {
+                    after.remove(0);
                 }
             }),
-            KeyCode::Left => self.behind = (self.behind + 1).min(self.text.chars().count()),
-            KeyCode::Right => self.behind = self.behind.saturating_sub(1),
-            KeyCode::Home => self.behind = self.text.chars().count(),
-            KeyCode::End => self.behind = 0,
-            KeyCode::Char(c) if !control && !c.is_control() => self.with_halves(|before, _| before.push(c)),
-            _ => return Typed::More,
+            KeyCode::Left => {
+                self.chars_after_cursor = (self.chars_after_cursor + 1).min(self.text.chars().count())
+            }
+            KeyCode::Right => self.chars_after_cursor = self.chars_after_cursor.saturating_sub(1),
+            KeyCode::Home => self.chars_after_cursor = self.text.chars().count(),
+            KeyCode::End => self.chars_after_cursor = 0,
+            KeyCode::Char(c) if !control && !c.is_control() => {
+                self.edit_at_cursor(|before, _| before.push(c))
+            }
+            _ => return PromptOutcome::Editing,
         }
         self.error = None;
-        Typed::More
+        PromptOutcome::Editing
     }
 
-    /// Takes a key of a command; `config` is the one in force.
-    pub fn press(&mut self, key: &KeyEvent, config: Option<&Config>) -> Typed {
+    /// Handles a key of the command line. `config` is the current config, for completing values.
+    pub fn handle_key(&mut self, key: &KeyEvent, config: Option<&Config>) -> PromptOutcome {
         match key.code {
             KeyCode::Tab => {
-                self.behind = 0;
+                self.chars_after_cursor = 0;
                 self.complete(config);
                 self.error = None;
-                return Typed::More;
+                return PromptOutcome::Editing;
             }
-            KeyCode::Up => self.recall(1),
-            KeyCode::Down => self.recall(-1),
+            KeyCode::Up => self.recall_history(1),
+            KeyCode::Down => self.recall_history(-1),
             _ => {
                 self.candidates.clear();
-                return match self.type_text(key) {
-                    Typed::Done => self.ask(),
+                return match self.handle_text_key(key) {
+                    PromptOutcome::Accepted => self.submit(),
                     typed => typed,
                 };
             }
         }
-        (self.error, self.behind) = (None, 0);
+        (self.error, self.chars_after_cursor) = (None, 0);
         self.candidates.clear();
-        Typed::More
+        PromptOutcome::Editing
     }
 
-    fn ask(&mut self) -> Typed {
-        match asks(&self.text) {
+    fn submit(&mut self) -> PromptOutcome {
+        match parse_command(&self.text) {
             Ok(typed) => {
-                if typed != Typed::Closed && self.before.last() != Some(&self.text) {
-                    self.before.push(self.text.clone());
+                if typed != PromptOutcome::Cancelled && self.history.last() != Some(&self.text) {
+                    self.history.push(self.text.clone());
                 }
-                if self.before.len() > REMEMBERED {
-                    self.before.remove(0);
+                if self.history.len() > MAX_HISTORY {
+                    self.history.remove(0);
                 }
                 typed
             }
             Err(error) => {
                 self.error = Some(error);
-                Typed::More
+                PromptOutcome::Editing
             }
         }
     }
 
-    /// A line that was asked before, `by` further back.
-    fn recall(&mut self, by: isize) {
-        self.back = self.back.saturating_add_signed(by).min(self.before.len());
-        self.text = match self.back {
+    /// Replaces the line by one from the history, `by` lines further back.
+    fn recall_history(&mut self, by: isize) {
+        self.history_offset = self.history_offset.saturating_add_signed(by).min(self.history.len());
+        self.text = match self.history_offset {
             0 => String::new(),
-            back => self.before[self.before.len() - back].clone(),
+            offset => self.history[self.history.len() - offset].clone(),
         };
     }
 
-    /// The word at the end, as far as all that it may become agree; a value becomes the present one.
+    /// Completes the last word as far as all candidates agree. An empty value becomes the current value.
     fn complete(&mut self, config: Option<&Config>) {
         let words: Vec<&str> = self.text.split(' ').collect();
         let known: Vec<String> = match words[..] {
@@ -205,13 +207,13 @@ impl Prompt {
                 .filter(|name| name.starts_with(word))
                 .collect(),
             ["set", word] => {
-                live().map(|key| key.path() + " ").filter(|path| path.starts_with(word)).collect()
+                live_keys().map(|key| key.path() + " ").filter(|path| path.starts_with(word)).collect()
             }
             ["fork", _, .., word] if !word.contains('=') => {
                 Config::keys().map(|key| key.path() + "=").filter(|path| path.starts_with(word)).collect()
             }
             ["set", _, ""] => {
-                let value = self.key().zip(config).map(|(key, config)| config.value(key).to_string());
+                let value = self.config_key().zip(config).map(|(key, config)| config.value(key).to_string());
                 value.into_iter().collect()
             }
             _ => Vec::new(),
@@ -221,16 +223,16 @@ impl Prompt {
         if known.len() > 1 {
             self.candidates.clone_from(&known);
         }
-        let shared = |most: usize, other: &String| {
-            first.char_indices().zip(other.chars()).take_while(|((at, a), b)| *at < most && a == b).count()
+        let common_prefix = |max: usize, other: &String| {
+            first.char_indices().zip(other.chars()).take_while(|((at, a), b)| *at < max && a == b).count()
         };
-        let agree = known.iter().fold(first.len(), shared);
+        let agree = known.iter().fold(first.len(), common_prefix);
         self.text.truncate(self.text.len() - last.len());
         self.text.extend(first.chars().take(agree));
     }
 
-    /// The key that the line is about, as soon as it is one.
-    pub fn key(&self) -> Option<&'static Key> {
+    /// Returns the config key that the line sets, as soon as it is complete.
+    pub fn config_key(&self) -> Option<&'static ConfigKey> {
         let mut words = self.text.split([' ', '=']).filter(|word| !word.is_empty());
         let path = match words.next()? {
             "set" => words.next()?,
@@ -241,92 +243,96 @@ impl Prompt {
     }
 }
 
-/// Keys that may change during a run.
-fn live() -> impl Iterator<Item = &'static Key> {
-    Config::keys().filter(|key| key.change == Change::Live)
+/// Returns the keys that may change during a run.
+fn live_keys() -> impl Iterator<Item = &'static ConfigKey> {
+    Config::keys().filter(|key| key.mutability == Mutability::Live)
 }
 
-fn asks(text: &str) -> Result<Typed, String> {
+fn parse_command(text: &str) -> Result<PromptOutcome, String> {
     let (name, rest) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
-    let does = |does| Ok(Typed::Does(does));
-    let asks = |command| Ok(Typed::Asks(command));
+    let dashboard = |command| Ok(PromptOutcome::Dashboard(command));
+    let trainer = |command| Ok(PromptOutcome::Trainer(command));
     match (name, rest.trim()) {
-        ("", _) => Ok(Typed::Closed),
-        ("set", rest) => set(rest),
-        ("lr", value) if !value.is_empty() => asks(Command::Set(Set::one("optim.lr", value))),
-        ("lr", _) => Err("lr VALUE is expected".into()),
-        ("note", "") => Err("note TEXT is expected".into()),
-        ("note", text) => asks(Command::Note(text.to_owned())),
-        ("ask" | "policy" | "temperature" | "length" | "weights", rest) => play(name, rest),
+        ("", _) => Ok(PromptOutcome::Cancelled),
+        ("set", rest) => parse_set(rest),
+        ("lr", value) if !value.is_empty() => trainer(Command::SetKeys(SetKeys::single("optim.lr", value))),
+        ("lr", _) => Err("expected: lr VALUE".into()),
+        ("note", "") => Err("expected: note TEXT".into()),
+        ("note", text) => trainer(Command::Note(text.to_owned())),
+        ("ask" | "policy" | "temperature" | "length" | "weights", rest) => {
+            parse_playground_command(name, rest)
+        }
         ("goto", step) => match step.replace(',', "").parse() {
-            Ok(step) => does(Does::Goto(step)),
-            Err(_) => Err("goto STEP is expected, a whole number".into()),
+            Ok(step) => dashboard(DashboardCommand::Goto(step)),
+            Err(_) => Err("expected: goto STEP, a whole number".into()),
         },
-        ("export", rest) => export(rest),
-        ("fork", rest) => fork(rest),
-        ("undo", "") => does(Does::Undo),
-        ("resume", "") => does(Does::Resume(None)),
+        ("export", rest) => parse_export(rest),
+        ("fork", rest) => parse_fork(rest),
+        ("undo", "") => dashboard(DashboardCommand::Undo),
+        ("resume", "") => dashboard(DashboardCommand::Resume(None)),
         ("resume", steps) => match steps.replace(',', "").parse() {
-            Ok(steps) => does(Does::Resume(Some(steps))),
-            Err(_) => Err("resume [STEPS] is expected, a whole number".into()),
+            Ok(steps) => dashboard(DashboardCommand::Resume(Some(steps))),
+            Err(_) => Err("expected: resume [STEPS], a whole number".into()),
         },
-        ("help", "") => does(Does::Help),
-        ("checkpoint", "") => asks(Command::Save),
-        ("pause", "") => asks(Command::Pause(true)),
-        ("go", "") => asks(Command::Pause(false)),
-        ("step", "") => asks(Command::Step),
-        ("quit" | "q", "") => does(Does::Quit),
-        _ => Err(format!("no command `{name}`; Tab shows which there are")),
+        ("help", "") => dashboard(DashboardCommand::Help),
+        ("checkpoint", "") => trainer(Command::Save),
+        ("pause", "") => trainer(Command::SetPaused(true)),
+        ("go", "") => trainer(Command::SetPaused(false)),
+        ("step", "") => trainer(Command::StepOnce),
+        ("quit" | "q", "") => dashboard(DashboardCommand::Quit),
+        _ => Err(format!("unknown command `{name}`; Tab lists the commands")),
     }
 }
 
-fn set(rest: &str) -> Result<Typed, String> {
+fn parse_set(rest: &str) -> Result<PromptOutcome, String> {
     let parts = rest.split_once(['=', ' ']).map(|(key, value)| (key.trim(), value.trim_matches(['=', ' '])));
-    let (key, value) = parts.filter(|(_, value)| !value.is_empty()).ok_or("set KEY VALUE is expected")?;
-    Ok(Typed::Asks(Command::Set(Set::one(key, value))))
+    let (key, value) = parts.filter(|(_, value)| !value.is_empty()).ok_or("expected: set KEY VALUE")?;
+    Ok(PromptOutcome::Trainer(Command::SetKeys(SetKeys::single(key, value))))
 }
 
-fn play(name: &str, rest: &str) -> Result<Typed, String> {
+fn parse_playground_command(name: &str, rest: &str) -> Result<PromptOutcome, String> {
     let expected = || {
-        let help = COMMANDS.iter().find(|(own, _)| *own == name).map_or("", |(_, help)| help);
-        format!("{} is expected", help.split(':').next().unwrap_or_default())
+        let help = COMMANDS.iter().find(|(command, _)| *command == name).map_or("", |(_, help)| help);
+        format!("expected: {}", help.split(':').next().unwrap_or_default())
     };
-    let playing = match (name, rest) {
+    let command = match (name, rest) {
         (_, "") => Err(expected()),
-        ("ask", text) => Ok(Playing::Ask(text.to_owned())),
-        ("policy", policy) => Ok(Playing::Policy(policy.to_owned())),
-        ("weights", "now") => Ok(Playing::Weights(None)),
-        ("weights", step) => {
-            step.replace(',', "").parse().map(|step| Playing::Weights(Some(step))).map_err(|_| expected())
-        }
-        ("length", most) => match most.parse() {
-            Ok(most) if most > 0 => Ok(Playing::Length(most)),
+        ("ask", text) => Ok(PlaygroundCommand::Ask(text.to_owned())),
+        ("policy", policy) => Ok(PlaygroundCommand::Policy(policy.to_owned())),
+        ("weights", "now") => Ok(PlaygroundCommand::Weights(None)),
+        ("weights", step) => step
+            .replace(',', "")
+            .parse()
+            .map(|step| PlaygroundCommand::Weights(Some(step)))
+            .map_err(|_| expected()),
+        ("length", tokens) => match tokens.parse() {
+            Ok(tokens) if tokens > 0 => Ok(PlaygroundCommand::Length(tokens)),
             _ => Err(expected()),
         },
         (_, value) => match value.parse::<f64>() {
-            Ok(value) if (0.0..=100.0).contains(&value) => Ok(Playing::Temperature(value)),
-            _ => Err("temperature VALUE is expected, from 0 to 100".into()),
+            Ok(value) if (0.0..=100.0).contains(&value) => Ok(PlaygroundCommand::Temperature(value)),
+            _ => Err("expected: temperature VALUE, from 0 to 100".into()),
         },
     };
-    playing.map(|playing| Typed::Does(Does::Play(playing)))
+    command.map(|command| PromptOutcome::Dashboard(DashboardCommand::Playground(command)))
 }
 
-fn export(rest: &str) -> Result<Typed, String> {
+fn parse_export(rest: &str) -> Result<PromptOutcome, String> {
     let words: Vec<&str> = rest.split_whitespace().collect();
     match words[..] {
-        [file] => Ok(Typed::Does(Does::Export("metrics".into(), file.into()))),
-        [table, file] => Ok(Typed::Does(Does::Export(table.into(), file.into()))),
-        _ => Err("export [TABLE] FILE is expected".into()),
+        [file] => Ok(PromptOutcome::Dashboard(DashboardCommand::Export("metrics".into(), file.into()))),
+        [table, file] => Ok(PromptOutcome::Dashboard(DashboardCommand::Export(table.into(), file.into()))),
+        _ => Err("expected: export [TABLE] FILE".into()),
     }
 }
 
-fn fork(rest: &str) -> Result<Typed, String> {
+fn parse_fork(rest: &str) -> Result<PromptOutcome, String> {
     let mut words = rest.split_whitespace().map(str::to_owned);
-    let name = words.next().ok_or("fork NAME [KEY=VALUE …] is expected")?;
+    let name = words.next().ok_or("expected: fork NAME [KEY=VALUE …]")?;
     let sets: Vec<String> = words.collect();
     match sets.iter().find(|set| !set.contains('=')) {
-        Some(set) => Err(format!("`{set}` is no KEY=VALUE")),
-        None => Ok(Typed::Does(Does::Fork(name, sets))),
+        Some(set) => Err(format!("`{set}` is not KEY=VALUE")),
+        None => Ok(PromptOutcome::Dashboard(DashboardCommand::Fork(name, sets))),
     }
 }
 
@@ -334,13 +340,13 @@ fn fork(rest: &str) -> Result<Typed, String> {
 mod tests {
     use super::*;
 
-    fn typed(text: &str) -> (Prompt, Typed) {
-        let mut prompt = Prompt::default();
+    fn typed(text: &str) -> (CommandPrompt, PromptOutcome) {
+        let mut prompt = CommandPrompt::default();
         let typed = type_into(&mut prompt, text);
         (prompt, typed)
     }
 
-    fn type_into(prompt: &mut Prompt, text: &str) -> Typed {
+    fn type_into(prompt: &mut CommandPrompt, text: &str) -> PromptOutcome {
         let config = Config::default();
         for c in text.chars() {
             let code = match c {
@@ -350,23 +356,23 @@ mod tests {
                 '↓' => KeyCode::Down,
                 c => KeyCode::Char(c),
             };
-            let typed = prompt.press(&KeyEvent::new(code, KeyModifiers::NONE), Some(&config));
-            if typed != Typed::More {
+            let typed = prompt.handle_key(&KeyEvent::new(code, KeyModifiers::NONE), Some(&config));
+            if typed != PromptOutcome::Editing {
                 return typed;
             }
         }
-        Typed::More
+        PromptOutcome::Editing
     }
 
     fn set(text: &str) -> (String, String) {
         match typed(text) {
-            (_, Typed::Asks(Command::Set(set))) => set.values[0].clone(),
+            (_, PromptOutcome::Trainer(Command::SetKeys(set))) => set.values[0].clone(),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn a_setting_is_asked_for_in_every_spelling() {
+    fn set_accepts_every_spelling() {
         for text in [
             "set optim.lr 1e-4\n",
             "set optim.lr=1e-4\n",
@@ -381,18 +387,18 @@ mod tests {
     }
 
     #[test]
-    fn tab_completes_as_far_as_all_agree_and_to_the_present_value() {
+    fn tab_completes_the_common_prefix_and_the_current_value() {
         assert_eq!(typed("set recycle.pa\t").0.text, "set recycle.pa");
         assert_eq!(typed("set recycle.pause\t").0.text, "set recycle.pause_share ");
         assert_eq!(typed("che\t").0.text, "checkpoint ");
         assert_eq!(typed("set data.ba\t").0.text, "set data.ba", "frozen keys are not offered");
         assert_eq!(typed("set optim.lr \t").0.text, "set optim.lr 0.001");
-        assert_eq!(typed("set optim.lr 5").0.key().unwrap().path(), "optim.lr");
-        assert_eq!(typed("lr 5").0.key().unwrap().path(), "optim.lr");
+        assert_eq!(typed("set optim.lr 5").0.config_key().unwrap().path(), "optim.lr");
+        assert_eq!(typed("lr 5").0.config_key().unwrap().path(), "optim.lr");
     }
 
     #[test]
-    fn what_means_nothing_is_said_and_kept() {
+    fn an_invalid_line_is_kept_with_an_error() {
         for text in [
             "nonsense\n",
             "set\n",
@@ -412,47 +418,53 @@ mod tests {
             "weights soon\n",
         ] {
             let (prompt, typed) = typed(text);
-            assert!(typed == Typed::More && prompt.error.is_some() && !prompt.text.is_empty(), "{text:?}");
+            assert!(
+                typed == PromptOutcome::Editing && prompt.error.is_some() && !prompt.text.is_empty(),
+                "{text:?}"
+            );
         }
-        assert_eq!(typed("checkpoint\n").1, Typed::Asks(Command::Save));
-        assert_eq!(typed("\n").1, Typed::Closed);
-        assert_eq!(typed("q\n").1, Typed::Does(Does::Quit));
-        assert_eq!(typed("goto 1,200\n").1, Typed::Does(Does::Goto(1200)));
-        assert_eq!(typed("resume 4000\n").1, Typed::Does(Does::Resume(Some(4000))));
-        assert_eq!(typed("note two words\n").1, Typed::Asks(Command::Note("two words".into())));
-        let fork = Does::Fork("colder".into(), vec!["optim.lr=1e-4".into()]);
-        assert_eq!(typed("fork colder optim.lr=1e-4\n").1, Typed::Does(fork));
-        let play = |playing| Typed::Does(Does::Play(playing));
-        assert_eq!(typed("ask Is it: so?\n").1, play(Playing::Ask("Is it: so?".into())));
-        assert_eq!(typed("policy never\n").1, play(Playing::Policy("never".into())));
-        assert_eq!(typed("weights 1,200\n").1, play(Playing::Weights(Some(1200))));
-        assert_eq!(typed("weights now\n").1, play(Playing::Weights(None)));
-        assert_eq!(typed("export a.csv\n").1, Typed::Does(Does::Export("metrics".into(), "a.csv".into())));
+        assert_eq!(typed("checkpoint\n").1, PromptOutcome::Trainer(Command::Save));
+        assert_eq!(typed("\n").1, PromptOutcome::Cancelled);
+        assert_eq!(typed("q\n").1, PromptOutcome::Dashboard(DashboardCommand::Quit));
+        assert_eq!(typed("goto 1,200\n").1, PromptOutcome::Dashboard(DashboardCommand::Goto(1200)));
+        assert_eq!(typed("resume 4000\n").1, PromptOutcome::Dashboard(DashboardCommand::Resume(Some(4000))));
+        assert_eq!(typed("note two words\n").1, PromptOutcome::Trainer(Command::Note("two words".into())));
+        let fork = DashboardCommand::Fork("colder".into(), vec!["optim.lr=1e-4".into()]);
+        assert_eq!(typed("fork colder optim.lr=1e-4\n").1, PromptOutcome::Dashboard(fork));
+        let play = |command| PromptOutcome::Dashboard(DashboardCommand::Playground(command));
+        assert_eq!(typed("ask Is it: so?\n").1, play(PlaygroundCommand::Ask("Is it: so?".into())));
+        assert_eq!(typed("policy never\n").1, play(PlaygroundCommand::Policy("never".into())));
+        assert_eq!(typed("weights 1,200\n").1, play(PlaygroundCommand::Weights(Some(1200))));
+        assert_eq!(typed("weights now\n").1, play(PlaygroundCommand::Weights(None)));
+        assert_eq!(
+            typed("export a.csv\n").1,
+            PromptOutcome::Dashboard(DashboardCommand::Export("metrics".into(), "a.csv".into()))
+        );
     }
 
     #[test]
-    fn the_line_is_mended_in_its_middle() {
-        let mut prompt = Prompt::default();
+    fn the_line_is_edited_at_the_cursor() {
+        let mut prompt = CommandPrompt::default();
         prompt.open("lr 1é4".into());
-        let press = |prompt: &mut Prompt, codes: &[KeyCode]| {
+        let press = |prompt: &mut CommandPrompt, codes: &[KeyCode]| {
             for code in codes {
-                prompt.press(&KeyEvent::new(*code, KeyModifiers::NONE), None);
+                prompt.handle_key(&KeyEvent::new(*code, KeyModifiers::NONE), None);
             }
         };
         press(&mut prompt, &[KeyCode::Left, KeyCode::Backspace, KeyCode::Char('e'), KeyCode::Char('-')]);
         assert_eq!(prompt.text, "lr 1e-4");
         let codes = [KeyCode::Home, KeyCode::Delete, KeyCode::Delete, KeyCode::Left, KeyCode::Char('x')];
         press(&mut prompt, &codes);
-        assert_eq!((prompt.halves(), prompt.text.as_str()), (("x", " 1e-4"), "x 1e-4"));
+        assert_eq!((prompt.split_at_cursor(), prompt.text.as_str()), (("x", " 1e-4"), "x 1e-4"));
         assert_eq!(
             typed("set rec\t\t").0.candidates.len(),
-            live().filter(|key| key.path().starts_with("rec")).count()
+            live_keys().filter(|key| key.path().starts_with("rec")).count()
         );
     }
 
     #[test]
-    fn what_was_asked_before_comes_back() {
-        let mut prompt = Prompt::default();
+    fn submitted_lines_come_back_from_the_history() {
+        let mut prompt = CommandPrompt::default();
         type_into(&mut prompt, "lr 1\n");
         prompt.open(String::new());
         type_into(&mut prompt, "lr 2\n");

@@ -1,99 +1,101 @@
-//! Owns: what steps cost by part, plain ones and those that recycle, and what all recycling has cost so far.
+//! Owns: time and FLOP by part of a step, for plain and for recycled steps, and the total cost of recycling
+//! so far.
 //! Must not know: how it is drawn.
-//! Invariant: constant in size; time is that of steps that were timed by part, operations those of all steps.
+//! Invariant: constant in size. Times cover the steps that were timed by part; FLOP cover all steps.
 
-use super::history::Average;
+use super::history::MovingAverage;
 use crate::record::registry::{Metric, StepRow};
 
-/// Weight of the past in what a step costs now.
+/// Weight of previous steps in the average cost.
 const SMOOTHING: f64 = 0.95;
 
-/// The parts of a step: name, time, operations.
-pub const PARTS: [(&str, Metric, Metric); 4] = [
+/// The parts of a step: name, time in ms, FLOP.
+pub const STEP_PARTS: [(&str, Metric, Metric); 4] = [
     ("plain pass", Metric::PlainMs, Metric::PlainFlop),
     ("recycled passes", Metric::RecycledMs, Metric::RecycledFlop),
     ("head and loss", Metric::HeadMs, Metric::HeadFlop),
     ("update", Metric::UpdateMs, Metric::UpdateFlop),
 ];
 
-/// What a kind of step costs.
+/// Average cost of one kind of step.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Kind {
-    /// How many there were.
+pub struct StepCost {
+    /// Number of steps.
     pub steps: u64,
-    /// Milliseconds by part.
-    pub ms: [Average; PARTS.len()],
-    /// Operations by part.
-    pub flop: [Average; PARTS.len()],
+    /// Milliseconds by part, in the order of [`PARTS`].
+    pub ms: [MovingAverage; STEP_PARTS.len()],
+    /// FLOP by part, in the order of [`PARTS`].
+    pub flop: [MovingAverage; STEP_PARTS.len()],
     /// Milliseconds of the whole step.
-    pub step_ms: Average,
+    pub step_ms: MovingAverage,
 }
 
-impl Kind {
+impl StepCost {
     fn add(&mut self, row: &StepRow) {
         self.steps += 1;
-        let take = |average: &mut Average, metric| {
-            if let Some(value) = finite(row, metric) {
+        let update = |average: &mut MovingAverage, metric| {
+            if let Some(value) = finite_value(row, metric) {
                 average.add(value, SMOOTHING);
             }
         };
-        for (part, (_, ms, flop)) in PARTS.iter().enumerate() {
-            take(&mut self.ms[part], *ms);
-            take(&mut self.flop[part], *flop);
+        for (part, (_, ms, flop)) in STEP_PARTS.iter().enumerate() {
+            update(&mut self.ms[part], *ms);
+            update(&mut self.flop[part], *flop);
         }
-        take(&mut self.step_ms, Metric::StepMs);
+        update(&mut self.step_ms, Metric::StepMs);
     }
 }
 
 /// The costs of a run so far.
 #[derive(Clone, Debug, Default)]
-pub struct Cost {
-    /// Steps with a plain pass alone.
-    pub plain: Kind,
-    /// Steps with recycled passes, too.
-    pub recycled: Kind,
-    /// Positions recycled so far.
-    pub positions: f64,
-    /// Of timed steps: recycling, everything; ms.
-    ms: (f64, f64),
-    /// Of all steps: recycling, everything; operations.
+pub struct RunCost {
+    /// Steps with a plain pass only.
+    pub plain: StepCost,
+    /// Steps with recycled passes.
+    pub recycled: StepCost,
+    /// Number of positions recycled so far.
+    pub recycled_positions: f64,
+    /// Milliseconds of all timed steps: (recycling, total).
+    timed_ms: (f64, f64),
+    /// FLOP of all steps: (recycling, total).
     flop: (f64, f64),
 }
 
-impl Cost {
-    /// Adds a step.
+impl RunCost {
+    /// Adds the metrics of a step.
     pub fn add(&mut self, row: &StepRow) {
         if row.step() == 0 {
             return;
         }
-        let positions = finite(row, Metric::Recycled);
+        let positions = finite_value(row, Metric::Recycled);
         if positions.is_some() {
             self.recycled.add(row)
         } else {
             self.plain.add(row)
         }
         let positions = positions.unwrap_or(0.0);
-        self.positions += positions;
-        if let (Some(_), Some(step)) = (finite(row, Metric::PlainMs), finite(row, Metric::StepMs)) {
-            self.ms.0 += finite(row, Metric::LatentMs).unwrap_or(0.0) * positions;
-            self.ms.1 += step;
+        self.recycled_positions += positions;
+        if let (Some(_), Some(step)) = (finite_value(row, Metric::PlainMs), finite_value(row, Metric::StepMs))
+        {
+            self.timed_ms.0 += finite_value(row, Metric::LatentMs).unwrap_or(0.0) * positions;
+            self.timed_ms.1 += step;
         }
-        self.flop.0 += finite(row, Metric::LatentFlop).unwrap_or(0.0) * positions;
-        self.flop.1 += PARTS.iter().filter_map(|(_, _, flop)| finite(row, *flop)).sum::<f64>();
+        self.flop.0 += finite_value(row, Metric::LatentFlop).unwrap_or(0.0) * positions;
+        self.flop.1 += STEP_PARTS.iter().filter_map(|(_, _, flop)| finite_value(row, *flop)).sum::<f64>();
     }
 
-    /// Share of the run's time that recycling took.
+    /// Returns recycling's share of the run's time.
     pub fn share_of_time(&self) -> Option<f64> {
-        (self.ms.1 > 0.0).then(|| self.ms.0 / self.ms.1)
+        (self.timed_ms.1 > 0.0).then(|| self.timed_ms.0 / self.timed_ms.1)
     }
 
-    /// Share of the run's operations that recycling took.
+    /// Returns recycling's share of the run's FLOP.
     pub fn share_of_flop(&self) -> Option<f64> {
         (self.flop.1 > 0.0).then(|| self.flop.0 / self.flop.1)
     }
 }
 
-fn finite(row: &StepRow, metric: Metric) -> Option<f64> {
+fn finite_value(row: &StepRow, metric: Metric) -> Option<f64> {
     row.get(metric).filter(|value| value.is_finite())
 }
 
@@ -106,19 +108,19 @@ mod tests {
         row.set(Metric::PlainMs, 60.0);
         row.set(Metric::PlainFlop, 6e9);
         row.set(Metric::StepMs, if recycled.is_some() { 120.0 } else { 80.0 });
-        row.set_if(Metric::Recycled, recycled);
-        row.set_if(Metric::LatentMs, recycled.map(|_| 4.0));
-        row.set_if(Metric::LatentFlop, recycled.map(|_| 2e8));
-        row.set_if(Metric::RecycledFlop, recycled.map(|_| 2e9));
+        row.set_if_some(Metric::Recycled, recycled);
+        row.set_if_some(Metric::LatentMs, recycled.map(|_| 4.0));
+        row.set_if_some(Metric::LatentFlop, recycled.map(|_| 2e8));
+        row.set_if_some(Metric::RecycledFlop, recycled.map(|_| 2e9));
         row
     }
 
     #[test]
-    fn recycling_is_a_share_of_the_run() {
-        let mut cost = Cost::default();
+    fn recycling_takes_its_share_of_the_run() {
+        let mut cost = RunCost::default();
         assert_eq!(cost.share_of_time(), None);
         [row(0, None), row(1, None), row(2, Some(10.0))].iter().for_each(|row| cost.add(row));
-        assert_eq!((cost.plain.steps, cost.recycled.steps), (1, 1), "step 0 is no step");
+        assert_eq!((cost.plain.steps, cost.recycled.steps), (1, 1), "step 0 does not count");
         assert_eq!(cost.share_of_time(), Some(0.2));
         assert!((cost.share_of_flop().unwrap() - 2.0 / 14.0).abs() < 1e-12);
         assert_eq!(cost.plain.ms[0].get(), Some(60.0));

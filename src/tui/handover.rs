@@ -1,104 +1,106 @@
-//! Owns: going from one trainer to another in the same dashboard, and notes in a run that has none.
-//! Must not know: how a trainer is begun (the host does).
-//! Invariant: a trainer that cannot begin leaves all as it was.
+//! Owns: switching from one trainer to another in the same dashboard, and notes for a run without a trainer.
+//! Must not know: how a trainer is started (the host does that).
+//! Invariant: if the new trainer cannot start, everything is restored.
 
-use super::state::End;
-use super::{Dashboard, Link};
-use crate::message::{Changed, Command, Event, Level, Phase};
+use super::state::TrainerStatus;
+use super::{MainLoop, TrainerLink};
+use crate::message::{Command, ConfigUpdate, Event, LogLevel, RunPhase};
 use crate::record::registry::Metric;
 
-/// What there was before another trainer was asked for, until that one has begun.
-pub(super) struct Before {
-    link: Link,
+/// What to restore if the new trainer cannot start.
+pub(super) struct PreviousSession {
+    link: TrainerLink,
     connected: bool,
-    end: End,
-    phase: Option<Phase>,
+    status: TrainerStatus,
+    phase: Option<RunPhase>,
     watching: bool,
 }
 
-/// What is to be done when the run is over.
-pub(super) enum Then {
+/// An action that waits for the end of the run.
+pub(super) enum PendingAction {
     Fork(String, Vec<String>),
 }
 
-impl Dashboard<'_> {
+impl MainLoop<'_> {
     pub(super) fn resume(&mut self, steps: Option<u64>) {
-        let Some(run) = &self.stage.state.run else {
-            return self.stage.state.say(Level::Warn, "there is no run to go on with".into());
+        let Some(run) = &self.app.state.run else {
+            return self.app.state.log_message(LogLevel::Warn, "there is no run to resume".into());
         };
         let link = self.host.resume(&run.folder, steps);
         self.connect(link);
     }
 
-    /// A run of this process is stopped first, with the checkpoint that the other begins with.
+    /// Forks the run. A run of this process is stopped first; the fork starts from the checkpoint of that
+    /// stop.
     pub(super) fn fork_when_over(&mut self, name: String, sets: Vec<String>) {
-        if self.stage.state.is_over() || self.stage.view.watching {
+        if self.app.state.is_over() || self.app.view.watching {
             return self.fork(&name, &sets);
         }
-        self.then = Some(Then::Fork(name, sets));
-        self.stage.view.stopping = true;
-        self.waiting.push_back(Command::Stop);
+        self.pending_action = Some(PendingAction::Fork(name, sets));
+        self.app.view.stopping = true;
+        self.pending_commands.push_back(Command::Stop);
     }
 
     pub(super) fn fork(&mut self, name: &str, sets: &[String]) {
-        let Some(run) = &self.stage.state.run else {
-            return self.stage.state.say(Level::Warn, "there is no run to fork from".into());
+        let Some(run) = &self.app.state.run else {
+            return self.app.state.log_message(LogLevel::Warn, "there is no run to fork from".into());
         };
         let link = self.host.fork(&run.folder, name, sets);
         self.connect(link);
     }
 
-    /// From now on the dashboard is that of another trainer.
-    pub(super) fn connect(&mut self, link: Result<Link, String>) {
-        let (state, view) = (&mut self.stage.state, &mut self.stage.view);
+    /// Switches to another trainer.
+    pub(super) fn connect(&mut self, link: Result<TrainerLink, String>) {
+        let (state, view) = (&mut self.app.state, &mut self.app.view);
         match link {
             Ok(link) => {
-                self.before = Some(Before {
+                self.previous = Some(PreviousSession {
                     link: std::mem::replace(&mut self.link, link),
                     connected: std::mem::replace(&mut self.connected, true),
-                    end: state.end.clone(),
+                    status: state.status.clone(),
                     phase: state.phase,
                     watching: std::mem::take(&mut view.watching),
                 });
-                self.waiting.clear();
-                state.begin_again();
+                self.pending_commands.clear();
+                state.reset_for_new_trainer();
             }
-            Err(error) => self.cannot(error),
+            Err(error) => self.report_error(error),
         }
     }
 
-    /// The trainer that was asked for could not begin: all is as it was before.
-    pub(super) fn back_to_before(&mut self, error: String) {
-        if let Some(before) = self.before.take() {
-            (self.link, self.connected) = (before.link, before.connected);
-            (self.stage.state.end, self.stage.state.phase) = (before.end, before.phase);
-            self.stage.view.watching = before.watching;
-            self.host.gave_up();
+    /// Restores the previous session, because the new trainer could not start.
+    pub(super) fn restore_previous(&mut self, error: String) {
+        if let Some(previous) = self.previous.take() {
+            (self.link, self.connected) = (previous.link, previous.connected);
+            (self.app.state.status, self.app.state.phase) = (previous.status, previous.phase);
+            self.app.view.watching = previous.watching;
+            self.host.discard_trainer();
         }
-        // It has said so in the log itself.
-        self.stage.view.hint = Some(error);
+        // The trainer has already logged the error.
+        self.app.view.hint = Some(error);
     }
 
-    /// Says why something that was asked for was not done.
-    pub(super) fn cannot(&mut self, error: String) {
-        self.stage.view.hint = Some(error.clone());
-        self.stage.state.say(Level::Error, error);
+    /// Reports the error of a request, in the log and as a hint.
+    pub(super) fn report_error(&mut self, error: String) {
+        self.app.view.hint = Some(error.clone());
+        self.app.state.log_message(LogLevel::Error, error);
     }
 
-    /// Writes a note into a run that no trainer of this process has.
-    pub(super) fn note(&mut self, text: &str) {
-        let state = &self.stage.state;
+    /// Writes a note into the record of a run that no trainer of this process has open.
+    pub(super) fn write_note(&mut self, text: &str) {
+        let state = &self.app.state;
         let Some(run) = &state.run else { return };
         let tokens = state.latest.get(Metric::Tokens).unwrap_or(0.0) as u64;
-        let at = (state.step_now(), tokens, state.version());
-        match self.host.note(&run.folder, at, text) {
-            // A watched run tells it itself.
-            Ok(_) if self.stage.view.watching => {}
+        let at = (state.current_step(), tokens, state.config_version());
+        match self.host.write_note(&run.folder, at, text) {
+            // The reader of a watched run reports the note itself.
+            Ok(_) if self.app.view.watching => {}
             Ok(row) => {
-                let changed = Changed { config: run.config.clone(), version: run.version, rows: vec![row] };
-                self.stage.apply(Event::Changed(Box::new(changed)), self.opened.elapsed());
+                let changed =
+                    ConfigUpdate { config: run.config.clone(), version: run.version, rows: vec![row] };
+                self.app.apply(Event::ConfigChanged(Box::new(changed)), self.opened_at.elapsed());
             }
-            Err(error) => self.cannot(error),
+            Err(error) => self.report_error(error),
         }
     }
 }

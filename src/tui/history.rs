@@ -1,175 +1,178 @@
-//! Owns: `History`, one series of values over steps, bounded however long the run is; smoothing it.
+//! Owns: `SeriesHistory`, one series of values over steps, bounded for a run of any length; and its
+//! smoothing.
 //! Must not know: which series it is, how it is drawn.
-//! Invariant: at most `CAPACITY` buckets, ascending in step; the smallest and the largest value ever pushed are
-//! still there; nothing in it is NaN or infinite; where such a value was left out there is a gap.
+//! Invariant: at most `MAX_BUCKETS` buckets, ascending in step. The smallest and the largest value ever
+//! pushed are kept. All values are finite; a value that was not leaves a gap.
 
-/// Most buckets a history keeps: some times more than a wide terminal has dots.
-pub const CAPACITY: usize = 2048;
+/// Maximum number of buckets: several times the number of dots in a wide terminal.
+pub const MAX_BUCKETS: usize = 2048;
 
-/// Neighbouring values, merged.
+/// Adjacent values of a series, merged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bucket {
-    /// Step of its first value.
-    pub first: u64,
-    /// Step of its last value.
-    pub last: u64,
-    /// Smallest value.
+    /// Step of the first value.
+    pub first_step: u64,
+    /// Step of the last value.
+    pub last_step: u64,
     pub min: f64,
-    /// Largest value.
     pub max: f64,
-    /// Mean of its values.
     pub mean: f64,
-    /// How many values.
+    /// Number of merged values.
     pub count: u64,
-    /// Whether a value that is not finite was left out before it.
-    pub gap: bool,
+    /// Whether values that were not finite are missing before this bucket.
+    pub gap_before: bool,
 }
 
 impl Bucket {
-    fn of(step: u64, value: f64, gap: bool) -> Self {
-        Self { first: step, last: step, min: value, max: value, mean: value, count: 1, gap }
+    fn new(step: u64, value: f64, gap_before: bool) -> Self {
+        Self { first_step: step, last_step: step, min: value, max: value, mean: value, count: 1, gap_before }
     }
 
-    /// This one and the one after it.
-    fn with(self, next: Bucket) -> Self {
+    /// Returns this bucket merged with the next one.
+    fn merged_with(self, next: Bucket) -> Self {
         let count = self.count + next.count;
         Self {
-            first: self.first,
-            last: next.last,
+            first_step: self.first_step,
+            last_step: next.last_step,
             min: self.min.min(next.min),
             max: self.max.max(next.max),
             mean: self.mean + (next.mean - self.mean) * (next.count as f64 / count as f64),
             count,
-            gap: self.gap || next.gap,
+            gap_before: self.gap_before || next.gap_before,
         }
     }
 }
 
-/// A series of (step, value).
+/// A bounded series of (step, value).
 #[derive(Clone, Debug)]
-pub struct History {
+pub struct SeriesHistory {
     buckets: Vec<Bucket>,
-    per_bucket: u64,
+    values_per_bucket: u64,
     latest: Option<f64>,
-    gap: bool,
+    pending_gap: bool,
 }
 
-impl Default for History {
+impl Default for SeriesHistory {
     fn default() -> Self {
-        Self { buckets: Vec::new(), per_bucket: 1, latest: None, gap: false }
+        Self { buckets: Vec::new(), values_per_bucket: 1, latest: None, pending_gap: false }
     }
 }
 
-impl History {
-    /// Adds `value` at `step`. A value that is not finite leaves a gap; steps that do not ascend are left out.
+impl SeriesHistory {
+    /// Adds `value` at `step`. A value that is not finite leaves a gap. A step that does not ascend is
+    /// ignored.
     pub fn push(&mut self, step: u64, value: f64) {
-        let ascends = self.buckets.last().is_none_or(|last| step > last.last);
+        let ascends = self.buckets.last().is_none_or(|last| step > last.last_step);
         if !ascends {
             return;
         }
         if !value.is_finite() {
-            self.gap = !self.buckets.is_empty();
+            self.pending_gap = !self.buckets.is_empty();
             return;
         }
         self.latest = Some(value);
-        let next = Bucket::of(step, value, std::mem::take(&mut self.gap));
+        let next = Bucket::new(step, value, std::mem::take(&mut self.pending_gap));
         match self.buckets.last_mut() {
-            Some(bucket) if bucket.count < self.per_bucket && !next.gap => *bucket = bucket.with(next),
-            _ => self.open(next),
+            Some(bucket) if bucket.count < self.values_per_bucket && !next.gap_before => {
+                *bucket = bucket.merged_with(next)
+            }
+            _ => self.push_bucket(next),
         }
     }
 
-    fn open(&mut self, bucket: Bucket) {
-        if self.buckets.len() == CAPACITY {
-            self.halve();
+    fn push_bucket(&mut self, bucket: Bucket) {
+        if self.buckets.len() == MAX_BUCKETS {
+            self.merge_pairs();
         }
         self.buckets.push(bucket);
     }
 
-    /// Merges neighbours two by two; from now on a bucket takes twice as many values.
-    fn halve(&mut self) {
-        // Gaps open buckets that are not full; where most are not, there is room in them yet.
-        let full = self.buckets.iter().filter(|bucket| bucket.count >= self.per_bucket).count();
-        let merged = |pair: &[Bucket]| pair.iter().skip(1).fold(pair[0], |a, b| a.with(*b));
+    /// Merges adjacent pairs of buckets. From then on a bucket takes twice as many values.
+    fn merge_pairs(&mut self) {
+        // Gaps start new buckets before the last one is full. If most buckets are not full, they still have
+        // room.
+        let full = self.buckets.iter().filter(|bucket| bucket.count >= self.values_per_bucket).count();
+        let merged = |pair: &[Bucket]| pair.iter().skip(1).fold(pair[0], |a, b| a.merged_with(*b));
         self.buckets = self.buckets.chunks(2).map(merged).collect();
-        if full * 2 >= CAPACITY {
-            self.per_bucket = self.per_bucket.saturating_mul(2);
+        if full * 2 >= MAX_BUCKETS {
+            self.values_per_bucket = self.values_per_bucket.saturating_mul(2);
         }
     }
 
-    /// The buckets, ascending.
+    /// Returns the buckets, ascending in step.
     #[cfg(test)]
     pub fn buckets(&self) -> &[Bucket] {
         &self.buckets
     }
 
-    /// The buckets that lie in `first..=last`, wholly or in part.
-    pub fn within(&self, first: u64, last: u64) -> &[Bucket] {
-        let start = self.buckets.partition_point(|bucket| bucket.last < first);
-        let end = self.buckets.partition_point(|bucket| bucket.first <= last);
+    /// Returns the buckets that overlap the steps `first..=last`.
+    pub fn buckets_in(&self, first: u64, last: u64) -> &[Bucket] {
+        let start = self.buckets.partition_point(|bucket| bucket.last_step < first);
+        let end = self.buckets.partition_point(|bucket| bucket.first_step <= last);
         &self.buckets[start..end.max(start)]
     }
 
-    /// Each bucket with the moving average after it; `smoothing` is the weight of the past, step by step.
+    /// Iterates over the buckets, each with the moving average after it. `smoothing` is the weight of the
+    /// past per value.
     pub fn smoothed(&self, smoothing: f64) -> impl Iterator<Item = (&Bucket, f64)> {
-        let mut average = Average::default();
-        // Nearly all buckets hold as many values.
+        let mut average = MovingAverage::default();
+        // Most buckets have the same count, so the power is cached.
         let mut known = (1, smoothing);
         self.buckets.iter().map(move |bucket| {
             if bucket.count != known.0 {
                 known = (bucket.count, smoothing.powf(bucket.count as f64));
             }
-            // As if its values had all been their mean.
+            // As if all its values were equal to their mean.
             (bucket, average.add(bucket.mean, known.1))
         })
     }
 
-    /// The moving average at the last bucket that begins at or before `step`.
+    /// Returns the moving average at the last bucket that starts at or before `step`.
     pub fn smoothed_at(&self, step: u64, smoothing: f64) -> Option<f64> {
         self.smoothed(smoothing)
-            .take_while(|(bucket, _)| bucket.first <= step)
+            .take_while(|(bucket, _)| bucket.first_step <= step)
             .last()
             .map(|(_, smooth)| smooth)
     }
 
-    /// The last bucket that begins at or before `step`.
-    pub fn at(&self, step: u64) -> Option<&Bucket> {
-        self.buckets[..self.buckets.partition_point(|bucket| bucket.first <= step)].last()
+    /// Returns the last bucket that starts at or before `step`.
+    pub fn bucket_at(&self, step: u64) -> Option<&Bucket> {
+        self.buckets[..self.buckets.partition_point(|bucket| bucket.first_step <= step)].last()
     }
 
-    /// The last value.
+    /// Returns the last value.
     pub fn latest(&self) -> Option<f64> {
         self.latest
     }
 
-    /// The last step.
+    /// Returns the last step.
     #[cfg(test)]
     pub fn last_step(&self) -> Option<u64> {
-        self.buckets.last().map(|bucket| bucket.last)
+        self.buckets.last().map(|bucket| bucket.last_step)
     }
 
-    /// Whether it has no value.
+    /// Returns whether no value was pushed.
     pub fn is_empty(&self) -> bool {
         self.buckets.is_empty()
     }
 }
 
-/// An exponential moving average, debiased as Adam's moments are: no pull towards 0 at the start.
+/// An exponential moving average with bias correction, as in Adam: no pull towards 0 at the start.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Average {
+pub struct MovingAverage {
     sum: f64,
     weight: f64,
 }
 
-impl Average {
-    /// Adds `value` with `smoothing` as the weight of the past; returns the average.
+impl MovingAverage {
+    /// Adds `value`, with `smoothing` as the weight of the past. Returns the average.
     pub fn add(&mut self, value: f64, smoothing: f64) -> f64 {
         self.sum = smoothing * self.sum + (1.0 - smoothing) * value;
         self.weight = smoothing * self.weight + (1.0 - smoothing);
         self.sum / self.weight
     }
 
-    /// The average, once there is a value.
+    /// Returns the average, or none before the first value.
     pub fn get(&self) -> Option<f64> {
         (self.weight > 0.0).then(|| self.sum / self.weight)
     }
@@ -181,7 +184,7 @@ mod tests {
 
     #[test]
     fn ten_million_steps_stay_bounded_and_keep_their_extremes() {
-        let mut history = History::default();
+        let mut history = SeriesHistory::default();
         for step in 0..10_000_000_u64 {
             let value = match step {
                 1_234_567 => 99.0,
@@ -191,44 +194,44 @@ mod tests {
             history.push(step, value);
         }
         let buckets = history.buckets();
-        assert!(buckets.len() <= CAPACITY && buckets.len() > CAPACITY / 4);
+        assert!(buckets.len() <= MAX_BUCKETS && buckets.len() > MAX_BUCKETS / 4);
         let max = buckets.iter().map(|b| b.max).fold(f64::MIN, f64::max);
         let min = buckets.iter().map(|b| b.min).fold(f64::MAX, f64::min);
         assert_eq!((min, max), (-99.0, 99.0));
-        assert_eq!((buckets[0].first, buckets[buckets.len() - 1].last), (0, 9_999_999));
-        assert!(buckets.windows(2).all(|pair| pair[0].last < pair[1].first));
+        assert_eq!((buckets[0].first_step, buckets[buckets.len() - 1].last_step), (0, 9_999_999));
+        assert!(buckets.windows(2).all(|pair| pair[0].last_step < pair[1].first_step));
         assert!((history.smoothed_at(9_999_999, 0.9).unwrap() - 3.0).abs() < 1.0);
     }
 
     #[test]
-    fn what_is_not_finite_leaves_a_gap_and_what_does_not_ascend_nothing() {
-        let mut history = History::default();
+    fn values_that_are_not_finite_leave_a_gap_and_steps_that_do_not_ascend_are_ignored() {
+        let mut history = SeriesHistory::default();
         for (step, value) in [(1, f64::NAN), (2, f64::INFINITY), (3, 5.0), (3, 6.0), (2, 7.0)] {
             history.push(step, value);
         }
         assert_eq!(history.buckets().len(), 1);
-        assert!(!history.buckets()[0].gap, "nothing is before it");
+        assert!(!history.buckets()[0].gap_before, "there is no value before it");
         assert_eq!(history.latest(), Some(5.0));
         history.push(4, f64::NAN);
         history.push(5, 4.0);
-        assert!(history.buckets()[1].gap);
+        assert!(history.buckets()[1].gap_before);
     }
 
     #[test]
-    fn gaps_alone_do_not_make_it_grow() {
-        let mut history = History::default();
+    fn gaps_do_not_exceed_the_bound() {
+        let mut history = SeriesHistory::default();
         for step in 0..1_000_000 {
             history.push(step, if step % 2 == 0 { f64::NAN } else { 1.0 });
         }
-        assert!(history.buckets().len() <= CAPACITY);
-        // Afterwards as much is seen as before.
+        assert!(history.buckets().len() <= MAX_BUCKETS);
+        // Values after the gaps are kept at full resolution.
         (1_000_000..1_010_000).for_each(|step| history.push(step, 1.0));
-        assert!(history.within(1_000_000, u64::MAX).len() > 100, "{}", history.per_bucket);
+        assert!(history.buckets_in(1_000_000, u64::MAX).len() > 100, "{}", history.values_per_bucket);
     }
 
     #[test]
     fn the_average_of_a_constant_is_the_constant_from_the_first_value() {
-        let mut average = Average::default();
+        let mut average = MovingAverage::default();
         assert_eq!(average.get(), None);
         for _ in 0..5 {
             assert!((average.add(3.0, 0.99) - 3.0).abs() < 1e-12);
@@ -236,8 +239,8 @@ mod tests {
     }
 
     #[test]
-    fn smoothing_is_that_of_single_values_as_long_as_buckets_hold_one() {
-        let (mut history, mut average) = (History::default(), Average::default());
+    fn smoothing_is_exact_while_buckets_hold_one_value() {
+        let (mut history, mut average) = (SeriesHistory::default(), MovingAverage::default());
         for (step, value) in [(1, 4.0), (2, 2.0), (3, 9.0)] {
             history.push(step, value);
             average.add(value, 0.5);
@@ -245,16 +248,16 @@ mod tests {
         assert_eq!(history.smoothed_at(3, 0.5), average.get());
         assert_eq!(history.smoothed_at(2, 0.0), Some(2.0));
         assert_eq!(history.smoothed_at(0, 0.5), None);
-        assert_eq!(history.within(2, 9).len(), 2);
-        assert_eq!(history.within(9, 4).len(), 0);
+        assert_eq!(history.buckets_in(2, 9).len(), 2);
+        assert_eq!(history.buckets_in(9, 4).len(), 0);
     }
 
     #[test]
-    fn what_is_merged_keeps_its_mean() {
-        let mut history = History::default();
-        (0..4 * CAPACITY as u64).for_each(|step| history.push(step, step as f64));
-        let mean: f64 =
-            history.buckets().iter().map(|b| b.mean * b.count as f64).sum::<f64>() / (4.0 * CAPACITY as f64);
-        assert!((mean - (4.0 * CAPACITY as f64 - 1.0) / 2.0).abs() < 1e-6);
+    fn merging_keeps_the_mean() {
+        let mut history = SeriesHistory::default();
+        (0..4 * MAX_BUCKETS as u64).for_each(|step| history.push(step, step as f64));
+        let mean: f64 = history.buckets().iter().map(|b| b.mean * b.count as f64).sum::<f64>()
+            / (4.0 * MAX_BUCKETS as f64);
+        assert!((mean - (4.0 * MAX_BUCKETS as f64 - 1.0) / 2.0).abs() < 1e-6);
     }
 }

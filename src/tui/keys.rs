@@ -1,41 +1,40 @@
-//! Owns: the one table of keys. What a key does, the footer's hints and the help page all come from it.
-//! Must not know: how actions are carried out, how hints are drawn.
-//! Invariant: in one scope no key stands twice.
+//! Owns: the key table. It defines what a key does, the footer's hints and the help page.
+//! Must not know: how actions are applied, how hints are drawn.
+//! Invariant: no key has two meanings in one scope.
 
-use super::draft::Nudge;
-use super::view::{Edit, Panel};
+use super::draft::NudgeSize;
+use super::view::{DraftEdit, Panel};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 /// Where a key works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Everywhere, questions included.
+    /// Everywhere, dialogs included.
     Always,
-    /// Over the panels, whichever is focused.
+    /// While no overlay is open, in any panel.
     Panels,
-    /// Over the panels, when this one is focused.
+    /// While no overlay is open and this panel is focused.
     Panel(Panel),
-    /// Over the panels, when one is focused that is a list.
+    /// While no overlay is open and a list panel is focused.
     List,
-    /// While an edit is made in the schedule.
+    /// While an edit is in progress in the schedule panel.
     Draft,
-    /// On the help page.
     Help,
-    /// Under the question whether to stop.
-    Question,
-    /// In the command line, which takes all others as text.
+    /// In the dialog that asks whether to stop the run.
+    StopDialog,
+    /// In the command line, which takes every other key as text.
     Prompt,
 }
 
-/// Whether `panel` is a list.
-pub fn is_list(panel: Panel) -> bool {
+/// Returns whether `panel` is a list of lines that scrolls.
+pub fn is_list_panel(panel: Panel) -> bool {
     matches!(
         panel,
         Panel::Run | Panel::Thoughts | Panel::Changes | Panel::Log | Panel::Samples | Panel::Playground
     )
 }
 
-/// A way through rows or lines.
+/// A movement through rows or lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Motion {
     Left,
@@ -49,7 +48,7 @@ pub enum Motion {
 }
 
 impl Motion {
-    /// The way back.
+    /// Returns the opposite movement.
     pub fn reversed(self) -> Self {
         match self {
             Motion::Left => Motion::Right,
@@ -64,101 +63,97 @@ impl Motion {
     }
 }
 
-/// What a key asks for.
+/// What a key does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Show or hide the help page.
     Help,
-    /// Leave, with a question while the run goes on.
+    /// Leave; asks first while the run is running.
     Quit,
-    /// As `Quit`; a second time leaves at once.
+    /// Like `Quit`; the second time leaves at once.
     Interrupt,
-    /// Stop the process until the shell lets it go on.
+    /// Suspend the process until the shell resumes it.
     Suspend,
-    /// Hold the run, or go on.
+    /// Pause the run, or continue it.
     Pause,
-    /// One step of a run that holds.
+    /// Run one step of a paused run.
     Step,
-    /// Go on with a run that is over.
+    /// Resume a run that has ended.
     Resume,
-    /// Bring back how it was before the last setting.
+    /// Undo the last config change.
     Undo,
-    /// Open the command line with this text in it; `=`: the value of the number that is looked at.
-    Prompt(&'static str),
+    /// Open the command line with this text. `=` stands for a `set` command with the selected setting.
+    OpenPrompt(&'static str),
     /// Filter the focused panel.
-    Filter,
-    /// Focus the next panel.
-    Next,
-    /// Focus the panel before.
-    Previous,
-    /// Focus this panel.
-    Focus(Panel),
-    /// The focused panel on the whole screen, or back.
-    Expand,
-    /// Back to all panels.
+    OpenFilter,
+    NextPanel,
+    PreviousPanel,
+    FocusPanel(Panel),
+    /// Show the focused panel on the full screen, or all panels.
+    ToggleExpanded,
+    /// Leave one level: alerts, filter, step cursor, full screen.
     Back,
-    /// Hold the picture, or let it go.
-    Freeze,
-    /// Take the mouse, or leave it to the terminal.
-    Mouse,
-    /// Move in the focused panel or page.
+    /// Freeze the display, or unfreeze it.
+    ToggleFreeze,
+    /// Capture the mouse, or leave it to the terminal.
+    ToggleMouse,
+    /// Move in the focused panel or in the help page.
     Move(Motion),
-    /// Half as much of the run in the charts (`true`), or twice as much.
+    /// Show half (`true`) or twice as many steps in the charts.
     Zoom(bool),
-    /// All of the run, its last half, its last tenth.
-    Span,
-    /// All of the run.
-    Whole,
-    /// Follow the end of the run.
-    Follow,
-    /// The part of the run after (`true`) or before.
+    /// Cycle the charts through the whole run, its last half, its last tenth.
+    NextChartSpan,
+    ShowWholeRun,
+    /// Follow the newest step.
+    FollowEnd,
+    /// Show later (`true`) or earlier steps.
     Pan(bool),
-    /// The step that is read, so many columns on.
-    Cross(i64),
-    /// A logarithmic axis of steps, or a linear one.
-    LogX,
-    /// A logarithmic axis of losses, or a linear one.
-    LogY,
-    /// Another smoothing.
-    Smooth,
-    /// Losses, difference, or both.
-    Parts,
-    /// Show another entropy.
-    Mode,
-    /// The row as text, or the course of the entropies.
-    Picture,
-    /// An older row (`true`), or a newer one.
-    Row(bool),
-    /// The least level of the log that is shown.
-    Level,
-    /// Thoughts of the playground begin at a higher entropy (`true`), or a lower one.
-    Threshold(bool),
-    /// Change a number, without asking for it yet.
-    Draft(Edit),
-    /// Ask for what was changed.
-    DraftSend,
-    /// Give it up.
-    DraftDrop,
-    /// Stop the run, wait for its checkpoint, leave.
-    Stop,
-    /// Do not stop.
-    GoOn,
-    /// Leave without waiting.
-    Leave,
+    /// Move the step cursor by this many columns.
+    MoveCursor(i64),
+    /// Switch the step axis between linear and logarithmic.
+    ToggleLogX,
+    /// Switch the loss axis between linear and logarithmic.
+    ToggleLogY,
+    /// Switch to the next smoothing level.
+    NextSmoothing,
+    /// Switch between losses, difference, and both.
+    NextLossCharts,
+    /// Switch to the next value shown for each token.
+    NextTokenValue,
+    /// Switch between the token row and the entropy heatmap.
+    ToggleEntropyDisplay,
+    /// Show an older (`true`) or a newer token row.
+    SelectRow(bool),
+    /// Switch to the next minimum level of the log.
+    NextLogLevel,
+    /// Raise (`true`) or lower the entropy threshold of the playground's policy.
+    NudgeThreshold(bool),
+    /// Change the edit in progress, without sending it.
+    EditDraft(DraftEdit),
+    /// Send the edit in progress to the trainer.
+    SendDraft,
+    /// Discard the edit in progress.
+    DiscardDraft,
+    /// Stop the run, wait for its checkpoint, then leave.
+    StopRun,
+    /// Close the stop dialog and keep the run running.
+    KeepRunning,
+    /// Leave without waiting for a checkpoint.
+    LeaveNow,
 }
 
-/// A key as it is pressed.
+/// A key with its modifiers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key(KeyCode, KeyModifiers);
+pub struct KeyPress(KeyCode, KeyModifiers);
 
-impl Key {
-    /// That of a character.
-    pub fn of(c: char) -> Self {
-        Key(KeyCode::Char(c), KeyModifiers::NONE)
+impl KeyPress {
+    /// Returns the key of a character, without modifiers.
+    pub fn from_char(c: char) -> Self {
+        KeyPress(KeyCode::Char(c), KeyModifiers::NONE)
     }
 
-    /// That of a name, such as `Left`.
-    pub fn named(name: &str) -> Option<Self> {
+    /// Returns the key with this name, such as `Left`, without modifiers.
+    pub fn from_name(name: &str) -> Option<Self> {
         let code = match name {
             "Left" => KeyCode::Left,
             "Right" => KeyCode::Right,
@@ -174,15 +169,15 @@ impl Key {
             "Space" => KeyCode::Char(' '),
             _ => return None,
         };
-        Some(Key(code, KeyModifiers::NONE))
+        Some(KeyPress(code, KeyModifiers::NONE))
     }
 
-    /// As the terminal says it.
-    pub fn event(self) -> KeyEvent {
+    /// Returns the terminal event of this key.
+    pub fn to_event(self) -> KeyEvent {
         KeyEvent::new(self.0, self.1)
     }
 
-    /// Its name, as it is shown.
+    /// Returns the name to display.
     pub fn name(self) -> String {
         let name = match self.0 {
             KeyCode::Char(' ') => "space".into(),
@@ -199,42 +194,40 @@ impl Key {
         if self.1.contains(KeyModifiers::CONTROL) { format!("Ctrl-{}", name.to_uppercase()) } else { name }
     }
 
-    fn is(self, event: &KeyEvent) -> bool {
-        // Terminals differ in whether `?` or Shift-Tab come with Shift; a plain key must come without Ctrl and Alt.
+    fn matches(self, event: &KeyEvent) -> bool {
+        // Some terminals report `?` and Shift-Tab with Shift. A plain key must come without Ctrl and Alt.
         let modifiers = event.modifiers & (KeyModifiers::CONTROL | KeyModifiers::ALT);
         self.0 == event.code && self.1 == modifiers
     }
 }
 
-/// A row of the table.
+/// A row of the key table.
 #[derive(Clone, Copy, Debug)]
 pub struct Binding {
-    /// The keys, any of which will do.
-    pub keys: &'static [Key],
-    /// Where they work.
+    /// The keys; each of them triggers the action.
+    pub keys: &'static [KeyPress],
     pub scope: Scope,
-    /// What they ask for.
     pub action: Action,
-    /// What they do, for the help page. Neighbours with the same words share a line there.
+    /// Text for the help page. Adjacent rows with the same text share one line there.
     pub help: &'static str,
-    /// One word for the footer, of the first of neighbours; empty: not there.
+    /// One word for the footer, from the first of adjacent rows; empty if the footer omits the row.
     pub hint: &'static str,
 }
 
-const fn key(code: KeyCode) -> Key {
-    Key(code, KeyModifiers::NONE)
+const fn key(code: KeyCode) -> KeyPress {
+    KeyPress(code, KeyModifiers::NONE)
 }
 
-const fn char(c: char) -> Key {
+const fn char(c: char) -> KeyPress {
     key(KeyCode::Char(c))
 }
 
-const fn ctrl(c: char) -> Key {
-    Key(KeyCode::Char(c), KeyModifiers::CONTROL)
+const fn ctrl(c: char) -> KeyPress {
+    KeyPress(KeyCode::Char(c), KeyModifiers::CONTROL)
 }
 
-const fn row(
-    keys: &'static [Key],
+const fn bind(
+    keys: &'static [KeyPress],
     scope: Scope,
     action: Action,
     hint: &'static str,
@@ -243,129 +236,129 @@ const fn row(
     Binding { keys, scope, action, help, hint }
 }
 
-/// The table.
-#[rustfmt::skip] // one line a key
+/// The key table.
+#[rustfmt::skip] // one line per key
 pub const BINDINGS: &[Binding] = &[
-    row(&[char('?')], Scope::Panels, Action::Help, "help", "this page"),
-    row(&[char('q')], Scope::Panels, Action::Quit, "quit", "quit; asks during the run"),
-    row(&[char(' ')], Scope::Panels, Action::Pause, "pause", "pause, or go on"),
-    row(&[char('s')], Scope::Panels, Action::Step, "", "one step of a paused run"),
-    row(&[char(':')], Scope::Panels, Action::Prompt(""), "command", "command line; Tab completes"),
-    row(&[char('u')], Scope::Panels, Action::Undo, "undo", "undo the last setting"),
-    row(&[char('n')], Scope::Panels, Action::Prompt("note "), "note", "write a note at this step"),
-    row(&[char('b')], Scope::Panels, Action::Prompt("fork "), "", "fork from the newest checkpoint"),
-    row(&[char('r')], Scope::Panels, Action::Resume, "", "go on with a run that is over"),
-    row(&[char('f')], Scope::Panels, Action::Freeze, "freeze", "hold the picture; training goes on"),
-    row(&[char('/')], Scope::Panels, Action::Filter, "", "filter metrics, log, changes"),
-    row(&[key(KeyCode::Tab)], Scope::Panels, Action::Next, "panel", "next panel"),
-    row(&[key(KeyCode::BackTab)], Scope::Panels, Action::Previous, "", "previous panel"),
-    row(&[char('1')], Scope::Panels, Action::Focus(Panel::Run), "", "go to that panel"),
-    row(&[char('2')], Scope::Panels, Action::Focus(Panel::Loss), "", "go to that panel"),
-    row(&[char('3')], Scope::Panels, Action::Focus(Panel::Schedule), "", "go to that panel"),
-    row(&[char('4')], Scope::Panels, Action::Focus(Panel::Entropy), "", "go to that panel"),
-    row(&[char('5')], Scope::Panels, Action::Focus(Panel::Thoughts), "", "go to that panel"),
-    row(&[char('6')], Scope::Panels, Action::Focus(Panel::Cost), "", "go to that panel"),
-    row(&[char('7')], Scope::Panels, Action::Focus(Panel::Changes), "", "go to that panel"),
-    row(&[char('8')], Scope::Panels, Action::Focus(Panel::Log), "", "go to that panel"),
-    row(&[char('9')], Scope::Panels, Action::Focus(Panel::Samples), "", "go to that panel"),
-    row(&[char('p')], Scope::Panels, Action::Focus(Panel::Playground), "", "go to the playground"),
-    row(&[char('e'), key(KeyCode::Enter)], Scope::Panels, Action::Expand, "expand", "full screen, or back"),
-    row(&[key(KeyCode::Esc)], Scope::Panels, Action::Back, "", "back: filter, step, full screen"),
-    row(&[char('M')], Scope::Panels, Action::Mouse, "", "leave the mouse to the terminal"),
-    row(&[ctrl('c')], Scope::Always, Action::Interrupt, "", "quit; twice: at once"),
-    row(&[ctrl('z')], Scope::Always, Action::Suspend, "", "to the shell; fg comes back"),
+    bind(&[char('?')], Scope::Panels, Action::Help, "help", "show this help"),
+    bind(&[char('q')], Scope::Panels, Action::Quit, "quit", "quit; asks first during a run"),
+    bind(&[char(' ')], Scope::Panels, Action::Pause, "pause", "pause or continue training"),
+    bind(&[char('s')], Scope::Panels, Action::Step, "", "run one step while paused"),
+    bind(&[char(':')], Scope::Panels, Action::OpenPrompt(""), "command", "command line (Tab completes)"),
+    bind(&[char('u')], Scope::Panels, Action::Undo, "undo", "undo the last config change"),
+    bind(&[char('n')], Scope::Panels, Action::OpenPrompt("note "), "note", "write a note at this step"),
+    bind(&[char('b')], Scope::Panels, Action::OpenPrompt("fork "), "", "fork from the newest checkpoint"),
+    bind(&[char('r')], Scope::Panels, Action::Resume, "", "resume a run that has ended"),
+    bind(&[char('f')], Scope::Panels, Action::ToggleFreeze, "freeze", "freeze the display, not the run"),
+    bind(&[char('/')], Scope::Panels, Action::OpenFilter, "", "filter metrics, log, changes"),
+    bind(&[key(KeyCode::Tab)], Scope::Panels, Action::NextPanel, "panel", "next panel"),
+    bind(&[key(KeyCode::BackTab)], Scope::Panels, Action::PreviousPanel, "", "previous panel"),
+    bind(&[char('1')], Scope::Panels, Action::FocusPanel(Panel::Run), "", "focus that panel"),
+    bind(&[char('2')], Scope::Panels, Action::FocusPanel(Panel::Loss), "", "focus that panel"),
+    bind(&[char('3')], Scope::Panels, Action::FocusPanel(Panel::Schedule), "", "focus that panel"),
+    bind(&[char('4')], Scope::Panels, Action::FocusPanel(Panel::Entropy), "", "focus that panel"),
+    bind(&[char('5')], Scope::Panels, Action::FocusPanel(Panel::Thoughts), "", "focus that panel"),
+    bind(&[char('6')], Scope::Panels, Action::FocusPanel(Panel::Cost), "", "focus that panel"),
+    bind(&[char('7')], Scope::Panels, Action::FocusPanel(Panel::Changes), "", "focus that panel"),
+    bind(&[char('8')], Scope::Panels, Action::FocusPanel(Panel::Log), "", "focus that panel"),
+    bind(&[char('9')], Scope::Panels, Action::FocusPanel(Panel::Samples), "", "focus that panel"),
+    bind(&[char('p')], Scope::Panels, Action::FocusPanel(Panel::Playground), "", "focus the playground"),
+    bind(&[char('e'), key(KeyCode::Enter)], Scope::Panels, Action::ToggleExpanded, "expand", "toggle full screen"),
+    bind(&[key(KeyCode::Esc)], Scope::Panels, Action::Back, "", "leave filter, step, full screen"),
+    bind(&[char('M')], Scope::Panels, Action::ToggleMouse, "", "toggle mouse capture"),
+    bind(&[ctrl('c')], Scope::Always, Action::Interrupt, "", "quit; twice to quit at once"),
+    bind(&[ctrl('z')], Scope::Always, Action::Suspend, "", "suspend; fg brings it back"),
 
-    row(&[key(KeyCode::Left), char('h')], Scope::Panel(Panel::Loss), Action::Cross(-1), "step", "read the charts at a step"),
-    row(&[key(KeyCode::Right), char('l')], Scope::Panel(Panel::Loss), Action::Cross(1), "", "read the charts at a step"),
-    row(&[char('H')], Scope::Panel(Panel::Loss), Action::Cross(-10), "", "the same, in larger steps"),
-    row(&[char('L')], Scope::Panel(Panel::Loss), Action::Cross(10), "", "the same, in larger steps"),
-    row(&[char('+'), char('='), key(KeyCode::Up), char('k')], Scope::Panel(Panel::Loss), Action::Zoom(true), "zoom", "zoom in"),
-    row(&[char('-'), key(KeyCode::Down), char('j')], Scope::Panel(Panel::Loss), Action::Zoom(false), "", "zoom out"),
-    row(&[char('<'), key(KeyCode::PageUp)], Scope::Panel(Panel::Loss), Action::Pan(false), "", "earlier or later"),
-    row(&[char('>'), key(KeyCode::PageDown)], Scope::Panel(Panel::Loss), Action::Pan(true), "", "earlier or later"),
-    row(&[char('z')], Scope::Panel(Panel::Loss), Action::Span, "part", "all, last half, last tenth"),
-    row(&[char('0'), key(KeyCode::Home)], Scope::Panel(Panel::Loss), Action::Whole, "", "all of the run"),
-    row(&[char('G'), key(KeyCode::End)], Scope::Panel(Panel::Loss), Action::Follow, "", "follow the end"),
-    row(&[char('y')], Scope::Panel(Panel::Loss), Action::LogY, "log", "logarithmic losses, or linear"),
-    row(&[char('x')], Scope::Panel(Panel::Loss), Action::LogX, "", "logarithmic steps, or linear"),
-    row(&[char('w')], Scope::Panel(Panel::Loss), Action::Smooth, "smooth", "another smoothing"),
-    row(&[char('d')], Scope::Panel(Panel::Loss), Action::Parts, "difference", "losses, difference, or both"),
+    bind(&[key(KeyCode::Left), char('h')], Scope::Panel(Panel::Loss), Action::MoveCursor(-1), "step", "move the step cursor"),
+    bind(&[key(KeyCode::Right), char('l')], Scope::Panel(Panel::Loss), Action::MoveCursor(1), "", "move the step cursor"),
+    bind(&[char('H')], Scope::Panel(Panel::Loss), Action::MoveCursor(-10), "", "move the cursor 10 columns"),
+    bind(&[char('L')], Scope::Panel(Panel::Loss), Action::MoveCursor(10), "", "move the cursor 10 columns"),
+    bind(&[char('+'), char('='), key(KeyCode::Up), char('k')], Scope::Panel(Panel::Loss), Action::Zoom(true), "zoom", "zoom in"),
+    bind(&[char('-'), key(KeyCode::Down), char('j')], Scope::Panel(Panel::Loss), Action::Zoom(false), "", "zoom out"),
+    bind(&[char('<'), key(KeyCode::PageUp)], Scope::Panel(Panel::Loss), Action::Pan(false), "", "pan to earlier or later steps"),
+    bind(&[char('>'), key(KeyCode::PageDown)], Scope::Panel(Panel::Loss), Action::Pan(true), "", "pan to earlier or later steps"),
+    bind(&[char('z')], Scope::Panel(Panel::Loss), Action::NextChartSpan, "range", "show all, last half, last tenth"),
+    bind(&[char('0'), key(KeyCode::Home)], Scope::Panel(Panel::Loss), Action::ShowWholeRun, "", "show the whole run"),
+    bind(&[char('G'), key(KeyCode::End)], Scope::Panel(Panel::Loss), Action::FollowEnd, "", "follow the newest step"),
+    bind(&[char('y')], Scope::Panel(Panel::Loss), Action::ToggleLogY, "log", "toggle the log loss axis"),
+    bind(&[char('x')], Scope::Panel(Panel::Loss), Action::ToggleLogX, "", "toggle the log step axis"),
+    bind(&[char('w')], Scope::Panel(Panel::Loss), Action::NextSmoothing, "smooth", "next smoothing level"),
+    bind(&[char('d')], Scope::Panel(Panel::Loss), Action::NextLossCharts, "diff", "show losses, difference or both"),
 
-    row(&[key(KeyCode::Up), char('k')], Scope::Panel(Panel::Schedule), Action::Move(Motion::Up), "number", "choose a number"),
-    row(&[key(KeyCode::Down), char('j')], Scope::Panel(Panel::Schedule), Action::Move(Motion::Down), "", "choose a number"),
-    row(&[char('+')], Scope::Panel(Panel::Schedule), Action::Draft(Edit::Value(true, Nudge::Fine)), "change", "more or less"),
-    row(&[char('-')], Scope::Panel(Panel::Schedule), Action::Draft(Edit::Value(false, Nudge::Fine)), "", "more or less"),
-    row(&[char('K')], Scope::Panel(Panel::Schedule), Action::Draft(Edit::Value(true, Nudge::Coarse)), "", "much more or less"),
-    row(&[char('J')], Scope::Panel(Panel::Schedule), Action::Draft(Edit::Value(false, Nudge::Coarse)), "", "much more or less"),
-    row(&[key(KeyCode::Left), char('h')], Scope::Panel(Panel::Schedule), Action::Draft(Edit::Knot(false)), "", "choose a knot"),
-    row(&[key(KeyCode::Right), char('l')], Scope::Panel(Panel::Schedule), Action::Draft(Edit::Knot(true)), "", "choose a knot"),
-    row(&[char('[')], Scope::Panel(Panel::Schedule), Action::Draft(Edit::Shift(false)), "", "the knot earlier or later"),
-    row(&[char(']')], Scope::Panel(Panel::Schedule), Action::Draft(Edit::Shift(true)), "", "the knot earlier or later"),
-    row(&[char('a')], Scope::Panel(Panel::Schedule), Action::Draft(Edit::Add), "knot", "a knot at the read or next step"),
-    row(&[char('x')], Scope::Panel(Panel::Schedule), Action::Draft(Edit::Remove), "", "the knot away"),
-    row(&[char('=')], Scope::Panel(Panel::Schedule), Action::Prompt("="), "type", "type a value"),
+    bind(&[key(KeyCode::Up), char('k')], Scope::Panel(Panel::Schedule), Action::Move(Motion::Up), "setting", "select a setting"),
+    bind(&[key(KeyCode::Down), char('j')], Scope::Panel(Panel::Schedule), Action::Move(Motion::Down), "", "select a setting"),
+    bind(&[char('+')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::NudgeValue(true, NudgeSize::Fine)), "change", "raise or lower the value"),
+    bind(&[char('-')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::NudgeValue(false, NudgeSize::Fine)), "", "raise or lower the value"),
+    bind(&[char('K')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::NudgeValue(true, NudgeSize::Coarse)), "", "raise or lower it coarsely"),
+    bind(&[char('J')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::NudgeValue(false, NudgeSize::Coarse)), "", "raise or lower it coarsely"),
+    bind(&[key(KeyCode::Left), char('h')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::SelectKnot(false)), "", "select a knot"),
+    bind(&[key(KeyCode::Right), char('l')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::SelectKnot(true)), "", "select a knot"),
+    bind(&[char('[')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::ShiftKnot(false)), "", "move the knot earlier or later"),
+    bind(&[char(']')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::ShiftKnot(true)), "", "move the knot earlier or later"),
+    bind(&[char('a')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::AddKnot), "knot", "add knot at cursor or next step"),
+    bind(&[char('x')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::RemoveKnot), "", "remove the knot"),
+    bind(&[char('=')], Scope::Panel(Panel::Schedule), Action::OpenPrompt("="), "type", "type a value"),
 
-    row(&[key(KeyCode::Enter)], Scope::Draft, Action::DraftSend, "apply", "ask for what was changed"),
-    row(&[key(KeyCode::Esc), char('q')], Scope::Draft, Action::DraftDrop, "give up", "give it up"),
-    row(&[char('+'), key(KeyCode::Up), char('k')], Scope::Draft, Action::Draft(Edit::Value(true, Nudge::Fine)), "value", "more or less"),
-    row(&[char('-'), key(KeyCode::Down), char('j')], Scope::Draft, Action::Draft(Edit::Value(false, Nudge::Fine)), "", "more or less"),
-    row(&[char('K')], Scope::Draft, Action::Draft(Edit::Value(true, Nudge::Coarse)), "coarse", "much more or less"),
-    row(&[char('J')], Scope::Draft, Action::Draft(Edit::Value(false, Nudge::Coarse)), "", "much more or less"),
-    row(&[key(KeyCode::Left), char('h')], Scope::Draft, Action::Draft(Edit::Knot(false)), "knot", "choose a knot"),
-    row(&[key(KeyCode::Right), char('l')], Scope::Draft, Action::Draft(Edit::Knot(true)), "", "choose a knot"),
-    row(&[char('[')], Scope::Draft, Action::Draft(Edit::Shift(false)), "when", "the knot earlier or later"),
-    row(&[char(']')], Scope::Draft, Action::Draft(Edit::Shift(true)), "", "the knot earlier or later"),
-    row(&[char('a')], Scope::Draft, Action::Draft(Edit::Add), "add", "a knot at the read or next step"),
-    row(&[char('x')], Scope::Draft, Action::Draft(Edit::Remove), "remove", "the knot away"),
+    bind(&[key(KeyCode::Enter)], Scope::Draft, Action::SendDraft, "apply", "apply the edit"),
+    bind(&[key(KeyCode::Esc), char('q')], Scope::Draft, Action::DiscardDraft, "discard", "discard the edit"),
+    bind(&[char('+'), key(KeyCode::Up), char('k')], Scope::Draft, Action::EditDraft(DraftEdit::NudgeValue(true, NudgeSize::Fine)), "value", "raise or lower the value"),
+    bind(&[char('-'), key(KeyCode::Down), char('j')], Scope::Draft, Action::EditDraft(DraftEdit::NudgeValue(false, NudgeSize::Fine)), "", "raise or lower the value"),
+    bind(&[char('K')], Scope::Draft, Action::EditDraft(DraftEdit::NudgeValue(true, NudgeSize::Coarse)), "coarse", "raise or lower it coarsely"),
+    bind(&[char('J')], Scope::Draft, Action::EditDraft(DraftEdit::NudgeValue(false, NudgeSize::Coarse)), "", "raise or lower it coarsely"),
+    bind(&[key(KeyCode::Left), char('h')], Scope::Draft, Action::EditDraft(DraftEdit::SelectKnot(false)), "knot", "select a knot"),
+    bind(&[key(KeyCode::Right), char('l')], Scope::Draft, Action::EditDraft(DraftEdit::SelectKnot(true)), "", "select a knot"),
+    bind(&[char('[')], Scope::Draft, Action::EditDraft(DraftEdit::ShiftKnot(false)), "move", "move the knot earlier or later"),
+    bind(&[char(']')], Scope::Draft, Action::EditDraft(DraftEdit::ShiftKnot(true)), "", "move the knot earlier or later"),
+    bind(&[char('a')], Scope::Draft, Action::EditDraft(DraftEdit::AddKnot), "add", "add knot at cursor or next step"),
+    bind(&[char('x')], Scope::Draft, Action::EditDraft(DraftEdit::RemoveKnot), "remove", "remove the knot"),
 
-    row(&[key(KeyCode::Left), char('h')], Scope::Panel(Panel::Entropy), Action::Move(Motion::Left), "token", "choose a token"),
-    row(&[key(KeyCode::Right), char('l')], Scope::Panel(Panel::Entropy), Action::Move(Motion::Right), "", "choose a token"),
-    row(&[key(KeyCode::Up), char('k')], Scope::Panel(Panel::Entropy), Action::Move(Motion::Up), "", "choose a token"),
-    row(&[key(KeyCode::Down), char('j')], Scope::Panel(Panel::Entropy), Action::Move(Motion::Down), "", "choose a token"),
-    row(&[key(KeyCode::PageUp)], Scope::Panel(Panel::Entropy), Action::Move(Motion::PageUp), "", "a page of tokens"),
-    row(&[key(KeyCode::PageDown)], Scope::Panel(Panel::Entropy), Action::Move(Motion::PageDown), "", "a page of tokens"),
-    row(&[key(KeyCode::Home), char('g')], Scope::Panel(Panel::Entropy), Action::Move(Motion::Home), "", "first or last token"),
-    row(&[key(KeyCode::End), char('G')], Scope::Panel(Panel::Entropy), Action::Move(Motion::End), "", "first or last token"),
-    row(&[char('m')], Scope::Panel(Panel::Entropy), Action::Mode, "mode", "plain, recycled, change, nll"),
-    row(&[char('t')], Scope::Panel(Panel::Entropy), Action::Picture, "picture", "the row, or the whole run"),
-    row(&[char('[')], Scope::Panel(Panel::Entropy), Action::Row(true), "row", "an older or newer row"),
-    row(&[char(']')], Scope::Panel(Panel::Entropy), Action::Row(false), "", "an older or newer row"),
+    bind(&[key(KeyCode::Left), char('h')], Scope::Panel(Panel::Entropy), Action::Move(Motion::Left), "token", "select a token"),
+    bind(&[key(KeyCode::Right), char('l')], Scope::Panel(Panel::Entropy), Action::Move(Motion::Right), "", "select a token"),
+    bind(&[key(KeyCode::Up), char('k')], Scope::Panel(Panel::Entropy), Action::Move(Motion::Up), "", "select a token"),
+    bind(&[key(KeyCode::Down), char('j')], Scope::Panel(Panel::Entropy), Action::Move(Motion::Down), "", "select a token"),
+    bind(&[key(KeyCode::PageUp)], Scope::Panel(Panel::Entropy), Action::Move(Motion::PageUp), "", "move by a page"),
+    bind(&[key(KeyCode::PageDown)], Scope::Panel(Panel::Entropy), Action::Move(Motion::PageDown), "", "move by a page"),
+    bind(&[key(KeyCode::Home), char('g')], Scope::Panel(Panel::Entropy), Action::Move(Motion::Home), "", "go to the first or last token"),
+    bind(&[key(KeyCode::End), char('G')], Scope::Panel(Panel::Entropy), Action::Move(Motion::End), "", "go to the first or last token"),
+    bind(&[char('m')], Scope::Panel(Panel::Entropy), Action::NextTokenValue, "mode", "plain, recycled, diff or nll"),
+    bind(&[char('t')], Scope::Panel(Panel::Entropy), Action::ToggleEntropyDisplay, "heatmap", "row as text, or run heatmap"),
+    bind(&[char('[')], Scope::Panel(Panel::Entropy), Action::SelectRow(true), "row", "show an older or newer row"),
+    bind(&[char(']')], Scope::Panel(Panel::Entropy), Action::SelectRow(false), "", "show an older or newer row"),
 
-    row(&[char('[')], Scope::Panel(Panel::Thoughts), Action::Row(true), "row", "an older or newer row"),
-    row(&[char(']')], Scope::Panel(Panel::Thoughts), Action::Row(false), "", "an older or newer row"),
-    row(&[char('v')], Scope::Panel(Panel::Log), Action::Level, "level", "all, warnings, errors"),
+    bind(&[char('[')], Scope::Panel(Panel::Thoughts), Action::SelectRow(true), "row", "show an older or newer row"),
+    bind(&[char(']')], Scope::Panel(Panel::Thoughts), Action::SelectRow(false), "", "show an older or newer row"),
+    bind(&[char('v')], Scope::Panel(Panel::Log), Action::NextLogLevel, "level", "show all, warnings or errors"),
 
-    row(&[char('a')], Scope::Panel(Panel::Playground), Action::Prompt("ask "), "ask", "type a text to go on with"),
-    row(&[char('y')], Scope::Panel(Panel::Playground), Action::Prompt("policy "), "policy", "when it thinks"),
-    row(&[char('[')], Scope::Panel(Panel::Playground), Action::Threshold(false), "threshold", "thoughts begin at 0.1 nats less or more"),
-    row(&[char(']')], Scope::Panel(Panel::Playground), Action::Threshold(true), "", "thoughts begin at 0.1 nats less or more"),
-    row(&[char('t')], Scope::Panel(Panel::Playground), Action::Prompt("temperature "), "", "how tokens are chosen"),
-    row(&[char('w')], Scope::Panel(Panel::Playground), Action::Prompt("weights "), "", "which weights answer"),
+    bind(&[char('a')], Scope::Panel(Panel::Playground), Action::OpenPrompt("ask "), "ask", "type a prompt to continue"),
+    bind(&[char('y')], Scope::Panel(Panel::Playground), Action::OpenPrompt("policy "), "policy", "set the thinking policy"),
+    bind(&[char('[')], Scope::Panel(Panel::Playground), Action::NudgeThreshold(false), "threshold", "lower or raise the threshold"),
+    bind(&[char(']')], Scope::Panel(Panel::Playground), Action::NudgeThreshold(true), "", "lower or raise the threshold"),
+    bind(&[char('t')], Scope::Panel(Panel::Playground), Action::OpenPrompt("temperature "), "", "set the sampling temperature"),
+    bind(&[char('w')], Scope::Panel(Panel::Playground), Action::OpenPrompt("weights "), "", "choose the weights that answer"),
 
-    row(&[key(KeyCode::Up), char('k')], Scope::List, Action::Move(Motion::Up), "scroll", "a line up or down"),
-    row(&[key(KeyCode::Down), char('j')], Scope::List, Action::Move(Motion::Down), "", "a line up or down"),
-    row(&[key(KeyCode::PageUp)], Scope::List, Action::Move(Motion::PageUp), "", "a page up or down"),
-    row(&[key(KeyCode::PageDown)], Scope::List, Action::Move(Motion::PageDown), "", "a page up or down"),
-    row(&[key(KeyCode::Home), char('g')], Scope::List, Action::Move(Motion::Home), "", "first or last line"),
-    row(&[key(KeyCode::End), char('G')], Scope::List, Action::Move(Motion::End), "", "first or last line"),
+    bind(&[key(KeyCode::Up), char('k')], Scope::List, Action::Move(Motion::Up), "scroll", "scroll by a line"),
+    bind(&[key(KeyCode::Down), char('j')], Scope::List, Action::Move(Motion::Down), "", "scroll by a line"),
+    bind(&[key(KeyCode::PageUp)], Scope::List, Action::Move(Motion::PageUp), "", "scroll by a page"),
+    bind(&[key(KeyCode::PageDown)], Scope::List, Action::Move(Motion::PageDown), "", "scroll by a page"),
+    bind(&[key(KeyCode::Home), char('g')], Scope::List, Action::Move(Motion::Home), "", "go to the first or last line"),
+    bind(&[key(KeyCode::End), char('G')], Scope::List, Action::Move(Motion::End), "", "go to the first or last line"),
 
-    row(&[key(KeyCode::Up), char('k')], Scope::Help, Action::Move(Motion::Up), "scroll", "scroll"),
-    row(&[key(KeyCode::Down), char('j')], Scope::Help, Action::Move(Motion::Down), "", "scroll"),
-    row(&[key(KeyCode::Esc), char('?'), char('q'), key(KeyCode::Enter)], Scope::Help, Action::Help, "close", "close this page"),
-    row(&[char('y')], Scope::Question, Action::Stop, "stop", "stop, write a checkpoint"),
-    row(&[char('n'), key(KeyCode::Esc)], Scope::Question, Action::GoOn, "go on", "go on with the run"),
-    row(&[char('d')], Scope::Question, Action::Leave, "drop", "drop the run, leave now"),
+    bind(&[key(KeyCode::Up), char('k')], Scope::Help, Action::Move(Motion::Up), "scroll", "scroll"),
+    bind(&[key(KeyCode::Down), char('j')], Scope::Help, Action::Move(Motion::Down), "", "scroll"),
+    bind(&[key(KeyCode::Esc), char('?'), char('q'), key(KeyCode::Enter)], Scope::Help, Action::Help, "close", "close this help"),
+    bind(&[char('y')], Scope::StopDialog, Action::StopRun, "stop", "stop and write a checkpoint"),
+    bind(&[char('n'), key(KeyCode::Esc)], Scope::StopDialog, Action::KeepRunning, "continue", "keep the run going"),
+    bind(&[char('d')], Scope::StopDialog, Action::LeaveNow, "drop", "drop: quit now, no checkpoint"),
 ];
 
-/// The rows that work in any of `scopes`.
-pub fn within(scopes: &[Scope]) -> impl Iterator<Item = &'static Binding> {
+/// Returns the rows that work in any of `scopes`.
+pub fn bindings_in(scopes: &[Scope]) -> impl Iterator<Item = &'static Binding> {
     BINDINGS.iter().filter(|binding| scopes.contains(&binding.scope))
 }
 
-/// The rows of `scope`, those together that stand beside each other and do the same kind of thing.
-pub fn groups(scope: Scope) -> Vec<Vec<&'static Binding>> {
+/// Returns the rows of `scope`, with adjacent rows that share their help text grouped together.
+pub fn binding_groups(scope: Scope) -> Vec<Vec<&'static Binding>> {
     let mut groups: Vec<Vec<&Binding>> = Vec::new();
-    for binding in within(&[scope]) {
+    for binding in bindings_in(&[scope]) {
         match groups.last_mut() {
             Some(group) if group[0].help == binding.help => group.push(binding),
             _ => groups.push(vec![binding]),
@@ -374,9 +367,11 @@ pub fn groups(scope: Scope) -> Vec<Vec<&'static Binding>> {
     groups
 }
 
-/// What `event` asks for in `scopes`.
-pub fn action(event: &KeyEvent, scopes: &[Scope]) -> Option<Action> {
-    within(scopes).find(|binding| binding.keys.iter().any(|key| key.is(event))).map(|binding| binding.action)
+/// Returns the action of `event` in `scopes`.
+pub fn action_for(event: &KeyEvent, scopes: &[Scope]) -> Option<Action> {
+    bindings_in(scopes)
+        .find(|binding| binding.keys.iter().any(|key| key.matches(event)))
+        .map(|binding| binding.action)
 }
 
 #[cfg(test)]
@@ -384,12 +379,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_key_stands_twice_where_both_would_work() {
+    fn no_key_has_two_meanings_in_one_scope() {
         for (index, a) in BINDINGS.iter().enumerate() {
             for b in &BINDINGS[index + 1..] {
                 let apart = |one, other| match (one, other) {
                     (Scope::Panel(x), Scope::Panel(y)) => x != y,
-                    (Scope::Panel(x), Scope::List) | (Scope::List, Scope::Panel(x)) => !is_list(x),
+                    (Scope::Panel(x), Scope::List) | (Scope::List, Scope::Panel(x)) => !is_list_panel(x),
                     _ => false,
                 };
                 let over = |s| matches!(s, Scope::Panels | Scope::Panel(_) | Scope::List);
@@ -403,14 +398,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_means_what_its_scope_says() {
+    fn an_action_depends_on_the_scope() {
         let press = |code| KeyEvent::new(code, KeyModifiers::NONE);
         let c = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-        assert_eq!(action(&press(KeyCode::Char('q')), &[Scope::Panels]), Some(Action::Quit));
-        assert_eq!(action(&press(KeyCode::Char('q')), &[Scope::Help]), Some(Action::Help));
-        assert_eq!(action(&press(KeyCode::Char('c')), &[Scope::Always]), None);
-        assert_eq!(action(&c, &[Scope::Question, Scope::Always]), Some(Action::Interrupt));
+        assert_eq!(action_for(&press(KeyCode::Char('q')), &[Scope::Panels]), Some(Action::Quit));
+        assert_eq!(action_for(&press(KeyCode::Char('q')), &[Scope::Help]), Some(Action::Help));
+        assert_eq!(action_for(&press(KeyCode::Char('c')), &[Scope::Always]), None);
+        assert_eq!(action_for(&c, &[Scope::StopDialog, Scope::Always]), Some(Action::Interrupt));
         let shifted = KeyEvent::new(KeyCode::Char('?'), KeyModifiers::SHIFT);
-        assert_eq!(action(&shifted, &[Scope::Panels]), Some(Action::Help));
+        assert_eq!(action_for(&shifted, &[Scope::Panels]), Some(Action::Help));
     }
 }

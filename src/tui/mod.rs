@@ -1,6 +1,7 @@
-//! Owns: the dashboard: the map of this room, and its main loop.
-//! Must not know: the trainer, tensors; all it learns comes as `Event`, all it asks goes as `Command`.
-//! Invariant: it never waits for the trainer, and never makes the trainer wait longer than a frame.
+//! Owns: the dashboard: a map of this module, and its main loop.
+//! Must not know: the trainer, tensors. Everything it learns arrives as `Event`; everything it requests
+//! leaves as `Command`.
+//! Invariant: it never waits for the trainer, and never makes the trainer wait longer than one frame.
 //!
 //! ```text
 //!  Event ──► state ─┐                            keys (one table) ──► view ──► Command
@@ -8,62 +9,65 @@
 //!  view, theme ─────┘                                                  └── crossterm's events
 //! ```
 //!
-//! - `state`: what is known of the run; `clock` its pace, `history` its curves, `spreads` its entropies, `eras` its configs,
-//!   `cost` its costs
-//! - `view`: what is looked at; `charts` and `draft` parts of it, `memory` keeps it; `keys` the table of keys; `command` the
-//!   command line
-//! - `stage`: state, view and theme together; `snapshot` draws one without a terminal, `plain`, `svg` write it
-//! - `screen`: the whole picture; `layout` its sizes, `theme` its colours, `panel` its parts, `ascii` the same in ASCII
-//! - `chart`, `raster`, `axis`, `heat`, `text`: curves, axes, rows of tokens, words
-//! - `handover`: from one trainer to another
-//! - `terminal`: taking the screen and giving it back; `stop` Ctrl-Z, `prints` what others print meanwhile
+//! - `state`: what is known of the run. Its parts: `pace` (speed and time left), `history` (curves),
+//!   `histograms` (entropies), `config_history` (configs by step), `cost` (time and FLOP of steps)
+//! - `view`: what the user looks at. Its parts: `chart_settings`, `draft` (an edit in progress),
+//!   `preferences` (saved to disk), `keys` (the key table), `command` (the command line)
+//! - `app`: state, view and theme together; `snapshot` draws one without a terminal, `plain` and
+//!   `svg` write it
+//! - `screen`: the whole screen; `layout` its rectangles, `theme` its colours, `panel` its panels,
+//!   `ascii` its ASCII form
+//! - `chart`, `raster`, `axis`, `token_grid`, `text`: curves, axes, rows of tokens, formatted text
+//! - `handover`: switching from one trainer to another
+//! - `terminal`: taking over and restoring the terminal; `stop` handles Ctrl-Z, `stdio_capture` captures what
+//!   other code prints
 
+mod app;
 mod ascii;
 mod axis;
 mod chart;
-mod charts;
-mod clock;
+mod chart_settings;
 mod command;
+mod config_history;
 mod cost;
 mod draft;
-mod eras;
 mod handover;
-mod heat;
+mod histograms;
 mod history;
+mod job_control;
 mod keys;
 mod layout;
-mod memory;
+mod pace;
 mod panel;
-mod plain;
-mod prints;
+mod preferences;
 mod raster;
 mod screen;
 pub mod snapshot;
-mod spreads;
-mod stage;
 mod state;
-mod stop;
+mod stdio_capture;
 mod svg;
 mod terminal;
 #[cfg(test)]
 mod tests;
 mod text;
+mod text_export;
 mod theme;
+mod token_grid;
 mod view;
 
-pub use stop::{go_on_came, stop_came};
-pub use terminal::{give_back, install_panic_hook};
+pub use job_control::{on_continue_signal, on_stop_signal};
+pub use terminal::{install_panic_hook, restore_terminal};
 pub use view::Panel;
 
-use crate::message::{Command, Event, Level, Summary};
+use crate::message::{Command, Event, LogLevel, RunSummary};
 use crate::record::rows::ChangeRow;
+use app::App;
 use crossterm::event;
-use handover::{Before, Then};
-use memory::Memory;
+use handover::{PendingAction, PreviousSession};
 use panel::prepare;
+use preferences::UiPreferences;
 use ratatui::layout::Rect;
-use stage::Stage;
-use state::End;
+use state::TrainerStatus;
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
@@ -71,315 +75,320 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, TrySendError, channel};
 use std::time::{Duration, Instant};
-use terminal::{Guard, Waited};
+use terminal::{TerminalGuard, WaitOutcome};
 use theme::Theme;
 use view::Effect;
 
-/// Events taken up at once before a key gets its turn.
-const EVENTS_A_TURN: usize = 4096;
+/// Maximum number of events handled before input is read again.
+const MAX_EVENTS_PER_BATCH: usize = 4096;
 
-/// How the dashboard was left.
+/// How and why the dashboard exited.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Left {
-    /// The run was over.
-    Over(Option<Summary>),
-    /// Asked to stop, and it has stopped.
-    Stopped(Option<Summary>),
-    /// The run failed, and why; to be told after the screen is back.
+pub enum ExitReason {
+    /// The run had ended before the user left.
+    RunEnded(Option<RunSummary>),
+    /// The user asked the run to stop, and it has stopped.
+    Stopped(Option<RunSummary>),
+    /// The run failed with this error. It is printed after the terminal is restored.
     Failed(String),
-    /// Left at once, the trainer may still work.
-    AtOnce,
-    /// The terminal is gone; the trainer works on.
+    /// The user left at once; the trainer may still be running.
+    StillRunning,
+    /// The terminal is gone; the trainer continues.
     HungUp,
 }
 
-/// What was asked for from outside, by signals.
+/// Requests from outside the dashboard, set by signal handlers.
 #[derive(Debug, Default)]
-pub struct Asked {
-    /// Somebody has sent `Command::Stop`: leave as soon as the run is over.
+pub struct SignalFlags {
+    /// `Command::Stop` was sent: leave as soon as the run has ended.
     pub stop: AtomicBool,
-    /// There is no terminal any more: leave at once.
+    /// The terminal is gone: leave at once.
     pub hung_up: AtomicBool,
-    /// Stop the process, as Ctrl-Z does, until it is told to go on.
+    /// Suspend the process, as Ctrl-Z does, until SIGCONT.
     pub suspend: AtomicBool,
-    /// Somebody else may have used the terminal: take it anew.
+    /// Another process may have used the terminal: set it up and draw again.
     pub redraw: AtomicBool,
 }
 
-/// A trainer, or what stands for one, from the dashboard's side.
-pub struct Link {
-    /// What it says.
+/// The dashboard's end of the channels to a trainer, or to a reader that replays a run.
+pub struct TrainerLink {
     pub events: Receiver<Event>,
-    /// What it is asked.
     pub commands: SyncSender<Command>,
-    /// Frames that it dropped because nobody took them in time.
-    pub dropped: Arc<AtomicU64>,
+    /// Number of frames the trainer dropped because the channel was full.
+    pub dropped_frames: Arc<AtomicU64>,
 }
 
-/// A line for the log, and how much it matters.
-pub type Said = (Level, String);
+/// A line for the log, with its level, that the host sends from another thread.
+pub type HostMessage = (LogLevel, String);
 
-/// What the dashboard asks of the program around it.
-pub trait Host {
-    /// A trainer that goes on with the run in this folder, to so many steps in all where that is said.
+/// Services that the dashboard needs from the program that started it.
+pub trait DashboardHost {
+    /// Starts a trainer that resumes the run in folder `run`, up to `steps` steps in total if given.
     ///
     /// # Errors
-    /// Why there is none.
-    fn resume(&mut self, run: &Path, steps: Option<u64>) -> Result<Link, String>;
+    /// Returns why the trainer cannot start.
+    fn resume(&mut self, run: &Path, steps: Option<u64>) -> Result<TrainerLink, String>;
 
-    /// A trainer that begins another run with the newest checkpoint of the run in this folder.
+    /// Starts a trainer for a new run named `name`, from the newest checkpoint of the run in folder `run`.
     ///
     /// # Errors
-    /// Why there is none.
-    fn fork(&mut self, run: &Path, name: &str, sets: &[String]) -> Result<Link, String>;
+    /// Returns why the trainer cannot start.
+    fn fork(&mut self, run: &Path, name: &str, sets: &[String]) -> Result<TrainerLink, String>;
 
-    /// The trainer that was asked for last has said that it cannot: it is gone.
-    fn gave_up(&mut self);
+    /// Discards the trainer started last, after it has reported that it cannot run.
+    fn discard_trainer(&mut self);
 
-    /// Writes a note into the record of the run in this folder, which no trainer has, and which has come to this step, so many
-    /// tokens and this version of its config.
+    /// Appends a note to the record of the run in folder `run`, which no trainer has open.
+    /// `at` is (step, tokens, config version) of the run.
     ///
     /// # Errors
-    /// Why it cannot be written.
-    fn note(&mut self, run: &Path, at: (u64, u64, u64), text: &str) -> Result<ChangeRow, String>;
+    /// Returns why the note cannot be written.
+    fn write_note(&mut self, run: &Path, at: (u64, u64, u64), text: &str) -> Result<ChangeRow, String>;
 
-    /// Writes a table of the run in this folder to a file, and says how that went.
-    fn export(&mut self, run: &Path, table: &str, file: &str, say: Sender<Said>);
+    /// Writes a table of the run in folder `run` to `file`, in the background.
+    /// The outcome is sent to `results`.
+    fn export(&mut self, run: &Path, table: &str, file: &str, results: Sender<HostMessage>);
 }
 
-/// How the dashboard begins.
+/// Options of the dashboard at its start.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Wishes {
-    /// The run is another process's, which leaving does not stop.
+pub struct DashboardOptions {
+    /// The run belongs to another process, and leaving does not stop it.
     pub watching: bool,
-    /// ASCII alone.
+    /// Draw with ASCII characters only.
     pub ascii: bool,
 }
 
-/// Shows the run until it is left. Takes the terminal and gives it back on every way out.
+/// Shows the run until the user leaves. Takes over the terminal and restores it on every exit path.
 ///
 /// # Errors
-/// What the terminal says when it cannot be taken, read or written.
-pub fn run(link: Link, host: &mut dyn Host, asked: Arc<Asked>, wishes: Wishes) -> io::Result<Left> {
-    let mut guard = Guard::enter()?;
-    let (said_in, said) = channel();
-    let mut stage = Stage { theme: Theme::from_env(), ..Stage::new(theme::Depth::None, wishes.ascii) };
-    let mut memory = Memory::of_user();
-    memory.recall(&mut stage.view);
-    stage.view.watching = wishes.watching;
-    guard.mouse(stage.view.mouse)?;
-    let mut dashboard = Dashboard {
+/// Returns the I/O error if the terminal cannot be set up, read or written.
+pub fn run(
+    link: TrainerLink,
+    host: &mut dyn DashboardHost,
+    signals: Arc<SignalFlags>,
+    options: DashboardOptions,
+) -> io::Result<ExitReason> {
+    let mut guard = TerminalGuard::enter()?;
+    let (sender, receiver) = channel();
+    let mut app = App { theme: Theme::from_env(), ..App::new(theme::ColorDepth::None, options.ascii) };
+    let mut preferences = UiPreferences::for_user();
+    preferences.restore(&mut app.view);
+    app.view.watching = options.watching;
+    guard.set_mouse_capture(app.view.mouse_captured)?;
+    let mut dashboard = MainLoop {
         link,
         host,
-        asked,
-        waiting: VecDeque::new(),
+        signals,
+        pending_commands: VecDeque::new(),
         connected: true,
-        then: None,
-        before: None,
-        said: (said_in, said),
-        stage,
-        memory,
-        opened: Instant::now(),
+        pending_action: None,
+        previous: None,
+        host_messages: (sender, receiver),
+        app,
+        preferences,
+        opened_at: Instant::now(),
     };
-    let left = dashboard.turn(&mut guard);
-    dashboard.memory.keep(&dashboard.stage.view);
-    if matches!(left, Ok(Left::HungUp) | Err(_)) {
+    let reason = dashboard.run_until_exit(&mut guard);
+    dashboard.preferences.save_if_changed(&dashboard.app.view);
+    if matches!(reason, Ok(ExitReason::HungUp) | Err(_)) {
         guard.abandon();
     }
-    left
+    reason
 }
 
-/// The loop and all it holds.
-struct Dashboard<'a> {
-    link: Link,
-    host: &'a mut dyn Host,
-    asked: Arc<Asked>,
-    /// Commands that the trainer has no room for yet.
-    waiting: VecDeque<Command>,
+/// The main loop and its state.
+struct MainLoop<'a> {
+    link: TrainerLink,
+    host: &'a mut dyn DashboardHost,
+    signals: Arc<SignalFlags>,
+    /// Commands that did not fit into the trainer's channel yet.
+    pending_commands: VecDeque<Command>,
     connected: bool,
-    then: Option<Then>,
-    before: Option<Before>,
-    /// What the program around says of what it was asked for.
-    said: (Sender<Said>, Receiver<Said>),
-    stage: Stage,
-    memory: Memory,
-    opened: Instant,
+    pending_action: Option<PendingAction>,
+    previous: Option<PreviousSession>,
+    /// Channel for the messages of the host.
+    host_messages: (Sender<HostMessage>, Receiver<HostMessage>),
+    app: App,
+    preferences: UiPreferences,
+    opened_at: Instant,
 }
 
-impl Dashboard<'_> {
-    /// Take up events → take up keys → send commands → draw if anything changed.
-    fn turn(&mut self, guard: &mut Guard) -> io::Result<Left> {
+impl MainLoop<'_> {
+    /// Runs until an exit: apply events → send commands → draw if something changed → handle input.
+    fn run_until_exit(&mut self, guard: &mut TerminalGuard) -> io::Result<ExitReason> {
         let mut drawn: Option<(Instant, u64)> = None;
         let mut changed = true;
         loop {
-            changed |= self.take_events();
-            self.send();
-            if let Some(left) = self.is_left() {
-                return Ok(left);
+            changed |= self.apply_pending_events();
+            self.send_pending_commands();
+            if let Some(reason) = self.check_exit() {
+                return Ok(reason);
             }
-            changed |= guard.obey(&self.asked)?;
-            let frame = Duration::from_secs(1) / self.stage.state.dashboard().fps.max(1);
+            changed |= guard.handle_signals(&self.signals)?;
+            let frame = Duration::from_secs(1) / self.app.state.dashboard_config().fps.max(1);
             let due = drawn.is_none_or(|(at, _)| at.elapsed() >= frame);
-            let tick = self.tick();
+            let tick = self.redraw_tick();
             if due && (changed || drawn.is_none_or(|(_, last)| last != tick)) {
-                guard.terminal.draw(|frame| self.stage.draw(frame))?;
-                self.memory.keep(&self.stage.view);
+                guard.terminal.draw(|frame| self.app.draw(frame))?;
+                self.preferences.save_if_changed(&self.app.view);
                 drawn = Some((Instant::now(), tick));
                 changed = false;
             }
             let since = drawn.map_or(Duration::ZERO, |(at, _)| at.elapsed());
             let wait = if changed { frame.saturating_sub(since) } else { frame };
-            match guard.wait(wait)? {
-                Waited::HungUp => return Ok(Left::HungUp),
-                Waited::Nothing => {}
-                Waited::Keys => {
+            match guard.wait_for_input(wait)? {
+                WaitOutcome::HungUp => return Ok(ExitReason::HungUp),
+                WaitOutcome::Timeout => {}
+                WaitOutcome::Input => {
                     changed = true;
-                    if self.take_keys(guard)? == Effect::Leave {
-                        return Ok(self.left());
+                    if self.handle_pending_input(guard)? == Effect::Leave {
+                        return Ok(self.exit_reason());
                     }
                 }
             }
         }
     }
 
-    /// Whether it is to be left, as asked from outside or because what was asked for has come true.
-    fn is_left(&mut self) -> Option<Left> {
-        let asked_to_stop = self.asked.stop.load(Ordering::Relaxed);
-        if asked_to_stop && self.stage.view.watching {
-            return Some(self.left());
+    /// Returns the exit reason if a signal or a completed stop request ends the dashboard.
+    fn check_exit(&mut self) -> Option<ExitReason> {
+        let asked_to_stop = self.signals.stop.load(Ordering::Relaxed);
+        if asked_to_stop && self.app.view.watching {
+            return Some(self.exit_reason());
         }
         if asked_to_stop {
-            self.then = None;
-            self.stage.view.stopping = true;
+            self.pending_action = None;
+            self.app.view.stopping = true;
         }
-        if self.asked.hung_up.load(Ordering::Relaxed) {
-            return Some(Left::HungUp);
+        if self.signals.hung_up.load(Ordering::Relaxed) {
+            return Some(ExitReason::HungUp);
         }
-        self.stage.view.settle(&self.stage.state);
-        if !self.stage.state.is_over() {
+        self.app.view.reconcile(&self.app.state);
+        if !self.app.state.is_over() {
             return None;
         }
-        if let Some(Then::Fork(name, sets)) = self.then.take() {
-            self.stage.view.stopping = false;
+        if let Some(PendingAction::Fork(name, sets)) = self.pending_action.take() {
+            self.app.view.stopping = false;
             self.fork(&name, &sets);
             return None;
         }
-        self.stage.view.stopping.then(|| self.left())
+        self.app.view.stopping.then(|| self.exit_reason())
     }
 
-    /// A number that changes when the picture does by itself: the spinner, or a clock of seconds.
-    fn tick(&self) -> u64 {
-        let elapsed = self.opened.elapsed();
-        match (self.stage.state.is_over(), self.stage.state.is_preparing()) {
+    /// Returns a number that changes whenever the screen changes without an event: for the spinner and the
+    /// clock.
+    fn redraw_tick(&self) -> u64 {
+        let elapsed = self.opened_at.elapsed();
+        match (self.app.state.is_over(), self.app.state.is_preparing()) {
             (true, _) => 0,
             (_, true) => elapsed.as_millis() as u64 / prepare::SPINNER_MS,
             _ => elapsed.as_secs(),
         }
     }
 
-    /// Takes up what the trainer has said; whether it has said anything.
-    fn take_events(&mut self) -> bool {
-        let now = self.opened.elapsed();
-        self.stage.state.now = now;
+    /// Applies waiting messages and events, at most one batch. Returns whether there were any.
+    fn apply_pending_events(&mut self) -> bool {
+        let now = self.opened_at.elapsed();
+        self.app.state.now = now;
         let mut changed = false;
         for text in terminal::take_panics() {
-            self.stage.state.panicked(text);
+            self.app.state.record_panic(text);
             changed = true;
         }
-        for text in prints::take_prints() {
-            self.stage.state.say(Level::Info, text.replace(char::is_control, " "));
+        for text in stdio_capture::take_captured_lines() {
+            self.app.state.log_message(LogLevel::Info, text.replace(char::is_control, " "));
             changed = true;
         }
-        for (level, text) in self.said.1.try_iter() {
-            self.stage.state.say(level, text);
+        for (level, text) in self.host_messages.1.try_iter() {
+            self.app.state.log_message(level, text);
             changed = true;
         }
-        let dropped = self.link.dropped.load(Ordering::Relaxed);
-        changed |= dropped != self.stage.state.dropped;
-        self.stage.state.dropped = dropped;
-        for _ in 0..EVENTS_A_TURN {
+        let dropped = self.link.dropped_frames.load(Ordering::Relaxed);
+        changed |= dropped != self.app.state.dropped_frames;
+        self.app.state.dropped_frames = dropped;
+        for _ in 0..MAX_EVENTS_PER_BATCH {
             match self.link.events.try_recv() {
-                Ok(Event::Failed(text)) if self.before.is_some() => self.back_to_before(text),
+                Ok(Event::Failed(text)) if self.previous.is_some() => self.restore_previous(text),
                 Ok(event) => {
                     if matches!(event, Event::Started(_)) {
-                        self.before = None;
+                        self.previous = None;
                     }
-                    self.stage.apply(event, now);
+                    self.app.apply(event, now);
                 }
                 Err(TryRecvError::Empty) => return changed,
-                Err(TryRecvError::Disconnected) => return self.disconnected() || changed,
+                Err(TryRecvError::Disconnected) => return self.handle_disconnect() || changed,
             }
             changed = true;
         }
         changed
     }
 
-    fn disconnected(&mut self) -> bool {
-        let news = std::mem::take(&mut self.connected);
-        if news && self.before.is_some() {
-            self.back_to_before("its thread ended without a word".into());
-        } else if news {
-            // The message of the panic that ended the trainer was kept before its channel closed.
-            terminal::take_panics().into_iter().for_each(|text| self.stage.state.panicked(text));
-            self.stage.state.disconnected(self.stage.view.stopping);
+    fn handle_disconnect(&mut self) -> bool {
+        let first_notice = std::mem::take(&mut self.connected);
+        if first_notice && self.previous.is_some() {
+            self.restore_previous("its thread ended without an error message".into());
+        } else if first_notice {
+            // The panic message that ended the trainer was stored before its channel closed.
+            terminal::take_panics().into_iter().for_each(|text| self.app.state.record_panic(text));
+            self.app.state.handle_disconnect(self.app.view.stopping);
         }
-        news
+        first_notice
     }
 
-    /// Takes up all keys that wait; says whether to leave.
-    fn take_keys(&mut self, guard: &mut Guard) -> io::Result<Effect> {
+    /// Handles all waiting input. Returns `Effect::Leave` if the user leaves.
+    fn handle_pending_input(&mut self, guard: &mut TerminalGuard) -> io::Result<Effect> {
         loop {
             let size = guard.terminal.size()?;
             let screen = Rect::new(0, 0, size.width, size.height);
             let effect = match event::read()? {
-                event::Event::Key(key) => self.stage.press(&key, screen),
-                event::Event::Mouse(mouse) => self.stage.mouse(&mouse, screen),
+                event::Event::Key(key) => self.app.handle_key(&key, screen),
+                event::Event::Mouse(mouse) => self.app.handle_mouse(&mouse, screen),
                 _ => Effect::None,
             };
             if effect == Effect::Leave {
                 return Ok(effect);
             }
-            self.carry_out(effect, guard)?;
+            self.apply_effect(effect, guard)?;
             if !event::poll(Duration::ZERO)? {
                 return Ok(Effect::None);
             }
         }
     }
 
-    fn carry_out(&mut self, effect: Effect, guard: &mut Guard) -> io::Result<()> {
+    fn apply_effect(&mut self, effect: Effect, guard: &mut TerminalGuard) -> io::Result<()> {
         match effect {
             Effect::None | Effect::Leave => {}
-            Effect::Send(command) => self.waiting.push_back(command),
-            Effect::Mouse(on) => guard.mouse(on)?,
-            Effect::Suspend => self.asked.suspend.store(true, Ordering::Relaxed),
+            Effect::Send(command) => self.pending_commands.push_back(command),
+            Effect::CaptureMouse(on) => guard.set_mouse_capture(on)?,
+            Effect::Suspend => self.signals.suspend.store(true, Ordering::Relaxed),
             Effect::Resume(steps) => self.resume(steps),
             Effect::Fork(name, sets) => self.fork_when_over(name, sets),
-            Effect::Note(text) => self.note(&text),
-            Effect::Export(table, file) => match &self.stage.state.run {
-                Some(run) => self.host.export(&run.folder, &table, &file, self.said.0.clone()),
-                None => self.stage.state.say(Level::Warn, "there is no run yet".into()),
+            Effect::WriteNote(text) => self.write_note(&text),
+            Effect::Export(table, file) => match &self.app.state.run {
+                Some(run) => self.host.export(&run.folder, &table, &file, self.host_messages.0.clone()),
+                None => self.app.state.log_message(LogLevel::Warn, "no run has started yet".into()),
             },
         }
         Ok(())
     }
 
-    /// Sends what waits as far as the trainer has room.
-    fn send(&mut self) {
-        while let Some(command) = self.waiting.pop_front() {
+    /// Sends waiting commands until the trainer's channel is full.
+    fn send_pending_commands(&mut self) {
+        while let Some(command) = self.pending_commands.pop_front() {
             if let Err(TrySendError::Full(command)) = self.link.commands.try_send(command) {
-                self.waiting.push_front(command);
+                self.pending_commands.push_front(command);
                 return;
             }
         }
     }
 
-    fn left(&self) -> Left {
-        let summary = match &self.stage.state.end {
-            End::Failed(text) => return Left::Failed(text.clone()),
-            End::Running => return Left::AtOnce,
-            End::Finished(summary) => Some((**summary).clone()),
-            End::Gone => None,
+    fn exit_reason(&self) -> ExitReason {
+        let summary = match &self.app.state.status {
+            TrainerStatus::Failed(text) => return ExitReason::Failed(text.clone()),
+            TrainerStatus::Running => return ExitReason::StillRunning,
+            TrainerStatus::Finished(summary) => Some((**summary).clone()),
+            TrainerStatus::Disconnected => None,
         };
-        if self.stage.view.stopping { Left::Stopped(summary) } else { Left::Over(summary) }
+        if self.app.view.stopping { ExitReason::Stopped(summary) } else { ExitReason::RunEnded(summary) }
     }
 }

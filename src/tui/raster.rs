@@ -1,97 +1,97 @@
 //! Owns: curves drawn with braille dots, two by four in a cell.
 //! Must not know: what the curves mean, axes, terminals.
-//! Invariant: nothing is drawn outside the raster; in a cell the layer drawn last hides those before it.
+//! Invariant: nothing is drawn outside the raster; in each cell the last layer drawn hides the earlier ones.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
-/// The part of the plane that a raster shows.
+/// The part of the plane that a raster shows, in axis coordinates.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Window {
-    /// Left and right edge.
+pub struct AxisWindow {
+    /// The left and the right edge.
     pub x: (f64, f64),
-    /// Bottom and top edge.
+    /// The bottom and the top edge.
     pub y: (f64, f64),
 }
 
-/// How a curve's dots are set, so that curves can be told apart without colours.
+/// The dash pattern of a curve, which tells curves apart without colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dash {
-    /// Every dot.
     Solid,
-    /// Some on, some off.
+    /// Four dots on, two dots off.
     Dashed,
-    /// One in three.
+    /// One dot in three.
     Dotted,
 }
 
+/// The dots of one terminal cell, all of one layer.
 #[derive(Clone, Copy, Default)]
-struct Cell {
+struct DotCell {
     dots: u8,
     layer: u8,
     style: Style,
 }
 
-/// A field of dots.
+/// A grid of braille dots over an area of the screen.
 pub struct Raster {
     area: Rect,
-    window: Window,
-    cells: Vec<Cell>,
+    window: AxisWindow,
+    cells: Vec<DotCell>,
     layer: u8,
 }
 
-/// Bits of the braille block by row and column in the cell (Unicode, U+2800).
-const BITS: [[u8; 2]; 4] = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]];
+/// The bit of each dot of a braille character (U+2800 and up), by row and column in the cell.
+const BRAILLE_BITS: [[u8; 2]; 4] = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]];
 
 impl Raster {
-    /// An empty raster over `area` showing `window`.
-    pub fn new(area: Rect, window: Window) -> Self {
-        Self { area, window, cells: vec![Cell::default(); area.area() as usize], layer: 0 }
+    /// Creates an empty raster over `area` that shows `window`.
+    pub fn new(area: Rect, window: AxisWindow) -> Self {
+        Self { area, window, cells: vec![DotCell::default(); area.area() as usize], layer: 0 }
     }
 
-    /// Draws a curve through `points` as a new layer, broken where there is none.
-    pub fn line(&mut self, points: impl Iterator<Item = Option<(f64, f64)>>, style: Style, dash: Dash) {
+    /// Draws a curve through `points` as a new layer; `None` breaks the curve.
+    pub fn draw_curve(&mut self, points: impl Iterator<Item = Option<(f64, f64)>>, style: Style, dash: Dash) {
         self.layer += 1;
-        let mut before = None;
+        let mut previous = None;
         for point in points {
             let Some((x, y)) = point else {
-                before = None;
+                previous = None;
                 continue;
             };
-            let here = (self.across(x), self.down(y));
-            let from = before.unwrap_or(here);
-            self.segment(from, here, style, dash);
-            before = Some(here);
+            let here = (self.dot_column(x), self.dot_row(y));
+            let from = previous.unwrap_or(here);
+            self.draw_segment(from, here, style, dash);
+            previous = Some(here);
         }
     }
 
-    /// Draws upright bars from `low` to `high` as a new layer; neighbours that share a column of dots are one.
-    pub fn bars(&mut self, bars: impl Iterator<Item = (f64, f64, f64)>, style: Style) {
+    /// Draws vertical bars `(x, low, high)` as a new layer; bars in the same column of dots are merged.
+    pub fn draw_bars(&mut self, bars: impl Iterator<Item = (f64, f64, f64)>, style: Style) {
         self.layer += 1;
         let mut open: Option<(i64, i64, i64)> = None;
         for (x, low, high) in bars {
-            let (x, top, bottom) = (self.across(x), self.down(high), self.down(low));
+            let (x, top, bottom) = (self.dot_column(x), self.dot_row(high), self.dot_row(low));
             match &mut open {
-                Some((at, least, most)) if *at == x => {
-                    (*least, *most) = ((*least).min(top), (*most).max(bottom))
+                Some((at, highest, lowest)) if *at == x => {
+                    (*highest, *lowest) = ((*highest).min(top), (*lowest).max(bottom))
                 }
                 _ => {
-                    self.bar(open.take(), style);
+                    self.draw_bar(open.take(), style);
                     open = Some((x, top, bottom));
                 }
             }
         }
-        self.bar(open, style);
+        self.draw_bar(open, style);
     }
 
-    fn bar(&mut self, bar: Option<(i64, i64, i64)>, style: Style) {
+    fn draw_bar(&mut self, bar: Option<(i64, i64, i64)>, style: Style) {
         if let Some((x, top, bottom)) = bar {
-            self.segment((x, top), (x, bottom), style, Dash::Solid);
+            self.draw_segment((x, top), (x, bottom), style, Dash::Solid);
         }
     }
 
-    /// Writes the dots into `buffer`; cells without any are left as they are.
+    /// Writes the dots into `buffer`; cells without dots are left as they are.
     pub fn render(&self, buffer: &mut Buffer) {
         for (index, cell) in self.cells.iter().enumerate().filter(|(_, cell)| cell.dots != 0) {
             let width = usize::from(self.area.width);
@@ -104,30 +104,32 @@ impl Raster {
         }
     }
 
-    /// The cell in which the point lies, if it is in the window.
+    /// Returns the cell of the point, if it is in the window.
     pub fn cell_of(&self, x: f64, y: f64) -> Option<(u16, u16)> {
-        let (dx, dy) = (self.across(x), self.down(y));
+        let (dx, dy) = (self.dot_column(x), self.dot_row(y));
         let inside = (0..i64::from(self.area.width) * 2).contains(&dx)
             && (0..i64::from(self.area.height) * 4).contains(&dy);
         inside.then(|| (self.area.x + (dx / 2) as u16, self.area.y + (dy / 4) as u16))
     }
 
-    fn across(&self, x: f64) -> i64 {
-        scale(x, self.window.x, i64::from(self.area.width) * 2 - 1)
+    /// Returns the column of dots at `x`, from the left.
+    fn dot_column(&self, x: f64) -> i64 {
+        to_dots(x, self.window.x, i64::from(self.area.width) * 2 - 1)
     }
 
-    fn down(&self, y: f64) -> i64 {
+    /// Returns the row of dots at `y`, from the top.
+    fn dot_row(&self, y: f64) -> i64 {
         let dots = i64::from(self.area.height) * 4 - 1;
-        dots - scale(y, self.window.y, dots)
+        dots - to_dots(y, self.window.y, dots)
     }
 
-    /// Bresenham's line.
-    fn segment(&mut self, from: (i64, i64), to: (i64, i64), style: Style, dash: Dash) {
+    /// Draws a line with Bresenham's algorithm.
+    fn draw_segment(&mut self, from: (i64, i64), to: (i64, i64), style: Style, dash: Dash) {
         let (dx, dy) = ((to.0 - from.0).abs(), -(to.1 - from.1).abs());
         let (sx, sy) = ((to.0 - from.0).signum(), (to.1 - from.1).signum());
         let (mut at, mut error) = (from, dx + dy);
         loop {
-            self.dot(at, style, dash);
+            self.draw_dot(at, style, dash);
             if at == to {
                 return;
             }
@@ -143,7 +145,7 @@ impl Raster {
         }
     }
 
-    fn dot(&mut self, (x, y): (i64, i64), style: Style, dash: Dash) {
+    fn draw_dot(&mut self, (x, y): (i64, i64), style: Style, dash: Dash) {
         let (width, height) = (i64::from(self.area.width), i64::from(self.area.height));
         let on = match dash {
             Dash::Solid => true,
@@ -155,17 +157,18 @@ impl Raster {
         }
         let cell = &mut self.cells[((y / 4) * width + x / 2) as usize];
         if cell.layer != self.layer {
-            *cell = Cell { dots: 0, layer: self.layer, style };
+            *cell = DotCell { dots: 0, layer: self.layer, style };
         }
-        cell.dots |= BITS[(y % 4) as usize][(x % 2) as usize];
+        cell.dots |= BRAILLE_BITS[(y % 4) as usize][(x % 2) as usize];
     }
 }
 
-/// `value` from `range` to 0..=`most`, a little beyond at either side at the utmost, so that lines stay short.
-fn scale(value: f64, range: (f64, f64), most: i64) -> i64 {
+/// Maps `value` from `range` to `0..=last`. Values outside are clamped to half a range beyond, which keeps
+/// lines short.
+fn to_dots(value: f64, range: (f64, f64), last: i64) -> i64 {
     let span = range.1 - range.0;
     let share = if span > 0.0 { (value - range.0) / span } else { 0.5 };
-    (share.clamp(-0.5, 1.5) * most as f64).round() as i64
+    (share.clamp(-0.5, 1.5) * last as f64).round() as i64
 }
 
 #[cfg(test)]
@@ -174,9 +177,9 @@ mod tests {
 
     fn drawn(dash: Dash, points: &[(f64, f64)]) -> String {
         let area = Rect::new(0, 0, 4, 1);
-        let window = Window { x: (0.0, 7.0), y: (0.0, 3.0) };
+        let window = AxisWindow { x: (0.0, 7.0), y: (0.0, 3.0) };
         let mut raster = Raster::new(area, window);
-        raster.line(points.iter().copied().map(Some), Style::new(), dash);
+        raster.draw_curve(points.iter().copied().map(Some), Style::new(), dash);
         let mut buffer = Buffer::empty(area);
         raster.render(&mut buffer);
         buffer.content().iter().map(|cell| cell.symbol()).collect()
@@ -192,8 +195,8 @@ mod tests {
     #[test]
     fn a_gap_is_not_drawn_over() {
         let area = Rect::new(0, 0, 4, 1);
-        let mut raster = Raster::new(area, Window { x: (0.0, 7.0), y: (0.0, 3.0) });
-        raster.line([Some((0.0, 0.0)), None, Some((7.0, 0.0))].into_iter(), Style::new(), Dash::Solid);
+        let mut raster = Raster::new(area, AxisWindow { x: (0.0, 7.0), y: (0.0, 3.0) });
+        raster.draw_curve([Some((0.0, 0.0)), None, Some((7.0, 0.0))].into_iter(), Style::new(), Dash::Solid);
         let mut buffer = Buffer::empty(area);
         raster.render(&mut buffer);
         assert_eq!(buffer.content().iter().map(|cell| cell.symbol()).collect::<String>(), "⡀  ⢀");
@@ -208,9 +211,9 @@ mod tests {
 
     #[test]
     fn an_empty_raster_and_an_empty_window_are_drawn_as_nothing() {
-        let window = Window { x: (1.0, 1.0), y: (2.0, 2.0) };
+        let window = AxisWindow { x: (1.0, 1.0), y: (2.0, 2.0) };
         let mut raster = Raster::new(Rect::ZERO, window);
-        raster.bars([(1.0, 2.0, 2.0)].into_iter(), Style::new());
+        raster.draw_bars([(1.0, 2.0, 2.0)].into_iter(), Style::new());
         raster.render(&mut Buffer::empty(Rect::new(0, 0, 1, 1)));
         assert_eq!(raster.cell_of(1.0, 2.0), None);
     }

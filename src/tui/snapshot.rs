@@ -1,89 +1,92 @@
-//! Owns: pictures of the dashboard for a paper or a page: SVG or text, of a run that is told as events.
+//! Owns: pictures of the dashboard for a paper or a page, as SVG or text, drawn from the events of a run.
 //! Must not know: where the events come from, files, terminals.
-//! Invariant: the same events and wishes give the same picture.
+//! Invariant: the same events and options give the same picture.
 
-use super::keys::Key;
-use super::stage::Stage;
-use super::theme::Depth;
+use super::app::App;
+use super::keys::KeyPress;
+use super::theme::ColorDepth;
 use super::view::{Effect, Panel};
-use super::{plain, svg};
+use super::{svg, text_export};
 use crate::message::Event;
 use ratatui::layout::Rect;
 use std::time::Duration;
 
-/// What the picture is to be.
+/// How to draw a picture.
 #[derive(Clone, Debug)]
-pub struct Wish {
-    /// The panel that fills it; none: all panels.
+pub struct SnapshotOptions {
+    /// The panel that fills the picture; `None` draws all panels.
     pub panel: Option<Panel>,
-    /// Columns and lines.
+    /// Columns and lines of the screen.
     pub size: (u16, u16),
-    /// Keys that are pressed before it is taken.
+    /// Keys to press before drawing, such as `ym<Left>`.
     pub keys: String,
-    /// Whether it is to be ASCII alone.
+    /// Whether to use ASCII only.
     pub ascii: bool,
-    /// Its format.
-    pub format: Format,
+    pub format: PictureFormat,
 }
 
-/// How a picture is written.
+/// The file format of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Scalable, with colours.
+pub enum PictureFormat {
+    /// Vector graphics with colours.
     Svg,
-    /// Lines of text.
+    /// Lines of text without colours.
     Text,
 }
 
-/// The largest screen that is drawn, columns and lines.
-pub const MOST: (u16, u16) = (500, 200);
+/// The largest picture, in columns and lines.
+pub const MAX_SIZE: (u16, u16) = (500, 200);
 
-/// The picture of a run that `events` tell of.
+/// Returns a picture of the dashboard after `events`, in the requested format. `title` is the title of an SVG.
 ///
 /// # Errors
-/// What is wrong with the keys.
-pub fn draw(events: impl IntoIterator<Item = Event>, wish: &Wish, title: &str) -> Result<String, String> {
-    // What has no colours tells by other means what they tell.
-    let depth = if wish.format == Format::Text { Depth::None } else { Depth::True };
-    let mut stage = Stage::new(depth, wish.ascii);
+/// Returns what is wrong with the keys.
+pub fn draw(
+    events: impl IntoIterator<Item = Event>,
+    options: &SnapshotOptions,
+    title: &str,
+) -> Result<String, String> {
+    // Text has no colours: the theme without colours uses other means.
+    let depth = if options.format == PictureFormat::Text { ColorDepth::None } else { ColorDepth::TrueColor };
+    let mut stage = App::new(depth, options.ascii);
     events.into_iter().for_each(|event| stage.apply(event, Duration::ZERO));
-    if let Some(panel) = wish.panel {
-        stage.view.look_at(panel);
+    if let Some(panel) = options.panel {
+        stage.view.focus_panel(panel);
         stage.view.expanded = true;
     }
-    let screen = Rect::new(0, 0, wish.size.0, wish.size.1);
-    for key in keys(&wish.keys)? {
-        if stage.press(&key.event(), screen) != Effect::None {
-            return Err(format!("`{}` does more than change the picture", key.name()));
+    let screen = Rect::new(0, 0, options.size.0, options.size.1);
+    for key in parse_keys(&options.keys)? {
+        if stage.handle_key(&key.to_event(), screen) != Effect::None {
+            return Err(format!("the key `{}` does more than change the picture", key.name()));
         }
     }
-    let buffer = stage.picture(wish.size.0, wish.size.1);
-    Ok(match wish.format {
-        Format::Svg => svg::svg(&buffer, title),
-        Format::Text => plain::text(&buffer),
+    let buffer = stage.render_to_buffer(options.size.0, options.size.1);
+    Ok(match options.format {
+        PictureFormat::Svg => svg::to_svg(&buffer, title),
+        PictureFormat::Text => text_export::to_text(&buffer),
     })
 }
 
-/// Single characters, and names in angle brackets: `ym<Left><Left>`.
-fn keys(text: &str) -> Result<Vec<Key>, String> {
+/// Parses keys: single characters, and names in angle brackets, as in `ym<Left><Left>`.
+fn parse_keys(text: &str) -> Result<Vec<KeyPress>, String> {
     let mut keys = Vec::new();
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
         let named = rest.strip_prefix('<').and_then(|after| after.split_once('>'));
-        match named.and_then(|(name, after)| Some((Key::named(name)?, after))) {
+        match named.and_then(|(name, after)| Some((KeyPress::from_name(name)?, after))) {
             Some((key, after)) => {
                 keys.push(key);
                 rest = after;
             }
             None if c == '<' && named.is_some_and(|(name, _)| name.len() > 1 && !name.contains(' ')) => {
                 return Err(format!(
-                    "no key `{}>`; there are <Left>, <Right>, <Up>, <Down>, <PageUp>, <PageDown>, \
+                    "unknown key `{}>`; known names are <Left>, <Right>, <Up>, <Down>, <PageUp>, <PageDown>, \
                                     <Home>, <End>, <Tab>, <Enter>, <Esc>, <Space>",
                     rest.split('>').next().unwrap_or(rest)
                 ));
             }
             None => {
-                keys.push(Key::of(c));
+                keys.push(KeyPress::from_char(c));
                 rest = &rest[c.len_utf8()..];
             }
         }
@@ -93,48 +96,48 @@ fn keys(text: &str) -> Result<Vec<Key>, String> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::super::keys::within;
+    use super::super::keys::bindings_in;
     use super::*;
 
-    /// Plays `session` through a dashboard again and again, each time as its next `steps` steps, with random keys on screens
-    /// of random sizes in between; the weight after each time.
-    pub(crate) fn play(session: &[Event], steps: u64, times: u64) -> Vec<usize> {
-        let mut stage = Stage::new(Depth::Indexed, false);
+    /// Replays `session` through one dashboard `times` times, each time `steps` steps later, and presses
+    /// random keys on screens of random sizes. Returns the memory weight after each time.
+    pub(crate) fn replay(session: &[Event], steps: u64, times: u64) -> Vec<usize> {
+        let mut stage = App::new(ColorDepth::Indexed, false);
         let mut seed = 7_u64;
-        let mut draw = move |most: usize| {
+        let mut random = move |bound: usize| {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (seed >> 33) as usize % most
+            (seed >> 33) as usize % bound
         };
         let mut weights = Vec::new();
         for time in 0..times {
             for (index, event) in session.iter().enumerate() {
-                if let Some(event) = later(event, time * steps, time == 0) {
+                if let Some(event) = shifted_by(event, time * steps, time == 0) {
                     stage.apply(event, Duration::from_millis((time * 1_000_000) + index as u64 * 10));
                 }
                 if index % 60 == 0 {
-                    let screen = Rect::new(0, 0, 40 + draw(220) as u16, 10 + draw(70) as u16);
-                    (0..3).for_each(|_| press_any(&mut stage, &mut draw, screen));
-                    stage.picture(screen.width, screen.height);
+                    let screen = Rect::new(0, 0, 40 + random(220) as u16, 10 + random(70) as u16);
+                    (0..3).for_each(|_| press_random_key(&mut stage, &mut random, screen));
+                    stage.render_to_buffer(screen.width, screen.height);
                 }
             }
-            weights.push(stage.state.weight());
+            weights.push(stage.state.retained_items());
         }
         weights
     }
 
-    fn press_any(stage: &mut Stage, draw: &mut impl FnMut(usize) -> usize, screen: Rect) {
-        let scopes = stage.view.scopes();
-        let keys: Vec<Key> = within(&scopes).flat_map(|binding| binding.keys).copied().collect();
+    fn press_random_key(stage: &mut App, random: &mut impl FnMut(usize) -> usize, screen: Rect) {
+        let scopes = stage.view.active_scopes();
+        let keys: Vec<KeyPress> = bindings_in(&scopes).flat_map(|binding| binding.keys).copied().collect();
         let texts = ["s", "e", "t", " ", "1", "漢", "<Tab>", "<Enter>", "<Esc>", "<Up>"];
         let key = match keys.len() {
-            0 => super::keys(texts[draw(texts.len())]).unwrap()[0],
-            count => keys[draw(count)],
+            0 => super::parse_keys(texts[random(texts.len())]).unwrap()[0],
+            count => keys[random(count)],
         };
-        stage.press(&key.event(), screen);
+        stage.handle_key(&key.to_event(), screen);
     }
 
-    /// The event as of a run that has come `by` steps further; what begins or ends a run only the first time.
-    fn later(event: &Event, by: u64, first: bool) -> Option<Event> {
+    /// Returns the event moved by `by` steps. The start of a run is kept only the first time, its end never.
+    fn shifted_by(event: &Event, by: u64, first: bool) -> Option<Event> {
         let moved = |row: &crate::record::registry::StepRow| {
             let mut row = row.clone();
             row.set(crate::record::registry::Metric::Step, (row.step() + by) as f64);
@@ -144,16 +147,16 @@ pub(crate) mod tests {
             Event::Started(_) if !first => return None,
             Event::Finished(_) => return None,
             Event::Step(row) => Event::Step(Box::new(moved(row))),
-            Event::Past(rows) => Event::Past(rows.iter().map(moved).collect()),
-            Event::Tokens(row) => {
+            Event::History(rows) => Event::History(rows.iter().map(moved).collect()),
+            Event::ProbedRow(row) => {
                 let mut row = row.clone();
                 row.step += by;
-                Event::Tokens(row)
+                Event::ProbedRow(row)
             }
-            Event::Spreads(spreads) => {
+            Event::EntropyHistograms(spreads) => {
                 let mut spreads = spreads.clone();
                 spreads.iter_mut().for_each(|spread| spread.step += by);
-                Event::Spreads(spreads)
+                Event::EntropyHistograms(spreads)
             }
             other => other.clone(),
         })
@@ -161,9 +164,9 @@ pub(crate) mod tests {
 
     #[test]
     fn keys_are_characters_or_names() {
-        let names = |text: &str| keys(text).unwrap().iter().map(|key| key.name()).collect::<Vec<_>>();
+        let names = |text: &str| parse_keys(text).unwrap().iter().map(|key| key.name()).collect::<Vec<_>>();
         assert_eq!(names("ym<Left>:<"), ["y", "m", "←", ":", "<"]);
         assert_eq!(names("note a b"), ["n", "o", "t", "e", "space", "a", "space", "b"]);
-        assert!(keys("<Lfet>").unwrap_err().contains("<Left>"));
+        assert!(parse_keys("<Lfet>").unwrap_err().contains("<Left>"));
     }
 }

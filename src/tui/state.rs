@@ -1,52 +1,48 @@
-//! Owns: `State`, all that is known of the run, folded from the trainer's events in their order.
-//! Must not know: the terminal, keys, what is looked at, the time of day (the caller says what time it is).
+//! Owns: `RunState`, everything known of the run, folded from the trainer's events in their order.
+//! Must not know: the terminal, keys, the view, the time of day (the caller passes the time).
 //! Invariant: memory is bounded for a run of any length; every number in it is finite.
 
-mod asked;
+mod queries;
 
-use super::clock::Clock;
-use super::cost::Cost;
-use super::eras::Eras;
-use super::history::{Average, History};
-use super::spreads::Spreads;
+use super::config_history::ConfigHistory;
+use super::cost::RunCost;
+use super::histograms::EntropyHistograms;
+use super::history::{MovingAverage, SeriesHistory};
+use super::pace::PaceEstimator;
 use super::text;
-use crate::config::{Config, Dashboard, Key};
+use crate::config::{Config, ConfigKey, Dashboard};
 use crate::message::{
-    About, Answer, Changed, Event, Level, LogLine, Phase, RunInfo, Sample, Spread, Summary, TokenRow,
+    AlertTopic, ConfigUpdate, EntropyHistogram, Event, LogLevel, LogLine, PlaygroundAnswer, RunInfo,
+    RunPhase, RunSummary, TokenRow, ValidationSample,
 };
 use crate::record::registry::{Metric, StepRow};
-use crate::record::rows::{ChangeRow, Outcome, SystemRow};
+use crate::record::rows::{ChangeOutcome, ChangeRow, SystemRow};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Log lines kept.
-const LOG_LINES: usize = 2000;
-/// Positions of a row kept: more than a person scrolls through.
-const ROW_CELLS: usize = 16_384;
-/// Positions of all kept rows together.
-const ALL_CELLS: usize = 65_536;
-/// Recorded changes kept.
-const CHANGES: usize = 2000;
-/// Samples kept.
-const SAMPLES: usize = 500;
-/// Answers kept.
-const ANSWERS: usize = 50;
-/// Settings that can be undone.
-const UNDO: usize = 200;
-/// Weight of the past in the shown speed.
+const MAX_LOG_LINES: usize = 2000;
+/// Maximum number of positions kept of one token row: more than a user scrolls through.
+const MAX_CELLS_PER_ROW: usize = 16_384;
+/// Maximum number of positions in all kept token rows together.
+const MAX_CELLS: usize = 65_536;
+const MAX_CHANGES: usize = 2000;
+const MAX_SAMPLES: usize = 500;
+const MAX_ANSWERS: usize = 50;
+/// Maximum number of config changes that can be undone.
+const MAX_UNDO: usize = 200;
+/// Weight of previous values in the displayed speed.
 const SPEED_SMOOTHING: f64 = 0.9;
 
-/// A series of values over steps.
+/// Selects a series of values over steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Series {
-    /// A metric.
-    Of(Metric),
-    /// What one metric is above another in the same step.
-    Less(Metric, Metric),
+    Metric(Metric),
+    /// The first metric minus the second, at the same step.
+    Difference(Metric, Metric),
 }
 
-/// The differences whose course is kept: recycling against what else could stand there.
-pub const DIFFERENCES: [(Metric, Metric); 5] = [
+/// The differences whose history is kept: recycling minus each of its controls.
+pub const TRACKED_DIFFERENCES: [(Metric, Metric); 5] = [
     (Metric::LossRecycledAtRecycled, Metric::LossPlainAtRecycled),
     (Metric::ValidRecycled, Metric::ValidPlainAtRecycled),
     (Metric::ValidRecycled, Metric::ValidPause),
@@ -54,360 +50,366 @@ pub const DIFFERENCES: [(Metric, Metric); 5] = [
     (Metric::ValidRecycled, Metric::ValidShuffled),
 ];
 
-/// How far a preparation has come.
+/// Progress of a preparation phase.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Progress {
-    /// What is counted.
-    pub what: String,
-    /// How many are done.
+pub struct PrepareProgress {
+    /// What is counted, such as `records`.
+    pub label: String,
     pub done: u64,
-    /// How many there are; 0: not known.
+    /// The total count; 0 if it is not known.
     pub total: u64,
 }
 
-/// Whether the run goes on.
+/// Whether the trainer still works on the run, and if not, how it ended.
 #[derive(Clone, Debug, PartialEq)]
-pub enum End {
-    /// It does.
+pub enum TrainerStatus {
     Running,
-    /// It came to its end, or was stopped.
-    Finished(Box<Summary>),
-    /// It failed, and why.
+    /// The run reached its last step, or was stopped.
+    Finished(Box<RunSummary>),
+    /// The run failed with this error.
     Failed(String),
-    /// The trainer went away without a word after it was asked to stop.
-    Gone,
+    /// The trainer disconnected without a summary, after it was asked to stop.
+    Disconnected,
 }
 
-/// A line of the log; lines of the dashboard's own have no time.
+/// A line of the log. The dashboard's own lines have no time.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
-    /// Local time, as it is shown.
-    pub at: String,
-    /// How much it matters.
-    pub level: Level,
-    /// The text.
+pub struct LogEntry {
+    /// Local time as `HH:MM:SS`, or empty.
+    pub time: String,
+    pub level: LogLevel,
     pub text: String,
 }
 
-/// Something at a step that charts mark.
+/// Something that charts mark at a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mark {
-    /// The config was changed.
+pub enum ChartMark {
+    /// The config changed.
     Change,
-    /// A person wrote something down.
+    /// The user wrote a note.
     Note,
 }
 
-/// Settings, as keys and values that bring them back.
-pub type Setting = Vec<(String, String)>;
+/// Config keys with their values, as text that `set` accepts.
+pub type KeyValues = Vec<(String, String)>;
 
-/// All that is known of the run.
+/// Everything known of the run.
 #[derive(Clone, Debug)]
-pub struct State {
-    /// What is fixed, once it is known.
+pub struct RunState {
+    /// The run's fixed facts and its current config, after `Event::Started`.
     pub run: Option<Box<RunInfo>>,
-    /// What the trainer does, once it has said so.
-    pub phase: Option<Phase>,
-    /// How far a preparation has come.
-    pub progress: Option<Progress>,
+    /// The trainer's current phase, after it has reported one.
+    pub phase: Option<RunPhase>,
+    pub progress: Option<PrepareProgress>,
     /// The last finite value of every metric.
     pub latest: StepRow,
-    /// Whether a step has been seen.
-    pub stepped: bool,
-    /// The first step that is known of.
-    first: Option<u64>,
-    /// How often a trainer has begun.
-    pub begun: u64,
-    /// Lines that the log ever had, samples, and answers.
-    pub logged: u64,
-    pub sampled: u64,
-    pub asked: u64,
-    /// The last rows of tokens, oldest first.
-    pub rows: VecDeque<Box<TokenRow>>,
-    /// How the entropies lay so far.
-    pub spreads: Spreads,
-    /// What the model wrote, oldest first.
-    pub samples: VecDeque<Sample>,
-    /// What it made of a person's texts, oldest first; the last may go on.
-    pub answers: VecDeque<Answer>,
-    /// What was changed, refused, or noted, oldest first.
+    /// Whether a live step was received (history does not count).
+    pub has_live_step: bool,
+    /// The first step with known metrics.
+    first_step: Option<u64>,
+    /// Number of times a trainer has started.
+    pub trainers_started: u64,
+    /// Numbers of log lines, samples and answers received so far, including those no longer kept.
+    pub log_lines_total: u64,
+    pub samples_total: u64,
+    pub answers_total: u64,
+    /// The last token rows, oldest first.
+    pub token_rows: VecDeque<Box<TokenRow>>,
+    /// Histograms of token entropy over the whole run.
+    pub histograms: EntropyHistograms,
+    /// Samples that the model generated, oldest first.
+    pub samples: VecDeque<ValidationSample>,
+    /// The playground's answers, oldest first. The last may be unfinished.
+    pub answers: VecDeque<PlaygroundAnswer>,
+    /// Config changes that were applied or refused, and notes, oldest first.
     pub changes: VecDeque<ChangeRow>,
-    /// How many there ever were.
-    pub changes_seen: u64,
-    /// The configs in force, by step.
-    pub eras: Eras,
-    /// What brings the last settings back: those before them, and themselves.
-    undo: Vec<(Setting, Setting)>,
-    /// What steps cost.
-    pub cost: Cost,
-    /// What the machine did last.
+    /// Number of changes and notes received so far.
+    pub changes_total: u64,
+    /// The configs of the run, by step.
+    pub config_history: ConfigHistory,
+    /// Undo stack: for each change, the values before it and the values it set.
+    undo_stack: Vec<(KeyValues, KeyValues)>,
+    /// Time and FLOP of steps.
+    pub cost: RunCost,
+    /// The last sample of the system monitor.
     pub system: Option<Box<SystemRow>>,
     /// The log, oldest first.
-    pub log: VecDeque<Entry>,
-    /// The pace.
-    pub clock: Clock,
-    /// Tokens a second, smoothed.
-    pub speed: Average,
-    /// Whether the run goes on.
-    pub end: End,
-    /// What was last found not finite, and how often.
+    pub log: VecDeque<LogEntry>,
+    pub pace: PaceEstimator,
+    /// Tokens per second, smoothed.
+    pub tokens_per_s: MovingAverage,
+    pub status: TrainerStatus,
+    /// The last value that was not finite, as text, and how many there were.
     pub not_finite: Option<(String, u64)>,
-    /// The last panic of a thread that is not the dashboard's.
+    /// The last panic of a thread other than the dashboard's.
     pub panic: Option<String>,
-    /// Frames that the trainer dropped.
-    pub dropped: u64,
-    /// What time it is, since the dashboard opened.
+    /// Number of frames that the trainer dropped.
+    pub dropped_frames: u64,
+    /// The current time, since the dashboard opened.
     pub now: Duration,
-    /// By how many seconds the run's own clock is ahead of the dashboard's.
-    lead: f64,
-    /// What needs a person.
-    pub alerts: BTreeMap<About, String>,
-    histories: Vec<History>,
-    differences: [History; DIFFERENCES.len()],
+    /// Seconds by which the run's own clock is ahead of the dashboard's.
+    clock_offset_s: f64,
+    /// Alerts that need the user's attention, by subject.
+    pub alerts: BTreeMap<AlertTopic, String>,
+    histories: Vec<SeriesHistory>,
+    differences: [SeriesHistory; TRACKED_DIFFERENCES.len()],
     dashboard: Dashboard,
 }
 
-impl Default for State {
+impl Default for RunState {
     fn default() -> Self {
         Self {
             run: None,
             phase: None,
             progress: None,
             latest: StepRow::new(0),
-            stepped: false,
-            first: None,
-            begun: 0,
-            logged: 0,
-            sampled: 0,
-            asked: 0,
-            rows: VecDeque::new(),
-            spreads: Spreads::default(),
+            has_live_step: false,
+            first_step: None,
+            trainers_started: 0,
+            log_lines_total: 0,
+            samples_total: 0,
+            answers_total: 0,
+            token_rows: VecDeque::new(),
+            histograms: EntropyHistograms::default(),
             samples: VecDeque::new(),
             answers: VecDeque::new(),
             changes: VecDeque::new(),
-            changes_seen: 0,
-            eras: Eras::default(),
-            undo: Vec::new(),
-            cost: Cost::default(),
+            changes_total: 0,
+            config_history: ConfigHistory::default(),
+            undo_stack: Vec::new(),
+            cost: RunCost::default(),
             system: None,
             log: VecDeque::new(),
-            clock: Clock::default(),
-            speed: Average::default(),
-            end: End::Running,
+            pace: PaceEstimator::default(),
+            tokens_per_s: MovingAverage::default(),
+            status: TrainerStatus::Running,
             not_finite: None,
             panic: None,
-            dropped: 0,
+            dropped_frames: 0,
             now: Duration::ZERO,
-            lead: 0.0,
+            clock_offset_s: 0.0,
             alerts: BTreeMap::new(),
-            histories: vec![History::default(); Metric::ALL.len()],
+            histories: vec![SeriesHistory::default(); Metric::ALL.len()],
             differences: Default::default(),
             dashboard: Config::default().dashboard,
         }
     }
 }
 
-impl State {
-    /// Takes up one event, `now` after the dashboard opened.
+impl RunState {
+    /// Applies one event that arrived `now` after the dashboard opened.
     pub fn apply(&mut self, event: Event, now: Duration) {
         self.now = now;
         match event {
             Event::Phase(phase) => {
-                self.clock.hold(phase == Phase::Paused, self.on_clock());
+                self.pace.set_paused(phase == RunPhase::Paused, self.now_on_run_clock());
                 self.progress = None;
                 self.phase = Some(phase);
             }
-            Event::Progress { what, done, total } => self.progress = Some(Progress { what, done, total }),
+            Event::Progress { label: what, done, total } => {
+                self.progress = Some(PrepareProgress { label: what, done, total })
+            }
             Event::Started(info) => {
                 if self.run.is_some() {
-                    // Another process goes on with it, perhaps from an earlier step.
-                    let (log, lead) = (std::mem::take(&mut self.log), self.lead);
-                    let (logged, begun) = (self.logged, self.begun);
-                    *self = Self { log, lead, logged, begun, phase: self.phase, now, ..Self::default() };
+                    // Another trainer continues the run, perhaps from an earlier step.
+                    let (log, lead) = (std::mem::take(&mut self.log), self.clock_offset_s);
+                    let (logged, begun) = (self.log_lines_total, self.trainers_started);
+                    *self = Self {
+                        log,
+                        clock_offset_s: lead,
+                        log_lines_total: logged,
+                        trainers_started: begun,
+                        phase: self.phase,
+                        now,
+                        ..Self::default()
+                    };
                 }
-                self.begun += 1;
+                self.trainers_started += 1;
                 self.dashboard = info.config.dashboard.clone();
-                self.eras = Eras::begin(&info.config);
+                self.config_history = ConfigHistory::new(&info.config);
                 self.progress = None;
                 self.run = Some(info);
             }
-            Event::Step(row) => self.step(&row),
-            Event::Past(rows) => rows.iter().for_each(|row| self.take(row)),
-            Event::Tokens(row) => self.tokens(row),
-            Event::Spreads(spreads) => spreads.iter().for_each(|spread| self.spreads.push(spread)),
+            Event::Step(row) => self.apply_step(&row),
+            Event::History(rows) => rows.iter().for_each(|row| self.add_metrics(row)),
+            Event::ProbedRow(row) => self.push_token_row(row),
+            Event::EntropyHistograms(histograms) => {
+                histograms.iter().for_each(|next| self.histograms.push(next))
+            }
             Event::System(row) => self.system = Some(row),
             Event::Sample(sample) => {
-                self.sampled += 1;
-                keep(&mut self.samples, *sample, SAMPLES);
+                self.samples_total += 1;
+                push_bounded(&mut self.samples, *sample, MAX_SAMPLES);
             }
-            Event::Answer(answer) => self.answer(*answer),
-            Event::Log(line) => self.log_line(line),
-            Event::Changed(changed) => self.changed(*changed),
+            Event::Answer(answer) => self.update_answer(*answer),
+            Event::Log(line) => self.push_log_line(line),
+            Event::ConfigChanged(changed) => self.apply_changes(*changed),
             Event::Alert(alert) => {
-                self.alerts.remove(&alert.about);
-                self.alerts.extend(alert.text.map(|text| (alert.about, text)));
+                self.alerts.remove(&alert.topic);
+                self.alerts.extend(alert.text.map(|text| (alert.topic, text)));
             }
-            Event::Finished(summary) => self.end = End::Finished(summary),
-            Event::Failed(text) => self.failed(text),
+            Event::Finished(summary) => self.status = TrainerStatus::Finished(summary),
+            Event::Failed(text) => self.set_failed(text),
         }
     }
 
-    fn answer(&mut self, answer: Answer) {
+    fn update_answer(&mut self, answer: PlaygroundAnswer) {
         match self.answers.back_mut().filter(|last| last.number == answer.number) {
             Some(last) => *last = answer,
             None => {
-                self.asked += 1;
-                keep(&mut self.answers, answer, ANSWERS);
+                self.answers_total += 1;
+                push_bounded(&mut self.answers, answer, MAX_ANSWERS);
             }
         }
     }
 
-    fn tokens(&mut self, mut row: Box<TokenRow>) {
-        self.spreads.push(&Spread::from(&*row));
-        row.cells.truncate(ROW_CELLS);
-        self.rows.push_back(row);
+    fn push_token_row(&mut self, mut row: Box<TokenRow>) {
+        self.histograms.push(&EntropyHistogram::from(&*row));
+        row.cells.truncate(MAX_CELLS_PER_ROW);
+        self.token_rows.push_back(row);
         let cells = |rows: &VecDeque<Box<TokenRow>>| rows.iter().map(|row| row.cells.len()).sum::<usize>();
-        while self.rows.len() > 1 && cells(&self.rows) > ALL_CELLS {
-            self.rows.pop_front();
+        while self.token_rows.len() > 1 && cells(&self.token_rows) > MAX_CELLS {
+            self.token_rows.pop_front();
         }
     }
 
-    fn changed(&mut self, changed: Changed) {
-        let applied = changed.rows.iter().any(|row| row.outcome == Outcome::Applied);
+    fn apply_changes(&mut self, changed: ConfigUpdate) {
+        let applied = changed.rows.iter().any(|row| row.outcome == ChangeOutcome::Applied);
         if changed.rows.is_empty() {
-            // What the run began with, before its earlier changes are told.
-            self.eras = Eras::begin(&changed.config);
+            // The config that the run started with; the events of its earlier changes follow.
+            self.config_history = ConfigHistory::new(&changed.config);
         } else if applied {
-            self.can_undo(&changed);
-            self.eras.push(changed.rows[0].step, &changed.config);
+            self.push_undo(&changed);
+            self.config_history.push(changed.rows[0].step, &changed.config);
         }
         self.dashboard = changed.config.dashboard.clone();
-        self.changes_seen += changed.rows.len() as u64;
-        changed.rows.into_iter().for_each(|row| keep(&mut self.changes, row, CHANGES));
+        self.changes_total += changed.rows.len() as u64;
+        changed.rows.into_iter().for_each(|row| push_bounded(&mut self.changes, row, MAX_CHANGES));
         if let Some(run) = &mut self.run {
             (run.config, run.version) = (changed.config, changed.version);
         }
     }
 
-    /// Keeps what brings the change back. A change that brings the last one back takes it from what can be undone.
-    fn can_undo(&mut self, changed: &Changed) {
+    /// Pushes the change onto the undo stack. A change that reverts the last one pops that one instead.
+    fn push_undo(&mut self, changed: &ConfigUpdate) {
         let Some(before) = self.run.as_ref().map(|run| &run.config) else { return };
         let keys = changed.rows.iter().filter_map(|row| row.key.as_deref());
-        let keys: Vec<&Key> = keys.filter_map(|path| Config::keys().find(|key| key.path() == path)).collect();
-        let said = |config: &Config| -> Setting {
+        let keys: Vec<&ConfigKey> =
+            keys.filter_map(|path| Config::keys().find(|key| key.path() == path)).collect();
+        let values = |config: &Config| -> KeyValues {
             keys.iter().map(|key| (key.path(), config.value(key).to_string())).collect()
         };
-        let (old, new) = (said(before), said(&changed.config));
-        match self.undo.last() {
-            Some((before, _)) if *before == new => drop(self.undo.pop()),
-            _ => self.undo.push((old, new)),
+        let (old, new) = (values(before), values(&changed.config));
+        match self.undo_stack.last() {
+            Some((before, _)) if *before == new => drop(self.undo_stack.pop()),
+            _ => self.undo_stack.push((old, new)),
         }
-        if self.undo.len() > UNDO {
-            self.undo.remove(0);
+        if self.undo_stack.len() > MAX_UNDO {
+            self.undo_stack.remove(0);
         }
     }
 
-    /// What brings back how it was before the last setting, or before so many others after it.
-    pub fn undo(&self, others: usize) -> Option<&Setting> {
-        self.undo.iter().rev().nth(others).map(|(before, _)| before)
+    /// Returns the values that undo the last change; with `others` > 0, those of that many changes before it.
+    pub fn undo_values(&self, others: usize) -> Option<&KeyValues> {
+        self.undo_stack.iter().rev().nth(others).map(|(before, _)| before)
     }
 
-    fn step(&mut self, row: &StepRow) {
-        self.stepped = true;
-        // Rows of a run that is watched come in bursts: what counts is when they were made.
-        let made = row.get(Metric::WallS).filter(|wall| wall.is_finite());
-        self.lead = made.map_or(self.lead, |wall| wall - self.now.as_secs_f64());
-        self.clock.step(row.step(), self.on_clock());
+    fn apply_step(&mut self, row: &StepRow) {
+        self.has_live_step = true;
+        // A reader that watches a run sends rows in bursts, so the time they were recorded counts.
+        let recorded = row.get(Metric::WallS).filter(|wall| wall.is_finite());
+        self.clock_offset_s = recorded.map_or(self.clock_offset_s, |wall| wall - self.now.as_secs_f64());
+        self.pace.record_step(row.step(), self.now_on_run_clock());
         if let Some(speed) = row.get(Metric::TokensPerS).filter(|speed| speed.is_finite()) {
-            self.speed.add(speed, SPEED_SMOOTHING);
+            self.tokens_per_s.add(speed, SPEED_SMOOTHING);
         }
-        self.take(row);
+        self.add_metrics(row);
     }
 
-    /// A step's metrics, whenever it was.
-    fn take(&mut self, row: &StepRow) {
+    /// Adds the metrics of a step, live or from history.
+    fn add_metrics(&mut self, row: &StepRow) {
         for &metric in Metric::ALL {
             match row.get(metric) {
                 Some(value) if value.is_finite() => self.latest.set(metric, value),
-                Some(value) => self.found_not_finite(metric, value, row.step()),
+                Some(value) => self.record_not_finite(metric, value, row.step()),
                 None => {}
             }
         }
-        self.first.get_or_insert(row.step());
+        self.first_step.get_or_insert(row.step());
         self.cost.add(row);
         for (metric, history) in Metric::ALL.iter().zip(&mut self.histories) {
             row.get(*metric).into_iter().for_each(|value| history.push(row.step(), value));
         }
-        for ((one, other), history) in DIFFERENCES.iter().zip(&mut self.differences) {
+        for ((one, other), history) in TRACKED_DIFFERENCES.iter().zip(&mut self.differences) {
             if let (Some(one), Some(other)) = (row.get(*one), row.get(*other)) {
                 history.push(row.step(), one - other);
             }
         }
     }
 
-    /// The time on the run's own clock.
-    fn on_clock(&self) -> Duration {
-        Duration::try_from_secs_f64(self.now.as_secs_f64() + self.lead).unwrap_or_default()
+    /// Returns the time on the run's own clock.
+    fn now_on_run_clock(&self) -> Duration {
+        Duration::try_from_secs_f64(self.now.as_secs_f64() + self.clock_offset_s).unwrap_or_default()
     }
 
-    fn found_not_finite(&mut self, metric: Metric, value: f64, step: u64) {
+    fn record_not_finite(&mut self, metric: Metric, value: f64, step: u64) {
         let times = self.not_finite.as_ref().map_or(0, |(_, times)| *times) + 1;
-        let text = format!("{} was {value} at step {}", metric.spec().name, text::count(step));
+        let text = format!("{} was {value} at step {}", metric.spec().name, text::with_separators(step));
         self.not_finite = Some((text, times));
     }
 
-    fn log_line(&mut self, line: LogLine) {
-        self.enter(line.at.format("%H:%M:%S").to_string(), line.level, line.text);
+    fn push_log_line(&mut self, line: LogLine) {
+        self.push_log_entry(line.time.format("%H:%M:%S").to_string(), line.level, line.text);
     }
 
-    fn enter(&mut self, at: String, level: Level, text: String) {
-        self.logged += 1;
-        keep(&mut self.log, Entry { at, level, text }, LOG_LINES);
+    fn push_log_entry(&mut self, at: String, level: LogLevel, text: String) {
+        self.log_lines_total += 1;
+        push_bounded(&mut self.log, LogEntry { time: at, level, text }, MAX_LOG_LINES);
     }
 
-    /// A line of the dashboard's own.
-    pub fn say(&mut self, level: Level, text: String) {
-        self.enter(String::new(), level, text);
+    /// Appends a log line of the dashboard's own.
+    pub fn log_message(&mut self, level: LogLevel, text: String) {
+        self.push_log_entry(String::new(), level, text);
     }
 
-    fn failed(&mut self, text: String) {
-        // The trainer has said it itself, if it could.
-        let told =
-            self.log.iter().rev().take(8).any(|entry| entry.level == Level::Error && entry.text == text);
-        if !told {
-            self.say(Level::Error, format!("trainer died: {text}"));
+    fn set_failed(&mut self, text: String) {
+        // The trainer has logged the error itself, if it could.
+        let logged =
+            self.log.iter().rev().take(8).any(|entry| entry.level == LogLevel::Error && entry.text == text);
+        if !logged {
+            self.log_message(LogLevel::Error, format!("trainer died: {text}"));
         }
-        self.end = End::Failed(text);
+        self.status = TrainerStatus::Failed(text);
     }
 
-    /// The run is taken up again by another trainer, which will say so itself.
-    pub fn begin_again(&mut self) {
-        (self.end, self.phase, self.panic, self.not_finite) = (End::Running, None, None, None);
+    /// Resets what belonged to the last trainer, before another continues the run.
+    pub fn reset_for_new_trainer(&mut self) {
+        (self.status, self.phase, self.panic, self.not_finite) = (TrainerStatus::Running, None, None, None);
         self.alerts.clear();
     }
 
-    /// A thread that is not the dashboard's has panicked.
-    pub fn panicked(&mut self, text: String) {
-        self.say(Level::Error, text.clone());
+    /// Records the panic of a thread other than the dashboard's.
+    pub fn record_panic(&mut self, text: String) {
+        self.log_message(LogLevel::Error, text.clone());
         self.panic = Some(text);
     }
 
-    /// The trainer's end of the channel is gone; `asked` if it was asked to stop.
-    pub fn disconnected(&mut self, asked: bool) {
-        if self.end != End::Running {
+    /// Handles that the trainer's end of the channel closed; `asked` if it was asked to stop.
+    pub fn handle_disconnect(&mut self, asked: bool) {
+        if self.status != TrainerStatus::Running {
             return;
         }
         match self.panic.clone() {
-            Some(text) => self.failed(text),
-            None if asked => self.end = End::Gone,
-            None => self.failed("its thread ended without a word".into()),
+            Some(text) => self.set_failed(text),
+            None if asked => self.status = TrainerStatus::Disconnected,
+            None => self.set_failed("its thread ended without an error message".into()),
         }
     }
 }
 
-/// Adds `item`, and forgets the oldest beyond `most`.
-fn keep<T>(items: &mut VecDeque<T>, item: T, most: usize) {
-    if items.len() == most {
+/// Appends `item`, and drops the oldest item beyond `max_len`.
+fn push_bounded<T>(items: &mut VecDeque<T>, item: T, max_len: usize) {
+    if items.len() == max_len {
         items.pop_front();
     }
     items.push_back(item);

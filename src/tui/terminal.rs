@@ -1,11 +1,11 @@
-//! Owns: the terminal while the dashboard is up: raw mode, the alternate screen, the mouse, what is printed meanwhile, and
-//! their end on every way out and at every stop.
+//! Owns: the terminal while the dashboard is up: raw mode, the alternate screen, mouse capture and captured
+//! output; and restoring them on every exit and before every stop.
 //! Must not know: what is drawn, the trainer.
-//! Invariant: whoever leaves (return, error, panic of the dashboard's thread, a signal) leaves a readable terminal, and
-//! nothing is drawn after; a panic of any other thread neither takes the screen down nor writes over it.
+//! Invariant: every exit (return, error, panic of the dashboard's thread, signal) leaves a readable terminal,
+//! and nothing is drawn after it. A panic of any other thread neither ends the dashboard nor writes over it.
 
-use super::prints::Caught;
-use super::{Asked, stop};
+use super::stdio_capture::StdioCapture;
+use super::{SignalFlags, job_control};
 use crossterm::cursor::Show;
 use crossterm::event::{DisableMouseCapture, EnableMouseCapture};
 use crossterm::execute;
@@ -20,60 +20,61 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError, TryLockError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-/// Panics kept until the dashboard takes them up.
-const PANICS: usize = 16;
-/// How long who leaves waits for a picture that is just being written: a terminal may have stopped to read.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// The most panic messages kept for the dashboard.
+const MAX_PANICS: usize = 16;
+/// How long an exit waits for a frame that is being written: the terminal may have stopped reading.
+const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// What those must know of the dashboard who end it.
-struct Up {
-    /// The thread that draws, while the dashboard is up.
-    thread: Option<ThreadId>,
-    /// The way to its terminal.
-    screen: Option<Screen>,
-    /// What is printed meanwhile.
-    caught: Option<Caught>,
-    /// What other threads said when they panicked.
+/// What any thread needs to restore the terminal.
+struct HeldTerminal {
+    /// The thread that draws; `None` while the dashboard is down.
+    draw_thread: Option<ThreadId>,
+    /// Writes to the terminal.
+    writer: Option<TerminalWriter>,
+    /// Captures what libraries print.
+    capture: Option<StdioCapture>,
+    /// The messages of other threads' panics.
     panics: Vec<String>,
 }
 
-static UP: Mutex<Up> = Mutex::new(Up { thread: None, screen: None, caught: None, panics: Vec::new() });
-/// Held by who writes to the terminal.
-static WRITING: Mutex<()> = Mutex::new(());
+static HELD: Mutex<HeldTerminal> =
+    Mutex::new(HeldTerminal { draw_thread: None, writer: None, capture: None, panics: Vec::new() });
+/// Held while a thread writes to the terminal.
+static WRITE_LOCK: Mutex<()> = Mutex::new(());
 
-fn up() -> MutexGuard<'static, Up> {
-    UP.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock_held() -> MutexGuard<'static, HeldTerminal> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether the screen is taken.
-pub fn is_up() -> bool {
-    up().thread.is_some()
+/// Returns whether the dashboard holds the terminal.
+pub fn is_held() -> bool {
+    lock_held().draw_thread.is_some()
 }
 
-/// The terminal itself: standard output may lead elsewhere while the dashboard is up.
+/// A handle to the terminal itself: standard output may be redirected while the dashboard is up.
 #[cfg(unix)]
-type Out = std::fs::File;
+type TerminalHandle = std::fs::File;
 #[cfg(not(unix))]
-type Out = std::io::Stdout;
+type TerminalHandle = std::io::Stdout;
 
-/// A way of its own to the terminal.
+/// Opens a separate handle to the terminal.
 #[cfg(unix)]
-fn out() -> std::io::Result<Out> {
+fn open_terminal() -> std::io::Result<TerminalHandle> {
     Ok(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?.into())
 }
 
 #[cfg(not(unix))]
-fn out() -> std::io::Result<Out> {
+fn open_terminal() -> std::io::Result<TerminalHandle> {
     Ok(std::io::stdout())
 }
 
-/// Writes to the terminal while it is taken. What is left of a picture after that goes nowhere.
-pub struct Screen(Out);
+/// Writes to the terminal while the dashboard holds it. The rest of a frame after that is discarded.
+pub struct TerminalWriter(TerminalHandle);
 
-impl Write for Screen {
+impl Write for TerminalWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_up() { self.0.write(bytes) } else { Ok(bytes.len()) }
+        let _writing = WRITE_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_held() { self.0.write(bytes) } else { Ok(bytes.len()) }
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -81,111 +82,115 @@ impl Write for Screen {
     }
 }
 
-/// The screen, taken. Dropping it gives the screen back.
-pub struct Guard {
-    /// Draws on the screen.
-    pub terminal: Terminal<CrosstermBackend<BufWriter<Screen>>>,
-    /// Whether the mouse is listened to.
-    mouse: bool,
-    /// Where keys come from, where that is not standard input.
+/// Holds the terminal for the dashboard; dropping it restores the terminal.
+pub struct TerminalGuard {
+    pub terminal: Terminal<CrosstermBackend<BufWriter<TerminalWriter>>>,
+    /// Whether mouse events are captured.
+    mouse_captured: bool,
+    /// The source of keys, if that is not standard input.
     #[cfg(unix)]
     keyboard: Option<std::fs::File>,
 }
 
-/// What waiting for keys came to.
+/// The result of waiting for input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waited {
-    /// There are keys, or the size has changed.
-    Keys,
-    /// There are none.
-    Nothing,
-    /// There is no terminal any more.
+pub enum WaitOutcome {
+    /// There are keys or mouse events, or the size has changed.
+    Input,
+    /// The time ran out without input.
+    Timeout,
+    /// The terminal is gone.
     HungUp,
 }
 
-impl Guard {
-    /// Takes the screen for this thread.
+impl TerminalGuard {
+    /// Takes the terminal for this thread.
+    ///
+    /// # Errors
+    /// The terminal cannot be opened or written.
     pub fn enter() -> std::io::Result<Self> {
         install_panic_hook();
-        let screen = Screen(out()?);
-        take(false)?;
+        let screen = TerminalWriter(open_terminal()?);
+        take_terminal(false)?;
         let terminal = Terminal::new(CrosstermBackend::new(BufWriter::with_capacity(1 << 16, screen)));
         let mut guard = Self {
-            terminal: terminal.inspect_err(|_| give_back())?,
-            mouse: false,
+            terminal: terminal.inspect_err(|_| restore_terminal())?,
+            mouse_captured: false,
             #[cfg(unix)]
-            keyboard: keyboard(),
+            keyboard: open_keyboard(),
         };
-        // A process that was killed has left the other screen open, with its picture on it.
-        guard.wipe()?;
+        // A killed process may have left the alternate screen open, with its last frame on it.
+        guard.clear_screen()?;
         Ok(guard)
     }
 
-    /// Listens to the mouse, or leaves it to the terminal.
-    pub fn mouse(&mut self, on: bool) -> std::io::Result<()> {
-        if self.mouse == on {
+    /// Captures the mouse, or leaves it to the terminal.
+    pub fn set_mouse_capture(&mut self, on: bool) -> std::io::Result<()> {
+        if self.mouse_captured == on {
             return Ok(());
         }
-        self.mouse = on;
+        self.mouse_captured = on;
         let writer = self.terminal.backend_mut();
         if on { execute!(writer, EnableMouseCapture) } else { execute!(writer, DisableMouseCapture) }
     }
 
-    /// Stops the process or takes the screen anew, as it was asked to; whether all is to be drawn anew.
-    pub fn obey(&mut self, asked: &Asked) -> std::io::Result<bool> {
-        if asked.suspend.swap(false, Ordering::SeqCst) && stop::may() {
+    /// Handles pending signals: suspends the process or takes the terminal again. Returns whether to redraw
+    /// everything.
+    pub fn handle_signals(&mut self, asked: &SignalFlags) -> std::io::Result<bool> {
+        if asked.suspend.swap(false, Ordering::SeqCst) && job_control::can_stop() {
             self.suspend(asked)?;
             return Ok(true);
         }
         let redraw = asked.redraw.swap(false, Ordering::SeqCst);
         if redraw {
-            give_back();
-            self.take_again()?;
+            restore_terminal();
+            self.retake()?;
         }
         Ok(redraw)
     }
 
-    /// Gives the screen back, stops the process group, and takes the screen again when it goes on.
-    fn suspend(&mut self, asked: &Asked) -> std::io::Result<()> {
-        give_back();
-        stop::stop();
-        // Going on has asked for what is done now.
+    /// Restores the terminal, stops the process group, and takes the terminal again when the group continues.
+    fn suspend(&mut self, asked: &SignalFlags) -> std::io::Result<()> {
+        restore_terminal();
+        job_control::stop_process_group();
+        // The continue signal has requested this redraw.
         asked.redraw.store(false, Ordering::SeqCst);
-        self.take_again()
+        self.retake()
     }
 
-    /// Whatever modes the terminal was left in, and whatever was written on it.
-    fn take_again(&mut self) -> std::io::Result<()> {
-        take(self.mouse)?;
-        self.wipe()
+    /// Takes the terminal again, whatever its modes are and whatever was written on it.
+    fn retake(&mut self) -> std::io::Result<()> {
+        take_terminal(self.mouse_captured)?;
+        self.clear_screen()
     }
 
-    /// Clears the screen and forgets what was drawn. Ratatui's own `clear` would ask the terminal where its cursor is, over
-    /// standard output, and fail where nobody answers.
-    fn wipe(&mut self) -> std::io::Result<()> {
+    /// Clears the screen and forgets what was drawn. Ratatui's own `clear` would ask the terminal for the
+    /// cursor position over standard output, and fail if nothing answers.
+    fn clear_screen(&mut self) -> std::io::Result<()> {
         let size = self.terminal.size()?;
         self.terminal.resize(Rect::from((Position::ORIGIN, size)))
     }
 }
 
-impl Guard {
-    /// Gives back what can be given back of a terminal that is gone. Ratatui's own end must not try to write to it.
+impl TerminalGuard {
+    /// Restores what can be restored of a terminal that is gone. Skips Ratatui's drop, which would write to
+    /// it.
     pub fn abandon(self) {
-        give_back();
+        restore_terminal();
         std::mem::forget(self);
     }
 
-    /// Waits for keys at most `time`. Crossterm would read for ever from a terminal that has hung up, and so is asked only
-    /// while there is one.
+    /// Waits for input at most `time`. Crossterm would read forever from a terminal that has hung up, so this
+    /// polls the terminal first.
     #[cfg(unix)]
-    pub fn wait(&self, time: Duration) -> std::io::Result<Waited> {
+    pub fn wait_for_input(&self, time: Duration) -> std::io::Result<WaitOutcome> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let stdin = std::io::stdin();
         let mut fds = match &self.keyboard {
             Some(keyboard) => [PollFd::new(keyboard, PollFlags::IN)],
             None => [PollFd::new(&stdin, PollFlags::IN)],
         };
-        // A changed size comes by another way: it is looked for in between.
+        // Size changes do not wake this poll, so it returns at least every 100 ms.
         let time = time.min(Duration::from_millis(100));
         let time = Timespec { tv_sec: 0, tv_nsec: i64::from(time.subsec_nanos()) };
         match poll(&mut fds, Some(&time)) {
@@ -194,76 +199,78 @@ impl Guard {
         }
         let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
         if fds[0].revents().intersects(gone) {
-            return Ok(Waited::HungUp);
+            return Ok(WaitOutcome::HungUp);
         }
-        let keys = crossterm::event::poll(Duration::ZERO)?;
-        Ok(if keys { Waited::Keys } else { Waited::Nothing })
+        let ready = crossterm::event::poll(Duration::ZERO)?;
+        Ok(if ready { WaitOutcome::Input } else { WaitOutcome::Timeout })
     }
 
-    /// Waits for keys at most `time`.
+    /// Waits for input at most `time`.
     #[cfg(not(unix))]
-    pub fn wait(&self, time: Duration) -> std::io::Result<Waited> {
-        let keys = crossterm::event::poll(time)?;
-        Ok(if keys { Waited::Keys } else { Waited::Nothing })
+    pub fn wait_for_input(&self, time: Duration) -> std::io::Result<WaitOutcome> {
+        let ready = crossterm::event::poll(time)?;
+        Ok(if ready { WaitOutcome::Input } else { WaitOutcome::Timeout })
     }
 }
 
-/// Where crossterm reads keys from when standard input is no terminal.
+/// Opens the device that crossterm reads keys from when standard input is not a terminal.
 #[cfg(unix)]
-fn keyboard() -> Option<std::fs::File> {
+fn open_keyboard() -> Option<std::fs::File> {
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());
     if is_terminal { None } else { std::fs::File::open("/dev/tty").ok() }
 }
 
-impl Drop for Guard {
+impl Drop for TerminalGuard {
     fn drop(&mut self) {
-        give_back();
+        restore_terminal();
     }
 }
 
-/// Takes the terminal, whole or not at all.
-fn take(mouse: bool) -> std::io::Result<()> {
-    let mut screen = Screen(out()?);
-    // In the background this stops the process, before anything is written.
+/// Takes the terminal, completely or not at all.
+fn take_terminal(mouse: bool) -> std::io::Result<()> {
+    let mut screen = TerminalWriter(open_terminal()?);
+    // This stops a background process before anything is written.
     enable_raw_mode()?;
     {
-        let mut up = up();
-        up.thread = Some(std::thread::current().id());
-        up.screen = out().ok().map(Screen);
+        let mut up = lock_held();
+        up.draw_thread = Some(std::thread::current().id());
+        up.writer = open_terminal().ok().map(TerminalWriter);
     }
-    let taken = Caught::new().and_then(|caught| {
-        up().caught = Some(caught);
+    let taken = StdioCapture::new().and_then(|capture| {
+        lock_held().capture = Some(capture);
         execute!(screen, EnterAlternateScreen)?;
-        // A process that was killed has left the mouse on.
+        // A killed process may have left mouse capture on.
         if mouse { execute!(screen, EnableMouseCapture) } else { execute!(screen, DisableMouseCapture) }
     });
-    taken.inspect_err(|_| give_back())
+    taken.inspect_err(|_| restore_terminal())
 }
 
-/// Gives the screen back, once, if it is taken. Nothing can be done about errors on the way out.
-pub fn give_back() {
-    let _writing = patiently(&WRITING);
-    let mut left = {
-        let mut up = up();
-        (up.thread.take(), up.screen.take(), up.caught.take())
+/// Restores the terminal if the dashboard holds it; later calls do nothing. Errors are ignored on the way
+/// out.
+pub fn restore_terminal() {
+    let _writing = lock_with_timeout(&WRITE_LOCK);
+    let mut held = {
+        let mut up = lock_held();
+        (up.draw_thread.take(), up.writer.take(), up.capture.take())
     };
-    if left.0.is_none() {
+    if held.0.is_none() {
         return;
     }
-    if let Some(caught) = &mut left.2 {
-        caught.restore();
+    if let Some(capture) = &mut held.2 {
+        capture.restore();
     }
-    if let Some(Screen(out)) = &mut left.1 {
+    if let Some(TerminalWriter(out)) = &mut held.1 {
         let _ = execute!(out, DisableMouseCapture, LeaveAlternateScreen, Show);
     }
     let _ = disable_raw_mode();
-    // And now what was printed last, on a screen that can be read.
-    drop(left);
+    // Dropping the capture prints the captured lines, now on the normal screen.
+    drop(held);
 }
 
-/// The lock, unless it is held too long: by a terminal that does not read, or by the thread itself, in panic.
-fn patiently(lock: &Mutex<()>) -> Option<MutexGuard<'_, ()>> {
-    let until = Instant::now() + PATIENCE;
+/// Takes the lock, or returns `None` if it stays held: by a write to a blocked terminal, or by this thread in
+/// panic.
+fn lock_with_timeout(lock: &Mutex<()>) -> Option<MutexGuard<'_, ()>> {
+    let until = Instant::now() + WRITE_TIMEOUT;
     loop {
         match lock.try_lock() {
             Ok(guard) => return Some(guard),
@@ -274,35 +281,36 @@ fn patiently(lock: &Mutex<()>) -> Option<MutexGuard<'_, ()>> {
     }
 }
 
-/// What other threads have said in panic since the last call.
+/// Takes the messages of other threads' panics since the last call.
 pub fn take_panics() -> Vec<String> {
-    std::mem::take(&mut up().panics)
+    std::mem::take(&mut lock_held().panics)
 }
 
-/// Chains a panic hook before the present one, once. While the dashboard is up, a panic of its own thread gives the
-/// screen back first, and other threads' messages are kept for the dashboard to show; otherwise nothing changes.
+/// Chains a panic hook before the current one, once. While the dashboard is up, a panic of its own thread
+/// restores the terminal first, and messages of other threads are kept for the dashboard. Otherwise the
+/// current hook runs unchanged.
 pub fn install_panic_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let before = std::panic::take_hook();
+        let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if keep(info) {
+            if keep_panic(info) {
                 return;
             }
-            give_back();
-            before(info);
+            restore_terminal();
+            previous(info);
         }));
     });
 }
 
-/// Keeps the message if it is another thread's while the dashboard is up.
-fn keep(info: &PanicHookInfo) -> bool {
-    let mut up = up();
+/// Keeps the message of another thread's panic while the dashboard is up. Returns whether it was kept.
+fn keep_panic(info: &PanicHookInfo) -> bool {
+    let mut up = lock_held();
     let here = std::thread::current();
-    if up.thread.is_none_or(|thread| thread == here.id()) {
+    if up.draw_thread.is_none_or(|thread| thread == here.id()) {
         return false;
     }
-    if up.panics.len() < PANICS {
+    if up.panics.len() < MAX_PANICS {
         let name = here.name().unwrap_or("unnamed").to_owned();
         let what = info.payload_as_str().unwrap_or("no message");
         let place = info.location().map_or(String::new(), |place| format!(" ({place})"));
@@ -318,13 +326,13 @@ mod tests {
     #[test]
     fn another_threads_panic_is_kept_and_the_dashboard_stays_up() {
         install_panic_hook();
-        up().thread = Some(std::thread::current().id());
+        lock_held().draw_thread = Some(std::thread::current().id());
         let died = std::thread::Builder::new()
             .name("trainer".into())
             .spawn(|| panic!("out of cheese"))
             .unwrap()
             .join();
-        let still_up = up().thread.take().is_some();
+        let still_up = lock_held().draw_thread.take().is_some();
         assert!(died.is_err() && still_up);
         let panics = take_panics();
         let expected = "thread trainer panicked: out of cheese (src/";

@@ -1,19 +1,19 @@
-//! Owns: numbers, durations and foreign text as they stand on the screen; their width in cells.
+//! Owns: formatting numbers, durations and foreign text for the screen; their width in cells.
 //! Must not know: panels, colours.
-//! Invariant: what `visible` and `clip` return holds no control, zero-width or direction-changing character, so
-//! its measured width is the width it takes.
+//! Invariant: the text that [`visible`] and [`clip`] return holds no control, zero-width or
+//! direction-changing character, so its measured width is the width it takes.
 
 use crate::record::registry::Metric;
 use ratatui::text::Span;
 use std::time::Duration;
 
-/// Width of `text` in cells.
+/// Returns the width of `text` in cells.
 pub fn width(text: &str) -> usize {
     Span::raw(text).width()
 }
 
-/// `1,234,567`.
-pub fn count(number: u64) -> String {
+/// Formats a number with thousands separators: `1,234,567`.
+pub fn with_separators(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -25,8 +25,8 @@ pub fn count(number: u64) -> String {
     out
 }
 
-/// `950`, `12.3k`, `1.26M`, `3.40G`: three figures.
-pub fn short(number: f64) -> String {
+/// Formats a number with three significant digits and a suffix: `950`, `12.3k`, `1.26M`, `3.40G`.
+pub fn abbreviated(number: f64) -> String {
     let (scaled, suffix) = match number.abs() {
         n if n >= 1e12 => (number / 1e12, "T"),
         n if n >= 1e9 => (number / 1e9, "G"),
@@ -44,8 +44,8 @@ pub fn short(number: f64) -> String {
     format!("{scaled:.decimals$}{suffix}")
 }
 
-/// `12.3 G`, `1.26 M`: three figures and the unit's prefix, a space between.
-pub fn scaled(number: f64) -> String {
+/// Formats a number with three significant digits, a space and the SI prefix of its unit: `12.3 G`, `1.26 M`.
+pub fn with_si_prefix(number: f64) -> String {
     let (scaled, prefix) = match number.abs() {
         n if n >= 1e15 => (number / 1e15, "P"),
         n if n >= 1e12 => (number / 1e12, "T"),
@@ -62,14 +62,14 @@ pub fn scaled(number: f64) -> String {
     format!("{scaled:.decimals$} {prefix}")
 }
 
-/// `812 MiB`, `3.40 GiB`.
+/// Formats a size: `812 MiB`, `3.4 GiB`.
 pub fn bytes(count: u64) -> String {
     let mib = count as f64 / f64::from(1 << 20);
     if mib < 1000.0 { format!("{mib:.0} MiB") } else { format!("{:.1} GiB", mib / 1024.0) }
 }
 
-/// A loss, an entropy, a norm: three decimals, or fewer where the number is large.
-pub fn real(number: f64) -> String {
+/// Formats a loss, an entropy or a norm: three decimals, fewer for large numbers.
+pub fn decimal(number: f64) -> String {
     match number.abs() {
         n if n >= 1e5 => format!("{number:.1e}"),
         n if n >= 100.0 => format!("{number:.1}"),
@@ -77,12 +77,12 @@ pub fn real(number: f64) -> String {
     }
 }
 
-/// A setting: as short as it can be said with three figures.
-pub fn setting(number: f64) -> String {
+/// Formats a setting as briefly as three significant digits allow: `0`, `0.125`, `8.1e-4`.
+pub fn setting_value(number: f64) -> String {
     match number.abs() {
         0.0 => "0".into(),
         n if n < 1e-2 => format!("{number:.1e}").replace(".0e", "e"),
-        n if n >= 1e4 => short(number),
+        n if n >= 1e4 => abbreviated(number),
         _ => {
             let text = format!("{number:.3}");
             text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -90,7 +90,7 @@ pub fn setting(number: f64) -> String {
     }
 }
 
-/// `45s`, `1m 23s`, `2h 03m`, `3d 04h`.
+/// Formats a duration with its two largest units: `45s`, `1m 23s`, `2h 03m`, `3d 04h`.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
@@ -102,29 +102,31 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
-/// A metric's name in words: its column name without the unit.
-pub fn label(metric: Metric) -> String {
+/// Returns a metric's name in words: its column name without the unit.
+pub fn metric_label(metric: Metric) -> String {
     let spec = metric.spec();
     let bare = spec.name.strip_suffix(spec.unit).map_or(spec.name, |name| name.trim_end_matches('_'));
     let bare = if bare.is_empty() { spec.name } else { bare };
     bare.replace('_', " ")
 }
 
-/// A metric's value in words, as its unit asks for.
-pub fn value(metric: Metric, number: f64) -> String {
+/// Formats a metric's value as its unit requires.
+pub fn metric_value(metric: Metric, number: f64) -> String {
     match (metric.spec().kind, metric) {
-        (crate::record::registry::Kind::Count, _) => count(number.max(0.0) as u64),
-        (_, Metric::Lr) => setting(number),
-        (_, Metric::RecycleProbability | Metric::RecycleFraction | Metric::RecycleWeight) => setting(number),
-        (_, Metric::TokensPerS) => short(number),
-        _ if metric.spec().unit == "flop" => short(number),
+        (crate::record::registry::ColumnKind::Count, _) => with_separators(number.max(0.0) as u64),
+        (_, Metric::Lr) => setting_value(number),
+        (_, Metric::RecycleProbability | Metric::RecycleFraction | Metric::RecycleWeight) => {
+            setting_value(number)
+        }
+        (_, Metric::TokensPerS) => abbreviated(number),
+        _ if metric.spec().unit == "flop" => abbreviated(number),
         (_, Metric::StepMs | Metric::WallS) => format!("{number:.1}"),
-        _ => real(number),
+        _ => decimal(number),
     }
 }
 
-/// `text` with what would break a line or a cell made visible or left out.
-pub fn visible(text: &str) -> String {
+/// Replaces line breaks, tabs and control characters by visible ones, and drops characters that take no cell.
+pub fn make_visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -132,33 +134,34 @@ pub fn visible(text: &str) -> String {
             '\t' => out.push('⇥'),
             '\r' => out.push('␍'),
             c if c.is_control() => out.extend(c.escape_default()),
-            c if is_cell(c) => out.push(c),
+            c if takes_cell(c) => out.push(c),
             _ => {}
         }
     }
     out
 }
 
-/// As [`visible`], with every character that takes no cell of its own written as its code.
-pub fn spelled(text: &str) -> String {
+/// Like [`visible`], but spaces become `␣` and characters that take no cell are written as their code point.
+pub fn spell_out(text: &str) -> String {
     text.chars()
         .map(|c| match c {
-            '\n' | '\t' | '\r' => visible(&c.to_string()),
+            '\n' | '\t' | '\r' => make_visible(&c.to_string()),
             ' ' => "␣".into(),
-            c if c.is_control() || !is_cell(c) => c.escape_unicode().to_string(),
+            c if c.is_control() || !takes_cell(c) => c.escape_unicode().to_string(),
             c => c.to_string(),
         })
         .collect()
 }
 
-fn is_cell(c: char) -> bool {
+/// Returns whether a character takes at least one cell.
+fn takes_cell(c: char) -> bool {
     c.is_ascii()
         || (width(c.encode_utf8(&mut [0; 4])) > 0 && !matches!(c, '\u{ad}' | '\u{2028}' | '\u{2029}'))
 }
 
-/// `text` made visible and cut to `cells` cells, with `…` where it was cut.
+/// Makes `text` visible and cuts it to `cells` cells; a cut ends in `…`.
 pub fn clip(text: &str, cells: usize) -> String {
-    let text = visible(text);
+    let text = make_visible(text);
     if width(&text) <= cells {
         return text;
     }
@@ -178,10 +181,10 @@ pub fn clip(text: &str, cells: usize) -> String {
     out
 }
 
-/// `text` in lines of at most `cells` cells, broken between words where there are any.
+/// Breaks `text` into lines of at most `cells` cells, between words if possible.
 pub fn wrap(text: &str, cells: usize) -> Vec<String> {
     let cells = cells.max(1);
-    text.lines().flat_map(|line| wrap_line(&visible(line), cells)).collect()
+    text.lines().flat_map(|line| wrap_line(&make_visible(line), cells)).collect()
 }
 
 fn wrap_line(line: &str, cells: usize) -> Vec<String> {
@@ -214,14 +217,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_said_shortly() {
-        assert_eq!(count(1_234_567), "1,234,567");
-        assert_eq!(count(12), "12");
+    fn numbers_are_short() {
+        assert_eq!(with_separators(1_234_567), "1,234,567");
+        assert_eq!(with_separators(12), "12");
         for (number, text) in [(950.0, "950"), (12_345.0, "12.3k"), (1_260_000.0, "1.26M"), (2e13, "20.0T")] {
-            assert_eq!(short(number), text);
+            assert_eq!(abbreviated(number), text);
         }
         for (number, text) in [(0.0, "0"), (0.125, "0.125"), (1.0, "1"), (8.1e-4, "8.1e-4")] {
-            assert_eq!(setting(number), text);
+            assert_eq!(setting_value(number), text);
         }
         for (seconds, text) in [(45, "45s"), (83, "1m 23s"), (7380, "2h 03m"), (273_600, "3d 04h")] {
             assert_eq!(duration(Duration::from_secs(seconds)), text);
@@ -231,23 +234,23 @@ mod tests {
     #[test]
     fn large_numbers_have_prefixes() {
         for (number, text) in [(2.1e11, "210 G"), (6.12e9, "6.12 G"), (950.0, "950 ")] {
-            assert_eq!(scaled(number), text);
+            assert_eq!(with_si_prefix(number), text);
         }
         assert_eq!((bytes(512 << 20), bytes(3 << 30)), ("512 MiB".into(), "3.0 GiB".into()));
     }
 
     #[test]
     fn labels_are_the_registrys_names_without_the_unit() {
-        assert_eq!(label(Metric::LossPlainAtRecycled), "loss plain at recycled");
-        assert_eq!(label(Metric::Lr), "lr");
-        assert_eq!(label(Metric::Tokens), "tokens");
-        assert_eq!(label(Metric::StepMs), "step");
+        assert_eq!(metric_label(Metric::LossPlainAtRecycled), "loss plain at recycled");
+        assert_eq!(metric_label(Metric::Lr), "lr");
+        assert_eq!(metric_label(Metric::Tokens), "tokens");
+        assert_eq!(metric_label(Metric::StepMs), "step");
     }
 
     #[test]
     fn nothing_that_breaks_a_cell_stays() {
-        assert_eq!(visible("a\nb\u{1b}[31m\u{200b}\u{301}c"), "a⏎b\\u{1b}[31mc");
-        assert_eq!(spelled(" e\u{301}"), "␣e\\u{301}");
+        assert_eq!(make_visible("a\nb\u{1b}[31m\u{200b}\u{301}c"), "a⏎b\\u{1b}[31mc");
+        assert_eq!(spell_out(" e\u{301}"), "␣e\\u{301}");
     }
 
     #[test]

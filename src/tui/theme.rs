@@ -1,34 +1,32 @@
-//! Owns: every colour and attribute on the screen.
+//! Owns: every colour and text attribute on the screen.
 //! Must not know: what is drawn where.
-//! Invariant: no meaning by colour alone: without colours, attributes say the same.
+//! Invariant: no meaning is carried by colour alone: without colours, attributes carry it.
 
 use ratatui::style::{Color, Modifier, Style};
 
-/// How many colours the terminal can show.
+/// How many colours the terminal shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
-    /// None, or the user wants none (`NO_COLOR`).
+pub enum ColorDepth {
+    /// No colours, or the user wants none (`NO_COLOR`).
     None,
     /// The 16 that every terminal has.
     Sixteen,
     /// The 256 indexed colours.
     Indexed,
-    /// 24 bits.
-    True,
+    /// 24 bits of colour.
+    TrueColor,
 }
 
-/// What a style says.
+/// The meaning of a style; the theme maps it to colours and attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Frames and axes.
     Frame,
     /// The frame and the name of the focused panel.
     Focus,
-    /// Names of things.
     Name,
-    /// What may be overlooked.
+    /// Text of little importance.
     Dim,
-    /// Values.
     Value,
     /// A key that can be pressed.
     Key,
@@ -40,40 +38,38 @@ pub enum Role {
     Recycled,
     /// The recycled curve's raw points.
     RecycledRaw,
-    /// The plain curve at the recycled positions.
+    /// The plain loss at the recycled positions.
     PlainAtRecycled,
-    /// A learned pause in the place of the states.
+    /// The control with a learned pause vector in place of the recycled states.
     Pause,
-    /// The mean embedding in their place.
+    /// The control with the mean embedding in place of the recycled states.
     Masked,
-    /// The state of another position in their place.
+    /// The control with shuffled states: each from another position.
     Shuffled,
-    /// A curve of its own: the learning rate, a metric.
+    /// Any other curve: the learning rate, a metric.
     Lr,
-    /// A step at which the config was changed, or something was noted.
+    /// The mark of a step with a config change or a note.
     Mark,
-    /// The step that is read.
-    Cross,
-    /// All is well.
+    /// The cursor: the step whose values the charts show.
+    Cursor,
+    /// A good state, such as training.
     Good,
-    /// Something is not as asked for.
+    /// A state that needs attention.
     Warn,
-    /// Something failed.
     Bad,
-    /// The selected token.
     Selected,
 }
 
-/// The colours of the screen.
+/// Maps each [`Role`] and heat value to a style, for one colour depth.
 #[derive(Clone, Copy, Debug)]
 pub struct Theme {
-    depth: Depth,
+    depth: ColorDepth,
 }
 
-/// A colour in 24 bits, and the nearest of the 256 and of the 16.
+/// A colour in 24 bits, the nearest of the 256 indexed ones, and the nearest of the 16 named ones.
 type Tint = ((u8, u8, u8), u8, Color);
 
-// The curves are from Okabe and Ito's palette, told apart with every common form of colour blindness.
+// The curves use the palette of Okabe and Ito, which is safe for every common form of colour blindness.
 const SKY: Tint = ((86, 180, 233), 74, Color::LightCyan);
 const SKY_DIM: Tint = ((48, 96, 124), 24, Color::Cyan);
 const BLUE: Tint = ((104, 136, 176), 67, Color::LightBlue);
@@ -88,7 +84,7 @@ const FRAME: Tint = ((84, 88, 96), 240, Color::DarkGray);
 const BLACK: Tint = ((0, 0, 0), 16, Color::Black);
 const WHITE: Tint = ((255, 255, 255), 231, Color::White);
 
-/// Viridis (van der Walt and Smith, 2015) at ninths, dark to bright.
+/// The viridis colour map (van der Walt and Smith, 2015) at ninths, dark to bright.
 const VIRIDIS: [Tint; 10] = [
     ((68, 1, 84), 53, Color::Black),
     ((72, 40, 120), 54, Color::Blue),
@@ -102,7 +98,7 @@ const VIRIDIS: [Tint; 10] = [
     ((253, 231, 37), 220, Color::LightYellow),
 ];
 
-/// Purple over grey to orange (after Brewer's PuOr): the recycled pass more certain … less certain.
+/// Purple over grey to orange (after Brewer's PuOr): from a more certain recycled pass to a less certain one.
 const DIVERGING: [Tint; 7] = [
     ((84, 39, 136), 54, Color::Magenta),
     ((128, 115, 172), 97, Color::Magenta),
@@ -114,21 +110,20 @@ const DIVERGING: [Tint; 7] = [
 ];
 
 impl Theme {
-    /// A theme of `depth`.
-    pub fn new(depth: Depth) -> Self {
+    pub fn new(depth: ColorDepth) -> Self {
         Self { depth }
     }
 
-    /// The theme that the environment asks for: `NO_COLOR` (no-color.org), `COLORTERM`, `TERM`.
+    /// Reads the colour depth from the environment: `NO_COLOR` (no-color.org), `COLORTERM`, `TERM`.
     pub fn from_env() -> Self {
         let read = |name| std::env::var(name).unwrap_or_default();
-        Self::new(depth(&read("NO_COLOR"), &read("COLORTERM"), &read("TERM")))
+        Self::new(color_depth(&read("NO_COLOR"), &read("COLORTERM"), &read("TERM")))
     }
 
-    /// The style that says `role`.
+    /// Returns the style for `role`.
     pub fn style(&self, role: Role) -> Style {
         let plain = Style::new();
-        if self.depth == Depth::None {
+        if self.depth == ColorDepth::None {
             return plain.add_modifier(attributes(role));
         }
         match role {
@@ -136,7 +131,7 @@ impl Theme {
             Role::Focus => plain.fg(self.color(SKY)).add_modifier(Modifier::BOLD),
             Role::Dim => plain.fg(self.color(GREY)),
             Role::Name => plain.fg(self.color(GREY)),
-            // Said outright, as within a border the border's colour would hold.
+            // Set explicitly: text in a border would inherit the border's colour.
             Role::Value => plain.fg(Color::Reset),
             Role::Key => plain.fg(self.color(SKY)),
             Role::Plain => plain.fg(self.color(SKY)),
@@ -147,7 +142,7 @@ impl Theme {
             Role::Pause => plain.fg(self.color(PURPLE)),
             Role::Masked | Role::Mark => plain.fg(self.color(YELLOW)),
             Role::Shuffled => plain.fg(self.color(VERMILION)),
-            Role::Cross => plain.fg(self.color(WHITE)),
+            Role::Cursor => plain.fg(self.color(WHITE)),
             Role::Lr | Role::Good => plain.fg(self.color(GREEN)),
             Role::Warn => plain.fg(self.color(ORANGE)),
             Role::Bad => plain.fg(self.color(VERMILION)).add_modifier(Modifier::BOLD),
@@ -155,24 +150,24 @@ impl Theme {
         }
     }
 
-    /// The style of a token whose entropy is `share` (0..1) of the largest possible.
+    /// Returns the style of a value that is the fraction `share` (0..=1) of the largest possible one.
     pub fn heat(&self, share: f64) -> Style {
-        self.scale(&VIRIDIS, share)
+        self.interpolate(&VIRIDIS, share)
     }
 
-    /// The style of a token whose entropy changed by `share` (-1..1).
+    /// Returns the style of a change by `share` (-1..=1) of the largest possible one.
     pub fn difference(&self, share: f64) -> Style {
-        self.scale(&DIVERGING, (share + 1.0) / 2.0)
+        self.interpolate(&DIVERGING, (share + 1.0) / 2.0)
     }
 
-    /// Whether colours tell curves apart; if not, dashes must.
+    /// Returns whether there are colours. Without them, dash patterns tell curves apart.
     pub fn has_colors(&self) -> bool {
-        self.depth != Depth::None
+        self.depth != ColorDepth::None
     }
 
-    fn scale(&self, stops: &[Tint], share: f64) -> Style {
+    fn interpolate(&self, stops: &[Tint], share: f64) -> Style {
         let share = if share.is_nan() { 0.0 } else { share.clamp(0.0, 1.0) };
-        if self.depth == Depth::None {
+        if self.depth == ColorDepth::None {
             return Style::new().add_modifier(match share {
                 s if s < 1.0 / 3.0 => Modifier::DIM,
                 s if s < 2.0 / 3.0 => Modifier::empty(),
@@ -181,57 +176,57 @@ impl Theme {
         }
         let at = share * (stops.len() - 1) as f64;
         let (low, high) = (stops[at.floor() as usize], stops[at.ceil() as usize]);
-        let rgb = mix(low.0, high.0, at.fract());
+        let rgb = mix_rgb(low.0, high.0, at.fract());
         let near = if at.fract() < 0.5 { low } else { high };
-        // The contrast of black and white text crosses near this luminance (WCAG 2, relative luminance 0.18).
+        // Above a relative luminance of about 0.18 (WCAG 2), black text has more contrast than white text.
         let bright = match self.depth {
-            Depth::Sixteen => !matches!(near.2, Color::Black | Color::Blue | Color::Magenta),
+            ColorDepth::Sixteen => !matches!(near.2, Color::Black | Color::Blue | Color::Magenta),
             _ => luminance(rgb) > 0.18,
         };
-        let ink = if bright { BLACK } else { WHITE };
-        Style::new().bg(self.color((rgb, near.1, near.2))).fg(self.color(ink))
+        let text = if bright { BLACK } else { WHITE };
+        Style::new().bg(self.color((rgb, near.1, near.2))).fg(self.color(text))
     }
 
     fn color(&self, (rgb, index, named): Tint) -> Color {
         match self.depth {
-            Depth::True => Color::Rgb(rgb.0, rgb.1, rgb.2),
-            Depth::Sixteen => named,
+            ColorDepth::TrueColor => Color::Rgb(rgb.0, rgb.1, rgb.2),
+            ColorDepth::Sixteen => named,
             _ => Color::Indexed(index),
         }
     }
 }
 
-fn depth(no_color: &str, colorterm: &str, term: &str) -> Depth {
+fn color_depth(no_color: &str, colorterm: &str, term: &str) -> ColorDepth {
     if !no_color.is_empty() || term == "dumb" {
-        Depth::None
+        ColorDepth::None
     } else if colorterm == "truecolor" || colorterm == "24bit" {
-        Depth::True
-    } else if SIXTEEN.contains(&term) {
-        Depth::Sixteen
+        ColorDepth::TrueColor
+    } else if SIXTEEN_COLOR_TERMS.contains(&term) {
+        ColorDepth::Sixteen
     } else {
-        Depth::Indexed
+        ColorDepth::Indexed
     }
 }
 
-/// Terminals that are known to have no more than 16 colours. Others that say nothing have had 256 for twenty years.
-const SIXTEEN: [&str; 8] =
+/// Values of `TERM` with 16 colours. Every other terminal is assumed to have 256.
+const SIXTEEN_COLOR_TERMS: [&str; 8] =
     ["linux", "ansi", "vt100", "vt220", "xterm-16color", "screen-16color", "cygwin", "xterm-color"];
 
 fn attributes(role: Role) -> Modifier {
     match role {
-        Role::Focus | Role::Key | Role::Recycled | Role::Warn | Role::Mark | Role::Cross => Modifier::BOLD,
+        Role::Focus | Role::Key | Role::Recycled | Role::Warn | Role::Mark | Role::Cursor => Modifier::BOLD,
         Role::Bad | Role::Selected => Modifier::REVERSED,
         Role::Frame | Role::Dim | Role::PlainRaw | Role::RecycledRaw => Modifier::DIM,
         _ => Modifier::empty(),
     }
 }
 
-fn mix(a: (u8, u8, u8), b: (u8, u8, u8), share: f64) -> (u8, u8, u8) {
-    let part = |a: u8, b: u8| (f64::from(a) + (f64::from(b) - f64::from(a)) * share).round() as u8;
-    (part(a.0, b.0), part(a.1, b.1), part(a.2, b.2))
+fn mix_rgb(a: (u8, u8, u8), b: (u8, u8, u8), share: f64) -> (u8, u8, u8) {
+    let channel = |a: u8, b: u8| (f64::from(a) + (f64::from(b) - f64::from(a)) * share).round() as u8;
+    (channel(a.0, b.0), channel(a.1, b.1), channel(a.2, b.2))
 }
 
-/// Relative luminance, WCAG 2.
+/// Returns the relative luminance as WCAG 2 defines it, 0 to 1.
 fn luminance(rgb: (u8, u8, u8)) -> f64 {
     let linear = |c: u8| (f64::from(c) / 255.0).powf(2.2);
     0.2126 * linear(rgb.0) + 0.7152 * linear(rgb.1) + 0.0722 * linear(rgb.2)
@@ -243,15 +238,15 @@ mod tests {
 
     #[test]
     fn the_environment_is_respected() {
-        assert_eq!(depth("1", "truecolor", "xterm"), Depth::None);
-        assert_eq!(depth("", "truecolor", "xterm"), Depth::True);
-        assert_eq!(depth("", "", "xterm-256color"), Depth::Indexed);
-        assert_eq!(depth("", "", "linux"), Depth::Sixteen);
+        assert_eq!(color_depth("1", "truecolor", "xterm"), ColorDepth::None);
+        assert_eq!(color_depth("", "truecolor", "xterm"), ColorDepth::TrueColor);
+        assert_eq!(color_depth("", "", "xterm-256color"), ColorDepth::Indexed);
+        assert_eq!(color_depth("", "", "linux"), ColorDepth::Sixteen);
     }
 
     #[test]
     fn sixteen_colours_are_named_ones_and_readable() {
-        let theme = Theme::new(Depth::Sixteen);
+        let theme = Theme::new(ColorDepth::Sixteen);
         for share in 0..=20 {
             for style in
                 [theme.heat(f64::from(share) / 20.0), theme.difference(f64::from(share) / 10.0 - 1.0)]
@@ -265,7 +260,7 @@ mod tests {
 
     #[test]
     fn heat_takes_any_number_and_stays_readable() {
-        let theme = Theme::new(Depth::True);
+        let theme = Theme::new(ColorDepth::TrueColor);
         for share in [f64::NAN, -1.0, 0.0, 0.5, 1.0, 2.0, f64::INFINITY] {
             let style = theme.heat(share);
             assert_ne!(style.fg, style.bg);
@@ -276,7 +271,7 @@ mod tests {
 
     #[test]
     fn without_colours_there_are_none() {
-        let theme = Theme::new(Depth::None);
+        let theme = Theme::new(ColorDepth::None);
         let styles =
             [theme.heat(0.9), theme.difference(0.1), theme.style(Role::Bad), theme.style(Role::Selected)];
         assert!(styles.iter().all(|style| style.fg.is_none() && style.bg.is_none()));

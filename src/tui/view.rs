@@ -1,53 +1,51 @@
-//! Owns: what the person looks at, and what an action does to that.
-//! Must not know: colours, drawing, the terminal, the channel (it says what is to be sent).
-//! Invariant: an action in the view never blocks and never changes the state of the run.
+//! Owns: what the user looks at, and how an action changes that.
+//! Must not know: colours, drawing, the terminal, the channels (it returns what must be sent).
+//! Invariant: an action on the view never blocks and never changes the state of the run.
 
-mod asking;
 mod mouse;
-mod moving;
-mod playing;
-mod typing;
+mod navigation;
+mod playground;
+mod prompt_input;
+mod requests;
 
-use super::charts::{Charts, Span};
-use super::command::Prompt;
-use super::draft::{Draft, Nudge, Sent};
-use super::eras;
-use super::heat::Mode;
+use super::chart_settings::{ChartSettings, ChartSpan};
+use super::command::CommandPrompt;
+use super::config_history;
+use super::draft::{NudgeSize, SentEdit, SettingDraft};
 use super::keys::{self, Action, Scope};
 use super::layout::{self, SLOTS};
-use super::state::State;
-use crate::message::{Command, Level, TokenRow};
-pub use playing::{Play, Playing};
+use super::state::RunState;
+use super::token_grid::TokenValue;
+use crate::message::{Command, LogLevel, TokenRow};
+pub use playground::{PlaygroundCommand, PlaygroundSettings};
 use ratatui::layout::Rect;
 
-/// A panel, in the order of their numbers.
+/// A panel, in the order of the panel numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Panel {
-    /// The run in figures.
+    /// Key figures of the run.
     Run,
-    /// The loss curves.
     Loss,
-    /// The schedule curves.
+    /// Curves of the live settings.
     Schedule,
-    /// The entropies: a row as text, and their course.
+    /// Token entropies: a row as text, or a heatmap over the whole run.
     Entropy,
     /// What recycled states decode to.
     Thoughts,
-    /// What steps cost.
+    /// Time and FLOP of steps.
     Cost,
-    /// What was changed and noted.
+    /// Config changes and notes.
     Changes,
-    /// The log.
     Log,
-    /// What the model writes.
+    /// Samples that the model generates.
     Samples,
-    /// What it makes of a person's text.
+    /// The model's answers to the user's prompts.
     Playground,
 }
 
 impl Panel {
-    /// All, in order.
+    /// All panels, in order.
     pub const ALL: [Panel; 10] = [
         Panel::Run,
         Panel::Loss,
@@ -61,7 +59,7 @@ impl Panel {
         Panel::Playground,
     ];
 
-    /// The key that goes to it: its number from 1, or a letter.
+    /// Returns the key that focuses the panel: a digit from 1, or a letter.
     pub fn key(self) -> char {
         match self {
             Panel::Playground => 'p',
@@ -69,7 +67,6 @@ impl Panel {
         }
     }
 
-    /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Panel::Run => "run",
@@ -85,215 +82,216 @@ impl Panel {
         }
     }
 
-    /// The panel of this name.
-    pub fn named(name: &str) -> Option<Self> {
+    /// Returns the panel with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|panel| panel.name() == name)
     }
 
-    fn moved(self, by: usize) -> Panel {
+    fn offset_by(self, by: usize) -> Panel {
         Self::ALL[(self as usize + by) % Self::ALL.len()]
     }
 }
 
-/// What lies over the panels.
+/// What is drawn over the panels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overlay {
-    /// Nothing.
     None,
-    /// The help page, scrolled by so many lines.
+    /// The help page, scrolled down by this many lines.
     Help(u16),
-    /// The question whether to stop.
-    Question,
-    /// The command line.
+    /// The dialog that asks whether to stop the run.
+    StopDialog,
     Prompt,
-    /// What the focused panel is to be filtered by.
+    /// The filter line of the focused panel.
     Filter,
 }
 
-/// Which picture of the entropies is shown where there is room for one.
+/// How the entropy panel shows entropies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Picture {
-    /// A row as text.
+pub enum EntropyDisplay {
+    /// One token row as text.
     Row,
-    /// Steps by entropy over the whole run.
-    Course,
+    /// A heatmap of step by entropy over the whole run.
+    #[serde(rename = "course")]
+    Heatmap,
 }
 
-/// What an action asks of the main loop.
+/// What an action requests from the main loop.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Nothing but a redraw.
     None,
-    /// Send this to the trainer.
     Send(Command),
-    /// Go on with the run in another trainer, to so many steps in all where that is said.
+    /// Resume the run in another trainer, up to this many steps in total if given.
     Resume(Option<u64>),
-    /// Stop the run and begin another from its newest checkpoint, of this name and with these overrides.
+    /// Stop the run and fork it from its newest checkpoint, with this name and these overrides.
     Fork(String, Vec<String>),
-    /// Write this into the record of a run that no trainer of this process has.
-    Note(String),
-    /// Write a table to a file.
+    /// Write a note into the record of a run that no trainer of this process has open.
+    WriteNote(String),
+    /// Write a table to a file: table name, file name.
     Export(String, String),
-    /// Take the mouse, or leave it to the terminal.
-    Mouse(bool),
-    /// Stop the process until the shell lets it go on.
+    /// Capture the mouse (`true`), or leave it to the terminal.
+    CaptureMouse(bool),
+    /// Suspend the process until the shell resumes it.
     Suspend,
-    /// Leave.
     Leave,
 }
 
-/// What the person looks at.
+/// What the user looks at.
 #[derive(Debug)]
-pub struct View {
-    /// The focused panel.
+pub struct ViewState {
     pub focus: Panel,
-    /// The panel of each slot that is shown where they share it.
-    pub shown: [Panel; SLOTS],
-    /// Whether the focused panel has the whole screen.
+    /// The panel that each slot shows, on screens where panels share slots.
+    pub slot_panels: [Panel; SLOTS],
+    /// Whether the focused panel fills the screen.
     pub expanded: bool,
-    /// What lies over the panels.
     pub overlay: Overlay,
-    /// The command line, while it is open.
-    pub prompt: Prompt,
-    /// What is filtered by, for each panel.
+    /// The command line; its text also serves the filter.
+    pub prompt: CommandPrompt,
+    /// The filter of each panel, in lower case; empty for no filter.
     pub filters: [String; Panel::ALL.len()],
-    /// Whether the run is another process's: leaving does not stop it.
+    /// Whether the run belongs to another process: leaving does not stop it.
     pub watching: bool,
     /// Whether the run was asked to stop.
     pub stopping: bool,
-    /// Whether the run was asked to hold (or to go on) and has not yet.
-    pub pause_asked: Option<bool>,
-    /// How the charts are looked at.
-    pub charts: Charts,
-    /// The picture as it was when it was frozen.
-    pub frozen: Option<Box<State>>,
-    /// The number that is looked at in the schedule, among those that are used.
-    pub number: usize,
-    /// The edit that is made there.
-    pub draft: Option<Draft>,
-    /// The edit that was asked for there.
-    pub sent: Option<Sent>,
-    /// The selected position of the row.
-    pub selected: usize,
-    /// The step of the row that is shown; none: the newest.
-    pub row_at: Option<u64>,
-    /// Which entropy is shown.
-    pub mode: Mode,
-    /// Which picture of the entropies.
-    pub picture: Picture,
-    /// The least level of the log that is shown.
-    pub level: Level,
-    /// How the playground answers.
-    pub play: Play,
-    /// For each panel that is a list: lines gone back from its end, or down from its beginning.
-    pub scrolled: [usize; Panel::ALL.len()],
-    /// Whether the mouse is the dashboard's.
-    pub mouse: bool,
-    /// What came of the last key, where that is not seen; until the next key.
+    /// The pause state that was requested but not reached yet.
+    pub requested_pause: Option<bool>,
+    /// Range, cursor and scales of the charts.
+    pub charts: ChartSettings,
+    /// The state at the moment the display was frozen.
+    pub frozen: Option<Box<RunState>>,
+    /// The selected setting of the schedule panel, as an index into the settings in use.
+    pub selected_setting: usize,
+    /// The edit in progress in the schedule panel.
+    pub draft: Option<SettingDraft>,
+    /// The last edit that was sent from the schedule panel.
+    pub sent_edit: Option<SentEdit>,
+    /// The selected position in the token row.
+    pub selected_token: usize,
+    /// The step of the displayed token row; none for the newest.
+    pub row_step: Option<u64>,
+    /// Which value of each token is displayed.
+    pub token_value: TokenValue,
+    /// Whether entropies are displayed as a row or as a heatmap.
+    pub entropy_display: EntropyDisplay,
+    /// The minimum level of displayed log lines.
+    pub min_log_level: LogLevel,
+    /// The settings of the playground.
+    pub playground: PlaygroundSettings,
+    /// For each list panel: lines scrolled back from its end, or down from its start.
+    pub scroll_offsets: [usize; Panel::ALL.len()],
+    /// Whether the dashboard captures the mouse.
+    pub mouse_captured: bool,
+    /// A message about the last key, shown until the next key.
     pub hint: Option<String>,
-    /// Alerts that a person has seen.
-    pub acknowledged: Vec<String>,
-    /// Undos that are asked for and not answered, and the changes seen before the first of them.
-    pub undos: (usize, u64),
-    /// What was counted when it was last settled: trainers, log lines, changes, samples, answers.
-    pub counted: [u64; 5],
+    /// Alerts that the user has dismissed.
+    pub dismissed_alerts: Vec<String>,
+    /// Number of undo requests without an answer, and the changes received before the first of them.
+    pub pending_undos: (usize, u64),
+    /// Counts at the last update: trainers started, log lines, changes, samples, answers.
+    pub last_counts: [u64; 5],
 }
 
-impl Default for View {
+impl Default for ViewState {
     fn default() -> Self {
         Self {
             focus: Panel::Loss,
-            shown: layout::FIRST,
+            slot_panels: layout::INITIAL_PANELS,
             expanded: false,
             overlay: Overlay::None,
-            prompt: Prompt::default(),
+            prompt: CommandPrompt::default(),
             filters: Default::default(),
             watching: false,
             stopping: false,
-            pause_asked: None,
-            charts: Charts::default(),
+            requested_pause: None,
+            charts: ChartSettings::default(),
             frozen: None,
-            number: 0,
+            selected_setting: 0,
             draft: None,
-            sent: None,
-            selected: 0,
-            row_at: None,
-            mode: Mode::Plain,
-            picture: Picture::Row,
-            level: Level::Info,
-            play: Play::default(),
-            scrolled: [0; Panel::ALL.len()],
-            mouse: true,
+            sent_edit: None,
+            selected_token: 0,
+            row_step: None,
+            token_value: TokenValue::Plain,
+            entropy_display: EntropyDisplay::Row,
+            min_log_level: LogLevel::Info,
+            playground: PlaygroundSettings::default(),
+            scroll_offsets: [0; Panel::ALL.len()],
+            mouse_captured: true,
             hint: None,
-            acknowledged: Vec::new(),
-            undos: (0, 0),
-            counted: [0; 5],
+            dismissed_alerts: Vec::new(),
+            pending_undos: (0, 0),
+            last_counts: [0; 5],
         }
     }
 }
 
-impl View {
-    /// The scopes whose keys work now.
-    pub fn scopes(&self) -> Vec<Scope> {
+impl ViewState {
+    /// Returns the scopes whose keys work now.
+    pub fn active_scopes(&self) -> Vec<Scope> {
         match self.overlay {
             Overlay::None if self.draft.is_some() => vec![Scope::Draft, Scope::Always],
-            Overlay::None if keys::is_list(self.focus) => {
+            Overlay::None if keys::is_list_panel(self.focus) => {
                 vec![Scope::Panel(self.focus), Scope::List, Scope::Panels, Scope::Always]
             }
             Overlay::None => vec![Scope::Panel(self.focus), Scope::Panels, Scope::Always],
             Overlay::Help(_) => vec![Scope::Help, Scope::Always],
-            Overlay::Question => vec![Scope::Question, Scope::Always],
+            Overlay::StopDialog => vec![Scope::StopDialog, Scope::Always],
             Overlay::Prompt | Overlay::Filter => vec![Scope::Prompt],
         }
     }
 
     /// Focuses `panel`, and shows it in its slot.
-    pub fn look_at(&mut self, panel: Panel) {
+    pub fn focus_panel(&mut self, panel: Panel) {
         self.focus = panel;
-        if let Some(slot) = layout::slot(panel) {
-            self.shown[slot] = panel;
+        if let Some(slot) = layout::slot_of(panel) {
+            self.slot_panels[slot] = panel;
         }
     }
 
-    /// The state that is looked at: as it is, or as it was when it was frozen.
-    pub fn seen<'a>(&'a self, state: &'a State) -> &'a State {
+    /// Returns the state to display: the frozen one if there is one, else the current one.
+    pub fn displayed_state<'a>(&'a self, state: &'a RunState) -> &'a RunState {
         self.frozen.as_deref().unwrap_or(state)
     }
 
-    /// The row to show.
-    pub fn row<'a>(&self, state: &'a State) -> Option<&'a TokenRow> {
-        let held = self.row_at.and_then(|step| state.rows.iter().find(|row| row.step >= step));
-        held.or(state.rows.back()).map(|row| &**row)
+    /// Returns the token row to display.
+    pub fn displayed_row<'a>(&self, state: &'a RunState) -> Option<&'a TokenRow> {
+        let held = self.row_step.and_then(|step| state.token_rows.iter().find(|row| row.step >= step));
+        held.or(state.token_rows.back()).map(|row| &**row)
     }
 
-    /// What `panel` is filtered by, in lower case.
+    /// Returns the filter of `panel`, in lower case.
     pub fn filter(&self, panel: Panel) -> &str {
         &self.filters[panel as usize]
     }
 
-    /// Forgets what was asked for and has come true, or can no longer.
-    pub fn settle(&mut self, state: &State) {
-        if self.pause_asked == Some(state.is_paused()) || state.is_over() {
-            self.pause_asked = None;
+    /// Drops requests that the run has fulfilled or that can no longer be fulfilled.
+    pub fn reconcile(&mut self, state: &RunState) {
+        if self.requested_pause == Some(state.is_paused()) || state.is_over() {
+            self.requested_pause = None;
         }
-        if state.is_over() && self.overlay == Overlay::Question {
+        if state.is_over() && self.overlay == Overlay::StopDialog {
             self.overlay = Overlay::None;
         }
-        if state.is_over() || state.changes_seen >= self.undos.1 + self.undos.0 as u64 {
-            self.undos = (0, state.changes_seen);
+        if state.is_over() || state.changes_total >= self.pending_undos.1 + self.pending_undos.0 as u64 {
+            self.pending_undos = (0, state.changes_total);
         }
-        self.count(state);
+        self.update_counts(state);
     }
 
-    /// Keeps in place what is read of lists that grow; forgets what was of a run that another has taken the place of.
-    fn count(&mut self, state: &State) {
-        let now = [state.begun, state.logged, state.changes_seen, state.sampled, state.asked];
-        let before = std::mem::replace(&mut self.counted, now);
+    /// Keeps the scroll position while lists grow. Resets the view when another trainer has started.
+    fn update_counts(&mut self, state: &RunState) {
+        let now = [
+            state.trainers_started,
+            state.log_lines_total,
+            state.changes_total,
+            state.samples_total,
+            state.answers_total,
+        ];
+        let before = std::mem::replace(&mut self.last_counts, now);
         if now[0] != before[0] {
-            (self.draft, self.sent, self.frozen, self.row_at) = (None, None, None, None);
-            self.charts.cross = None;
-            self.scrolled = [0; Panel::ALL.len()];
+            (self.draft, self.sent_edit, self.frozen, self.row_step) = (None, None, None, None);
+            self.charts.cursor = None;
+            self.scroll_offsets = [0; Panel::ALL.len()];
             return;
         }
         let lists = [
@@ -303,150 +301,155 @@ impl View {
             (Panel::Playground, state.answers.len()),
         ];
         for ((panel, kept), (now, before)) in lists.into_iter().zip(now.into_iter().zip(before).skip(1)) {
-            let back = &mut self.scrolled[panel as usize];
-            // A picture that is held does not grow; and what is forgotten cannot be gone back to.
-            if *back > 0 && self.filters[panel as usize].is_empty() && self.frozen.is_none() {
-                *back = (*back + now.saturating_sub(before) as usize).min(kept.saturating_sub(1));
+            let offset = &mut self.scroll_offsets[panel as usize];
+            // A frozen display does not grow; and the view cannot scroll back to lines no longer kept.
+            if *offset > 0 && self.filters[panel as usize].is_empty() && self.frozen.is_none() {
+                *offset = (*offset + now.saturating_sub(before) as usize).min(kept.saturating_sub(1));
             }
         }
     }
 
-    /// Carries out `action` on a screen of this size.
-    pub fn act(&mut self, action: Action, state: &State, screen: Rect) -> Effect {
+    /// Applies `action`, on a screen of this size.
+    pub fn apply_action(&mut self, action: Action, state: &RunState, screen: Rect) -> Effect {
         self.hint = None;
         match action {
             Action::Help => {
                 self.overlay = if self.overlay == Overlay::None { Overlay::Help(0) } else { Overlay::None }
             }
-            Action::Quit => return self.quit(state),
-            Action::Interrupt if self.overlay == Overlay::Question => return Effect::Leave,
-            Action::Interrupt => return self.quit(state),
+            Action::Quit => return self.request_quit(state),
+            Action::Interrupt if self.overlay == Overlay::StopDialog => return Effect::Leave,
+            Action::Interrupt => return self.request_quit(state),
             Action::Suspend => return Effect::Suspend,
-            Action::Pause => return self.pause(state),
-            Action::Step => return self.ask(state, Command::Step),
-            Action::Resume => return self.resume(state),
-            Action::Undo => return self.undo(state),
-            Action::Prompt(text) => self.open(text, state),
-            Action::Filter => {
-                if !FILTERED.contains(&self.focus) {
-                    // What can be filtered of charts are metrics.
-                    self.look_at(Panel::Run);
+            Action::Pause => return self.toggle_pause(state),
+            Action::Step => return self.request(state, Command::StepOnce),
+            Action::Resume => return self.request_resume(state),
+            Action::Undo => return self.request_undo(state),
+            Action::OpenPrompt(text) => self.open_prompt(text, state),
+            Action::OpenFilter => {
+                if !FILTERABLE.contains(&self.focus) {
+                    // Charts are filtered by metric, in the run panel.
+                    self.focus_panel(Panel::Run);
                     self.expanded = true;
                 }
                 self.overlay = Overlay::Filter;
                 self.prompt.open(self.filters[self.focus as usize].clone());
             }
-            Action::Next => self.look_at(self.focus.moved(1)),
-            Action::Previous => self.look_at(self.focus.moved(Panel::ALL.len() - 1)),
-            Action::Focus(panel) => self.look_at(panel),
-            Action::Expand => self.expanded = !self.expanded,
-            Action::Back => self.back(state),
-            Action::Freeze => {
+            Action::NextPanel => self.focus_panel(self.focus.offset_by(1)),
+            Action::PreviousPanel => self.focus_panel(self.focus.offset_by(Panel::ALL.len() - 1)),
+            Action::FocusPanel(panel) => self.focus_panel(panel),
+            Action::ToggleExpanded => self.expanded = !self.expanded,
+            Action::Back => self.go_back(state),
+            Action::ToggleFreeze => {
                 self.frozen = if self.frozen.is_some() { None } else { Some(Box::new(state.clone())) };
             }
-            Action::Mouse => {
-                self.mouse = !self.mouse;
-                return Effect::Mouse(self.mouse);
+            Action::ToggleMouse => {
+                self.mouse_captured = !self.mouse_captured;
+                return Effect::CaptureMouse(self.mouse_captured);
             }
-            Action::GoOn => self.overlay = Overlay::None,
-            Action::Leave => return Effect::Leave,
-            Action::Stop => {
+            Action::KeepRunning => self.overlay = Overlay::None,
+            Action::LeaveNow => return Effect::Leave,
+            Action::StopRun => {
                 self.overlay = Overlay::None;
                 self.stopping = true;
                 return Effect::Send(Command::Stop);
             }
-            Action::Threshold(up) => self.nudge_threshold(up),
-            Action::DraftSend => return self.send_draft(state),
-            Action::DraftDrop => self.draft = None,
-            action => self.look(action, state, screen),
+            Action::NudgeThreshold(up) => self.nudge_threshold(up),
+            Action::SendDraft => return self.send_draft(state),
+            Action::DiscardDraft => self.draft = None,
+            action => self.apply_display_action(action, state, screen),
         }
         Effect::None
     }
 
-    /// Carries out what changes nothing but what is seen.
-    fn look(&mut self, action: Action, state: &State, screen: Rect) {
+    /// Applies an action that changes only what is displayed.
+    fn apply_display_action(&mut self, action: Action, state: &RunState, screen: Rect) {
         let frozen = self.frozen.take();
         let seen = frozen.as_deref().unwrap_or(state);
-        let run = seen.span();
+        let run = seen.known_steps();
         match action {
-            Action::Move(motion) => self.go(motion, seen, screen),
+            Action::Move(motion) => self.apply_motion(motion, seen, screen),
             Action::Zoom(inward) => self.charts.zoom(run, inward),
-            Action::Span => self.charts.next_span(run),
-            Action::Whole => self.charts.span = Span::All,
-            Action::Follow => self.charts.follow(),
+            Action::NextChartSpan => self.charts.cycle_span(run),
+            Action::ShowWholeRun => self.charts.span = ChartSpan::All,
+            Action::FollowEnd => self.charts.follow_end(),
             Action::Pan(forward) => self.charts.pan(run, forward),
-            Action::Cross(by) => {
-                let width = layout::panel(screen, 0, self, self.focus).width;
-                self.charts.move_cross(run, width.saturating_sub(10), by);
+            Action::MoveCursor(by) => {
+                let width = layout::panel_area(screen, 0, self, self.focus).width;
+                self.charts.move_cursor(run, width.saturating_sub(10), by);
             }
-            Action::LogX => self.charts.log_x = !self.charts.log_x,
-            Action::LogY => self.charts.log_y = !self.charts.log_y,
-            Action::Smooth => self.charts.smooth_more(seen.dashboard().smoothing),
-            Action::Parts => self.charts.parts = self.charts.parts.next(),
-            Action::Mode => self.mode = self.mode.next(),
-            Action::Picture => {
-                self.picture = if self.picture == Picture::Row { Picture::Course } else { Picture::Row };
+            Action::ToggleLogX => self.charts.log_x = !self.charts.log_x,
+            Action::ToggleLogY => self.charts.log_y = !self.charts.log_y,
+            Action::NextSmoothing => self.charts.cycle_smoothing(seen.dashboard_config().smoothing),
+            Action::NextLossCharts => self.charts.loss_charts = self.charts.loss_charts.next(),
+            Action::NextTokenValue => self.token_value = self.token_value.next(),
+            Action::ToggleEntropyDisplay => {
+                self.entropy_display = if self.entropy_display == EntropyDisplay::Row {
+                    EntropyDisplay::Heatmap
+                } else {
+                    EntropyDisplay::Row
+                };
             }
-            Action::Row(older) => {
-                let shown = self.row(seen).map(|row| row.step);
-                let older_ones = seen.rows.iter().rev().map(|row| row.step).find(|step| Some(*step) < shown);
-                let newer = seen.rows.iter().map(|row| row.step).find(|step| Some(*step) > shown);
-                let newest = seen.rows.back().map(|row| row.step);
+            Action::SelectRow(older) => {
+                let shown = self.displayed_row(seen).map(|row| row.step);
+                let older_ones =
+                    seen.token_rows.iter().rev().map(|row| row.step).find(|step| Some(*step) < shown);
+                let newer = seen.token_rows.iter().map(|row| row.step).find(|step| Some(*step) > shown);
+                let newest = seen.token_rows.back().map(|row| row.step);
                 let to = if older { older_ones.or(shown) } else { newer };
-                self.row_at = to.filter(|to| Some(*to) != newest);
+                self.row_step = to.filter(|to| Some(*to) != newest);
             }
-            Action::Level => {
-                self.level = match self.level {
-                    Level::Info => Level::Warn,
-                    Level::Warn => Level::Error,
-                    Level::Error => Level::Info,
+            Action::NextLogLevel => {
+                self.min_log_level = match self.min_log_level {
+                    LogLevel::Info => LogLevel::Warn,
+                    LogLevel::Warn => LogLevel::Error,
+                    LogLevel::Error => LogLevel::Info,
                 }
             }
-            Action::Draft(edit) => self.edit(edit, seen),
+            Action::EditDraft(edit) => self.edit_draft(edit, seen),
             _ => {}
         }
         self.frozen = frozen;
     }
 
-    /// Out of what one is in: an alert that was read, the filter, the step that is read, the whole screen.
-    fn back(&mut self, state: &State) {
-        let passing: Vec<String> = state.passing_alerts().collect();
+    /// Leaves one level: unread alerts, then the filter, then the step cursor, then full screen.
+    fn go_back(&mut self, state: &RunState) {
+        let passing: Vec<String> = state.dismissible_alerts().collect();
         let filter = &mut self.filters[self.focus as usize];
-        if passing.iter().any(|text| !self.acknowledged.contains(text)) {
-            self.acknowledged = passing;
+        if passing.iter().any(|text| !self.dismissed_alerts.contains(text)) {
+            self.dismissed_alerts = passing;
         } else if !filter.is_empty() {
             filter.clear();
-        } else if self.charts.cross.is_some() {
-            self.charts.cross = None;
+        } else if self.charts.cursor.is_some() {
+            self.charts.cursor = None;
         } else {
             self.expanded = false;
         }
     }
 
-    /// The number that is looked at, among all live ones.
-    pub fn number_in(&self, state: &State) -> Option<usize> {
-        let used = eras::used(&state.run.as_ref()?.config);
-        used.get(self.number.min(used.len().saturating_sub(1))).copied()
+    /// Returns the selected setting, as an index into all live settings.
+    pub fn selected_setting_index(&self, state: &RunState) -> Option<usize> {
+        let used = config_history::settings_in_use(&state.run.as_ref()?.config);
+        used.get(self.selected_setting.min(used.len().saturating_sub(1))).copied()
     }
 }
 
-/// Why nothing can be asked of the run.
-const OVER: &str = "the run is over; r or `:resume STEPS` goes on with it";
+/// Why no command can be sent to the run.
+const RUN_ENDED: &str = "the run has ended; r or `:resume STEPS` resumes it";
 
 /// The panels that can be filtered.
-const FILTERED: [Panel; 5] = [Panel::Run, Panel::Changes, Panel::Log, Panel::Samples, Panel::Playground];
+const FILTERABLE: [Panel; 5] = [Panel::Run, Panel::Changes, Panel::Log, Panel::Samples, Panel::Playground];
 
-/// What a key does to a draft.
+/// What a key does to the draft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Edit {
-    /// The knot's value, up or down.
-    Value(bool, Nudge),
-    /// The knot after or before.
-    Knot(bool),
-    /// The knot's step, forward or back.
-    Shift(bool),
-    /// A knot at the step that is read, or the next.
-    Add,
-    /// The knot away.
-    Remove,
+pub enum DraftEdit {
+    /// Raises (`true`) or lowers the value of the knot.
+    NudgeValue(bool, NudgeSize),
+    /// Selects the next (`true`) or the previous knot.
+    SelectKnot(bool),
+    /// Moves the knot to a later (`true`) or an earlier step.
+    ShiftKnot(bool),
+    /// Adds a knot at the step cursor, or at the next step.
+    AddKnot,
+    /// Removes the knot.
+    RemoveKnot,
 }

@@ -74,7 +74,7 @@ pub fn runs(dir: &Path) -> Vec<PathBuf> {
 
 /// A table of a run, from its parts and its log.
 pub fn table(run: &Path, name: &str) -> Vec<RecordBatch> {
-    coconut_lab::record::parts::read_all(&run.join(name)).unwrap()
+    coconut_lab::record::segments::read_table(&run.join(name)).unwrap()
 }
 
 pub fn metrics(run: &Path) -> Vec<RecordBatch> {

@@ -3,46 +3,47 @@
 use crate::subject::*;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, activation};
-use coconut_lab::config::{Arch, Control, Feedback, Flow, LossOn, Reach, State};
-use coconut_lab::model::ledger::Ledger;
-use coconut_lab::model::{Form, Places, rms};
-use coconut_lab::recycle::passes::{self, Pass};
-use coconut_lab::recycle::placement::Positions;
+use coconut_lab::config::{Arch, Control, Feedback, GradientFlow, LossPositions, PassScope, StateTransform};
+use coconut_lab::model::accumulator::GradientAccumulator;
+use coconut_lab::model::{FeedbackSpec, GatherIndex, rms};
+use coconut_lab::recycle::passes::{self, RecycledPass};
+use coconut_lab::recycle::placement::RecycledPositions;
 
-fn form(feedback: Feedback, state: State) -> Form {
-    Form { feedback, state, add_scale: 0.1 }
+fn form(feedback: Feedback, state: StateTransform) -> FeedbackSpec {
+    FeedbackSpec { mode: feedback, state, add_scale: 0.1 }
 }
 
 #[test]
 fn fresh_matrices_feed_what_none_would() {
     let (tokens, placed) = (tokens(&ids(1)), positions(1, 0.3));
-    let after = |form| reached(&shaped(Arch::Llama, 1, form), &tokens, &placed, &pass(Reach::Dense), 1);
-    let plain = after(Form::PLAIN);
-    close(after(form(Feedback::Replace, State::Projected)), plain.clone(), 1e-5);
-    close(after(form(Feedback::Gated, State::Raw)), plain.clone(), 1e-5);
-    let rescaled = after(form(Feedback::Replace, State::Rescaled));
+    let after = |form| reached(&shaped(Arch::Llama, 1, form), &tokens, &placed, &pass(PassScope::Dense), 1);
+    let plain = after(FeedbackSpec::PLAIN);
+    close(after(form(Feedback::Replace, StateTransform::Projected)), plain.clone(), 1e-5);
+    close(after(form(Feedback::Gated, StateTransform::Raw)), plain.clone(), 1e-5);
+    let rescaled = after(form(Feedback::Replace, StateTransform::Rescaled));
     assert!(gap(&values(rescaled), &values(plain)) > 1e-3);
 }
 
 #[test]
 fn nothing_added_is_the_plain_pass() {
     let (tokens, placed) = (tokens(&ids(2)), positions(2, 0.5));
-    let model = shaped(Arch::Gpt2, 2, Form { add_scale: 0.0, ..form(Feedback::Add, State::Raw) });
-    let plain = values(reached(&model, &tokens, &none(B), &pass(Reach::Dense), 0));
-    assert_eq!(values(reached(&model, &tokens, &placed, &pass(Reach::Dense), 1)), plain);
+    let model =
+        shaped(Arch::Gpt2, 2, FeedbackSpec { add_scale: 0.0, ..form(Feedback::Add, StateTransform::Raw) });
+    let plain = values(reached(&model, &tokens, &none(B), &pass(PassScope::Dense), 0));
+    assert_eq!(values(reached(&model, &tokens, &placed, &pass(PassScope::Dense), 1)), plain);
     // The schedule's factor does the same to a scale that is not 0.
-    let model = shaped(Arch::Gpt2, 2, form(Feedback::Add, State::Raw));
-    let silent = Pass { scale: 0.0, ..pass(Reach::Dense) };
+    let model = shaped(Arch::Gpt2, 2, form(Feedback::Add, StateTransform::Raw));
+    let silent = RecycledPass { scale: 0.0, ..pass(PassScope::Dense) };
     assert_eq!(values(reached(&model, &tokens, &placed, &silent, 1)), plain);
-    assert_ne!(values(reached(&model, &tokens, &placed, &pass(Reach::Dense), 1)), plain);
+    assert_ne!(values(reached(&model, &tokens, &placed, &pass(PassScope::Dense), 1)), plain);
 }
 
 #[test]
 fn formulas_are_those_of_the_documentation() {
-    let model = shaped(Arch::Llama, 3, form(Feedback::Gated, State::Rescaled)).valid();
+    let model = shaped(Arch::Llama, 3, form(Feedback::Gated, StateTransform::Rescaled)).valid();
     let embeddings = model.embed.weight.val();
     let state = Tensor::<2>::from_data([[3.0; 32], [-0.5; 32]], &Device::flex());
-    let rescaled = model.feedback.state(state, embeddings.clone());
+    let rescaled = model.feedback.transform_state(state, embeddings.clone());
     let measured = values(rms(embeddings.clone().reshape([1, -1]), 1))[0];
     for found in values(rms(rescaled.clone(), 1)) {
         assert!((found - measured).abs() < 1e-5, "{found} {measured}");
@@ -55,27 +56,27 @@ fn formulas_are_those_of_the_documentation() {
     let (up, gate) = (up.weight.val(), gate.weight.val());
     let token = embeddings.narrow(0, 4, 2);
     let wanted = rescaled.clone().matmul(up) * activation::sigmoid(token.clone().matmul(gate));
-    close(gated.input(rescaled, || token.clone()), wanted, 1e-5);
-    let add = shaped(Arch::Llama, 3, form(Feedback::Add, State::Raw)).valid();
+    close(gated.combine_input(rescaled, || token.clone()), wanted, 1e-5);
+    let add = shaped(Arch::Llama, 3, form(Feedback::Add, StateTransform::Raw)).valid();
     let state = token.clone() * 7.0;
-    close(add.feedback.input(state.clone(), || token.clone()), token + state * 0.1, 1e-6);
+    close(add.feedback.combine_input(state.clone(), || token.clone()), token + state * 0.1, 1e-6);
 }
 
 #[test]
 fn an_added_or_gated_position_sees_its_own_token_and_a_replaced_one_does_not() {
-    let placed = Positions { seq_len: T, rows: vec![vec![6]; B] };
+    let placed = RecycledPositions { seq_len: T, rows: vec![vec![6]; B] };
     let before = ids(3);
     let mut after = before.clone();
     after[6] = (after[6] + 1) % V as i32;
     for (feedback, sees) in [(Feedback::Replace, false), (Feedback::Add, true), (Feedback::Gated, true)] {
-        let mut model = shaped(Arch::Llama, 3, form(feedback, State::Raw)).valid();
+        let mut model = shaped(Arch::Llama, 3, form(feedback, StateTransform::Raw)).valid();
         if let Some(gate) = &mut model.feedback.gate {
             gate.weight = gate.weight.clone().map(|weight| weight + 0.3);
         }
         for reach in REACHES {
             let at = |ids: &[i32]| {
-                let (tokens, places) = (tokens(ids), Places::new(&placed.rows, T, &Device::flex()));
-                let own = places.take(&reached(&model, &tokens, &placed, &pass(reach), 1));
+                let (tokens, places) = (tokens(ids), GatherIndex::new(&placed.rows, T, &Device::flex()));
+                let own = places.gather(&reached(&model, &tokens, &placed, &pass(reach), 1));
                 values(own.narrow(0, 0, 1))
             };
             assert_eq!(at(&before) != at(&after), sees, "{feedback:?} {reach:?}");
@@ -87,7 +88,7 @@ fn an_added_or_gated_position_sees_its_own_token_and_a_replaced_one_does_not() {
 fn noise_is_drawn_anew_each_time_and_stays_within_its_bounds() {
     let (model, tokens, placed) = (model(Arch::Llama, 4), tokens(&ids(4)), positions(4, 0.4));
     let after = |jitter, step| {
-        let noisy = Pass { jitter, draw: draw(1, step), ..pass(Reach::Dense) };
+        let noisy = RecycledPass { jitter, rng_key: draw(1, step), ..pass(PassScope::Dense) };
         values(reached(&model, &tokens, &placed, &noisy, 1))
     };
     let (none, small, large) = (after(0.0, 1), after(1e-4, 1), after(0.5, 1));
@@ -105,10 +106,11 @@ fn a_pause_and_a_mask_know_nothing_of_the_row() {
         (Control::Pause, frozen.feedback.pause.val().unsqueeze::<2>()),
         (Control::Masked, frozen.embed.weight.val().mean_dim(0)),
     ] {
-        let found = reached(&model, &tokens, &placed, &Pass { control, ..pass(Reach::Dense) }, 1);
-        let places = Places::new(&placed.rows, T, &Device::flex());
-        let inputs = places.put(&frozen.embed(tokens.inputs.clone()), vector.expand([placed.count(), 32]));
-        close(found, frozen.row(inputs).hidden, 1e-5);
+        let found = reached(&model, &tokens, &placed, &RecycledPass { control, ..pass(PassScope::Dense) }, 1);
+        let places = GatherIndex::new(&placed.rows, T, &Device::flex());
+        let inputs =
+            places.scatter(&frozen.embed(tokens.inputs.clone()), vector.expand([placed.count(), 32]));
+        close(found, frozen.forward(inputs).hidden, 1e-5);
     }
 }
 
@@ -120,12 +122,13 @@ fn a_shuffled_state_is_always_another_rows() {
     // Everything before the recycled positions of row 0 changes; row 1's and 2's states do not.
     after[..9].iter_mut().for_each(|id| *id = (*id + 1) % V as i32);
     for rows in [vec![vec![9], vec![4], vec![7]], vec![vec![9, 10], vec![], vec![]]] {
-        let placed = Positions { seq_len: T, rows };
+        let placed = RecycledPositions { seq_len: T, rows };
         for step in 1..20 {
-            let shuffled = Pass { control: Control::Shuffled, draw: draw(1, step), ..pass(Reach::Dense) };
+            let shuffled =
+                RecycledPass { control: Control::Shuffled, rng_key: draw(1, step), ..pass(PassScope::Dense) };
             // Whether a row comes out otherwise than with its own states, and how.
             let fed = |ids: &[i32], row: usize| {
-                let [a, b] = [&shuffled, &pass(Reach::Dense)]
+                let [a, b] = [&shuffled, &pass(PassScope::Dense)]
                     .map(|pass| values(reached(&model, &tokens(ids), &placed, pass, 1).narrow(0, row, 1)));
                 (gap(&a, &b) > 1e-3, a)
             };
@@ -141,22 +144,23 @@ fn a_shuffled_state_is_always_another_rows() {
 fn in_a_batch_of_one_row_a_shuffled_state_is_an_earlier_one() {
     let model = model(Arch::Llama, 6);
     let all = ids(6)[..=T].to_vec();
-    let placed = Positions { seq_len: T, rows: vec![vec![3, 6, 9]] };
+    let placed = RecycledPositions { seq_len: T, rows: vec![vec![3, 6, 9]] };
     for step in 1..20 {
-        let shuffled = Pass { control: Control::Shuffled, draw: draw(1, step), ..pass(Reach::Isolated) };
+        let shuffled =
+            RecycledPass { control: Control::Shuffled, rng_key: draw(1, step), ..pass(PassScope::Isolated) };
         let before = nll(&model, &tokens(&all), &placed, &shuffled);
         // The state that would be fed at 9 itself is never fed: the token before it says nothing to the earlier two.
         let mut later = all.clone();
         later[8] = (later[8] + 1) % V as i32;
         assert_eq!(before[..2], nll(&model, &tokens(&later), &placed, &shuffled)[..2]);
-        let own = nll(&model, &tokens(&all), &placed, &pass(Reach::Isolated));
+        let own = nll(&model, &tokens(&all), &placed, &pass(PassScope::Isolated));
         assert!(before.iter().zip(&own).all(|(a, b)| (a - b).abs() > 1e-5), "{before:?} {own:?}");
     }
 }
 
 #[test]
 fn the_pause_begins_as_no_tokens_embedding() {
-    let model = shaped(Arch::Llama, 3, Form::PLAIN).valid();
+    let model = shaped(Arch::Llama, 3, FeedbackSpec::PLAIN).valid();
     let pause = model.feedback.pause.val().unsqueeze::<2>();
     let matrix = model.embed.weight.val();
     let product = pause.clone().matmul(matrix.clone().transpose());
@@ -169,8 +173,8 @@ fn the_pause_begins_as_no_tokens_embedding() {
 fn noise_is_another_in_every_pass() {
     let (model, tokens, placed) = (model(Arch::Llama, 4), tokens(&ids(4)), positions(4, 0.4));
     let after = |pass_number| {
-        let mut noisy = Pass { jitter: 0.5, ..pass(Reach::Dense) };
-        noisy.draw.pass = pass_number;
+        let mut noisy = RecycledPass { jitter: 0.5, ..pass(PassScope::Dense) };
+        noisy.rng_key.pass = pass_number;
         values(reached(&model, &tokens, &placed, &noisy, 1))
     };
     assert_ne!(after(1), after(2));
@@ -180,10 +184,16 @@ fn noise_is_another_in_every_pass() {
 fn a_control_arm_trains_the_pause_and_no_other_run_does() {
     let (model, tokens, placed) = (model(Arch::Gpt2, 7), tokens(&ids(7)), positions(7, 0.3));
     for (control, learned) in [(Control::None, false), (Control::Pause, true), (Control::Masked, false)] {
-        let mut plan = plan(Reach::Joint, Flow::Detached, LossOn::Recycled, &[1.0]);
+        let mut plan = plan(PassScope::Joint, GradientFlow::Detached, LossPositions::Recycled, &[1.0]);
         plan.pass.control = control;
         let mut place = |_: &Tensor<1>| placed.clone();
-        let grads = passes::train(Ledger::new(&model, 1.0, false), &tokens, &plan, Some(&mut place)).grads;
+        let grads = passes::forward_backward(
+            GradientAccumulator::new(&model, 1.0, false),
+            &tokens,
+            &plan,
+            Some(&mut place),
+        )
+        .grads;
         assert_eq!(grads.get::<1>(model.feedback.pause.id).is_some(), learned, "{control:?}");
     }
 }

@@ -1,14 +1,21 @@
 //! The learner that runs the passes: live changes, plain steps, costs.
 
 use crate::subject::*;
-use coconut_lab::config::{Arch, Config, Curve, Mixture, Placement, Reach};
-use coconut_lab::data::{Batch, Position};
+use coconut_lab::config::{Arch, Config, Curve, Mixture, PassScope, Placement};
+use coconut_lab::data::{Batch, StreamPosition};
 use coconut_lab::record::registry::{Metric, StepRow};
 use coconut_lab::train::Learner;
 
 fn batch(seed: u64) -> Batch {
     let doc_start = (0..B * (T + 1)).map(|i| i % (T + 1) == 0).collect();
-    Batch { batch: B, seq_len: T, tokens: ids(seed), doc_start, after: Position::default(), epoch: 0 }
+    Batch {
+        batch_size: B,
+        seq_len: T,
+        tokens: ids(seed),
+        doc_start,
+        next_position: StreamPosition::default(),
+        epoch: 0,
+    }
 }
 
 fn config() -> Config {
@@ -33,7 +40,7 @@ fn train(at: impl Fn(u64) -> Config) -> (Vec<StepRow>, Vec<f32>) {
 #[test]
 fn a_live_change_is_the_same_as_a_curve_with_a_step_there() {
     let (low, high) = (0.1, 0.4);
-    let jump = |low, high| Curve::through(vec![(3, low), (4, high)]).unwrap();
+    let jump = |low, high| Curve::from_knots(vec![(3, low), (4, high)]).unwrap();
     let curves = train(|_| {
         let mut config = config();
         config.recycle.fraction = jump(low, high);
@@ -60,7 +67,7 @@ fn passes_placement_and_reach_change_between_any_two_steps() {
     let changed = train(|step| {
         let mut config = config();
         config.recycle.passes = Mixture::always(1 + step % 3);
-        config.recycle.reach = [Reach::Dense, Reach::Isolated, Reach::Joint][step as usize % 3];
+        config.recycle.reach = [PassScope::Dense, PassScope::Isolated, PassScope::Joint][step as usize % 3];
         config.recycle.placement = [Placement::EntropyNext, Placement::Span][step as usize % 2];
         config.recycle.every = 1 + step / 5;
         config
@@ -75,7 +82,7 @@ fn passes_placement_and_reach_change_between_any_two_steps() {
 fn a_live_change_keeps_the_optimizers_state() {
     let dense = config();
     let mut sparse = config();
-    (sparse.recycle.reach, sparse.recycle.placement) = (Reach::Joint, Placement::EntropyAt);
+    (sparse.recycle.reach, sparse.recycle.placement) = (PassScope::Joint, Placement::EntropyAt);
     let mut kept = Learner::new(model(Arch::Llama, 1), &dense.optim);
     for step in 1..=5 {
         assert!(kept.update(&dense, &[batch(step)]).unwrap().1.is_none());
@@ -109,7 +116,7 @@ fn costs_are_counted_by_part() {
     let mut config = config();
     config.recycle.fraction = Curve::constant(0.25);
     config.probe.cost = 2;
-    for (reach, positions, keys) in [(Reach::Dense, B * T, T), (Reach::Joint, B * 3, T + 3)] {
+    for (reach, positions, keys) in [(PassScope::Dense, B * T, T), (PassScope::Joint, B * 3, T + 3)] {
         config.recycle.reach = reach;
         let (rows, _) = train(|_| config.clone());
         let (model, row) = (model(Arch::Llama, 1), &rows[1]);
@@ -118,7 +125,7 @@ fn costs_are_counted_by_part() {
         is(Metric::PlainFlop, 3.0 * shape.blocks_flop(B * T, T));
         // The plain keys and values are constants to a sparse pass: they have no gradient.
         let spared = shape.attention_flop(positions, keys) - shape.attention_flop(positions, 3);
-        let spared = if reach == Reach::Dense { 0.0 } else { spared };
+        let spared = if reach == PassScope::Dense { 0.0 } else { spared };
         is(Metric::RecycledFlop, 3.0 * shape.blocks_flop(positions, keys) - spared);
         is(Metric::HeadFlop, 3.0 * shape.head_flop(B * T + B * 3));
         let passes = 3.0 * shape.blocks_flop(positions, keys) - spared;
@@ -137,7 +144,7 @@ fn steps_that_teach_the_pause_say_so_and_nothing_of_the_states() {
     // A lesson has one pass, which counts whatever the weight of a first pass is otherwise.
     config.recycle.passes = Mixture::always(2);
     config.recycle.pass_weights = vec![0.0, 1.0];
-    (config.recycle.flow, config.recycle.cut) = (coconut_lab::config::Flow::Through, 1);
+    (config.recycle.flow, config.recycle.cut) = (coconut_lab::config::GradientFlow::Through, 1);
     let rows = train(|_| config.clone()).0;
     let has = |row: &StepRow, metric| row.get(metric).is_some();
     let lessons = rows.iter().filter(|row| has(row, Metric::LossPause)).count();

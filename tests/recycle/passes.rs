@@ -5,28 +5,33 @@ use crate::subject::*;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, activation};
-use coconut_lab::config::{Arch, Feedback, Flow, LossOn, Reach, State};
-use coconut_lab::model::ledger::Ledger;
-use coconut_lab::model::{Form, Places, Tokens, Transformer};
-use coconut_lab::recycle::passes::{self, Pass, Plan};
-use coconut_lab::recycle::placement::Positions;
-use coconut_lab::train::sequential::sequential;
+use coconut_lab::config::{Arch, Feedback, GradientFlow, LossPositions, PassScope, StateTransform};
+use coconut_lab::model::accumulator::GradientAccumulator;
+use coconut_lab::model::{FeedbackSpec, GatherIndex, TokenBatch, Transformer};
+use coconut_lab::recycle::passes::{self, RecyclePlan, RecycledPass};
+use coconut_lab::recycle::placement::RecycledPositions;
+use coconut_lab::train::sequential::run_sequential;
 
 /// Hidden states after `passes` recycled dense passes.
-fn hidden(model: &Transformer, tokens: &Tokens, positions: &Positions, passes: usize) -> Tensor<3> {
-    reached(model, tokens, positions, &pass(Reach::Dense), passes)
+fn hidden(
+    model: &Transformer,
+    tokens: &TokenBatch,
+    positions: &RecycledPositions,
+    passes: usize,
+) -> Tensor<3> {
+    reached(model, tokens, positions, &pass(PassScope::Dense), passes)
 }
 
-const FORMS: [Form; 4] = [
-    Form::PLAIN,
-    Form { feedback: Feedback::Add, state: State::Projected, add_scale: 0.3 },
-    Form { feedback: Feedback::Gated, state: State::Rescaled, add_scale: 0.0 },
-    Form { feedback: Feedback::Replace, state: State::Rescaled, add_scale: 0.0 },
+const FORMS: [FeedbackSpec; 4] = [
+    FeedbackSpec::PLAIN,
+    FeedbackSpec { mode: Feedback::Add, state: StateTransform::Projected, add_scale: 0.3 },
+    FeedbackSpec { mode: Feedback::Gated, state: StateTransform::Rescaled, add_scale: 0.0 },
+    FeedbackSpec { mode: Feedback::Replace, state: StateTransform::Rescaled, add_scale: 0.0 },
 ];
 
 #[test]
 fn an_empty_placement_is_the_plain_pass_bit_for_bit() {
-    let placed = Positions { seq_len: T, rows: vec![vec![], vec![2, 7], vec![]] };
+    let placed = RecycledPositions { seq_len: T, rows: vec![vec![], vec![2, 7], vec![]] };
     for (arch, form) in [Arch::Gpt2, Arch::Llama].into_iter().flat_map(|arch| FORMS.map(|form| (arch, form)))
     {
         let (model, tokens) = (shaped(arch, 1, form), tokens(&ids(1)));
@@ -74,7 +79,7 @@ fn a_token_changes_nothing_before_it_in_any_pass() {
 #[test]
 fn a_recycled_position_does_not_see_its_own_token() {
     let model = model(Arch::Llama, 3);
-    let placed = Positions { seq_len: T, rows: vec![vec![6], vec![6], vec![6]] };
+    let placed = RecycledPositions { seq_len: T, rows: vec![vec![6], vec![6], vec![6]] };
     let before = ids(3);
     let mut after = before.clone();
     after[6] = (after[6] + 1) % V as i32;
@@ -88,15 +93,16 @@ fn a_recycled_position_does_not_see_its_own_token() {
 
 #[test]
 fn rows_do_not_see_each_other_however_many_positions_they_recycle() {
-    let placed = Positions { seq_len: T, rows: vec![vec![2, 3, 7, 11], vec![], vec![5]] };
+    let placed = RecycledPositions { seq_len: T, rows: vec![vec![2, 3, 7, 11], vec![], vec![5]] };
     let all = ids(4);
     for (reach, form) in REACHES.into_iter().flat_map(|reach| FORMS.map(|form| (reach, form))) {
         let model = shaped(Arch::Gpt2, 4, form);
         // Noise is the first row's own, too.
-        let noisy = Pass { jitter: if form == Form::PLAIN { 0.5 } else { 0.0 }, ..pass(reach) };
+        let noisy =
+            RecycledPass { jitter: if form == FeedbackSpec::PLAIN { 0.5 } else { 0.0 }, ..pass(reach) };
         let whole = reached(&model, &tokens(&all), &placed, &noisy, 2);
         for row in [0, 2].into_iter().filter(|row| *row == 0 || noisy.jitter == 0.0) {
-            let alone = Positions { seq_len: T, rows: vec![placed.rows[row].clone()] };
+            let alone = RecycledPositions { seq_len: T, rows: vec![placed.rows[row].clone()] };
             let own_tokens = tokens(&all[row * (T + 1)..(row + 1) * (T + 1)]);
             let own = reached(&model, &own_tokens, &alone, &noisy, 2);
             close(own, whole.clone().narrow(0, row, 1), 1e-5);
@@ -108,10 +114,16 @@ fn rows_do_not_see_each_other_however_many_positions_they_recycle() {
 fn a_lone_recycled_position_comes_out_the_same_by_every_reach() {
     for arch in [Arch::Gpt2, Arch::Llama] {
         let (model, tokens) = (model(arch, 5), tokens(&ids(5)));
-        let placed = Positions { seq_len: T, rows: vec![vec![4], vec![9], vec![1]] };
+        let placed = RecycledPositions { seq_len: T, rows: vec![vec![4], vec![9], vec![1]] };
         let device = Device::flex();
         let [dense, isolated, joint] = REACHES.map(|reach| {
-            Places::new(&placed.rows, T, &device).take(&reached(&model, &tokens, &placed, &pass(reach), 1))
+            GatherIndex::new(&placed.rows, T, &device).gather(&reached(
+                &model,
+                &tokens,
+                &placed,
+                &pass(reach),
+                1,
+            ))
         });
         close(dense.clone(), isolated, 1e-5);
         close(dense, joint, 1e-5);
@@ -119,12 +131,12 @@ fn a_lone_recycled_position_comes_out_the_same_by_every_reach() {
 }
 
 /// Position after position, each recycled input being the state of the position before in this very run.
-fn recurrence(model: &Transformer, tokens: &Tokens, positions: &Positions) -> Tensor<3> {
+fn recurrence(model: &Transformer, tokens: &TokenBatch, positions: &RecycledPositions) -> Tensor<3> {
     let model = model.valid();
     let mut inputs = model.embed(tokens.inputs.clone());
     let [b, _, d] = inputs.dims();
     for t in 1..T {
-        let prefix = model.row(inputs.clone().narrow(1, 0, t)).hidden;
+        let prefix = model.forward(inputs.clone().narrow(1, 0, t)).hidden;
         for row in 0..b {
             if positions.rows[row].contains(&t) {
                 let state = prefix.clone().slice([row..row + 1, t - 1..t, 0..d]);
@@ -132,7 +144,7 @@ fn recurrence(model: &Transformer, tokens: &Tokens, positions: &Positions) -> Te
             }
         }
     }
-    model.row(inputs).hidden
+    model.forward(inputs).hidden
 }
 
 #[test]
@@ -155,15 +167,15 @@ fn one_after_another_is_the_recurrence_whatever_the_feedback() {
     {
         let (model, tokens) = (shaped(arch, 6, form), tokens(&ids(6)));
         let columns = vec![1, 2, 5, 6, 7, 11];
-        let placed = Positions { seq_len: T, rows: vec![columns.clone(); B] };
-        let scaled = Pass { scale: 0.8, ..pass(Reach::Dense) };
+        let placed = RecycledPositions { seq_len: T, rows: vec![columns.clone(); B] };
+        let scaled = RecycledPass { scale: 0.8, ..pass(PassScope::Dense) };
         let parallel = reached(&model, &tokens, &placed, &scaled, columns.len());
-        let found = sequential(&model.valid(), &tokens, &columns, 0.8);
+        let found = run_sequential(&model.valid(), &tokens, &columns, 0.8);
         let (flop, found) = (found.flop - model.feedback.flop(B * columns.len(), true), found.hidden);
         close(found.clone(), parallel.clone(), 1e-4);
-        if form == Form::PLAIN && arch == Arch::Llama {
+        if form == FeedbackSpec::PLAIN && arch == Arch::Llama {
             close(
-                sequential(&model.valid(), &tokens, &columns, 1.0).hidden,
+                run_sequential(&model.valid(), &tokens, &columns, 1.0).hidden,
                 recurrence(&model, &tokens, &placed),
                 1e-4,
             );
@@ -180,19 +192,21 @@ fn one_after_another_is_the_recurrence_whatever_the_feedback() {
 fn r_joint_passes_are_a_recurrence_over_the_recycled_positions() {
     for arch in [Arch::Gpt2, Arch::Llama] {
         let (model, tokens) = (model(arch, 12), tokens(&ids(12)));
-        let placed = Positions { seq_len: T, rows: vec![vec![3, 4, 5, 8], vec![1, 2], vec![6, 9, 10]] };
-        let joint =
-            |placed: &Positions, passes| reached(&model, &tokens, placed, &pass(Reach::Joint), passes);
+        let placed =
+            RecycledPositions { seq_len: T, rows: vec![vec![3, 4, 5, 8], vec![1, 2], vec![6, 9, 10]] };
+        let joint = |placed: &RecycledPositions, passes| {
+            reached(&model, &tokens, placed, &pass(PassScope::Joint), passes)
+        };
         let exact = joint(&placed, 4);
         close(joint(&placed, 5), exact.clone(), 1e-5);
         assert!(gap(&values(joint(&placed, 1)), &values(exact.clone())) > 1e-3);
         // The first n positions of a row do not wait for later ones.
         for n in 1..=4 {
             let rows = placed.rows.iter().map(|row| row[..n.min(row.len())].to_vec()).collect();
-            let first = Positions { seq_len: T, rows };
-            let places = Places::new(&first.rows, T, &Device::flex());
-            close(places.take(&joint(&first, n)), places.take(&exact), 1e-5);
-            close(places.take(&joint(&placed, n)), places.take(&exact), 1e-5);
+            let first = RecycledPositions { seq_len: T, rows };
+            let places = GatherIndex::new(&first.rows, T, &Device::flex());
+            close(places.gather(&joint(&first, n)), places.gather(&exact), 1e-5);
+            close(places.gather(&joint(&placed, n)), places.gather(&exact), 1e-5);
         }
     }
 }
@@ -213,21 +227,26 @@ fn naive_loss(
     activation::log_softmax(logits, 1).gather(1, target).mean().neg()
 }
 
-fn naive_grads(model: &Transformer, tokens: &Tokens, placed: &Positions, plan: &Plan) -> GradientsParams {
+fn naive_grads(
+    model: &Transformer,
+    tokens: &TokenBatch,
+    placed: &RecycledPositions,
+    plan: &RecyclePlan,
+) -> GradientsParams {
     let targets = tokens.flat_targets();
     let device = Device::flex();
     let all = Tensor::<1, Int>::arange(0..(B * T) as i64, &device);
     let mut states = plain(model, tokens);
     let mut loss = naive_loss(model, states.hidden.clone(), targets.clone(), all.clone());
-    let borders = plan.weights.len();
-    for (pass, weight) in plan.weights.iter().enumerate() {
-        if plan.flow == Flow::Detached || (plan.cut > 0 && borders - pass > plan.cut) {
+    let borders = plan.loss_weights.len();
+    for (pass, weight) in plan.loss_weights.iter().enumerate() {
+        if plan.flow == GradientFlow::Detached || (plan.cut > 0 && borders - pass > plan.cut) {
             states = states.detached();
         }
-        states = passes::recycled(model, tokens, states, placed, &plan.pass).0;
+        states = passes::recycled_pass(model, tokens, states, placed, &plan.pass).0;
         let rows = match plan.loss_on {
-            LossOn::All => all.clone(),
-            LossOn::Recycled => Places::new(&placed.rows, T, &device).flat(),
+            LossPositions::All => all.clone(),
+            LossPositions::Recycled => GatherIndex::new(&placed.rows, T, &device).flat_indices(),
         };
         let own = naive_loss(model, states.hidden.clone(), targets.clone(), rows);
         loss = loss + own.mul_scalar(*weight);
@@ -237,24 +256,29 @@ fn naive_grads(model: &Transformer, tokens: &Tokens, placed: &Positions, plan: &
 
 #[test]
 fn gradients_are_those_of_plain_autodiff() {
-    use {Arch::*, Flow::*, Reach::*};
+    use {Arch::*, GradientFlow::*, PassScope::*};
     for (arch, reach, flow, cut, loss_on, weights) in [
-        (Llama, Dense, Detached, 0, LossOn::Recycled, &[1.0][..]),
-        (Llama, Dense, Through, 0, LossOn::All, &[0.0, 0.3]),
-        (Gpt2, Dense, Detached, 0, LossOn::All, &[0.4, 0.7]),
-        (Gpt2, Dense, Through, 0, LossOn::Recycled, &[0.0, 0.5, 2.0]),
-        (Llama, Dense, Through, 1, LossOn::Recycled, &[0.3, 1.0, 0.5]),
-        (Gpt2, Dense, Through, 2, LossOn::Recycled, &[0.0, 0.0, 1.0]),
-        (Llama, Isolated, Through, 0, LossOn::Recycled, &[0.5, 1.0]),
-        (Gpt2, Joint, Through, 0, LossOn::Recycled, &[1.5]),
-        (Llama, Joint, Detached, 0, LossOn::Recycled, &[0.5, 1.0]),
+        (Llama, Dense, Detached, 0, LossPositions::Recycled, &[1.0][..]),
+        (Llama, Dense, Through, 0, LossPositions::All, &[0.0, 0.3]),
+        (Gpt2, Dense, Detached, 0, LossPositions::All, &[0.4, 0.7]),
+        (Gpt2, Dense, Through, 0, LossPositions::Recycled, &[0.0, 0.5, 2.0]),
+        (Llama, Dense, Through, 1, LossPositions::Recycled, &[0.3, 1.0, 0.5]),
+        (Gpt2, Dense, Through, 2, LossPositions::Recycled, &[0.0, 0.0, 1.0]),
+        (Llama, Isolated, Through, 0, LossPositions::Recycled, &[0.5, 1.0]),
+        (Gpt2, Joint, Through, 0, LossPositions::Recycled, &[1.5]),
+        (Llama, Joint, Detached, 0, LossPositions::Recycled, &[0.5, 1.0]),
     ] {
         for form in FORMS {
             let (model, tokens, placed) = (shaped(arch, 9, form), tokens(&ids(9)), positions(9, 0.3));
-            let plan = Plan { cut, ..plan(reach, flow, loss_on, weights) };
+            let plan = RecyclePlan { cut, ..plan(reach, flow, loss_on, weights) };
             let mut place = |_: &Tensor<1>| placed.clone();
-            let found =
-                passes::train(Ledger::new(&model, 1.0, false), &tokens, &plan, Some(&mut place)).grads;
+            let found = passes::forward_backward(
+                GradientAccumulator::new(&model, 1.0, false),
+                &tokens,
+                &plan,
+                Some(&mut place),
+            )
+            .grads;
             let wanted = naive_grads(&model, &tokens, &placed, &plan);
             assert_eq!(found.len(), wanted.len());
             let about = format!("{arch:?} {plan:?} {form:?}");
@@ -288,10 +312,15 @@ impl ModuleVisitor for Same<'_> {
 #[test]
 fn without_a_placement_a_step_is_a_plain_one() {
     let (model, tokens) = (model(Arch::Llama, 8), tokens(&ids(8)));
-    let plan = plan(Reach::Dense, Flow::Detached, LossOn::Recycled, &[1.0]);
+    let plan = plan(PassScope::Dense, GradientFlow::Detached, LossPositions::Recycled, &[1.0]);
     let mut nowhere = |_: &Tensor<1>| none(B);
-    let plain = passes::train(Ledger::new(&model, 1.0, false), &tokens, &plan, None);
-    let empty = passes::train(Ledger::new(&model, 1.0, true), &tokens, &plan, Some(&mut nowhere));
+    let plain = passes::forward_backward(GradientAccumulator::new(&model, 1.0, false), &tokens, &plan, None);
+    let empty = passes::forward_backward(
+        GradientAccumulator::new(&model, 1.0, true),
+        &tokens,
+        &plan,
+        Some(&mut nowhere),
+    );
     assert!(plain.recycled.is_none() && empty.recycled.is_none());
     let id = model.embed.weight.id;
     assert_eq!(values(plain.grads.get::<2>(id).unwrap()), values(empty.grads.get::<2>(id).unwrap()));

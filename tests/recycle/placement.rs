@@ -1,32 +1,37 @@
 //! Which positions are recycled.
 
-use coconut_lab::config::Wanted;
-use coconut_lab::recycle::placement::{Rows, entropy_at, entropy_next, random, span};
-use coconut_lab::rng::Draw;
+use coconut_lab::config::PositionBudget;
+use coconut_lab::recycle::placement::{PlacementRows, entropy_at, entropy_next, random, span};
+use coconut_lab::rng::RngKey;
 use proptest::prelude::*;
 
-fn rows(doc_start: &[bool], seq_len: usize) -> Rows<'_> {
+fn rows(doc_start: &[bool], seq_len: usize) -> PlacementRows<'_> {
     drawn(doc_start, seq_len, 0, 1)
 }
 
-fn drawn(doc_start: &[bool], seq_len: usize, seed: u64, step: u64) -> Rows<'_> {
-    Rows { seq_len, doc_start, prefix: 0.0, draw: Draw { seed, step, ..Draw::default() } }
+fn drawn(doc_start: &[bool], seq_len: usize, seed: u64, step: u64) -> PlacementRows<'_> {
+    PlacementRows {
+        seq_len,
+        doc_start,
+        max_prefix_fraction: 0.0,
+        rng_key: RngKey { seed, step, ..RngKey::default() },
+    }
 }
 
 #[test]
 fn the_most_uncertain_positions_are_taken_and_ties_go_to_the_earlier() {
     let starts = [true, false, false, true, false, false];
     let entropy = [9.0, 1.0, 2.0, 9.0, 2.0, f32::NAN];
-    let found = entropy_at(rows(&starts, 6), Wanted::Fraction(0.34), &entropy);
+    let found = entropy_at(rows(&starts, 6), PositionBudget::Fraction(0.34), &entropy);
     assert_eq!(found.rows, vec![vec![2, 4]]);
-    assert_eq!(entropy_at(rows(&starts, 6), Wanted::Fraction(0.1), &entropy).rows, vec![vec![2]]);
+    assert_eq!(entropy_at(rows(&starts, 6), PositionBudget::Fraction(0.1), &entropy).rows, vec![vec![2]]);
 }
 
 #[test]
 fn short_rows_give_what_they_have() {
-    assert_eq!(random(rows(&[true; 4], 4), Wanted::Fraction(0.9)).count(), 0);
+    assert_eq!(random(rows(&[true; 4], 4), PositionBudget::Fraction(0.9)).count(), 0);
     let one = [true, true, false, true];
-    assert_eq!(random(rows(&one, 4), Wanted::Fraction(0.9)).rows, vec![vec![2]]);
+    assert_eq!(random(rows(&one, 4), PositionBudget::Fraction(0.9)).rows, vec![vec![2]]);
 }
 
 #[test]
@@ -34,7 +39,7 @@ fn every_eligible_position_is_drawn_equally_often() {
     let starts = [false; 8];
     let mut seen = [0; 8];
     for step in 0..7000 {
-        for t in &random(drawn(&starts, 8, 3, step), Wanted::Fraction(0.125)).rows[0] {
+        for t in &random(drawn(&starts, 8, 3, step), PositionBudget::Fraction(0.125)).rows[0] {
             seen[*t] += 1;
         }
     }
@@ -45,14 +50,15 @@ fn every_eligible_position_is_drawn_equally_often() {
 #[test]
 fn rows_and_batches_are_drawn_apart() {
     let starts = [false; 128];
-    let share = Wanted::Count(8);
+    let share = PositionBudget::Count(8);
     let two = random(rows(&starts, 64), share).rows;
     assert_ne!(two[0], two[1]);
     // A row's positions do not hang on what stands in the rows before it.
     let mut other = starts;
     other[1..64].fill(true);
     assert_eq!(random(rows(&other, 64), share).rows[1], two[1]);
-    let next = Rows { draw: Draw { batch: 1, ..rows(&starts, 64).draw }, ..rows(&starts, 64) };
+    let next =
+        PlacementRows { rng_key: RngKey { batch: 1, ..rows(&starts, 64).rng_key }, ..rows(&starts, 64) };
     assert_ne!(random(next, share).rows, two);
 }
 
@@ -61,9 +67,11 @@ fn the_uncertain_state_itself_goes_into_the_next_position() {
     let starts = [true, false, false, true, false, false];
     let entropy = [3.0, 1.0, 2.0, 9.0, 2.0, 8.0];
     // 2 → position 3 begins a document; 5 has no next one.
-    let found = entropy_next(rows(&starts, 6), Wanted::Count(2), &entropy);
+    let found = entropy_next(rows(&starts, 6), PositionBudget::Count(2), &entropy);
     assert_eq!(found.rows, vec![vec![1, 4]]);
-    let above = |least| entropy_next(rows(&starts, 6), Wanted::Above(least), &entropy).rows[0].clone();
+    let above = |least| {
+        entropy_next(rows(&starts, 6), PositionBudget::EntropyAtLeast(least), &entropy).rows[0].clone()
+    };
     assert_eq!(above(2.0), [1, 4, 5]);
     assert_eq!(above(99.0), [0; 0]);
 }
@@ -73,22 +81,22 @@ fn spans_are_runs_of_neighbours_that_stop_at_documents() {
     let mut starts = [false; 64];
     starts[20] = true;
     for step in 0..200 {
-        let found = span(drawn(&starts, 64, 9, step), Wanted::Count(12), 4).rows[0].clone();
+        let found = span(drawn(&starts, 64, 9, step), PositionBudget::Count(12), 4).rows[0].clone();
         assert_eq!(found.len(), 12);
         assert!(!found.contains(&20));
         let lonely = |t: &usize| !found.contains(&(t + 1)) && !found.contains(&(t - 1));
         // A run is cut short only at a document's start, a taken position or the row's end.
         assert!(found.iter().filter(|t| lonely(t)).count() <= 6, "{found:?}");
     }
-    assert_eq!(span(drawn(&starts, 64, 9, 1), Wanted::Fraction(1.0), 4).count(), 62);
+    assert_eq!(span(drawn(&starts, 64, 9, 1), PositionBudget::Fraction(1.0), 4).count(), 62);
 }
 
 #[test]
 fn the_plain_prefix_is_as_long_as_drawn_and_nothing_in_it_is_recycled() {
     let (starts, mut lengths) = ([false; 100], Vec::new());
     for step in 0..400 {
-        let rows = Rows { prefix: 0.6, ..drawn(&starts, 100, 1, step) };
-        let found = random(rows, Wanted::Fraction(1.0)).rows[0].clone();
+        let rows = PlacementRows { max_prefix_fraction: 0.6, ..drawn(&starts, 100, 1, step) };
+        let found = random(rows, PositionBudget::Fraction(1.0)).rows[0].clone();
         assert_eq!(found, (found[0]..100).collect::<Vec<_>>(), "all behind it can be taken");
         lengths.push(found[0]);
     }
@@ -106,7 +114,7 @@ proptest! {
     ) {
         let rows = drawn(&starts, 8, seed, step);
         let wanted = ((fraction * 8.0).round() as usize).max(1);
-        let share = Wanted::Fraction(fraction);
+        let share = PositionBudget::Fraction(fraction);
         let all = || [
             random(rows, share),
             span(rows, share, length),

@@ -1,10 +1,10 @@
 //! Which steps recycle, and with which numbers.
 
 use coconut_lab::config::{Control, Curve, Mixture, Recycle};
-use coconut_lab::recycle::schedule::at;
+use coconut_lab::recycle::schedule::step_settings;
 
 fn steps(recycle: &Recycle) -> Vec<u64> {
-    (1..=1000).filter(|step| at(recycle, 100, 7, *step).recycles).collect()
+    (1..=1000).filter(|step| step_settings(recycle, 100, 7, *step).recycles).collect()
 }
 
 #[test]
@@ -16,7 +16,7 @@ fn every_nth_step() {
 
 #[test]
 fn starts_late_and_ramps_up() {
-    let probability = Curve::through(vec![(0, 0.0), (500, 0.0), (1000, 1.0)]).unwrap();
+    let probability = Curve::from_knots(vec![(0, 0.0), (500, 0.0), (1000, 1.0)]).unwrap();
     let found = steps(&Recycle { every: 1, probability, ..Default::default() });
     assert!(found.iter().all(|step| *step > 500));
     let early = found.iter().filter(|step| **step <= 750).count();
@@ -36,23 +36,23 @@ fn nothing_is_recycled_where_fraction_or_weight_is_nothing() {
 
 #[test]
 fn deeper_steps_are_as_frequent_as_the_mixture_says() {
-    let passes = Mixture::of(vec![(1, 0.9), (3, 0.1)]).unwrap();
+    let passes = Mixture::from_entries(vec![(1, 0.9), (3, 0.1)]).unwrap();
     let recycle = Recycle { passes, ..Default::default() };
-    let deep = (1..=5000).filter(|step| at(&recycle, 100, 7, *step).passes == 3).count();
+    let deep = (1..=5000).filter(|step| step_settings(&recycle, 100, 7, *step).passes == 3).count();
     assert!((420..580).contains(&deep), "{deep}");
 }
 
 #[test]
 fn the_scale_is_a_curve() {
-    let scale = Curve::through(vec![(0, 0.0), (10, 1.0)]).unwrap();
-    assert_eq!(at(&Recycle { scale, ..Default::default() }, 100, 7, 4).scale, 0.4);
+    let scale = Curve::from_knots(vec![(0, 0.0), (10, 1.0)]).unwrap();
+    assert_eq!(step_settings(&Recycle { scale, ..Default::default() }, 100, 7, 4).scale, 0.4);
 }
 
 #[test]
 fn a_share_of_the_steps_feeds_the_pause_once() {
     let passes = Mixture::always(3);
     let recycle = Recycle { every: 1, passes, pause_share: 0.2, ..Default::default() };
-    let found: Vec<_> = (1..=5000).map(|step| at(&recycle, 100, 7, step)).collect();
+    let found: Vec<_> = (1..=5000).map(|step| step_settings(&recycle, 100, 7, step)).collect();
     let pauses = found.iter().filter(|now| now.control == Control::Pause).count();
     assert!((900..1100).contains(&pauses), "{pauses}");
     assert!(found.iter().all(|now| now.recycles && (now.passes == 1) == (now.control == Control::Pause)));

@@ -2,25 +2,25 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use coconut_lab::config::{Arch, Control, Flow, LossOn, Model, Reach, Wanted};
-use coconut_lab::model::{Form, Shape, States, Tokens, Transformer, head};
-use coconut_lab::recycle::passes::{self, Pass, Plan};
-use coconut_lab::recycle::placement::{self, Positions, Rows};
-use coconut_lab::rng::Draw;
+use coconut_lab::config::{Arch, Control, GradientFlow, LossPositions, Model, PassScope, PositionBudget};
+use coconut_lab::model::{FeedbackSpec, HiddenStates, ModelShape, TokenBatch, Transformer, head};
+use coconut_lab::recycle::passes::{self, RecyclePlan, RecycledPass};
+use coconut_lab::recycle::placement::{self, PlacementRows, RecycledPositions};
+use coconut_lab::rng::RngKey;
 
 pub const V: usize = 31;
 pub const T: usize = 12;
 pub const B: usize = 3;
-pub const REACHES: [Reach; 3] = [Reach::Dense, Reach::Isolated, Reach::Joint];
+pub const REACHES: [PassScope; 3] = [PassScope::Dense, PassScope::Isolated, PassScope::Joint];
 
 pub fn model(arch: Arch, seed: u64) -> Transformer {
     let kv_heads = if arch == Arch::Llama { 2 } else { 4 };
     let config = Model { arch, width: 32, layers: 2, heads: 4, kv_heads, ..Default::default() };
     // Far from the near-identity of a fresh model, so that mistakes show.
-    Transformer::new(Shape::from_config(&config, V, T), seed, 0.25, &Device::flex().autodiff())
+    Transformer::new(ModelShape::from_config(&config, V, T), seed, 0.25, &Device::flex().autodiff())
 }
 
-pub fn shaped(arch: Arch, seed: u64, form: Form) -> Transformer {
+pub fn shaped(arch: Arch, seed: u64, form: FeedbackSpec) -> Transformer {
     model(arch, seed).with_feedback(form, seed)
 }
 
@@ -28,58 +28,64 @@ pub fn ids(seed: u64) -> Vec<i32> {
     (0..B * (T + 1)).map(|i| ((i as u64 * 7919 + seed * 104_729 + 13) % 1009 % V as u64) as i32).collect()
 }
 
-pub fn tokens(ids: &[i32]) -> Tokens {
-    Tokens::upload(ids, ids.len() / (T + 1), T, &Device::flex())
+pub fn tokens(ids: &[i32]) -> TokenBatch {
+    TokenBatch::upload(ids, ids.len() / (T + 1), T, &Device::flex())
 }
 
-pub fn draw(seed: u64, step: u64) -> Draw {
-    Draw { seed, step, ..Draw::default() }
+pub fn draw(seed: u64, step: u64) -> RngKey {
+    RngKey { seed, step, ..RngKey::default() }
 }
 
-pub fn positions(seed: u64, fraction: f64) -> Positions {
+pub fn positions(seed: u64, fraction: f64) -> RecycledPositions {
     let starts: Vec<bool> = (0..B * T).map(|i| i % T == 0).collect();
-    let rows = Rows { seq_len: T, doc_start: &starts, prefix: 0.0, draw: draw(seed, 1) };
-    placement::random(rows, Wanted::Fraction(fraction))
+    let rows =
+        PlacementRows { seq_len: T, doc_start: &starts, max_prefix_fraction: 0.0, rng_key: draw(seed, 1) };
+    placement::random(rows, PositionBudget::Fraction(fraction))
 }
 
-pub fn none(batch: usize) -> Positions {
-    Positions { seq_len: T, rows: vec![Vec::new(); batch] }
+pub fn none(batch: usize) -> RecycledPositions {
+    RecycledPositions { seq_len: T, rows: vec![Vec::new(); batch] }
 }
 
-pub fn pass(reach: Reach) -> Pass {
-    Pass { reach, control: Control::None, scale: 1.0, jitter: 0.0, draw: draw(7, 1) }
+pub fn pass(reach: PassScope) -> RecycledPass {
+    RecycledPass { reach, control: Control::None, scale: 1.0, jitter: 0.0, rng_key: draw(7, 1) }
 }
 
-pub fn plan(reach: Reach, flow: Flow, loss_on: LossOn, weights: &[f64]) -> Plan {
-    Plan { pass: pass(reach), weights: weights.to_vec(), flow, cut: 0, loss_on }
+pub fn plan(reach: PassScope, flow: GradientFlow, loss_on: LossPositions, weights: &[f64]) -> RecyclePlan {
+    RecyclePlan { pass: pass(reach), loss_weights: weights.to_vec(), flow, cut: 0, loss_on }
 }
 
-pub fn plain(model: &Transformer, tokens: &Tokens) -> States {
-    model.row(model.embed(tokens.inputs.clone()))
+pub fn plain(model: &Transformer, tokens: &TokenBatch) -> HiddenStates {
+    model.forward(model.embed(tokens.inputs.clone()))
 }
 
 /// Hidden states after `passes` recycled passes; sparse ones leave the states of other positions as they were.
 pub fn reached(
     model: &Transformer,
-    tokens: &Tokens,
-    placed: &Positions,
-    pass: &Pass,
+    tokens: &TokenBatch,
+    placed: &RecycledPositions,
+    pass: &RecycledPass,
     passes: usize,
 ) -> Tensor<3> {
     let model = model.valid();
     let mut states = plain(&model, tokens);
     for _ in 0..passes {
-        states = passes::recycled(&model, tokens, states, placed, pass).0;
+        states = passes::recycled_pass(&model, tokens, states, placed, pass).0;
     }
     states.hidden
 }
 
 /// nll at `placed` of one recycled pass.
-pub fn nll(model: &Transformer, tokens: &Tokens, placed: &Positions, pass: &Pass) -> Vec<f32> {
+pub fn nll(
+    model: &Transformer,
+    tokens: &TokenBatch,
+    placed: &RecycledPositions,
+    pass: &RecycledPass,
+) -> Vec<f32> {
     let model = model.valid();
-    let (_, own) = passes::recycled(&model, tokens, plain(&model, tokens), placed, pass);
-    let at = coconut_lab::model::index(&placed.flat(), &Device::flex());
-    values(head::score(&model, own, tokens.flat_targets().select(0, at), None).nll)
+    let (_, own) = passes::recycled_pass(&model, tokens, plain(&model, tokens), placed, pass);
+    let at = coconut_lab::model::index_tensor(&placed.flat_indices(), &Device::flex());
+    values(head::score_hidden(&model, own, tokens.flat_targets().select(0, at), None).nll)
 }
 
 pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {

@@ -1,47 +1,47 @@
-//! Owns: a profile in words and columns.
+//! Owns: a profile as text: a headline and two tables.
 //! Must not know: how it was measured.
 //! Invariant: a number that was not measured is an empty cell, not a zero.
 
-use crate::train::device::{Chosen, Kind};
-use crate::train::profile::{Line, Profile};
+use crate::train::device::{DeviceKind, SelectedDevice};
+use crate::train::profile::{Profile, ProfileLine};
 use std::fmt::Write;
 
-/// The tables of `profile`, which has this name.
-pub(super) fn of(name: &str, profile: &Profile, chosen: &Chosen) -> String {
+/// Formats the tables of `profile` under the headline `name`.
+pub(super) fn format_tables(name: &str, profile: &Profile, chosen: &SelectedDevice) -> String {
     let mut text = format!(
-        "{name}: {:.2} ms a step, the mean of {} ({} recycled); {} parameters; {}\n\n",
-        profile.ms, profile.steps, profile.recycled, profile.params, chosen.name
+        "{name}: {:.2} ms per step, the mean of {} ({} recycled); {} parameters; {}\n\n",
+        profile.step_ms, profile.steps, profile.recycled_steps, profile.params, chosen.name
     );
-    lines(&mut text, ["part", "", ""], &profile.parts);
+    push_table(&mut text, ["part", "", ""], &profile.parts);
     text.push('\n');
-    lines(&mut text, ["operation", "calls", "MiB made"], &profile.operations);
+    push_table(&mut text, ["operation", "calls", "MiB alloc"], &profile.operations);
     let mib = |bytes: f64| bytes / f64::from(1 << 20);
     let [allocations, bytes] = profile.allocations;
     // Writing into a string cannot fail.
-    let _ = writeln!(text, "\nallocations a step: {allocations:.0}, {:.2} MiB", mib(bytes));
+    let _ = writeln!(text, "\nallocations per step: {allocations:.0}, {:.2} MiB", mib(bytes));
     let [readbacks, bytes] = profile.readbacks;
-    let _ = writeln!(text, "readbacks a step:   {readbacks:.0}, {:.2} KiB", bytes / 1024.0);
-    if chosen.kind != Kind::Cpu {
-        text.push_str(ELSEWHERE);
+    let _ = writeln!(text, "readbacks per step:   {readbacks:.0}, {:.2} KiB", bytes / 1024.0);
+    if chosen.kind != DeviceKind::Cpu {
+        text.push_str(GPU_NOTE);
     }
     text.push('\n');
     text
 }
 
-const ELSEWHERE: &str =
-    "The device is not the CPU: an operation's time is that of handing it over, its way back is in `other`, a
-readback waits for the device, and so does every part; memory is the process's, not the device's.\n";
+const GPU_NOTE: &str =
+    "The device is not the CPU. An operation's time is that of submitting it; its backward pass is in `other`.
+Readbacks and parts wait for the device. Memory is that of the process, not of the device.\n";
 
-/// Headed by what a line is, and by what only operations have.
-fn lines(text: &mut String, [title, calls, made]: [&str; 3], lines: &[Line]) {
+/// Appends a table. The titles are those of the first column and, for operations, of calls and allocations.
+fn push_table(text: &mut String, [title, calls, allocated]: [&str; 3], lines: &[ProfileLine]) {
     let head = format!(
-        "{title:<21} {calls:>8} {:>10} {:>7} {:>9} {:>9} {made:>9}",
-        "ms a step", "share", "Gflop", "Gflop/s"
+        "{title:<21} {calls:>8} {:>10} {:>7} {:>9} {:>9} {allocated:>9}",
+        "ms/step", "share", "Gflop", "Gflop/s"
     );
     let _ = writeln!(text, "{}", head.trim_end());
     for line in lines {
-        let name = format!("{:<12}{}", line.name, if calls.is_empty() { "" } else { line.of.name() });
-        let cell = |there: bool, value: f64, digits: usize| match there {
+        let name = format!("{:<12}{}", line.name, if calls.is_empty() { "" } else { line.kind.name() });
+        let cell = |measured: bool, value: f64, digits: usize| match measured {
             true => format!("{value:.digits$}"),
             false => String::new(),
         };

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 const TEXT: &str = "# The recipe.\n[run]\nname = \"a\" # mine\n\n[recycle]   # the idea\n# every n-th\nevery  =  4\n\
                     fraction = 1e-1 # of a row\n\n[optim]\nlr = 1\n# the end\n";
 
-fn key(path: &str) -> &'static Key {
+fn key(path: &str) -> &'static ConfigKey {
     Config::keys().find(|key| key.path() == path).unwrap()
 }
 
@@ -41,12 +41,15 @@ fn only_the_value_changes() {
 }
 
 #[test]
-fn mixed_line_ends_and_a_byte_order_mark_stay() {
-    let text = "\u{feff}[recycle]\r\nevery = 4\n# x\r\nspan = 2 # y\r\n[run]";
+fn line_ends_of_most_lines_and_a_byte_order_mark_stay() {
+    let text = "\u{feff}[recycle]\r\nevery = 4\r\n# x\r\nspan = 2 # y\r\n[run]";
     let set = with(text, "recycle.every", "5");
     assert_eq!(set, text.replace("every = 4", "every = 5"));
     assert_eq!(with(&set, "recycle.cut", "1"), set.replace("# y\r\n", "# y\r\ncut = 1\r\n"));
     assert_eq!(with(text, "run.seed", "1"), format!("{text}\r\nseed = 1"));
+    let mixed = "[recycle]\r\nevery = 4\n# x\r\n";
+    assert_eq!(with(mixed, "recycle.every", "5"), "[recycle]\r\nevery = 5\r\n# x\r\n");
+    assert_eq!(with(mixed, "recycle.every", "4"), mixed, "a text without a change stays as it is");
     assert_eq!(
         with("\u{feff}recycle.every = [#a\n1]", "recycle.every", "5"),
         "\u{feff}#a\nrecycle.every = 5"
@@ -179,6 +182,11 @@ fn a_completed_text_holds_the_whole_config() {
     }
 }
 
+/// Returns the comments of `text`, in order; quoted `#` do not occur in the texts of these tests.
+fn comments(text: &str) -> Vec<String> {
+    text.lines().filter_map(|line| line.find('#').map(|at| line[at..].trim_end().to_owned())).collect()
+}
+
 /// Blank lines and comments.
 fn lines() -> impl Strategy<Value = Vec<String>> {
     let blank = prop_oneof![Just("".to_owned()), "# [a-z\"'=]{0,6}", "  # [a-z]{1,4}"];
@@ -228,13 +236,13 @@ proptest! {
             ("recycle.every", Value::Integer(every as i64)), ("recycle.fraction", fraction), ("optim.lr", Value::Float(lr)),
             ("recycle.span", Value::Integer(span)), ("data.dir", Value::String(dir.clone())),
         ];
-        let laid: Vec<(&Key, &Value)> = values.iter().map(|(path, value)| (key(path), value)).collect();
+        let laid: Vec<(&ConfigKey, &Value)> = values.iter().map(|(path, value)| (key(path), value)).collect();
         let set = super::set(&text, &laid).unwrap();
         let config = from_text(&set, "x", &[]).unwrap();
         prop_assert_eq!((config.recycle.every, config.optim.lr, &config.data.dir), (every, lr, &dir));
         prop_assert_eq!(config.recycle.span as i64, span);
         for (at, value) in knots.iter().enumerate() {
-            prop_assert_eq!(config.recycle.fraction.at(at as u64 * 7), *value);
+            prop_assert_eq!(config.recycle.fraction.value_at(at as u64 * 7), *value);
         }
         prop_assert_eq!(super::set(&set, &laid).unwrap(), set.clone());
         // A folder is the one value here that may look like a comment.

@@ -1,6 +1,7 @@
-//! Owns a ProsQA record: its wording, its published JSON form, and whether its answer follows from its graph.
-//!
-//! Must not know: tokens, shards. Invariant: a record that leaves here has an answer that its own graph proves.
+//! Owns: a ProsQA record: its text, its published JSON form, and the check that its answer follows from its
+//! graph.
+//! Must not know: tokens, shards.
+//! Invariant: every record returned from this module has an answer that its graph proves.
 
 use std::path::Path;
 
@@ -10,16 +11,16 @@ use serde::{Deserialize, Serialize};
 
 use super::graph::{self, Puzzle};
 use super::words::{CONCEPTS, NAMES};
-use crate::data::error::{DataError, Result, json_fault};
+use crate::data::error::{DataError, Result, json_error_text};
 
-/// One question, in the form of the published files.
+/// A question with its graph, in the form of the published files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct ProsqaRecord {
     pub question: String,
     pub answer: String,
-    /// The shortest chain from the root to the answer, a sentence each.
+    /// Shortest path from root to target, one sentence per edge.
     pub steps: Vec<String>,
-    /// The label of each node.
+    /// Label of each node.
     pub idx_to_symbol: Vec<String>,
     pub edges: Vec<(usize, usize)>,
     pub root: usize,
@@ -27,12 +28,12 @@ pub struct Record {
     pub neg_target: usize,
 }
 
-impl Record {
-    /// Draws a graph, labels it and words the question.
-    pub(super) fn draw(rng: &mut Xoshiro256PlusPlus) -> Self {
-        let puzzle = graph::draw(rng);
-        let labels = label(&puzzle, rng);
-        let statement = |parent: usize, child: usize| match parent_is_name(&labels[parent]) {
+impl ProsqaRecord {
+    /// Generates a record: draws a graph, labels its nodes, and writes the question and the answer.
+    pub(super) fn generate(rng: &mut Xoshiro256PlusPlus) -> Self {
+        let puzzle = graph::draw_puzzle(rng);
+        let labels = draw_labels(&puzzle, rng);
+        let statement = |parent: usize, child: usize| match is_name(&labels[parent]) {
             true => format!("{} is a {}.", labels[parent], labels[child]),
             false => format!("Every {} is a {}.", labels[parent], labels[child]),
         };
@@ -54,16 +55,17 @@ impl Record {
         }
     }
 
-    /// Why the record cannot be used, if it cannot: indices out of range, or an answer that its graph does not prove.
-    fn fault(&self) -> Option<String> {
+    /// Checks the record. Returns a description of the first fault: an index out of range, or an answer that
+    /// the graph does not prove.
+    fn find_fault(&self) -> Option<String> {
         let nodes = self.idx_to_symbol.len();
         let ends = [self.root, self.target, self.neg_target];
         let all = self.edges.iter().flat_map(|(from, to)| [*from, *to]).chain(ends);
         if let Some(outside) = all.into_iter().find(|node| *node >= nodes) {
             return Some(format!("node {outside}, but only {nodes} labels"));
         }
-        if !graph::one_end_reachable(&self.edges, self.root, self.target, self.neg_target) {
-            return Some("its graph does not reach exactly one of the two ends".to_owned());
+        if !graph::reaches_only_target(&self.edges, self.root, self.target, self.neg_target) {
+            return Some("its graph does not reach exactly one of the two targets".to_owned());
         }
         let proved = format!("{} is a {}.", self.idx_to_symbol[self.root], self.idx_to_symbol[self.target]);
         (self.answer != proved)
@@ -71,23 +73,23 @@ impl Record {
     }
 }
 
-/// Question, steps and answer as one document, a line each for the steps: so they are words apart for any tokenizer,
-/// and the prompt of an evaluation is the question and a line break.
-pub fn document(question: &str, steps: &[String], answer: &str) -> String {
+/// Joins question, steps and answer into one document, each on its own line. A line break separates them for
+/// every tokenizer, and the prompt of an evaluation is the question plus a line break.
+pub fn document_text(question: &str, steps: &[String], answer: &str) -> String {
     let lines = std::iter::once(question).chain(steps.iter().map(String::as_str)).chain([answer]);
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Reads a published file: a JSON array of records.
+/// Reads a published file, which is a JSON array of records.
 ///
 /// # Errors
-/// Not such an array, or a record whose answer does not follow from its graph.
-pub fn read_records(path: &Path) -> Result<Vec<Record>> {
+/// Fails if the file is not such an array, or if the answer of a record does not follow from its graph.
+pub fn read_records(path: &Path) -> Result<Vec<ProsqaRecord>> {
     let text = std::fs::read(path).map_err(DataError::io(path, "be read"))?;
-    let records: Vec<Record> = serde_json::from_slice(&text).map_err(|error| DataError::Line {
+    let records: Vec<ProsqaRecord> = serde_json::from_slice(&text).map_err(|error| DataError::Line {
         file: path.to_path_buf(),
         line: error.line() as u64,
-        found: json_fault(&error),
+        found: json_error_text(&error),
         allowed: "a JSON array of ProsQA records as published (question, answer, steps, idx_to_symbol, edges, …)",
     })?;
     if records.is_empty() {
@@ -95,7 +97,7 @@ pub fn read_records(path: &Path) -> Result<Vec<Record>> {
         return Err(DataError::Empty { file: path.to_path_buf(), found, allowed });
     }
     for (number, record) in records.iter().enumerate() {
-        if let Some(found) = record.fault() {
+        if let Some(found) = record.find_fault() {
             let allowed = "an answer that follows from the record's own graph";
             return Err(DataError::Record { file: path.to_path_buf(), record: number, found, allowed });
         }
@@ -103,8 +105,9 @@ pub fn read_records(path: &Path) -> Result<Vec<Record>> {
     Ok(records)
 }
 
-/// Sources are names, all else is a concept; each label once, for there are more of both than nodes.
-fn label(puzzle: &Puzzle, rng: &mut Xoshiro256PlusPlus) -> Vec<String> {
+/// Draws a label for each node: a name for nodes without parents, a concept for all others. There are more
+/// names and more concepts than nodes, so no label is used twice.
+fn draw_labels(puzzle: &Puzzle, rng: &mut Xoshiro256PlusPlus) -> Vec<String> {
     let (mut concepts, mut names) = (CONCEPTS, NAMES);
     concepts.shuffle(rng);
     names.shuffle(rng);
@@ -115,7 +118,7 @@ fn label(puzzle: &Puzzle, rng: &mut Xoshiro256PlusPlus) -> Vec<String> {
         .collect()
 }
 
-/// Names begin with a capital, concepts do not.
-fn parent_is_name(label: &str) -> bool {
+/// Returns whether a label is a name: names start with a capital letter, concepts do not.
+fn is_name(label: &str) -> bool {
     label.chars().next().is_some_and(char::is_uppercase)
 }

@@ -1,9 +1,9 @@
-//! Owns the fixed vocabulary of ProsQA: names, invented concepts, and the words between them.
-//!
-//! Must not know: graphs, tokenizers. Invariant: no word twice; the order is for ever, since ids follow from it.
+//! Owns: the fixed vocabulary of ProsQA: names, invented concepts, and function words.
+//! Must not know: graphs, tokenizers.
+//! Invariant: no word occurs twice. The order must never change, since token ids follow from it.
 
-/// The words that make statements and questions of the labels.
-pub(super) const FUNCTION: [&str; 5] = ["Every", "is", "a", "Is", "or"];
+/// Words that turn labels into statements and questions.
+pub(super) const FUNCTION_WORDS: [&str; 5] = ["Every", "is", "a", "Is", "or"];
 
 pub(super) const NAMES: [&str; 32] = [
     "Alex", "Bob", "Carol", "Davis", "Eva", "Fae", "Gabriel", "Jack", "Max", "Oliver", "Polly", "Rex",
@@ -26,8 +26,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_word_stands_twice() {
-        let mut all: Vec<&str> = FUNCTION.into_iter().chain(NAMES).chain(CONCEPTS).collect();
+    fn no_word_occurs_twice() {
+        let mut all: Vec<&str> = FUNCTION_WORDS.into_iter().chain(NAMES).chain(CONCEPTS).collect();
         let count = all.len();
         all.sort_unstable();
         all.dedup();

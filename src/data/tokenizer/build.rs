@@ -1,23 +1,24 @@
-//! Owns the three built-in vocabularies, written as `tokenizer.json` text.
-//!
-//! Must not know: how they are used. Invariant: the text depends on the program alone (`words`: on the list given), so
-//! that its hash names the vocabulary.
+//! Owns: the three built-in vocabularies, written as `tokenizer.json` text.
+//! Must not know: how they are used.
+//! Invariant: the text depends only on the program (for `words`, on the given list), so its hash identifies
+//! the vocabulary.
 
 use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::piece::char_of;
+use super::spelling::char_for_byte;
 use crate::data::error::{DataError, Result};
 
-/// What a word outside the `words` vocabulary becomes.
+/// Token that replaces a word outside the `words` vocabulary.
 pub(super) const UNKNOWN: &str = "<unk>";
-const END: &str = "<|endoftext|>";
-/// Stand before the words: unknown, end of document, and the punctuation of ProsQA.
+const END_OF_TEXT: &str = "<|endoftext|>";
+/// Tokens that come before the words: unknown, end of document, and then the punctuation of ProsQA.
 const WORD_SPECIALS: [&str; 2] = [UNKNOWN, "<eos>"];
 const PUNCTUATION: [&str; 2] = [".", "?"];
 
-/// Words and punctuation apart, one id each. Decodes to readable text ("Tom is a lempus.").
+/// Builds the `words` tokenizer, with one id per word and per punctuation mark. It decodes to readable text
+/// ("Tom is a lempus.").
 pub(super) fn words_json<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let mut vocab = Map::new();
     for word in WORD_SPECIALS.into_iter().chain(PUNCTUATION).chain(words) {
@@ -25,26 +26,26 @@ pub(super) fn words_json<'a>(words: impl IntoIterator<Item = &'a str>) -> String
         vocab.entry(word).or_insert_with(|| json!(next));
     }
     let specials: Vec<Value> =
-        WORD_SPECIALS.iter().enumerate().map(|(id, token)| special(id, token)).collect();
-    document(
+        WORD_SPECIALS.iter().enumerate().map(|(id, token)| special_token(id, token)).collect();
+    tokenizer_json(
         json!({"type": "WordLevel", "vocab": vocab, "unk_token": UNKNOWN}),
         json!({"type": "Sequence", "pretokenizers": [
             {"type": "WhitespaceSplit"},
             {"type": "Punctuation", "behavior": "Isolated"},
         ]}),
-        // Its clean-up is what pulls full stops back to the word before them.
+        // The clean-up of this decoder joins a full stop to the preceding word.
         json!({"type": "WordPiece", "prefix": "##", "cleanup": true}),
         specials,
     )
 }
 
-/// The 256 bytes as they are, and the end of a document.
+/// Builds the `byte` tokenizer: the 256 bytes and the end-of-document token.
 pub(super) fn byte_json() -> String {
-    let vocab = (0..=u8::MAX).map(|byte| (char_of(byte).to_string(), json!(byte)));
-    byte_level(vocab.collect(), Vec::new(), 256)
+    let vocab = (0..=u8::MAX).map(|byte| (char_for_byte(byte).to_string(), json!(byte)));
+    byte_level_json(vocab.collect(), Vec::new(), 256)
 }
 
-/// GPT-2: ids are the ranks; merges are found again from the ranks.
+/// Builds the `gpt2` tokenizer. Ids are the ranks; the merges are reconstructed from the ranks.
 pub(super) fn gpt2_json() -> Result<String> {
     let fault = |found: String| DataError::Tokenizer {
         tokenizer: "gpt2".to_owned(),
@@ -59,34 +60,38 @@ pub(super) fn gpt2_json() -> Result<String> {
         tokens.iter().enumerate().map(|(rank, token)| (&token[..], rank)).collect();
     let merges = tokens.iter().enumerate().filter(|(_, token)| token.len() > 1);
     let merges = merges.map(|(rank, token)| {
-        let at = last_merge(token, rank, &ranks).ok_or_else(|| fault(format!("rank {rank} has no merge")))?;
-        Ok(json!([spelled(&token[..at]), spelled(&token[at..])]))
+        let end = last_merge_offset(token, rank, &ranks)
+            .ok_or_else(|| fault(format!("rank {rank} has no merge")))?;
+        Ok(json!([byte_chars(&token[..end]), byte_chars(&token[end..])]))
     });
     let merges = merges.collect::<Result<Vec<Value>>>()?;
-    let vocab = tokens.iter().enumerate().map(|(rank, token)| (spelled(token), json!(rank)));
-    Ok(byte_level(vocab.collect(), merges, tokens.len()))
+    let vocab = tokens.iter().enumerate().map(|(rank, token)| (byte_chars(token), json!(rank)));
+    Ok(byte_level_json(vocab.collect(), merges, tokens.len()))
 }
 
-/// Where the two parts meet that are left when `token` is merged by all ranks below its own: these two are its merge.
-fn last_merge(token: &[u8], rank: usize, ranks: &HashMap<&[u8], usize>) -> Option<usize> {
-    // Borders of the parts, from single bytes on.
-    let mut borders: Vec<usize> = (0..=token.len()).collect();
-    while borders.len() > 3 {
-        let pairs = borders.windows(3).enumerate();
-        let ranked = pairs.filter_map(|(at, ends)| Some((*ranks.get(&token[ends[0]..ends[2]])?, at)));
-        let (_, at) = ranked.filter(|(found, _)| *found < rank).min()?;
-        borders.remove(at + 1);
+/// Merges the bytes of `token` by all ranks below its own, which leaves two parts. They form the token's own
+/// merge. Returns the offset at which the second part starts.
+fn last_merge_offset(token: &[u8], rank: usize, ranks: &HashMap<&[u8], usize>) -> Option<usize> {
+    // Boundaries of the parts, which are single bytes at first.
+    let mut boundaries: Vec<usize> = (0..=token.len()).collect();
+    while boundaries.len() > 3 {
+        let pairs = boundaries.windows(3).enumerate();
+        let ranked = pairs.filter_map(|(index, ends)| Some((*ranks.get(&token[ends[0]..ends[2]])?, index)));
+        let (_, index) = ranked.filter(|(pair_rank, _)| *pair_rank < rank).min()?;
+        boundaries.remove(index + 1);
     }
-    (borders.len() == 3).then(|| borders[1])
+    (boundaries.len() == 3).then(|| boundaries[1])
 }
 
-fn spelled(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| char_of(*byte)).collect()
+/// Writes bytes as the printable characters of a byte-level vocabulary.
+fn byte_chars(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char_for_byte(*byte)).collect()
 }
 
-fn byte_level(vocab: Map<String, Value>, merges: Vec<Value>, end: usize) -> String {
+/// Builds a byte-level BPE tokenizer, whose end-of-document token has the id `end`.
+fn byte_level_json(vocab: Map<String, Value>, merges: Vec<Value>, end: usize) -> String {
     let mut vocab = vocab;
-    vocab.insert(END.to_owned(), json!(end));
+    vocab.insert(END_OF_TEXT.to_owned(), json!(end));
     let level =
         json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
     let model = json!({
@@ -94,17 +99,17 @@ fn byte_level(vocab: Map<String, Value>, merges: Vec<Value>, end: usize) -> Stri
         "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
         "vocab": vocab, "merges": merges,
     });
-    document(model, level.clone(), level, vec![special(end, END)])
+    tokenizer_json(model, level.clone(), level, vec![special_token(end, END_OF_TEXT)])
 }
 
-fn special(id: usize, token: &str) -> Value {
+fn special_token(id: usize, token: &str) -> Value {
     json!({
         "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
         "normalized": false, "special": true,
     })
 }
 
-fn document(model: Value, pre_tokenizer: Value, decoder: Value, added_tokens: Vec<Value>) -> String {
+fn tokenizer_json(model: Value, pre_tokenizer: Value, decoder: Value, added_tokens: Vec<Value>) -> String {
     json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": added_tokens, "normalizer": null,
         "pre_tokenizer": pre_tokenizer, "post_processor": null, "decoder": decoder, "model": model,

@@ -1,38 +1,38 @@
-//! Owns the quick way from words to ids: one look-up a word, for the `words` vocabulary alone.
-//!
-//! Must not know: files, the tokenizer library. Invariant: where it answers, its ids are the library's; where the
-//! library's rules go further than its own (special tokens in the text, letters beyond ASCII) it does not answer.
+//! Owns: the fast encoder of the `words` vocabulary, which does one lookup per word.
+//! Must not know: files, the tokenizer library.
+//! Invariant: its ids equal those of the library. It returns nothing for text that needs more of the
+//! library's rules (special tokens in the text, letters beyond ASCII).
 
 use std::collections::HashMap;
 
-/// Word → id.
-pub(super) struct Lookup {
+/// A table from words to token ids.
+pub(super) struct WordTable {
     ids: HashMap<String, u32>,
-    unknown: u32,
+    unknown_id: u32,
 }
 
-impl Lookup {
-    /// `ids` must be the whole vocabulary, `unknown` what any other word becomes.
-    pub fn new(ids: HashMap<String, u32>, unknown: u32) -> Self {
-        Self { ids, unknown }
+impl WordTable {
+    /// Creates a table from the whole vocabulary; `unknown` is the id of any other word.
+    pub fn new(ids: HashMap<String, u32>, unknown_id: u32) -> Self {
+        Self { ids, unknown_id }
     }
 
-    /// Ids of a text, or `None` where only the library knows them.
+    /// Encodes a text; `None` if only the library can.
     pub fn encode(&self, text: &str) -> Option<Vec<u32>> {
-        let plain = text.is_ascii() && !text.contains('<');
-        plain.then(|| {
-            split_words(text).map(|word| self.ids.get(word).copied().unwrap_or(self.unknown)).collect()
+        let is_simple = text.is_ascii() && !text.contains('<');
+        is_simple.then(|| {
+            split_words(text).map(|word| self.ids.get(word).copied().unwrap_or(self.unknown_id)).collect()
         })
     }
 }
 
-/// Words and single punctuation marks, as the `words` tokenizer splits them.
+/// Splits a text into words and single punctuation marks, like the `words` tokenizer.
 pub(crate) fn split_words(text: &str) -> impl Iterator<Item = &str> {
     let is_mark = |letter: char| letter.is_ascii_punctuation();
     text.split_whitespace()
-        .flat_map(move |run| {
-            run.split_inclusive(is_mark).flat_map(move |part| match part.char_indices().next_back() {
-                Some((at, last)) if is_mark(last) => [&part[..at], &part[at..]],
+        .flat_map(move |chunk| {
+            chunk.split_inclusive(is_mark).flat_map(move |part| match part.char_indices().next_back() {
+                Some((index, last)) if is_mark(last) => [&part[..index], &part[index..]],
                 _ => [part, ""],
             })
         })

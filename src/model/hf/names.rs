@@ -1,37 +1,38 @@
-//! Owns: which of our tensors stands where in a checkpoint, by name and layout.
+//! Owns: the mapping between the model's tensors and those of a checkpoint, by name and layout.
 //! Must not know: files, numbers.
-//! Invariant: every tensor of a model but its feedback is named once.
+//! Invariant: every tensor of a model except its feedback is mapped exactly once.
 
 use crate::config::Arch;
-use crate::model::Shape;
+use crate::model::ModelShape;
 
-/// How our matrix or vector stands in a checkpoint's tensor.
+/// How a checkpoint's tensor holds a matrix or vector of the model.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Layout {
-    /// As it is.
+pub(super) enum TensorLayout {
+    /// Same shape, same order.
     Same,
-    /// A `Linear`'s weight, which others store as `[out, in]`.
+    /// A `Linear`'s weight, which PyTorch stores as `[out, in]`.
     Transposed,
     /// The n-th third of the last axis, of three (GPT-2's fused query, key, value).
-    Third(usize),
+    FusedThird(usize),
 }
 
-/// One of our tensors and where it stands.
-pub(super) struct Entry {
-    pub ours: String,
-    pub theirs: String,
-    pub layout: Layout,
+/// A tensor of the model and its counterpart in a checkpoint.
+pub(super) struct TensorMapping {
+    pub native_name: String,
+    pub hf_name: String,
+    pub layout: TensorLayout,
 }
 
-pub(super) fn default_prefix(shape: &Shape) -> &'static str {
+/// Returns the prefix of tensor names in checkpoints of a model with a head.
+pub(super) fn default_prefix(shape: &ModelShape) -> &'static str {
     match shape.arch {
         Arch::Gpt2 => "transformer.",
         Arch::Llama => "model.",
     }
 }
 
-/// Checkpoints of a bare base model leave the prefix out.
-pub(super) fn prefix(shape: &Shape, has: impl Fn(&str) -> bool) -> &'static str {
+/// Returns the prefix of a checkpoint's tensor names. Checkpoints of a base model without a head have none.
+pub(super) fn detect_prefix(shape: &ModelShape, has: impl Fn(&str) -> bool) -> &'static str {
     let first = match shape.arch {
         Arch::Gpt2 => "wte.weight",
         Arch::Llama => "embed_tokens.weight",
@@ -39,19 +40,21 @@ pub(super) fn prefix(shape: &Shape, has: impl Fn(&str) -> bool) -> &'static str 
     if has(first) { "" } else { default_prefix(shape) }
 }
 
-/// How the names of the blocks' tensors begin.
-pub(super) fn layers(shape: &Shape, prefix: &str) -> String {
+/// Returns the prefix of the names of all block tensors.
+pub(super) fn block_prefix(shape: &ModelShape, prefix: &str) -> String {
     match shape.arch {
         Arch::Gpt2 => format!("{prefix}h."),
         Arch::Llama => format!("{prefix}layers."),
     }
 }
 
-/// The whole mapping, in the order of the model.
-pub(super) fn entries(shape: &Shape, prefix: &str) -> Vec<Entry> {
-    use Layout::{Same, Third, Transposed};
+/// Returns the whole mapping, in the order of the model.
+pub(super) fn tensor_mappings(shape: &ModelShape, prefix: &str) -> Vec<TensorMapping> {
+    use TensorLayout::{FusedThird, Same, Transposed};
     let mut list = Vec::new();
-    let mut add = |ours: String, theirs: String, layout| list.push(Entry { ours, theirs, layout });
+    let mut add = |ours: String, theirs: String, layout| {
+        list.push(TensorMapping { native_name: ours, hf_name: theirs, layout })
+    };
     match shape.arch {
         Arch::Gpt2 => {
             add("embed.weight".into(), format!("{prefix}wte.weight"), Same);
@@ -66,9 +69,9 @@ pub(super) fn entries(shape: &Shape, prefix: &str) -> Vec<Entry> {
                         )
                     };
                     block("norm1", "ln_1", Same);
-                    block("attention.q", "attn.c_attn", Third(0));
-                    block("attention.k", "attn.c_attn", Third(1));
-                    block("attention.v", "attn.c_attn", Third(2));
+                    block("attention.q", "attn.c_attn", FusedThird(0));
+                    block("attention.k", "attn.c_attn", FusedThird(1));
+                    block("attention.v", "attn.c_attn", FusedThird(2));
                     block("attention.out", "attn.c_proj", Same);
                     block("norm2", "ln_2", Same);
                     block("mlp.up", "mlp.c_fc", Same);
@@ -107,12 +110,13 @@ pub(super) fn entries(shape: &Shape, prefix: &str) -> Vec<Entry> {
     list
 }
 
-pub(super) fn theirs_dims(ours: &[usize], layout: Layout) -> Vec<usize> {
+/// Returns the shape of a checkpoint's tensor that holds a tensor of shape `ours` in this layout.
+pub(super) fn hf_dims(ours: &[usize], layout: TensorLayout) -> Vec<usize> {
     let mut dims = ours.to_vec();
     match layout {
-        Layout::Same => {}
-        Layout::Transposed => dims.reverse(),
-        Layout::Third(_) => {
+        TensorLayout::Same => {}
+        TensorLayout::Transposed => dims.reverse(),
+        TensorLayout::FusedThird(_) => {
             if let Some(last) = dims.last_mut() {
                 *last *= 3;
             }

@@ -1,4 +1,4 @@
-//! Holds what is loaded to what was written, by us and by others.
+//! Compares loaded checkpoints with the written ones, from this program and from Hugging Face.
 
 use super::*;
 use std::path::PathBuf;
@@ -7,9 +7,9 @@ fn fixture(kind: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(kind)
 }
 
-/// Every tensor of a checkpoint, by name.
+/// Returns every tensor of a checkpoint by name, as shape and bytes.
 fn tensors(dir: &Path) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
-    tensors_of(&dir.join(WEIGHTS))
+    tensors_of(&dir.join(WEIGHTS_FILE))
 }
 
 fn tensors_of(file: &Path) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
@@ -22,53 +22,54 @@ fn tensors_of(file: &Path) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
 }
 
 #[test]
-fn what_is_loaded_and_saved_again_is_the_same_bits() {
+fn loading_and_saving_preserves_all_bits() {
     for kind in ["gpt2", "llama"] {
         let out = tempfile::tempdir().unwrap();
         save(&load(&fixture(kind), &Device::flex()).unwrap(), Some(7), out.path()).unwrap();
-        let config = std::fs::read_to_string(out.path().join(CONFIG)).unwrap();
+        let config = std::fs::read_to_string(out.path().join(CONFIG_FILE)).unwrap();
         assert!(config.contains("\"eos_token_id\": 7"), "{config}");
         assert_eq!(tensors(&fixture(kind)), tensors(out.path()), "{kind}");
         assert_eq!(
-            Shape::from_hf(&fixture(kind).join(CONFIG)).unwrap(),
-            Shape::from_hf(&out.path().join(CONFIG)).unwrap()
+            ModelShape::from_hf(&fixture(kind).join(CONFIG_FILE)).unwrap(),
+            ModelShape::from_hf(&out.path().join(CONFIG_FILE)).unwrap()
         );
     }
 }
 
 #[test]
-fn feedback_is_kept_beside_the_checkpoint_and_taken_where_it_fits() {
-    use crate::config::{Feedback, State};
+fn feedback_is_saved_with_the_checkpoint_and_loaded_if_it_fits() {
+    use crate::config::{Feedback, StateTransform};
     let out = tempfile::tempdir().unwrap();
     let load = || load(&fixture("llama"), &Device::flex()).unwrap();
-    let form = |feedback, state| Form { feedback, state, add_scale: 0.25 };
-    for (feedback, state, tensors_beside) in [
-        (Feedback::Gated, State::Rescaled, 3),
-        (Feedback::Add, State::Projected, 3),
-        (Feedback::Replace, State::Raw, 1),
+    let spec = |feedback, state| FeedbackSpec { mode: feedback, state, add_scale: 0.25 };
+    for (feedback, state, feedback_tensors) in [
+        (Feedback::Gated, StateTransform::Rescaled, 3),
+        (Feedback::Add, StateTransform::Projected, 3),
+        (Feedback::Replace, StateTransform::Raw, 1),
     ] {
-        let form = form(feedback, state);
-        let model = load().with_feedback(form, 5);
+        let spec = spec(feedback, state);
+        let model = load().with_feedback(spec, 5);
         save(&model, None, out.path()).unwrap();
-        assert_eq!(tensors_of(&out.path().join(FEEDBACK)).len(), tensors_beside);
-        // Another seed: what comes out the same was loaded.
-        let mut again = load().with_feedback(form, 6);
-        assert_eq!(load_feedback(out.path(), &mut again).unwrap(), Found::Filled);
+        assert_eq!(tensors_of(&out.path().join(FEEDBACK_FILE)).len(), feedback_tensors);
+        // Another seed: equal values must have been loaded.
+        let mut again = load().with_feedback(spec, 6);
+        assert_eq!(load_feedback(out.path(), &mut again).unwrap(), FeedbackLoad::Loaded);
         let pause = |model: &Transformer| model.feedback.pause.val().try_into_vec_as::<f32>().unwrap();
         assert_eq!(pause(&model), pause(&again));
-        assert_ne!(pause(&model), pause(&load().with_feedback(form, 6)));
-        let state = if state == State::Rescaled { State::Raw } else { State::Rescaled };
-        let mut other = load().with_feedback(Form { state, ..form }, 6);
-        assert_eq!(load_feedback(out.path(), &mut other).unwrap(), Found::Other);
+        assert_ne!(pause(&model), pause(&load().with_feedback(spec, 6)));
+        let state =
+            if state == StateTransform::Rescaled { StateTransform::Raw } else { StateTransform::Rescaled };
+        let mut other = load().with_feedback(FeedbackSpec { state, ..spec }, 6);
+        assert_eq!(load_feedback(out.path(), &mut other).unwrap(), FeedbackLoad::Mismatch);
     }
-    assert_eq!(load_feedback(&fixture("llama"), &mut load()).unwrap(), Found::Nothing);
+    assert_eq!(load_feedback(&fixture("llama"), &mut load()).unwrap(), FeedbackLoad::Absent);
 }
 
 #[test]
-fn what_does_not_fit_is_refused_by_name() {
+fn tensors_that_do_not_fit_are_named() {
     let dir = tempfile::tempdir().unwrap();
-    let config = std::fs::read_to_string(fixture("llama").join(CONFIG)).unwrap();
-    std::fs::copy(fixture("llama").join(WEIGHTS), dir.path().join(WEIGHTS)).unwrap();
+    let config = std::fs::read_to_string(fixture("llama").join(CONFIG_FILE)).unwrap();
+    std::fs::copy(fixture("llama").join(WEIGHTS_FILE), dir.path().join(WEIGHTS_FILE)).unwrap();
     for (from, to, wanted) in [
         (
             "\"intermediate_size\": 112",
@@ -86,19 +87,19 @@ fn what_does_not_fit_is_refused_by_name() {
             "self_attn.k_proj.weight` has shape [16, 48], but the config asks for [24, 48]",
         ),
     ] {
-        std::fs::write(dir.path().join(CONFIG), config.replace(from, to)).unwrap();
+        std::fs::write(dir.path().join(CONFIG_FILE), config.replace(from, to)).unwrap();
         let found = load(dir.path(), &Device::flex()).unwrap_err().to_string();
         assert!(found.contains(wanted), "{found:?} should contain {wanted:?}");
     }
-    std::fs::write(dir.path().join(CONFIG), config).unwrap();
-    std::fs::write(dir.path().join(WEIGHTS), b"no safetensors").unwrap();
-    assert!(load(dir.path(), &Device::flex()).unwrap_err().to_string().contains(WEIGHTS));
+    std::fs::write(dir.path().join(CONFIG_FILE), config).unwrap();
+    std::fs::write(dir.path().join(WEIGHTS_FILE), b"no safetensors").unwrap();
+    assert!(load(dir.path(), &Device::flex()).unwrap_err().to_string().contains(WEIGHTS_FILE));
 }
 
-/// The fixture's weights, cut into two files with an index, in another type of number.
+/// The fixture's weights in two files with an index, converted to `dtype`.
 fn sharded(kind: &str, dtype: safetensors::Dtype) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::copy(fixture(kind).join(CONFIG), dir.path().join(CONFIG)).unwrap();
+    std::fs::copy(fixture(kind).join(CONFIG_FILE), dir.path().join(CONFIG_FILE)).unwrap();
     let (mut files, mut map) = ([BTreeMap::new(), BTreeMap::new()], serde_json::Map::new());
     for (at, (name, (shape, bytes))) in tensors(&fixture(kind)).into_iter().enumerate() {
         let values = bytes.chunks(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
@@ -136,7 +137,7 @@ fn a_checkpoint_in_several_files_is_the_same_model() {
         for ((name, (_, exact)), (_, rounded)) in
             tensors(&fixture(kind)).into_iter().zip(tensors(out.path()).into_values())
         {
-            // Cut off behind the upper half of each number.
+            // Compare the upper half of each number.
             let upper =
                 |bytes: &[u8]| bytes.chunks(4).map(|b| [0, 0, b[2], b[3]]).collect::<Vec<_>>().concat();
             assert_eq!(upper(&exact), rounded, "{kind} {name}");
@@ -145,12 +146,12 @@ fn a_checkpoint_in_several_files_is_the_same_model() {
 }
 
 #[test]
-fn a_missing_part_is_named() {
+fn a_missing_shard_is_named() {
     let dir = sharded("llama", safetensors::Dtype::F32);
     std::fs::remove_file(dir.path().join("part-1.safetensors")).unwrap();
     let found = load(dir.path(), &Device::flex()).unwrap_err().to_string();
     assert!(
-        found.contains("part-1.safetensors: not there, but model.safetensors.index.json names it"),
+        found.contains("part-1.safetensors: file not found, but model.safetensors.index.json refers to it"),
         "{found}"
     );
     std::fs::copy(dir.path().join("part-0.safetensors"), dir.path().join("part-1.safetensors")).unwrap();

@@ -1,8 +1,8 @@
 //! Owns: the tensors of a checkpoint folder: one safetensors file, or several that an index file names.
-//! Must not know: what the tensors are for.
-//! Invariant: an error names the file that is missing or broken, and the index where that asked for it.
+//! Must not know: what the tensors are used for.
+//! Invariant: an error names the file that is missing or broken, and the index file if that refers to it.
 
-use super::matrix::Matrix;
+use super::matrix::HostMatrix;
 use crate::model::ModelError;
 use burn::store::{ModuleStore, SafetensorsStore, bridge};
 use burn_pack::Tensor as PackTensor;
@@ -10,38 +10,42 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The one file.
-pub(super) const WEIGHTS: &str = "model.safetensors";
-/// Of several: which tensor lies in which.
-const INDEX: &str = "model.safetensors.index.json";
+/// Name of an unsharded checkpoint's only file.
+pub(super) const WEIGHTS_FILE: &str = "model.safetensors";
+/// Name of the index of a sharded checkpoint, which maps each tensor to its file.
+const INDEX_FILE: &str = "model.safetensors.index.json";
 
-/// What the index says.
+/// Contents of the index file.
 #[derive(Deserialize)]
-struct Index {
+struct WeightIndex {
     weight_map: BTreeMap<String, String>,
 }
 
-/// The tensors of a folder, read when they are taken.
-pub(super) struct Weights {
-    /// The file that says what is there.
-    name: String,
+/// The tensors of a checkpoint folder, read on demand.
+pub(super) struct CheckpointTensors {
+    /// The file that lists the tensors: the index, or the only file.
+    source_file: String,
     tensors: BTreeMap<String, (PathBuf, PackTensor)>,
 }
 
-impl Weights {
-    /// Those in `dir`.
+impl CheckpointTensors {
+    /// Opens the checkpoint in `dir`.
     pub fn open(dir: &Path) -> Result<Self, ModelError> {
-        let (whole, index) = (dir.join(WEIGHTS), dir.join(INDEX));
+        let (whole, index) = (dir.join(WEIGHTS_FILE), dir.join(INDEX_FILE));
         match (whole.is_file(), index.is_file()) {
-            (true, _) => Ok(Self { name: whole.display().to_string(), tensors: of_file(&whole)? }),
+            (true, _) => {
+                Ok(Self { source_file: whole.display().to_string(), tensors: list_tensors(&whole)? })
+            }
             (false, true) => Self::sharded(dir, &index),
-            (false, false) => Err(file_error(&whole, format!("not there, nor is {INDEX}"))),
+            (false, false) => {
+                Err(file_error(&whole, format!("file not found, and there is no {INDEX_FILE} either")))
+            }
         }
     }
 
     fn sharded(dir: &Path, index: &Path) -> Result<Self, ModelError> {
         let text = std::fs::read_to_string(index).map_err(|error| file_error(index, error.to_string()))?;
-        let read: Index =
+        let read: WeightIndex =
             serde_json::from_str(&text).map_err(|error| file_error(index, error.to_string()))?;
         let mut files: Vec<&String> = read.weight_map.values().collect();
         files.sort();
@@ -50,58 +54,63 @@ impl Weights {
         for file in files {
             let path = dir.join(file);
             if Path::new(file).components().count() != 1 {
-                return Err(file_error(index, format!("names {file}, which is no file beside it")));
+                return Err(file_error(
+                    index,
+                    format!("refers to {file}, which is not a file name in the same folder"),
+                ));
             }
             if !path.is_file() {
-                return Err(file_error(&path, format!("not there, but {INDEX} names it")));
+                return Err(file_error(&path, format!("file not found, but {INDEX_FILE} refers to it")));
             }
-            let own = of_file(&path)?;
-            let wanted = read.weight_map.iter().filter(|(_, lies)| *lies == file);
-            if let Some((tensor, _)) = wanted.clone().find(|(tensor, _)| !own.contains_key(*tensor)) {
+            let found = list_tensors(&path)?;
+            let expected = read.weight_map.iter().filter(|(_, name)| *name == file);
+            if let Some((tensor, _)) = expected.clone().find(|(tensor, _)| !found.contains_key(*tensor)) {
                 return Err(ModelError::Missing { file: path.display().to_string(), tensor: tensor.clone() });
             }
-            tensors.extend(own);
+            tensors.extend(found);
         }
-        Ok(Self { name: index.display().to_string(), tensors })
+        Ok(Self { source_file: index.display().to_string(), tensors })
     }
 
-    /// Whether there is a tensor of this name.
-    pub fn has(&self, tensor: &str) -> bool {
+    /// Whether there is a tensor with this name.
+    pub fn contains(&self, tensor: &str) -> bool {
         self.tensors.contains_key(tensor)
     }
 
-    /// The first tensor of those whose names begin so that is not among `wanted`.
-    pub fn beyond(&self, prefix: &str, wanted: impl Fn(&str) -> bool) -> Option<(&str, String)> {
-        let own = self.tensors.iter().filter(|(name, _)| name.starts_with(prefix) && !wanted(name));
-        own.map(|(name, (path, _))| (name.as_str(), path.display().to_string())).next()
+    /// Returns the first tensor whose name starts with `prefix` and is not `expected`, and its file.
+    pub fn first_unexpected(&self, prefix: &str, expected: impl Fn(&str) -> bool) -> Option<(&str, String)> {
+        let mut unexpected =
+            self.tensors.iter().filter(|(name, _)| name.starts_with(prefix) && !expected(name));
+        unexpected.next().map(|(name, (path, _))| (name.as_str(), path.display().to_string()))
     }
 
-    /// The tensor of this name, and the file that it lies in.
-    pub fn take(&self, tensor: &str) -> Result<(Matrix, String), ModelError> {
-        let (path, found) = self
-            .tensors
-            .get(tensor)
-            .ok_or_else(|| ModelError::Missing { file: self.name.clone(), tensor: tensor.to_owned() })?;
-        Ok((matrix(path, found.clone())?, path.display().to_string()))
+    /// Reads the tensor with this name. Also returns the file that holds it.
+    pub fn read_tensor(&self, tensor: &str) -> Result<(HostMatrix, String), ModelError> {
+        let (path, found) = self.tensors.get(tensor).ok_or_else(|| ModelError::Missing {
+            file: self.source_file.clone(),
+            tensor: tensor.to_owned(),
+        })?;
+        Ok((read_matrix(path, found.clone())?, path.display().to_string()))
     }
 }
 
-/// Every tensor of one safetensors file, with the file.
-fn of_file(path: &Path) -> Result<BTreeMap<String, (PathBuf, PackTensor)>, ModelError> {
+/// Lists the tensors of a safetensors file without reading their values. Each comes with the file's path.
+fn list_tensors(path: &Path) -> Result<BTreeMap<String, (PathBuf, PackTensor)>, ModelError> {
     let mut store = SafetensorsStore::from_file(path);
-    let all = store.get_all_tensors().map_err(|error| file_error(path, error.to_string()))?;
-    Ok(all.iter().map(|(name, tensor)| (name.clone(), (path.to_owned(), tensor.clone()))).collect())
+    let tensors = store.get_all_tensors().map_err(|error| file_error(path, error.to_string()))?;
+    Ok(tensors.iter().map(|(name, tensor)| (name.clone(), (path.to_owned(), tensor.clone()))).collect())
 }
 
-/// Every tensor of one safetensors file, read.
-pub(super) fn matrices(path: &Path) -> Result<BTreeMap<String, Matrix>, ModelError> {
-    let all = of_file(path)?.into_iter();
-    all.map(|(name, (path, tensor))| Ok((name, matrix(&path, tensor)?))).collect()
+/// Reads all tensors of a safetensors file.
+pub(super) fn read_matrices(path: &Path) -> Result<BTreeMap<String, HostMatrix>, ModelError> {
+    let tensors = list_tensors(path)?.into_iter();
+    tensors.map(|(name, (path, tensor))| Ok((name, read_matrix(&path, tensor)?))).collect()
 }
 
-fn matrix(path: &Path, tensor: PackTensor) -> Result<Matrix, ModelError> {
+/// Reads the values of `tensor` from `path`, as f32.
+fn read_matrix(path: &Path, tensor: PackTensor) -> Result<HostMatrix, ModelError> {
     let data = bridge::to_data(&tensor).map_err(|error| file_error(path, error.to_string()))?;
-    Matrix::of(data).map_err(|message| file_error(path, message))
+    HostMatrix::from_data(data).map_err(|message| file_error(path, message))
 }
 
 fn file_error(path: &Path, message: String) -> ModelError {

@@ -1,20 +1,20 @@
-//! Owns: the kernels, one cube a row of numbers: its units stride over the row, and what they have found is put together in the
-//! cube's shared memory. Sums are f32 whatever the numbers are.
+//! Owns: the GPU kernels of softmax. One cube has one row of numbers: its units stride over the row, then
+//! combine their results in the cube's shared memory. Sums are f32 whatever the number type is.
 //! Must not know: tensors of Burn, whose prelude has the same names.
-//! Invariant: a row's result depends on that row alone; a number is written by one unit, and by another than read it only after
-//! all have met.
+//! Invariant: a row's result depends on that row alone. A number is written by one unit, and only after a
+//! barrier if another unit has read it.
 
 use cubecl::prelude::*;
 
-/// Below every number that is meant; WGSL knows no infinity.
-const LEAST: f32 = -3.0e38;
+/// Start value of a maximum, below every logit or score; WGSL has no infinity.
+const LOWEST: f32 = -3.0e38;
 
-/// `Σ` of what the units have, who are a power of two.
+/// Returns the sum of the units' values. The number of units must be a power of two.
 #[cube]
-pub fn total(mine: f32, #[comptime] units: usize) -> f32 {
+pub fn cube_sum(value: f32, #[comptime] units: usize) -> f32 {
     let mut all = Shared::<[f32]>::new_slice(units);
     let unit = UNIT_POS as usize;
-    all[unit] = mine;
+    all[unit] = value;
     sync_cube();
     let mut half = CUBE_DIM as usize / 2;
     while half > 0 {
@@ -28,12 +28,12 @@ pub fn total(mine: f32, #[comptime] units: usize) -> f32 {
     all[0]
 }
 
-/// The largest of what the units have.
+/// Returns the largest of the units' values. The number of units must be a power of two.
 #[cube]
-fn largest(mine: f32, #[comptime] units: usize) -> f32 {
+fn cube_max(value: f32, #[comptime] units: usize) -> f32 {
     let mut all = Shared::<[f32]>::new_slice(units);
     let unit = UNIT_POS as usize;
-    all[unit] = mine;
+    all[unit] = value;
     sync_cube();
     let mut half = CUBE_DIM as usize / 2;
     while half > 0 {
@@ -47,17 +47,17 @@ fn largest(mine: f32, #[comptime] units: usize) -> f32 {
     all[0]
 }
 
-/// What is said of the rows of `logits` `[n, V]`: nll, then entropy, `[2, n]`; with `slopes` the logits become
-/// `weight·(softmax - onehot(target))`.
+/// Writes nll, then entropy, of the rows of `logits` `[n, V]` to `out` `[2, n]`. If `with_grads`, replaces
+/// the logits by `weight·(softmax - onehot(target))`.
 #[cube(launch)]
-pub fn said<F: Float, I: Int>(
+pub fn nll_entropy<F: Float, I: Int>(
     logits: &mut Tensor<F>,
     targets: &Tensor<I>,
     weights: &Tensor<f32>,
     out: &mut Tensor<f32>,
     rows: u32,
     columns: u32,
-    #[comptime] slopes: bool,
+    #[comptime] with_grads: bool,
     #[comptime] units: usize,
     #[define(F, I)] _dtypes: [ElemType; 2],
 ) {
@@ -68,182 +68,187 @@ pub fn said<F: Float, I: Int>(
     }
     let from = row * logits.stride(0);
     let target = u32::cast_from(targets[row]) as usize;
-    // Before anybody writes.
-    let own = f32::cast_from(logits[from + target]);
-    let mut most = f32::new(LEAST);
+    // Read before any unit writes.
+    let target_logit = f32::cast_from(logits[from + target]);
+    let mut running_max = f32::new(LOWEST);
     let mut sum = 0.0f32;
     let mut dot = 0.0f32;
     let mut at = unit;
     while at < columns {
         let x = f32::cast_from(logits[from + at]);
-        if x > most {
-            let less = most - x;
-            let shrunk = less.exp();
-            dot = shrunk * (dot + less * sum);
-            sum = shrunk * sum + 1.0;
-            most = x;
+        if x > running_max {
+            let shift = running_max - x;
+            let rescale = shift.exp();
+            dot = rescale * (dot + shift * sum);
+            sum = rescale * sum + 1.0;
+            running_max = x;
         } else {
-            let less = x - most;
-            let share = less.exp();
-            sum += share;
-            dot += share * less;
+            let shifted = x - running_max;
+            let term = shifted.exp();
+            sum += term;
+            dot += term * shifted;
         }
         at += units;
     }
-    let top = largest(most, units);
-    let less = most - top;
-    let shrunk = less.exp();
-    let all = total(shrunk * sum, units);
-    let along = total(shrunk * (dot + less * sum), units);
+    let row_max = cube_max(running_max, units);
+    let shift = running_max - row_max;
+    let rescale = shift.exp();
+    let row_sum = cube_sum(rescale * sum, units);
+    let row_dot = cube_sum(rescale * (dot + shift * sum), units);
     if unit == 0 {
-        let log = all.ln();
-        out[row] = log - (own - top);
-        out[rows + row] = log - along / all;
+        let log_sum = row_sum.ln();
+        out[row] = log_sum - (target_logit - row_max);
+        out[rows + row] = log_sum - row_dot / row_sum;
     }
-    if comptime!(slopes) {
+    if comptime!(with_grads) {
         let weight = weights[row];
-        let factor = weight / all;
+        let factor = weight / row_sum;
         let mut at = unit;
         while at < columns {
-            let mut slope = factor * (f32::cast_from(logits[from + at]) - top).exp();
+            let mut grad = factor * (f32::cast_from(logits[from + at]) - row_max).exp();
             if at == target {
-                slope -= weight;
+                grad -= weight;
             }
-            logits[from + at] = F::cast_from(slope);
+            logits[from + at] = F::cast_from(grad);
             at += units;
         }
     }
 }
 
-/// Scores become shares: `own` `[b·H·S, S]` and, `beside`, `before` `[b·H·S, C]`, together a row each. `reach`
-/// `[b, S+C]`: how many of the C each of the S sees, then which of the C nobody sees. `lines`: rows of scores for each of b.
+/// Replaces scores by attention probabilities: `current` `[b·H·S, S]` and, if `with_prefix`, `prefix`
+/// `[b·H·S, C]`. A row of both together sums to 1.
+///
+/// `mask` `[b, S+C]` has the prefix length that each of the S attends to, then 1 for each hidden one of the
+/// C. `batch_rows` is the number of score rows for each of b.
 #[cube(launch)]
-pub fn shares<F: Float, I: Int>(
-    own: &mut Tensor<F>,
-    before: &mut Tensor<F>,
-    reach: &Tensor<I>,
+pub fn attention_probs<F: Float, I: Int>(
+    current: &mut Tensor<F>,
+    prefix: &mut Tensor<F>,
+    mask: &Tensor<I>,
     rows: u32,
-    lines: u32,
-    positions: u32,
-    earlier: u32,
+    batch_rows: u32,
+    query_positions: u32,
+    prefix_positions: u32,
     scale: f32,
     #[comptime] joint: bool,
-    #[comptime] beside: bool,
+    #[comptime] with_prefix: bool,
     #[comptime] units: usize,
     #[define(F, I)] _dtypes: [ElemType; 2],
 ) {
     let (row, unit) = (CUBE_POS, UNIT_POS as usize);
-    let (positions, earlier) = (positions as usize, earlier as usize);
+    let (query_positions, prefix_positions) = (query_positions as usize, prefix_positions as usize);
     if row >= rows as usize {
         terminate!();
     }
-    let from = row / lines as usize * (positions + earlier);
-    let at = row % positions;
-    let limit = u32::cast_from(reach[from + at]) as usize;
-    let hidden = from + positions;
-    let mine = row * own.stride(0);
-    let theirs = row * before.stride(0);
+    let mask_row = row / batch_rows as usize * (query_positions + prefix_positions);
+    let at = row % query_positions;
+    let limit = u32::cast_from(mask[mask_row + at]) as usize;
+    let hidden = mask_row + query_positions;
+    let current_row = row * current.stride(0);
+    let prefix_row = row * prefix.stride(0);
     let mut first = at;
     if comptime!(joint) {
         first = 0usize.runtime();
     }
-    let mut most = f32::new(LEAST);
+    let mut running_max = f32::new(LOWEST);
     let mut sum = 0.0f32;
-    if comptime!(beside) {
+    if comptime!(with_prefix) {
         let mut column = unit;
         while column < limit {
-            if reach[hidden + column] == I::from_int(0) {
-                let x = scale * f32::cast_from(before[theirs + column]);
-                let top = max(most, x);
-                sum = sum * (most - top).exp() + (x - top).exp();
-                most = top;
+            if mask[hidden + column] == I::from_int(0) {
+                let x = scale * f32::cast_from(prefix[prefix_row + column]);
+                let new_max = max(running_max, x);
+                sum = sum * (running_max - new_max).exp() + (x - new_max).exp();
+                running_max = new_max;
             }
             column += units;
         }
     }
     let mut column = first + unit;
     while column <= at {
-        let x = scale * f32::cast_from(own[mine + column]);
-        let top = max(most, x);
-        sum = sum * (most - top).exp() + (x - top).exp();
-        most = top;
+        let x = scale * f32::cast_from(current[current_row + column]);
+        let new_max = max(running_max, x);
+        sum = sum * (running_max - new_max).exp() + (x - new_max).exp();
+        running_max = new_max;
         column += units;
     }
-    let top = largest(most, units);
-    let part = 1.0 / total(sum * (most - top).exp(), units);
-    if comptime!(beside) {
+    let row_max = cube_max(running_max, units);
+    let factor = 1.0 / cube_sum(sum * (running_max - row_max).exp(), units);
+    if comptime!(with_prefix) {
         let mut column = unit;
-        while column < earlier {
-            let mut share = 0.0f32;
-            if column < limit && reach[hidden + column] == I::from_int(0) {
-                share = part * (scale * f32::cast_from(before[theirs + column]) - top).exp();
+        while column < prefix_positions {
+            let mut prob = 0.0f32;
+            if column < limit && mask[hidden + column] == I::from_int(0) {
+                prob = factor * (scale * f32::cast_from(prefix[prefix_row + column]) - row_max).exp();
             }
-            before[theirs + column] = F::cast_from(share);
+            prefix[prefix_row + column] = F::cast_from(prob);
             column += units;
         }
     }
     let mut column = unit;
-    while column < positions {
-        let mut share = 0.0f32;
+    while column < query_positions {
+        let mut prob = 0.0f32;
         if column >= first && column <= at {
-            share = part * (scale * f32::cast_from(own[mine + column]) - top).exp();
+            prob = factor * (scale * f32::cast_from(current[current_row + column]) - row_max).exp();
         }
-        own[mine + column] = F::cast_from(share);
+        current[current_row + column] = F::cast_from(prob);
         column += units;
     }
 }
 
-/// Gradients of shares become those of scores, `p·(dp - Σ p·dp)·scale`: shaped as in [`shares`], which gives the `_shares`.
+/// Replaces gradients `dp` of attention probabilities `p` by those of scores, `p·(dp - Σ p·dp)·scale`. Shapes
+/// are those of [`attention_probs`], whose results are `current_probs` and `prefix_probs`.
 #[cube(launch)]
-pub fn slopes<F: Float>(
-    own: &mut Tensor<F>,
-    before: &mut Tensor<F>,
-    own_shares: &Tensor<F>,
-    before_shares: &Tensor<F>,
+pub fn score_grads<F: Float>(
+    current: &mut Tensor<F>,
+    prefix: &mut Tensor<F>,
+    current_probs: &Tensor<F>,
+    prefix_probs: &Tensor<F>,
     rows: u32,
-    positions: u32,
-    earlier: u32,
+    query_positions: u32,
+    prefix_positions: u32,
     scale: f32,
-    #[comptime] beside: bool,
+    #[comptime] with_prefix: bool,
     #[comptime] units: usize,
     #[define(F)] _dtype: ElemType,
 ) {
     let (row, unit) = (CUBE_POS, UNIT_POS as usize);
-    let (positions, earlier) = (positions as usize, earlier as usize);
+    let (query_positions, prefix_positions) = (query_positions as usize, prefix_positions as usize);
     if row >= rows as usize {
         terminate!();
     }
-    let (mine, shares) = (row * own.stride(0), row * own_shares.stride(0));
-    let (theirs, their_shares) = (row * before.stride(0), row * before_shares.stride(0));
+    let (current_row, current_probs_row) = (row * current.stride(0), row * current_probs.stride(0));
+    let (prefix_row, prefix_probs_row) = (row * prefix.stride(0), row * prefix_probs.stride(0));
     let mut sum = 0.0f32;
-    if comptime!(beside) {
+    if comptime!(with_prefix) {
         let mut column = unit;
-        while column < earlier {
-            let share = f32::cast_from(before_shares[their_shares + column]);
-            sum += share * f32::cast_from(before[theirs + column]);
+        while column < prefix_positions {
+            let prob = f32::cast_from(prefix_probs[prefix_probs_row + column]);
+            sum += prob * f32::cast_from(prefix[prefix_row + column]);
             column += units;
         }
     }
     let mut column = unit;
-    while column < positions {
-        sum += f32::cast_from(own_shares[shares + column]) * f32::cast_from(own[mine + column]);
+    while column < query_positions {
+        let prob = f32::cast_from(current_probs[current_probs_row + column]);
+        sum += prob * f32::cast_from(current[current_row + column]);
         column += units;
     }
-    let mean = total(sum, units);
-    if comptime!(beside) {
+    let mean = cube_sum(sum, units);
+    if comptime!(with_prefix) {
         let mut column = unit;
-        while column < earlier {
-            let share = f32::cast_from(before_shares[their_shares + column]);
-            let slope = share * (f32::cast_from(before[theirs + column]) - mean) * scale;
-            before[theirs + column] = F::cast_from(slope);
+        while column < prefix_positions {
+            let prob = f32::cast_from(prefix_probs[prefix_probs_row + column]);
+            let grad = prob * (f32::cast_from(prefix[prefix_row + column]) - mean) * scale;
+            prefix[prefix_row + column] = F::cast_from(grad);
             column += units;
         }
     }
     let mut column = unit;
-    while column < positions {
-        let share = f32::cast_from(own_shares[shares + column]);
-        let slope = share * (f32::cast_from(own[mine + column]) - mean) * scale;
-        own[mine + column] = F::cast_from(slope);
+    while column < query_positions {
+        let prob = f32::cast_from(current_probs[current_probs_row + column]);
+        let grad = prob * (f32::cast_from(current[current_row + column]) - mean) * scale;
+        current[current_row + column] = F::cast_from(grad);
         column += units;
     }
 }

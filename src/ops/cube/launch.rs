@@ -1,9 +1,9 @@
-//! Owns: the kernels as operations of Burn's backend for GPUs, which its fusion knows by the shapes of their results.
-//! Must not know: what they are parts of.
-//! Invariant: what fusion is told of a result's shape is what a kernel writes.
+//! Owns: the kernels as operations of Burn's GPU backend, with the result shapes that its fusion needs.
+//! Must not know: the operations that use them.
+//! Invariant: a result's shape as declared for fusion is the shape that the kernel writes.
 
-use super::lines::{changeable, empty, grid, lines, matrix, units};
-use super::{kernels, norms};
+use super::layout::{empty_like, even_rows, make_unique, matrix_arg, row_grid, row_units};
+use super::{kernels, norm_kernels};
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::{FloatTensor, IntTensor};
@@ -14,61 +14,68 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::{CubeCount, CubeDim};
 
-/// Units of a cube that sums columns, and rows that it sums.
+/// Units of a cube that sums columns, and rows that each of them sums.
 const TILE: usize = 64;
 
-/// Who sees whom, but for the numbers: S positions, C before them, all earlier ones of the own or themselves alone.
+/// A [`KernelMask`](super::KernelMask) without its table: S query positions, C prefix positions, and whether
+/// query positions attend to preceding ones.
 #[derive(Clone, Copy, Debug)]
-pub struct Form {
-    pub positions: usize,
-    pub earlier: usize,
+pub struct MaskShape {
+    pub query_positions: usize,
+    pub prefix_positions: usize,
     pub joint: bool,
 }
 
 #[backend_extension(Cube, Fusion)]
-pub trait Kernels: Backend {
-    /// nll and entropy of the rows of `logits` `[n, V]`, `[2, n]`.
+pub trait GpuKernels: Backend {
+    /// Returns nll and entropy of the rows of `logits` `[n, V]`, `[2, n]`.
     #[fusion(dtype = DType::F32, shape = Shape::new([2, logits[0]]))]
-    fn said(logits: FloatTensor<Self>, targets: IntTensor<Self>) -> FloatTensor<Self>;
+    fn nll_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>) -> FloatTensor<Self>;
 
-    /// The same, and `weights·(softmax - onehot(targets))`, `[n, V]`.
-    #[fusion(meta = |logits, _, _| (said_spec(logits), logits.clone()))]
-    fn said_with_slopes(
+    /// Returns nll and entropy `[2, n]`, and `weights·(softmax - onehot(targets))` `[n, V]`.
+    #[fusion(meta = |logits, _, _| (nll_entropy_spec(logits), logits.clone()))]
+    fn nll_entropy_with_grads(
         logits: FloatTensor<Self>,
         targets: IntTensor<Self>,
         weights: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// Shares of scores `[b, G, H/G·S, S]`. `reach`: `[b, S+C]`.
-    #[fusion(dtype = own, shape = own)]
-    fn shares(own: FloatTensor<Self>, reach: IntTensor<Self>, form: Form, scale: f32) -> FloatTensor<Self>;
+    /// Returns the probabilities of scores `[b, G, H/G·S, S]`; the table of `mask` is `[b, S+C]`.
+    #[fusion(dtype = current, shape = current)]
+    fn attention_probs(
+        current: FloatTensor<Self>,
+        mask: IntTensor<Self>,
+        mask_shape: MaskShape,
+        scale: f32,
+    ) -> FloatTensor<Self>;
 
-    /// The same with scores `[b, G, H/G·S, C]` beside them.
-    #[fusion(meta = |own, before, _, _, _| (own.clone(), before.clone()))]
-    fn shares_beside(
-        own: FloatTensor<Self>,
-        before: FloatTensor<Self>,
-        reach: IntTensor<Self>,
-        form: Form,
+    /// Returns the probabilities of scores `[b, G, H/G·S, S]` and `[b, G, H/G·S, C]`, over both.
+    #[fusion(meta = |current, prefix, _, _, _| (current.clone(), prefix.clone()))]
+    fn attention_probs_with_prefix(
+        current: FloatTensor<Self>,
+        prefix: FloatTensor<Self>,
+        mask: IntTensor<Self>,
+        mask_shape: MaskShape,
         scale: f32,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// Gradients of scores, of those of their shares.
-    #[fusion(dtype = own, shape = own)]
-    fn slopes(own: FloatTensor<Self>, shares: FloatTensor<Self>, scale: f32) -> FloatTensor<Self>;
+    /// Returns the gradients of scores, given those of their probabilities `probs`.
+    #[fusion(dtype = current, shape = current)]
+    fn score_grads(current: FloatTensor<Self>, probs: FloatTensor<Self>, scale: f32) -> FloatTensor<Self>;
 
-    /// The same with others beside them.
-    #[fusion(meta = |own, before, _, _, _| (own.clone(), before.clone()))]
-    fn slopes_beside(
-        own: FloatTensor<Self>,
-        before: FloatTensor<Self>,
-        own_shares: FloatTensor<Self>,
-        before_shares: FloatTensor<Self>,
+    /// Returns the gradients of the scores of query positions and prefix, given those of their probabilities.
+    #[fusion(meta = |current, prefix, _, _, _| (current.clone(), prefix.clone()))]
+    fn score_grads_with_prefix(
+        current: FloatTensor<Self>,
+        prefix: FloatTensor<Self>,
+        current_probs: FloatTensor<Self>,
+        prefix_probs: FloatTensor<Self>,
         scale: f32,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// Normed rows `[N, D]`, and their mean and scale `[N, 2]`; not `centred`, `bias` is not looked at.
-    #[fusion(meta = |x, _, _, _, _| (x.clone(), kept_spec(x)))]
+    /// Returns normalised rows `[N, D]`, and their mean and scale `[N, 2]`; `bias` is ignored if not
+    /// `centred`.
+    #[fusion(meta = |x, _, _, _, _| (x.clone(), stats_spec(x)))]
     fn norm(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -77,80 +84,85 @@ pub trait Kernels: Backend {
         centred: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// The gradient of `x`.
+    /// Returns the gradient of `x` `[N, D]`, given that of the normalised rows.
     #[fusion(dtype = x, shape = x)]
-    fn norm_back(
+    fn norm_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         grad: FloatTensor<Self>,
-        kept: FloatTensor<Self>,
+        stats: FloatTensor<Self>,
         centred: bool,
     ) -> FloatTensor<Self>;
 
-    /// Sums over parts of the rows that `weight` and `bias` learn from, `[parts, 2, D]`.
-    #[fusion(dtype = x, shape = parts_shape(x))]
-    fn norm_columns(
+    /// Returns the gradients of `weight` and `bias`, summed over each chunk of rows, `[chunks, 2, D]`.
+    #[fusion(dtype = x, shape = chunks_shape(x))]
+    fn norm_weight_grads(
         x: FloatTensor<Self>,
         grad: FloatTensor<Self>,
-        kept: FloatTensor<Self>,
+        stats: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 }
 
-fn said_spec(logits: &TensorSpec) -> TensorSpec {
+fn nll_entropy_spec(logits: &TensorSpec) -> TensorSpec {
     TensorSpec::new(Shape::new([2, logits.shape[0]]), DType::F32)
 }
 
-fn kept_spec(x: &TensorSpec) -> TensorSpec {
+fn stats_spec(x: &TensorSpec) -> TensorSpec {
     TensorSpec::new(Shape::new([x.shape[0], 2]), DType::F32)
 }
 
-fn parts_shape(x: &Shape) -> Shape {
+fn chunks_shape(x: &Shape) -> Shape {
     Shape::new([x[0].div_ceil(TILE), 2, x[1]])
 }
 
-impl Kernels for CubeBackend {
-    fn said(logits: CubeTensor, targets: CubeTensor) -> CubeTensor {
-        let weights = empty(&logits, [1], DType::F32);
-        said(lines(logits), targets, weights, false).0
+impl GpuKernels for CubeBackend {
+    fn nll_entropy(logits: CubeTensor, targets: CubeTensor) -> CubeTensor {
+        let weights = empty_like(&logits, [1], DType::F32);
+        launch_nll_entropy(even_rows(logits), targets, weights, false).0
     }
 
-    fn said_with_slopes(
+    fn nll_entropy_with_grads(
         logits: CubeTensor,
         targets: CubeTensor,
         weights: CubeTensor,
     ) -> (CubeTensor, CubeTensor) {
-        said(changeable(logits), targets, weights, true)
+        launch_nll_entropy(make_unique(logits), targets, weights, true)
     }
 
-    fn shares(own: CubeTensor, reach: CubeTensor, form: Form, scale: f32) -> CubeTensor {
-        let before = empty(&own, [1; 4], own.dtype);
-        shares(own, before, reach, form, scale).0
+    fn attention_probs(
+        current: CubeTensor,
+        mask: CubeTensor,
+        mask_shape: MaskShape,
+        scale: f32,
+    ) -> CubeTensor {
+        let unused = empty_like(&current, [1; 4], current.dtype);
+        launch_attention_probs(current, unused, mask, mask_shape, scale).0
     }
 
-    fn shares_beside(
-        own: CubeTensor,
-        before: CubeTensor,
-        reach: CubeTensor,
-        form: Form,
+    fn attention_probs_with_prefix(
+        current: CubeTensor,
+        prefix: CubeTensor,
+        mask: CubeTensor,
+        mask_shape: MaskShape,
         scale: f32,
     ) -> (CubeTensor, CubeTensor) {
-        shares(own, before, reach, form, scale)
+        launch_attention_probs(current, prefix, mask, mask_shape, scale)
     }
 
-    fn slopes(own: CubeTensor, shares: CubeTensor, scale: f32) -> CubeTensor {
-        let nothing = || empty(&own, [1; 4], own.dtype);
-        let (before, beside) = (nothing(), nothing());
-        slopes([own, before], [shares, beside], false, scale).0
+    fn score_grads(current: CubeTensor, probs: CubeTensor, scale: f32) -> CubeTensor {
+        let unused = || empty_like(&current, [1; 4], current.dtype);
+        let (prefix, prefix_probs) = (unused(), unused());
+        launch_score_grads([current, prefix], [probs, prefix_probs], false, scale).0
     }
 
-    fn slopes_beside(
-        own: CubeTensor,
-        before: CubeTensor,
-        own_shares: CubeTensor,
-        before_shares: CubeTensor,
+    fn score_grads_with_prefix(
+        current: CubeTensor,
+        prefix: CubeTensor,
+        current_probs: CubeTensor,
+        prefix_probs: CubeTensor,
         scale: f32,
     ) -> (CubeTensor, CubeTensor) {
-        slopes([own, before], [own_shares, before_shares], true, scale)
+        launch_score_grads([current, prefix], [current_probs, prefix_probs], true, scale)
     }
 
     fn norm(
@@ -161,44 +173,44 @@ impl Kernels for CubeBackend {
         centred: bool,
     ) -> (CubeTensor, CubeTensor) {
         let [n, d] = x.shape().dims();
-        let (x, units) = (lines(x), units(d));
-        let (out, kept) = (empty(&x, [n, d], DType::F32), empty(&x, [n, 2], DType::F32));
-        norms::forward::launch(
+        let (x, units) = (even_rows(x), row_units(d));
+        let (out, stats) = (empty_like(&x, [n, d], DType::F32), empty_like(&x, [n, 2], DType::F32));
+        norm_kernels::forward::launch(
             &x.client,
-            grid(n),
+            row_grid(n),
             CubeDim::new_1d(units as u32),
-            matrix(&x),
+            matrix_arg(&x),
             into_contiguous(weight).into_tensor_arg(),
             into_contiguous(bias).into_tensor_arg(),
             out.clone().into_tensor_arg(),
-            kept.clone().into_tensor_arg(),
+            stats.clone().into_tensor_arg(),
             n as u32,
             d as u32,
             eps,
             centred,
             units,
         );
-        (out, kept)
+        (out, stats)
     }
 
-    fn norm_back(
+    fn norm_backward(
         x: CubeTensor,
         weight: CubeTensor,
         grad: CubeTensor,
-        kept: CubeTensor,
+        stats: CubeTensor,
         centred: bool,
     ) -> CubeTensor {
         let [n, d] = x.shape().dims();
-        let (x, units) = (lines(x), units(d));
-        let out = empty(&x, [n, d], DType::F32);
-        norms::backward::launch(
+        let (x, units) = (even_rows(x), row_units(d));
+        let out = empty_like(&x, [n, d], DType::F32);
+        norm_kernels::backward::launch(
             &x.client,
-            grid(n),
+            row_grid(n),
             CubeDim::new_1d(units as u32),
-            matrix(&x),
+            matrix_arg(&x),
             into_contiguous(weight).into_tensor_arg(),
-            matrix(&lines(grad)),
-            into_contiguous(kept).into_tensor_arg(),
+            matrix_arg(&even_rows(grad)),
+            into_contiguous(stats).into_tensor_arg(),
             out.clone().into_tensor_arg(),
             n as u32,
             d as u32,
@@ -208,17 +220,17 @@ impl Kernels for CubeBackend {
         out
     }
 
-    fn norm_columns(x: CubeTensor, grad: CubeTensor, kept: CubeTensor) -> CubeTensor {
+    fn norm_weight_grads(x: CubeTensor, grad: CubeTensor, stats: CubeTensor) -> CubeTensor {
         let [n, d] = x.shape().dims();
-        let (x, parts) = (lines(x), n.div_ceil(TILE));
-        let out = empty(&x, [parts, 2, d], DType::F32);
-        norms::columns::launch(
+        let (x, chunks) = (even_rows(x), n.div_ceil(TILE));
+        let out = empty_like(&x, [chunks, 2, d], DType::F32);
+        norm_kernels::weight_grads::launch(
             &x.client,
-            CubeCount::Static(d.div_ceil(TILE) as u32, parts as u32, 1),
+            CubeCount::Static(d.div_ceil(TILE) as u32, chunks as u32, 1),
             CubeDim::new_1d(TILE as u32),
-            matrix(&x),
-            matrix(&lines(grad)),
-            into_contiguous(kept).into_tensor_arg(),
+            matrix_arg(&x),
+            matrix_arg(&even_rows(grad)),
+            into_contiguous(stats).into_tensor_arg(),
             out.clone().into_tensor_arg(),
             n as u32,
             d as u32,
@@ -228,86 +240,87 @@ impl Kernels for CubeBackend {
     }
 }
 
-fn said(
+fn launch_nll_entropy(
     logits: CubeTensor,
     targets: CubeTensor,
     weights: CubeTensor,
-    slopes: bool,
+    with_grads: bool,
 ) -> (CubeTensor, CubeTensor) {
     let [n, v] = logits.shape().dims();
-    let (out, units) = (empty(&logits, [2, n], DType::F32), units(v));
+    let (out, units) = (empty_like(&logits, [2, n], DType::F32), row_units(v));
     let dtypes = [logits.dtype, targets.dtype].map(dtype_to_storage_type);
-    kernels::said::launch(
+    kernels::nll_entropy::launch(
         &logits.client,
-        grid(n),
+        row_grid(n),
         CubeDim::new_1d(units as u32),
-        matrix(&logits),
+        matrix_arg(&logits),
         into_contiguous(targets).into_tensor_arg(),
         into_contiguous(weights).into_tensor_arg(),
         out.clone().into_tensor_arg(),
         n as u32,
         v as u32,
-        slopes,
+        with_grads,
         units,
         dtypes,
     );
     (out, logits)
 }
 
-fn shares(
-    own: CubeTensor,
-    before: CubeTensor,
-    reach: CubeTensor,
-    form: Form,
+fn launch_attention_probs(
+    current: CubeTensor,
+    prefix: CubeTensor,
+    mask: CubeTensor,
+    mask_shape: MaskShape,
     scale: f32,
 ) -> (CubeTensor, CubeTensor) {
-    let [b, g, below, s] = own.shape().dims();
-    let (own, before, units) = (changeable(own), changeable(before), units(s + form.earlier));
-    let dtypes = [own.dtype, reach.dtype].map(dtype_to_storage_type);
-    kernels::shares::launch(
-        &own.client,
-        grid(b * g * below),
+    let [b, g, group_rows, s] = current.shape().dims();
+    let (current, prefix) = (make_unique(current), make_unique(prefix));
+    let units = row_units(s + mask_shape.prefix_positions);
+    let dtypes = [current.dtype, mask.dtype].map(dtype_to_storage_type);
+    kernels::attention_probs::launch(
+        &current.client,
+        row_grid(b * g * group_rows),
         CubeDim::new_1d(units as u32),
-        matrix(&own),
-        matrix(&before),
-        into_contiguous(reach).into_tensor_arg(),
-        (b * g * below) as u32,
-        (g * below) as u32,
-        form.positions as u32,
-        form.earlier as u32,
+        matrix_arg(&current),
+        matrix_arg(&prefix),
+        into_contiguous(mask).into_tensor_arg(),
+        (b * g * group_rows) as u32,
+        (g * group_rows) as u32,
+        mask_shape.query_positions as u32,
+        mask_shape.prefix_positions as u32,
         scale,
-        form.joint,
-        form.earlier > 0,
+        mask_shape.joint,
+        mask_shape.prefix_positions > 0,
         units,
         dtypes,
     );
-    (own, before)
+    (current, prefix)
 }
 
-fn slopes(
-    [own, before]: [CubeTensor; 2],
-    [own_shares, before_shares]: [CubeTensor; 2],
-    beside: bool,
+fn launch_score_grads(
+    [current, prefix]: [CubeTensor; 2],
+    [current_probs, prefix_probs]: [CubeTensor; 2],
+    with_prefix: bool,
     scale: f32,
 ) -> (CubeTensor, CubeTensor) {
-    let ([b, g, below, s], [_, _, _, c]) = (own.shape().dims(), before.shape().dims());
-    let (own, before, units) = (changeable(own), changeable(before), units(s + c));
-    let dtype = dtype_to_storage_type(own.dtype);
-    kernels::slopes::launch(
-        &own.client,
-        grid(b * g * below),
+    let ([b, g, group_rows, s], [_, _, _, c]) = (current.shape().dims(), prefix.shape().dims());
+    let (current, prefix, units) = (make_unique(current), make_unique(prefix), row_units(s + c));
+    let dtype = dtype_to_storage_type(current.dtype);
+    kernels::score_grads::launch(
+        &current.client,
+        row_grid(b * g * group_rows),
         CubeDim::new_1d(units as u32),
-        matrix(&own),
-        matrix(&before),
-        matrix(&lines(own_shares)),
-        matrix(&lines(before_shares)),
-        (b * g * below) as u32,
+        matrix_arg(&current),
+        matrix_arg(&prefix),
+        matrix_arg(&even_rows(current_probs)),
+        matrix_arg(&even_rows(prefix_probs)),
+        (b * g * group_rows) as u32,
         s as u32,
         c as u32,
         scale,
-        beside,
+        with_prefix,
         units,
         dtype,
     );
-    (own, before)
+    (current, prefix)
 }

@@ -1,93 +1,112 @@
-//! Owns: what operations do on a GPU by kernels of our own: the work row by row, which Burn's operations make several passes of;
-//! products are the library's.
-//! Must not know: what the CPU does.
-//! Invariant: they compute what Burn's own operations compute, which their tests hold them to.
+//! Owns: GPU kernels for the row-wise part of operations, which Burn's operations do in several passes.
+//! Matrix products are the library's.
+//! Must not know: the fused implementations on the CPU.
+//! Invariant: a kernel computes what Burn's operations compute; tests compare them.
 
 mod kernels;
 mod launch;
-mod lines;
+mod layout;
 mod norm;
-mod norms;
+mod norm_kernels;
 #[cfg(all(test, feature = "wgpu"))]
 mod tests;
 
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::{DType, Int, Tensor};
-use launch::{Form, Kernels};
+use launch::{GpuKernels, MaskShape};
 pub use norm::norm;
 
-/// Whether kernels of our own take `tensor`.
-pub fn takes<const D: usize>(tensor: &Tensor<D>) -> bool {
+/// Returns whether there are kernels for the device and number type of `tensor`.
+pub fn has_kernels_for<const D: usize>(tensor: &Tensor<D>) -> bool {
     let device = tensor.device().without_autodiff();
     matches!(device.as_dispatch(), DispatchDevice::Cube(_))
         && matches!(tensor.dtype(), DType::F32 | DType::F16 | DType::BF16)
 }
 
-/// nll and entropy of the rows of `logits` `[n, V]`, `[2, n]`, and where `weights` `[n]` are given `w·(softmax - onehot(target))`,
-/// `[n, V]`, of what the logits are of.
-pub fn said(
+/// Returns nll and entropy of the rows of `logits` `[n, V]`, `[2, n]`.
+///
+/// If loss weights `w` `[n]` are given, also returns the logits' gradients `w·(softmax - onehot(target))`,
+/// `[n, V]`, in the number type of the logits.
+pub fn nll_entropy(
     logits: Tensor<2>,
     targets: Tensor<1, Int>,
     weights: Option<Tensor<1>>,
 ) -> (Tensor<2>, Option<Tensor<2>>) {
     let (logits, targets) = (logits.into_dispatch(), targets.into_dispatch());
     match weights {
-        None => (Tensor::from_dispatch(Dispatch::said(logits, targets)), None),
+        None => (Tensor::from_dispatch(Dispatch::nll_entropy(logits, targets)), None),
         Some(weights) => {
-            let (said, slopes) = Dispatch::said_with_slopes(logits, targets, weights.into_dispatch());
-            (Tensor::from_dispatch(said), Some(Tensor::from_dispatch(slopes)))
+            let weights = weights.into_dispatch();
+            let (scores, grads) = Dispatch::nll_entropy_with_grads(logits, targets, weights);
+            (Tensor::from_dispatch(scores), Some(Tensor::from_dispatch(grads)))
         }
     }
 }
 
-/// Who sees whom, on the device.
+/// An attention mask on the device, as kernels take it.
 #[derive(Clone, Debug)]
-pub struct Reach {
-    /// `[B, S+C]`: how many of the C before them each of the S sees, then 1 for each of the C that nobody sees.
-    pub numbers: Tensor<2, Int>,
-    /// S.
-    pub positions: usize,
-    /// C.
-    pub earlier: usize,
-    /// The earlier ones of their own too.
+pub struct KernelMask {
+    /// `[B, S+C]`: the prefix length that each of the S attends to, then 1 for each hidden one of the C.
+    pub table: Tensor<2, Int>,
+    /// Query positions in a row, S.
+    pub query_positions: usize,
+    /// Prefix positions in a row, C.
+    pub prefix_positions: usize,
+    /// Whether a query position attends to preceding query positions too.
     pub joint: bool,
 }
 
-impl Reach {
-    /// Of `count` rows from row `start` on.
-    pub fn of(&self, start: usize, count: usize) -> Self {
-        Self { numbers: self.numbers.clone().narrow(0, start, count), ..self.clone() }
+impl KernelMask {
+    /// Returns the mask of `count` rows from row `start` on.
+    pub fn rows(&self, start: usize, count: usize) -> Self {
+        Self { table: self.table.clone().narrow(0, start, count), ..self.clone() }
     }
 
-    fn form(&self) -> Form {
-        Form { positions: self.positions, earlier: self.earlier, joint: self.joint }
-    }
-}
-
-/// A matrix of the positions' own, and one of those before them.
-type Pair = (Tensor<4>, Option<Tensor<4>>);
-
-/// Scores `[b, G, H/G·S, S]` and `[b, G, H/G·S, C]` to shares, `softmax(scale·scores)` of what is seen, both together.
-pub fn shares((own, before): Pair, reach: &Reach, scale: f32) -> Pair {
-    let (own, numbers, form) = (own.into_dispatch(), reach.numbers.clone().into_dispatch(), reach.form());
-    match before {
-        None => (Tensor::from_dispatch(Dispatch::shares(own, numbers, form, scale)), None),
-        Some(before) => pair(Dispatch::shares_beside(own, before.into_dispatch(), numbers, form, scale)),
-    }
-}
-
-/// Gradients of shares `p` to those of scores, `p·(dp - Σ p·dp)·scale`, the sum over both.
-pub fn slopes((own, before): Pair, (own_shares, before_shares): Pair, scale: f32) -> Pair {
-    let (own, shares) = (own.into_dispatch(), own_shares.into_dispatch());
-    match before.zip(before_shares) {
-        None => (Tensor::from_dispatch(Dispatch::slopes(own, shares, scale)), None),
-        Some((before, beside)) => {
-            let (before, beside) = (before.into_dispatch(), beside.into_dispatch());
-            pair(Dispatch::slopes_beside(own, before, shares, beside, scale))
+    fn shape(&self) -> MaskShape {
+        MaskShape {
+            query_positions: self.query_positions,
+            prefix_positions: self.prefix_positions,
+            joint: self.joint,
         }
     }
 }
 
-fn pair((own, before): (burn::backend::DispatchTensor, burn::backend::DispatchTensor)) -> Pair {
-    (Tensor::from_dispatch(own), Some(Tensor::from_dispatch(before)))
+/// A matrix for the keys of the query positions and, if there are any, one for those of the prefix.
+type KeyPair = (Tensor<4>, Option<Tensor<4>>);
+
+/// Turns scores `[b, G, H/G·S, S]` and `[b, G, H/G·S, C]` into probabilities: `softmax(scale·scores)` of the
+/// visible ones, over both.
+pub fn attention_probs((current, prefix): KeyPair, mask: &KernelMask, scale: f32) -> KeyPair {
+    let (current, table, shape) = (current.into_dispatch(), mask.table.clone().into_dispatch(), mask.shape());
+    match prefix {
+        None => {
+            let probs = Dispatch::attention_probs(current, table, shape, scale);
+            (Tensor::from_dispatch(probs), None)
+        }
+        Some(prefix) => {
+            let prefix = prefix.into_dispatch();
+            key_pair(Dispatch::attention_probs_with_prefix(current, prefix, table, shape, scale))
+        }
+    }
+}
+
+/// Turns gradients `dp` of probabilities `p` into those of scores, `p·(dp - Σ p·dp)·scale`. The sum is over
+/// both.
+pub fn score_grads(
+    (current, prefix): KeyPair,
+    (current_probs, prefix_probs): KeyPair,
+    scale: f32,
+) -> KeyPair {
+    let (current, probs) = (current.into_dispatch(), current_probs.into_dispatch());
+    match prefix.zip(prefix_probs) {
+        None => (Tensor::from_dispatch(Dispatch::score_grads(current, probs, scale)), None),
+        Some((prefix, prefix_probs)) => {
+            let (prefix, prefix_probs) = (prefix.into_dispatch(), prefix_probs.into_dispatch());
+            key_pair(Dispatch::score_grads_with_prefix(current, prefix, probs, prefix_probs, scale))
+        }
+    }
+}
+
+fn key_pair((current, prefix): (burn::backend::DispatchTensor, burn::backend::DispatchTensor)) -> KeyPair {
+    (Tensor::from_dispatch(current), Some(Tensor::from_dispatch(prefix)))
 }

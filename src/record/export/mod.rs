@@ -1,6 +1,6 @@
-//! Owns: one table out of many batches: under one schema, and into a file.
+//! Owns: exporting batches as one table: a common schema, and a Parquet or CSV file.
 //! Must not know: where the tables come from, what a column means.
-//! Invariant: a file has its final name only when it is complete; a failure leaves nothing behind.
+//! Invariant: a file has its final name only when it is complete; a failure leaves no file behind.
 
 mod unify;
 
@@ -18,43 +18,42 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Why a table could not be put together or written.
+/// Why a table could not be merged or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// No batch, or no column.
+    /// There are no batches, or no columns.
     #[error("nothing to export")]
-    Nothing,
-    /// The file's name says no known format.
-    #[error("cannot export to {path}: its name must end in .parquet or .csv")]
-    Ending { path: String },
-    /// A column that csv has no place for.
-    #[error("column `{column}` holds {found}, which csv cannot hold; .parquet can")]
-    Nested { column: String, found: String },
-    /// A column of the same name in several tables, of types that do not go together.
+    Empty,
+    /// The file's name does not end in a known format.
+    #[error("cannot export to {path}: the name must end in .parquet or .csv")]
+    UnknownEnding { path: String },
+    /// A column has a nested type, which CSV cannot hold.
+    #[error("column `{column}` has type {found}, which CSV cannot hold; export to .parquet instead")]
+    NestedColumn { column: String, found: String },
+    /// A column has incompatible types in two tables.
     #[error("column `{column}` is {first} in one table and {other} in another")]
-    Types { column: String, first: String, other: String },
-    /// A name that stands twice in one table.
-    #[error("column `{column}` is there twice")]
-    Twice { column: String },
-    /// A value that is too large for the common type of its column.
+    TypeMismatch { column: String, first: String, other: String },
+    /// A table has two columns of the same name.
+    #[error("column `{column}` exists twice")]
+    DuplicateColumn { column: String },
+    /// A value does not fit into the common type of its column.
     #[error("column `{column}` does not fit into {wanted}: {cause}")]
-    Value { column: String, wanted: String, cause: arrow::error::ArrowError },
-    /// Batches that are not of one schema.
-    #[error("batch {batch} has other columns than the first one")]
-    Schemas { batch: usize },
-    /// Arrow refused what was checked before; a bug.
-    #[error("cannot put the table together: {0}")]
+    CastFailed { column: String, wanted: String, cause: arrow::error::ArrowError },
+    /// A batch has another schema than the first one.
+    #[error("batch {batch} has other columns than batch 0")]
+    SchemaMismatch { batch: usize },
+    /// Arrow failed although the input was checked, which is a bug.
+    #[error("cannot merge the tables: {0}")]
     Arrow(#[from] arrow::error::ArrowError),
-    /// The file could not be written.
     #[error("cannot write {path}: {message}")]
     Write { path: String, message: String },
 }
 
-/// A copy of `batch` with a text column `name` that holds `value` in every row, put first.
-pub fn with_column(batch: &RecordBatch, name: &str, value: &str) -> Result<RecordBatch, ExportError> {
+/// Returns `batch` with a text column `name` added in front, which holds `value` in every row.
+pub fn with_text_column(batch: &RecordBatch, name: &str, value: &str) -> Result<RecordBatch, ExportError> {
     let schema = batch.schema_ref();
     if schema.column_with_name(name).is_some() {
-        return Err(ExportError::Twice { column: name.to_owned() });
+        return Err(ExportError::DuplicateColumn { column: name.to_owned() });
     }
     let field = Arc::new(Field::new(name, DataType::Utf8, false));
     let fields: Vec<_> = std::iter::once(field).chain(schema.fields().iter().cloned()).collect();
@@ -64,69 +63,74 @@ pub fn with_column(batch: &RecordBatch, name: &str, value: &str) -> Result<Recor
     Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
 }
 
-/// How a table is written.
+/// File format of an export.
 #[derive(Clone, Copy)]
-enum Format {
+enum ExportFormat {
     Parquet,
     Csv,
 }
 
-/// Writes batches of one schema to `out`, in the format that its ending says: `.parquet` (zstd, with `footer` as the
-/// file's key-value metadata) or `.csv` (a header line; nulls are empty; `footer` has no place there). An `out` that
-/// exists is replaced. Batches without rows make a file without rows.
-pub fn write(out: &Path, batches: &[RecordBatch], footer: &[(String, String)]) -> Result<(), ExportError> {
-    let format = format(out)?;
-    check(format, batches)?;
+/// Writes batches of one schema to `out`, replacing it atomically. The ending selects the format. `.parquet`
+/// is compressed with zstd and has `footer` as key/value metadata. `.csv` has a header line; nulls are empty
+/// and `footer` is ignored. Batches without rows make a file without rows.
+pub fn write_table(
+    out: &Path,
+    batches: &[RecordBatch],
+    footer: &[(String, String)],
+) -> Result<(), ExportError> {
+    let format = export_format(out)?;
+    check_batches(format, batches)?;
     let failed = |message: String| ExportError::Write { path: out.display().to_string(), message };
     let name = out.file_name().unwrap_or_default().to_string_lossy();
     let hidden = out.with_file_name(format!(".{name}.partial"));
     let file = File::create(&hidden).map_err(|error| failed(error.to_string()))?;
     let written = match format {
-        Format::Parquet => parquet(&file, batches, footer),
-        Format::Csv => csv(&file, batches),
+        ExportFormat::Parquet => write_parquet(&file, batches, footer),
+        ExportFormat::Csv => write_csv(&file, batches),
     };
     let finished = written
         .and_then(|()| file.sync_all().map_err(|error| error.to_string()))
         .and_then(|()| std::fs::rename(&hidden, out).map_err(|error| error.to_string()));
     finished.map_err(|message| {
-        // Half a file helps nobody; the first error is the one to tell.
+        // Remove the incomplete file and report the first error.
         let _ = std::fs::remove_file(&hidden);
         failed(message)
     })
 }
 
-fn format(out: &Path) -> Result<Format, ExportError> {
+fn export_format(out: &Path) -> Result<ExportFormat, ExportError> {
     match out.extension().and_then(|ending| ending.to_str()).map(str::to_lowercase).as_deref() {
-        Some("parquet") => Ok(Format::Parquet),
-        Some("csv") => Ok(Format::Csv),
-        _ => Err(ExportError::Ending { path: out.display().to_string() }),
+        Some("parquet") => Ok(ExportFormat::Parquet),
+        Some("csv") => Ok(ExportFormat::Csv),
+        _ => Err(ExportError::UnknownEnding { path: out.display().to_string() }),
     }
 }
 
-/// What can be known before a file is made.
-fn check(format: Format, batches: &[RecordBatch]) -> Result<(), ExportError> {
+/// Checks the batches before a file is created.
+fn check_batches(format: ExportFormat, batches: &[RecordBatch]) -> Result<(), ExportError> {
     let fields = match batches.first() {
         Some(first) if first.num_columns() > 0 => first.schema_ref().fields(),
-        _ => return Err(ExportError::Nothing),
+        _ => return Err(ExportError::Empty),
     };
     if let Some(batch) = batches.iter().position(|batch| batch.schema_ref().fields() != fields) {
-        return Err(ExportError::Schemas { batch });
+        return Err(ExportError::SchemaMismatch { batch });
     }
     match fields.iter().find(|field| field.data_type().is_nested()) {
-        Some(field) if matches!(format, Format::Csv) => {
-            Err(ExportError::Nested { column: field.name().clone(), found: field.data_type().to_string() })
-        }
+        Some(field) if matches!(format, ExportFormat::Csv) => Err(ExportError::NestedColumn {
+            column: field.name().clone(),
+            found: field.data_type().to_string(),
+        }),
         _ => Ok(()),
     }
 }
 
-fn parquet(file: &File, batches: &[RecordBatch], footer: &[(String, String)]) -> Result<(), String> {
+fn write_parquet(file: &File, batches: &[RecordBatch], footer: &[(String, String)]) -> Result<(), String> {
     let footer = footer.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_key_value_metadata(Some(footer))
         .build();
-    // `check` saw that there is a first one.
+    // `check_batches` made sure that there is a first batch.
     let schema = batches.first().map(RecordBatch::schema).unwrap_or_else(|| Arc::new(Schema::empty()));
     let mut writer =
         ArrowWriter::try_new(file, schema, Some(properties)).map_err(|error| error.to_string())?;
@@ -136,22 +140,25 @@ fn parquet(file: &File, batches: &[RecordBatch], footer: &[(String, String)]) ->
     writer.close().map(|_| ()).map_err(|error| error.to_string())
 }
 
-fn csv(file: &File, batches: &[RecordBatch]) -> Result<(), String> {
+fn write_csv(file: &File, batches: &[RecordBatch]) -> Result<(), String> {
     let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(file);
-    // The header comes with the first batch, and each batch is flushed.
-    batches.iter().try_for_each(|batch| writer.write(&spelled(batch)?)).map_err(|error| error.to_string())
+    // The writer adds the header before the first batch and flushes after each batch.
+    batches
+        .iter()
+        .try_for_each(|batch| writer.write(&with_text_times(batch)?))
+        .map_err(|error| error.to_string())
 }
 
-/// `batch` with moments in words: Arrow's own way of writing them knows no named time zones.
-fn spelled(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+/// Returns `batch` with times as RFC 3339 text, because Arrow's CSV writer does not support named time zones.
+fn with_text_times(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let columns = batch.columns().iter().map(|column| {
-        let Some(moments) = column.as_primitive_opt::<TimestampMillisecondType>() else {
+        let Some(times) = column.as_primitive_opt::<TimestampMillisecondType>() else {
             return column.clone();
         };
-        let word = |moment| {
-            DateTime::from_timestamp_millis(moment).map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true))
+        let to_text = |millis| {
+            DateTime::from_timestamp_millis(millis).map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true))
         };
-        Arc::new(moments.iter().map(|moment| moment.and_then(word)).collect::<StringArray>()) as ArrayRef
+        Arc::new(times.iter().map(|time| time.and_then(to_text)).collect::<StringArray>()) as ArrayRef
     });
     let schema = batch.schema();
     let named = schema.fields().iter().map(|field| field.name().as_str()).zip(columns);

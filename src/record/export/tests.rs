@@ -1,4 +1,4 @@
-//! Owns: what exported tables look like, and what is left behind when that fails.
+//! Owns: tests of exported tables, and of what a failed export leaves behind.
 //! Must not know: how the writers work inside.
 //! Invariant: every file that is written is read back.
 
@@ -33,7 +33,7 @@ fn list(name: &'static str) -> Column {
     (name, Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(values)), true)
 }
 
-/// Name, type, and `?` where there may be nulls.
+/// Returns each column's name and type, with `?` if it is nullable.
 fn shape(batch: &RecordBatch) -> String {
     let fields = batch.schema_ref().fields().iter();
     let fields = fields.map(|field| {
@@ -91,8 +91,8 @@ fn numbers_widen_and_other_types_must_agree() {
     ];
     for (first, second, expected) in cases {
         let united = unify(vec![table(vec![("c", first, false)]), table(vec![("c", second, false)])]);
-        let told = united.map(|tables| shape(&tables[1])).unwrap_or_else(|error| error.to_string());
-        assert!(told.starts_with(expected), "{told}, expected {expected}");
+        let found = united.map(|tables| shape(&tables[1])).unwrap_or_else(|error| error.to_string());
+        assert!(found.starts_with(expected), "{found}, expected {expected}");
     }
 }
 
@@ -121,21 +121,21 @@ fn odd_tables_are_united_too() {
     assert_eq!(unify(vec![bare]).unwrap()[0].num_rows(), 3);
     // try_from_iter does not look at names.
     let twins = table(vec![ints("n", &[1]), ints("n", &[2])]);
-    assert_eq!(unify(vec![twins]).unwrap_err().to_string(), "column `n` is there twice");
+    assert_eq!(unify(vec![twins]).unwrap_err().to_string(), "column `n` exists twice");
 }
 
 #[test]
 fn a_text_column_is_put_first() {
     let batch = with_notes(table(vec![ints("n", &[1, 2])]), "n", &[("unit", "s")]);
-    let named = with_column(&batch, "run", "a,b").unwrap();
+    let named = with_text_column(&batch, "run", "a,b").unwrap();
     assert_eq!(shape(&named), "run Utf8, n Int64");
     assert_eq!(named.column(0).as_string::<i32>().iter().collect::<Vec<_>>(), [Some("a,b"); 2]);
     assert_eq!(named.schema_ref().field(1).metadata()["unit"], "s");
-    assert_eq!(with_column(&batch.slice(0, 0), "run", "a").unwrap().num_rows(), 0);
-    assert_eq!(with_column(&named, "run", "c").unwrap_err().to_string(), "column `run` is there twice");
+    assert_eq!(with_text_column(&batch.slice(0, 0), "run", "a").unwrap().num_rows(), 0);
+    assert_eq!(with_text_column(&named, "run", "c").unwrap_err().to_string(), "column `run` exists twice");
 }
 
-/// A folder, a file in it, and what the folder holds.
+/// Creates a temporary folder. Returns it and the path of the file `name` in it.
 fn folder(name: &str) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join(name);
@@ -153,7 +153,7 @@ fn parquet_comes_back_with_footer_and_metadata() {
     std::fs::write(&out, "old").unwrap();
     let columns = vec![ints("step", &[1, 2]), floats("x", &[None, Some(f64::NAN)]), list("l")];
     let batch = with_notes(table(columns), "x", &[("unit", "nats")]);
-    write(&out, &[batch.clone(), batch.slice(0, 1)], &[("key".into(), "value".into())]).unwrap();
+    write_table(&out, &[batch.clone(), batch.slice(0, 1)], &[("key".into(), "value".into())]).unwrap();
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&out).unwrap()).unwrap();
     let footer = reader.metadata().file_metadata().key_value_metadata().unwrap();
     assert!(footer.contains(&KeyValue::new("key".to_owned(), "value".to_owned())));
@@ -172,7 +172,7 @@ fn csv_comes_back() {
     let columns =
         vec![texts("run", &[Some("a,\"b\"\nc"), None]), ints("n", &[1, 2]), floats("x", &[None, Some(0.1)])];
     let batch = table(columns);
-    write(&out, &[batch.clone(), batch.slice(1, 1)], &[]).unwrap();
+    write_table(&out, &[batch.clone(), batch.slice(1, 1)], &[]).unwrap();
     let text = std::fs::read_to_string(&out).unwrap();
     assert_eq!(text, "run,n,x\n\"a,\"\"b\"\"\nc\",1,\n,2,0.1\n,2,0.1\n");
     let reader = arrow::csv::ReaderBuilder::new(batch.schema()).with_header(true);
@@ -185,11 +185,11 @@ fn csv_comes_back() {
 fn a_table_without_rows_is_a_file_without_rows() {
     let (_dir, out) = folder("t.parquet");
     let none = table(vec![ints("n", &[]), texts("s", &[])]);
-    write(&out, std::slice::from_ref(&none), &[]).unwrap();
+    write_table(&out, std::slice::from_ref(&none), &[]).unwrap();
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&out).unwrap()).unwrap();
     assert_eq!((reader.metadata().file_metadata().num_rows(), reader.schema().fields().len()), (0, 2));
     let out = out.with_extension("csv");
-    write(&out, &[none], &[]).unwrap();
+    write_table(&out, &[none], &[]).unwrap();
     assert_eq!(std::fs::read_to_string(&out).unwrap(), "n,s\n");
 }
 
@@ -204,16 +204,20 @@ fn a_failure_says_why_and_leaves_nothing_behind() {
         ("t.parquet", &[empty], "nothing to export"),
         ("t.json", std::slice::from_ref(&batch), "must end in .parquet or .csv"),
         ("csv", std::slice::from_ref(&batch), "must end in .parquet or .csv"),
-        ("t.csv", &[lists], "column `l` holds List(Int64), which csv cannot hold; .parquet can"),
-        ("t.csv", &[batch.clone(), other], "batch 1 has other columns than the first one"),
+        (
+            "t.csv",
+            &[lists],
+            "column `l` has type List(Int64), which CSV cannot hold; export to .parquet instead",
+        ),
+        ("t.csv", &[batch.clone(), other], "batch 1 has other columns than batch 0"),
         ("no/t.csv", std::slice::from_ref(&batch), "cannot write "),
         ("no/t.parquet", std::slice::from_ref(&batch), "t.parquet: "),
     ];
     for (name, batches, expected) in cases {
         let (dir, out) = folder(name);
-        let told = write(&out, batches, &[]).unwrap_err().to_string();
-        assert!(told.contains(expected), "{told}, expected {expected}");
-        assert!(names(&dir).is_empty(), "{told}: {:?}", names(&dir));
+        let error = write_table(&out, batches, &[]).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}, expected {expected}");
+        assert!(names(&dir).is_empty(), "{error}: {:?}", names(&dir));
     }
 }
 
@@ -221,17 +225,17 @@ fn a_failure_says_why_and_leaves_nothing_behind() {
 fn a_file_that_cannot_take_its_place_is_removed_and_the_old_one_kept() {
     let (dir, out) = folder("t.csv");
     std::fs::create_dir(&out).unwrap();
-    assert!(write(&out, &[table(vec![ints("n", &[1])])], &[]).is_err());
+    assert!(write_table(&out, &[table(vec![ints("n", &[1])])], &[]).is_err());
     assert_eq!(names(&dir), ["t.csv"]);
     assert!(out.is_dir());
 }
 
 #[test]
-fn moments_stand_in_csv_in_words() {
+fn times_are_text_in_csv() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("x.csv");
-    let moments = arrow::array::TimestampMillisecondArray::from(vec![Some(1_500), None]).with_timezone("UTC");
-    let batch = RecordBatch::try_from_iter([("time", Arc::new(moments) as ArrayRef)]).unwrap();
-    write(&out, &[batch], &[]).unwrap();
+    let times = arrow::array::TimestampMillisecondArray::from(vec![Some(1_500), None]).with_timezone("UTC");
+    let batch = RecordBatch::try_from_iter([("time", Arc::new(times) as ArrayRef)]).unwrap();
+    write_table(&out, &[batch], &[]).unwrap();
     assert_eq!(std::fs::read_to_string(out).unwrap(), "time\n1970-01-01T00:00:01.500Z\n\"\"\n");
 }

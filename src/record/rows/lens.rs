@@ -1,41 +1,42 @@
-//! Owns: the rows of the latent lens, to columns.
-//! Must not know: models, who looks.
-//! Invariant: a row is one latent; that of the control stands beside it with the same place.
+//! Owns: the rows of the latent lens, and their conversion to columns.
+//! Must not know: models, who uses the lens.
+//! Invariant: a row is one latent; the row of its control has the same prompt, thought, latent and position.
 
-use super::looks::{ids_of, probs_of};
-use super::{Row, counts, reals, texts};
-use crate::message::Choice;
-use crate::record::registry::{self, Spec};
+use super::token_rows::{top_id_lists, top_prob_lists};
+use super::{TableRow, count_column, real_column, text_column};
+use crate::message::TokenProb;
+use crate::record::registry::{self, ColumnSpec};
 use arrow::array::ArrayRef;
 
-/// One latent of a thought.
+/// A row of the latent lens: one latent of a thought.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LensRow {
-    /// Which prompt of the data set, from 0.
+    /// Index of the prompt in the dataset, from 0.
     pub prompt: u64,
-    /// The policy that led to it.
+    /// Switch policy that produced the latent.
     pub policy: String,
-    /// Whether another row's state was fed in its place.
+    /// Whether another row's state was fed instead, as a control.
     pub shuffled: bool,
-    /// Which thought of the prompt, from 0.
+    /// Index of the thought within the prompt, from 0.
     pub thought: u64,
-    /// Which latent of the thought, from 0.
+    /// Index of the latent within the thought, from 0.
     pub index: u64,
-    /// The position that it stands at.
+    /// Position of the latent in the row, from 0.
     pub position: u64,
-    /// Of the state that is fed, and after it, nats.
-    pub entropy: f64,
-    pub after: f64,
-    /// What the state decodes to, the likeliest first.
-    pub top: Vec<Choice>,
-    /// Share of the beam's tokens among them.
-    pub overlap: Option<f64>,
+    /// Entropy of the head's output for the state that is fed, in nats.
+    pub state_entropy: f64,
+    /// Entropy of the output distribution at the latent's position, in nats.
+    pub output_entropy: f64,
+    /// Tokens that the state decodes to, the likeliest first.
+    pub top: Vec<TokenProb>,
+    /// Share of the tokens reached by a beam of plain continuations that are among `top`.
+    pub beam_overlap: Option<f64>,
 }
 
-impl Row for LensRow {
+impl TableRow for LensRow {
     const TABLE: &'static str = "lens";
 
-    fn columns() -> Vec<Spec> {
+    fn column_specs() -> Vec<ColumnSpec> {
         registry::LENS.to_vec()
     }
 
@@ -43,18 +44,18 @@ impl Row for LensRow {
         let tops: Vec<_> = rows.iter().map(|row| Some(row.top.clone())).collect();
         let control = |row: &Self| if row.shuffled { "shuffled" } else { "none" };
         vec![
-            counts(rows.iter().map(|row| row.prompt)),
-            texts(rows.iter().map(|row| Some(row.policy.clone()))),
-            texts(rows.iter().map(|row| Some(control(row).to_owned()))),
-            counts(rows.iter().map(|row| row.thought)),
-            counts(rows.iter().map(|row| row.index)),
-            counts(rows.iter().map(|row| row.position)),
-            reals(rows.iter().map(|row| Some(row.entropy))),
-            reals(rows.iter().map(|row| Some(row.entropy.exp()))),
-            reals(rows.iter().map(|row| Some(row.after))),
-            ids_of(&tops),
-            probs_of(&tops),
-            reals(rows.iter().map(|row| row.overlap)),
+            count_column(rows.iter().map(|row| row.prompt)),
+            text_column(rows.iter().map(|row| Some(row.policy.clone()))),
+            text_column(rows.iter().map(|row| Some(control(row).to_owned()))),
+            count_column(rows.iter().map(|row| row.thought)),
+            count_column(rows.iter().map(|row| row.index)),
+            count_column(rows.iter().map(|row| row.position)),
+            real_column(rows.iter().map(|row| Some(row.state_entropy))),
+            real_column(rows.iter().map(|row| Some(row.state_entropy.exp()))),
+            real_column(rows.iter().map(|row| Some(row.output_entropy))),
+            top_id_lists(&tops),
+            top_prob_lists(&tops),
+            real_column(rows.iter().map(|row| row.beam_overlap)),
         ]
     }
 }
@@ -67,7 +68,7 @@ mod tests {
 
     #[test]
     fn rows_become_columns_by_their_names() {
-        let top = vec![Choice { id: 7, prob: 0.5 }, Choice { id: 3, prob: 0.25 }];
+        let top = vec![TokenProb { id: 7, prob: 0.5 }, TokenProb { id: 3, prob: 0.25 }];
         let row = LensRow {
             prompt: 4,
             policy: "fixed:count=2,at=0".into(),
@@ -75,10 +76,10 @@ mod tests {
             thought: 1,
             index: 2,
             position: 30,
-            entropy: 2f64.ln(),
-            after: 0.25,
+            state_entropy: 2f64.ln(),
+            output_entropy: 0.25,
             top,
-            overlap: None,
+            beam_overlap: None,
         };
         let batch = LensRow::batch(&[row]).unwrap();
         let real = |name: &str| batch.column_by_name(name).unwrap().as_primitive::<Float64Type>().clone();

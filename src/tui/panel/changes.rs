@@ -1,85 +1,96 @@
-//! Owns: the record of changes, panel 7: what was changed or refused, and what was noted.
-//! Must not know: the terminal, keys, what a key means.
-//! Invariant: the newest stands at the bottom unless one has gone back.
+//! Owns: the changes panel, 7: applied and refused config changes, and notes.
+//! Must not know: the terminal, keys, what a config key means.
+//! Invariant: the newest row is at the bottom unless the list is scrolled back.
 //!
 //! ```text
-//! ╭ 7 changes 3 changes, 1 refused, 2 notes ─────────────────────╮
+//! ╭ 7 changes ▾ 1 applied, ✗ 1 refused, ✎ 1 noted ───────────────╮
 //! │    466 ▾ recycle.fraction 0.15 → 0.2 (keys, v1)              │
 //! │    480 ✗ optim.lr 20.0: allowed: from 0 to 10 (config.toml)  │
 //! │    512 ✎ the loss has jumped: look at the batch              │
 //! ╰──────────────────────────────────────────────────────────────╯
 //! ```
 
-use super::{Scene, list};
-use crate::record::rows::{ChangeRow, Outcome};
-use crate::tui::state::State;
+use super::{RenderContext, list};
+use crate::record::rows::{ChangeOutcome, ChangeRow};
+use crate::tui::state::RunState;
 use crate::tui::text;
 use crate::tui::theme::Role;
-use crate::tui::view::{Panel, View};
+use crate::tui::view::{Panel, ViewState};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 use serde_json::Value;
 
-/// The rows that are shown, the newest first.
-pub fn entries<'a>(state: &'a State, view: &'a View) -> impl Iterator<Item = &'a ChangeRow> {
-    state.changes.iter().rev().filter(|row| list::passes(view, Panel::Changes, &words(row)))
+/// The outcomes of a change: their glyph, their style, and their name in the frame.
+const OUTCOMES: [(ChangeOutcome, &str, Role, &str); 3] = [
+    (ChangeOutcome::Applied, "▾", Role::Mark, "applied"),
+    (ChangeOutcome::Refused, "✗", Role::Bad, "refused"),
+    (ChangeOutcome::Noted, "✎", Role::Mark, "noted"),
+];
+
+/// Returns the rows that pass the filter, the newest first.
+pub fn entries<'a>(state: &'a RunState, view: &'a ViewState) -> impl Iterator<Item = &'a ChangeRow> {
+    state.changes.iter().rev().filter(|row| list::matches_filter(view, Panel::Changes, &row_text(row)))
 }
 
-/// Draws the last rows.
-pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
-    let mut about = Line::from(scene.span(Role::Name, counts(scene.state)));
-    about.extend(list::filter_word(scene, Panel::Changes));
-    let lines = |row: &ChangeRow, width, wraps| row_lines(scene, row, width, wraps);
-    list::render(frame, area, scene, Panel::Changes, entries(scene.state, scene.view), about, lines);
+/// Draws the newest rows.
+pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
+    let mut subtitle = Line::from(ctx.span(Role::Name, outcome_counts(ctx.state)));
+    subtitle.extend(list::filter_label(ctx, Panel::Changes));
+    let lines = |row: &ChangeRow, width, wraps| row_lines(ctx, row, width, wraps);
+    list::render(frame, area, ctx, Panel::Changes, entries(ctx.state, ctx.view), subtitle, lines);
 }
 
-fn counts(state: &State) -> String {
-    let of = |outcome| state.changes.iter().filter(|row| row.outcome == outcome).count();
-    let mut said = Vec::new();
-    for (outcome, word) in
-        [(Outcome::Applied, "applied"), (Outcome::Refused, "refused"), (Outcome::Noted, "noted")]
-    {
-        match of(outcome) {
+/// Returns how many rows have each outcome; it is also the legend of the glyphs.
+fn outcome_counts(state: &RunState) -> String {
+    let count_of = |outcome| state.changes.iter().filter(|row| row.outcome == outcome).count();
+    let mut counts = Vec::new();
+    for (outcome, glyph, _, name) in OUTCOMES {
+        match count_of(outcome) {
             0 => {}
-            count => said.push(format!("{count} {word}")),
+            count => counts.push(format!("{glyph} {count} {name}")),
         }
     }
-    said.join(", ")
+    counts.join(", ")
 }
 
-fn row_lines(scene: Scene, row: &ChangeRow, width: usize, wraps: bool) -> Vec<Line<'static>> {
-    let (mark, role) = match row.outcome {
-        Outcome::Applied => ("▾", Role::Mark),
-        Outcome::Refused => ("✗", Role::Bad),
-        Outcome::Noted => ("✎", Role::Mark),
-    };
+fn row_lines(ctx: RenderContext, row: &ChangeRow, width: usize, wraps: bool) -> Vec<Line<'static>> {
+    let style = OUTCOMES.iter().find(|(outcome, ..)| *outcome == row.outcome);
+    let (glyph, role) = style.map_or((" ", Role::Value), |(_, glyph, role, _)| (*glyph, *role));
     let first = vec![
-        scene.span(Role::Dim, format!("{:>7} ", text::count(row.step))),
-        scene.span(role, format!("{mark} ")),
+        ctx.span(Role::Dim, format!("{:>7} ", text::with_separators(row.step))),
+        ctx.span(role, format!("{glyph} ")),
     ];
-    let role = if row.outcome == Outcome::Refused { Role::Bad } else { Role::Value };
-    list::paragraph(scene, first, (role, &words(row)), width, wraps)
+    let role = if row.outcome == ChangeOutcome::Refused { Role::Bad } else { Role::Value };
+    list::entry_lines(ctx, first, (role, &row_text(row)), width, wraps)
 }
 
-/// The row in words.
-pub fn words(row: &ChangeRow) -> String {
+/// Returns the text of a row: the change with its source and config version, the reason of a refusal, or the
+/// note.
+pub fn row_text(row: &ChangeRow) -> String {
     let key = row.key.as_deref().unwrap_or_default();
     let reason = row.reason.as_deref().unwrap_or_default();
     match row.outcome {
-        Outcome::Noted => reason.to_owned(),
-        Outcome::Applied => {
-            format!("{key} {} → {} ({}, v{})", short(&row.old), short(&row.new), row.source, row.version)
+        ChangeOutcome::Noted => reason.to_owned(),
+        ChangeOutcome::Applied => {
+            format!(
+                "{key} {} → {} ({}, v{})",
+                format_value(&row.old),
+                format_value(&row.new),
+                row.source,
+                row.version
+            )
         }
-        // The reason names key and value itself.
-        Outcome::Refused => format!("{reason} ({})", row.source),
+        // The reason names the key and the value.
+        ChangeOutcome::Refused => format!("{reason} ({})", row.source),
     }
 }
 
-fn short(value: &Value) -> String {
+/// Formats a config value briefly; a missing one is `–`.
+fn format_value(value: &Value) -> String {
     match value {
         Value::Number(number) => match number.as_f64() {
-            Some(real) if !number.is_u64() && !number.is_i64() => text::setting(real),
+            Some(real) if !number.is_u64() && !number.is_i64() => text::setting_value(real),
             _ => number.to_string(),
         },
         Value::String(text) => text.clone(),

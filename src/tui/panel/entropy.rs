@@ -1,6 +1,7 @@
-//! Owns: the entropies, panel 4: one row as text, and where there is room (or it is asked for) their course.
+//! Owns: the entropy panel, 4: one probed row as text, and the entropy heatmap if there is room or it is
+//! selected.
 //! Must not know: the terminal, keys, how tokens are laid out.
-//! Invariant: a recycled position is marked by a glyph and a line, not by colour alone.
+//! Invariant: a recycled position is marked by a glyph and an underline, not by colour alone.
 //!
 //! ```text
 //! ╭ 4 entropy plain · step 1,230 · 12 of 256 recycled ────────────╮
@@ -12,177 +13,195 @@
 //! ╰──────────────────── ▸ recycled  ┃ document  0 ▒▒▒▒▒▒ 5.3 nats ╯
 //! ```
 
-use super::{Part, Scene, course, fit, framed};
-use crate::message::{Choice, TokenCell, TokenRow};
+use super::{LinePart, RenderContext, draw_frame, entropy_heatmap, fit_line};
+use crate::message::{TokenCell, TokenProb, TokenRow};
 use crate::record::registry::Metric;
-use crate::tui::heat::{self, Mode, Placed};
-use crate::tui::state::State;
+use crate::tui::chart;
+use crate::tui::state::RunState;
 use crate::tui::theme::Role;
-use crate::tui::view::{Panel, Picture, View};
+use crate::tui::token_grid::{self, PlacedToken, TokenValue};
+use crate::tui::view::{EntropyDisplay, Panel, ViewState};
 use crate::tui::{layout, text};
 use ratatui::Frame;
 use ratatui::layout::{Margin, Position, Rect};
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
-/// Cells of the legend's scale.
-const SCALE: usize = 12;
-/// Lines within the frame from which on the likeliest tokens are shown, and from which on the course is, too.
-const TOP_FROM: u16 = 8;
-const COURSE_FROM: u16 = 26;
-/// Most lines of what is known of the selected position.
-const STATUS: u16 = 3;
+/// Cells of the colour scale in the legend.
+const SCALE_CELLS: usize = 12;
+/// The fewest lines within the frame that have room for the likeliest tokens.
+const TOP_TOKENS_MIN_HEIGHT: u16 = 8;
+/// The fewest lines within the frame that have room for the heatmap below the row.
+const HEATMAP_MIN_HEIGHT: u16 = 26;
+/// The most lines about the selected position.
+const MAX_DETAIL_LINES: u16 = 3;
 
-/// How the lines within the frame are shared out.
-struct Parts {
+/// How the area within the frame is divided.
+struct EntropyAreas {
     text: Rect,
-    status: Rect,
-    course: Rect,
+    details: Rect,
+    heatmap: Rect,
 }
 
-/// `lines` are those of the row.
-fn parts(within: Rect, picture: Picture, lines: usize) -> Parts {
+/// Divides the area within the frame, for a row of `lines` lines.
+fn split_area(within: Rect, picture: EntropyDisplay, lines: usize) -> EntropyAreas {
     let course = match picture {
-        Picture::Course => within.height,
-        Picture::Row if within.height >= COURSE_FROM => {
-            let needed = (lines as u16).saturating_add(STATUS + 1);
+        EntropyDisplay::Heatmap => within.height,
+        EntropyDisplay::Row if within.height >= HEATMAP_MIN_HEIGHT => {
+            let needed = (lines as u16).saturating_add(MAX_DETAIL_LINES + 1);
             (within.height * 2 / 5).max(within.height.saturating_sub(needed))
         }
-        Picture::Row => 0,
+        EntropyDisplay::Row => 0,
     };
     let above = within.height - course;
     let status = match above {
         0 => 0,
-        1..TOP_FROM => 1,
-        _ => STATUS,
+        1..TOP_TOKENS_MIN_HEIGHT => 1,
+        _ => MAX_DETAIL_LINES,
     };
     let text = Rect { height: above - status, ..within };
     let status = Rect { y: text.bottom(), height: status, ..within };
-    Parts { text, status, course: Rect { y: status.bottom(), height: course, ..within } }
+    EntropyAreas { text, details: status, heatmap: Rect { y: status.bottom(), height: course, ..within } }
 }
 
-fn lines_of(placed: &[Placed]) -> usize {
+/// Returns how many lines the row takes.
+fn line_count(placed: &[PlacedToken]) -> usize {
     placed.last().map_or(0, |last| last.line + 1)
 }
 
-/// Where the tokens of a row stand within the frame of the panel, `within`.
-pub fn text_area(within: Rect, view: &View, state: &State) -> Rect {
-    let placed = view.row(state).map_or_else(Vec::new, |row| heat::arrange(&row.cells, within.width));
-    parts(within, view.picture, lines_of(&placed)).text
+/// Returns the area of the row's tokens; `within` is the area within the panel's frame.
+pub fn text_area(within: Rect, view: &ViewState, state: &RunState) -> Rect {
+    let placed = view
+        .displayed_row(state)
+        .map_or_else(Vec::new, |row| token_grid::layout_tokens(&row.cells, within.width));
+    split_area(within, view.entropy_display, line_count(&placed)).text
 }
 
-/// Draws the row, the status of the selected position, the course, and the legend.
-pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
-    let picture = scene.view.picture;
-    let Some(row) = scene.view.row(scene.state) else {
-        if picture == Picture::Course && !scene.state.spreads.columns().is_empty() {
-            return render_course(frame, area, scene);
+/// Draws the row, the details of the selected position, the heatmap and the legend.
+pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
+    let picture = ctx.view.entropy_display;
+    let Some(row) = ctx.view.displayed_row(ctx.state) else {
+        if picture == EntropyDisplay::Heatmap && !ctx.state.histograms.columns().is_empty() {
+            return render_heatmap(frame, area, ctx);
         }
-        return render_none(frame, area, scene);
+        return render_empty(frame, area, ctx);
     };
-    if picture == Picture::Course {
-        return render_course(frame, area, scene);
+    if picture == EntropyDisplay::Heatmap {
+        return render_heatmap(frame, area, ctx);
     }
-    let mode = shown_mode(scene, row);
-    let (about, legend) = (about(scene, row, mode), legend(scene, row, mode, area.width));
-    let within = framed(frame, area, scene, Panel::Entropy, about, legend);
-    let placed = heat::arrange(&row.cells, within.width);
-    let parts = parts(within, picture, lines_of(&placed));
-    let selected = scene.view.selected.min(placed.len().saturating_sub(1));
-    draw_tokens(frame, parts.text, scene, (row, mode), &placed, selected);
+    let mode = shown_mode(ctx, row);
+    let legend = legend(ctx, row, mode, area.width);
+    let shows_heatmap = layout::inner_area(area).height >= HEATMAP_MIN_HEIGHT;
+    let markers = if shows_heatmap && area.width >= 100 {
+        chart::marker_legend(ctx, ctx.view.charts.visible_steps(ctx.state.known_steps()))
+    } else {
+        Vec::new()
+    };
+    let bottom: Line = markers.into_iter().chain(legend.spans).collect();
+    let within = draw_frame(frame, area, ctx, Panel::Entropy, subtitle(ctx, row, mode), bottom);
+    let placed = token_grid::layout_tokens(&row.cells, within.width);
+    let parts = split_area(within, picture, line_count(&placed));
+    let selected = ctx.view.selected_token.min(placed.len().saturating_sub(1));
+    draw_tokens(frame, parts.text, ctx, (row, mode), &placed, selected);
     if let Some(cell) = row.cells.get(selected) {
-        draw_status(frame, parts.status, scene, row, selected, cell);
+        draw_details(frame, parts.details, ctx, row, selected, cell);
     }
-    if !parts.course.is_empty() {
-        course::render(frame, parts.course.inner(Margin::new(1, 0)), scene, mode);
+    if !parts.heatmap.is_empty() {
+        entropy_heatmap::render(frame, parts.heatmap.inner(Margin::new(1, 0)), ctx, mode);
     }
 }
 
-/// A row without a recycled pass has nothing else to show.
-fn shown_mode(scene: Scene, row: &TokenRow) -> Mode {
-    match scene.view.mode {
-        Mode::Recycled | Mode::Difference if !heat::has_recycled(row) => Mode::Plain,
+/// Returns the mode to display: a row without a recycled pass only has plain values.
+fn shown_mode(ctx: RenderContext, row: &TokenRow) -> TokenValue {
+    match ctx.view.token_value {
+        TokenValue::Recycled | TokenValue::Difference if !token_grid::has_recycled(row) => TokenValue::Plain,
         mode => mode,
     }
 }
 
-fn render_course(frame: &mut Frame, area: Rect, scene: Scene) {
-    let mode = scene.view.mode;
-    let about = Line::from(scene.span(Role::Value, course::about(mode)));
-    let below = Line::from(scene.span(Role::Name, " t shows the row "));
-    let within = framed(frame, area, scene, Panel::Entropy, about, below);
-    course::render(frame, within.inner(Margin::new(1, 0)), scene, mode);
+fn render_heatmap(frame: &mut Frame, area: Rect, ctx: RenderContext) {
+    let mode = ctx.view.token_value;
+    let subtitle = Line::from(ctx.span(Role::Value, entropy_heatmap::subtitle(mode)));
+    let mut bottom =
+        Line::from(chart::marker_legend(ctx, ctx.view.charts.visible_steps(ctx.state.known_steps())));
+    bottom.push_span(ctx.span(Role::Name, " t shows the row "));
+    let within = draw_frame(frame, area, ctx, Panel::Entropy, subtitle, bottom);
+    entropy_heatmap::render(frame, within.inner(Margin::new(1, 0)), ctx, mode);
 }
 
-/// Says why there is no row.
-fn render_none(frame: &mut Frame, area: Rect, scene: Scene) {
+/// Draws the reason why there is no row.
+fn render_empty(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let none = Line::default;
-    let within = framed(frame, area, scene, Panel::Entropy, none(), none());
-    let never = scene.state.run.as_ref().is_some_and(|run| run.config.probe.every == 0);
-    let text = if never { "no row is looked at (probe.every = 0)" } else { "no row has been looked at yet" };
-    let middle = layout::line(within, within.height / 2).inner(Margin::new(1, 0));
-    frame.render_widget(scene.span(Role::Dim, text), middle);
+    let within = draw_frame(frame, area, ctx, Panel::Entropy, none(), none());
+    let is_off = ctx.state.run.as_ref().is_some_and(|run| run.config.probe.every == 0);
+    let text = if is_off { "probes are off (probe.every = 0)" } else { "no row has been probed yet" };
+    let middle = layout::line_area(within, within.height / 2).inner(Margin::new(1, 0));
+    frame.render_widget(ctx.span(Role::Dim, text), middle);
 }
 
-fn about(scene: Scene, row: &TokenRow, mode: Mode) -> Line<'static> {
+/// Returns the subtitle: mode, step of the row, how many newer rows there are, and how many positions are
+/// recycled.
+fn subtitle(ctx: RenderContext, row: &TokenRow, mode: TokenValue) -> Line<'static> {
     let recycled = row.cells.iter().filter(|cell| cell.recycled).count();
-    let mut line = Line::from(scene.span(Role::Value, mode.name()));
-    if mode != scene.view.mode {
-        line.push_span(scene.span(Role::Warn, ": no recycled pass here"));
+    let mut line = Line::from(ctx.span(Role::Value, mode.name()));
+    if mode != ctx.view.token_value {
+        line.push_span(ctx.span(Role::Warn, ": no recycled pass in this row"));
     }
-    line.push_span(scene.span(Role::Name, format!(" · step {}", text::count(row.step))));
-    let newer = scene.state.rows.iter().filter(|other| other.step > row.step).count();
+    line.push_span(ctx.span(Role::Name, format!(" · step {}", text::with_separators(row.step))));
+    let newer = ctx.state.token_rows.iter().filter(|other| other.step > row.step).count();
     if newer > 0 {
-        line.push_span(scene.span(Role::Key, format!(", {newer} newer ]")));
+        line.push_span(ctx.span(Role::Key, format!(", {newer} newer ]")));
     }
-    line.push_span(scene.span(Role::Name, format!(" · {recycled} of {} recycled", row.cells.len())));
+    line.push_span(ctx.span(Role::Name, format!(" · {recycled} of {} recycled", row.cells.len())));
     line
 }
 
-/// The scale and the marks.
-fn legend(scene: Scene, row: &TokenRow, mode: Mode, width: u16) -> Line<'static> {
+/// Returns the legend: the marks of tokens and the colour scale in nats.
+fn legend(ctx: RenderContext, row: &TokenRow, mode: TokenValue, width: u16) -> Line<'static> {
     let (low, high) = mode.range(row.vocab_size);
     let mut line = Line::from(vec![
         Span::raw(" "),
         Span::styled(
-            format!("{}recycled", heat::RECYCLED_MARK),
-            scene.theme.style(Role::Value).add_modifier(Modifier::UNDERLINED),
+            format!("{}recycled", token_grid::RECYCLED_MARK),
+            ctx.theme.style(Role::Value).add_modifier(Modifier::UNDERLINED),
         ),
-        scene.span(Role::Name, format!("  {}document  ", heat::DOCUMENT_MARK)),
-        scene.span(Role::Name, if low == 0.0 { "0 ".into() } else { format!("{low:.2} ") }),
+        ctx.span(Role::Name, format!("  {}document  ", token_grid::DOCUMENT_MARK)),
+        ctx.span(Role::Name, if low == 0.0 { "0 ".into() } else { format!("{low:.2} ") }),
     ]);
-    for index in 0..SCALE {
-        let share = index as f64 / (SCALE - 1) as f64;
-        let style = heat_style(scene, mode, low + (high - low) * share, (low, high));
-        line.push_span(Span::styled(if scene.theme.has_colors() { " " } else { "a" }, style));
+    for index in 0..SCALE_CELLS {
+        let share = index as f64 / (SCALE_CELLS - 1) as f64;
+        let style = heat_style(ctx, mode, low + (high - low) * share, (low, high));
+        line.push_span(Span::styled(if ctx.theme.has_colors() { " " } else { "a" }, style));
     }
-    let unit = if width >= 100 && mode != Mode::Difference { " nats = ln V " } else { " nats " };
-    line.push_span(scene.span(Role::Name, format!(" {high:.2}{unit}")));
+    let unit = if width >= 100 && mode != TokenValue::Difference { " nats = ln V " } else { " nats " };
+    line.push_span(ctx.span(Role::Name, format!(" {high:.2}{unit}")));
     line
 }
 
-fn heat_style(scene: Scene, mode: Mode, value: f64, (low, high): (f64, f64)) -> Style {
+/// Returns the style of a value on the scale of `mode`.
+fn heat_style(ctx: RenderContext, mode: TokenValue, value: f64, (low, high): (f64, f64)) -> Style {
     match mode {
-        Mode::Difference => scene.theme.difference(value / high),
-        _ => scene.theme.heat((value - low) / (high - low)),
+        TokenValue::Difference => ctx.theme.difference(value / high),
+        _ => ctx.theme.heat((value - low) / (high - low)),
     }
 }
 
-/// The first of so many lines that is shown: the selected one stays in the middle, except at the ends.
-fn top_line(placed: &[Placed], selected: usize, height: usize) -> usize {
-    let lines = lines_of(placed);
+/// Returns the first visible line of the row: the selected token stays in the middle of `height` lines,
+/// except at the ends.
+fn first_visible_line(placed: &[PlacedToken], selected: usize, height: usize) -> usize {
+    let lines = line_count(placed);
     let here = placed.get(selected).map_or(0, |token| token.line);
     here.saturating_sub(height / 2).min(lines.saturating_sub(height))
 }
 
-/// The token of `row` that stands at a place of `area`, when `selected` is the one that is looked at.
+/// Returns the index of the token at a screen position of `area`, if `selected` is the selected token.
 pub fn token_at(row: &TokenRow, area: Rect, selected: usize, at: Position) -> Option<usize> {
     if !area.contains(at) {
         return None;
     }
-    let placed = heat::arrange(&row.cells, area.width);
+    let placed = token_grid::layout_tokens(&row.cells, area.width);
     let selected = selected.min(placed.len().saturating_sub(1));
-    let line = top_line(&placed, selected, usize::from(area.height)) + usize::from(at.y - area.y);
+    let line = first_visible_line(&placed, selected, usize::from(area.height)) + usize::from(at.y - area.y);
     let column = at.x - area.x;
     placed.iter().position(|token| {
         token.line == line && (token.column..token.column + token.width.max(1)).contains(&column)
@@ -192,88 +211,97 @@ pub fn token_at(row: &TokenRow, area: Rect, selected: usize, at: Position) -> Op
 fn draw_tokens(
     frame: &mut Frame,
     area: Rect,
-    scene: Scene,
-    (row, mode): (&TokenRow, Mode),
-    placed: &[Placed],
+    ctx: RenderContext,
+    (row, mode): (&TokenRow, TokenValue),
+    placed: &[PlacedToken],
     selected: usize,
 ) {
     let height = usize::from(area.height);
-    let top = top_line(placed, selected, height);
+    let top = first_visible_line(placed, selected, height);
     let range = mode.range(row.vocab_size);
-    let focused = scene.view.focus == Panel::Entropy;
+    let focused = ctx.view.focus == Panel::Entropy;
     let start = placed.partition_point(|token| token.line < top);
     for (index, (token, cell)) in placed.iter().zip(&row.cells).enumerate().skip(start) {
         if token.line >= top + height {
             break;
         }
         let mut style = mode
-            .of(cell)
-            .map_or_else(|| scene.theme.style(Role::Dim), |value| heat_style(scene, mode, value, range));
+            .value_of(cell)
+            .map_or_else(|| ctx.theme.style(Role::Dim), |value| heat_style(ctx, mode, value, range));
         if cell.recycled {
             style = style.add_modifier(Modifier::UNDERLINED | Modifier::BOLD);
         }
         if focused && index == selected {
-            style = style.patch(scene.theme.style(Role::Selected));
+            style = style.patch(ctx.theme.style(Role::Selected));
         }
         let (x, y) = (area.x + token.column, area.y + (token.line - top) as u16);
         frame.buffer_mut().set_span(x, y, &Span::styled(token.text.as_str(), style), token.width);
     }
 }
 
-fn draw_status(frame: &mut Frame, area: Rect, scene: Scene, row: &TokenRow, at: usize, cell: &TokenCell) {
+fn draw_details(
+    frame: &mut Frame,
+    area: Rect,
+    ctx: RenderContext,
+    row: &TokenRow,
+    at: usize,
+    cell: &TokenCell,
+) {
     let area = area.inner(Margin::new(1, 0));
     let width = usize::from(area.width);
-    let first = fit(scene, about_cell(scene, at, cell), " · ", width);
-    frame.render_widget(first, layout::line(area, 0));
+    let first = fit_line(ctx, position_parts(ctx, at, cell), " · ", width);
+    frame.render_widget(first, layout::line_area(area, 0));
     if area.height < 3 {
         return;
     }
     for (index, name, choices) in [(1, "plain", &cell.top_plain), (2, "recycled", &cell.top_recycled)] {
-        let line = fit(scene, likeliest(scene, row, name, choices), " · ", width);
-        frame.render_widget(line, layout::line(area, index));
+        let line = fit_line(ctx, top_token_parts(ctx, row, name, choices), " · ", width);
+        frame.render_widget(line, layout::line_area(area, index));
     }
 }
 
-/// The likeliest next tokens; the one that comes is marked by the row itself, one position on.
-fn likeliest(scene: Scene, row: &TokenRow, name: &str, choices: &[Choice]) -> Vec<Part> {
-    let head = scene.span(Role::Name, format!("{name:<9}"));
+/// Returns the likeliest next tokens of a pass with their probabilities, or `–` if there are none.
+fn top_token_parts(ctx: RenderContext, row: &TokenRow, name: &str, choices: &[TokenProb]) -> Vec<LinePart> {
+    let head = ctx.span(Role::Name, format!("{name:<9}"));
     if choices.is_empty() {
-        return vec![(0, vec![head, scene.span(Role::Dim, "–")])];
+        return vec![(0, vec![head, ctx.span(Role::Dim, "–")])];
     }
-    let said = |(rank, choice): (usize, &Choice)| {
-        let text =
-            row.words.get(&choice.id).map_or_else(|| choice.id.to_string(), |text| text::spelled(text));
-        let token = scene.span(Role::Value, format!("\"{}\"", text::clip(&text, 20)));
-        let prob = scene.span(Role::Name, format!(" {:.1}%", choice.prob * 100.0));
+    let token_part = |(rank, choice): (usize, &TokenProb)| {
+        let text = row
+            .token_texts
+            .get(&choice.id)
+            .map_or_else(|| choice.id.to_string(), |text| text::spell_out(text));
+        let token = ctx.span(Role::Value, format!("\"{}\"", text::clip(&text, 20)));
+        let prob = ctx.span(Role::Name, format!(" {:.1}%", choice.prob * 100.0));
         let spans = if rank == 0 { vec![head.clone(), token, prob] } else { vec![token, prob] };
         (rank as u8, spans)
     };
-    choices.iter().enumerate().map(said).collect()
+    choices.iter().enumerate().map(token_part).collect()
 }
 
-/// What is known of one position.
-fn about_cell(scene: Scene, position: usize, cell: &TokenCell) -> Vec<Part> {
+/// Returns the details of one position.
+fn position_parts(ctx: RenderContext, position: usize, cell: &TokenCell) -> Vec<LinePart> {
     let entropy = match cell.entropy_recycled {
-        Some(recycled) => format!("{} → {}", nats(cell.entropy_plain), nats(recycled)),
-        None => nats(cell.entropy_plain),
+        Some(recycled) => format!("{} → {}", format_nats(cell.entropy_plain), format_nats(recycled)),
+        None => format_nats(cell.entropy_plain),
     };
-    let token = text::clip(&text::spelled(&cell.text), 24);
-    let nll = format!("{} {}", nats(cell.nll_plain), Metric::LossPlain.spec().unit);
+    let token = text::clip(&text::spell_out(&cell.text), 24);
+    let nll = format!("{} {}", format_nats(cell.nll_plain), Metric::LossPlain.spec().unit);
     let mut parts = vec![
-        scene.named(0, "position", position.to_string()),
-        scene.named(1, "token", format!("{} \"{token}\"", cell.id)),
-        scene.named(0, "entropy", entropy),
-        scene.named(2, "nll", nll),
+        ctx.named_part(0, "position", position.to_string()),
+        ctx.named_part(1, "token", format!("{} \"{token}\"", cell.id)),
+        ctx.named_part(0, "entropy", entropy),
+        ctx.named_part(2, "nll", nll),
     ];
     if cell.recycled {
-        parts.push(scene.part(1, Role::Recycled, "recycled"));
+        parts.push(ctx.part(1, Role::Recycled, "recycled"));
     }
     if cell.doc_start {
-        parts.push(scene.part(3, Role::Name, "document starts"));
+        parts.push(ctx.part(3, Role::Name, "document start"));
     }
     parts
 }
 
-fn nats(value: f32) -> String {
-    if value.is_finite() { text::real(f64::from(value)) } else { "not finite".into() }
+fn format_nats(value: f32) -> String {
+    if value.is_finite() { text::decimal(f64::from(value)) } else { "not finite".into() }
 }

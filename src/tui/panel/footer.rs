@@ -1,12 +1,12 @@
-//! Owns: the last line: the keys that work now.
-//! Must not know: what keys there are (the key table does).
-//! Invariant: the hints are the table's.
+//! Owns: the last line of the screen: hints for the keys that work now.
+//! Must not know: which keys exist (the key table does).
+//! Invariant: all hints come from the key table.
 //!
 //! ```text
 //!  ←→ step  + zoom  z part  ? help  q quit  space pause
 //! ```
 
-use super::Scene;
+use super::RenderContext;
 use crate::tui::keys::{self, Action};
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -14,9 +14,9 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
-/// Draws as many hints as fit, the focused panel's first; over the panels how to get help and out stands there in any case.
-pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
-    let groups: Vec<_> = scene.view.scopes().into_iter().flat_map(keys::groups).collect();
+/// Draws as many hints as fit, those of the focused panel first. The hints for help and quit are always kept.
+pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
+    let groups: Vec<_> = ctx.view.active_scopes().into_iter().flat_map(keys::binding_groups).collect();
     let hints = groups.iter().filter(|group| !group[0].hint.is_empty()).map(|group| {
         let names: String = group.iter().filter_map(|row| row.keys.first()).map(|key| key.name()).collect();
         (matches!(group[0].action, Action::Help | Action::Quit), names, group[0].hint)
@@ -32,8 +32,8 @@ pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
             continue;
         }
         room -= if is_kept { 0 } else { needed };
-        line.push_span(scene.span(Role::Key, names));
-        line.push_span(scene.span(Role::Name, format!(" {hint}  ")));
+        line.push_span(ctx.span(Role::Key, names));
+        line.push_span(ctx.span(Role::Name, format!(" {hint}  ")));
     }
     frame.render_widget(line, area);
 }

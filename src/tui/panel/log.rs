@@ -1,6 +1,6 @@
-//! Owns: the log, panel 8.
+//! Owns: the log panel, 8.
 //! Must not know: the terminal, keys.
-//! Invariant: the newest line stands at the bottom unless one has gone back.
+//! Invariant: the newest line is at the bottom unless the list is scrolled back.
 //!
 //! ```text
 //! ╭ 8 log warnings /disk ────────────────────────────────────────╮
@@ -9,41 +9,42 @@
 //! ╰──────────────────────────────────────────────── 3 newer, ↓ ──╯
 //! ```
 
-use super::{Scene, list};
-use crate::message::Level;
-use crate::tui::state::{Entry, State};
+use super::{RenderContext, list};
+use crate::message::LogLevel;
+use crate::tui::state::{LogEntry, RunState};
 use crate::tui::theme::Role;
-use crate::tui::view::{Panel, View};
+use crate::tui::view::{Panel, ViewState};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
-/// The entries that are shown, the newest first.
-pub fn entries<'a>(state: &'a State, view: &'a View) -> impl Iterator<Item = &'a Entry> {
-    let shown = |entry: &&Entry| entry.level >= view.level && list::passes(view, Panel::Log, &entry.text);
+/// Returns the entries that pass the level and the filter, the newest first.
+pub fn entries<'a>(state: &'a RunState, view: &'a ViewState) -> impl Iterator<Item = &'a LogEntry> {
+    let shown = |entry: &&LogEntry| {
+        entry.level >= view.min_log_level && list::matches_filter(view, Panel::Log, &entry.text)
+    };
     state.log.iter().rev().filter(shown)
 }
 
-/// Draws the last entries; they are wrapped where that does not push others out.
-pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
-    let mut about = Line::default();
-    match scene.view.level {
-        Level::Info => {}
-        Level::Warn => about.push_span(scene.span(Role::Key, "warnings")),
-        Level::Error => about.push_span(scene.span(Role::Key, "errors")),
+/// Draws the newest entries.
+pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
+    let mut subtitle = Line::default();
+    match ctx.view.min_log_level {
+        LogLevel::Info => {}
+        LogLevel::Warn => subtitle.push_span(ctx.span(Role::Key, "warnings")),
+        LogLevel::Error => subtitle.push_span(ctx.span(Role::Key, "errors")),
     }
-    about.extend(list::filter_word(scene, Panel::Log));
-    let lines = |entry: &Entry, width, wraps| entry_lines(scene, entry, width, wraps);
-    list::render(frame, area, scene, Panel::Log, entries(scene.state, scene.view), about, lines);
+    subtitle.extend(list::filter_label(ctx, Panel::Log));
+    let lines = |entry: &LogEntry, width, wraps| entry_lines(ctx, entry, width, wraps);
+    list::render(frame, area, ctx, Panel::Log, entries(ctx.state, ctx.view), subtitle, lines);
 }
 
-fn entry_lines(scene: Scene, entry: &Entry, width: usize, wraps: bool) -> Vec<Line<'static>> {
+fn entry_lines(ctx: RenderContext, entry: &LogEntry, width: usize, wraps: bool) -> Vec<Line<'static>> {
     let (mark, role) = match entry.level {
-        Level::Info => (" ", Role::Value),
-        Level::Warn => ("!", Role::Warn),
-        Level::Error => ("✗", Role::Bad),
+        LogLevel::Info => (" ", Role::Value),
+        LogLevel::Warn => ("!", Role::Warn),
+        LogLevel::Error => ("✗", Role::Bad),
     };
-    let first =
-        vec![scene.span(Role::Dim, format!("{:<8} ", entry.at)), scene.span(role, format!("{mark} "))];
-    list::paragraph(scene, first, (role, &entry.text), width, wraps)
+    let first = vec![ctx.span(Role::Dim, format!("{:<8} ", entry.time)), ctx.span(role, format!("{mark} "))];
+    list::entry_lines(ctx, first, (role, &entry.text), width, wraps)
 }

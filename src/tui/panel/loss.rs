@@ -1,25 +1,26 @@
-//! Owns: the loss panel, 2: losses, and below them what recycling is above its controls.
+//! Owns: the loss panel, 2: the losses, and below them the recycled loss minus its controls.
 //! Must not know: the terminal, keys.
-//! Invariant: recycled is compared with what else could stand there at the same positions; both charts share one axis of
-//! steps.
+//! Invariant: the recycled loss is compared with its controls at the same positions; both charts share one
+//! axis of steps; every validation mark that is drawn is named in a legend of the panel.
 //!
 //! ```text
-//! ╭ 2 loss nats, smoothed 0.9 ───────────────────────────────────╮
-//! │ ━ plain 2.310  ╍ recycled 2.904  ┈ plain there 2.400         │
-//! │ 6┤⣇          ▾                                               │
-//! │ 4┤⠈⠢⣀⠤⠤⠤⠤⣀⣀⡀ ┊        ◆ validation                           │
-//! │ 2┤       ⠉⠉⠒⠒⠒⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤                                    │
-//! │ recycled − ━ plain there +0.504 ○ pause -2.1 × another's -3  │
-//! │ 0┤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤                │
-//! │  0        500       1,000                                    │
-//! ╰─────────────────────────────── recycled − plain there +0.504 ╯
+//! ╭ 2 loss nats, smoothed 0.9 ──────────────────────────────────────────────────╮
+//! │ ━ plain 2.310   ╍ recycled 2.904   ┈ plain at recycled 2.400                │
+//! │ validation: ◆ plain 2.4 ▲ recycled ◇ at recycled ○ pause □ mean × shuffled  │
+//! │ 6┤⣇          ▾                                                              │
+//! │ 4┤⠈⠢⣀⠤⠤⠤⠤⣀⣀⡀ ┊        ◆                                                     │
+//! │ 2┤       ⠉⠉⠒⠒⠒⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤                                                   │
+//! │ recycled − ━ plain +0.504 validation: ◇ plain ○ pause □ mean × shuffled     │
+//! │ 0┤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤                               │
+//! │  0        500       1,000                                                   │
+//! ╰─────────────────────────────── ▾ change  recycled − plain at recycled +0.504╯
 //! ```
 
-use super::{Part, Scene, fit, framed};
+use super::{LinePart, RenderContext, draw_frame, fit_lines};
 use crate::record::registry::Metric;
-use crate::tui::axis::{self, Plane, Range};
-use crate::tui::chart::{self, Chart, Curve, Points};
-use crate::tui::charts::{Parts, Span};
+use crate::tui::axis::{self, AxisRange, Plane};
+use crate::tui::chart::{self, Chart, PlotCurve, PlotPoints};
+use crate::tui::chart_settings::{ChartSpan, LossCharts};
 use crate::tui::raster::Dash;
 use crate::tui::state::Series;
 use crate::tui::text;
@@ -28,52 +29,98 @@ use crate::tui::view::Panel;
 use ratatui::Frame;
 use ratatui::layout::{Margin, Rect};
 use ratatui::text::Line;
+use ratatui::widgets::Paragraph;
 
-/// Lines from which on both charts have room.
-const BOTH_FROM: u16 = 12;
+/// The fewest lines within the frame that have room for both charts.
+const BOTH_MIN_HEIGHT: u16 = 12;
+/// The fewest lines of the losses that have room for the legend of the validation marks.
+const MARKS_MIN_HEIGHT: u16 = 6;
+/// The fewest lines of the losses that have room for a second line of curve names.
+const TWO_ROWS_MIN_HEIGHT: u16 = 7;
 
-/// Cells from which on there is room for the names of the controls.
-const NAMED_FROM: u16 = 66;
+/// The difference in training: recycled loss minus plain loss at the same positions of the same step.
+const TRAINED_DIFFERENCE: Series =
+    Series::Difference(Metric::LossRecycledAtRecycled, Metric::LossPlainAtRecycled);
 
-/// What training says of it: recycled less plain, at the same positions of the same step.
-const TRAINED: Series = Series::Less(Metric::LossRecycledAtRecycled, Metric::LossPlainAtRecycled);
+/// A loss that validations measure: how the charts mark it and how the legends name it.
+#[derive(Debug, PartialEq)]
+struct ValidationMark {
+    metric: Metric,
+    glyph: &'static str,
+    role: Role,
+    /// The name in legends with enough room.
+    name: &'static str,
+    /// The name in narrow legends.
+    short_name: &'static str,
+    /// Whether the recycled loss is compared with it. A control may be far from the other losses, so axes do
+    /// not cover it.
+    is_control: bool,
+}
 
-/// What recycling is held against: the metric of the validation, a word for it, its glyph and style.
-const CONTROLS: [(Metric, &str, &str, Role); 4] = [
-    (Metric::ValidPlainAtRecycled, "plain there", "◇", Role::PlainAtRecycled),
-    (Metric::ValidPause, "pause", "○", Role::Pause),
-    (Metric::ValidMasked, "mean", "□", Role::Masked),
-    (Metric::ValidShuffled, "another's", "×", Role::Shuffled),
+const fn mark(
+    metric: Metric,
+    glyph: &'static str,
+    role: Role,
+    (name, short_name): (&'static str, &'static str),
+    is_control: bool,
+) -> ValidationMark {
+    ValidationMark { metric, glyph, role, name, short_name, is_control }
+}
+
+/// The marks of validations: the charts draw them and the legends name them from this one table.
+#[rustfmt::skip] // one line a mark
+static MARKS: [ValidationMark; 6] = [
+    mark(Metric::ValidPlain, "◆", Role::Plain, ("plain", "plain"), false),
+    mark(Metric::ValidRecycled, "▲", Role::Recycled, ("recycled", "recycled"), false),
+    mark(Metric::ValidPlainAtRecycled, "◇", Role::PlainAtRecycled, ("plain at recycled", "at recycled"), true),
+    mark(Metric::ValidPause, "○", Role::Pause, ("pause vector", "pause"), true),
+    mark(Metric::ValidMasked, "□", Role::Masked, ("mean embedding", "mean"), true),
+    mark(Metric::ValidShuffled, "×", Role::Shuffled, ("shuffled state", "shuffled"), true),
 ];
 
-/// Where a chart stands and what it shows.
+/// A plot and the ranges that it shows.
 #[derive(Clone, Copy, Debug)]
 pub struct Plot {
     /// The cells of the curves.
     pub area: Rect,
-    /// What they show.
+    /// The steps and values that they show.
     pub plane: Plane,
 }
 
-/// The charts of the panel in `area`, within its frame: their legends' lines, plots; the losses first.
-struct Plots {
-    losses: Option<(Rect, Plot)>,
-    difference: Option<(Rect, Plot)>,
+/// The legend of a chart, and the marks that it names: the chart draws no others.
+struct Legend {
+    lines: Vec<Line<'static>>,
+    marks: Vec<&'static ValidationMark>,
 }
 
-/// The losses.
-fn losses(scene: Scene, width: u16) -> Chart {
-    let curve = |metric, role, raw, dash| Curve { series: Series::Of(metric), role, raw, dash };
-    let plain = scene.state.run.as_ref().is_some_and(|run| run.config.recycle.every == 0);
-    let point = |metric, glyph, role, holds| Points { series: Series::Of(metric), glyph, role, holds };
-    let mut points = vec![point(Metric::ValidPlain, "◆", Role::Plain, true)];
-    // One that does not recycle is measured like the others, but not drawn so; and glyphs that no legend has room for say
-    // nothing.
-    if !plain && width >= NAMED_FROM {
-        // Without the token and without the state a loss may be far from all others.
-        points.extend(CONTROLS.map(|(metric, _, glyph, role)| point(metric, glyph, role, false)));
-        points.push(point(Metric::ValidRecycled, "▲", Role::Recycled, true));
-    }
+/// A chart placed in the panel: its legend, the cells of the legend, and the plot below it.
+struct PlacedChart {
+    legend: Legend,
+    legend_area: Rect,
+    plot: Plot,
+}
+
+/// The charts of the panel, as far as they are shown.
+struct PlacedCharts {
+    losses: Option<PlacedChart>,
+    difference: Option<PlacedChart>,
+}
+
+/// Returns the chart of the losses with these validation marks.
+fn loss_chart(ctx: RenderContext, marks: &[&ValidationMark]) -> Chart {
+    let curve =
+        |metric, role, raw, dash| PlotCurve { series: Series::Metric(metric), role, raw_role: raw, dash };
+    let mut points: Vec<PlotPoints> = marks
+        .iter()
+        .map(|mark| PlotPoints {
+            series: Series::Metric(mark.metric),
+            glyph: mark.glyph,
+            role: mark.role,
+            sets_axis_range: !mark.is_control,
+        })
+        .collect();
+    // The recycled loss is drawn last, over its controls.
+    points.sort_by_key(|points| points.series == Series::Metric(Metric::ValidRecycled));
     Chart {
         curves: vec![
             curve(Metric::LossPause, Role::Pause, Some(Role::Dim), (Dash::Dotted, Dash::Dotted)),
@@ -83,248 +130,427 @@ fn losses(scene: Scene, width: u16) -> Chart {
                 Some(Role::Frame),
                 (Dash::Dashed, Dash::Dotted),
             ),
-            curve(recycled(scene), Role::Recycled, Some(Role::RecycledRaw), (Dash::Solid, Dash::Dashed)),
+            curve(recycled_metric(ctx), Role::Recycled, Some(Role::RecycledRaw), (Dash::Solid, Dash::Dashed)),
             curve(Metric::LossPlain, Role::Plain, Some(Role::PlainRaw), (Dash::Solid, Dash::Solid)),
         ],
         points,
     }
 }
 
-/// Where the loss counts at all positions, the recycled loss at the recycled ones is another metric.
-fn recycled(scene: Scene) -> Metric {
-    let there = Metric::LossRecycledAtRecycled;
-    if scene.state.history(Series::Of(there)).is_empty() { Metric::LossRecycled } else { there }
+/// Returns the metric of the recycled loss at the recycled positions. If the loss counts at all positions,
+/// that is a metric of its own.
+fn recycled_metric(ctx: RenderContext) -> Metric {
+    let at_recycled = Metric::LossRecycledAtRecycled;
+    if ctx.state.history(Series::Metric(at_recycled)).is_empty() { Metric::LossRecycled } else { at_recycled }
 }
 
-/// Recycled less plain there in training, and less every control in validations.
-fn differences() -> Chart {
-    let (role, raw) = (Role::Recycled, Some(Role::RecycledRaw));
-    let points = CONTROLS.map(|(metric, _, glyph, role)| {
-        let series = Series::Less(Metric::ValidRecycled, metric);
-        Points { series, glyph, role, holds: false }
-    });
+/// Returns the chart of the differences: recycled minus plain in training, and minus each of these controls
+/// in validations.
+fn difference_chart(marks: &[&ValidationMark]) -> Chart {
+    let (role, raw_role) = (Role::Recycled, Some(Role::RecycledRaw));
+    let point = |mark: &ValidationMark| PlotPoints {
+        series: validated_difference(mark),
+        glyph: mark.glyph,
+        role: mark.role,
+        sets_axis_range: false,
+    };
     Chart {
-        curves: vec![Curve { series: TRAINED, role, raw, dash: (Dash::Solid, Dash::Solid) }],
-        points: points.to_vec(),
+        curves: vec![PlotCurve {
+            series: TRAINED_DIFFERENCE,
+            role,
+            raw_role,
+            dash: (Dash::Solid, Dash::Solid),
+        }],
+        points: marks.iter().copied().map(point).collect(),
     }
 }
 
-/// Draws legends, axes, curves and validation points.
-pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
-    let within = framed(frame, area, scene, Panel::Loss, about(scene), below(scene));
+/// Returns the series of the recycled loss minus this control, in validations.
+fn validated_difference(mark: &ValidationMark) -> Series {
+    Series::Difference(Metric::ValidRecycled, mark.metric)
+}
+
+/// Draws legends, axes, curves and validation marks.
+pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
+    let within = draw_frame(frame, area, ctx, Panel::Loss, subtitle(ctx), bottom_line(ctx, area.width));
     let within = within.inner(Margin::new(1, 0));
     if within.height < 2 {
         return;
     }
-    let plots = plots(within, scene);
-    if plots.losses.is_none() && plots.difference.is_none() {
-        let text = scene.span(Role::Dim, nothing(scene));
+    let charts = place_charts(within, ctx);
+    if charts.losses.is_none() && charts.difference.is_none() {
+        let text = ctx.span(Role::Dim, empty_text(ctx));
         let middle = Rect { y: within.y + within.height / 2, height: 1, ..within };
         return frame.render_widget(text, middle);
     }
-    let alone = plots.difference.is_none();
-    if let Some((legend, plot)) = plots.losses {
-        let parts = legend_of_losses(scene, legend.width);
-        draw(frame, legend, &plot, &losses(scene, legend.width), parts, alone, scene);
+    let alone = charts.difference.is_none();
+    if let Some(placed) = charts.losses {
+        let chart = loss_chart(ctx, &placed.legend.marks);
+        draw_chart(frame, placed, &chart, alone, ctx);
     }
-    if let Some((legend, plot)) = plots.difference {
-        let parts = legend_of_differences(scene, legend.width);
-        draw(frame, legend, &plot, &differences(), parts, true, scene);
+    if let Some(placed) = charts.difference {
+        let chart = difference_chart(&placed.legend.marks);
+        draw_chart(frame, placed, &chart, true, ctx);
     }
 }
 
-fn nothing(scene: Scene) -> &'static str {
-    match (scene.view.charts.parts, scene.state.stepped) {
-        (Parts::Difference, true) => "no step has recycled yet; d shows the losses",
+fn empty_text(ctx: RenderContext) -> &'static str {
+    match (ctx.view.charts.loss_charts, ctx.state.has_live_step) {
+        (LossCharts::Difference, true) => "no step has recycled yet; d shows the losses",
         _ => "no loss yet; on a GPU the first steps compile kernels",
     }
 }
 
-fn draw(
-    frame: &mut Frame,
-    legend: Rect,
-    plot: &Plot,
-    chart: &Chart,
-    parts: Vec<Part>,
-    with_steps: bool,
-    scene: Scene,
-) {
-    // Where it is narrow the curves' glyphs must do to tell the parts apart.
-    let between = if legend.width < 60 { " " } else { "   " };
-    frame.render_widget(fit(scene, parts, between, usize::from(legend.width)), legend);
+fn draw_chart(frame: &mut Frame, placed: PlacedChart, chart: &Chart, with_steps: bool, ctx: RenderContext) {
+    let PlacedChart { legend, legend_area, plot } = placed;
+    frame.render_widget(Paragraph::new(legend.lines), legend_area);
     let buffer = frame.buffer_mut();
-    axis::render(buffer, plot.area, &plot.plane, with_steps, scene.theme);
-    if let Some(y) = zero(plot) {
+    axis::render(buffer, plot.area, &plot.plane, with_steps, ctx.theme);
+    if let Some(y) = zero_line(&plot) {
         (plot.area.left()..plot.area.right()).for_each(|x| {
-            buffer.set_string(x, y, "┈", scene.theme.style(Role::Frame));
+            buffer.set_string(x, y, "┈", ctx.theme.style(Role::Frame));
         });
     }
-    chart.render(buffer, plot.area, &plot.plane, scene);
-    chart::draw_steps(buffer, plot.area, &plot.plane, scene);
+    chart.render(buffer, plot.area, &plot.plane, ctx);
+    chart::draw_step_markers(buffer, plot.area, &plot.plane, ctx);
 }
 
-/// The line of 0 where it is in a chart that has both signs.
-fn zero(plot: &Plot) -> Option<u16> {
+/// Returns the screen line of the value 0, if the plot shows both signs.
+fn zero_line(plot: &Plot) -> Option<u16> {
     let y = plot.plane.y;
     let inside = y.low < 0.0 && y.high > 0.0;
     let dots = f64::from(plot.area.height) * 4.0 - 1.0;
-    inside.then(|| plot.area.y + (((1.0 - y.share(0.0)) * dots).round() / 4.0) as u16)
+    inside.then(|| plot.area.y + (((1.0 - y.fraction_of(0.0)) * dots).round() / 4.0) as u16)
 }
 
-/// The plot that a click in `area`, the panel's, would be in: both share the steps.
-pub fn plot(area: Rect, scene: Scene) -> Option<Plot> {
-    let found = plots(crate::tui::layout::inner(area).inner(Margin::new(1, 0)), scene);
-    found.losses.or(found.difference).map(|(_, plot)| plot)
+/// Returns a plot of the panel in `area`, for reading the step under the mouse: both plots share the axis of
+/// steps.
+pub fn plot_in(area: Rect, ctx: RenderContext) -> Option<Plot> {
+    let charts = place_charts(crate::tui::layout::inner_area(area).inner(Margin::new(1, 0)), ctx);
+    charts.losses.or(charts.difference).map(|placed| placed.plot)
 }
 
-fn plots(within: Rect, scene: Scene) -> Plots {
-    let steps = scene.view.charts.window(scene.state.span());
-    let planes = [
-        losses(scene, within.width).plane(scene, steps),
-        differences().plane(scene, steps).map(linear(scene, steps)),
-    ];
-    let [losses, difference] = match (scene.view.charts.parts, planes[1]) {
-        (Parts::Both, Some(_)) if within.height >= BOTH_FROM => planes,
-        (Parts::Difference, _) => [None, planes[1]],
-        _ => [planes[0], None],
+/// Divides the panel between the charts, and places legend and plot of each.
+fn place_charts(within: Rect, ctx: RenderContext) -> PlacedCharts {
+    let charts = &ctx.view.charts;
+    let steps = charts.visible_steps(ctx.state.known_steps());
+    let difference = difference_chart(&[]).plane(ctx, steps).map(with_difference_axis(ctx, steps));
+    let both =
+        charts.loss_charts == LossCharts::Both && difference.is_some() && within.height >= BOTH_MIN_HEIGHT;
+    let upper = if both { within.height * 5 / 8 } else { within.height };
+    let legend_of_losses = loss_legend(ctx, within.width, upper);
+    let losses = loss_chart(ctx, &legend_of_losses.marks).plane(ctx, steps);
+    let [losses, difference] = match charts.loss_charts {
+        LossCharts::Both if both => [losses, difference],
+        LossCharts::Difference => [None, difference],
+        _ => [losses, None],
     };
-    let upper = match (losses, difference) {
-        (Some(_), Some(_)) => within.height * 5 / 8,
-        (Some(_), None) => within.height,
-        _ => 0,
-    };
+    let upper = if losses.is_some() { upper } else { 0 };
     let above = Rect { height: upper, ..within };
     let below = Rect { y: within.y + upper, height: within.height - upper, ..within };
-    let gutter = [(losses, above), (difference, below)]
-        .into_iter()
-        .filter_map(|(plane, area)| Some(axis::gutter(plane?.y, area.height.saturating_sub(2))))
+    let legend_of_difference = difference_legend(ctx, within.width);
+    let steps_below_losses = difference.is_none();
+    let slots = [
+        (losses, above, &legend_of_losses, steps_below_losses),
+        (difference, below, &legend_of_difference, true),
+    ];
+    let gutter = slots
+        .iter()
+        .filter_map(|(plane, area, legend, with_steps)| {
+            let taken = legend.lines.len() as u16 + u16::from(*with_steps);
+            Some(axis::gutter((*plane)?.y, area.height.saturating_sub(taken)))
+        })
         .max()
         .unwrap_or(0);
-    let placed = |plane: Option<Plane>, area: Rect, with_steps: bool| {
+    let place = |plane: Option<Plane>, area: Rect, legend: Legend, with_steps: bool| {
         let plane = plane?;
-        let chart = Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..area };
-        let area_of_plot = axis::plot(chart, gutter, with_steps)?;
-        Some((Rect { height: 1, ..area }, Plot { area: area_of_plot, plane }))
+        let rows = (legend.lines.len() as u16).min(area.height);
+        let chart = Rect { y: area.y + rows, height: area.height - rows, ..area };
+        let plot = Plot { area: axis::plot_area(chart, gutter, with_steps)?, plane };
+        Some(PlacedChart { legend, legend_area: Rect { height: rows, ..area }, plot })
     };
-    Plots { losses: placed(losses, above, difference.is_none()), difference: placed(difference, below, true) }
+    PlacedCharts {
+        losses: place(losses, above, legend_of_losses, steps_below_losses),
+        difference: place(difference, below, legend_of_difference, true),
+    }
 }
 
-/// Differences have both signs: their axis is linear, whatever that of the losses is. It is that of the smoothed curve: what
-/// is far from it (another's state is much worse) stands at the edge, with its value in the legend.
-fn linear<'a>(scene: Scene<'a>, steps: (u64, u64)) -> impl Fn(Plane) -> Plane + 'a {
+/// Replaces the value axis of a difference chart. It is linear, because differences have both signs, and
+/// covers the smoothed curve; controls far from it, such as the shuffled state, are drawn at the edge.
+fn with_difference_axis<'a>(ctx: RenderContext<'a>, steps: (u64, u64)) -> impl Fn(Plane) -> Plane + 'a {
     move |plane| {
         let mut ends = (0.0_f64, 0.0_f64);
-        let mut take = |value: f64| ends = (ends.0.min(value), ends.1.max(value));
-        for (bucket, smooth) in scene.state.history(TRAINED).smoothed(scene.smoothing()) {
-            if bucket.last >= steps.0 && bucket.first <= steps.1 {
-                take(smooth);
+        let mut cover = |value: f64| ends = (ends.0.min(value), ends.1.max(value));
+        for (bucket, smooth) in ctx.state.history(TRAINED_DIFFERENCE).smoothed(ctx.smoothing()) {
+            if bucket.last_step >= steps.0 && bucket.first_step <= steps.1 {
+                cover(smooth);
             }
         }
-        let plain = Series::Less(Metric::ValidRecycled, Metric::ValidPlainAtRecycled);
-        scene.state.history(plain).within(steps.0, steps.1).iter().for_each(|bucket| take(bucket.mean));
-        Plane { y: Range::linear(ends.0, ends.1).with_margin(), ..plane }
+        let plain = Series::Difference(Metric::ValidRecycled, Metric::ValidPlainAtRecycled);
+        ctx.state.history(plain).buckets_in(steps.0, steps.1).iter().for_each(|bucket| cover(bucket.mean));
+        Plane { y: AxisRange::linear(ends.0, ends.1).with_margin(), ..plane }
     }
 }
 
-fn about(scene: Scene) -> Line<'static> {
-    let mut line = Line::from(scene.span(Role::Name, Metric::LossPlain.spec().unit));
-    let smoothing = scene.smoothing();
+fn subtitle(ctx: RenderContext) -> Line<'static> {
+    let mut line = Line::from(ctx.span(Role::Name, Metric::LossPlain.spec().unit));
+    let smoothing = ctx.smoothing();
     if smoothing > 0.0 {
-        line.push_span(scene.span(Role::Name, format!(", smoothed {smoothing}")));
+        line.push_span(ctx.span(Role::Name, format!(", smoothed {smoothing}")));
     }
-    let charts = &scene.view.charts;
+    let charts = &ctx.view.charts;
     for (word, is) in [(" log y", charts.log_y), (" log x", charts.log_x)] {
         if is {
-            line.push_span(scene.span(Role::Key, word));
+            line.push_span(ctx.span(Role::Key, word));
         }
     }
     match charts.span {
-        Span::All => {}
-        Span::Last(steps) => {
-            line.push_span(scene.span(Role::Key, format!(" last {}", text::count(steps))));
+        ChartSpan::All => {}
+        ChartSpan::Last(steps) => {
+            line.push_span(ctx.span(Role::Key, format!(" last {}", text::with_separators(steps))));
         }
-        Span::Fixed(from, to) => {
-            line.push_span(scene.span(Role::Key, format!(" {} to {}", text::count(from), text::count(to))));
+        ChartSpan::Fixed(from, to) => {
+            line.push_span(ctx.span(
+                Role::Key,
+                format!(" {} to {}", text::with_separators(from), text::with_separators(to)),
+            ));
         }
     }
-    if let Some(cross) = charts.cross {
-        line.push_span(scene.span(Role::Cross, format!(" at step {}", text::count(cross))));
+    if let Some(cross) = charts.cursor {
+        line.push_span(ctx.span(Role::Cursor, format!(" at step {}", text::with_separators(cross))));
     }
     line
 }
 
-/// How much worse the recycled pass is than the plain one at the same positions, where no chart says it.
-fn below(scene: Scene) -> Line<'static> {
-    match read(scene, TRAINED) {
-        Some(difference) => Line::from(vec![
-            scene.span(Role::Name, " recycled − plain there "),
-            scene.span(Role::Value, format!("{difference:+.3} ")),
-        ]),
-        None => Line::default(),
+/// Returns the bottom border of a panel `width` cells wide: the names of the step markers, and how much the
+/// recycled loss is above the plain loss at the same positions.
+fn bottom_line(ctx: RenderContext, width: u16) -> Line<'static> {
+    let markers = chart::marker_legend(ctx, ctx.view.charts.visible_steps(ctx.state.known_steps()));
+    let difference = |name: &str| {
+        curve_value(ctx, TRAINED_DIFFERENCE).map_or_else(Vec::new, |value| {
+            let name = ctx.span(Role::Name, format!(" recycled − {name} "));
+            vec![name, ctx.span(Role::Value, format!("{value:+.3} "))]
+        })
+    };
+    let (long, short) = (difference("plain at recycled"), difference("plain"));
+    let choices = [[markers.clone(), long.clone()].concat(), [markers, short.clone()].concat(), long, short];
+    let fits = |line: &Line| line.width() + 2 <= usize::from(width);
+    choices.into_iter().map(Line::from).find(fits).unwrap_or_default()
+}
+
+/// Returns the value of a curve: smoothed, at the cursor or at the end of the run.
+fn curve_value(ctx: RenderContext, series: Series) -> Option<f64> {
+    let at = ctx.view.charts.cursor.unwrap_or(u64::MAX);
+    ctx.state.history(series).smoothed_at(at, ctx.smoothing())
+}
+
+/// Returns the last value of a mark that was measured up to the cursor, or up to the end of the run.
+fn mark_value(ctx: RenderContext, series: Series) -> Option<f64> {
+    let at = ctx.view.charts.cursor.unwrap_or(u64::MAX);
+    ctx.state.history(series).bucket_at(at).map(|bucket| bucket.mean)
+}
+
+/// Returns the legend of the losses in `height` lines of `width` cells: the curves, and the validation marks
+/// if all of them have room. Otherwise the only mark is that of the plain loss.
+fn loss_legend(ctx: RenderContext, width: u16, height: u16) -> Legend {
+    let is_plain_run = ctx.state.run.as_ref().is_some_and(|run| run.config.recycle.every == 0);
+    let recycles = !is_plain_run && !ctx.state.history(Series::Metric(Metric::ValidRecycled)).is_empty();
+    let named: Vec<_> =
+        MARKS.iter().filter(|mark| !ctx.state.history(Series::Metric(mark.metric)).is_empty()).collect();
+    let mark_line = Some(&named)
+        .filter(|_| recycles && height >= MARKS_MIN_HEIGHT)
+        .and_then(|marks| legend_line(ctx, &loss_entries(ctx, marks), &LOSS_FORMS, width));
+    let rows = 1 + usize::from(height >= TWO_ROWS_MIN_HEIGHT + u16::from(mark_line.is_some()));
+    let between = if width < 60 { " " } else { "   " };
+    let mut lines =
+        fit_lines(ctx, curve_names(ctx, width, mark_line.is_none()), between, usize::from(width), rows);
+    match mark_line {
+        Some(line) => {
+            lines.push(line);
+            Legend { lines, marks: named }
+        }
+        None => Legend { lines, marks: vec![&MARKS[0]] },
     }
 }
 
-/// The value of a curve: smoothed, at the step that is read or at the end.
-fn read(scene: Scene, series: Series) -> Option<f64> {
-    let at = scene.view.charts.cross.unwrap_or(u64::MAX);
-    scene.state.history(series).smoothed_at(at, scene.smoothing())
-}
-
-/// The value of a point: the last one measured by then.
-fn point(scene: Scene, series: Series) -> Option<f64> {
-    let at = scene.view.charts.cross.unwrap_or(u64::MAX);
-    scene.state.history(series).at(at).map(|bucket| bucket.mean)
-}
-
-/// The curves' names, glyphs and values; long names where there is room.
-fn legend_of_losses(scene: Scene, width: u16) -> Vec<Part> {
+/// Returns the names and values of the curves, with raw values if there is room; and the mark of the plain
+/// loss if `with_validation` is set.
+fn curve_names(ctx: RenderContext, width: u16, with_validation: bool) -> Vec<LinePart> {
     let curve = |rank, glyph: &str, name: &str, role: Role, metric: Metric| {
-        let series = Series::Of(metric);
-        let value = read(scene, series).map_or_else(|| "–".into(), text::real);
-        let mut spans = vec![scene.span(role, format!("{glyph} {name} ")), scene.span(Role::Value, value)];
-        let raw = scene.state.history(series).at(scene.view.charts.cross.unwrap_or(u64::MAX));
+        let series = Series::Metric(metric);
+        let value = curve_value(ctx, series).map_or_else(|| "–".into(), text::decimal);
+        let mut spans = vec![ctx.span(role, format!("{glyph} {name} ")), ctx.span(Role::Value, value)];
+        let raw = ctx.state.history(series).bucket_at(ctx.view.charts.cursor.unwrap_or(u64::MAX));
         if let Some(raw) = raw.filter(|_| width >= 110) {
-            spans.push(scene.span(Role::Dim, format!(" ({})", text::real(raw.mean))));
+            spans.push(ctx.span(Role::Dim, format!(" ({})", text::decimal(raw.mean))));
         }
         (rank, spans)
     };
-    let there = if width < 80 { "there" } else { "plain there" };
     let mut parts = vec![
         curve(0, "━", "plain", Role::Plain, Metric::LossPlain),
-        curve(0, "╍", "recycled", Role::Recycled, recycled(scene)),
-        curve(1, "┈", there, Role::PlainAtRecycled, Metric::LossPlainAtRecycled),
+        curve(0, "╍", "recycled", Role::Recycled, recycled_metric(ctx)),
+        curve(1, "┈", "plain at recycled", Role::PlainAtRecycled, Metric::LossPlainAtRecycled),
     ];
-    if !scene.state.history(Series::Of(Metric::LossPause)).is_empty() {
-        parts.push(curve(3, "┈", "pause", Role::Pause, Metric::LossPause));
+    if !ctx.state.history(Series::Metric(Metric::LossPause)).is_empty() {
+        parts.push(curve(3, "┈", "pause vector", Role::Pause, Metric::LossPause));
     }
-    if let Some(valid) = point(scene, Series::Of(Metric::ValidPlain)) {
-        let spans =
-            vec![scene.span(Role::Plain, "◆ validation "), scene.span(Role::Value, text::real(valid))];
-        parts.push((2, spans));
-    }
-    let recycles = !scene.state.history(Series::Of(Metric::ValidRecycled)).is_empty();
-    if recycles && width >= NAMED_FROM {
-        let mut spans = vec![scene.span(Role::Recycled, "▲")];
-        spans.extend(CONTROLS.map(|(_, name, glyph, role)| {
-            scene.span(role, if width >= 140 { format!(" {glyph} {name}") } else { glyph.to_owned() })
-        }));
-        parts.push((3, spans));
+    let validation = mark_value(ctx, Series::Metric(MARKS[0].metric)).filter(|_| with_validation);
+    if let Some(value) = validation {
+        let name = ctx.span(MARKS[0].role, format!("{} validation ", MARKS[0].glyph));
+        parts.push((2, vec![name, ctx.span(Role::Value, text::decimal(value))]));
     }
     parts
 }
 
-fn legend_of_differences(scene: Scene, width: u16) -> Vec<Part> {
-    let name = if width < 80 { "recycled −" } else { "recycled − what else could stand there:" };
-    let value = |value: f64| scene.span(Role::Value, format!("{value:+.3}"));
-    let mut parts = vec![scene.part(1, Role::Name, name)];
-    if let Some(difference) = read(scene, TRAINED) {
-        parts.push((0, vec![scene.span(Role::Recycled, "━ plain there "), value(difference)]));
-    }
-    for (metric, name, glyph, role) in CONTROLS {
-        let name = if metric == Metric::ValidPlainAtRecycled { "the same, validated" } else { name };
-        if let Some(difference) = point(scene, Series::Less(Metric::ValidRecycled, metric)) {
-            parts.push((2, vec![scene.span(role, format!("{glyph} {name} ")), value(difference)]));
+/// An entry of a legend line.
+enum LegendEntry {
+    /// A word before other entries, and its short form.
+    Word(&'static str, &'static str),
+    /// A glyph with its long and its short name, and the value if there is one.
+    Named { glyph: &'static str, role: Role, names: (&'static str, &'static str), value: Option<String> },
+}
+
+/// How long a legend line is written out.
+struct LegendForm {
+    /// Whether names are long.
+    long: bool,
+    /// How many of the named entries show their value.
+    values: usize,
+    /// Whether glyphs stand directly before names and words are short.
+    tight: bool,
+    between: &'static str,
+}
+
+/// The forms of the legend of the losses, from the longest to the shortest, which takes 56 cells.
+const LOSS_FORMS: [LegendForm; 6] = [
+    LegendForm { long: true, values: usize::MAX, tight: false, between: "  " },
+    LegendForm { long: true, values: 1, tight: false, between: "  " },
+    LegendForm { long: true, values: 0, tight: false, between: "  " },
+    LegendForm { long: false, values: 1, tight: false, between: " " },
+    LegendForm { long: false, values: 0, tight: false, between: " " },
+    LegendForm { long: false, values: 0, tight: true, between: " " },
+];
+
+/// The forms of the legend of the differences, from the longest to the shortest, which takes 51 cells.
+const DIFFERENCE_FORMS: [LegendForm; 6] = [
+    LegendForm { long: true, values: usize::MAX, tight: false, between: "  " },
+    LegendForm { long: false, values: usize::MAX, tight: false, between: "  " },
+    LegendForm { long: false, values: 2, tight: false, between: " " },
+    LegendForm { long: false, values: 1, tight: false, between: " " },
+    LegendForm { long: false, values: 1, tight: true, between: " " },
+    LegendForm { long: false, values: 0, tight: true, between: " " },
+];
+
+/// Writes `entries` in the longest of `forms` that fits into `width` cells; `None` if none does.
+fn legend_line(
+    ctx: RenderContext,
+    entries: &[LegendEntry],
+    forms: &[LegendForm],
+    width: u16,
+) -> Option<Line<'static>> {
+    let mut lines = forms.iter().map(|form| write_legend(ctx, entries, form));
+    lines.find(|line| line.width() <= usize::from(width))
+}
+
+fn write_legend(ctx: RenderContext, entries: &[LegendEntry], form: &LegendForm) -> Line<'static> {
+    let mut line = Line::default();
+    let mut values_left = form.values;
+    for (index, entry) in entries.iter().enumerate() {
+        if index > 0 {
+            line.push_span(ctx.span(Role::Frame, form.between));
+        }
+        match entry {
+            LegendEntry::Word(long, short) => {
+                line.push_span(ctx.span(Role::Name, if form.tight { *short } else { *long }));
+            }
+            LegendEntry::Named { glyph, role, names, value } => {
+                let gap = if form.tight { "" } else { " " };
+                let name = if form.long { names.0 } else { names.1 };
+                line.push_span(ctx.span(*role, format!("{glyph}{gap}{name}")));
+                if let Some(value) = value.as_ref().filter(|_| values_left > 0) {
+                    line.push_span(ctx.span(Role::Value, format!(" {value}")));
+                }
+                values_left = values_left.saturating_sub(1);
+            }
         }
     }
-    parts
+    line
+}
+
+/// Returns the legend entries of these marks in the chart of the losses.
+fn loss_entries(ctx: RenderContext, marks: &[&'static ValidationMark]) -> Vec<LegendEntry> {
+    let named = |mark: &'static ValidationMark| LegendEntry::Named {
+        glyph: mark.glyph,
+        role: mark.role,
+        names: (mark.name, mark.short_name),
+        value: mark_value(ctx, Series::Metric(mark.metric)).map(text::decimal),
+    };
+    [LegendEntry::Word("validation:", "val")].into_iter().chain(marks.iter().copied().map(named)).collect()
+}
+
+/// Returns the legend of the differences, with as many controls as fit into `width` cells.
+fn difference_legend(ctx: RenderContext, width: u16) -> Legend {
+    let measured =
+        |mark: &&ValidationMark| mark.is_control && !ctx.state.history(validated_difference(mark)).is_empty();
+    let mut marks: Vec<&'static ValidationMark> = MARKS.iter().filter(measured).collect();
+    loop {
+        let line = legend_line(ctx, &difference_entries(ctx, &marks), &DIFFERENCE_FORMS, width);
+        if let Some(line) = line {
+            return Legend { lines: vec![line], marks };
+        }
+        if marks.pop().is_none() {
+            return Legend { lines: vec![Line::default()], marks };
+        }
+    }
+}
+
+/// Returns the legend entries of the difference in training and of these controls. All losses are at the
+/// recycled positions.
+fn difference_entries(ctx: RenderContext, marks: &[&'static ValidationMark]) -> Vec<LegendEntry> {
+    let signed = |value: f64| format!("{value:+.3}");
+    let names_of = |mark: &ValidationMark| match mark.metric {
+        Metric::ValidPlainAtRecycled => (mark.name, "plain"),
+        _ => (mark.name, mark.short_name),
+    };
+    let mut entries = vec![LegendEntry::Word("recycled −", "recycled −")];
+    if let Some(value) = curve_value(ctx, TRAINED_DIFFERENCE) {
+        let names = ("plain at recycled", "plain");
+        let value = Some(signed(value));
+        entries.push(LegendEntry::Named { glyph: "━", role: Role::Recycled, names, value });
+    }
+    if !marks.is_empty() {
+        entries.push(LegendEntry::Word("validation:", "val"));
+    }
+    entries.extend(marks.iter().copied().map(|mark| LegendEntry::Named {
+        glyph: mark.glyph,
+        role: mark.role,
+        names: names_of(mark),
+        value: mark_value(ctx, validated_difference(mark)).map(signed),
+    }));
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The cells that a legend takes in its shortest form, without values.
+    fn shortest(word: &str, names: impl Iterator<Item = &'static str>) -> usize {
+        text::width(word) + names.map(|name| 2 + text::width(name)).sum::<usize>()
+    }
+
+    #[test]
+    fn the_legend_of_all_marks_fits_a_panel_on_a_screen_of_60_columns() {
+        let (frame_and_margins, columns) = (4, 60);
+        assert!(shortest("val", MARKS.iter().map(|mark| mark.short_name)) <= columns - frame_and_margins);
+    }
+
+    #[test]
+    fn every_mark_has_a_glyph_and_a_name_of_its_own() {
+        for (index, one) in MARKS.iter().enumerate() {
+            for other in &MARKS[index + 1..] {
+                assert!(one.glyph != other.glyph && one.name != other.name, "{one:?} {other:?}");
+            }
+        }
+    }
 }

@@ -1,18 +1,19 @@
-//! Owns: the map of the panels, and what they share: the scene they draw and the frame around them.
-//! Must not know: how the scene came about.
-//! Invariant: a panel is a function of the scene and its area; it keeps nothing and draws nowhere else.
+//! Owns: the map of the panels, and what they share: the render context, the frame, lines made of parts.
+//! Must not know: how the run state came about.
+//! Invariant: a panel is a function of the context and its area; it keeps no state and draws nowhere else.
 //!
-//! - [`header`]: the run in two lines; [`run`]: the same panel on the whole screen
-//! - [`loss`], [`schedule`], [`entropy`] (and [`course`]), [`thoughts`], [`cost`], [`changes`], [`log`], [`samples`],
-//!   [`playground`]: the others; [`list`] is what those share that are lists
-//! - [`prepare`]: what stands in their place before the first step
-//! - [`notice`]: alerts and banners; [`footer`]: the keys; [`prompt`]: the command line in their place
-//! - [`help`], [`question`]: what lies over all
+//! - [`header`]: the run in two lines; [`run`]: the same panel on the full screen
+//! - [`loss`], [`schedule`], [`entropy`] (with [`course`]), [`thoughts`], [`cost`], [`changes`], [`log`],
+//! [`samples`],   [`playground`]: the other panels; [`list`]: code shared by the panels that are lists
+//! - [`prepare`]: replaces the charts before the first step
+//! - [`notice`]: alerts and banners; [`footer`]: the keys; [`prompt`]: the command line, which replaces the
+//! keys
+//! - [`help`], [`question`]: overlays above all panels
 
 pub mod changes;
 pub mod cost;
-pub mod course;
 pub mod entropy;
+pub mod entropy_heatmap;
 pub mod footer;
 pub mod header;
 pub mod help;
@@ -30,73 +31,78 @@ pub mod schedule;
 pub mod thoughts;
 
 use super::layout;
-use super::state::State;
+use super::state::RunState;
 use super::text;
 use super::theme::{Role, Theme};
-use super::view::{Panel, View};
+use super::view::{Panel, ViewState};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, BorderType, Clear};
 
-/// All that a panel may look at.
+/// Everything that a panel may read.
 #[derive(Clone, Copy)]
-pub struct Scene<'a> {
-    /// The run as it is looked at: now, or when the picture was frozen.
-    pub state: &'a State,
+pub struct RenderContext<'a> {
+    /// The run as displayed: now, or as it was when the display was frozen.
+    pub state: &'a RunState,
     /// The run now.
-    pub live: &'a State,
-    /// What is looked at.
-    pub view: &'a View,
-    /// The colours.
+    pub live: &'a RunState,
+    pub view: &'a ViewState,
     pub theme: &'a Theme,
-    /// Whether panels share places, and frames name those that are hidden.
-    pub tabs: bool,
+    /// Whether panels share slots, so that frames name the hidden ones as tabs.
+    pub show_tabs: bool,
 }
 
-impl Scene<'_> {
-    /// Weight of the past in smoothed curves.
+impl RenderContext<'_> {
+    /// Returns the weight of the past in smoothed curves, 0 to 1.
     pub fn smoothing(&self) -> f64 {
-        self.view.charts.smoothing(self.state.dashboard().smoothing)
+        self.view.charts.smoothing(self.state.dashboard_config().smoothing)
     }
 
-    /// `text` in the style of `role`.
+    /// Returns `text` in the style of `role`.
     pub fn span(&self, role: Role, text: impl Into<String>) -> Span<'static> {
         Span::styled(text.into(), self.theme.style(role))
     }
 
-    /// A part of a line in one style.
-    pub fn part(&self, rank: u8, role: Role, text: impl Into<String>) -> Part {
+    /// Returns a part of a line in one style; see [`Part`] for `rank`.
+    pub fn part(&self, rank: u8, role: Role, text: impl Into<String>) -> LinePart {
         (rank, vec![self.span(role, text)])
     }
 
-    /// A part of a line that names a value.
-    pub fn named(&self, rank: u8, name: &str, value: String) -> Part {
+    /// Returns a part of a line that is a name and a value; see [`Part`] for `rank`.
+    pub fn named_part(&self, rank: u8, name: &str, value: String) -> LinePart {
         let name = self.span(Role::Name, format!("{name} "));
         (rank, vec![name, self.span(Role::Value, value)])
     }
 }
 
-/// Draws the frame of `panel` with its number, its name, `about` beside them and `below` in the bottom border;
-/// returns what is within.
-pub fn framed(frame: &mut Frame, area: Rect, scene: Scene, panel: Panel, about: Line, below: Line) -> Rect {
-    let focused = scene.view.focus == panel;
+/// Draws the frame of `panel`: its number, its name and `subtitle` in the top border, `below` in the bottom
+/// border. Returns the area within the frame.
+pub fn draw_frame(
+    frame: &mut Frame,
+    area: Rect,
+    ctx: RenderContext,
+    panel: Panel,
+    subtitle: Line,
+    below: Line,
+) -> Rect {
+    let focused = ctx.view.focus == panel;
     let role = if focused { Role::Key } else { Role::Frame };
     let number = if focused { Role::Focus } else { Role::Dim };
     let name = if focused { Role::Focus } else { Role::Value };
     let mut title = Line::from(vec![
-        scene.span(number, format!(" {} ", panel.key())),
-        scene.span(name, format!("{} ", panel.name())),
+        ctx.span(number, format!(" {} ", panel.key())),
+        ctx.span(name, format!("{} ", panel.name())),
     ]);
-    let hidden = layout::beside(panel).filter(|_| scene.tabs);
-    title.extend(hidden.map(|other| scene.span(Role::Dim, layout::title(other))));
-    if title.spans.len() > 2 && about.width() > 0 {
-        title.push_span(scene.span(role, "─ "));
+    let hidden = layout::other_tabs(panel).filter(|_| ctx.show_tabs);
+    title.extend(hidden.map(|other| ctx.span(Role::Dim, layout::panel_title(other))));
+    if title.spans.len() > 2 && subtitle.width() > 0 {
+        title.push_span(ctx.span(role, "─ "));
     }
     let named = title.spans.len();
-    // What does not fit into the border is left out whole, from its end.
+    // Spans of the subtitle that do not fit are left out, from its end.
     let mut room = usize::from(area.width.saturating_sub(3)).saturating_sub(title.width());
-    for span in about.spans.into_iter().filter(|span| !span.content.is_empty()) {
+    for span in subtitle.spans.into_iter().filter(|span| !span.content.is_empty()) {
         if span.width() + 1 > room {
             break;
         }
@@ -109,7 +115,7 @@ pub fn framed(frame: &mut Frame, area: Rect, scene: Scene, panel: Panel, about: 
     let below = if below.width() + 2 <= usize::from(area.width) { below } else { Line::default() };
     let block = Block::bordered()
         .border_type(BorderType::Rounded)
-        .border_style(scene.theme.style(role))
+        .border_style(ctx.theme.style(role))
         .title_top(title)
         .title_bottom(below.right_aligned());
     let within = block.inner(area);
@@ -117,8 +123,8 @@ pub fn framed(frame: &mut Frame, area: Rect, scene: Scene, panel: Panel, about: 
     within
 }
 
-/// Clears `area` for what lies over the panels. A wide character that would reach into it goes too.
-pub fn clear(frame: &mut Frame, area: Rect) {
+/// Clears `area` for an overlay, and any wide character that would reach into it.
+pub fn clear_area(frame: &mut Frame, area: Rect) {
     frame.render_widget(Clear, area);
     for y in area.top()..area.bottom() {
         let left = area.x.checked_sub(1).and_then(|x| frame.buffer_mut().cell_mut((x, y)));
@@ -128,24 +134,67 @@ pub fn clear(frame: &mut Frame, area: Rect) {
     }
 }
 
-/// What can be left out of a line: how dispensable it is, and what it says.
-pub type Part = (u8, Vec<Span<'static>>);
+/// A part of a line that can be left out: its rank and its text. Parts of the highest rank are left out
+/// first.
+pub type LinePart = (u8, Vec<Span<'static>>);
 
-/// Joins `parts` with `between`; the most dispensable go until it fits into `cells`.
-pub fn fit(scene: Scene, mut parts: Vec<Part>, between: &'static str, cells: usize) -> Line<'static> {
-    let wide = |part: &[Span]| part.iter().map(Span::width).sum::<usize>();
-    let gap = text::width(between);
-    while parts.iter().map(|(_, part)| wide(part) + gap).sum::<usize>() > cells + gap && parts.len() > 1 {
-        let most = parts.iter().map(|(rank, _)| *rank).max();
-        let last = parts.iter().rposition(|(rank, _)| Some(*rank) == most);
+/// Joins `parts` with `between`, leaving out those of the highest rank until the line fits into `cells`.
+pub fn fit_line(
+    ctx: RenderContext,
+    parts: Vec<LinePart>,
+    between: &'static str,
+    cells: usize,
+) -> Line<'static> {
+    fit_lines(ctx, parts, between, cells, 1).pop().unwrap_or_default()
+}
+
+/// Joins `parts` with `between` into at most `rows` lines of `cells` cells, leaving out those of the highest
+/// rank until they fit. A single part that is wider than a line is kept.
+pub fn fit_lines(
+    ctx: RenderContext,
+    mut parts: Vec<LinePart>,
+    between: &'static str,
+    cells: usize,
+    rows: usize,
+) -> Vec<Line<'static>> {
+    let mut lines = break_lines(&parts, text::width(between), cells);
+    while lines.len() > rows && parts.len() > 1 {
+        let highest = parts.iter().map(|(rank, _)| *rank).max();
+        let last = parts.iter().rposition(|(rank, _)| Some(*rank) == highest);
         parts.remove(last.unwrap_or_default());
+        lines = break_lines(&parts, text::width(between), cells);
     }
-    let mut line = Line::default();
-    for (index, (_, part)) in parts.into_iter().enumerate() {
-        if index > 0 {
-            line.push_span(scene.span(Role::Frame, between));
+    let mut parts = parts.into_iter();
+    let join = |count: usize| {
+        let mut line = Line::default();
+        for (index, (_, part)) in parts.by_ref().take(count).enumerate() {
+            if index > 0 {
+                line.push_span(ctx.span(Role::Frame, between));
+            }
+            line.extend(part);
         }
-        line.extend(part);
+        line
+    };
+    lines.into_iter().map(join).collect()
+}
+
+/// Returns how many of `parts` each line of `cells` cells takes, with gaps of `gap` cells between the parts
+/// of a line.
+fn break_lines(parts: &[LinePart], gap: usize, cells: usize) -> Vec<usize> {
+    let mut lines: Vec<usize> = Vec::new();
+    let mut used = 0;
+    for (_, part) in parts {
+        let width = part.iter().map(Span::width).sum::<usize>();
+        match lines.last_mut() {
+            Some(count) if used + gap + width <= cells => {
+                *count += 1;
+                used += gap + width;
+            }
+            _ => {
+                lines.push(1);
+                used = width;
+            }
+        }
     }
-    line
+    lines
 }

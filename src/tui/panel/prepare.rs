@@ -1,6 +1,6 @@
-//! Owns: what stands in the charts' place before the first step: what is being waited for.
+//! Owns: the preparation screen, which replaces the charts before the first step.
 //! Must not know: the terminal, keys.
-//! Invariant: something moves as long as the dashboard lives; an error is shown whole.
+//! Invariant: the spinner moves as long as the dashboard runs; an error is shown in full.
 //!
 //! ```text
 //! ╭──────────────────────────────────────────────────────────────╮
@@ -11,9 +11,9 @@
 //! ╰──────────────────────────────────────────────────────────────╯
 //! ```
 
-use super::{Scene, header};
-use crate::message::Phase;
-use crate::tui::state::{End, Progress};
+use super::{RenderContext, header};
+use crate::message::RunPhase;
+use crate::tui::state::{PrepareProgress, TrainerStatus};
 use crate::tui::theme::Role;
 use crate::tui::{layout, text};
 use ratatui::Frame;
@@ -21,78 +21,80 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 use ratatui::widgets::{Block, BorderType, Paragraph};
 
-/// Milliseconds a frame of the spinner stands.
+/// How long a frame of the spinner is shown, in milliseconds.
 pub const SPINNER_MS: u64 = 120;
-const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
+const SPINNER_FRAMES: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 
-/// Draws what is waited for in the middle of `area`.
-pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
-    let block =
-        Block::bordered().border_type(BorderType::Rounded).border_style(scene.theme.style(Role::Frame));
+/// Draws the current task in the middle of `area`.
+pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
+    let block = Block::bordered().border_type(BorderType::Rounded).border_style(ctx.theme.style(Role::Frame));
     let within = block.inner(area);
     frame.render_widget(block, area);
     let width = (within.width * 3 / 4).min(100);
-    let lines = lines(scene, usize::from(width));
+    let lines = lines(ctx, usize::from(width));
     let middle = layout::centered(within, width, lines.len() as u16);
     frame.render_widget(Paragraph::new(lines).centered(), middle);
 }
 
-fn lines(scene: Scene, width: usize) -> Vec<Line<'static>> {
-    if let End::Failed(error) = &scene.state.end {
-        let mut lines = vec![
-            Line::from(scene.span(Role::Bad, "✗ the run failed before its first step")),
-            Line::default(),
-        ];
-        lines.extend(
-            text::wrap(error, width).into_iter().map(|line| Line::from(scene.span(Role::Value, line))),
-        );
+fn lines(ctx: RenderContext, width: usize) -> Vec<Line<'static>> {
+    if let TrainerStatus::Failed(error) = &ctx.state.status {
+        let mut lines =
+            vec![Line::from(ctx.span(Role::Bad, "✗ the run failed before its first step")), Line::default()];
+        lines
+            .extend(text::wrap(error, width).into_iter().map(|line| Line::from(ctx.span(Role::Value, line))));
         return lines;
     }
-    let (glyph, what, why) = waited_for(scene);
+    let (glyph, task, why) = current_task(ctx);
     let mut lines = vec![
-        Line::from(vec![scene.span(Role::Key, glyph), scene.span(Role::Value, format!(" {what}"))]),
+        Line::from(vec![ctx.span(Role::Key, glyph), ctx.span(Role::Value, format!(" {task}"))]),
         Line::default(),
     ];
-    match &scene.state.progress {
-        Some(progress) => lines.extend(gauge_lines(scene, progress, width)),
-        None => lines.push(Line::from(scene.span(Role::Dim, why))),
+    match &ctx.state.progress {
+        Some(progress) => lines.extend(progress_lines(ctx, progress, width)),
+        None => lines.push(Line::from(ctx.span(Role::Dim, why))),
     }
     lines
 }
 
-/// The spinner's present frame (nothing turns once the run is over), what is waited for, and why it may take long.
-fn waited_for(scene: Scene) -> (&'static str, &'static str, &'static str) {
-    let turn = (scene.state.now.as_millis() as u64 / SPINNER_MS) as usize;
-    let spinner = SPINNER[turn % SPINNER.len()];
+/// Returns the spinner's current frame, the current task, and why it may take long. The spinner stops when
+/// the run ends.
+fn current_task(ctx: RenderContext) -> (&'static str, &'static str, &'static str) {
+    let frame = (ctx.state.now.as_millis() as u64 / SPINNER_MS) as usize;
+    let spinner = SPINNER_FRAMES[frame % SPINNER_FRAMES.len()];
     let kernels = "on a GPU the first steps compile kernels";
-    if scene.state.is_over() {
-        return (header::phase(scene).0, "the run is over; no step was done", "");
+    if ctx.state.is_over() {
+        return (header::phase_label(ctx).0, "the run ended before its first step", "");
     }
-    match scene.state.phase {
+    match ctx.state.phase {
         None => (spinner, "waiting for the trainer", ""),
-        Some(Phase::Data) => {
-            (spinner, "preparing the data", "a dataset is made once, then opened in no time")
+        Some(RunPhase::LoadData) => {
+            (spinner, "preparing the data", "the dataset is built once and then reused")
         }
-        Some(Phase::Build) => (spinner, "building the model", kernels),
-        Some(Phase::Compile) => {
-            (spinner, "compiling and tuning kernels", "once; the steps after it take no time for it")
+        Some(RunPhase::BuildModel) => (spinner, "building the model", kernels),
+        Some(RunPhase::Compile) => {
+            (spinner, "compiling and tuning kernels", "only once; later steps reuse the kernels")
         }
-        Some(Phase::Train) => (spinner, "the first step", kernels),
-        Some(Phase::Eval) => (spinner, "validating before the first step", kernels),
-        Some(Phase::Save) => (spinner, "writing a checkpoint", ""),
-        Some(Phase::Paused) => ("‖", "paused before the first step", ""),
+        Some(RunPhase::Train) => (spinner, "the first step", kernels),
+        Some(RunPhase::Eval) => (spinner, "validating before the first step", kernels),
+        Some(RunPhase::Save) => (spinner, "writing a checkpoint", ""),
+        Some(RunPhase::Paused) => ("‖", "paused before the first step", ""),
     }
 }
 
-fn gauge_lines(scene: Scene, progress: &Progress, width: usize) -> Vec<Line<'static>> {
-    let what = text::clip(&progress.what, width / 2);
+/// Returns the progress bar and the count of a preparation; only the count if the total is not known.
+fn progress_lines(ctx: RenderContext, progress: &PrepareProgress, width: usize) -> Vec<Line<'static>> {
+    let what = text::clip(&progress.label, width / 2);
     if progress.total == 0 {
-        let text = format!("{} {what}", text::count(progress.done));
-        return vec![Line::from(scene.span(Role::Name, text))];
+        let text = format!("{} {what}", text::with_separators(progress.done));
+        return vec![Line::from(ctx.span(Role::Name, text))];
     }
     let share = (progress.done as f64 / progress.total as f64).min(1.0);
-    let mut gauge = Line::from(header::gauge(scene, width.saturating_sub(6), share).to_vec());
-    gauge.push_span(scene.span(Role::Value, format!(" {:4.0}%", share * 100.0)));
-    let text = format!("{} of {} {what}", text::count(progress.done), text::count(progress.total));
-    vec![gauge, Line::from(scene.span(Role::Name, text))]
+    let mut gauge = Line::from(header::progress_bar(ctx, width.saturating_sub(6), share).to_vec());
+    gauge.push_span(ctx.span(Role::Value, format!(" {:4.0}%", share * 100.0)));
+    let text = format!(
+        "{} of {} {what}",
+        text::with_separators(progress.done),
+        text::with_separators(progress.total)
+    );
+    vec![gauge, Line::from(ctx.span(Role::Name, text))]
 }

@@ -1,13 +1,13 @@
-//! Owns: the command line, in the place of the keys.
+//! Owns: the command line and the filter line, which replace the key hints.
 //! Must not know: the terminal, what a command does.
-//! Invariant: the place where one types is always seen.
+//! Invariant: the text cursor is always visible.
 //!
 //! ```text
 //! :set recycle.fraction 0.2▏  now 0.15 · from 0 to 1
 //! ```
 
-use super::Scene;
-use crate::config::Change;
+use super::RenderContext;
+use crate::config::Mutability;
 use crate::tui::command::COMMANDS;
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -16,30 +16,31 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
-/// Draws what was typed and what is to be known of it.
-pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
-    let prompt = &scene.view.prompt;
+/// Draws the typed text with its cursor, and a hint about it.
+pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
+    let prompt = &ctx.view.prompt;
     let width = usize::from(area.width);
-    let (before, behind) = prompt.halves();
+    let (before, after) = prompt.split_at_cursor();
     let hidden = text::width(before).saturating_sub(width.saturating_sub(4));
     let before: String = before.chars().skip(hidden).collect();
-    let sign = if scene.view.overlay == Overlay::Filter { " /" } else { " :" };
+    let sign = if ctx.view.overlay == Overlay::Filter { " /" } else { " :" };
     let mut line = Line::from(vec![
-        scene.span(Role::Key, sign),
-        scene.span(Role::Value, before),
-        scene.span(Role::Key, "▏"),
-        scene.span(Role::Value, text::clip(behind, width / 2)),
+        ctx.span(Role::Key, sign),
+        ctx.span(Role::Value, before),
+        ctx.span(Role::Key, "▏"),
+        ctx.span(Role::Value, text::clip(after, width / 2)),
     ]);
     let room = width.saturating_sub(line.width() + 2);
-    let (role, hint) = hint(scene);
-    line.push_span(scene.span(role, format!("  {}", text::clip(&hint, room))));
+    let (role, hint) = hint(ctx);
+    line.push_span(ctx.span(role, format!("  {}", text::clip(&hint, room))));
     frame.render_widget(line, area);
 }
 
-fn hint(scene: Scene) -> (Role, String) {
-    let prompt = &scene.view.prompt;
-    if scene.view.overlay == Overlay::Filter {
-        return (Role::Dim, "what is shown has this in it; Enter keeps it, Esc shows all".into());
+/// Returns the hint: the error, the completions, the key's value and limit, or the help of the command.
+fn hint(ctx: RenderContext) -> (Role, String) {
+    let prompt = &ctx.view.prompt;
+    if ctx.view.overlay == Overlay::Filter {
+        return (Role::Dim, "shows matching entries only; Enter keeps the filter, Esc clears it".into());
     }
     if let Some(error) = &prompt.error {
         return (Role::Bad, error.clone());
@@ -47,8 +48,8 @@ fn hint(scene: Scene) -> (Role, String) {
     if !prompt.candidates.is_empty() {
         return (Role::Name, prompt.candidates.iter().map(|word| word.trim()).collect::<Vec<_>>().join(" "));
     }
-    if let (Some(key), Some(run)) = (prompt.key(), &scene.state.run) {
-        let frozen = if key.change == Change::Frozen { " · cannot change during a run" } else { "" };
+    if let (Some(key), Some(run)) = (prompt.config_key(), &ctx.state.run) {
+        let frozen = if key.mutability == Mutability::Frozen { " · cannot change during a run" } else { "" };
         return (Role::Name, format!("now {} · {}{frozen}", run.config.value(key), key.limit));
     }
     let word = prompt.text.split(' ').next().unwrap_or_default();

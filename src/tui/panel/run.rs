@@ -1,11 +1,11 @@
-//! Owns: panel 1 on the whole screen: what is fixed for the run, and a small chart of every metric that has a value.
+//! Owns: panel 1 on the full screen: facts about the run, and a small chart of every metric that has a value.
 //! Must not know: the terminal, keys.
-//! Invariant: names, units and descriptions of metrics are the registry's.
+//! Invariant: names, units and descriptions of metrics come from the registry.
 //!
 //! ```text
 //! ╭ 1 run ● training /loss ────────────────────────────────────────────╮
 //! │ folder   checkpoints/2026-11-24T02-51-38-prosqa                    │
-//! │ device   cuda:0, built in and answers                              │
+//! │ device   NVIDIA H100 (cuda:0), peak 210 Tflop/s                    │
 //! │                                                                    │
 //! │ loss_plain_nats     2.310 nats      grad_norm              0.831   │
 //! │ ⡇⠢⣀⠤⠤⣀⣀⡀                            ⠤⠢⣀⠤⠤⠤⠤⣀⣀⡀                     │
@@ -13,120 +13,127 @@
 //! ╰────────────────────────────────────────────────────────────────────╯
 //! ```
 
-use super::{Scene, framed, header, list};
-use crate::message::{RunInfo, Summary};
+use super::{RenderContext, draw_frame, header, list};
+use crate::message::{RunInfo, RunSummary};
 use crate::record::registry::Metric;
 use crate::record::rows::SystemRow;
-use crate::tui::chart::{self, Chart, Curve};
+use crate::tui::chart::{self, Chart, PlotCurve};
 use crate::tui::raster::Dash;
-use crate::tui::state::{End, Series, State};
+use crate::tui::state::{RunState, Series, TrainerStatus};
 use crate::tui::text;
 use crate::tui::theme::Role;
-use crate::tui::view::{Panel, View};
+use crate::tui::view::{Panel, ViewState};
 use ratatui::Frame;
 use ratatui::layout::{Margin, Rect};
 use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
 
-/// Fewest cells of a chart, its name and value among them; lines of one, with a free one.
-const CHART: (u16, u16) = (44, 5);
+/// The fewest columns of a chart, and its lines: name and value, the plot, a free line.
+const CHART_MIN_SIZE: (u16, u16) = (44, 5);
 
-/// Draws facts and charts.
-pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
-    let (glyph, word, role) = header::phase(scene);
-    let mut about = Line::from(scene.span(role, format!("{glyph} {word}")));
-    about.extend(list::filter_word(scene, Panel::Run));
-    let inner = crate::tui::layout::inner(area);
-    let limit = scroll_limit(scene.state, scene.view, inner);
-    let from = scene.view.scrolled[Panel::Run as usize].min(limit);
+/// Draws the facts and the charts.
+pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
+    let (glyph, word, role) = header::phase_label(ctx);
+    let mut subtitle = Line::from(ctx.span(role, format!("{glyph} {word}")));
+    subtitle.extend(list::filter_label(ctx, Panel::Run));
+    let inner = crate::tui::layout::inner_area(area);
+    let limit = scroll_limit(ctx.state, ctx.view, inner);
+    let from = ctx.view.scroll_offsets[Panel::Run as usize].min(limit);
     let more = match limit - from {
         0 => Line::default(),
-        below => Line::from(scene.span(Role::Key, format!(" {below} more rows, ↓ "))),
+        below => Line::from(ctx.span(Role::Key, format!(" {below} more rows, ↓ "))),
     };
-    let within = framed(frame, area, scene, Panel::Run, about, more).inner(Margin::new(1, 0));
-    let facts = facts(scene.state);
+    let within = draw_frame(frame, area, ctx, Panel::Run, subtitle, more).inner(Margin::new(1, 0));
+    let facts = facts(ctx.state);
     let lines: Vec<Line> =
-        facts.iter().map(|(name, value)| fact(scene, name, value, usize::from(within.width))).collect();
+        facts.iter().map(|(name, value)| fact_line(ctx, name, value, usize::from(within.width))).collect();
     let used = (lines.len() as u16 + 1).min(within.height);
     frame.render_widget(Paragraph::new(lines), within);
     let grid = Rect { y: within.y + used, height: within.height - used, ..within };
-    draw_grid(frame, grid, scene, from);
+    draw_grid(frame, grid, ctx, from);
 }
 
-fn fact(scene: Scene, name: &str, value: &str, width: usize) -> Line<'static> {
+fn fact_line(ctx: RenderContext, name: &str, value: &str, width: usize) -> Line<'static> {
     Line::from(vec![
-        scene.span(Role::Name, format!("{name:<12}")),
-        scene.span(Role::Value, text::clip(value, width.saturating_sub(12))),
+        ctx.span(Role::Name, format!("{name:<12}")),
+        ctx.span(Role::Value, text::clip(value, width.saturating_sub(12))),
     ])
 }
 
-/// How many rows of charts there are beyond those that fit within the frame, `within`.
-pub fn scroll_limit(state: &State, view: &View, within: Rect) -> usize {
-    let columns = usize::from((within.width.saturating_sub(2) / CHART.0).max(1));
-    let rows = measured(state, view).len().div_ceil(columns);
-    let seen = within.height.saturating_sub(facts(state).len() as u16 + 1) / CHART.1;
-    rows.saturating_sub(usize::from(seen.max(1)))
+/// Returns how many rows of charts do not fit; `within` is the area within the panel's frame.
+pub fn scroll_limit(state: &RunState, view: &ViewState, within: Rect) -> usize {
+    let columns = usize::from((within.width.saturating_sub(2) / CHART_MIN_SIZE.0).max(1));
+    let rows = shown_metrics(state, view).len().div_ceil(columns);
+    let visible = within.height.saturating_sub(facts(state).len() as u16 + 1) / CHART_MIN_SIZE.1;
+    rows.saturating_sub(usize::from(visible.max(1)))
 }
 
-/// The metrics that have a value and pass the filter.
-fn measured(state: &State, view: &View) -> Vec<Metric> {
+/// Returns the metrics that have a value and pass the filter.
+fn shown_metrics(state: &RunState, view: &ViewState) -> Vec<Metric> {
     let shown = |metric: &Metric| {
         let spec = metric.spec();
         state.latest.get(*metric).is_some()
             && *metric != Metric::Step
-            && (list::passes(view, Panel::Run, spec.name) || list::passes(view, Panel::Run, spec.doc))
+            && (list::matches_filter(view, Panel::Run, spec.name)
+                || list::matches_filter(view, Panel::Run, spec.doc))
     };
     Metric::ALL.iter().copied().filter(shown).collect()
 }
 
-fn draw_grid(frame: &mut Frame, area: Rect, scene: Scene, from: usize) {
-    let columns = (area.width / CHART.0).max(1);
+fn draw_grid(frame: &mut Frame, area: Rect, ctx: RenderContext, from: usize) {
+    let columns = (area.width / CHART_MIN_SIZE.0).max(1);
     let width = area.width / columns;
-    let metrics = measured(scene.state, scene.view);
+    let metrics = shown_metrics(ctx.state, ctx.view);
     if metrics.is_empty() {
-        let text =
-            if scene.state.stepped { "no metric has that in it; Esc shows all again" } else { "no step yet" };
-        return frame.render_widget(scene.span(Role::Dim, text), Rect { height: area.height.min(1), ..area });
+        let text = if ctx.state.has_live_step {
+            "no metric matches the filter; Esc clears it"
+        } else {
+            "no step yet"
+        };
+        return frame.render_widget(ctx.span(Role::Dim, text), Rect { height: area.height.min(1), ..area });
     }
     for (index, metric) in metrics.into_iter().skip(from * usize::from(columns)).enumerate() {
         let (row, column) = (index as u16 / columns, index as u16 % columns);
-        let y = area.y + row * CHART.1;
+        let y = area.y + row * CHART_MIN_SIZE.1;
         if y + 1 >= area.bottom() {
             return;
         }
-        let height = (CHART.1 - 1).min(area.bottom() - y);
-        draw_metric(frame, Rect { x: area.x + column * width, y, width: width - 2, height }, scene, metric);
+        let height = (CHART_MIN_SIZE.1 - 1).min(area.bottom() - y);
+        draw_metric(frame, Rect { x: area.x + column * width, y, width: width - 2, height }, ctx, metric);
     }
 }
 
-/// Name and value, and below them the course over the steps that the charts show.
-fn draw_metric(frame: &mut Frame, area: Rect, scene: Scene, metric: Metric) {
+/// Draws the name and the value of a metric, and below them its curve over the steps that the charts show.
+fn draw_metric(frame: &mut Frame, area: Rect, ctx: RenderContext, metric: Metric) {
     let spec = metric.spec();
-    let history = scene.state.history(Series::Of(metric));
-    let read = scene.view.charts.cross.and_then(|cross| history.at(cross)).map(|bucket| bucket.mean);
-    let value = read
-        .or(scene.state.latest.get(metric))
-        .map_or_else(|| "–".into(), |value| text::value(metric, value));
+    let history = ctx.state.history(Series::Metric(metric));
+    let at_cursor =
+        ctx.view.charts.cursor.and_then(|cross| history.bucket_at(cross)).map(|bucket| bucket.mean);
+    let value = at_cursor
+        .or(ctx.state.latest.get(metric))
+        .map_or_else(|| "–".into(), |value| text::metric_value(metric, value));
     let value = text::clip(&format!("{value} {}", spec.unit), usize::from(area.width));
     let room = usize::from(area.width).saturating_sub(text::width(&value) + 1);
     let name = format!("{:<room$} ", text::clip(spec.name, room));
-    let line = Line::from(vec![scene.span(Role::Name, name), scene.span(Role::Value, value)]);
+    let line = Line::from(vec![ctx.span(Role::Name, name), ctx.span(Role::Value, value)]);
     frame.render_widget(line, Rect { height: 1, ..area });
-    let role = colour(metric);
+    let role = curve_role(metric);
     let raw = Some(Role::Frame);
-    let curve = Curve { series: Series::Of(metric), role, raw, dash: (Dash::Solid, Dash::Solid) };
+    let curve =
+        PlotCurve { series: Series::Metric(metric), role, raw_role: raw, dash: (Dash::Solid, Dash::Solid) };
     let chart = Chart { curves: vec![curve], points: Vec::new() };
     let plot = Rect { y: area.y + 1, height: area.height - 1, ..area };
-    let steps = scene.view.charts.window(scene.state.span());
-    if let Some(plane) = chart.plane(scene, steps).filter(|_| !plot.is_empty()) {
-        chart.render(frame.buffer_mut(), plot, &plane, scene);
-        if let Some(x) = scene.view.charts.cross.and_then(|cross| plane.column(plot, cross)) {
-            chart::upright(frame.buffer_mut(), plot, x, "│", scene.theme.style(Role::Cross));
+    let steps = ctx.view.charts.visible_steps(ctx.state.known_steps());
+    if let Some(plane) = chart.plane(ctx, steps).filter(|_| !plot.is_empty()) {
+        chart.render(frame.buffer_mut(), plot, &plane, ctx);
+        if let Some(x) = ctx.view.charts.cursor.and_then(|cross| plane.column_of(plot, cross)) {
+            chart::draw_vertical_line(frame.buffer_mut(), plot, x, "│", ctx.theme.style(Role::Cursor));
         }
     }
 }
 
-fn colour(metric: Metric) -> Role {
+/// Returns the style of a metric's curve, by the pass that its name refers to.
+fn curve_role(metric: Metric) -> Role {
     let name = metric.spec().name;
     if name.contains("recycle") || name.contains("latent") {
         Role::Recycled
@@ -137,38 +144,43 @@ fn colour(metric: Metric) -> Role {
     }
 }
 
-fn facts(state: &State) -> Vec<(&'static str, String)> {
-    let mut facts = state.run.as_ref().map_or_else(Vec::new, |run| about_run(run));
-    facts.extend(state.system.as_ref().map(|system| ("machine", about_system(system))));
-    if let End::Finished(summary) = &state.end {
-        facts.extend(about_end(summary));
+/// Returns the names and values of the facts about the run.
+fn facts(state: &RunState) -> Vec<(&'static str, String)> {
+    let mut facts = state.run.as_ref().map_or_else(Vec::new, |run| run_facts(run));
+    facts.extend(state.system.as_ref().map(|system| ("machine", system_usage(system))));
+    if let TrainerStatus::Finished(summary) = &state.status {
+        facts.extend(summary_facts(summary));
     }
     facts
 }
 
-fn about_run(run: &RunInfo) -> Vec<(&'static str, String)> {
-    let peak =
-        run.peak_flop_per_s.map_or_else(String::new, |peak| format!(", peak {}flop/s", text::scaled(peak)));
-    let mut about = vec![
+fn run_facts(run: &RunInfo) -> Vec<(&'static str, String)> {
+    let peak = run
+        .peak_flop_per_s
+        .map_or_else(String::new, |peak| format!(", peak {}flop/s", text::with_si_prefix(peak)));
+    let mut facts = vec![
         ("folder", run.folder.display().to_string()),
         ("device", format!("{} ({}){peak}", run.device, run.device_reason)),
         (
             "model",
             format!(
                 "{} parameters, vocabulary of {}",
-                text::short(run.params as f64),
-                text::count(run.vocab_size as u64)
+                text::abbreviated(run.params as f64),
+                text::with_separators(run.vocab_size as u64)
             ),
         ),
-        ("data", format!("{}: {} training documents", run.config.data.dir, text::count(run.train_docs))),
+        (
+            "data",
+            format!("{}: {} training documents", run.config.data.dir, text::with_separators(run.train_docs)),
+        ),
     ];
-    about.extend(run.lineage.as_ref().map(|lineage| ("from", lineage.to_string())));
-    about
+    facts.extend(run.lineage.as_ref().map(|lineage| ("from", lineage.to_string())));
+    facts
 }
 
-fn about_system(system: &SystemRow) -> String {
-    let mut said = format!(
-        "{:.1} of {} cores ({:.1} here), memory {} of {} ({} here)",
+fn system_usage(system: &SystemRow) -> String {
+    let mut usage = format!(
+        "{:.1} of {} cores ({:.1} by this process), memory {} of {} ({} by this process)",
         system.machine_cpu,
         system.cores,
         system.process_cpu,
@@ -177,23 +189,23 @@ fn about_system(system: &SystemRow) -> String {
         text::bytes(system.process_bytes)
     );
     if let Some(free) = system.disk_free_bytes {
-        said += &format!(", disk {} free", text::bytes(free));
+        usage += &format!(", disk {} free", text::bytes(free));
     }
     if let Some(gpu) = &system.gpu {
-        let (used, all) = (text::bytes(gpu.memory_used_bytes), text::bytes(gpu.memory_bytes));
-        said += &format!(", GPU {:.0}% busy, {used} of {all}", gpu.load * 100.0);
+        let (used, total) = (text::bytes(gpu.memory_used_bytes), text::bytes(gpu.memory_bytes));
+        usage += &format!(", GPU {:.0}% busy, {used} of {total}", gpu.load * 100.0);
     }
-    said
+    usage
 }
 
-fn about_end(summary: &Summary) -> Vec<(&'static str, String)> {
+fn summary_facts(summary: &RunSummary) -> Vec<(&'static str, String)> {
     let mut facts = vec![(
         "took",
         format!(
             "{} for {} steps, {} with a recycled pass",
-            text::duration(summary.took),
-            text::count(summary.steps),
-            text::count(summary.recycled_steps)
+            text::duration(summary.duration),
+            text::with_separators(summary.steps),
+            text::with_separators(summary.recycled_steps)
         ),
     )];
     if let Some(checkpoint) = &summary.checkpoint {

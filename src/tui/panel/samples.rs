@@ -1,6 +1,6 @@
-//! Owns: what the model writes at validations, panel 9.
-//! Must not know: the terminal, keys, how it was written.
-//! Invariant: where the prompt ends and the model begins is told by brackets, not by colour alone.
+//! Owns: the samples panel, 9: texts that the model generates at validations.
+//! Must not know: the terminal, keys, how a sample was generated.
+//! Invariant: brackets mark the generated text after the prompt, not colour alone.
 //!
 //! ```text
 //! ╭ 9 samples greedy ────────────────────────────────────────────╮
@@ -8,49 +8,55 @@
 //! ╰──────────────────────────────────────────────────────────────╯
 //! ```
 
-use super::{Scene, list};
-use crate::message::Sample;
-use crate::tui::state::State;
+use super::{RenderContext, list};
+use crate::message::ValidationSample;
+use crate::tui::state::RunState;
 use crate::tui::text;
 use crate::tui::theme::Role;
-use crate::tui::view::{Panel, View};
+use crate::tui::view::{Panel, ViewState};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-/// The samples that are shown, the newest first.
-pub fn entries<'a>(state: &'a State, view: &'a View) -> impl Iterator<Item = &'a Sample> {
-    let shown = |sample: &&Sample| {
-        list::passes(view, Panel::Samples, &sample.prompt) || list::passes(view, Panel::Samples, &sample.text)
+/// Returns the samples that pass the filter, the newest first.
+pub fn entries<'a>(state: &'a RunState, view: &'a ViewState) -> impl Iterator<Item = &'a ValidationSample> {
+    let shown = |sample: &&ValidationSample| {
+        list::matches_filter(view, Panel::Samples, &sample.prompt)
+            || list::matches_filter(view, Panel::Samples, &sample.text)
     };
     state.samples.iter().rev().filter(shown)
 }
 
-/// Draws the last samples.
-pub fn render(frame: &mut Frame, area: Rect, scene: Scene) {
-    let how = scene.state.samples.back().map_or_else(String::new, |sample| sample.how.clone());
-    let mut about = Line::from(scene.span(Role::Name, how));
-    about.extend(list::filter_word(scene, Panel::Samples));
-    let lines = |sample: &Sample, width, wraps| sample_lines(scene, sample, width, wraps);
-    list::render(frame, area, scene, Panel::Samples, entries(scene.state, scene.view), about, lines);
+/// Draws the newest samples.
+pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
+    let how = ctx.state.samples.back().map_or_else(String::new, |sample| sample.decoding.clone());
+    let mut subtitle = Line::from(ctx.span(Role::Name, how));
+    subtitle.extend(list::filter_label(ctx, Panel::Samples));
+    let lines = |sample: &ValidationSample, width, wraps| sample_lines(ctx, sample, width, wraps);
+    list::render(frame, area, ctx, Panel::Samples, entries(ctx.state, ctx.view), subtitle, lines);
 }
 
-/// Prompt and continuation, laid out as one text and coloured apart.
-fn sample_lines(scene: Scene, sample: &Sample, width: usize, wraps: bool) -> Vec<Line<'static>> {
-    let step = format!("{:>7} ", text::count(sample.step));
-    let (prompt, written) = (text::visible(&sample.prompt), text::visible(&sample.text));
-    // In one line the end of the prompt and the beginning of what was written are what counts.
+/// Returns the lines of prompt and generated text, laid out as one text in two colours.
+fn sample_lines(
+    ctx: RenderContext,
+    sample: &ValidationSample,
+    width: usize,
+    wraps: bool,
+) -> Vec<Line<'static>> {
+    let step = format!("{:>7} ", text::with_separators(sample.step));
+    let (prompt, written) = (text::make_visible(&sample.prompt), text::make_visible(&sample.text));
+    // A single line shows the end of the prompt and the beginning of the generated text.
     let room = width.saturating_sub(text::width(&step) + 2);
-    let prompt = if wraps { prompt } else { tail(&prompt, room / 3) };
+    let prompt = if wraps { prompt } else { clip_start(&prompt, room / 3) };
     let whole = format!("{prompt}⟦{written}⟧");
-    let lines =
-        list::paragraph(scene, vec![scene.span(Role::Dim, step)], (Role::Value, &whole), width, wraps);
+    let lines = list::entry_lines(ctx, vec![ctx.span(Role::Dim, step)], (Role::Value, &whole), width, wraps);
     let mut written = false;
-    lines.into_iter().map(|line| recolour(scene, line, &mut written)).collect()
+    lines.into_iter().map(|line| style_line(ctx, line, &mut written)).collect()
 }
 
-/// What stands before `⟦` is the prompt, and dim.
-fn recolour(scene: Scene, line: Line<'static>, written: &mut bool) -> Line<'static> {
+/// Styles a line: text up to `⟦` is the prompt, the rest is generated. `written` is whether `⟦` came in an
+/// earlier line.
+fn style_line(ctx: RenderContext, line: Line<'static>, written: &mut bool) -> Line<'static> {
     let mut spans: Vec<Span<'static>> = line.spans;
     let Some(text) = spans.pop() else { return Line::from(spans) };
     let (before, after) = match text.content.split_once('⟦') {
@@ -59,13 +65,13 @@ fn recolour(scene: Scene, line: Line<'static>, written: &mut bool) -> Line<'stat
         None => (text.content.into_owned(), String::new()),
     };
     *written |= !after.is_empty();
-    spans.push(scene.span(Role::Name, before));
-    spans.push(scene.span(Role::Recycled, after));
+    spans.push(ctx.span(Role::Name, before));
+    spans.push(ctx.span(Role::Recycled, after));
     Line::from(spans)
 }
 
-/// The end of `text`, of `cells` cells at most.
-fn tail(text: &str, cells: usize) -> String {
+/// Returns the end of `text` in at most `cells` cells, after `…` if it was cut.
+fn clip_start(text: &str, cells: usize) -> String {
     if text::width(text) <= cells {
         return text.to_owned();
     }

@@ -1,21 +1,21 @@
-//! Owns: what a whole file must hold.
-//! Must not know: how it is put together.
+//! Owns: tests of whole SVG files.
+//! Must not know: how a file is put together.
 //! Invariant: none.
 
 use super::*;
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Style};
 
-fn of(lines: &[(&str, Style)]) -> String {
+fn svg_of(lines: &[(&str, Style)]) -> String {
     let mut buffer = Buffer::empty(Rect::new(2, 1, 40, lines.len() as u16));
     for (row, (text, style)) in lines.iter().enumerate() {
         buffer.set_string(2, 1 + row as u16, text, *style);
     }
-    svg(&buffer, "a < b & c")
+    to_svg(&buffer, "a < b & c")
 }
 
-/// Tags open and close in order, and no character stands where XML has none.
-fn well_formed(file: &str) {
+/// Asserts that tags open and close in order and that XML allows every character.
+fn assert_well_formed(file: &str) {
     let mut open = Vec::new();
     for piece in file.split('<').skip(1) {
         let (tag, text) = piece.split_once('>').unwrap();
@@ -36,16 +36,16 @@ fn well_formed(file: &str) {
 
 #[test]
 fn the_file_is_as_large_as_its_cells() {
-    let file = of(&[("", Style::new()), ("", Style::new())]);
+    let file = svg_of(&[("", Style::new()), ("", Style::new())]);
     assert!(file.contains(r#"width="336" height="48" viewBox="-8 -8 336 48""#), "{file}");
     assert!(file.contains("<title>a &lt; b &amp; c</title>"));
-    well_formed(&file);
-    well_formed(&svg(&Buffer::empty(Rect::ZERO), ""));
+    assert_well_formed(&file);
+    assert_well_formed(&to_svg(&Buffer::empty(Rect::ZERO), ""));
 }
 
 #[test]
 fn cells_of_one_style_are_one_run_and_one_rectangle() {
-    let file = of(&[("  two more words  apart", Style::new().bg(Color::Indexed(196)))]);
+    let file = svg_of(&[("  two more words  apart", Style::new().bg(Color::Indexed(196)))]);
     let long =
         r#"<text x="16" textLength="112" lengthAdjust="spacingAndGlyphs" y="12">two more words</text>"#;
     assert!(file.contains(long), "{file}");
@@ -55,17 +55,17 @@ fn cells_of_one_style_are_one_run_and_one_rectangle() {
 }
 
 #[test]
-fn a_frame_is_one_path_and_a_curve_one_of_its_colour() {
+fn a_frame_is_one_path_and_a_curve_another() {
     let (frame, curve) = (Style::new().fg(Color::Rgb(1, 2, 3)), Style::new().fg(Color::Rgb(4, 5, 6)));
-    let file = of(&[("╭──────╮", frame), ("⣀⠤⠒⠉", curve), ("╰──────╯", frame)]);
+    let file = svg_of(&[("╭──────╮", frame), ("⣀⠤⠒⠉", curve), ("╰──────╯", frame)]);
     assert_eq!((file.matches("<path").count(), file.matches("<text").count()), (2, 0));
     assert!(file.contains("h48a4 4 0 0 1 4 4v4"), "the upper edge is one line: {file}");
     assert!(file.contains("m2 30h0m4 0h0m4-4h0m4 0h0m4-4h0m4 0h0m4-4h0m4 0h0"), "{file}");
 }
 
 #[test]
-fn wide_characters_take_two_cells_with_their_paper() {
-    let file = of(&[("漢a👍", Style::new().bg(Color::Indexed(21)))]);
+fn wide_characters_and_their_background_take_two_cells() {
+    let file = svg_of(&[("漢a👍", Style::new().bg(Color::Indexed(21)))]);
     assert!(file.contains(r#"<text x="1" y="12">漢</text>"#), "{file}");
     assert!(file.contains(r#"<text x="16" y="12">a</text>"#));
     assert!(file.contains(r#"<text x="25" y="12">👍</text>"#));
@@ -73,13 +73,16 @@ fn wide_characters_take_two_cells_with_their_paper() {
 }
 
 #[test]
-fn attributes_are_seen() {
-    let with = |modifier| of(&[("a b", Style::new().add_modifier(modifier))]);
+fn attributes_are_drawn() {
+    let with = |modifier| svg_of(&[("a b", Style::new().add_modifier(modifier))]);
     assert!(with(Modifier::BOLD).contains(r#"font-weight="bold""#));
     assert!(with(Modifier::ITALIC).contains(r#"font-style="italic""#));
     assert!(with(Modifier::UNDERLINED).contains(r#"d="m0 14h24""#));
     assert!(with(Modifier::CROSSED_OUT).contains(r#"d="m0 8h24""#));
-    assert!(with(Modifier::REVERSED).contains(&format!(r#"fill="{}" d="m0 0h24v16h-24z""#, hex(ink::INK))));
+    assert!(
+        with(Modifier::REVERSED)
+            .contains(&format!(r#"fill="{}" d="m0 0h24v16h-24z""#, hex(color::FOREGROUND)))
+    );
     assert!(!with(Modifier::HIDDEN).contains("<text"));
     assert_ne!(with(Modifier::DIM), with(Modifier::empty()));
 }
@@ -91,7 +94,7 @@ fn any_cell_makes_a_valid_file() {
         buffer.content.iter_mut().for_each(|cell| {
             cell.set_symbol(symbol);
         });
-        well_formed(&svg(&buffer, symbol));
+        assert_well_formed(&to_svg(&buffer, symbol));
     }
 }
 
@@ -99,12 +102,12 @@ fn any_cell_makes_a_valid_file() {
 fn a_large_screen_full_of_heat_stays_small() {
     let mut buffer = Buffer::empty(Rect::new(0, 0, 250, 70));
     for (index, cell) in buffer.content.iter_mut().enumerate() {
-        // Words of five letters, each on a colour of its own; ink black or white, as `Theme::heat` has it.
+        // Words of five letters, each on a background of its own, in black or white like `Theme::heat`.
         let word = index / 5 * 37;
-        let paper = Color::Rgb((word % 251) as u8, (word % 241) as u8, (word % 239) as u8);
-        let ink = if word % 2 == 0 { Color::Indexed(16) } else { Color::Indexed(231) };
-        cell.set_char(char::from(b'a' + (index % 26) as u8)).set_fg(ink).set_bg(paper);
+        let background = Color::Rgb((word % 251) as u8, (word % 241) as u8, (word % 239) as u8);
+        let text = if word % 2 == 0 { Color::Indexed(16) } else { Color::Indexed(231) };
+        cell.set_char(char::from(b'a' + (index % 26) as u8)).set_fg(text).set_bg(background);
     }
-    let size = svg(&buffer, "heat").len();
+    let size = to_svg(&buffer, "heat").len();
     assert!(size < 400_000, "{size}");
 }

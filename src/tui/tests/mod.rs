@@ -1,49 +1,55 @@
-//! Owns: the dashboard's snapshots, and the run they are taken of.
+//! Owns: the tests of the dashboard, and the run that they use.
 //! Must not know: terminals, threads, the time of day.
-//! Invariant: the same on every machine: time comes from the test, colours are left out of the text.
+//! Invariant: results are the same on every machine: time comes from the test, text has no colours.
 
 mod folding;
 mod snapshots;
 
-use super::panel::Scene;
-use super::plain;
+use super::panel::RenderContext;
 use super::screen;
-use super::state::{Series, State};
-use super::theme::{Depth, Theme};
-use super::view::View;
+use super::state::{RunState, Series};
+use super::text_export;
+use super::theme::{ColorDepth, Theme};
+use super::view::ViewState;
 use crate::config::{Config, Curve};
-use crate::message::Changed;
+use crate::message::ConfigUpdate;
 use crate::message::{
-    Answer, Choice, Decoded, Event, Level, LogLine, Phase, RunInfo, Sample, Spoken, Summary, Thought,
-    TokenCell, TokenRow,
+    AnswerPart, DecodedState, Event, LogLevel, LogLine, PlaygroundAnswer, RunInfo, RunPhase, RunSummary,
+    Thought, TokenCell, TokenProb, TokenRow, ValidationSample,
 };
 use crate::record::registry::{Metric, StepRow};
-use crate::record::rows::{ChangeRow, Outcome, SystemRow};
+use crate::record::rows::{ChangeOutcome, ChangeRow, SystemRow};
 use chrono::TimeZone;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use serde_json::json;
 use std::time::Duration;
 
-/// The screen of `state` and `view` as text.
-fn picture(state: &State, view: &View, width: u16, height: u16) -> String {
-    picture_in(state, view, width, height, Depth::True)
+/// Draws the screen of `state` and `view` as text.
+fn draw_text(state: &RunState, view: &ViewState, width: u16, height: u16) -> String {
+    draw_text_in(state, view, width, height, ColorDepth::TrueColor)
 }
 
-fn picture_in(state: &State, view: &View, width: u16, height: u16, depth: Depth) -> String {
+fn draw_text_in(state: &RunState, view: &ViewState, width: u16, height: u16, depth: ColorDepth) -> String {
     let theme = Theme::new(depth);
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    let scene = Scene { state: view.seen(state), live: state, view, theme: &theme, tabs: false };
-    terminal.draw(|frame| screen::render(frame, scene)).unwrap();
-    plain::text(terminal.backend().buffer())
+    let ctx = RenderContext {
+        state: view.displayed_state(state),
+        live: state,
+        view,
+        theme: &theme,
+        show_tabs: false,
+    };
+    terminal.draw(|frame| screen::render(frame, ctx)).unwrap();
+    text_export::to_text(terminal.backend().buffer())
 }
 
-fn info(steps: u64) -> RunInfo {
+fn run_info(steps: u64) -> RunInfo {
     let mut config = Config::default();
     config.run.steps = steps;
     config.run.name = "prosqa".into();
-    config.recycle.probability = Curve::through(vec![(200, 0.0), (800, 1.0)]).unwrap();
-    config.recycle.fraction = Curve::through(vec![(200, 0.02), (1500, 0.25)]).unwrap();
+    config.recycle.probability = Curve::from_knots(vec![(200, 0.0), (800, 1.0)]).unwrap();
+    config.recycle.fraction = Curve::from_knots(vec![(200, 0.02), (1500, 0.25)]).unwrap();
     RunInfo {
         config,
         version: 0,
@@ -59,7 +65,7 @@ fn info(steps: u64) -> RunInfo {
     }
 }
 
-/// The metrics of a step; recycled ones every fourth step from 200 on, validation every 200.
+/// Returns the metrics of a step: recycled ones every 4 steps from step 200 on, validation every 200 steps.
 fn step_row(step: u64) -> StepRow {
     let mut row = StepRow::new(step);
     let base = 0.6 + 5.2 * (-(step as f64) / 300.0).exp();
@@ -108,9 +114,9 @@ fn step_row(step: u64) -> StepRow {
 fn token_row(step: u64) -> TokenRow {
     let words =
         ["Every", " wum", "pus", " is", " a", " rompus", ".", " 漢字", "\u{200b}", "\n", " Yes", "👍"];
-    let top = |seed: usize| -> Vec<Choice> {
+    let top = |seed: usize| -> Vec<TokenProb> {
         (0..5)
-            .map(|rank| Choice {
+            .map(|rank| TokenProb {
                 id: ((seed + rank * 5) % 12) as u32,
                 prob: 0.5 / f32::powi(2.0, rank as i32),
             })
@@ -133,34 +139,40 @@ fn token_row(step: u64) -> TokenRow {
             }
         })
         .collect();
-    let decoded = |entropy: f32, seed| Decoded { entropy, top: top(seed) };
+    let decoded = |entropy: f32, seed| DecodedState { entropy, top: top(seed) };
     let thoughts = cells
         .iter()
         .enumerate()
         .filter(|(_, cell)| cell.recycled)
         .map(|(position, cell)| Thought {
             position,
-            fed: (0..4)
+            fed_by_pass: (0..4)
                 .map(|pass| decoded(cell.entropy_plain / (1.0 + pass as f32 * 0.1), position + pass))
                 .collect(),
-            out: (0..4)
+            output_by_pass: (0..4)
                 .map(|pass| decoded(cell.entropy_plain * (1.0 - pass as f32 * 0.05), position + pass))
                 .collect(),
         })
         .collect();
     let words = words.iter().enumerate().map(|(id, word)| (id as u32, (*word).to_owned())).collect();
-    TokenRow { step, vocab_size: 320, cells, thoughts, words }
+    TokenRow { step, vocab_size: 320, cells, thoughts, token_texts: words }
 }
 
-/// A change that was applied, refused or noted.
-fn change(step: u64, key: &str, (old, new): (f64, f64), outcome: Outcome, reason: Option<&str>) -> ChangeRow {
+/// Returns a change row with this outcome.
+fn change_row(
+    step: u64,
+    key: &str,
+    (old, new): (f64, f64),
+    outcome: ChangeOutcome,
+    reason: Option<&str>,
+) -> ChangeRow {
     ChangeRow {
         step,
         tokens: step * 2048,
         time: chrono::DateTime::UNIX_EPOCH,
         version: 1,
         set: format!("{step}-{key}"),
-        key: (outcome != Outcome::Noted).then(|| key.to_owned()),
+        key: (outcome != ChangeOutcome::Noted).then(|| key.to_owned()),
         old: json!(old),
         new: json!(new),
         value: new.to_string(),
@@ -170,55 +182,57 @@ fn change(step: u64, key: &str, (old, new): (f64, f64), outcome: Outcome, reason
     }
 }
 
-/// What was changed and noted in a run, and what else is told of it.
-fn told(state: &mut State) {
-    let mut config = info(2000).config;
+/// Adds changes, a note, samples, answers and machine usage to the run.
+fn add_history(state: &mut RunState) {
+    let mut config = run_info(2000).config;
     let rows = [
-        change(300, "recycle.weight", (1.0, 0.5), Outcome::Applied, None),
-        change(
+        change_row(300, "recycle.weight", (1.0, 0.5), ChangeOutcome::Applied, None),
+        change_row(
             420,
             "optim.lr",
             (1e-3, 20.0),
-            Outcome::Refused,
+            ChangeOutcome::Refused,
             Some("`optim.lr` = 20 is not allowed; allowed: from 0 to 10"),
         ),
-        change(640, "", (0.0, 0.0), Outcome::Noted, Some("the loss has jumped: look at the batch")),
+        change_row(640, "", (0.0, 0.0), ChangeOutcome::Noted, Some("the loss has jumped: look at the batch")),
     ];
     for row in rows {
-        if row.outcome == Outcome::Applied {
+        if row.outcome == ChangeOutcome::Applied {
             config.recycle.weight = Curve::constant(0.5);
         }
-        let changed = Changed { config: config.clone(), version: 1, rows: vec![row] };
-        state.apply(Event::Changed(Box::new(changed)), state.now);
+        let changed = ConfigUpdate { config: config.clone(), version: 1, rows: vec![row] };
+        state.apply(Event::ConfigChanged(Box::new(changed)), state.now);
     }
     for step in [200, 400] {
         let (prompt, text) =
             ("Every wumpus is a".to_owned(), " rompus . Every rompus is a yumpus .".to_owned());
-        let sample = Sample { step, how: "greedy".into(), prompt, text };
+        let sample = ValidationSample { step, decoding: "greedy".into(), prompt, text };
         state.apply(Event::Sample(Box::new(sample)), state.now);
     }
-    let text = |text: &str| Spoken::Text(text.to_owned());
+    let text = |text: &str| AnswerPart::Text(text.to_owned());
     let parts = vec![
         text(" is a wumpus . Every wumpus"),
-        Spoken::Thought(vec![1.83, 0.97, 0.42]),
+        AnswerPart::Thought(vec![1.83, 0.97, 0.42]),
         text(" is a rompus ."),
     ];
-    let answer = Answer {
+    let answer = PlaygroundAnswer {
         number: 1,
         step: 400,
         policy: "entropy:start=1.5,stop=0.5".into(),
         prompt: "Every lempus is a wumpus . Is Tom a rompus or yumpus ? Every lempus".into(),
         parts,
-        over: Some("its end".into()),
+        end_reason: Some("its end".into()),
     };
-    let going_on = Answer { number: 2, over: None, ..answer.clone() };
-    for answer in [answer, Answer { parts: vec![Spoken::Thought(vec![2.5, 1.25])], ..going_on }] {
+    let unfinished = PlaygroundAnswer { number: 2, end_reason: None, ..answer.clone() };
+    for answer in
+        [answer, PlaygroundAnswer { parts: vec![AnswerPart::Thought(vec![2.5, 1.25])], ..unfinished }]
+    {
         state.apply(Event::Answer(Box::new(answer)), state.now);
     }
-    state.apply(Event::System(Box::new(system())), state.now);
+    state.apply(Event::System(Box::new(system_row())), state.now);
 }
 
-fn system() -> SystemRow {
+fn system_row() -> SystemRow {
     SystemRow {
         step: 1234,
         time: chrono::DateTime::UNIX_EPOCH,
@@ -233,41 +247,41 @@ fn system() -> SystemRow {
     }
 }
 
-fn log(level: Level, text: &str) -> Event {
+fn log_event(level: LogLevel, text: &str) -> Event {
     let at = chrono::Local.with_ymd_and_hms(2026, 11, 24, 12, 51, 38).unwrap();
-    Event::Log(LogLine { at, level, text: text.into() })
+    Event::Log(LogLine { time: at, level, text: text.into() })
 }
 
-/// A run of 2000 steps that has come to step `steps`, one every 100 ms.
-fn training(steps: u64) -> State {
-    let mut state = State::default();
-    state.apply(Event::Phase(Phase::Build), Duration::ZERO);
-    state.apply(log(Level::Info, "1,063,424 parameters, vocabulary of 320"), Duration::ZERO);
-    state.apply(Event::Started(Box::new(info(2000))), Duration::ZERO);
-    state.apply(Event::Phase(Phase::Train), Duration::ZERO);
+/// Returns the state of a run of 2000 steps at step `steps`, with one step every 100 ms.
+fn training_state(steps: u64) -> RunState {
+    let mut state = RunState::default();
+    state.apply(Event::Phase(RunPhase::BuildModel), Duration::ZERO);
+    state.apply(log_event(LogLevel::Info, "1,063,424 parameters, vocabulary of 320"), Duration::ZERO);
+    state.apply(Event::Started(Box::new(run_info(2000))), Duration::ZERO);
+    state.apply(Event::Phase(RunPhase::Train), Duration::ZERO);
     for step in 1..=steps {
         state.apply(Event::Step(Box::new(step_row(step))), Duration::from_millis(step * 100));
     }
     for step in (10..=steps).step_by(10) {
-        state.spreads.push(&(&token_row(step)).into());
+        state.histograms.push(&(&token_row(step)).into());
     }
-    state.apply(Event::Tokens(Box::new(token_row(steps))), Duration::from_millis(steps * 100));
+    state.apply(Event::ProbedRow(Box::new(token_row(steps))), Duration::from_millis(steps * 100));
     let warning = "the disk that holds checkpoints has 1.2 GiB left; a checkpoint takes 0.4 GiB";
-    state.apply(log(Level::Warn, warning), Duration::from_millis(steps * 100));
+    state.apply(log_event(LogLevel::Warn, warning), Duration::from_millis(steps * 100));
     state
 }
 
-fn summary() -> Summary {
-    Summary {
+fn summary() -> RunSummary {
+    RunSummary {
         folder: "checkpoints/2026-11-24T02-51-38-prosqa".into(),
         steps: 2000,
         tokens: 4_096_000,
-        took: Duration::from_secs(200),
+        duration: Duration::from_secs(200),
         loss_plain: Some((5.8, 0.712)),
         loss_recycled: Some((5.1, 1.204)),
         valid_plain: Some((5.81, 0.8)),
         recycled_steps: 450,
         checkpoint: Some("checkpoints/2026-11-24T02-51-38-prosqa/step-2000".into()),
-        stopped: false,
+        stopped_early: false,
     }
 }

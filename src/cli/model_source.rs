@@ -1,0 +1,150 @@
+//! Owns: which model and tokenizer a verb uses: a Hugging Face folder, or a checkpoint of a run.
+//! Must not know: what the model is used for.
+//! Invariant: the folder of the loaded model is kept, so that every result can name it.
+
+use super::run_lookup;
+use crate::config::{self, Config};
+use crate::data::{Dataset, Split, Tokenizer, read_questions};
+use crate::model::{Transformer, hf};
+use crate::ops::threads;
+use crate::record::run_folder::RunFolder;
+use crate::think::Policy;
+use crate::train::device;
+use anyhow::{Context, bail};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Arguments that choose a model, its device and its tokenizer.
+#[derive(Args)]
+pub(super) struct ModelArgs {
+    /// Model: a run, or a folder with config.json and model.safetensors (GPT-2 or Llama).
+    ///
+    /// A run is a run folder, its name in checkpoints/, a run's name (the newest of that name), or `last`.
+    /// Its newest checkpoint is used; RUN@STEP names the checkpoint of that step.
+    #[arg(long, value_name = "DIR|RUN", default_value = "last")]
+    pub model: String,
+    /// Device: auto (CUDA if it is built in and available, else the CPU), cpu, cuda, cuda:N or wgpu.
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Tokenizer: words, byte, gpt2 or a tokenizer.json file [default: tokenizer.json in the model's folder]
+    #[arg(long, value_name = "NAME|FILE")]
+    tokenizer: Option<String>,
+}
+
+/// A policy as typed on the command line. Tokens in it may be texts, which the model's tokenizer resolves.
+#[derive(Clone, Debug)]
+pub(super) struct PolicyArg(String);
+
+impl FromStr for PolicyArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Policy::parse_with_tokens(text, &|_| Some(0)).map(|_| Self(text.to_owned()))
+    }
+}
+
+/// A loaded model.
+pub(super) struct LoadedModel {
+    pub model: Transformer,
+    pub dir: PathBuf,
+    pub tokenizer: Option<Tokenizer>,
+    /// Id of the end-of-text token.
+    pub eos_token: Option<u32>,
+}
+
+impl ModelArgs {
+    /// Loads the model, without autodiff, and its tokenizer, which may not have more ids than the model.
+    pub fn load(&self) -> anyhow::Result<LoadedModel> {
+        let dir = weights_folder(&self.model)?;
+        // The calling thread computes, so it becomes one of the pool.
+        threads::enter_pool(0);
+        let chosen = device::choose_device(&self.device)?;
+        let model = hf::load_with_feedback(&dir, &chosen.device)?;
+        let tokenizer_file = dir.join("tokenizer.json");
+        let codec = match &self.tokenizer {
+            Some(name) => Some(Tokenizer::from_name_or_file(name)?),
+            None if tokenizer_file.is_file() => Some(Tokenizer::from_file(&tokenizer_file)?),
+            None => None,
+        };
+        if let Some(codec) = &codec
+            && codec.vocab_size() > model.shape().vocab_size
+        {
+            let (found, allowed) = (codec.vocab_size(), model.shape().vocab_size);
+            bail!("the tokenizer has {found} ids, but the model in {} only {allowed}", dir.display());
+        }
+        let end = hf::eos_token(&dir).or_else(|| codec.as_ref().and_then(Tokenizer::eos_id));
+        Ok(LoadedModel { model, dir, tokenizer: codec, eos_token: end })
+    }
+}
+
+impl LoadedModel {
+    /// Returns the config that the model was trained with; none if it is not a checkpoint of a run.
+    pub fn config(&self) -> anyhow::Result<Option<Config>> {
+        let file = self.dir.join("run.toml");
+        match file.is_file() {
+            true => Ok(Some(config::load(&file, &[])?)),
+            false => Ok(None),
+        }
+    }
+
+    /// Resolves the texts in a typed policy to token ids.
+    pub fn resolve_policy(&self, typed: &PolicyArg) -> anyhow::Result<Policy> {
+        let id = |text: &str| self.tokenizer.as_ref().and_then(|codec| codec.token_id(text));
+        Policy::parse_with_tokens(&typed.0, &id).map_err(anyhow::Error::msg)
+    }
+
+    /// Encodes a prompt. The tokenizer's template is applied (Llama's `<s>`), except for checkpoints of runs,
+    /// which are trained on texts without it.
+    pub fn encode(&self, text: &str) -> anyhow::Result<Vec<u32>> {
+        let codec = self.tokenizer()?;
+        Ok(if self.dir.join("run.toml").is_file() {
+            codec.encode(text)?
+        } else {
+            codec.encode_prompt(text)?
+        })
+    }
+
+    /// Returns the tokenizer; an error says how to name one.
+    pub fn tokenizer(&self) -> anyhow::Result<&Tokenizer> {
+        let missing = || format!("{} has no tokenizer.json: name one with --tokenizer", self.dir.display());
+        self.tokenizer.as_ref().with_context(missing)
+    }
+
+    /// Opens the dataset that the model was trained on; none if the model is not a checkpoint of a run.
+    pub fn dataset(&self) -> anyhow::Result<Option<Dataset>> {
+        let Some(config) = self.config()? else { return Ok(None) };
+        let dir = Path::new(&config.data.dir);
+        if !dir.is_dir() {
+            bail!("{}, the dataset of the model's run, does not exist: name other data", dir.display());
+        }
+        Ok(Some(Dataset::open(dir)?))
+    }
+}
+
+/// Returns the first shard of the split, if it holds the questions that it was made from.
+pub(super) fn questions_file(dataset: &Dataset, split: Split) -> Option<PathBuf> {
+    let shard = dataset.shard_paths(split).first().cloned();
+    shard.filter(|shard| read_questions(shard, 1).is_ok())
+}
+
+/// Finds the folder with the weights that `name` means: a model folder, RUN or RUN@STEP.
+pub(super) fn weights_folder(name: &str) -> anyhow::Result<PathBuf> {
+    let path = Path::new(name);
+    if path.join("config.json").is_file() {
+        return Ok(path.to_owned());
+    }
+    let (run, step) = run_lookup::run_folder_and_step(name)?;
+    let folder = RunFolder::open(&run)?;
+    let steps = folder.checkpoint_steps();
+    let step = match (step, steps.last()) {
+        (Some(step), _) if steps.contains(&step) => step,
+        (None, Some(last)) => *last,
+        (_, None) => bail!("{} has no checkpoint yet", run.display()),
+        (Some(step), Some(_)) => {
+            let steps: Vec<String> = steps.iter().map(u64::to_string).collect();
+            bail!("{} has no checkpoint of step {step}; it has {}", run.display(), steps.join(", "))
+        }
+    };
+    Ok(folder.checkpoint_folder(step))
+}

@@ -1,0 +1,121 @@
+//! Owns: the trainer of this process: its thread, and the channel for commands to it.
+//! Must not know: what a trainer does, what the dashboard draws.
+//! Invariant: there is at most one trainer at a time; signals reach the current one.
+
+use super::export;
+use crate::message::{Command, Event, LogLevel};
+use crate::record::rows::ChangeRow;
+use crate::train::{self, ForkReset, RunPosition, StartMode, Trainer, TrainerOptions};
+use crate::tui::{DashboardHost, HostMessage, TrainerLink};
+use std::path::Path;
+use std::sync::mpsc::{Sender, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long a dropped run may take to end its step and write its last metrics.
+const DROP_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The command channel of the current trainer, if there is one, for commands from outside the dashboard.
+pub(super) type CommandSender = Arc<Mutex<Option<SyncSender<Command>>>>;
+
+/// Hosts the trainer of this process. The dashboard can replace it by resuming or forking a run.
+#[derive(Default)]
+pub(super) struct TrainerHost {
+    thread: Option<JoinHandle<Event>>,
+    commands: CommandSender,
+}
+
+impl TrainerHost {
+    /// Returns a handle that always sends to the current trainer.
+    pub fn command_sender(&self) -> CommandSender {
+        self.commands.clone()
+    }
+
+    /// Sets the command channel of the current trainer.
+    pub fn set_command_channel(&self, commands: SyncSender<Command>) {
+        *self.commands.lock().unwrap_or_else(PoisonError::into_inner) = Some(commands);
+    }
+
+    /// Keeps the trainer's thread and command channel, and returns the dashboard's end of the trainer.
+    pub fn attach(&mut self, trainer: Trainer) -> TrainerLink {
+        let Trainer { events, commands, dropped_frames: dropped, thread } = trainer;
+        self.set_command_channel(commands.clone());
+        self.thread = Some(thread);
+        TrainerLink { events, commands, dropped_frames: dropped }
+    }
+
+    /// Whether this process has a trainer.
+    pub fn has_run(&self) -> bool {
+        self.thread.is_some()
+    }
+
+    /// Waits for the trainer to end, and returns its last event; none without a trainer or after a panic.
+    pub fn wait_for_end(&mut self) -> Option<Event> {
+        self.thread.take()?.join().ok()
+    }
+
+    /// Drops the run without a checkpoint, and waits up to [`LAST_WORDS`] for its last metrics to be written.
+    pub fn drop_run(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        if let Some(commands) = &*self.commands.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _ = commands.try_send(Command::StopWithoutCheckpoint);
+        }
+        let deadline = Instant::now() + DROP_TIMEOUT;
+        while !thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Starts a trainer in place of the current one, which must have sent its last event.
+    fn start_trainer(&mut self, mode: StartMode) -> Result<TrainerLink, String> {
+        // The previous trainer's lock on the run is released when its thread has ended.
+        self.wait_for_end();
+        let trainer = train::spawn(mode, TrainerOptions { screen_events: true })
+            .map_err(|error| format!("cannot start the trainer's thread: {error}"))?;
+        Ok(self.attach(trainer))
+    }
+}
+
+impl DashboardHost for TrainerHost {
+    fn resume(&mut self, run: &Path, steps: Option<u64>) -> Result<TrainerLink, String> {
+        let sets = steps.map(|steps| format!("run.steps={steps}")).into_iter().collect();
+        self.start_trainer(StartMode::Resume { run: run.to_owned(), step: None, overrides: sets })
+    }
+
+    fn fork(&mut self, run: &Path, name: &str, sets: &[String]) -> Result<TrainerLink, String> {
+        let mut overrides = vec![format!("run.name={}", toml::Value::String(name.to_owned()))];
+        overrides.extend(sets.iter().cloned());
+        self.start_trainer(StartMode::Fork {
+            run: run.to_owned(),
+            step: None,
+            reset: ForkReset::default(),
+            overrides,
+        })
+    }
+
+    fn discard_trainer(&mut self) {
+        self.wait_for_end();
+        *self.commands.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn write_note(&mut self, run: &Path, at: (u64, u64, u64), text: &str) -> Result<ChangeRow, String> {
+        let (step, tokens, version) = at;
+        train::append_note(run, RunPosition { step, tokens, version }, text)
+            .map_err(|error| error.to_string())
+    }
+
+    fn export(&mut self, run: &Path, table: &str, file: &str, say: Sender<HostMessage>) {
+        let (run, table, file) = (run.to_owned(), table.to_owned(), file.to_owned());
+        let work = move || {
+            let message = match export::export_table(&run, &table, Path::new(&file)) {
+                Ok(rows) => (LogLevel::Info, format!("exported {rows} rows of {table} to {file}")),
+                Err(error) => (LogLevel::Error, format!("cannot export {table}: {error:#}")),
+            };
+            let _ = say.send(message);
+        };
+        if let Err(error) = std::thread::Builder::new().name("export".into()).spawn(work) {
+            tracing::warn!("cannot start the export thread: {error}");
+        }
+    }
+}

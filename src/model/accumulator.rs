@@ -1,0 +1,176 @@
+//! Owns: the accumulated gradients of several passes, and the cost of each part of the work: floating-point
+//! operations and, if requested, seconds.
+//! Must not know: what the passes compute, the optimizer.
+//! Invariant: an autodiff graph lives from the pass that builds it to the [`Ledger::take`] that consumes it,
+//! and no longer.
+
+use super::cost::{BACKWARD_FACTOR, PartCosts, StepPart};
+use super::head::RequestedGradients;
+use super::{HiddenStates, Transformer, head};
+use crate::ops::{adamw, trace};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Int, Tensor};
+use std::time::Instant;
+
+/// Measures laps of wall-clock time, and synchronizes the device at the end of each.
+pub struct Stopwatch {
+    device: Device,
+    since: Option<Instant>,
+}
+
+impl Stopwatch {
+    /// Starts the stopwatch. If not `running`, it never starts and all laps are 0.
+    pub fn new(device: Device, running: bool) -> Self {
+        Self { device, since: running.then(Instant::now) }
+    }
+
+    /// Ends a lap, names it `part` in the trace, and returns its seconds; 0 if the stopwatch does not run.
+    pub fn lap(&mut self, part: &'static str) -> f64 {
+        let Some(since) = self.since else { return 0.0 };
+        // A device failure is reported at the step's readback.
+        let _ = self.device.sync();
+        let now = Instant::now();
+        self.since = Some(now);
+        trace::record_phase(part, since, now);
+        (now - since).as_secs_f64()
+    }
+}
+
+/// Per-token results of a pass, without autodiff, still on the device.
+pub struct PassOutput {
+    /// Negative log-likelihood of the targets at the scored positions, `[N]`, in nats.
+    pub nll: Tensor<1>,
+    /// Entropy of the output distribution at the same positions, `[N]`, in nats.
+    pub entropy: Tensor<1>,
+}
+
+/// Accumulates the gradients of the losses of several passes. Losses are collected as surrogates with the
+/// same gradient; one backward pass runs over all of them, or one after each pass.
+pub struct GradientAccumulator<'a> {
+    model: &'a Transformer,
+    loss_scale: f64,
+    loss: Option<Tensor<1>>,
+    /// Floating-point operations of the backward passes that have not run yet.
+    pending_backward: Vec<(StepPart, f64)>,
+    /// Gradient of the head's weights so far, shaped as they are.
+    head_grad: Option<Tensor<2>>,
+    grads: GradientsParams,
+    stopwatch: Stopwatch,
+    costs: PartCosts,
+}
+
+impl<'a> GradientAccumulator<'a> {
+    /// Creates an empty accumulator. All losses are multiplied by `loss_scale`: 1 / (batches of an update).
+    /// `timed`: measure seconds too, starting now.
+    pub fn new(model: &'a Transformer, loss_scale: f64, timed: bool) -> Self {
+        Self {
+            model,
+            loss_scale,
+            loss: None,
+            pending_backward: Vec::new(),
+            head_grad: None,
+            grads: GradientsParams::new(),
+            stopwatch: Stopwatch::new(model.device().without_autodiff(), timed),
+            costs: PartCosts::default(),
+        }
+    }
+
+    /// Returns the model whose gradients are accumulated.
+    pub fn model(&self) -> &'a Transformer {
+        self.model
+    }
+
+    /// Records the cost of a forward pass that has just run. `graph`: its backward pass will follow.
+    pub fn record_forward(&mut self, part: StepPart, states: &HiddenStates, graph: bool) {
+        self.costs.add(part, states.flop, self.stopwatch.lap(part.name()));
+        if graph {
+            self.pending_backward.push((part, states.backward_flop));
+        }
+    }
+
+    /// Records the time since the last recorded part as time of `part`.
+    pub fn record_time(&mut self, part: StepPart) {
+        self.costs.add(part, 0.0, self.stopwatch.lap(part.name()));
+    }
+
+    /// Scores hidden states `[N, D]` against `targets` `[N]`, and adds `weight · mean(nll)` to the loss.
+    pub fn add_loss(
+        &mut self,
+        part: StepPart,
+        hidden: Tensor<2>,
+        targets: Tensor<1, Int>,
+        weight: f64,
+    ) -> PassOutput {
+        let [n, _] = hidden.dims();
+        let weights =
+            Tensor::full([n], self.loss_scale * weight / n as f64, &self.model.device().without_autodiff());
+        let wanted = RequestedGradients { loss_weights: weights, weight_grad_sum: self.head_grad.take() };
+        let scores = head::score_hidden(self.model, hidden.clone(), targets, Some(wanted));
+        if let Some(grads) = scores.grads {
+            let surrogate = head::surrogate_loss(hidden, grads.hidden);
+            self.loss = Some(match self.loss.take() {
+                Some(open) => open + surrogate,
+                None => surrogate,
+            });
+            self.head_grad = Some(grads.weight);
+        }
+        let flop = (1.0 + BACKWARD_FACTOR) * self.model.shape().head_flop(n);
+        self.costs.add(part, flop, self.stopwatch.lap(part.name()));
+        PassOutput { nll: scores.nll, entropy: scores.entropy }
+    }
+
+    /// Runs the backward pass of the losses added so far, accumulates their gradients and frees the graph. If
+    /// it runs over several passes, its time is divided among them in proportion to their operations.
+    pub fn run_backward(&mut self) {
+        let pending = std::mem::take(&mut self.pending_backward);
+        let Some(open) = self.loss.take() else { return };
+        let grads = GradientsParams::from_grads(open.backward(), self.model);
+        accumulate_gradients(self.model, &mut self.grads, grads);
+        accumulate_gradients(self.model, &mut self.grads, self.model.execution().take_block_gradients());
+        let name = match pending.as_slice() {
+            [(part, _)] => part.name(),
+            _ => "all passes",
+        };
+        let (seconds, total): (f64, f64) =
+            (self.stopwatch.lap(name), pending.iter().map(|(_, flop)| flop).sum());
+        for (part, flop) in pending {
+            self.costs.add(part, flop, seconds * flop / total);
+        }
+    }
+
+    /// Runs the remaining backward pass, and returns the gradients of all parameters and the costs.
+    pub fn finish(mut self) -> (GradientsParams, PartCosts) {
+        self.run_backward();
+        let mut grads = self.grads;
+        if let Some(head_grad) = self.head_grad {
+            head::add_head_gradient(self.model, &mut grads, head_grad);
+        }
+        (grads, self.costs)
+    }
+}
+
+/// Adds the gradients `more` to those in `sum`, in place. Both hold gradients of parameters of `module` only.
+pub fn accumulate_gradients<M: Module>(module: &M, sum: &mut GradientsParams, more: GradientsParams) {
+    match (sum.is_empty(), more.is_empty()) {
+        (_, true) => {}
+        (true, false) => *sum = more,
+        (false, false) => module.visit(&mut AccumulateVisitor { sum, more }),
+    }
+}
+
+struct AccumulateVisitor<'a> {
+    sum: &'a mut GradientsParams,
+    more: GradientsParams,
+}
+
+impl ModuleVisitor for AccumulateVisitor<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(more) = self.more.remove::<D>(param.id) else { return };
+        let sum = match self.sum.remove::<D>(param.id) {
+            Some(sum) => adamw::add(sum, more),
+            None => more,
+        };
+        self.sum.register(param.id, sum);
+    }
+}
