@@ -8,9 +8,11 @@
 
 use burn::tensor::Device;
 use coconut_lab::config::Model;
+use coconut_lab::generate::{Generation, GenerationRequest};
 use coconut_lab::model::{ModelShape, Transformer};
 use coconut_lab::ops::threads;
-use coconut_lab::think::{Generation, GenerationRequest, Policy, SamplingParams};
+use coconut_lab::policy::sampling::SamplingParams;
+use coconut_lab::policy::switch::Policy;
 use std::time::Instant;
 
 #[global_allocator]

@@ -15,7 +15,8 @@ use coconut_lab::data::{Batch, StreamPosition};
 use coconut_lab::model::{ModelShape, Transformer};
 use coconut_lab::train::Learner;
 use std::alloc::{GlobalAlloc, Layout};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 /// mimalloc with a count of the bytes in use, and their peak.

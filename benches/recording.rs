@@ -2,10 +2,10 @@
 //!
 //! `cargo bench --bench recording -- --seconds 30`
 
-use coconut_lab::message::{TokenCell, TokenRow};
 use coconut_lab::record::recorder::{RecordTiming, Recorder};
-use coconut_lab::record::registry::{Metric, StepRow};
 use coconut_lab::record::run_folder::RunFolder;
+use coconut_lab::schema::metrics::{Metric, StepRow};
+use coconut_lab::schema::protocol::{TokenCell, TokenRow};
 use std::time::{Duration, Instant};
 
 const STEP: Duration = Duration::from_millis(20);

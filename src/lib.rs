@@ -15,16 +15,19 @@
 //! - [`tui`] shows the events as a dashboard; without a terminal, `cli` prints them.
 //! - [`verify`] checks model and passes against golden numbers.
 
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod data;
-pub mod message;
+pub mod device;
+pub mod generate;
 pub mod model;
 pub mod ops;
+pub mod policy;
 pub mod record;
 pub mod recycle;
 pub mod rng;
-pub mod think;
+pub mod schema;
 pub mod train;
 pub mod tui;
 pub mod verify;

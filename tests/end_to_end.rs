@@ -4,9 +4,9 @@ mod common;
 
 use arrow::array::RecordBatch;
 use burn::tensor::Device;
-use coconut_lab::message::{TOP_TOKENS, TokenCell, TokenProb};
 use coconut_lab::model::hf;
 use coconut_lab::record::rows;
+use coconut_lab::schema::protocol::{TOP_TOKENS, TokenCell, TokenProb};
 use common::*;
 use std::path::{Path, PathBuf};
 use std::process::Command;

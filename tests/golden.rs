@@ -2,8 +2,9 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use coconut_lab::config::Dtype;
+use coconut_lab::generate::{Generation, GenerationRequest, InputKind};
 use coconut_lab::model::{KvCache, Transformer, hf};
-use coconut_lab::think::{Generation, GenerationRequest, InputKind, SamplingParams};
+use coconut_lab::policy::sampling::SamplingParams;
 use coconut_lab::verify::{CheckResult, verify};
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};

@@ -3,10 +3,10 @@
 mod common;
 
 use coconut_lab::config::{self, Config, SelectionRule, change};
-use coconut_lab::message::{Command, Event, RunPhase, SetKeys};
 use coconut_lab::record::changes;
-use coconut_lab::record::rows::ChangeOutcome;
 use coconut_lab::record::run_folder::RunFolder;
+use coconut_lab::schema::protocol::{Command, Event, RunPhase, SetKeys};
+use coconut_lab::schema::rows::ChangeOutcome;
 use coconut_lab::train::{self, Recipe, StartMode, Trainer, TrainerOptions};
 use common::{TINY, wait_for};
 use std::path::PathBuf;

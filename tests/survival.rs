@@ -5,9 +5,9 @@
 mod common;
 
 use coconut_lab::config;
-use coconut_lab::record::changes;
 use coconut_lab::record::run_folder::RunFolder;
-use coconut_lab::record::status;
+use coconut_lab::record::{changes, status};
+use coconut_lab::schema::status::RunState;
 use common::*;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -94,8 +94,9 @@ fn steered(dir: &Path) -> PathBuf {
 }
 
 fn child_is_over(run: &Path) -> bool {
-    RunFolder::open(run)
-        .is_ok_and(|folder| status::read_status(&folder).is_some_and(|status| status.state != "running"))
+    RunFolder::open(run).is_ok_and(|folder| {
+        status::read_status(&folder).is_some_and(|status| status.state != RunState::Running)
+    })
 }
 
 fn assert_same(a: &Path, b: &Path) {
@@ -106,6 +107,15 @@ fn assert_same(a: &Path, b: &Path) {
     }
     let weights = |run: &Path| std::fs::read(run.join("step-002000/model.safetensors")).unwrap();
     assert!(weights(a) == weights(b), "the weights differ");
+}
+
+/// Seed of the moments of the kills: new each time, printed, and set by `COCONUT_LAB_KILL_SEED` to repeat a failure.
+fn kill_seed() -> u64 {
+    let given = std::env::var("COCONUT_LAB_KILL_SEED").ok().map(|seed| seed.parse().unwrap());
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let seed = given.unwrap_or_else(now);
+    println!("COCONUT_LAB_KILL_SEED={seed}");
+    seed
 }
 
 #[test]
@@ -124,7 +134,7 @@ fn a_run_that_is_killed_twenty_times_is_the_run_that_was_not() {
     assert_same(&whole, &again);
 
     let known = runs(dir.path());
-    let mut seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let mut seed = kill_seed();
     let mut draw = |most: u64| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) % most
@@ -177,7 +187,7 @@ fn what_was_measured_is_safe_after_the_sync_time() {
     child.wait().unwrap();
     assert!(steps(&run) > before + 5, "{before} {}", steps(&run));
     let status = status::read_status(&RunFolder::open(&run).unwrap()).unwrap();
-    assert_eq!(status.state, "interrupted");
+    assert_eq!(status.state, RunState::Interrupted);
     let list = lab(dir.path(), &["runs"]);
     assert!(stdout(&list).contains("interrupted"), "{}", stdout(&list));
 }
@@ -203,7 +213,7 @@ fn a_signal_stops_with_a_checkpoint_and_the_run_can_be_resumed_and_lengthened() 
     assert!(child.wait().unwrap().success());
     let folder = RunFolder::open(&run).unwrap();
     let stopped = status::read_status(&folder).unwrap();
-    assert_eq!((stopped.state.as_str(), folder.checkpoint_steps().last()), ("stopped", Some(&stopped.step)));
+    assert_eq!((stopped.state, folder.checkpoint_steps().last()), (RunState::Stopped, Some(&stopped.step)));
 
     let last = stopped.step as i64 + 10;
     let table =
@@ -489,5 +499,5 @@ fn a_terminal_that_goes_away_leaves_the_run_going_to_its_end() {
     // By its file it can still be steered, and comes to its end.
     edit(&run, "steps = 100000", "steps = 10");
     wait_for("the end", || child_is_over(&run));
-    assert_eq!(status::read_status(&RunFolder::open(&run).unwrap()).unwrap().state, "finished");
+    assert_eq!(status::read_status(&RunFolder::open(&run).unwrap()).unwrap().state, RunState::Finished);
 }

@@ -2,9 +2,10 @@
 //! Must not know: how a training step is computed.
 //! Invariant: standard output holds only these lines; each is written as soon as its kind is measured.
 
+use crate::bench::steps::{BenchSizes, StepKind, StepTimes, time_steps};
 use crate::config::{Config, Dtype, Limit};
-use crate::train::bench::{BenchSizes, StepKind, StepTimes, time_steps};
-use crate::train::device::{self, SelectedDevice};
+use crate::device;
+use crate::device::SelectedDevice;
 use anyhow::{Context, ensure};
 use clap::Args;
 use serde::Serialize;
@@ -230,8 +231,8 @@ fn median(sorted: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Cli, Verb};
     use super::*;
+    use crate::cli::{Cli, Verb};
     use clap::Parser;
 
     fn parsed(args: &[&str]) -> Result<BenchSizes, String> {

@@ -5,11 +5,11 @@
 use super::generate::SamplingArgs;
 use super::model_source::{LoadedModel, ModelArgs, PolicyArg, questions_file};
 use crate::data::{Dataset, Question, Split, Tokenizer, read_questions};
-use crate::think::{
-    EndReason, Generation, GenerationRequest, InputKind, POLICY_HELP, Policy, bootstrap_ratio,
-    ends_with_answer,
-};
-use crate::train::perplexity::{ScoringOptions, SequenceNll, score_rows};
+use crate::generate::{EndReason, Generation, GenerationRequest, InputKind};
+use crate::policy::grammar::POLICY_HELP;
+use crate::policy::switch::Policy;
+use crate::train::eval::accuracy::{bootstrap_ratio, ends_with_answer};
+use crate::train::eval::perplexity::{ScoringOptions, SequenceNll, score_rows};
 use anyhow::bail;
 use clap::Args;
 use serde_json::{Value, json};

@@ -3,18 +3,17 @@
 //! Invariant: each step of a run is in the file once, however often the run was resumed.
 
 use super::{model_source, run_lookup};
-use crate::message::TokenRow;
 use crate::record::export::{unify, with_text_column, write_table};
-use crate::record::registry::{SCHEMA_VERSION, StepRow};
-use crate::record::rows::{ChangeRow, EventRow, SystemRow, TableRow, ThoughtRow};
+use crate::record::rows::{TableRow, ThoughtRow};
 use crate::record::run_folder::{RunFolder, create_folder_atomically};
 use crate::record::segments;
+use crate::schema::metrics::{SCHEMA_VERSION, StepRow};
+use crate::schema::protocol::TokenRow;
+use crate::schema::rows::{ChangeRow, EventRow, SystemRow};
 use anyhow::Context;
-use arrow::array::RecordBatch;
-use arrow::array::{AsArray, BooleanArray};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::Int64Type;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Int64Type, SchemaRef};
 use clap::{Args, ValueEnum};
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -5,9 +5,9 @@
 mod printer;
 
 use super::model_source::{LoadedModel, ModelArgs, PolicyArg};
-use crate::think::{
-    EndReason, Generation, GenerationRequest, GenerationStep, InputKind, POLICY_HELP, SamplingParams,
-};
+use crate::generate::{EndReason, Generation, GenerationRequest, GenerationStep, InputKind};
+use crate::policy::grammar::POLICY_HELP;
+use crate::policy::sampling::SamplingParams;
 use anyhow::{Context, bail};
 use clap::Args;
 use printer::GenerationPrinter;

@@ -2,8 +2,8 @@
 //! Must not know: how a run is trained.
 //! Invariant: standard output gets whole lines only, so that it can be kept in a file.
 
-use crate::message::{Alert, AlertTopic, Event, LogLevel, LogLine, RunInfo, RunPhase, RunSummary};
-use crate::record::registry::{Metric, StepRow};
+use crate::schema::metrics::{Metric, StepRow};
+use crate::schema::protocol::{Alert, AlertTopic, Event, LogLevel, LogLine, RunInfo, RunPhase, RunSummary};
 use crate::train::Trainer;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write;

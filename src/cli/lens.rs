@@ -5,12 +5,14 @@
 
 use super::model_source::{LoadedModel, ModelArgs, PolicyArg, questions_file};
 use crate::data::{Question, Split, read_questions};
-use crate::message;
+use crate::generate::{GenerationRequest, Latent, inspect_latents};
+use crate::policy::grammar::POLICY_HELP;
+use crate::policy::sampling::SamplingParams;
+use crate::policy::switch::Policy;
 use crate::record::export::write_table;
 use crate::record::rows::{LensRow, TableRow};
-use crate::think::{
-    GenerationRequest, Latent, POLICY_HELP, Policy, SamplingParams, bootstrap_ratio, inspect_latents,
-};
+use crate::schema::protocol;
+use crate::train::eval::accuracy::bootstrap_ratio;
 use anyhow::{Context, bail};
 use clap::Args;
 use std::io::Write;
@@ -179,7 +181,7 @@ fn check_out_path(path: &Path) -> anyhow::Result<()> {
 
 /// Returns the table row of a latent.
 fn lens_row(latent: &Latent, shuffled: bool, policy: &Policy) -> LensRow {
-    let choice = |(id, prob): &(u32, f64)| message::TokenProb { id: *id, prob: *prob as f32 };
+    let choice = |(id, prob): &(u32, f64)| protocol::TokenProb { id: *id, prob: *prob as f32 };
     LensRow {
         prompt: latent.row as u64,
         policy: policy.to_string(),

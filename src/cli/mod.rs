@@ -14,7 +14,6 @@ mod profile;
 mod resume;
 mod run;
 mod run_lookup;
-mod run_reader;
 mod runs;
 mod signals;
 mod snapshot;
@@ -22,7 +21,7 @@ mod trainer_host;
 mod verify;
 mod watch;
 
-use crate::train::profile::AllocationCounter;
+use crate::bench::profile::AllocationCounter;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 

@@ -5,11 +5,11 @@
 use super::run_lookup;
 use crate::config::{self, Config};
 use crate::data::{Dataset, Split, Tokenizer, read_questions};
+use crate::device;
 use crate::model::{Transformer, hf};
 use crate::ops::threads;
+use crate::policy::switch::Policy;
 use crate::record::run_folder::RunFolder;
-use crate::think::Policy;
-use crate::train::device;
 use anyhow::{Context, bail};
 use clap::Args;
 use std::path::{Path, PathBuf};

@@ -7,10 +7,12 @@ mod table;
 use super::bench::{
     SizeArgs, THREADS_LIMIT, WARMUP_LIMIT, check_sizes, parse_kind, parse_within, start_threads,
 };
+use crate::bench::profile;
+use crate::bench::profile::{AllocationCounter, Profile, ProfileOptions, chrome};
+use crate::bench::steps::StepKind;
 use crate::config::{self, Config, Limit};
-use crate::train::bench::StepKind;
-use crate::train::device::{self, SelectedDevice};
-use crate::train::profile::{self, AllocationCounter, Profile, ProfileOptions, chrome};
+use crate::device;
+use crate::device::SelectedDevice;
 use anyhow::Context;
 use clap::Args;
 use std::fs::File;

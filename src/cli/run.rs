@@ -5,7 +5,7 @@
 use super::trainer_host::TrainerHost;
 use super::{headless, run_lookup, signals};
 use crate::config;
-use crate::message::{Event, RunSummary};
+use crate::schema::protocol::{Event, RunSummary};
 use crate::train::{self, ForkReset, Recipe, StartMode, TrainerOptions};
 use crate::tui::{self, DashboardOptions, ExitReason, SignalFlags};
 use anyhow::Context;

@@ -3,12 +3,11 @@
 //! Invariant: a run whose files cannot be read is a line with gaps, not the end of the list.
 
 use super::run_lookup;
-use crate::message::RunInfo;
-use crate::record::registry::{Metric, StepRow};
 use crate::record::rows::{self, TableRow};
 use crate::record::run_folder::{RunFolder, read_json};
-use crate::record::segments;
-use crate::record::status;
+use crate::record::{segments, status};
+use crate::schema::metrics::{Metric, StepRow};
+use crate::schema::protocol::RunInfo;
 use clap::Args;
 use indicatif::{DecimalBytes, HumanCount};
 use serde::Serialize;
@@ -99,7 +98,7 @@ fn list_entry(path: &Path) -> RunListEntry {
     let config = folder.and_then(|folder| crate::config::load(&folder.config_file(), &[]).ok());
     RunListEntry {
         run: name,
-        state: status.as_ref().map_or("unknown".into(), |status| status.state.clone()),
+        state: status.as_ref().map_or("unknown".into(), |status| <&str>::from(status.state).to_owned()),
         step: rows.last().map(StepRow::step).or(status.map(|status| status.step)).unwrap_or(0),
         steps: config.as_ref().map_or(requested_steps, |config| config.run.steps),
         best_validation_nats: rows.iter().filter_map(best).min_by(f64::total_cmp),

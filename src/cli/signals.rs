@@ -5,7 +5,7 @@
 //! Invariant: the terminal is restored before a signal ends the process.
 
 use super::trainer_host::CommandSender;
-use crate::message::Command;
+use crate::schema::protocol::Command;
 use crate::tui::SignalFlags;
 use std::sync::{Arc, PoisonError};
 

@@ -2,10 +2,12 @@
 //! Must not know: what panels draw.
 //! Invariant: it needs no terminal, and only reads the run.
 
-use super::{run_lookup, run_reader};
+use super::run_lookup;
+use crate::record::reader;
 use crate::record::run_folder::RunFolder;
 use crate::tui::Panel;
-use crate::tui::snapshot::{self, MAX_SIZE, PictureFormat, SnapshotOptions};
+use crate::tui::picture::snapshot;
+use crate::tui::picture::snapshot::{MAX_SIZE, PictureFormat, SnapshotOptions};
 use anyhow::Context;
 use clap::Args;
 use std::io::Write;
@@ -73,7 +75,7 @@ pub(super) fn run(args: SnapshotArgs) -> anyhow::Result<ExitCode> {
     };
     let options =
         SnapshotOptions { panel: args.panel, size: args.size, keys: args.keys, ascii: args.ascii, format };
-    let picture = snapshot::draw(run_reader::current_events(folder), &options, &title)
+    let picture = snapshot::draw(reader::current_events(folder), &options, &title)
         .map_err(|error| anyhow::anyhow!("--keys {}: {error}", options.keys))?;
     std::fs::write(&args.out, picture).with_context(|| format!("cannot write {}", args.out.display()))?;
     writeln!(std::io::stdout(), "{}", args.out.display())?;
@@ -83,13 +85,13 @@ pub(super) fn run(args: SnapshotArgs) -> anyhow::Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Event;
-    use crate::tui::snapshot::tests::replay;
+    use crate::schema::protocol::Event;
+    use crate::tui::picture::snapshot::tests::replay;
 
     #[test]
     fn memory_stays_bounded_when_a_run_is_replayed_through_the_dashboard() {
         let folder = RunFolder::open("tests/fixtures/session".as_ref()).unwrap();
-        let session: Vec<Event> = run_reader::current_events(folder).collect();
+        let session: Vec<Event> = reader::current_events(folder).collect();
         let steps = session.iter().filter(|event| matches!(event, Event::Step(_))).count();
         assert_eq!(steps, 2001, "with the validation before the first");
         let weights = replay(&session, 2000, 24);

@@ -3,7 +3,7 @@
 //! Invariant: any failed entry makes the exit code 1.
 
 use crate::config::Dtype;
-use crate::train::device;
+use crate::device;
 use crate::verify::{CheckResult, Verdict, verify};
 use clap::Args;
 use std::io::Write;

@@ -4,7 +4,8 @@
 
 use super::run::{DisplayArgs, report_ending, run_ending};
 use super::trainer_host::TrainerHost;
-use super::{run_lookup, run_reader, signals};
+use super::{run_lookup, signals};
+use crate::record::reader;
 use crate::record::run_folder::RunFolder;
 use crate::tui::{self, SignalFlags, TrainerLink};
 use anyhow::Context;
@@ -43,7 +44,7 @@ pub(super) fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
     signals::listen(host.command_sender(), asked.clone(), true).context("cannot listen for signals")?;
     std::thread::Builder::new()
         .name("follow".into())
-        .spawn(move || run_reader::follow_run(folder, events_in, &command_receiver))
+        .spawn(move || reader::follow_run(folder, events_in, &command_receiver))
         .context("cannot start the thread that follows the run")?;
     let link = TrainerLink { events, commands, dropped_frames: Arc::new(AtomicU64::new(0)) };
     let left = tui::run(link, &mut host, asked, args.display.dashboard_options(true));

@@ -2,7 +2,8 @@
 //! Must not know: files, who changes what, when a change takes effect.
 //! Invariant: a changed config is within every limit and satisfies every rule, or the change is an error.
 
-use super::{Config, ConfigError, ConfigKey, keys::Mutability, load};
+use super::keys::Mutability;
+use super::{Config, ConfigError, ConfigKey, load};
 use toml::{Table, Value};
 
 /// A change of one key's value.
@@ -79,8 +80,8 @@ pub fn parse(config: &Config, path: &str, text: &str) -> Result<KeyChange, Confi
 
 #[cfg(test)]
 mod tests {
-    use super::super::from_text;
     use super::*;
+    use crate::config::from_text;
 
     #[test]
     fn differences_laid_over_the_old_give_the_new() {

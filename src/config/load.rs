@@ -305,7 +305,7 @@ mod tests {
         for entry in std::fs::read_dir(dir).unwrap() {
             let file = entry.unwrap().path();
             let config = load(&file, &[]).unwrap();
-            let idle = super::super::ineffective_settings(&config);
+            let idle = crate::config::ineffective_settings(&config);
             assert!(idle.is_empty(), "{}: {idle:?}", file.display());
             assert_eq!(file.file_stem().unwrap().to_str().unwrap(), config.run.name);
             names.push(config.run.name);

@@ -186,7 +186,7 @@ fn is_folder_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::from_text;
+    use crate::config::from_text;
 
     #[test]
     fn settings_that_cannot_act_together_are_refused_with_the_reason() {

@@ -3,8 +3,9 @@
 //! Must not know: blocks, recycling.
 //! Invariant: position `t` sees positions `0..=t` of its own row and nothing else.
 
+use super::ModelShape;
 use super::init::WeightInit;
-use super::{ModelShape, rotary::RotaryAngles};
+use super::rotary::RotaryAngles;
 use crate::config::Arch;
 use crate::ops::{self, AttentionMask, Heads, MatmulPrecision};
 use burn::module::Module;

@@ -5,9 +5,8 @@
 
 use super::graph::{CpuTensor, cpu_op, detach, is_native_cpu, make_unique, operand, slice};
 use super::simd::dispatch;
-use super::threads;
 use super::trace::OpCost;
-use super::{Heads, to_f32};
+use super::{Heads, threads, to_f32};
 use burn::tensor::Tensor;
 
 const COST: OpCost = OpCost::without_matmul("rotary");

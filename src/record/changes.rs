@@ -4,9 +4,9 @@
 //! Invariant: a line is complete or absent; applying the record to the first config gives the last one.
 
 use super::RecordError;
-use super::rows::{ChangeOutcome, ChangeRow};
 use super::run_folder::replace_file;
 use super::segments::sync_folder;
+use crate::schema::rows::{ChangeOutcome, ChangeRow};
 use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::io::Write;

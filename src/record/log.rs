@@ -2,7 +2,7 @@
 //! Must not know: who listens, what is logged.
 //! Invariant: a line reaches the file before the listener.
 
-use crate::message::{LogLevel, LogLine};
+use crate::schema::protocol::{LogLevel, LogLine};
 use chrono::TimeZone;
 use std::fmt::Write as _;
 use std::fs::File;

@@ -11,8 +11,8 @@
 pub mod changes;
 pub mod export;
 pub mod log;
+pub mod reader;
 pub mod recorder;
-pub mod registry;
 pub mod rows;
 pub mod run_folder;
 pub mod segments;

@@ -3,13 +3,15 @@
 //! Invariant: the trainer waits for the disk only in `flush`. Rows are lost only if the process is killed,
 //! and then none older than `sync_time`.
 
-use super::registry::{SCHEMA_VERSION, StepRow};
-use super::rows::{ChangeRow, EventRow, SystemRow, TableRow, ThoughtRow};
+use super::RecordError;
+use super::rows::{TableRow, ThoughtRow};
+use super::run_folder::RunFolder;
 use super::segments::{self, Footer};
 use super::system::SystemProbe;
 use super::table::Table;
-use super::{RecordError, run_folder::RunFolder};
-use crate::message::TokenRow;
+use crate::schema::metrics::{SCHEMA_VERSION, StepRow};
+use crate::schema::protocol::TokenRow;
+use crate::schema::rows::{ChangeRow, EventRow, SystemRow};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -10,8 +10,10 @@ pub use token_rows::{
     HISTOGRAM_COLUMNS, ThoughtRow, entropy_histograms, last_step, last_token_row, thoughts_at,
 };
 
-use super::registry::{self, ColumnKind, ColumnSpec, Metric, StepRow};
-use crate::message::ValidationSample;
+use crate::schema::metrics;
+use crate::schema::metrics::{ColumnKind, ColumnSpec, Metric, StepRow};
+use crate::schema::protocol::ValidationSample;
+use crate::schema::rows::{ChangeRow, EventKind, EventRow, GREEDY, GpuRow, PAUSE_STARTED, SystemRow};
 use arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
 };
@@ -20,7 +22,6 @@ use arrow::datatypes::{
 };
 use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -118,7 +119,10 @@ pub fn samples(batch: &RecordBatch) -> Vec<ValidationSample> {
         prompt: names.value(row).to_owned(),
         text: texts.value(row).to_owned(),
     };
-    (0..batch.num_rows()).filter(|row| kinds.value(*row) == SAMPLE_EVENT).map(sample).collect()
+    (0..batch.num_rows())
+        .filter(|row| kind_of(kinds.value(*row)) == Some(EventKind::Sample))
+        .map(sample)
+        .collect()
 }
 
 /// Returns whether the run was paused after the last event of `batch`, from the events table. A run that
@@ -126,46 +130,24 @@ pub fn samples(batch: &RecordBatch) -> Vec<ValidationSample> {
 pub fn paused_after(batch: &RecordBatch) -> Option<bool> {
     let text = |name: &str| batch.column_by_name(name)?.as_string_opt::<i32>().cloned();
     let (kinds, names) = (text("kind")?, text("name")?);
-    let paused = |row: usize| match kinds.value(row) {
-        PAUSE_EVENT => Some(names.value(row) == PAUSE_STARTED),
-        "start" | "resume" | "end" => Some(false),
+    let paused = |row: usize| match kind_of(kinds.value(row)) {
+        Some(EventKind::Pause) => Some(names.value(row) == PAUSE_STARTED),
+        Some(EventKind::Start | EventKind::Resume | EventKind::End) => Some(false),
         _ => None,
     };
     (0..batch.num_rows()).rev().find_map(paused)
 }
 
-/// Kind of the event of a pause that begins or ends.
-pub const PAUSE_EVENT: &str = "pause";
-/// Name of the event of a pause that begins.
-pub const PAUSE_STARTED: &str = "paused";
-
-/// Kind of the event of a validation sample.
-pub const SAMPLE_EVENT: &str = "sample";
-/// Decoding method of all validation samples.
-pub const GREEDY: &str = "greedy";
-
-/// A row of the events table: an event, or a value that is measured occasionally.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EventRow {
-    /// Updates done when it happened.
-    pub step: u64,
-    /// Input tokens processed before it.
-    pub tokens: u64,
-    pub time: DateTime<Utc>,
-    pub kind: &'static str,
-    /// Name within the kind: the metric, or a word.
-    pub name: String,
-    /// Value of the metric, in its unit.
-    pub value: Option<f64>,
-    /// Description in words.
-    pub text: Option<String>,
+/// Returns the event kind that a file names, unless a newer version of the program wrote it.
+fn kind_of(word: &str) -> Option<EventKind> {
+    word.parse().ok()
 }
 
 impl TableRow for EventRow {
     const TABLE: &'static str = "events";
 
     fn column_specs() -> Vec<ColumnSpec> {
-        registry::EVENTS.to_vec()
+        metrics::EVENTS.to_vec()
     }
 
     fn arrays(rows: &[Self]) -> Vec<ArrayRef> {
@@ -173,7 +155,7 @@ impl TableRow for EventRow {
             count_column(rows.iter().map(|row| row.step)),
             count_column(rows.iter().map(|row| row.tokens)),
             time_column(rows.iter().map(|row| row.time)),
-            text_column(rows.iter().map(|row| Some(row.kind.to_owned()))),
+            text_column(rows.iter().map(|row| Some(<&str>::from(row.kind).to_owned()))),
             text_column(rows.iter().map(|row| Some(row.name.clone()))),
             Arc::new(rows.iter().map(|row| row.value).collect::<Float64Array>()),
             text_column(rows.iter().map(|row| row.text.clone())),
@@ -181,61 +163,15 @@ impl TableRow for EventRow {
     }
 }
 
-/// Outcome of a change of the config.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ChangeOutcome {
-    /// The change applies from its step on.
-    Applied,
-    /// The change was refused; the config is as before.
-    Refused,
-    /// The row is a person's note; nothing was changed.
-    Noted,
-}
-
-/// A line of `changes.jsonl`: a config key that was changed or refused, or a note.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ChangeRow {
-    /// First step that the change applies to.
-    pub step: u64,
-    /// Input tokens processed before that step.
-    pub tokens: u64,
-    pub time: DateTime<Utc>,
-    /// Version of the config after the change.
-    pub version: u64,
-    /// Id shared by keys that were changed together. It stays the same when the change is replayed.
-    pub set: String,
-    /// Full name of the key, `section.key`. `None` for notes and for a file that could not be read.
-    pub key: Option<String>,
-    /// Previous value.
-    pub old: Value,
-    /// New or refused value.
-    pub new: Value,
-    /// New or refused value as TOML, with all digits. This is what a replay applies.
-    #[serde(default)]
-    pub value: String,
-    /// Source of the change, such as a file or the keyboard.
-    pub source: String,
-    pub outcome: ChangeOutcome,
-    /// Reason of a refusal, or the text of a note.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
-
 impl TableRow for ChangeRow {
     const TABLE: &'static str = "changes";
 
     fn column_specs() -> Vec<ColumnSpec> {
-        registry::CHANGES.to_vec()
+        metrics::CHANGES.to_vec()
     }
 
     fn arrays(rows: &[Self]) -> Vec<ArrayRef> {
         let json = |value: &Value| (!value.is_null()).then(|| value.to_string());
-        let word = |outcome| match outcome {
-            ChangeOutcome::Applied => "applied".to_owned(),
-            ChangeOutcome::Refused => "refused".to_owned(),
-            ChangeOutcome::Noted => "noted".to_owned(),
-        };
         vec![
             count_column(rows.iter().map(|row| row.step)),
             count_column(rows.iter().map(|row| row.tokens)),
@@ -246,51 +182,17 @@ impl TableRow for ChangeRow {
             text_column(rows.iter().map(|row| json(&row.old))),
             text_column(rows.iter().map(|row| json(&row.new))),
             text_column(rows.iter().map(|row| Some(row.source.clone()))),
-            text_column(rows.iter().map(|row| Some(word(row.outcome)))),
+            text_column(rows.iter().map(|row| Some(<&str>::from(row.outcome).to_owned()))),
             text_column(rows.iter().map(|row| row.reason.clone())),
         ]
     }
-}
-
-/// A row of the system table: CPU, memory, disk and GPU use.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SystemRow {
-    /// Updates done by then.
-    pub step: u64,
-    pub time: DateTime<Utc>,
-    /// Average CPU use of this process since the last row, in cores.
-    pub process_cpu: f64,
-    /// Average CPU use of the whole machine since the last row, in cores.
-    pub machine_cpu: f64,
-    /// Number of CPU cores of the machine.
-    pub cores: u64,
-    /// Resident memory of this process.
-    pub process_bytes: u64,
-    /// Memory in use on the machine.
-    pub memory_used_bytes: u64,
-    /// Total memory of the machine.
-    pub memory_bytes: u64,
-    /// Free space on the disk that holds the run folder, if known.
-    pub disk_free_bytes: Option<u64>,
-    /// Use of the run's GPU, if it reports it.
-    pub gpu: Option<GpuRow>,
-}
-
-/// Use of a GPU, part of a row of the system table.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct GpuRow {
-    /// Share of recent time in which the GPU was busy.
-    pub load: f64,
-    pub memory_used_bytes: u64,
-    /// Total memory of the GPU.
-    pub memory_bytes: u64,
 }
 
 impl TableRow for SystemRow {
     const TABLE: &'static str = "system";
 
     fn column_specs() -> Vec<ColumnSpec> {
-        registry::SYSTEM.to_vec()
+        metrics::SYSTEM.to_vec()
     }
 
     fn arrays(rows: &[Self]) -> Vec<ArrayRef> {
@@ -360,7 +262,8 @@ fn time_column(values: impl Iterator<Item = DateTime<Utc>>) -> ArrayRef {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::TokenRow;
+    use crate::schema::protocol::TokenRow;
+    use crate::schema::rows::ChangeOutcome;
 
     #[test]
     fn a_written_row_is_read_back() {
@@ -380,10 +283,17 @@ mod tests {
         }
         let time = Utc::now();
         assert_batch(&[StepRow::new(3)]);
-        let event =
-            EventRow { step: 1, tokens: 2, time, kind: "end", name: "x".into(), value: None, text: None };
+        let event = EventRow {
+            step: 1,
+            tokens: 2,
+            time,
+            kind: EventKind::End,
+            name: "x".into(),
+            value: None,
+            text: None,
+        };
         assert_batch(std::slice::from_ref(&event));
-        let written = EventRow { kind: SAMPLE_EVENT, text: Some("y".into()), ..event.clone() };
+        let written = EventRow { kind: EventKind::Sample, text: Some("y".into()), ..event.clone() };
         let read = samples(&EventRow::batch(&[event, written]).unwrap());
         assert_eq!(
             read,

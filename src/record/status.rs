@@ -5,47 +5,7 @@
 
 use super::RecordError;
 use super::run_folder::{RunFolder, read_json, replace_json};
-use serde::{Deserialize, Serialize};
-
-/// The status of a run, as `status.json` holds it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RunStatus {
-    /// `running`, `finished`, `stopped` or `failed`; [`read`] also returns `interrupted`.
-    pub state: String,
-    /// Updates done when the status was written.
-    pub step: u64,
-    /// Number of updates of the whole run, `run.steps`.
-    pub steps: u64,
-    /// Error that ended a failed run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// Time at which the status was written.
-    pub at: chrono::DateTime<chrono::Utc>,
-    /// Id of the process that wrote the status.
-    pub process: u32,
-}
-
-impl RunStatus {
-    /// Creates the status of a run in progress.
-    pub fn running(step: u64, steps: u64) -> Self {
-        Self::new("running", step, steps, None)
-    }
-
-    /// Creates the status of a run that ended; `word` is `finished` or `stopped`.
-    pub fn ended(word: &str, step: u64, steps: u64) -> Self {
-        Self::new(word, step, steps, None)
-    }
-
-    /// Creates the status of a run that failed with `error`.
-    pub fn failed(step: u64, steps: u64, error: String) -> Self {
-        Self::new("failed", step, steps, Some(error))
-    }
-
-    fn new(state: &str, step: u64, steps: u64, error: Option<String>) -> Self {
-        let (at, process) = (chrono::Utc::now(), std::process::id());
-        Self { state: state.into(), step, steps, error, at, process }
-    }
-}
+use crate::schema::status::{RunState, RunStatus};
 
 /// Writes `status.json` of the run in `folder`, atomically.
 pub fn write_status(folder: &RunFolder, status: &RunStatus) -> Result<(), RecordError> {
@@ -56,9 +16,9 @@ pub fn write_status(folder: &RunFolder, status: &RunStatus) -> Result<(), Record
 pub fn read_status(folder: &RunFolder) -> Option<RunStatus> {
     let mut status: RunStatus = read_json(&folder.status_file())?;
     if folder.is_locked() {
-        status.state = "running".into();
-    } else if status.state == "running" {
-        status.state = "interrupted".into();
+        status.state = RunState::Running;
+    } else if status.state == RunState::Running {
+        status.state = RunState::Interrupted;
     }
     Some(status)
 }
@@ -74,11 +34,11 @@ mod tests {
         assert_eq!(read_status(&folder), None);
         let lock = folder.lock().unwrap();
         write_status(&folder, &RunStatus::running(3, 9)).unwrap();
-        assert_eq!(read_status(&folder).unwrap().state, "running");
+        assert_eq!(read_status(&folder).unwrap().state, RunState::Running);
         drop(lock);
-        assert_eq!(read_status(&folder).unwrap().state, "interrupted");
+        assert_eq!(read_status(&folder).unwrap().state, RunState::Interrupted);
         write_status(&folder, &RunStatus::failed(4, 9, "why".into())).unwrap();
         let status = read_status(&folder).unwrap();
-        assert_eq!((status.state.as_str(), status.step, status.error.as_deref()), ("failed", 4, Some("why")));
+        assert_eq!((status.state, status.step, status.error.as_deref()), (RunState::Failed, 4, Some("why")));
     }
 }

@@ -3,7 +3,7 @@
 //! Invariant: a source that does not respond gives no value, never an error; a measurement takes about 1 ms
 //! at most.
 
-use super::rows::{GpuRow, SystemRow};
+use crate::schema::rows::{GpuRow, SystemRow};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use sysinfo::{MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, System};

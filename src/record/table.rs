@@ -111,7 +111,7 @@ impl<R: TableRow> Table<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::registry::{Metric, StepRow};
+    use crate::schema::metrics::{Metric, StepRow};
     use arrow::array::{Array, AsArray, RecordBatch};
     use arrow::datatypes::{Float64Type, Int64Type};
 

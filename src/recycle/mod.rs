@@ -13,3 +13,4 @@
 pub mod passes;
 pub mod placement;
 pub mod schedule;
+pub mod sequential;

@@ -2,51 +2,14 @@
 //! Must not know: screens. It emits `Event`s and receives `Command`s.
 //! Invariant: every tensor of a run belongs to the one thread that `spawn` starts.
 
-pub mod bench;
-mod checkpoint;
-mod checkpointing;
-mod commands;
-mod config_controller;
-pub mod device;
-mod evaluate;
-mod forward_probe;
-mod history_backfill;
-#[cfg(feature = "gpu")]
-mod kernel_cache;
-mod latent_cost;
-mod notes;
-mod optim;
-mod optimizer_state;
-mod pause_fit;
-pub mod perplexity;
-mod persist;
-mod playground;
-mod probe;
-pub mod profile;
-mod publisher;
-mod readback;
-mod replay;
-mod report;
-mod resume;
-mod resume_journal;
-mod run;
-mod run_plan;
-pub mod sequential;
-mod setup;
-mod state_geometry;
-mod step;
-mod system_monitor;
-mod thread;
-mod validation_metrics;
-mod validation_samples;
-
-pub use notes::{RunPosition, append_note};
-pub use replay::replay_changes;
-pub use step::Learner;
-pub use thread::{Trainer, TrainerOptions, spawn};
+pub use live::replay::replay_changes;
+pub use run::notes::{RunPosition, append_note};
+pub use run::thread::{Trainer, TrainerOptions, spawn};
+pub use step::learner::Learner;
 
 use crate::config::{Config, ConfigError};
 use crate::data::DataError;
+use crate::device::DeviceError;
 use crate::model::ModelError;
 use crate::record::RecordError;
 use std::path::PathBuf;
@@ -126,8 +89,8 @@ pub enum TrainError {
     Record(#[from] RecordError),
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("`run.device` = \"{wanted}\": {reason}")]
-    Device { wanted: String, reason: String },
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     #[error("`{key}` = {value}: {reason}")]
     InvalidSetting { key: &'static str, value: String, reason: String },
     #[error(
@@ -206,3 +169,7 @@ mod tests {
         }
     }
 }
+pub mod eval;
+mod live;
+pub mod run;
+pub mod step;

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!  Event ──► state ─┐                            keys (one table) ──► view ──► Command
-//!                   ├─► panel::* (pure) ─► screen ─► terminal          ▲
+//!                   ├─► panels::* (pure) ─► screen ─► terminal          ▲
 //!  view, theme ─────┘                                                  └── crossterm's events
 //! ```
 //!
@@ -23,51 +23,30 @@
 //!   other code prints
 
 mod app;
-mod ascii;
-mod axis;
-mod chart;
-mod chart_settings;
-mod command;
-mod config_history;
-mod cost;
-mod draft;
-mod handover;
-mod histograms;
-mod history;
-mod job_control;
-mod keys;
-mod layout;
-mod pace;
-mod panel;
-mod preferences;
-mod raster;
-mod screen;
-pub mod snapshot;
-mod state;
-mod stdio_capture;
-mod svg;
+mod model;
+mod panels;
+pub mod picture;
+mod plot;
 mod terminal;
 #[cfg(test)]
 mod tests;
 mod text;
-mod text_export;
 mod theme;
-mod token_grid;
-mod view;
 
-pub use job_control::{on_continue_signal, on_stop_signal};
+pub use app::view::Panel;
+pub use terminal::job_control::{on_continue_signal, on_stop_signal};
 pub use terminal::{install_panic_hook, restore_terminal};
-pub use view::Panel;
 
-use crate::message::{Command, Event, LogLevel, RunSummary};
-use crate::record::rows::ChangeRow;
+use crate::schema::protocol::{Command, Event, LogLevel, RunSummary};
+use crate::schema::rows::ChangeRow;
 use app::App;
+use app::handover::{PendingAction, PreviousSession};
+use app::preferences::UiPreferences;
+use app::view::Effect;
 use crossterm::event;
-use handover::{PendingAction, PreviousSession};
-use panel::prepare;
-use preferences::UiPreferences;
+use model::state::TrainerStatus;
+use panels::prepare;
 use ratatui::layout::Rect;
-use state::TrainerStatus;
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
@@ -77,7 +56,6 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, TrySendError, 
 use std::time::{Duration, Instant};
 use terminal::{TerminalGuard, WaitOutcome};
 use theme::Theme;
-use view::Effect;
 
 /// Maximum number of events handled before input is read again.
 const MAX_EVENTS_PER_BATCH: usize = 4096;
@@ -295,7 +273,7 @@ impl MainLoop<'_> {
             self.app.state.record_panic(text);
             changed = true;
         }
-        for text in stdio_capture::take_captured_lines() {
+        for text in terminal::stdio_capture::take_captured_lines() {
             self.app.state.log_message(LogLevel::Info, text.replace(char::is_control, " "));
             changed = true;
         }

@@ -3,7 +3,7 @@
 //! Invariant: the text that [`visible`] and [`clip`] return holds no control, zero-width or
 //! direction-changing character, so its measured width is the width it takes.
 
-use crate::record::registry::Metric;
+use crate::schema::metrics::Metric;
 use ratatui::text::Span;
 use std::time::Duration;
 
@@ -113,7 +113,7 @@ pub fn metric_label(metric: Metric) -> String {
 /// Formats a metric's value as its unit requires.
 pub fn metric_value(metric: Metric, number: f64) -> String {
     match (metric.spec().kind, metric) {
-        (crate::record::registry::ColumnKind::Count, _) => with_separators(number.max(0.0) as u64),
+        (crate::schema::metrics::ColumnKind::Count, _) => with_separators(number.max(0.0) as u64),
         (_, Metric::Lr) => setting_value(number),
         (_, Metric::RecycleProbability | Metric::RecycleFraction | Metric::RecycleWeight) => {
             setting_value(number)

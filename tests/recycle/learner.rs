@@ -3,7 +3,7 @@
 use crate::subject::*;
 use coconut_lab::config::{Arch, Config, Curve, Mixture, PassScope, Placement};
 use coconut_lab::data::{Batch, StreamPosition};
-use coconut_lab::record::registry::{Metric, StepRow};
+use coconut_lab::schema::metrics::{Metric, StepRow};
 use coconut_lab::train::Learner;
 
 fn batch(seed: u64) -> Batch {

@@ -10,7 +10,7 @@ use coconut_lab::model::accumulator::GradientAccumulator;
 use coconut_lab::model::{FeedbackSpec, GatherIndex, TokenBatch, Transformer};
 use coconut_lab::recycle::passes::{self, RecyclePlan, RecycledPass};
 use coconut_lab::recycle::placement::RecycledPositions;
-use coconut_lab::train::sequential::run_sequential;
+use coconut_lab::recycle::sequential::run_sequential;
 
 /// Hidden states after `passes` recycled dense passes.
 fn hidden(
@@ -256,7 +256,9 @@ fn naive_grads(
 
 #[test]
 fn gradients_are_those_of_plain_autodiff() {
-    use {Arch::*, GradientFlow::*, PassScope::*};
+    use Arch::*;
+    use GradientFlow::*;
+    use PassScope::*;
     for (arch, reach, flow, cut, loss_on, weights) in [
         (Llama, Dense, Detached, 0, LossPositions::Recycled, &[1.0][..]),
         (Llama, Dense, Through, 0, LossPositions::All, &[0.0, 0.3]),

@@ -2,8 +2,8 @@
 //! Must not know: how it was measured.
 //! Invariant: a number that was not measured is an empty cell, not a zero.
 
-use crate::train::device::{DeviceKind, SelectedDevice};
-use crate::train::profile::{Profile, ProfileLine};
+use crate::bench::profile::{Profile, ProfileLine};
+use crate::device::{DeviceKind, SelectedDevice};
 use std::fmt::Write;
 
 /// Formats the tables of `profile` under the headline `name`.

@@ -2,8 +2,8 @@
 //! Must not know: how a place in the text is found.
 //! Invariant: none beyond the tests' own.
 
-use super::super::from_text;
 use super::*;
+use crate::config::from_text;
 use proptest::prelude::*;
 
 const TEXT: &str = "# The recipe.\n[run]\nname = \"a\" # mine\n\n[recycle]   # the idea\n# every n-th\nevery  =  4\n\

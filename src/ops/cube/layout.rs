@@ -8,7 +8,8 @@ use burn_cubecl::kernel::{into_contiguous, untile};
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::{CubeCount, TensorArg};
-use cubecl::zspace::{Strides, metadata::Metadata};
+use cubecl::zspace::Strides;
+use cubecl::zspace::metadata::Metadata;
 
 /// Most cubes along one axis of a grid.
 const MAX_AXIS_CUBES: usize = 1 << 15;

@@ -3,8 +3,10 @@
 //! Invariant: every file that is written is read back.
 
 use super::*;
-use arrow::array::{Array, AsArray, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array};
-use arrow::array::{ListArray, RecordBatchOptions, UInt64Array};
+use arrow::array::{
+    Array, AsArray, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, ListArray,
+    RecordBatchOptions, UInt64Array,
+};
 use arrow::datatypes::{Float64Type, Int64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::collections::HashMap;

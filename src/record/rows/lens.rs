@@ -4,8 +4,9 @@
 
 use super::token_rows::{top_id_lists, top_prob_lists};
 use super::{TableRow, count_column, real_column, text_column};
-use crate::message::TokenProb;
-use crate::record::registry::{self, ColumnSpec};
+use crate::schema::metrics;
+use crate::schema::metrics::ColumnSpec;
+use crate::schema::protocol::TokenProb;
 use arrow::array::ArrayRef;
 
 /// A row of the latent lens: one latent of a thought.
@@ -37,7 +38,7 @@ impl TableRow for LensRow {
     const TABLE: &'static str = "lens";
 
     fn column_specs() -> Vec<ColumnSpec> {
-        registry::LENS.to_vec()
+        metrics::LENS.to_vec()
     }
 
     fn arrays(rows: &[Self]) -> Vec<ArrayRef> {

@@ -4,8 +4,9 @@
 //! Invariant: columns missing in an older version of the tables read as `None`, not as an error.
 
 use super::{TableRow, count_column, real_column};
-use crate::message::{DecodedState, EntropyHistogram, Thought, TokenCell, TokenProb, TokenRow};
-use crate::record::registry::{self, ColumnSpec};
+use crate::schema::metrics;
+use crate::schema::metrics::ColumnSpec;
+use crate::schema::protocol::{DecodedState, EntropyHistogram, Thought, TokenCell, TokenProb, TokenRow};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float32Builder, Int32Builder, ListBuilder,
     RecordBatch,
@@ -17,7 +18,7 @@ impl TableRow for TokenRow {
     const TABLE: &'static str = "tokens";
 
     fn column_specs() -> Vec<ColumnSpec> {
-        registry::TOKENS.to_vec()
+        metrics::TOKENS.to_vec()
     }
 
     fn arrays(rows: &[Self]) -> Vec<ArrayRef> {
@@ -87,7 +88,7 @@ impl TableRow for ThoughtRow {
     const TABLE: &'static str = "thoughts";
 
     fn column_specs() -> Vec<ColumnSpec> {
-        registry::THOUGHTS.to_vec()
+        metrics::THOUGHTS.to_vec()
     }
 
     fn arrays(rows: &[Self]) -> Vec<ArrayRef> {

@@ -2,13 +2,13 @@
 //! Must not know: how anything is drawn.
 //! Invariant: none beyond the tests' own.
 
-use super::super::draft::NudgeSize;
-use super::super::keys::{self, Action, Motion, Scope};
-use super::super::layout;
-use super::super::state::{RunState, TrainerStatus};
-use super::super::view::{DraftEdit, Effect, Overlay, Panel, ViewState};
 use super::*;
-use crate::message::{Alert, AlertTopic, Command, ConfigUpdate, SetKeys};
+use crate::schema::protocol::{Alert, AlertTopic, Command, ConfigUpdate, SetKeys};
+use crate::tui::app::draft::NudgeSize;
+use crate::tui::app::keys::{Action, Motion, Scope};
+use crate::tui::app::view::{DraftEdit, Effect, Overlay, Panel, ViewState};
+use crate::tui::app::{keys, layout};
+use crate::tui::model::state::{RunState, TrainerStatus};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::Rect;
 

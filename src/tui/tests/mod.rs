@@ -5,20 +5,19 @@
 mod folding;
 mod snapshots;
 
-use super::panel::RenderContext;
-use super::screen;
-use super::state::{RunState, Series};
-use super::text_export;
+use super::app::view::ViewState;
+use super::model::state::{RunState, Series};
+use super::panels::RenderContext;
+use super::picture::text_export;
+use super::terminal::screen;
 use super::theme::{ColorDepth, Theme};
-use super::view::ViewState;
 use crate::config::{Config, Curve};
-use crate::message::ConfigUpdate;
-use crate::message::{
-    AnswerPart, DecodedState, Event, LogLevel, LogLine, PlaygroundAnswer, RunInfo, RunPhase, RunSummary,
-    Thought, TokenCell, TokenProb, TokenRow, ValidationSample,
+use crate::schema::metrics::{Metric, StepRow};
+use crate::schema::protocol::{
+    AnswerPart, ConfigUpdate, DecodedState, Event, LogLevel, LogLine, PlaygroundAnswer, RunInfo, RunPhase,
+    RunSummary, Thought, TokenCell, TokenProb, TokenRow, ValidationSample,
 };
-use crate::record::registry::{Metric, StepRow};
-use crate::record::rows::{ChangeOutcome, ChangeRow, SystemRow};
+use crate::schema::rows::{ChangeOutcome, ChangeRow, SystemRow};
 use chrono::TimeZone;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;

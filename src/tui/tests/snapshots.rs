@@ -2,10 +2,10 @@
 //! Must not know: anything but run state and view.
 //! Invariant: none beyond the stored snapshots.
 
-use super::super::chart_settings::ChartSpan;
-use super::super::token_grid::TokenValue;
-use super::super::view::{EntropyDisplay, Overlay, Panel, ViewState};
 use super::*;
+use crate::tui::app::chart_settings::ChartSpan;
+use crate::tui::app::view::{EntropyDisplay, Overlay, Panel, ViewState};
+use crate::tui::plot::token_grid::TokenValue;
 use insta::assert_snapshot;
 
 fn focused(panel: Panel, expanded: bool) -> ViewState {

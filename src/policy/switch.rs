@@ -1,0 +1,384 @@
+//! Owns: when a generation thinks: a state machine that gets the entropy at each position and decides the
+//! next input.
+//! Must not know: models, what tokens mean, how a token is sampled.
+//! Invariant: pure: equal entropies and tokens give equal actions; no bound is ever exceeded.
+
+use super::threshold::{EntropyScale, Threshold};
+
+/// What the next input of a row is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyAction {
+    /// A token sampled from the distribution.
+    Token,
+    /// This token, whatever the distribution: a marker of a thought's beginning or end, as in Hao et al.
+    Marker(u32),
+    /// A latent: the hidden state of the previous position.
+    Latent,
+    /// A latent that replaces the last token: the hidden state that the token was sampled from.
+    ReplaceToken,
+}
+
+/// When to think.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Policy {
+    /// Plain decoding.
+    Never,
+    /// A fixed number of latents at given positions, as in Hao et al. (arXiv 2412.06769).
+    Fixed(FixedPolicy),
+    /// Thinks from a high entropy on, until the entropy is low.
+    Entropy(EntropyPolicy),
+    /// Thinks while the entropy is above that of the last switch between tokens and latents (SwiReasoning,
+    /// arXiv 2510.05069).
+    Trend(TrendPolicy),
+}
+
+impl Policy {
+    /// Returns the token ids that the policy contains, each with its key.
+    pub fn named_tokens(&self) -> Vec<(&'static str, u32)> {
+        let Self::Fixed(FixedPolicy { starts, bot, eot, .. }) = self else { return Vec::new() };
+        let after = if let ThoughtStarts::AfterToken(id) = starts { Some(*id) } else { None };
+        let named = [("after", after), ("bot", *bot), ("eot", *eot)];
+        named.into_iter().filter_map(|(key, id)| id.map(|id| (key, id))).collect()
+    }
+
+    /// Whether decisions depend on the entropies of the prompt.
+    pub fn uses_prompt_entropies(&self) -> bool {
+        let is_quantile = |threshold| matches!(threshold, Threshold::Quantile(_));
+        matches!(self, Self::Entropy(policy) if is_quantile(policy.start) || is_quantile(policy.stop))
+    }
+}
+
+/// Thoughts with a fixed number of latents.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FixedPolicy {
+    /// Number of latents of a thought.
+    pub count: usize,
+    /// Where thoughts start.
+    pub starts: ThoughtStarts,
+    /// Token to insert before each thought (beginning of thought).
+    pub bot: Option<u32>,
+    /// Token to insert after each thought (end of thought).
+    pub eot: Option<u32>,
+}
+
+/// Where fixed thoughts start.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ThoughtStarts {
+    /// After these numbers of generated tokens, markers included. 0 is directly after the prompt.
+    TokenCounts(Vec<usize>),
+    /// After each token with this id, including the last token of the prompt.
+    AfterToken(u32),
+}
+
+/// Thoughts between two entropy thresholds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EntropyPolicy {
+    /// A thought starts at or above this entropy.
+    pub start: Threshold,
+    /// A thought ends below this entropy.
+    pub stop: Threshold,
+    /// How long thoughts may be.
+    pub bounds: ThoughtBounds,
+    /// Which hidden state starts a thought.
+    pub position: LatentPosition,
+}
+
+/// Thoughts while the entropy is above that of the last switch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrendPolicy {
+    /// Minimum number of tokens between two thoughts.
+    pub dwell: usize,
+    /// How long thoughts may be.
+    pub bounds: ThoughtBounds,
+    /// Which hidden state starts a thought.
+    pub position: LatentPosition,
+}
+
+/// How long thoughts may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThoughtBounds {
+    /// Minimum number of latents of a thought.
+    pub min_latents: usize,
+    /// Maximum number of latents of a thought.
+    pub max_latents: usize,
+    /// Maximum number of latents of the whole row; `None` means no limit.
+    pub max_total_latents: Option<usize>,
+}
+
+/// Which hidden state is recycled if the output at position `t` is uncertain. The article allows both
+/// readings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LatentPosition {
+    /// The uncertain state itself, as the input at `t+1`.
+    Next,
+    /// The state at `t-1`, as the input at `t`, in place of the token there. Tokens of the prompt are never
+    /// replaced.
+    InPlace,
+}
+
+/// What a row is currently doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ThoughtPhase {
+    Tokens,
+    /// The marker before a thought has just been inserted.
+    Opening,
+    /// Thinking, after this many latents of the thought.
+    Thinking(usize),
+}
+
+/// State of a policy on one row.
+#[derive(Clone, Debug)]
+pub struct PolicyState {
+    policy: Policy,
+    entropy_scale: EntropyScale,
+    phase: ThoughtPhase,
+    /// Number of generated tokens, markers included.
+    tokens: usize,
+    /// Number of tokens since the last thought; `None` before the first thought.
+    tokens_since_thought: Option<usize>,
+    latents: usize,
+    /// Entropy at the last switch between tokens and latents, in nats.
+    switch_entropy: Option<f64>,
+    /// Whether the last input was a sampled token, which a latent may replace.
+    last_is_replaceable: bool,
+}
+
+impl PolicyState {
+    /// Starts `policy` on a row, for a vocabulary of `vocab` tokens.
+    pub fn new(policy: Policy, vocab: usize) -> Self {
+        let entropy_scale = EntropyScale::new(vocab);
+        Self {
+            policy,
+            entropy_scale,
+            phase: ThoughtPhase::Tokens,
+            tokens: 0,
+            tokens_since_thought: None,
+            latents: 0,
+            switch_entropy: None,
+            last_is_replaceable: false,
+        }
+    }
+
+    /// Records the entropy (nats) at a position of the prompt, except the last.
+    pub fn observe_prompt(&mut self, entropy: f64) {
+        self.entropy_scale.observe(entropy);
+    }
+
+    /// Decides the next input from `entropy` (nats) at the last position. `last` is the token fed there;
+    /// `None` for a latent.
+    pub fn next_action(&mut self, entropy: f64, last: Option<u32>) -> PolicyAction {
+        let action = self.decide(entropy, last);
+        self.entropy_scale.observe(entropy);
+        match action {
+            PolicyAction::Token | PolicyAction::Marker(_) => {
+                self.tokens += 1;
+                self.tokens_since_thought = self.tokens_since_thought.map(|since| since + 1);
+            }
+            PolicyAction::Latent | PolicyAction::ReplaceToken => {
+                self.tokens -= usize::from(action == PolicyAction::ReplaceToken);
+                self.latents += 1;
+                self.tokens_since_thought = Some(0);
+                let count = if let ThoughtPhase::Thinking(count) = self.phase { count } else { 0 };
+                self.phase = ThoughtPhase::Thinking(count + 1);
+            }
+        }
+        self.last_is_replaceable = action == PolicyAction::Token;
+        action
+    }
+
+    /// Returns the number of latents so far.
+    pub fn latents(&self) -> usize {
+        self.latents
+    }
+
+    fn decide(&mut self, entropy: f64, last: Option<u32>) -> PolicyAction {
+        match self.phase {
+            ThoughtPhase::Opening => PolicyAction::Latent,
+            ThoughtPhase::Thinking(count) if self.continues(count, entropy) => PolicyAction::Latent,
+            ThoughtPhase::Thinking(_) => {
+                self.phase = ThoughtPhase::Tokens;
+                self.switch_entropy = Some(entropy);
+                self.marker(|fixed| fixed.eot).unwrap_or(PolicyAction::Token)
+            }
+            ThoughtPhase::Tokens if self.starts_thought(entropy, last) => {
+                self.switch_entropy = Some(entropy);
+                match self.marker(|fixed| fixed.bot) {
+                    Some(marker) => {
+                        self.phase = ThoughtPhase::Opening;
+                        marker
+                    }
+                    None if self.latent_position() == LatentPosition::InPlace => PolicyAction::ReplaceToken,
+                    None => PolicyAction::Latent,
+                }
+            }
+            ThoughtPhase::Tokens => {
+                self.switch_entropy.get_or_insert(entropy);
+                PolicyAction::Token
+            }
+        }
+    }
+
+    /// Returns the action that inserts a marker token, if the policy has that marker.
+    fn marker(&self, which: fn(&FixedPolicy) -> Option<u32>) -> Option<PolicyAction> {
+        match &self.policy {
+            Policy::Fixed(fixed) => which(fixed).map(PolicyAction::Marker),
+            _ => None,
+        }
+    }
+
+    fn latent_position(&self) -> LatentPosition {
+        match &self.policy {
+            Policy::Entropy(EntropyPolicy { position, .. }) | Policy::Trend(TrendPolicy { position, .. }) => {
+                *position
+            }
+            Policy::Never | Policy::Fixed(_) => LatentPosition::Next,
+        }
+    }
+
+    /// Whether a thought of `count` latents continues.
+    fn continues(&self, count: usize, entropy: f64) -> bool {
+        let (bounds, uncertain) = match &self.policy {
+            Policy::Never => return false,
+            Policy::Fixed(fixed) => return count < fixed.count,
+            Policy::Entropy(policy) => (policy.bounds, entropy >= self.entropy_scale.to_nats(policy.stop)),
+            Policy::Trend(policy) => {
+                (policy.bounds, self.switch_entropy.is_some_and(|reference| entropy >= reference))
+            }
+        };
+        let allowed = bounds.max_total_latents.is_none_or(|max| self.latents < max);
+        allowed && count < bounds.max_latents && (count < bounds.min_latents || uncertain)
+    }
+
+    /// Whether a thought starts after `entropy` at the last position, whose input was the token `last`.
+    fn starts_thought(&self, entropy: f64, last: Option<u32>) -> bool {
+        // At least one token that stays separates two thoughts.
+        let separated = |tokens: usize| self.tokens_since_thought.is_none_or(|since| since >= tokens.max(1));
+        let (bounds, position, dwell, uncertain) = match &self.policy {
+            Policy::Never => return false,
+            Policy::Fixed(fixed) => {
+                let here = match &fixed.starts {
+                    ThoughtStarts::TokenCounts(counts) => counts.contains(&self.tokens),
+                    ThoughtStarts::AfterToken(marker) => last == Some(*marker),
+                };
+                return fixed.count > 0 && here && separated(1);
+            }
+            Policy::Entropy(policy) => {
+                (policy.bounds, policy.position, 1, entropy >= self.entropy_scale.to_nats(policy.start))
+            }
+            Policy::Trend(policy) => {
+                let above = self.switch_entropy.is_some_and(|reference| entropy > reference);
+                (policy.bounds, policy.position, policy.dwell, above)
+            }
+        };
+        let allowed = bounds.max_latents > 0 && bounds.max_total_latents.is_none_or(|max| self.latents < max);
+        match position {
+            LatentPosition::Next => allowed && uncertain && separated(dwell),
+            LatentPosition::InPlace => {
+                allowed && uncertain && separated(dwell.max(1) + 1) && self.last_is_replaceable
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: ThoughtBounds = ThoughtBounds { min_latents: 1, max_latents: 4, max_total_latents: None };
+
+    /// Returns the action after each of `entropies`: `T` token, `L` latent, `B` latent in place of a token,
+    /// `m` marker. Every sampled token is 7, and so is the last token of the prompt.
+    fn actions(policy: Policy, entropies: &[f64]) -> String {
+        let mut state = PolicyState::new(policy, 100);
+        let mut last = Some(7);
+        let mut letters = String::new();
+        for entropy in entropies {
+            let action = state.next_action(*entropy, last);
+            (last, _) = match action {
+                PolicyAction::Token => (Some(7), letters.push('T')),
+                PolicyAction::Marker(id) => (Some(id), letters.push('m')),
+                PolicyAction::Latent => (None, letters.push('L')),
+                PolicyAction::ReplaceToken => (None, letters.push('B')),
+            };
+        }
+        let latents = letters.chars().filter(|letter| "LB".contains(*letter)).count();
+        assert_eq!(state.latents(), latents);
+        letters
+    }
+
+    fn entropy(bounds: ThoughtBounds, position: LatentPosition) -> Policy {
+        Policy::Entropy(EntropyPolicy {
+            start: Threshold::Nats(2.0),
+            stop: Threshold::Nats(1.0),
+            bounds,
+            position,
+        })
+    }
+
+    #[test]
+    fn entropy_has_two_thresholds() {
+        let next = |bounds, entropies: &[f64]| actions(entropy(bounds, LatentPosition::Next), entropies);
+        // Starts at or above one threshold, ends below the other; no switch between them.
+        assert_eq!(next(BOUNDS, &[1.9, 2.0, 1.5, 1.0, 0.99, 1.5, 2.5]), "TLLLTTL");
+        // No longer than the maximum, and a token before the next thought.
+        assert_eq!(next(BOUNDS, &[3.0; 7]), "LLLLTLL");
+        assert_eq!(next(ThoughtBounds { min_latents: 3, ..BOUNDS }, &[3.0, 0.0, 0.0, 0.0]), "LLLT");
+        assert_eq!(
+            next(ThoughtBounds { max_total_latents: Some(3), ..BOUNDS }, &[3.0, 0.0, 3.0, 3.0, 3.0, 3.0]),
+            "LTLLTT"
+        );
+        assert_eq!(next(ThoughtBounds { max_total_latents: Some(0), ..BOUNDS }, &[3.0, 3.0]), "TT");
+        assert_eq!(
+            next(ThoughtBounds { max_latents: 0, min_latents: 0, max_total_latents: None }, &[3.0, 3.0]),
+            "TT"
+        );
+    }
+
+    #[test]
+    fn uncertain_tokens_are_replaced_except_in_the_prompt() {
+        let in_place = |entropies: &[f64]| actions(entropy(BOUNDS, LatentPosition::InPlace), entropies);
+        assert_eq!(in_place(&[3.0, 3.0, 3.0, 0.5, 0.0, 2.0]), "TBLTTB");
+        assert_eq!(in_place(&[3.0, 0.5, 0.5]), "TTT");
+        // At least one token stays between two thoughts.
+        assert_eq!(in_place(&[3.0; 10]), "TBLLLTTBLL");
+    }
+
+    #[test]
+    fn fixed_thoughts_start_where_the_policy_says() {
+        let fixed = |count, starts, marker: Option<u32>| {
+            Policy::Fixed(FixedPolicy { count, starts, bot: marker, eot: marker })
+        };
+        assert_eq!(actions(fixed(2, ThoughtStarts::TokenCounts(vec![0, 2]), None), &[0.0; 8]), "LLTTLLTT");
+        assert_eq!(actions(fixed(2, ThoughtStarts::TokenCounts(vec![0]), Some(9)), &[0.0; 6]), "mLLmTT");
+        assert_eq!(actions(fixed(1, ThoughtStarts::AfterToken(7), None), &[0.0; 5]), "LTLTL");
+        assert_eq!(actions(fixed(1, ThoughtStarts::AfterToken(8), None), &[0.0; 3]), "TTT");
+        assert_eq!(actions(fixed(0, ThoughtStarts::TokenCounts(vec![0]), Some(9)), &[0.0; 3]), "TTT");
+        assert_eq!(actions(Policy::Never, &[9.0; 3]), "TTT");
+    }
+
+    #[test]
+    fn trend_compares_with_the_last_switch() {
+        let trend =
+            |dwell| Policy::Trend(TrendPolicy { dwell, bounds: BOUNDS, position: LatentPosition::Next });
+        // The first entropy is the reference. A thought starts above it, and ends below the entropy at its
+        // start.
+        assert_eq!(actions(trend(1), &[1.0, 0.9, 1.1, 1.2, 1.05, 1.0, 1.06]), "TTLLTTL");
+        assert_eq!(actions(trend(3), &[1.0, 2.0, 1.0, 2.0, 2.0, 2.0, 2.0]), "TLTTTLL");
+    }
+
+    #[test]
+    fn quantile_thresholds_depend_on_past_entropies() {
+        let (start, stop) = (Threshold::Quantile(0.5), Threshold::FractionOfMax(0.1));
+        let policy =
+            Policy::Entropy(EntropyPolicy { start, stop, bounds: BOUNDS, position: LatentPosition::Next });
+        let mut state = PolicyState::new(policy, 100);
+        for entropy in [1.0, 2.0, 3.0] {
+            state.observe_prompt(entropy);
+        }
+        assert_eq!(state.next_action(1.9, None), PolicyAction::Token);
+        assert_eq!(state.next_action(2.0, None), PolicyAction::Latent);
+        // A tenth of ln 100.
+        assert_eq!(state.next_action(0.47, None), PolicyAction::Latent);
+        assert_eq!(state.next_action(0.45, None), PolicyAction::Token);
+    }
+}

@@ -1,0 +1,462 @@
+//! Owns: reading a run folder as a stream of events: first what its files hold, then what is added to them.
+//! Must not know: screens, how the files are written.
+//! Invariant: it only reads; only `config_writer` writes, and only the run's config file.
+
+use crate::config::{self, Config};
+use crate::data::{Dataset, Tokenizer};
+use crate::record::reader::tail::{ReadDepth, TableTail, TextTail};
+use crate::record::rows::{self};
+use crate::record::run_folder::{RunFolder, read_json};
+use crate::record::{log, status};
+use crate::schema::metrics::{Metric, StepRow};
+use crate::schema::protocol::{
+    Alert, AlertTopic, Command, ConfigUpdate, EntropyHistogram, Event, RunInfo, RunPhase, RunSummary,
+};
+use crate::schema::rows::{ChangeOutcome, ChangeRow};
+use crate::schema::status::{RunState, RunStatus};
+use arrow::array::RecordBatch;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+/// Time between two polls of the files.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Follows the run in `folder` until a channel is closed. Sends `events`, and carries out `commands`.
+pub fn follow_run(folder: RunFolder, events: SyncSender<Event>, commands: &Receiver<Command>) {
+    let mut reader = RunReader::new(folder, events);
+    while reader.poll() {
+        match commands.recv_timeout(POLL_INTERVAL) {
+            Ok(command) => reader.handle_command(command),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// Returns the events of what the files in `folder` hold now. A thread reads them as they are consumed.
+pub fn current_events(folder: RunFolder) -> impl Iterator<Item = Event> {
+    let (events_in, events) = sync_channel(256);
+    std::thread::spawn(move || RunReader::new(folder, events_in).poll());
+    events.into_iter()
+}
+
+/// Reads a run folder, remembers how far it has read, and sends what is new as events.
+pub struct RunReader {
+    pub(super) folder: RunFolder,
+    pub(super) events: SyncSender<Event>,
+    /// Whether `run.json` was read and `Started` sent.
+    started: bool,
+    pub(super) config: Config,
+    /// Version of `config`.
+    version: u64,
+    tokenizer: Option<Tokenizer>,
+    vocab_size: usize,
+    metrics: TableTail,
+    tokens: TableTail,
+    thoughts: TableTail,
+    events_table: TableTail,
+    system: TableTail,
+    /// Recycled positions of probed rows that are not sent yet.
+    unsent_thoughts: Vec<RecordBatch>,
+    log: TextTail,
+    changes: TextTail,
+    last_row: Option<StepRow>,
+    /// First and last loss, in nats: plain, recycled, plain at validations.
+    losses: [Option<(f64, f64)>; 3],
+    recycled_steps: u64,
+    phase: Option<RunPhase>,
+    /// Whether the last recorded pause event says that the run is paused.
+    pub(super) pause_recorded: bool,
+    /// The config file whose last edit was refused.
+    refused_file: Option<AlertTopic>,
+    /// Id of the process that wrote the status last.
+    process_id: Option<u32>,
+    /// Whether the end of the run was sent.
+    pub(super) end_sent: bool,
+    /// Whether the receiver of the events is gone.
+    disconnected: bool,
+}
+
+impl RunReader {
+    pub(super) fn new(folder: RunFolder, events: SyncSender<Event>) -> Self {
+        Self {
+            metrics: TableTail::new(folder.path().join("metrics")),
+            tokens: TableTail::new(folder.path().join("tokens")),
+            thoughts: TableTail::new(folder.path().join("thoughts")),
+            events_table: TableTail::new(folder.path().join("events")),
+            system: TableTail::new(folder.path().join("system")),
+            unsent_thoughts: Vec::new(),
+            log: TextTail::new(folder.log_file()),
+            changes: TextTail::new(folder.changes_file()),
+            folder,
+            events,
+            started: false,
+            config: Config::default(),
+            version: 0,
+            tokenizer: None,
+            vocab_size: 0,
+            last_row: None,
+            losses: [None; 3],
+            recycled_steps: 0,
+            phase: None,
+            pause_recorded: false,
+            refused_file: None,
+            process_id: None,
+            end_sent: false,
+            disconnected: false,
+        }
+    }
+
+    /// Sends what is new; returns whether anyone still receives it.
+    fn poll(&mut self) -> bool {
+        if !self.started && !self.read_run_info() {
+            return !self.disconnected;
+        }
+        // Read first: a run that has ended has written all its files.
+        let status = status::read_status(&self.folder);
+        let process = status.as_ref().map(|status| status.process);
+        if self.process_id.is_some() && process.is_some() && self.process_id != process {
+            self.restart();
+        }
+        self.process_id = process;
+        self.emit_log();
+        self.emit_changes();
+        self.clear_fixed_alert();
+        self.emit_steps();
+        self.emit_token_rows();
+        self.emit_samples();
+        self.emit_system();
+        match status {
+            Some(status) if status.state != RunState::Running => self.emit_end(&status),
+            _ => {
+                self.end_sent = false;
+                let phase = if self.config.run.paused || self.pause_recorded {
+                    RunPhase::Paused
+                } else {
+                    RunPhase::Train
+                };
+                if self.phase.replace(phase) != Some(phase) {
+                    self.emit(Event::Phase(phase));
+                }
+            }
+        }
+        !self.disconnected
+    }
+
+    /// Starts again, except for the log, after another process has resumed the run and maybe cut its tables.
+    fn restart(&mut self) {
+        let log = std::mem::replace(&mut self.log, TextTail::new(PathBuf::new()));
+        let fresh = Self::new(self.folder.clone(), self.events.clone());
+        *self = Self { log, ..fresh };
+        self.read_run_info();
+    }
+
+    /// Reads `run.json` and the first config, and sends `Started`; returns whether the file is there.
+    fn read_run_info(&mut self) -> bool {
+        let Some(mut info) = read_json::<RunInfo>(&self.folder.run_info_file()) else {
+            self.emit_log();
+            return false;
+        };
+        self.config = config::load(&self.folder.version_file(0), &[]).unwrap_or_default();
+        info.config = self.config.clone();
+        info.folder = self.folder.path().to_owned();
+        self.vocab_size = info.vocab_size;
+        self.tokenizer = self.load_tokenizer();
+        self.started = true;
+        self.emit(Event::Started(Box::new(info)));
+        true
+    }
+
+    /// Loads the tokenizer of the dataset; if the dataset does not exist here, that of the newest checkpoint.
+    fn load_tokenizer(&self) -> Option<Tokenizer> {
+        let dataset = Dataset::open(Path::new(&self.config.data.dir)).ok();
+        dataset.and_then(|dataset| dataset.tokenizer()).or_else(|| {
+            let newest = *self.folder.checkpoint_steps().last()?;
+            Tokenizer::from_file(&self.folder.checkpoint_folder(newest).join("tokenizer.json")).ok()
+        })
+    }
+
+    /// Sends an event. Waits while the channel is full, so that no event is dropped.
+    pub(super) fn emit(&mut self, event: Event) {
+        self.disconnected |= self.events.send(event).is_err();
+    }
+
+    fn emit_log(&mut self) {
+        for line in self.log.new_lines() {
+            if let Some(line) = log::parse_line(&line) {
+                self.emit(Event::Log(line));
+            }
+        }
+    }
+
+    fn emit_changes(&mut self) {
+        let lines = self.changes.new_lines();
+        let rows: Vec<ChangeRow> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        for rows in rows.chunk_by(|a, b| a.set == b.set) {
+            let (applied, noted) =
+                (rows[0].outcome == ChangeOutcome::Applied, rows[0].outcome == ChangeOutcome::Noted);
+            if applied && let Ok(config) = config::load(&self.folder.version_file(rows[0].version), &[]) {
+                self.config = config;
+                self.version = rows[0].version;
+            }
+            let about = match rows[0].source.as_str() {
+                "keys" => AlertTopic::DashboardEdit,
+                file => AlertTopic::ConfigFile(file.to_owned()),
+            };
+            let text = rows[0].reason.clone().filter(|_| !applied);
+            if !noted && let AlertTopic::ConfigFile(_) = about {
+                self.refused_file = text.is_some().then(|| about.clone());
+            }
+            let changed =
+                ConfigUpdate { config: self.config.clone(), version: self.version, rows: rows.to_vec() };
+            self.emit(Event::ConfigChanged(Box::new(changed)));
+            // A note raises no alert.
+            if !noted {
+                self.emit(Event::Alert(Alert { topic: about, text }));
+            }
+        }
+    }
+
+    /// Clears the alert about a refused edit once the config file equals the current config again. Undoing an
+    /// edit is not a change, so the record does not show it.
+    fn clear_fixed_alert(&mut self) {
+        let fixed = |about: &mut AlertTopic| match about {
+            AlertTopic::ConfigFile(name) if name == "config.toml" => {
+                config::load(&self.folder.config_file(), &[]).is_ok_and(|config| config == self.config)
+            }
+            _ => false,
+        };
+        if let Some(about) = self.refused_file.take_if(fixed) {
+            self.emit(Event::Alert(Alert { topic: about, text: None }));
+        }
+    }
+
+    fn emit_steps(&mut self) {
+        let mut metrics = std::mem::replace(&mut self.metrics, TableTail::new(PathBuf::new()));
+        metrics.for_each_new(ReadDepth::AllColumns, &mut |batch| {
+            for row in rows::step_rows(&batch) {
+                if self.last_row.as_ref().is_some_and(|last| last.step() >= row.step()) {
+                    continue;
+                }
+                self.record_losses(&row);
+                self.last_row = Some(row.clone());
+                self.emit(Event::Step(Box::new(row)));
+            }
+        });
+        self.metrics = metrics;
+    }
+
+    /// Updates first and last losses and the count of recycled steps.
+    fn record_losses(&mut self, row: &StepRow) {
+        let losses = [Metric::LossPlain, Metric::LossRecycled, Metric::ValidPlain];
+        for (metric, seen) in losses.into_iter().zip(&mut self.losses) {
+            if let Some(loss) = row.get(metric) {
+                *seen = Some((seen.map_or(loss, |(first, _)| first), loss));
+            }
+        }
+        self.recycled_steps += u64::from(row.get(Metric::Recycled).is_some());
+    }
+
+    fn emit_token_rows(&mut self) {
+        let (mut spreads, mut last) = (Vec::<EntropyHistogram>::new(), None);
+        let vocab_size = self.vocab_size;
+        self.tokens.for_each_new(ReadDepth::Columns(rows::HISTOGRAM_COLUMNS), &mut |batch| {
+            spreads.extend(rows::entropy_histograms(&batch, vocab_size));
+            last = Some(batch);
+        });
+        // Read after the token rows, because their recycled positions are written before them.
+        let thought = &mut self.unsent_thoughts;
+        self.thoughts.for_each_new(ReadDepth::Skip, &mut |batch| thought.push(batch));
+        let Some(last) = last else { return };
+        let text =
+            |id: u32| self.tokenizer.as_ref().map_or_else(|| format!("{id} "), |codec| codec.token_text(id));
+        let mut row = rows::last_token_row(&last, vocab_size, text);
+        if let Some(row) = &mut row {
+            row.thoughts =
+                self.unsent_thoughts.iter().flat_map(|batch| rows::thoughts_at(batch, row.step)).collect();
+            row.fill_token_texts(text);
+        }
+        // The last row is sent whole.
+        spreads.truncate(spreads.len().saturating_sub(usize::from(row.is_some())));
+        self.unsent_thoughts.retain(|batch| rows::last_step(batch) > row.as_ref().map(|row| row.step));
+        if !spreads.is_empty() {
+            self.emit(Event::EntropyHistograms(spreads));
+        }
+        if let Some(row) = row {
+            self.emit(Event::ProbedRow(Box::new(row)));
+        }
+    }
+
+    fn emit_samples(&mut self) {
+        for batch in self.events_table.new_rows() {
+            self.pause_recorded = rows::paused_after(&batch).unwrap_or(self.pause_recorded);
+            rows::samples(&batch).into_iter().for_each(|sample| self.emit(Event::Sample(Box::new(sample))));
+        }
+    }
+
+    fn emit_system(&mut self) {
+        let news = self.system.new_rows();
+        if let Some(row) = news.last().and_then(rows::last_system_row) {
+            self.emit(Event::System(Box::new(row)));
+        }
+    }
+
+    fn emit_end(&mut self, status: &RunStatus) {
+        if std::mem::replace(&mut self.end_sent, true) {
+            return;
+        }
+        match status.state {
+            RunState::Failed => self.emit(Event::Failed(status.error.clone().unwrap_or_default())),
+            RunState::Interrupted => {
+                let run = self.folder.path().display();
+                let text = format!("its process is gone; `coconut-lab resume {run}` continues the run");
+                self.emit(Event::Failed(text));
+            }
+            state => {
+                let summary = self.summary(status, state == RunState::Stopped);
+                self.emit(Event::Finished(Box::new(summary)));
+            }
+        }
+    }
+
+    fn summary(&self, status: &RunStatus, stopped: bool) -> RunSummary {
+        let last = |metric| self.last_row.as_ref().and_then(|row| row.get(metric));
+        let seconds = last(Metric::WallS).unwrap_or(0.0);
+        RunSummary {
+            folder: self.folder.path().to_owned(),
+            steps: status.step,
+            tokens: last(Metric::Tokens).unwrap_or(0.0) as u64,
+            duration: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
+            loss_plain: self.losses[0],
+            loss_recycled: self.losses[1],
+            valid_plain: self.losses[2],
+            recycled_steps: self.recycled_steps,
+            checkpoint: self
+                .folder
+                .checkpoint_steps()
+                .last()
+                .map(|step| self.folder.checkpoint_folder(*step)),
+            stopped_early: stopped,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::recorder::{RecordTiming, Recorder};
+    use crate::schema::protocol::{DecodedState, LogLevel, Thought, TokenCell, TokenProb, TokenRow};
+    use crate::schema::rows::{EventKind, EventRow};
+
+    #[test]
+    fn a_line_of_the_log_is_read_as_it_was_written() {
+        let line = log::parse_line("2026-11-24 02:51:38.123 warn  two · lines").unwrap();
+        assert_eq!((line.level, line.text.as_str()), (LogLevel::Warn, "two · lines"));
+        assert_eq!(line.time.format("%H:%M:%S%.3f").to_string(), "02:51:38.123");
+        assert!(log::parse_line("nonsense").is_none() && log::parse_line("").is_none());
+    }
+
+    #[test]
+    fn each_row_is_read_once_whether_in_the_log_or_in_a_segment() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(dir.path(), "x", chrono::Local::now()).unwrap();
+        let timing = RecordTiming {
+            sync_time: Duration::from_millis(5),
+            sync_rows: 1,
+            part_rows: 5,
+            part_time: Duration::from_secs(3600),
+            system_time: Duration::ZERO,
+        };
+        let recorder = Recorder::start(&folder, timing, String::new()).unwrap();
+        let mut tail = TableTail::new(folder.path().join("metrics"));
+        let mut steps = Vec::new();
+        for step in 1..=23 {
+            recorder.record_step(StepRow::new(step));
+            if step % 4 == 0 {
+                std::thread::sleep(Duration::from_millis(20));
+                steps.extend(tail.new_rows().iter().flat_map(rows::step_rows).map(|row| row.step()));
+            }
+        }
+        drop(recorder);
+        steps.extend(tail.new_rows().iter().flat_map(rows::step_rows).map(|row| row.step()));
+        assert_eq!(steps, (1..=23).collect::<Vec<_>>());
+    }
+
+    fn token_row(step: u64) -> TokenRow {
+        let top = vec![TokenProb { id: 3, prob: 0.5 }];
+        let decoded = DecodedState { entropy: 0.25, top: top.clone() };
+        let thought =
+            Thought { position: 1, fed_by_pass: vec![decoded.clone(); 2], output_by_pass: vec![decoded; 2] };
+        let cell = TokenCell { top_plain: top, text: "0 ".into(), ..TokenCell::default() };
+        let cells = vec![cell.clone(), TokenCell { recycled: true, entropy_recycled: Some(0.5), ..cell }];
+        let mut row = TokenRow { step, vocab_size: 9, cells, thoughts: vec![thought], ..TokenRow::default() };
+        row.cells[0].entropy_recycled = Some(0.25);
+        row.fill_token_texts(|id| format!("{id} "));
+        row
+    }
+
+    #[test]
+    fn token_rows_samples_and_notes_are_sent_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(dir.path(), "x", chrono::Local::now()).unwrap();
+        std::fs::write(folder.version_file(0), "").unwrap();
+        let info = r#"{"lineage": null, "recipe": null, "folder": "", "device": "", "device_reason": "",
+            "params": 1, "vocab_size": 9, "train_docs": 1}"#;
+        std::fs::write(folder.run_info_file(), info).unwrap();
+        let note = r#"{"step": 2, "tokens": 0, "time": "2026-11-24T02:51:38Z", "version": 0, "set": "a", "key": null,
+            "old": null, "new": null, "source": "keys", "outcome": "noted", "reason": "odd"}"#;
+        std::fs::write(folder.changes_file(), note.replace('\n', "") + "\n").unwrap();
+        let timing = RecordTiming {
+            sync_time: Duration::from_millis(5),
+            sync_rows: 1,
+            part_rows: 5000,
+            part_time: Duration::from_secs(3600),
+            system_time: Duration::ZERO,
+        };
+        let recorder = Recorder::start(&folder, timing, String::new()).unwrap();
+        let sample = EventRow {
+            step: 2,
+            tokens: 0,
+            time: chrono::Utc::now(),
+            kind: EventKind::Sample,
+            name: "a".into(),
+            value: Some(0.5),
+            text: Some("b".into()),
+        };
+        recorder.record_event(sample);
+        (1..=3).for_each(|step| recorder.record_tokens(token_row(step)));
+        recorder.flush();
+        let (sender, events) = sync_channel(99);
+        let mut reader = RunReader::new(folder.clone(), sender);
+        assert!(reader.poll());
+        let sent: Vec<Event> = events.try_iter().collect();
+        let spreads = sent.iter().find_map(|event| match event {
+            Event::EntropyHistograms(spreads) => Some(spreads.clone()),
+            _ => None,
+        });
+        assert_eq!(
+            spreads.unwrap(),
+            [EntropyHistogram::from(&token_row(1)), EntropyHistogram::from(&token_row(2))]
+        );
+        let tokens = |sent: &[Event]| {
+            let rows = sent.iter().filter_map(|event| match event {
+                Event::ProbedRow(row) => Some((**row).clone()),
+                _ => None,
+            });
+            rows.collect::<Vec<_>>()
+        };
+        assert_eq!(tokens(&sent), [token_row(3)]);
+        assert!(sent.iter().any(|event| matches!(event, Event::Sample(sample) if sample.text == "b")));
+        let noted = |event: &Event| match event {
+            Event::ConfigChanged(changed) => changed.rows[0].reason.as_deref() == Some("odd"),
+            _ => false,
+        };
+        assert!(sent.iter().any(noted) && !sent.iter().any(|event| matches!(event, Event::Alert(_))));
+        recorder.record_tokens(token_row(4));
+        recorder.flush();
+        reader.poll();
+        let sent: Vec<Event> = events.try_iter().collect();
+        assert_eq!((sent.len(), tokens(&sent)), (1, vec![token_row(4)]));
+    }
+}

@@ -1,0 +1,8 @@
+//! Owns: plain data that rooms hand each other: commands and events, metrics, rows of tables.
+//! Must not know: tensors, terminals, files.
+//! Invariant: no type here has behaviour beyond reading and building itself.
+
+pub mod metrics;
+pub mod protocol;
+pub mod rows;
+pub mod status;

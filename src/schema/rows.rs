@@ -1,0 +1,129 @@
+//! Owns: the rows of the tables `events`, `changes` and `system`, as plain data.
+//! Must not know: columns, files.
+//! Invariant: the words of an enum are those of the files; they never change.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Kind of a row of the events table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString)]
+#[strum(serialize_all = "snake_case")]
+pub enum EventKind {
+    /// A new run starts.
+    Start,
+    /// A run is resumed.
+    Resume,
+    /// A run ends; the name is the outcome.
+    End,
+    /// A pause begins (name [`PAUSE_STARTED`]) or ends.
+    Pause,
+    /// A validation measured the metric in the name.
+    Validation,
+    /// The model continued the prompt in the name.
+    Sample,
+    /// A checkpoint was written; the name is its folder.
+    Checkpoint,
+    /// A person asked the model in the playground; the name is the policy, the text the prompt.
+    Asked,
+    /// Something needs attention, or no longer does; the name is the topic.
+    Alert,
+}
+
+/// Name of the event of a pause that begins.
+pub const PAUSE_STARTED: &str = "paused";
+/// Decoding method of all validation samples.
+pub const GREEDY: &str = "greedy";
+
+/// A row of the events table: an event, or a value that is measured occasionally.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventRow {
+    /// Updates done when it happened.
+    pub step: u64,
+    /// Input tokens processed before it.
+    pub tokens: u64,
+    pub time: DateTime<Utc>,
+    pub kind: EventKind,
+    /// Name within the kind: the metric, or a word.
+    pub name: String,
+    /// Value of the metric, in its unit.
+    pub value: Option<f64>,
+    /// Description in words.
+    pub text: Option<String>,
+}
+
+/// Outcome of a change of the config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum ChangeOutcome {
+    /// The change applies from its step on.
+    Applied,
+    /// The change was refused; the config is as before.
+    Refused,
+    /// The row is a person's note; nothing was changed.
+    Noted,
+}
+
+/// A line of `changes.jsonl`: a config key that was changed or refused, or a note.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChangeRow {
+    /// First step that the change applies to.
+    pub step: u64,
+    /// Input tokens processed before that step.
+    pub tokens: u64,
+    pub time: DateTime<Utc>,
+    /// Version of the config after the change.
+    pub version: u64,
+    /// Id shared by keys that were changed together. It stays the same when the change is replayed.
+    pub set: String,
+    /// Full name of the key, `section.key`. `None` for notes and for a file that could not be read.
+    pub key: Option<String>,
+    /// Previous value.
+    pub old: Value,
+    /// New or refused value.
+    pub new: Value,
+    /// New or refused value as TOML, with all digits. This is what a replay applies.
+    #[serde(default)]
+    pub value: String,
+    /// Source of the change, such as a file or the keyboard.
+    pub source: String,
+    pub outcome: ChangeOutcome,
+    /// Reason of a refusal, or the text of a note.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A row of the system table: CPU, memory, disk and GPU use.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SystemRow {
+    /// Updates done by then.
+    pub step: u64,
+    pub time: DateTime<Utc>,
+    /// Average CPU use of this process since the last row, in cores.
+    pub process_cpu: f64,
+    /// Average CPU use of the whole machine since the last row, in cores.
+    pub machine_cpu: f64,
+    /// Number of CPU cores of the machine.
+    pub cores: u64,
+    /// Resident memory of this process.
+    pub process_bytes: u64,
+    /// Memory in use on the machine.
+    pub memory_used_bytes: u64,
+    /// Total memory of the machine.
+    pub memory_bytes: u64,
+    /// Free space on the disk that holds the run folder, if known.
+    pub disk_free_bytes: Option<u64>,
+    /// Use of the run's GPU, if it reports it.
+    pub gpu: Option<GpuRow>,
+}
+
+/// Use of a GPU, part of a row of the system table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GpuRow {
+    /// Share of recent time in which the GPU was busy.
+    pub load: f64,
+    pub memory_used_bytes: u64,
+    /// Total memory of the GPU.
+    pub memory_bytes: u64,
+}

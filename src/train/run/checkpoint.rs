@@ -1,0 +1,339 @@
+//! Owns: a checkpoint folder: weights in the Hugging Face layout, tokenizer, optimizer state, and the state
+//! of the run.
+//! Must not know: when a checkpoint is due, how a loaded state is used.
+//! Invariant: a folder named `step-…` was complete when written; its manifest shows whether it still is.
+
+use super::training_loop::LossSummary;
+use crate::config::Config;
+use crate::data::{StreamPosition, Tokenizer};
+use crate::model::hf;
+use crate::record::RecordError;
+use crate::record::run_folder::{RunFolder, create_folder_atomically};
+use crate::train::TrainError;
+use crate::train::step::learner::Learner;
+use crate::train::step::optimizer_state;
+use burn::optim::ModuleOptimizer;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+const STATE: &str = "state.json";
+const MANIFEST: &str = "manifest.json";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const CONFIG: &str = "run.toml";
+
+/// The state of a run at a checkpoint. It is stored as `state.json`, whose keys are a file format.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CheckpointState {
+    /// Id of the run.
+    pub run: String,
+    /// Number of updates done.
+    pub step: u64,
+    /// Number of input tokens seen.
+    pub tokens: u64,
+    /// Position of the loader's next batch.
+    pub loader: StreamPosition,
+    /// Version of the current config.
+    pub config_version: u64,
+    /// Number of pause-vector updates: until now, and until the last validation.
+    #[serde(rename = "lessons")]
+    pub pause_updates: (u64, u64),
+    /// Number of validations after step 0.
+    pub validations: usize,
+    /// Seconds since training began, over all processes of the run.
+    pub wall_s: f64,
+    /// First and last losses, nats.
+    #[serde(rename = "seen")]
+    pub losses: LossSummary,
+    /// Fingerprint of the dataset, because the loader's position is only valid in the same data.
+    #[serde(rename = "data")]
+    pub dataset: String,
+    /// State of the random streams, always [`RANDOM`].
+    #[serde(rename = "random")]
+    pub random_state: String,
+    /// When the checkpoint was written, local time, RFC 3339.
+    #[serde(rename = "written")]
+    pub written_at: String,
+    /// Version of the program that wrote it.
+    #[serde(rename = "program")]
+    pub program_version: String,
+}
+
+/// Explains in `state.json` why no random state is stored: the streams have none.
+pub(in crate::train) const RANDOM_STATE: &str =
+    "stateless: every stream is drawn from (run.seed, step, batch, pass, row)";
+
+/// Sizes and hashes of a checkpoint's files, by file name.
+#[derive(Serialize, Deserialize)]
+struct CheckpointManifest {
+    files: BTreeMap<String, ManifestFile>,
+}
+
+#[derive(PartialEq, Serialize, Deserialize)]
+struct ManifestFile {
+    bytes: u64,
+    sha256: String,
+}
+
+/// Writes the checkpoint of `state.step` and returns its folder. An existing folder is of the same step of
+/// the same run and is kept.
+pub(in crate::train) fn write_checkpoint(
+    folder: &RunFolder,
+    learner: &Learner,
+    tokenizer: Option<&Tokenizer>,
+    config: &Config,
+    state: &CheckpointState,
+) -> Result<PathBuf, TrainError> {
+    let path = folder.checkpoint_folder(state.step);
+    if path.is_dir() {
+        return Ok(path);
+    }
+    create_folder_atomically(&path, TrainError::Record, |dir| {
+        hf::save(&learner.model, tokenizer.and_then(Tokenizer::eos_id), dir)?;
+        optimizer_state::save(learner.optimizer(), &learner.model, &dir.join(OPTIMIZER))?;
+        if let Some(tokenizer) = tokenizer {
+            tokenizer.save(&dir.join("tokenizer.json"))?;
+        }
+        write_text(dir, CONFIG, config.to_toml()?)?;
+        write_text(dir, STATE, to_json(state))?;
+        write_text(dir, MANIFEST, to_json(&build_manifest(dir)?))
+    })?;
+    Ok(path)
+}
+
+fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
+}
+
+fn write_text(dir: &Path, name: &str, text: String) -> Result<(), TrainError> {
+    let file = dir.join(name);
+    Ok(std::fs::write(&file, text).map_err(RecordError::io("write", &file))?)
+}
+
+/// Lists all files in `dir` except the manifest.
+fn build_manifest(dir: &Path) -> Result<CheckpointManifest, RecordError> {
+    let entries = std::fs::read_dir(dir).map_err(RecordError::io("read", dir))?;
+    let mut files = BTreeMap::new();
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name != MANIFEST {
+            files.insert(name, hash_file(&path).map_err(RecordError::io("read", &path))?);
+        }
+    }
+    Ok(CheckpointManifest { files })
+}
+
+/// Computes a file's size and SHA-256.
+fn hash_file(path: &Path) -> std::io::Result<ManifestFile> {
+    let (mut file, mut hash) = (File::open(path)?, Sha256::new());
+    let (mut buffer, mut bytes) = (vec![0; 1 << 20], 0);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            count => {
+                hash.update(&buffer[..count]);
+                bytes += count as u64;
+            }
+        }
+    }
+    Ok(ManifestFile { bytes, sha256: hex(&hash.finalize()) })
+}
+
+/// Formats a hash in lower-case hexadecimal.
+pub(in crate::train) fn hex(hash: &[u8]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A checkpoint that was checked against its manifest.
+pub struct LoadedCheckpoint {
+    pub dir: PathBuf,
+    pub state: CheckpointState,
+    /// The config of the run when the checkpoint was written.
+    pub config: Config,
+}
+
+/// Loads the checkpoint in `dir` and checks all its files.
+///
+/// # Errors
+/// A text that names the first missing or damaged file.
+pub(in crate::train) fn read_checkpoint(dir: &Path) -> Result<LoadedCheckpoint, String> {
+    let read_file = |name: &str| {
+        std::fs::read_to_string(dir.join(name)).map_err(|error| format!("{name} cannot be read: {error}"))
+    };
+    let manifest: CheckpointManifest =
+        serde_json::from_str(&read_file(MANIFEST)?).map_err(|error| format!("{MANIFEST}: {error}"))?;
+    for (name, expected) in &manifest.files {
+        let actual = hash_file(&dir.join(name)).map_err(|error| format!("{name} cannot be read: {error}"))?;
+        if actual.bytes != expected.bytes {
+            return Err(format!("{name} has {} bytes instead of {}", actual.bytes, expected.bytes));
+        }
+        if actual != *expected {
+            return Err(format!("{name} was changed after it was written (its SHA-256 differs)"));
+        }
+    }
+    let state = serde_json::from_str(&read_file(STATE)?).map_err(|error| format!("{STATE}: {error}"))?;
+    let config =
+        crate::config::from_text(&read_file(CONFIG)?, CONFIG, &[]).map_err(|error| error.to_string())?;
+    Ok(LoadedCheckpoint { dir: dir.to_owned(), state, config })
+}
+
+/// Returns the optimizer of the new `learner` with the checkpoint's state, and the number of stored tensors
+/// that match no parameter.
+pub(in crate::train) fn load_optimizer(
+    found: &LoadedCheckpoint,
+    learner: &Learner,
+) -> Result<(ModuleOptimizer, usize), TrainError> {
+    optimizer_state::load(learner.optimizer().clone(), &learner.model, &found.dir.join(OPTIMIZER))
+}
+
+/// Removes all checkpoints except the last `keep` (0: keeps all) and those of every `keep_every`-th step (0:
+/// none).
+pub(in crate::train) fn prune_checkpoints(
+    folder: &RunFolder,
+    keep: usize,
+    keep_every: u64,
+) -> Result<(), RecordError> {
+    let steps = folder.checkpoint_steps();
+    let num_old = if keep == 0 { 0 } else { steps.len().saturating_sub(keep) };
+    for step in steps.into_iter().take(num_old) {
+        if keep_every > 0 && step.is_multiple_of(keep_every) {
+            continue;
+        }
+        let path = folder.checkpoint_folder(step);
+        // Rename it first, so that a folder with a checkpoint's name is always complete.
+        let hidden = folder.path().join(format!(".step-{step:06}.old"));
+        std::fs::rename(&path, &hidden).map_err(RecordError::io("rename", &path))?;
+        std::fs::remove_dir_all(&hidden).map_err(RecordError::io("remove", &hidden))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::data::Batch;
+    use crate::train::tests::{SEQ_LEN, model};
+    use burn::module::{Module, ModuleVisitor, Param};
+    use burn::tensor::Tensor;
+
+    fn batch(seed: u64) -> Batch {
+        let width = SEQ_LEN + 1;
+        Batch {
+            batch_size: 2,
+            seq_len: SEQ_LEN,
+            tokens: (0..2 * width as u64).map(|i| ((i * 7919 + seed * 31) % 101 % 13) as i32).collect(),
+            doc_start: (0..2 * width).map(|at| at % width == 0).collect(),
+            next_position: StreamPosition::default(),
+            epoch: 0,
+        }
+    }
+
+    fn config() -> Config {
+        let mut config = Config::default();
+        config.recycle.every = 2;
+        config.optim.accumulate = 2;
+        config
+    }
+
+    fn weights(learner: &Learner) -> Vec<u32> {
+        struct Bits(Vec<u32>);
+        impl ModuleVisitor for Bits {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                self.0.extend(param.val().try_into_vec_as::<f32>().unwrap().iter().map(|v| v.to_bits()));
+            }
+        }
+        let mut bits = Bits(Vec::new());
+        learner.model.visit(&mut bits);
+        bits.0
+    }
+
+    fn train(mut learner: Learner, steps: std::ops::Range<u64>) -> (Learner, Vec<u64>) {
+        let mut losses = Vec::new();
+        for step in steps {
+            let (row, failed) = learner.update(&config(), &[batch(step), batch(step + 100)]).unwrap();
+            assert!(failed.is_none());
+            losses.push(row.get(crate::schema::metrics::Metric::LossPlain).unwrap().to_bits());
+        }
+        (learner, losses)
+    }
+
+    fn state(step: u64) -> CheckpointState {
+        CheckpointState {
+            run: "r".into(),
+            step,
+            tokens: 1,
+            loader: StreamPosition::default(),
+            config_version: 0,
+            pause_updates: (0, 0),
+            validations: 0,
+            wall_s: 0.0,
+            losses: LossSummary::default(),
+            dataset: String::new(),
+            random_state: RANDOM_STATE.into(),
+            written_at: String::new(),
+            program_version: String::new(),
+        }
+    }
+
+    fn folder(dir: &Path) -> RunFolder {
+        RunFolder::create(dir, "x", chrono::Local::now()).unwrap()
+    }
+
+    #[test]
+    fn training_from_a_checkpoint_equals_training_without_interruption() {
+        let dir = tempfile::tempdir().unwrap();
+        let (learner, _) = train(Learner::new(model(3), &config().optim), 0..5);
+        let path = write_checkpoint(&folder(dir.path()), &learner, None, &config(), &state(5)).unwrap();
+        let (on, losses) = train(learner, 5..9);
+
+        let found = read_checkpoint(&path).unwrap();
+        let loaded = hf::load(&path, &burn::tensor::Device::flex().autodiff()).unwrap();
+        let mut loaded = loaded.with_feedback(crate::model::FeedbackSpec::PLAIN, 0);
+        assert_eq!(hf::load_feedback(&path, &mut loaded).unwrap(), hf::FeedbackLoad::Loaded);
+        let again = Learner::new(loaded, &config().optim);
+        let (optimizer, unmatched) = load_optimizer(&found, &again).unwrap();
+        let again = again.with_state(optimizer, found.state.step, 0);
+        assert_eq!((again.step, unmatched), (5, 0));
+        let (again, same) = train(again, 5..9);
+        assert_eq!(losses, same);
+        assert!(weights(&on) == weights(&again));
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = folder(dir.path());
+        let learner = Learner::new(model(3), &config().optim);
+        let path = write_checkpoint(&folder, &learner, None, &config(), &state(5)).unwrap();
+        assert!(read_checkpoint(&path).is_ok());
+        let file = path.join(OPTIMIZER);
+        let bytes = std::fs::read(&file).unwrap();
+        let mut wrong = bytes.clone();
+        wrong[9] ^= 1;
+        std::fs::write(&file, wrong).unwrap();
+        assert!(read_checkpoint(&path).err().unwrap().contains("optimizer.safetensors was changed after"));
+        std::fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
+        assert!(read_checkpoint(&path).err().unwrap().contains("bytes instead of"));
+        std::fs::remove_file(&file).unwrap();
+        assert!(read_checkpoint(&path).err().unwrap().contains("optimizer.safetensors cannot be read"));
+        std::fs::remove_file(path.join(MANIFEST)).unwrap();
+        assert!(read_checkpoint(&path).err().unwrap().contains("manifest.json cannot be read"));
+    }
+
+    #[test]
+    fn the_last_ones_and_every_mth_are_kept() {
+        for (keep, every, left) in
+            [(0, 0, &[1, 2, 3, 4, 5][..]), (2, 0, &[4, 5]), (1, 2, &[2, 4, 5]), (9, 0, &[1, 2, 3, 4, 5])]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            let folder = folder(dir.path());
+            (1..=5).for_each(|step| std::fs::create_dir(folder.checkpoint_folder(step)).unwrap());
+            prune_checkpoints(&folder, keep, every).unwrap();
+            assert_eq!(folder.checkpoint_steps(), left);
+        }
+    }
+}

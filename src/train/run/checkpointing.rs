@@ -1,0 +1,104 @@
+//! Owns: when checkpoints are written, and the end of a run.
+//! Must not know: the contents of a checkpoint folder.
+//! Invariant: all rows up to a checkpoint's step are on disk before the checkpoint exists.
+
+use super::checkpoint::{self, CheckpointState};
+use super::setup;
+use super::training_loop::TrainingRun;
+use crate::schema::protocol::{Event, RunPhase, RunSummary};
+use crate::schema::rows::EventKind;
+use crate::schema::status::{RunState, RunStatus};
+use crate::train::TrainError;
+use std::path::PathBuf;
+use std::time::Instant;
+
+impl TrainingRun<'_> {
+    /// Whether a checkpoint is due after the current step, by `checkpoint.every` or `checkpoint.seconds`.
+    pub fn is_save_due(&self) -> bool {
+        let checkpoint = &self.config().checkpoint;
+        let last = self.learner.step >= self.config().run.steps;
+        let by_time =
+            checkpoint.seconds > 0.0 && self.last_save.elapsed().as_secs_f64() >= checkpoint.seconds;
+        // With `checkpoint.at_end`, the end of the run writes the checkpoint of the last step.
+        (self.is_due(checkpoint.every) && !(last && checkpoint.at_end)) || (by_time && !last)
+    }
+
+    /// Writes a checkpoint and returns its folder. Waits while the disk is full; returns `None` if a command
+    /// ended the wait.
+    pub fn save_checkpoint(&mut self) -> Result<Option<PathBuf>, TrainError> {
+        self.publisher.send_fact(Event::Phase(RunPhase::Save));
+        // A resumed run does not repeat the steps before its checkpoint, so their rows must be on disk first.
+        if !self.retry_while_disk_full("recording", |run| run.flush_records())? {
+            return Ok(None);
+        }
+        let mut path = None;
+        let saved = self.retry_while_disk_full("writing a checkpoint", |run| {
+            path = Some(run.write_checkpoint()?);
+            Ok(())
+        })?;
+        self.last_save = Instant::now();
+        if let Some(path) = path.as_ref().filter(|_| saved) {
+            tracing::info!("checkpoint: {}", path.display());
+            self.record_event(EventKind::Checkpoint, &path.display().to_string(), None, None);
+        }
+        self.publisher.send_fact(Event::Phase(self.active_phase()));
+        Ok(path.filter(|_| saved))
+    }
+
+    /// Writes the checkpoint of the current step and removes old ones. A failed removal is only logged.
+    fn write_checkpoint(&mut self) -> Result<PathBuf, TrainError> {
+        let state = CheckpointState {
+            run: self.folder.id(),
+            step: self.learner.step,
+            tokens: self.tokens,
+            loader: self.next_position.clone(),
+            config_version: self.controller.version,
+            pause_updates: (self.learner.pause_updates, self.pause_updates_at_validation),
+            validations: self.validations,
+            wall_s: self.wall_s(),
+            losses: self.losses.clone(),
+            dataset: setup::dataset_fingerprint(&self.dataset),
+            random_state: checkpoint::RANDOM_STATE.into(),
+            written_at: chrono::Local::now().to_rfc3339(),
+            program_version: env!("CARGO_PKG_VERSION").into(),
+        };
+        let path = checkpoint::write_checkpoint(
+            &self.folder,
+            &self.learner,
+            self.tokenizer.as_ref(),
+            self.config(),
+            &state,
+        )?;
+        let keep = &self.config().checkpoint;
+        if let Err(error) = checkpoint::prune_checkpoints(&self.folder, keep.keep, keep.keep_every) {
+            tracing::warn!("cannot remove an old checkpoint: {error}");
+        }
+        Ok(path)
+    }
+
+    /// Ends the run: writes the last checkpoint, flushes the record, and returns the summary.
+    pub fn finish_run(&mut self) -> Result<RunSummary, TrainError> {
+        let step = self.learner.step;
+        // A stopped run gets a checkpoint, so that it can be resumed.
+        let save = (self.config().checkpoint.at_end || self.stopped) && !self.dropped;
+        let checkpoint = if save { self.save_checkpoint()? } else { None };
+        let state = if self.stopped { RunState::Stopped } else { RunState::Finished };
+        let outcome: &str = state.into();
+        tracing::info!("{outcome} after {step} steps");
+        self.record_event(EventKind::End, outcome, None, None);
+        self.retry_while_disk_full("recording", |run| run.flush_records())?;
+        self.write_status(RunStatus::ended(state, step, self.config().run.steps));
+        Ok(RunSummary {
+            folder: self.folder.path().to_owned(),
+            steps: step,
+            tokens: self.tokens,
+            duration: self.started.elapsed(),
+            loss_plain: self.losses.plain,
+            loss_recycled: self.losses.recycled,
+            valid_plain: self.losses.valid,
+            recycled_steps: self.losses.recycled_steps,
+            checkpoint,
+            stopped_early: self.stopped,
+        })
+    }
+}

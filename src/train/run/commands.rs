@@ -1,0 +1,271 @@
+//! Owns: the work between two steps: commands, config changes, pauses, and waiting for disk space.
+//! Must not know: what a step does.
+//! Invariant: a run that is held handles commands and config changes exactly as a running one does.
+
+use super::training_loop::TrainingRun;
+use super::{plan, setup};
+use crate::config::Config;
+use crate::record::RecordError;
+use crate::record::recorder::RecorderHealth;
+use crate::schema::protocol::{Alert, AlertTopic, Command, Event, RunPhase, SetKeys};
+use crate::schema::rows::{ChangeOutcome, EventKind, EventRow, PAUSE_STARTED};
+use crate::train::TrainError;
+use crate::train::eval::evaluator::Evaluator;
+use crate::train::live::controller::{Boundary, BoundaryReport, PAUSED_KEY};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+/// How often a held run polls its config files and the disk.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Delay before a failed write to a full disk is retried.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+impl TrainingRun<'_> {
+    /// Handles commands and config changes. Blocks while the run is paused or the disk is full. Returns
+    /// `false` if the run has to stop.
+    pub fn handle_commands(&mut self) -> Result<bool, TrainError> {
+        let mut held = false;
+        loop {
+            let is_answering = self.continue_answer();
+            self.poll_commands(if held && !is_answering { POLL_INTERVAL } else { Duration::ZERO })?;
+            self.publish_system_row();
+            // Needed while paused, too, because it persists config changes.
+            let has_space = self.try_persist()?;
+            let hold = !self.stopped && ((self.paused && self.steps_while_paused == 0) || !has_space);
+            if hold != held {
+                self.report_hold(hold);
+                held = hold;
+            }
+            if !hold {
+                self.single_stepping = self.paused;
+                self.steps_while_paused =
+                    if self.paused { self.steps_while_paused.saturating_sub(1) } else { 0 };
+                return Ok(!self.stopped);
+            }
+        }
+    }
+
+    /// Handles all pending commands and config changes. Waits at most `wait` for the first command.
+    fn poll_commands(&mut self, wait: Duration) -> Result<(), TrainError> {
+        let mut edits = Vec::new();
+        let mut next = self.deferred.pop_front().or_else(|| self.wait_for_command(wait));
+        while let Some(command) = next {
+            self.handle_command(command, &mut edits)?;
+            let more = !self.stopped;
+            next =
+                more.then(|| self.deferred.pop_front().or_else(|| self.commands.try_recv().ok())).flatten();
+        }
+        self.apply_config_changes(edits)
+    }
+
+    /// Sends a system measurement to the screen, if one is due.
+    fn publish_system_row(&mut self) {
+        if let Some(row) =
+            self.system_monitor.as_mut().and_then(|monitor| monitor.measure_if_due(self.learner.step))
+        {
+            self.publisher.send_frame(Event::System(Box::new(row)));
+        }
+    }
+
+    /// Returns a command that arrives within `wait`. If all senders are gone it still waits, because an edit
+    /// of a config file can end a pause.
+    fn wait_for_command(&self, wait: Duration) -> Option<Command> {
+        if wait.is_zero() {
+            return self.commands.try_recv().ok();
+        }
+        let command = self.commands.recv_timeout(wait);
+        if command == Err(RecvTimeoutError::Disconnected) {
+            std::thread::sleep(wait);
+        }
+        command.ok()
+    }
+
+    /// Executes one command. Config edits are only collected in `edits`.
+    fn handle_command(&mut self, command: Command, edits: &mut Vec<SetKeys>) -> Result<(), TrainError> {
+        match command {
+            Command::SetPaused(hold) => {
+                self.paused = hold;
+                // Otherwise the config file would still say `paused`.
+                if self.config().run.paused && !hold {
+                    edits.push(SetKeys::single(PAUSED_KEY, "false"));
+                }
+            }
+            Command::SetKeys(set) => edits.push(set),
+            Command::StepOnce => self.request_single_step(),
+            Command::Note(text) => self.add_note(&text),
+            Command::Ask(ask) => self.start_answer(*ask),
+            Command::Save => drop(self.save_checkpoint()?),
+            Command::Stop => self.stopped = true,
+            Command::StopWithoutCheckpoint => (self.stopped, self.dropped) = (true, true),
+        }
+        Ok(())
+    }
+
+    /// Lets a paused run do one more step. Does nothing for a running one.
+    fn request_single_step(&mut self) {
+        self.steps_while_paused += u64::from(self.paused);
+    }
+
+    /// Adds a person's note to the record of changes, at the next step.
+    fn add_note(&mut self, text: &str) {
+        let at = Boundary { step: self.learner.step + 1, tokens: self.tokens };
+        let report = self.controller.record_note(text, at);
+        self.publish_report(report);
+        tracing::info!("note: {text}");
+    }
+
+    /// Applies config changes at this step boundary: scheduled ones, edits of files, and `edits` from
+    /// commands.
+    fn apply_config_changes(&mut self, edits: Vec<SetKeys>) -> Result<(), TrainError> {
+        let old_batches = self.config().eval.batches;
+        let at = Boundary { step: self.learner.step + 1, tokens: self.tokens };
+        let (shape, dataset) = (self.learner.model.shape(), &self.dataset);
+        let check = |config: &Config| setup::check_compatible(config, shape, dataset.vocab_size());
+        let report = self.controller.process_boundary(at, edits, &check);
+        let has_changes = !report.changes.is_empty();
+        self.publish_report(report);
+        if has_changes { self.after_config_change(old_batches) } else { Ok(()) }
+    }
+
+    /// Records the changes of a boundary, then sends them to the screen.
+    fn publish_report(&mut self, report: BoundaryReport) {
+        for changed in report.changes {
+            for row in &changed.rows {
+                let sets_paused =
+                    row.outcome == ChangeOutcome::Applied && row.key.as_deref() == Some(PAUSED_KEY);
+                self.paused = if sets_paused { changed.config.run.paused } else { self.paused };
+                self.recorder.record_change(row.clone());
+            }
+            self.publisher.send_fact(Event::ConfigChanged(Box::new(changed)));
+        }
+        report.alerts.into_iter().for_each(|alert| self.publisher.send_fact(Event::Alert(alert)));
+    }
+
+    /// Updates recorder and evaluator after a config change. `old_batches` is the former number of validation
+    /// batches.
+    fn after_config_change(&mut self, old_batches: usize) -> Result<(), TrainError> {
+        let config = &self.controller.config;
+        self.recorder.set_config(plan::recorder_timing(&config.record), plan::config_hash(config));
+        if config.eval.batches != old_batches {
+            let vocab_size = self.learner.model.shape().vocab_size;
+            self.evaluator = Evaluator::new(config, &self.dataset, vocab_size)?;
+        }
+        Ok(())
+    }
+
+    /// Persists config changes and checks the recorder. Returns `false` if the disk is full.
+    fn try_persist(&mut self) -> Result<bool, TrainError> {
+        let persist_error = match self.controller.persist() {
+            Err(error) if error.is_disk_full() => Some(error.to_string()),
+            result => {
+                result?;
+                None
+            }
+        };
+        let full = match self.recorder.health() {
+            RecorderHealth::Healthy => persist_error,
+            RecorderHealth::DiskFull(error) => Some(error),
+            RecorderHealth::Failed(error) => return Err(TrainError::Recording(error)),
+        };
+        self.report_disk_state(full.clone());
+        Ok(full.is_none())
+    }
+
+    /// Logs, records and alerts when the disk has become full (`error`) or has space again.
+    fn report_disk_state(&mut self, error: Option<String>) {
+        if error.is_some() == self.disk_full {
+            return;
+        }
+        self.disk_full = error.is_some();
+        let text = error.map(|error| format!("disk full; waiting for space: {error}"));
+        match &text {
+            Some(text) => tracing::error!("{text}"),
+            None => tracing::info!("the disk has space again"),
+        }
+        self.record_event(EventKind::Alert, "disk", None, text.clone());
+        self.publisher.send_fact(Event::Alert(Alert { topic: AlertTopic::DiskFull, text }));
+    }
+
+    /// Logs, records and shows that the run holds, or continues.
+    fn report_hold(&mut self, hold: bool) {
+        if self.stopped {
+            return;
+        }
+        // The name of the recorded event is part of the file format.
+        let (name, word) =
+            if hold { (PAUSE_STARTED, "paused before") } else { ("goes on", "continuing with") };
+        tracing::info!("{word} step {}", self.learner.step + 1);
+        self.record_event(EventKind::Pause, name, None, None);
+        self.publisher.send_fact(Event::Phase(if hold { RunPhase::Paused } else { self.active_phase() }));
+        if hold && !self.disk_full && !std::mem::take(&mut self.single_stepping) {
+            // A pause may be long, so flush the rows measured so far.
+            self.recorder.flush();
+        }
+    }
+
+    /// Flushes all recorded rows into finished segments.
+    ///
+    /// # Errors
+    /// If the disk is full or the recorder has failed.
+    pub fn flush_records(&mut self) -> Result<(), TrainError> {
+        match self.recorder.flush() {
+            RecorderHealth::Healthy => Ok(()),
+            RecorderHealth::DiskFull(error) => {
+                let cause = std::io::Error::new(std::io::ErrorKind::StorageFull, error);
+                let path = self.folder.path().display().to_string();
+                Err(TrainError::Record(RecordError::Io { action: "record in", path, cause }))
+            }
+            RecorderHealth::Failed(error) => Err(TrainError::Recording(error)),
+        }
+    }
+
+    /// Runs `work`, and retries it as long as the disk is full. `what` names the work in alerts. Returns
+    /// `false` if a command ended the wait.
+    pub fn retry_while_disk_full(
+        &mut self,
+        what: &str,
+        mut work: impl FnMut(&mut Self) -> Result<(), TrainError>,
+    ) -> Result<bool, TrainError> {
+        let was_stopping = self.stopped;
+        loop {
+            match work(self) {
+                Err(error) if error.is_disk_full() => {
+                    self.report_disk_state(Some(format!("{what}: {error}")))
+                }
+                result => {
+                    result?;
+                    self.report_disk_state(None);
+                    return Ok(true);
+                }
+            }
+            let until = Instant::now() + RETRY_DELAY;
+            while Instant::now() < until {
+                match self.commands.recv_timeout(POLL_INTERVAL) {
+                    Ok(Command::StopWithoutCheckpoint) => (self.stopped, self.dropped) = (true, true),
+                    Ok(Command::Stop) => self.stopped = true,
+                    // All other commands have to wait for a step boundary.
+                    Ok(command) => self.deferred.push_back(command),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => std::thread::sleep(POLL_INTERVAL),
+                }
+                // A run that was already stopping keeps waiting until it is dropped.
+                if self.dropped || (self.stopped && !was_stopping) {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    /// Records an event at the current step.
+    pub fn record_event(&self, kind: EventKind, name: &str, value: Option<f64>, text: Option<String>) {
+        self.recorder.record_event(EventRow {
+            step: self.learner.step,
+            tokens: self.tokens,
+            time: chrono::Utc::now(),
+            kind,
+            name: name.to_owned(),
+            value,
+            text,
+        });
+    }
+}

@@ -1,0 +1,88 @@
+//! Owns: the history of a resumed run as events for a screen: steps, entropies, samples, changes.
+//! Must not know: which screen.
+//! Invariant: the number of rows is bounded, however long the run was.
+
+use crate::config::{self, Config};
+use crate::record::rows::{self, TableRow};
+use crate::record::run_folder::RunFolder;
+use crate::record::{RecordError, changes, segments};
+use crate::schema::metrics::StepRow;
+use crate::schema::protocol::{ConfigUpdate, EntropyHistogram, Event, TokenRow, ValidationSample};
+use crate::schema::rows::{ChangeOutcome, ChangeRow, EventRow};
+use arrow::array::RecordBatch;
+use std::path::Path;
+
+/// Maximum number of rows of a table. They are held in memory until the screen receives them.
+const MAX_ROWS: usize = 100_000;
+
+/// Returns the history as events, in the order that a screen expects. `config` is the current config, of
+/// version `version`.
+pub(in crate::train) fn history_events(
+    folder: &RunFolder,
+    config: &Config,
+    version: u64,
+    vocab_size: usize,
+) -> impl Iterator<Item = Event> + use<> {
+    let steps = read_table(folder, StepRow::TABLE, segments::read_segment, rows::step_rows)
+        .into_iter()
+        .map(Event::History);
+    let columns = |path: &Path| segments::read_columns(path, rows::HISTOGRAM_COLUMNS);
+    let spreads = |batch: &RecordBatch| rows::entropy_histograms(batch, vocab_size);
+    let spreads: Vec<EntropyHistogram> = read_table(folder, TokenRow::TABLE, columns, spreads).concat();
+    let samples: Vec<ValidationSample> =
+        read_table(folder, EventRow::TABLE, segments::read_segment, rows::samples).concat();
+    let spreads = (!spreads.is_empty()).then_some(Event::EntropyHistograms(spreads));
+    let samples = samples.into_iter().map(|sample| Event::Sample(Box::new(sample)));
+    let changed =
+        change_events(folder, config, version).into_iter().map(|one| Event::ConfigChanged(Box::new(one)));
+    steps.chain(spreads).chain(samples).chain(changed)
+}
+
+/// Converts a table's newest finished segments, in order, one vector for each segment. Unreadable segments
+/// are skipped.
+fn read_table<T>(
+    folder: &RunFolder,
+    name: &str,
+    read: impl Fn(&Path) -> Result<Vec<RecordBatch>, RecordError>,
+    convert: impl Fn(&RecordBatch) -> Vec<T>,
+) -> Vec<Vec<T>> {
+    let dir = folder.path().join(name);
+    let (mut segments, mut count) = (Vec::new(), 0);
+    for number in segments::file_numbers(&dir, "parquet").into_iter().rev() {
+        if count >= MAX_ROWS {
+            tracing::info!(
+                "{name}: the dashboard shows only the newest {count} rows of this run; `watch` reads all"
+            );
+            break;
+        }
+        let batches = read(&segments::segment_path(&dir, number)).unwrap_or_default();
+        let rows: Vec<T> = batches.iter().flat_map(&convert).collect();
+        count += rows.len();
+        segments.push(rows);
+    }
+    segments.reverse();
+    segments
+}
+
+/// Returns the recorded changes, each with the config that resulted from it. The first event has no rows and
+/// the config that the run started with. Empty if nothing was changed.
+fn change_events(folder: &RunFolder, current: &Config, newest: u64) -> Vec<ConfigUpdate> {
+    let record = changes::read_changes(&folder.changes_file()).unwrap_or_default();
+    let version = |version: u64| match version == newest {
+        true => Some(current.clone()),
+        false => config::load(&folder.version_file(version), &[]).ok(),
+    };
+    let (Some(first), false) = (version(0), record.is_empty()) else { return Vec::new() };
+    let mut state = ConfigUpdate { config: first, version: 0, rows: Vec::new() };
+    let mut events = vec![state.clone()];
+    for set in record.chunk_by(|a: &ChangeRow, b| a.set == b.set) {
+        // Refused changes and notes did not change the config, and may belong to discarded steps.
+        if set[0].outcome == ChangeOutcome::Applied
+            && let Some(config) = version(set[0].version)
+        {
+            state = ConfigUpdate { config, version: set[0].version, rows: Vec::new() };
+        }
+        events.push(ConfigUpdate { rows: set.to_vec(), ..state.clone() });
+    }
+    events
+}

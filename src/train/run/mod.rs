@@ -1,0 +1,18 @@
+//! Owns: a run from its plan to its last checkpoint: start, loop, commands, checkpoints, resume.
+//! Must not know: how a step is computed, screens.
+//! Invariant: nothing in a run folder is changed before everything that could be refused has been checked.
+
+pub mod checkpoint;
+pub mod checkpointing;
+pub mod commands;
+pub mod history_backfill;
+pub mod notes;
+pub mod plan;
+pub mod playground;
+pub mod publisher;
+pub mod resume;
+pub mod resume_journal;
+pub mod setup;
+pub mod system_monitor;
+pub mod thread;
+pub mod training_loop;

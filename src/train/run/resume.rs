@@ -1,0 +1,228 @@
+//! Owns: planning to resume a run: from which checkpoint, with which config, and which changes are still to
+//! be applied.
+//! Must not know: tensors, the training loop.
+//! Invariant: the folder is not touched before everything that could be refused has been checked. Exceptions
+//! are the rest of an interrupted resume, and a deleted config file.
+
+use super::checkpoint::LoadedCheckpoint;
+use super::plan;
+use super::plan::{ResumedFolder, RunPlan};
+use super::resume_journal::{self, ResumeJournal};
+use crate::config::change::{self, KeyChange};
+use crate::config::{self, Config};
+use crate::record::run_folder::{RunFolder, read_json, replace_file};
+use crate::record::{changes, status};
+use crate::schema::protocol::{Lineage, RunInfo};
+use crate::schema::rows::{ChangeOutcome, ChangeRow};
+use crate::schema::status::{RunState, RunStatus};
+use crate::train::live::replay;
+use crate::train::{ForkReset, TrainError};
+use std::path::Path;
+
+/// Recorded source of offline edits, which apply from the next step on.
+const OFFLINE_SOURCE: &str = "config.toml, while the run was not running";
+
+/// The state of the run that is resumed.
+struct CurrentRun {
+    /// The checkpoint to continue from: the run's own, or a fork's parent; `None` without one.
+    checkpoint: Option<LoadedCheckpoint>,
+    reset: ForkReset,
+    /// The config at that checkpoint, and its version.
+    base_config: Config,
+    version: u64,
+    /// Number of updates done.
+    step: u64,
+    /// The last step whose rows are kept; -1: none.
+    last_kept_step: i64,
+    /// Steps of the damaged checkpoints.
+    damaged_checkpoints: Vec<u64>,
+}
+
+/// Plans to resume the run in folder `run` from its newest checkpoint. With `step`, rewinds to that
+/// checkpoint and discards all later steps.
+pub(in crate::train) fn plan_resume(
+    run: &Path,
+    step: Option<u64>,
+    overrides: &[String],
+) -> Result<RunPlan, TrainError> {
+    let folder = RunFolder::open(run)?;
+    let lock = folder.lock()?;
+    resume_journal::finish_interrupted(&folder)?;
+    let text = read_config_text(&folder)?;
+    let (recipe, lineage) = read_json::<RunInfo>(&folder.run_info_file())
+        .map_or((None, None), |info| (info.recipe, info.lineage));
+    let current = current_run(&folder, lineage.as_ref(), step)?;
+    let (edits, edited_text) = offline_edits(&folder, &text, overrides)?;
+    let (kept, scheduled) = split_changes(&folder, &current, &edits, step.is_some())?;
+    if let Err(error) =
+        plan::check_steps_left(current.step, &replay::replay_changes(&current.base_config, &scheduled))
+    {
+        mark_finished(&folder, current.step);
+        return Err(error);
+    }
+    log_resume(&current, scheduled.len());
+    // A config file that is not rewritten keeps the settings of later changes.
+    let rewritten = match step {
+        Some(_) => Some(with_edits(&text, &current.base_config, &edits)?),
+        None => Some(edited_text).filter(|edited| *edited != text),
+    };
+    let journal = ResumeJournal {
+        last_kept_step: current.last_kept_step,
+        kept_changes: kept,
+        scheduled: scheduled.clone(),
+        config_before: text.clone(),
+        config_after: rewritten.clone(),
+        damaged_checkpoints: current.damaged_checkpoints,
+        config_version: current.version,
+        rewind: step.is_some(),
+        config_hash: plan::config_hash(&current.base_config),
+    };
+    Ok(RunPlan {
+        config: current.base_config,
+        version: current.version,
+        config_text: rewritten.unwrap_or(text),
+        recipe,
+        checkpoint: current.checkpoint,
+        reset: current.reset,
+        scheduled,
+        lineage,
+        resumed: Some(ResumedFolder { folder, lock, journal }),
+    })
+}
+
+/// Returns the state to resume from. Without an own checkpoint, a fork continues from its parent's.
+fn current_run(
+    folder: &RunFolder,
+    lineage: Option<&Lineage>,
+    step: Option<u64>,
+) -> Result<CurrentRun, TrainError> {
+    let (own, damaged_checkpoints) = plan::find_checkpoint(folder, step)?;
+    if let Some(found) = own {
+        let (step, version) = (found.state.step, found.state.config_version);
+        return Ok(CurrentRun {
+            reset: ForkReset::default(),
+            base_config: found.config.clone(),
+            version,
+            step,
+            last_kept_step: step as i64,
+            damaged_checkpoints,
+            checkpoint: Some(found),
+        });
+    }
+    let base_config = config::load(&folder.version_file(0), &[])?;
+    let (checkpoint, reset) = match lineage.filter(|lineage| lineage.step.is_some()) {
+        Some(lineage) => plan::parent_checkpoint(lineage)?,
+        None => (None, ForkReset::default()),
+    };
+    let step = checkpoint.as_ref().filter(|_| !reset.step).map_or(0, |found| found.state.step);
+    Ok(CurrentRun {
+        checkpoint,
+        reset,
+        base_config,
+        version: 0,
+        step,
+        last_kept_step: -1,
+        damaged_checkpoints,
+    })
+}
+
+/// Returns the record of changes to keep, and the changes to apply: offline edits, then recorded changes that
+/// are newer than the checkpoint's config. With `rewind` the latter are discarded.
+fn split_changes(
+    folder: &RunFolder,
+    current: &CurrentRun,
+    edits: &[KeyChange],
+    rewind: bool,
+) -> Result<(Vec<ChangeRow>, Vec<ChangeRow>), TrainError> {
+    let (record, pending) =
+        (changes::read_changes(&folder.changes_file())?, changes::read_changes(&folder.replay_file())?);
+    let (mut kept, mut scheduled) = changes::split_for_replay(record, pending, current.version);
+    let at = current.step;
+    if rewind {
+        tracing::info!("discarding {} changes after step {at}", scheduled.len());
+        scheduled.clear();
+        // Notes are kept, even those about discarded steps.
+        kept.retain(|change| change.outcome == ChangeOutcome::Noted || change.step <= at + 1);
+    }
+    // A replayed change must not undo a newer edit of the same key.
+    scheduled.retain(|change| !replay::has_same_key(change, edits));
+    let set = replay::new_set_id();
+    let offline = edits.iter().map(|edit| replay::change_row(Some(edit), at + 1, &set, OFFLINE_SOURCE));
+    Ok((kept, offline.chain(scheduled).collect()))
+}
+
+/// Returns the text of the run's config file. Restores a deleted file from the newest config version.
+fn read_config_text(folder: &RunFolder) -> Result<String, TrainError> {
+    let (file, newest) = (folder.config_file(), folder.newest_version_file());
+    if !file.exists()
+        && let Some(newest) = newest
+    {
+        tracing::warn!("{} was deleted; restoring it from {}", file.display(), newest.display());
+        replace_file(&file, config::read_file(&newest)?.as_bytes())?;
+    }
+    let text = config::read_file(&file)?;
+    // Refuse an invalid file before anything is touched.
+    config::from_text(&text, &file.display().to_string(), &[])?;
+    Ok(text)
+}
+
+/// Marks a run as finished that was killed after its last step.
+fn mark_finished(folder: &RunFolder, step: u64) {
+    if status::read_status(folder)
+        .is_some_and(|status| [RunState::Running, RunState::Interrupted].contains(&status.state))
+    {
+        let _ = status::write_status(folder, &RunStatus::ended(RunState::Finished, step, step));
+    }
+}
+
+/// Logs where the run continues and how many changes are scheduled.
+fn log_resume(current: &CurrentRun, changes: usize) {
+    if current.checkpoint.is_none() {
+        tracing::info!("no checkpoint yet: starting at the beginning");
+    }
+    if changes > 0 {
+        tracing::info!("{changes} changes after step {} will be applied at their steps", current.step);
+    }
+}
+
+/// Returns the edits made while the run was not running, in its config file and by `overrides`, and the
+/// file's text with all of them.
+///
+/// # Errors
+/// If an edit changes a frozen key, or the file or an override is invalid.
+fn offline_edits(
+    folder: &RunFolder,
+    text: &str,
+    overrides: &[String],
+) -> Result<(Vec<KeyChange>, String), TrainError> {
+    let (file, name) = (folder.config_file(), folder.config_file().display().to_string());
+    let known = replay::read_known_texts(folder);
+    let saved = config::from_text(text, &name, &[])?;
+    let base = match known.iter().any(|known| known == text) {
+        true => saved,
+        false => known.last().and_then(|known| config::from_text(known, &name, &[]).ok()).unwrap_or(saved),
+    };
+    let edited = config::from_text(text, &name, overrides)?;
+    let edits = change::diff(&base, &edited);
+    if let Some(frozen) = edits.iter().find(|edit| edit.is_frozen()) {
+        let line =
+            config::line_of_key(text, frozen.key).map_or(String::new(), |line| format!(" line {line}"));
+        return Err(TrainError::FrozenKey {
+            place: format!("{}{line}", file.display()),
+            key: frozen.key.path(),
+            old: frozen.old.to_string(),
+            new: frozen.new.to_string(),
+            run: folder.id(),
+        });
+    }
+    let values: Vec<_> = edits.iter().map(|edit| (edit.key, &edit.new)).collect();
+    let text = config::edit::set(text, &values).map_err(plan::config_file_error)?;
+    Ok((edits, text))
+}
+
+/// Returns the config text with the values of `base`, to which the run is rewound, and with `edits`.
+fn with_edits(text: &str, base: &Config, edits: &[KeyChange]) -> Result<String, TrainError> {
+    let text = config::edit::complete(text, base).map_err(plan::config_file_error)?;
+    let values: Vec<_> = edits.iter().map(|edit| (edit.key, &edit.new)).collect();
+    Ok(config::edit::set(&text, &values).map_err(plan::config_file_error)?)
+}

@@ -1,0 +1,376 @@
+//! Owns: the setup before the first step: open or make the dataset, select the device, build the model,
+//! create the folder.
+//! Must not know: the training loop.
+//! Invariant: settings that do not fit together (ids and vocabulary, row and model length) are refused before
+//! training.
+
+use super::checkpoint::LoadedCheckpoint;
+use super::plan::RunPlan;
+use super::publisher::Publisher;
+use super::{plan, resume_journal};
+use crate::config::{self, Config, GeneratedDataset, PositionBudget};
+use crate::data::{
+    DataError, Dataset, Loader, LoaderOptions, Progress, ProsqaOptions, Split, StreamPosition, make_prosqa,
+};
+use crate::device;
+use crate::model::{Execution, FeedbackSpec, ModelShape, Transformer, hf};
+use crate::record::log::RunLog;
+use crate::record::run_folder::{RunFolder, RunLock, replace_file, replace_json};
+use crate::record::{RecordError, changes};
+use crate::schema::protocol::{Event, RunInfo, RunPhase};
+use crate::train::TrainError;
+use crate::train::live::replay;
+use burn::module::Module;
+use burn::tensor::Device;
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Minimum time between two progress frames.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Opens the dataset in `data.dir`. Makes it first if it does not exist and `data.make` says so.
+pub fn open_dataset(config: &Config, out: &mut Publisher) -> Result<Dataset, TrainError> {
+    out.send_fact(Event::Phase(RunPhase::LoadData));
+    let dir = Path::new(&config.data.dir);
+    if config.data.make == GeneratedDataset::Prosqa && !dir.exists() {
+        make_dataset(config, dir, out)?;
+    }
+    if !dir.exists() {
+        return Err(TrainError::InvalidSetting {
+            key: "data.dir",
+            value: config.data.dir.clone(),
+            reason:
+                "no such folder; make it with `coconut-lab data text` or `coconut-lab data prosqa`, or set \
+                     `data.make` = \"prosqa\""
+                    .into(),
+        });
+    }
+    let dataset = Dataset::open(dir)?;
+    tracing::info!("data: {}, {} training documents", dir.display(), dataset.rows(Split::Train));
+    if !dataset.has_split(Split::Valid) {
+        tracing::warn!("{} has no validation split: validation is off", dir.display());
+    }
+    Ok(dataset)
+}
+
+/// Makes a ProsQA dataset in `dir` with `data.make_train` and `data.make_held_out` questions.
+fn make_dataset(config: &Config, dir: &Path, out: &mut Publisher) -> Result<(), TrainError> {
+    tracing::info!("{} does not exist: making ProsQA questions", dir.display());
+    let held_out = config.data.make_held_out;
+    let options = ProsqaOptions {
+        out: dir.to_owned(),
+        seed: config.run.seed,
+        train: config.data.make_train,
+        valid: held_out,
+        test: held_out,
+        from: Vec::new(),
+        tokenizer: "words".into(),
+        force: false,
+    };
+    let result = make_prosqa(&options, &mut progress_frames(out));
+    match result {
+        Err(DataError::OutputExists { .. }) if dir.exists() => {
+            tracing::warn!("{} was made by another process in the meantime; using it", dir.display());
+            Ok(())
+        }
+        result => Ok(result.map(|_| ())?),
+    }
+}
+
+/// Returns a callback that sends progress frames, rate-limited except for the last.
+fn progress_frames(out: &mut Publisher) -> impl FnMut(Progress<'_>) {
+    let mut last: Option<Instant> = None;
+    move |progress| {
+        if progress.done == progress.total || last.is_none_or(|last| last.elapsed() >= PROGRESS_INTERVAL) {
+            last = Some(Instant::now());
+            let what = progress.label.to_owned();
+            out.send_frame(Event::Progress { label: what, done: progress.done, total: progress.total });
+        }
+    }
+}
+
+/// Opens an endless loader of training batches at `start`. With `data.check` it first checks all ids of both
+/// splits.
+pub fn open_loader(
+    config: &Config,
+    dataset: &Dataset,
+    vocab_size: usize,
+    start: StreamPosition,
+    out: &mut Publisher,
+) -> Result<Loader, TrainError> {
+    if config.data.check {
+        out.send_fact(Event::Phase(RunPhase::LoadData));
+        for split in [Split::Train, Split::Valid] {
+            dataset.check_split(split, vocab_size, &mut progress_frames(out))?;
+        }
+    }
+    let options = LoaderOptions {
+        batch_size: config.data.batch,
+        seq_len: config.data.seq_len,
+        seed: config.run.seed,
+        shuffle: config.data.shuffle,
+        repeat: true,
+        vocab_size,
+        prefetch: config.data.prefetch,
+    };
+    Ok(Loader::open(dataset, Split::Train, options, start)?)
+}
+
+/// Writes the model's actual shape into the config of the run.
+pub fn adopt_shape(model: &mut config::Model, shape: &ModelShape) {
+    model.arch = shape.arch;
+    model.width = shape.width;
+    model.layers = shape.layers;
+    model.heads = shape.heads;
+    model.kv_heads = shape.kv_heads;
+    model.mlp_width = shape.mlp_width;
+    model.tied = shape.tied;
+    model.max_len = shape.max_len;
+    model.vocab_size = shape.vocab_size;
+    model.rope_theta = shape.rope_theta;
+}
+
+/// Returns a text that identifies the training data: names and sizes of its files, and the number of rows.
+pub fn dataset_fingerprint(dataset: &Dataset) -> String {
+    let files = dataset.shard_paths(Split::Train).iter().map(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        format!("{name} {} bytes", std::fs::metadata(path).map_or(0, |metadata| metadata.len()))
+    });
+    let files: Vec<String> = files.collect();
+    format!("{}; {} rows", files.join(", "), dataset.rows(Split::Train))
+}
+
+/// Returns the position in the training data to start at: the checkpoint's, if data and order are the same.
+///
+/// # Errors
+/// If a resumed run's dataset has changed.
+pub(in crate::train) fn start_position(
+    plan: &mut RunPlan,
+    dataset: &Dataset,
+) -> Result<StreamPosition, TrainError> {
+    let Some(found) = &plan.checkpoint else { return Ok(StreamPosition::default()) };
+    let (then, now) = (&found.state.dataset, dataset_fingerprint(dataset));
+    if plan.resumed.is_some() && *then != now {
+        let dir = plan.config.data.dir.clone();
+        return Err(TrainError::DatasetMismatch { dir, reason: format!("it was {then}; it is now {now}") });
+    }
+    let (old, new) = (&found.config, &plan.config);
+    let same = *then == now && (old.run.seed, old.data.shuffle) == (new.run.seed, new.data.shuffle);
+    if same && !plan.reset.data {
+        return Ok(found.state.loader.clone());
+    }
+    if !plan.reset.data {
+        tracing::warn!(
+            "the data, its order or the seed differs from the checkpoint's: starting at the plan of the data"
+        );
+        if let Some(lineage) = &mut plan.lineage {
+            lineage.left_out.push("data".into());
+        }
+    }
+    Ok(StreamPosition::default())
+}
+
+/// Returns an error if `requested` differs from the shape of the checkpoint's weights, which `config` holds.
+pub fn check_same_shape(requested: &config::Model, config: &Config) -> Result<(), TrainError> {
+    let requested = Config { model: requested.clone(), ..config.clone() };
+    // 0 means that the value is derived.
+    let is_derived = |value: &toml::Value| value.as_integer() == Some(0);
+    match config::change::diff(config, &requested).iter().find(|edit| !is_derived(&edit.new)) {
+        Some(edit) => Err(TrainError::ShapeMismatch {
+            key: edit.key.path(),
+            value: edit.new.to_string(),
+            found: edit.old.to_string(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Locks the run folder for this process. Creates it for a new run, or applies the resume journal to an
+/// existing one.
+pub(in crate::train) fn claim_folder(plan: &mut RunPlan) -> Result<(RunFolder, RunLock), TrainError> {
+    if let Some(resumed) = plan.resumed.take() {
+        resume_journal::write_and_apply(&resumed.folder, &resumed.journal)?;
+        return Ok((resumed.folder, resumed.lock));
+    }
+    let (folder, lock, text) = create_folder(plan)?;
+    plan.config_text = text;
+    Ok((folder, lock))
+}
+
+/// Creates the folder of a new run with its config file. Returns the text of that file, too.
+fn create_folder(plan: &RunPlan) -> Result<(RunFolder, RunLock, String), TrainError> {
+    let config = &plan.config;
+    let folder = RunFolder::create(Path::new(&config.run.dir), &config.run.name, chrono::Local::now())?;
+    let lock = folder.lock()?;
+    let text = config::edit::complete(&plan.config_text, config).map_err(plan::config_file_error)?;
+    replay::write_known_texts(&folder, &[&text])?;
+    replace_file(&folder.version_file(0), config.to_toml()?.as_bytes())?;
+    if !plan.scheduled.is_empty() {
+        changes::rewrite_changes(&folder.replay_file(), &plan.scheduled)?;
+    }
+    replace_file(&folder.config_file(), text.as_bytes())?;
+    Ok((folder, lock, text))
+}
+
+/// Appends the log to the run's `log.txt`: the lines so far, and all later ones.
+pub fn attach_log(folder: &RunFolder, log: &RunLog) -> Result<(), TrainError> {
+    let path = folder.log_file();
+    let file = OpenOptions::new().create(true).append(true).open(&path);
+    log.write_to(file.map_err(RecordError::io("open", &path))?);
+    Ok(())
+}
+
+/// Returns what is fixed for the run. Logs it and writes it to the run's `run.json`.
+pub(in crate::train) fn run_info(
+    plan: &RunPlan,
+    dataset: &Dataset,
+    selected: &device::SelectedDevice,
+    model: &Transformer,
+    folder: &RunFolder,
+    peak_flop_per_s: Option<f64>,
+) -> Result<RunInfo, TrainError> {
+    let config = &plan.config;
+    let (params, vocab_size) = (model.num_params() as u64, model.shape().vocab_size);
+    let path = folder.path().display();
+    tracing::info!("model: {params} parameters, vocabulary {vocab_size}; folder {path}");
+    let files = plan.recipe.iter().map(|recipe| recipe.display().to_string());
+    let files: Vec<String> =
+        std::iter::once(folder.config_file().display().to_string()).chain(files).collect();
+    tracing::info!("edit {} to change the run", files.join(" or "));
+    config::ineffective_settings(config).iter().for_each(|warning| tracing::warn!("{warning}"));
+    if config.optim.warmup >= config.run.steps {
+        let (warmup, steps) = (config.optim.warmup, config.run.steps);
+        tracing::warn!(
+            "`optim.warmup` = {warmup} of {steps} steps: the learning rate never reaches its peak"
+        );
+    }
+    let info = RunInfo {
+        config: config.clone(),
+        version: plan.version,
+        lineage: plan.lineage.clone(),
+        recipe: plan.recipe.clone(),
+        folder: folder.path().to_owned(),
+        device: selected.name.clone(),
+        device_reason: selected.reason.clone(),
+        params,
+        vocab_size,
+        train_docs: dataset.rows(Split::Train),
+        peak_flop_per_s,
+    };
+    replace_json(&folder.run_info_file(), &info)?;
+    Ok(info)
+}
+
+/// Measures and logs the rate of the device's matrix product, FLOP/s; `None` if the device fails.
+pub fn measure_peak(selected: &device::SelectedDevice) -> Option<f64> {
+    let peak = device::measure_flop_per_s(&selected.device, selected.kind);
+    if let Some(peak) = peak {
+        tracing::info!("matrix products: {:.1} Gflop/s", peak / 1e9);
+    }
+    peak
+}
+
+/// Selects the device that `run.device` names.
+///
+/// # Errors
+/// If there is no such device, or it does not support `run.dtype`.
+pub fn select_device(config: &Config) -> Result<device::SelectedDevice, TrainError> {
+    let selected = device::choose_device(&config.run.device)?;
+    tracing::info!("device: {} ({})", selected.name, selected.reason);
+    selected.check_dtype(config.run.dtype, "run.dtype")?;
+    Ok(selected)
+}
+
+/// Builds the model on the device, with autodiff. It is loaded from checkpoint `from`, else from
+/// `model.from`, else it is new.
+pub fn build_model(
+    config: &Config,
+    dataset: &Dataset,
+    selected: &device::SelectedDevice,
+    from: Option<&LoadedCheckpoint>,
+    out: &mut Publisher,
+) -> Result<Transformer, TrainError> {
+    out.send_fact(Event::Phase(RunPhase::BuildModel));
+    let device = selected.device.clone().autodiff();
+    let vocab_size = dataset.vocab_size();
+    let model = match from {
+        Some(found) => load_model(config, &found.dir, &device)?,
+        None if config.model.from.is_empty() => new_model(config, vocab_size, &device)?,
+        None => {
+            tracing::info!(
+                "model.from = {}: using the checkpoint's shape instead of [model]",
+                config.model.from
+            );
+            load_model(config, Path::new(&config.model.from), &device)?
+        }
+    };
+    check_compatible(config, model.shape(), vocab_size)?;
+    Ok(model.with_execution(Execution::from_config(&config.run)))
+}
+
+/// Initializes a new model. The dataset's vocabulary size takes precedence over `model.vocab_size`.
+fn new_model(config: &Config, vocab_size: Option<usize>, device: &Device) -> Result<Transformer, TrainError> {
+    let vocab_size = vocab_size.unwrap_or(config.model.vocab_size);
+    if vocab_size == 0 && config.model.vocab_size == 0 {
+        return Err(TrainError::InvalidSetting {
+            key: "model.vocab_size",
+            value: "0".into(),
+            reason: format!("{} does not state its vocabulary size; set it", config.data.dir),
+        });
+    }
+    let shape = ModelShape::from_config(&config.model, vocab_size, config.data.seq_len);
+    let model = Transformer::new(shape, config.run.seed, config.model.init_std, device);
+    Ok(model.with_feedback(FeedbackSpec::from_config(&config.recycle), config.run.seed))
+}
+
+/// Loads the model in `dir`. A stored feedback of another form is replaced by a new one.
+fn load_model(config: &Config, dir: &Path, device: &Device) -> Result<Transformer, TrainError> {
+    let mut model =
+        hf::load(dir, device)?.with_feedback(FeedbackSpec::from_config(&config.recycle), config.run.seed);
+    if hf::load_feedback(dir, &mut model)? == hf::FeedbackLoad::Mismatch {
+        tracing::warn!(
+            "the feedback stored with {} has another form: starting with a new one",
+            dir.display()
+        );
+    }
+    Ok(model)
+}
+
+/// Checks the config against model and data. It is called at the start and after every change of a live
+/// setting.
+pub fn check_compatible(
+    config: &Config,
+    shape: &ModelShape,
+    vocab_size: Option<usize>,
+) -> Result<(), TrainError> {
+    let (recycle, max_entropy) = (&config.recycle, (shape.vocab_size as f64).ln());
+    if let PositionBudget::EntropyAtLeast(threshold) = recycle.max_budget(shape.vocab_size)
+        && threshold > max_entropy
+        && recycle.every > 0
+    {
+        return Err(TrainError::InvalidSetting {
+            key: "recycle.threshold",
+            value: recycle.threshold.min().to_string(),
+            reason: format!(
+                "no position reaches {threshold:.3} nats: the maximum entropy over {} tokens is {max_entropy:.3}",
+                shape.vocab_size
+            ),
+        });
+    }
+    if config.data.seq_len > shape.max_len {
+        return Err(TrainError::InvalidSetting {
+            key: "data.seq_len",
+            value: config.data.seq_len.to_string(),
+            reason: format!("the model's maximum length is {}", shape.max_len),
+        });
+    }
+    match vocab_size {
+        Some(data_vocab) if data_vocab > shape.vocab_size => Err(TrainError::InvalidSetting {
+            key: "model.vocab_size",
+            value: shape.vocab_size.to_string(),
+            reason: format!("{} has a vocabulary of {data_vocab}", config.data.dir),
+        }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,429 @@
+//! Owns: the run: its setup, the training loop, and its end.
+//! Must not know: the contents of tensors, screens.
+//! Invariant: a metrics row reaches the recorder before a screen, and the disk before a checkpoint of its
+//! step exists.
+
+use super::plan::RunPlan;
+use super::playground::PlaygroundSession;
+use super::publisher::Publisher;
+use super::system_monitor::SystemMonitor;
+use super::{history_backfill, plan, setup};
+use crate::config::Config;
+use crate::data::{Batch, Dataset, Loader, StreamPosition, Tokenizer};
+use crate::record::log::RunLog;
+use crate::record::recorder::Recorder;
+use crate::record::run_folder::{RunFolder, RunLock};
+use crate::record::status;
+use crate::schema::metrics::{Metric, StepRow};
+use crate::schema::protocol::{Command, Event, RunPhase, RunSummary, ValidationSample};
+use crate::schema::rows::{EventKind, GREEDY};
+use crate::schema::status::RunStatus;
+use crate::train::eval::evaluator::Evaluator;
+use crate::train::eval::{probe, report};
+use crate::train::live::controller::ConfigController;
+use crate::train::step::learner::Learner;
+use crate::train::step::readback::mean;
+use crate::train::{StartMode, TrainError, TrainerOptions};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+/// A training run that has been set up.
+pub(in crate::train) struct TrainingRun<'a> {
+    pub controller: ConfigController,
+    pub folder: RunFolder,
+    pub learner: Learner,
+    loader: Loader,
+    pub dataset: Dataset,
+    pub evaluator: Option<Evaluator>,
+    pub tokenizer: Option<Tokenizer>,
+    pub recorder: Recorder,
+    pub commands: &'a Receiver<Command>,
+    pub publisher: &'a mut Publisher,
+    options: TrainerOptions,
+    /// Measures CPU, memory and GPU for a screen; `None` without one.
+    pub system_monitor: Option<SystemMonitor>,
+    /// Whether the device still has to compile its kernels, because no step has run yet.
+    compiling: bool,
+    /// Measured rate of the device's matrix product, FLOP/s.
+    peak_flop_per_s: Option<f64>,
+    pub next_position: StreamPosition,
+    pub tokens: u64,
+    pub started: Instant,
+    /// Seconds that the run took before it was resumed.
+    earlier_wall_s: f64,
+    pub last_save: Instant,
+    /// Whether the run started from another run's checkpoint.
+    forked: bool,
+    /// The playground answer in progress.
+    pub playground: Option<PlaygroundSession>,
+    /// How many answers were requested so far.
+    pub answers_requested: u64,
+    /// Commands that arrived when none could be handled.
+    pub deferred: VecDeque<Command>,
+    pub paused: bool,
+    /// Steps that still have to run although the run is paused.
+    pub steps_while_paused: u64,
+    /// Whether the current step is one of these. The pause after it does not flush the tables.
+    pub single_stepping: bool,
+    pub stopped: bool,
+    pub dropped: bool,
+    /// Whether the last write found the disk full.
+    pub disk_full: bool,
+    pub losses: LossSummary,
+    /// Number of validations after step 0.
+    pub validations: usize,
+    /// Pause-vector updates at the last validation.
+    pub pause_updates_at_validation: u64,
+    /// Keeps other processes out of the run folder.
+    _lock: RunLock,
+}
+
+/// First and last losses in nats, for the summary. Stored in `state.json` of a checkpoint.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(in crate::train) struct LossSummary {
+    pub plain: Option<(f64, f64)>,
+    pub recycled: Option<(f64, f64)>,
+    pub valid: Option<(f64, f64)>,
+    pub recycled_steps: u64,
+}
+
+/// What earlier processes have done of this run, or its parent before the fork.
+#[derive(Default)]
+struct PriorProgress {
+    /// Whether the progress is this run's own, and not its parent's.
+    is_same_run: bool,
+    tokens: u64,
+    validations: usize,
+    pause_updates: u64,
+    wall_s: f64,
+    losses: LossSummary,
+}
+
+impl PriorProgress {
+    fn from_plan(plan: &RunPlan, is_own: bool) -> Self {
+        let Some(state) = plan.checkpoint.as_ref().map(|found| &found.state).filter(|_| !plan.reset.step)
+        else {
+            return Self::default();
+        };
+        let (tokens, validations, pause_updates) = (state.tokens, state.validations, state.pause_updates.1);
+        let (wall_s, losses) =
+            if is_own { (state.wall_s, state.losses.clone()) } else { (0.0, LossSummary::default()) };
+        Self { is_same_run: is_own, tokens, validations, pause_updates, wall_s, losses }
+    }
+}
+
+impl<'a> TrainingRun<'a> {
+    /// Sets up a run: opens the data, selects the device, builds the model, and creates or reopens the run
+    /// folder.
+    pub fn set_up(
+        mode: StartMode,
+        options: TrainerOptions,
+        log: &RunLog,
+        commands: &'a Receiver<Command>,
+        publisher: &'a mut Publisher,
+    ) -> Result<Self, TrainError> {
+        let mut plan = plan::plan_run(mode)?;
+        let dataset = setup::open_dataset(&plan.config, publisher)?;
+        let device = setup::select_device(&plan.config)?;
+        let model = setup::build_model(&plan.config, &dataset, &device, plan.checkpoint.as_ref(), publisher)?;
+        let peak_flop_per_s = setup::measure_peak(&device);
+        let vocab_size = model.shape().vocab_size;
+        // Record the actual shape, which a loaded model brings along.
+        let requested = plan.config.model.clone();
+        setup::adopt_shape(&mut plan.config.model, model.shape());
+        if plan.checkpoint.is_some() {
+            setup::check_same_shape(&requested, &plan.config)?;
+        }
+        let start_position = setup::start_position(&mut plan, &dataset)?;
+        let loader =
+            setup::open_loader(&plan.config, &dataset, vocab_size, start_position.clone(), publisher)?;
+        let evaluator = Evaluator::new(&plan.config, &dataset, vocab_size)?;
+        let learner = plan::restore_learner(&plan, Learner::new(model, &plan.config.optim))?;
+        let is_resumed = plan.resumed.is_some();
+        let (folder, lock) = setup::claim_folder(&mut plan)?;
+        setup::attach_log(&folder, log)?;
+        let info = setup::run_info(&plan, &dataset, &device, &learner.model, &folder, peak_flop_per_s)?;
+        let past = PriorProgress::from_plan(&plan, is_resumed && folder.id() == plan.parent_run());
+        let config = plan.config.clone();
+        let recorder =
+            Recorder::start(&folder, plan::recorder_timing(&config.record), plan::config_hash(&config))?;
+        device.pci_bus_id.iter().for_each(|bus| recorder.watch_gpu(bus.clone()));
+        let system_monitor =
+            options.screen_events.then(|| SystemMonitor::new(&folder, device.pci_bus_id.as_deref()));
+        let forked = plan.checkpoint.is_some() && !past.is_same_run;
+        let current = (config, plan.version);
+        let controller =
+            ConfigController::new(&folder, current, plan.config_text, plan.recipe, plan.scheduled)?;
+        publisher.send_fact(Event::Started(Box::new(info)));
+        let mut run = Self {
+            paused: controller.config.run.paused,
+            forked,
+            tokenizer: dataset.tokenizer(),
+            playground: None,
+            answers_requested: 0,
+            deferred: VecDeque::new(),
+            controller,
+            learner,
+            recorder,
+            loader,
+            dataset,
+            evaluator,
+            folder,
+            commands,
+            publisher,
+            options,
+            system_monitor,
+            compiling: device.kind.compiles_kernels(),
+            peak_flop_per_s,
+            next_position: start_position,
+            tokens: past.tokens,
+            started: Instant::now(),
+            earlier_wall_s: past.wall_s,
+            last_save: Instant::now(),
+            steps_while_paused: 0,
+            single_stepping: false,
+            stopped: false,
+            dropped: false,
+            disk_full: false,
+            losses: past.losses,
+            validations: past.validations,
+            pause_updates_at_validation: past.pause_updates,
+            _lock: lock,
+        };
+        if options.screen_events && is_resumed {
+            let (config, version) = (run.controller.config.clone(), run.controller.version);
+            history_backfill::history_events(&run.folder, &config, version, vocab_size)
+                .for_each(|event| run.publisher.send_fact(event));
+        }
+        run.announce_start(past.is_same_run);
+        Ok(run)
+    }
+
+    /// Logs and records that the run has started or was resumed.
+    fn announce_start(&mut self, resumed: bool) {
+        let (step, kind) = (self.learner.step, if resumed { EventKind::Resume } else { EventKind::Start });
+        if step > 0 {
+            tracing::info!("continuing after step {step}");
+        }
+        self.record_event(kind, env!("CARGO_PKG_VERSION"), None, None);
+        self.write_status(RunStatus::running(step, self.config().run.steps));
+    }
+
+    /// Trains to the last step, or until a command stops the run. Records a failure before returning it.
+    pub fn train(mut self) -> Result<RunSummary, TrainError> {
+        let result = self.run_steps().and_then(|()| self.finish_run());
+        if let Err(error) = &result {
+            self.record_event(EventKind::End, "failed", None, Some(error.to_string()));
+            self.write_status(RunStatus::failed(
+                self.learner.step,
+                self.config().run.steps,
+                error.to_string(),
+            ));
+        }
+        result
+    }
+
+    fn run_steps(&mut self) -> Result<(), TrainError> {
+        if self.config().eval.at_start && self.learner.step == 0 && !self.has_checkpoint() {
+            let mut row = StepRow::new(0);
+            self.evaluate(None, &mut row)?;
+            self.finish_row(row);
+        }
+        // The parent keeps only its newest checkpoints: this one may be gone when the fork is resumed.
+        if self.forked && !self.has_checkpoint() {
+            self.save_checkpoint()?;
+        }
+        self.publisher.send_fact(Event::Phase(self.active_phase()));
+        while self.handle_commands()? && self.learner.step < self.config().run.steps {
+            let began = Instant::now();
+            let batches = self.next_batches()?;
+            let (mut row, failed) = self.learner.update(&self.controller.config, &batches)?;
+            self.record_timing(&mut row, &batches, began);
+            if std::mem::take(&mut self.compiling) {
+                self.publisher.send_fact(Event::Phase(RunPhase::Train));
+            }
+            if let Some(error) = failed {
+                self.finish_row(row);
+                return Err(error);
+            }
+            self.probe_row(&batches)?;
+            if self.is_due(self.config().eval.every) || self.learner.step == self.config().run.steps {
+                self.evaluate(batches.first(), &mut row)?;
+            }
+            self.finish_row(row);
+            if self.is_save_due() {
+                self.save_checkpoint()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the phase to show while no other phase is active.
+    pub fn active_phase(&self) -> RunPhase {
+        if self.compiling { RunPhase::Compile } else { RunPhase::Train }
+    }
+
+    fn has_checkpoint(&self) -> bool {
+        !self.folder.checkpoint_steps().is_empty()
+    }
+
+    /// Returns the current config.
+    pub fn config(&self) -> &Config {
+        &self.controller.config
+    }
+
+    /// Loads the batches of the next update, `optim.accumulate` of them.
+    fn next_batches(&mut self) -> Result<Vec<Batch>, TrainError> {
+        let accumulate = self.config().optim.accumulate;
+        let mut batches = Vec::with_capacity(accumulate);
+        while batches.len() < accumulate {
+            match self.loader.next_batch()? {
+                Some(batch) => batches.push(batch),
+                None => {
+                    return Err(TrainError::InvalidSetting {
+                        key: "data.dir",
+                        value: self.config().data.dir.clone(),
+                        reason: "the training split has no more batches".into(),
+                    });
+                }
+            }
+        }
+        Ok(batches)
+    }
+
+    /// Sets the time, throughput and epoch of a step in `row`, and advances the position in the data.
+    fn record_timing(&mut self, row: &mut StepRow, batches: &[Batch], began: Instant) {
+        let tokens = batches.iter().map(|batch| (batch.batch_size * batch.seq_len) as u64).sum::<u64>();
+        self.tokens += tokens;
+        if let Some(last) = batches.last() {
+            self.next_position = last.next_position.clone();
+            row.set(Metric::Epoch, last.epoch as f64);
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        row.set(Metric::StepMs, seconds * 1e3);
+        row.set(Metric::TokensPerS, tokens as f64 / seconds);
+        let flop = [Metric::PlainFlop, Metric::RecycledFlop, Metric::HeadFlop, Metric::UpdateFlop];
+        let flop: f64 = flop.into_iter().filter_map(|metric| row.get(metric)).sum();
+        row.set_if_some(Metric::ShareOfPeak, self.peak_flop_per_s.map(|peak| flop / seconds / peak));
+    }
+
+    /// Probes the first row of the first batch, if `record.token_every` or `probe.every` asks for it at this
+    /// step.
+    fn probe_row(&mut self, batches: &[Batch]) -> Result<(), TrainError> {
+        let step = self.learner.step;
+        let due = |every: u64| every > 0 && (step == 1 || step.is_multiple_of(every));
+        let recorded = due(self.config().record.token_every);
+        let shown = self.options.screen_events && due(self.config().probe.every);
+        if !recorded && !shown {
+            return Ok(());
+        }
+        let row =
+            probe::probe_row(self.config(), &self.learner.model, self.tokenizer.as_ref(), &batches[0], step)?;
+        if recorded {
+            self.recorder.record_tokens(row.clone());
+        }
+        self.publisher.send_frame(Event::ProbedRow(Box::new(row)));
+        Ok(())
+    }
+
+    /// Validates and writes samples. Fits the pause vector on `last` first, unless training has updated it
+    /// since the last validation. Does nothing without a validation split.
+    fn evaluate(&mut self, last: Option<&Batch>, row: &mut StepRow) -> Result<(), TrainError> {
+        let Some(evaluator) = &self.evaluator else {
+            return Ok(());
+        };
+        self.publisher.send_fact(Event::Phase(if self.compiling {
+            RunPhase::Compile
+        } else {
+            RunPhase::Eval
+        }));
+        // Do not refit a pause vector that training has updated.
+        let fit = last.filter(|_| self.learner.pause_updates == self.pause_updates_at_validation);
+        self.pause_updates_at_validation = self.learner.pause_updates;
+        let config = &self.controller.config;
+        evaluator.validate(config, &mut self.learner.model, fit, row)?;
+        let every = config.eval.sequential_every;
+        // At step 0 nothing is warm yet.
+        if row.step() > 0 && every > 0 && config.recycle.every > 0 {
+            if self.validations.is_multiple_of(every) {
+                evaluator.measure_sequential_cost(config, &self.learner.model, row);
+            }
+            self.validations += 1;
+        }
+        report::log_validation(row);
+        for metric in Metric::ALL.iter().filter(|metric| metric.spec().name.starts_with("valid_")) {
+            if let Some(value) = row.get(*metric) {
+                self.record_event(EventKind::Validation, metric.spec().name, Some(value), None);
+            }
+        }
+        self.write_samples()?;
+        self.publisher.send_fact(Event::Phase(self.active_phase()));
+        Ok(())
+    }
+
+    /// Continues the validation prompts with the model, records the samples and sends them to the screen.
+    fn write_samples(&mut self) -> Result<(), TrainError> {
+        let Some(evaluator) = &self.evaluator else { return Ok(()) };
+        let eos_token = self.tokenizer.as_ref().and_then(Tokenizer::eos_id);
+        for (prompt, generated) in evaluator.samples(self.config(), &self.learner.model, eos_token)? {
+            let sample = ValidationSample {
+                step: self.learner.step,
+                decoding: GREEDY.into(),
+                prompt: probe::decode_text(self.tokenizer.as_ref(), &prompt),
+                text: probe::decode_text(self.tokenizer.as_ref(), &generated.ids),
+            };
+            self.record_event(
+                EventKind::Sample,
+                &sample.prompt,
+                mean(generated.entropies),
+                Some(sample.text.clone()),
+            );
+            self.publisher.send_fact(Event::Sample(Box::new(sample)));
+        }
+        Ok(())
+    }
+
+    /// Completes a metrics row, records it, then sends it to the screen.
+    fn finish_row(&mut self, mut row: StepRow) {
+        row.set(Metric::Tokens, self.tokens as f64);
+        row.set(Metric::WallS, self.wall_s());
+        row.set(Metric::ConfigVersion, self.controller.version as f64);
+        self.losses.update(&row);
+        self.recorder.record_step(row.clone());
+        self.publisher.send_frame(Event::Step(Box::new(row)));
+    }
+
+    /// Returns the seconds since training began, earlier processes included.
+    pub fn wall_s(&self) -> f64 {
+        self.earlier_wall_s + self.started.elapsed().as_secs_f64()
+    }
+
+    /// Whether something that happens every `every` steps (0: never) is due at the current step.
+    pub fn is_due(&self, every: u64) -> bool {
+        every > 0 && self.learner.step.is_multiple_of(every)
+    }
+
+    /// Writes the status file. A failure is only logged.
+    pub fn write_status(&self, status: RunStatus) {
+        if let Err(error) = status::write_status(&self.folder, &status) {
+            tracing::warn!("{error}");
+        }
+    }
+}
+
+impl LossSummary {
+    /// Updates the first and last losses with a metrics row.
+    fn update(&mut self, row: &StepRow) {
+        let keep = |pair: &mut Option<(f64, f64)>, value: Option<f64>| {
+            if let Some(value) = value {
+                *pair = Some((pair.map_or(value, |(first, _)| first), value));
+            }
+        };
+        keep(&mut self.plain, row.get(Metric::LossPlain));
+        keep(&mut self.recycled, row.get(Metric::LossRecycled));
+        keep(&mut self.valid, row.get(Metric::ValidPlain));
+        self.recycled_steps += u64::from(row.get(Metric::Recycled).is_some());
+    }
+}

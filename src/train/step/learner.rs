@@ -1,0 +1,353 @@
+//! Owns: one update (passes over its batches, one readback, checks, optimizer step) and its metrics row.
+//! Must not know: the training loop, screens, files.
+//! Invariant: a step whose loss or gradient is not finite updates nothing.
+
+use super::readback::{Readback, mean, read_values};
+use super::{latent_cost, optim};
+use crate::config::{Config, Control, LossPositions, Optim, Placement, PositionBudget, Recycle};
+use crate::data::Batch;
+use crate::model::accumulator::{GradientAccumulator, Stopwatch, accumulate_gradients};
+use crate::model::cost::{PartCosts, StepPart};
+use crate::model::{ModelShape, TokenBatch, Transformer};
+use crate::ops::threads;
+use crate::recycle::passes::{self, RecyclePlan, RecycledPass};
+use crate::recycle::placement::{self, PlacementRows, RecycledPositions};
+use crate::recycle::schedule::{self, StepSettings};
+use crate::rng::RngKey;
+use crate::schema::metrics::{Metric, StepRow};
+use crate::train::TrainError;
+use burn::module::{Module, ModuleMapper, Param};
+use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, Tensor};
+
+/// The model, its optimizer and the number of updates done.
+pub struct Learner {
+    /// The model on its device, with autodiff.
+    pub model: Transformer,
+    optimizer: ModuleOptimizer,
+    grad_scale: optim::GradScale,
+    /// A copy of the model whose parameters hold no data. It takes the model's place during the optimizer
+    /// step, so that the parameters are not shared and can be updated in place.
+    placeholder: Transformer,
+    /// Number of updates done.
+    pub step: u64,
+    /// Number of updates that trained the pause vector.
+    pub pause_updates: u64,
+}
+
+/// The losses and entropies of one batch, read back to the host.
+struct BatchReadback {
+    plain_nll: Vec<f32>,
+    plain_entropy: Vec<f32>,
+    recycled: Option<RecycledReadback>,
+}
+
+struct RecycledReadback {
+    /// nll at the positions that the recycled loss covers, nats.
+    nll: Vec<f32>,
+    positions: RecycledPositions,
+    /// Whether `nll` covers all positions, or only the recycled ones.
+    covers_all: bool,
+}
+
+impl Learner {
+    /// Creates a learner for `model` that has done no update yet.
+    pub fn new(model: Transformer, optim: &Optim) -> Self {
+        let (optimizer, grad_scale) = optim::adamw(optim, &model);
+        let placeholder = model.clone().map(&mut PlaceholderMapper);
+        Self { optimizer, grad_scale, placeholder, model, step: 0, pause_updates: 0 }
+    }
+
+    /// Returns this learner with a restored optimizer after `step` updates, `pause_updates` of which trained
+    /// the pause vector.
+    pub(in crate::train) fn with_state(
+        self,
+        optimizer: ModuleOptimizer,
+        step: u64,
+        pause_updates: u64,
+    ) -> Self {
+        Self { optimizer, step, pause_updates, ..self }
+    }
+
+    /// Returns the optimizer with its moments.
+    pub(in crate::train) fn optimizer(&self) -> &ModuleOptimizer {
+        &self.optimizer
+    }
+
+    /// Does one update with the mean gradient over `batches`. The row has all metrics but wall time, tokens
+    /// and epoch.
+    ///
+    /// If the loss or the gradient norm is not finite, nothing is updated and the row is returned with the
+    /// error.
+    pub fn update(
+        &mut self,
+        config: &Config,
+        batches: &[Batch],
+    ) -> Result<(StepRow, Option<TrainError>), TrainError> {
+        let _awake = threads::keep_workers_spinning();
+        let step = self.step + 1;
+        let vocab_size = self.model.shape().vocab_size;
+        let settings = schedule::step_settings(&config.recycle, vocab_size, config.run.seed, step);
+        let timed = config.probe.cost > 0 && step.is_multiple_of(config.probe.cost);
+        let mut watch = Stopwatch::new(self.model.device().without_autodiff(), timed);
+        let (mut grads, mut costs) = (GradientsParams::new(), PartCosts::default());
+        let mut outcomes = Vec::with_capacity(batches.len());
+        for (index, batch) in batches.iter().enumerate() {
+            let key = RngKey { seed: config.run.seed, step, batch: index as u64, pass: 0 };
+            let mut outcome = self.run_passes(config, &settings, batch, key, batches.len(), timed);
+            watch.lap("passes");
+            accumulate_gradients(&self.model, &mut grads, std::mem::take(&mut outcome.grads));
+            costs.add(StepPart::Update, 0.0, watch.lap(StepPart::Update.name()));
+            costs.add_all(&outcome.costs);
+            outcomes.push(outcome);
+        }
+        let lr = config.optim.lr_at(step, config.run.steps);
+        let all_positions = config.recycle.loss_on == LossPositions::All;
+        let (readings, grad_norm) = read_outcomes(&self.model, outcomes, &grads, all_positions)?;
+        let is_pause_update = settings.control == Control::Pause && config.recycle.control != Control::Pause;
+        let mut row = metrics_row(step, &readings, &settings, is_pause_update);
+        row.set(Metric::Lr, lr);
+        row.set(Metric::GradNorm, grad_norm);
+        if let Err(error) = check_finite(&row, lr) {
+            return Ok((row, Some(error)));
+        }
+        self.apply_gradients(&config.optim, lr, grads, grad_norm);
+        let trained_pause = settings.control == Control::Pause && row.get(Metric::Recycled).is_some();
+        self.pause_updates += u64::from(trained_pause);
+        let flop = ModelShape::update_flop(self.model.num_params());
+        costs.add(StepPart::Update, flop, watch.lap(StepPart::Update.name()));
+        latent_cost::set_step_costs(
+            &costs,
+            timed,
+            row.get(Metric::Recycled).map(|count| count as usize),
+            &mut row,
+        );
+        Ok((row, None))
+    }
+
+    /// Runs the passes over one of `num_batches` batches and collects their gradients. `timed` measures
+    /// seconds, too.
+    fn run_passes(
+        &self,
+        config: &Config,
+        settings: &StepSettings,
+        batch: &Batch,
+        key: RngKey,
+        num_batches: usize,
+        timed: bool,
+    ) -> passes::BatchOutcome {
+        let device = self.model.device().without_autodiff();
+        let tokens = upload_batch(batch, &device);
+        let plan = pass_plan(&config.recycle, settings, key);
+        let mut place = placement_fn(batch, &config.recycle, settings.budget, key);
+        let place = settings.recycles.then_some::<passes::PlacementFn>(&mut place);
+        passes::forward_backward(
+            GradientAccumulator::new(&self.model, 1.0 / num_batches as f64, timed),
+            &tokens,
+            &plan,
+            place,
+        )
+    }
+
+    /// Clips `grads`, whose global norm is `norm`, and applies them to the model.
+    pub fn apply_gradients(&mut self, optim: &Optim, lr: f64, grads: GradientsParams, norm: f64) {
+        let limit = optim.clip;
+        self.grad_scale.set(if limit > 0.0 && norm > limit { limit / norm } else { 1.0 });
+        let model = std::mem::replace(&mut self.model, self.placeholder.clone());
+        self.model = self.optimizer.step(lr, model, grads);
+        self.step += 1;
+    }
+}
+
+/// Replaces every parameter of a model by a tensor of one element.
+struct PlaceholderMapper;
+
+impl ModuleMapper for PlaceholderMapper {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (id, value, _) = param.consume();
+        Param::initialized(id, Tensor::zeros([1; D], &value.device()))
+    }
+}
+
+/// Uploads a batch's tokens to `device`.
+pub fn upload_batch(batch: &Batch, device: &Device) -> TokenBatch {
+    TokenBatch::upload(&batch.tokens, batch.batch_size, batch.seq_len, device)
+}
+
+/// Returns the recycled passes that a step makes: their weights, scope, control and gradient flow.
+fn pass_plan(recycle: &Recycle, settings: &StepSettings, key: RngKey) -> RecyclePlan {
+    let weight = |pass: usize| match recycle.pass_weights.last() {
+        None if pass < settings.passes => 0.0,
+        None => settings.weight,
+        Some(last) => settings.weight * recycle.pass_weights.get(pass - 1).unwrap_or(last),
+    };
+    // An update of the pause vector has one pass, whatever `recycle.pass_weights` says.
+    let is_pause_update = settings.control != recycle.control;
+    let pass = RecycledPass {
+        reach: recycle.reach,
+        control: settings.control,
+        scale: settings.scale,
+        jitter: recycle.jitter,
+        rng_key: key,
+    };
+    RecyclePlan {
+        pass,
+        loss_weights: if is_pause_update {
+            vec![settings.weight]
+        } else {
+            (1..=settings.passes).map(weight).collect()
+        },
+        flow: recycle.flow,
+        cut: recycle.cut,
+        loss_on: recycle.loss_on,
+    }
+}
+
+/// Returns a function that chooses the recycled positions of `batch` from the plain entropy `[B·T]` on the
+/// device.
+pub(in crate::train) fn placement_fn<'a>(
+    batch: &'a Batch,
+    recycle: &'a Recycle,
+    budget: PositionBudget,
+    key: RngKey,
+) -> impl FnMut(&Tensor<1>) -> RecycledPositions + 'a {
+    let starts: Vec<bool> =
+        batch.doc_start.chunks(batch.seq_len + 1).flat_map(|row| row[..batch.seq_len].to_vec()).collect();
+    move |entropy| {
+        let rows = PlacementRows {
+            seq_len: batch.seq_len,
+            doc_start: &starts,
+            max_prefix_fraction: recycle.prefix,
+            rng_key: key,
+        };
+        match recycle.placement {
+            Placement::Random => placement::random(rows, budget),
+            Placement::Span => placement::span(rows, budget, recycle.span),
+            // READBACK: the host decides which positions are uncertain.
+            Placement::EntropyAt | Placement::EntropyNext => match read_values(entropy) {
+                Some(entropy) if recycle.placement == Placement::EntropyAt => {
+                    placement::entropy_at(rows, budget, &entropy)
+                }
+                Some(entropy) => placement::entropy_next(rows, budget, &entropy),
+                None => {
+                    RecycledPositions { seq_len: batch.seq_len, rows: vec![Vec::new(); batch.batch_size] }
+                }
+            },
+        }
+    }
+}
+
+/// READBACK: the step's only one, except with placement by entropy. Returns the losses and entropies of all
+/// batches, and the global gradient norm.
+fn read_outcomes(
+    model: &Transformer,
+    outcomes: Vec<passes::BatchOutcome>,
+    grads: &GradientsParams,
+    all_positions: bool,
+) -> Result<(Vec<BatchReadback>, f64), TrainError> {
+    let mut readback = Readback::default();
+    for outcome in &outcomes {
+        readback.add(&outcome.plain.nll);
+        readback.add(&outcome.plain.entropy);
+        if let Some((recycled, _)) = &outcome.recycled {
+            readback.add(&recycled.nll);
+        }
+    }
+    if let Some(square) = optim::grad_square_norm(model, grads) {
+        readback.add(&square);
+    }
+    let mut read = readback.read()?.into_iter();
+    let mut next = || read.next().unwrap_or_default();
+    let readings = outcomes
+        .into_iter()
+        .map(|outcome| BatchReadback {
+            plain_nll: next(),
+            plain_entropy: next(),
+            recycled: outcome.recycled.map(|(_, positions)| RecycledReadback {
+                nll: next(),
+                positions,
+                covers_all: all_positions,
+            }),
+        })
+        .collect();
+    let square = next().first().copied().unwrap_or(0.0);
+    Ok((readings, (square as f64).sqrt()))
+}
+
+/// Returns the metrics row of a step. With `is_pause_update` the step has trained the pause vector: its
+/// recycled loss does not measure the states and is reported as `LossPause`.
+fn metrics_row(
+    step: u64,
+    readings: &[BatchReadback],
+    settings: &StepSettings,
+    is_pause_update: bool,
+) -> StepRow {
+    let mut row = StepRow::new(step);
+    row.set(Metric::RecycleProbability, settings.probability);
+    match settings.budget {
+        PositionBudget::Fraction(fraction) => row.set(Metric::RecycleFraction, fraction),
+        PositionBudget::Count(count) => row.set(Metric::RecycleCount, count as f64),
+        PositionBudget::EntropyAtLeast(nats) => row.set(Metric::RecycleThreshold, nats),
+    }
+    row.set(Metric::RecycleWeight, settings.weight);
+    row.set(Metric::RecycleScale, settings.scale);
+    row.set_if_some(
+        Metric::LossPlain,
+        mean(readings.iter().flat_map(|reading| reading.plain_nll.iter().copied())),
+    );
+    row.set_if_some(
+        Metric::EntropyPlain,
+        mean(readings.iter().flat_map(|reading| reading.plain_entropy.iter().copied())),
+    );
+    let recycled: Vec<(&BatchReadback, &RecycledReadback)> = readings
+        .iter()
+        .filter_map(|reading| reading.recycled.as_ref().map(|recycled| (reading, recycled)))
+        .collect();
+    if recycled.is_empty() {
+        return row;
+    }
+    let count: usize = recycled.iter().map(|(_, recycled)| recycled.positions.count()).sum();
+    row.set(Metric::Recycled, count as f64);
+    row.set(Metric::RecycledPasses, settings.passes as f64);
+    let at_recycled = mean(recycled.iter().flat_map(|(_, r)| r.recycled_nll()));
+    if is_pause_update {
+        row.set_if_some(Metric::LossPause, at_recycled);
+        return row;
+    }
+    row.set_if_some(Metric::LossRecycled, mean(recycled.iter().flat_map(|(_, r)| r.nll.iter().copied())));
+    row.set_if_some(Metric::LossRecycledAtRecycled, at_recycled);
+    let plain_at =
+        |values: fn(&BatchReadback) -> &Vec<f32>| {
+            mean(recycled.iter().flat_map(|(reading, r)| {
+                r.positions.flat_indices().into_iter().map(|at| values(reading)[at])
+            }))
+        };
+    row.set_if_some(Metric::LossPlainAtRecycled, plain_at(|reading| &reading.plain_nll));
+    row.set_if_some(Metric::EntropyPlainAtRecycled, plain_at(|reading| &reading.plain_entropy));
+    row
+}
+
+impl RecycledReadback {
+    /// Returns the nll at the recycled positions only, nats.
+    fn recycled_nll(&self) -> Vec<f32> {
+        match self.covers_all {
+            true => self.positions.flat_indices().into_iter().map(|at| self.nll[at]).collect(),
+            false => self.nll.clone(),
+        }
+    }
+}
+
+/// Returns an error if a loss or the gradient norm in `row` is not finite.
+pub fn check_finite(row: &StepRow, lr: f64) -> Result<(), TrainError> {
+    for (metric, what) in [
+        (Metric::LossPlain, "the plain loss"),
+        (Metric::LossRecycled, "the recycled loss"),
+        (Metric::LossPause, "the loss with a pause"),
+        (Metric::GradNorm, "the gradient norm"),
+    ] {
+        if let Some(value) = row.get(metric).filter(|value| !value.is_finite()) {
+            return Err(TrainError::NotFinite { step: row.step(), what, value, lr });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! Owns: one update: passes over the batches, gradients, optimizer, the row of metrics.
+//! Must not know: the loop, files, screens.
+//! Invariant: a step that is not finite changes no parameter.
+
+pub mod latent_cost;
+pub mod learner;
+pub mod optim;
+pub mod optimizer_state;
+pub mod readback;

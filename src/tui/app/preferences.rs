@@ -1,0 +1,154 @@
+//! Owns: the user's dashboard preferences: panels, chart scales, modes. They are kept in one small file.
+//! Must not know: runs, or configs of runs.
+//! Invariant: a missing, damaged or incompatible file counts as no file.
+
+use super::chart_settings::LossCharts;
+use super::layout::{self, SLOTS};
+use super::view::{EntropyDisplay, Panel, ViewState};
+use crate::tui::plot::token_grid::TokenValue;
+use etcetera::BaseStrategy;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The saved part of the view. Field names are the keys of the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct SavedView {
+    focus: Panel,
+    shown: [Panel; SLOTS],
+    expanded: bool,
+    mode: TokenValue,
+    picture: EntropyDisplay,
+    charts: LossCharts,
+    log_steps: bool,
+    log_losses: bool,
+    smoothing: Option<f64>,
+    mouse: bool,
+}
+
+impl Default for SavedView {
+    fn default() -> Self {
+        Self::from_view(&ViewState::default())
+    }
+}
+
+impl SavedView {
+    fn from_view(view: &ViewState) -> Self {
+        let charts = &view.charts;
+        Self {
+            focus: view.focus,
+            shown: view.slot_panels,
+            expanded: view.expanded,
+            mode: view.token_value,
+            picture: view.entropy_display,
+            charts: charts.loss_charts,
+            log_steps: charts.log_x,
+            log_losses: charts.log_y,
+            smoothing: charts.smoothing,
+            mouse: view.mouse_captured,
+        }
+    }
+
+    fn apply_to(&self, view: &mut ViewState) {
+        for (slot, panel) in self.shown.iter().enumerate() {
+            if layout::slot_of(*panel) == Some(slot) {
+                view.slot_panels[slot] = *panel;
+            }
+        }
+        view.focus_panel(self.focus);
+        (view.expanded, view.token_value, view.entropy_display, view.mouse_captured) =
+            (self.expanded, self.mode, self.picture, self.mouse);
+        let charts = &mut view.charts;
+        (charts.loss_charts, charts.log_x, charts.log_y) = (self.charts, self.log_steps, self.log_losses);
+        charts.smoothing = self.smoothing.filter(|smoothing| (0.0..1.0).contains(smoothing));
+    }
+}
+
+/// The preferences file and what it contains.
+pub struct UiPreferences {
+    file: Option<PathBuf>,
+    saved: SavedView,
+}
+
+impl UiPreferences {
+    /// Opens the user's file: `dashboard.toml` in the state folder (`$XDG_STATE_HOME/coconut-lab`).
+    pub fn for_user() -> Self {
+        let base = etcetera::choose_base_strategy().ok();
+        let folder = base.map(|base| base.state_dir().unwrap_or_else(|| base.data_dir()).join("coconut-lab"));
+        Self::with_file(folder.map(|folder| folder.join("dashboard.toml")))
+    }
+
+    fn with_file(file: Option<PathBuf>) -> Self {
+        Self { file, saved: SavedView::default() }
+    }
+
+    /// Applies the saved preferences to `view`.
+    pub fn restore(&mut self, view: &mut ViewState) {
+        let text = self.file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
+        if let Some(saved) = text.and_then(|text| toml::from_str::<SavedView>(&text).ok()) {
+            saved.apply_to(view);
+        }
+        self.saved = SavedView::from_view(view);
+    }
+
+    /// Saves the preferences if they have changed. A write error is ignored: it must not disturb the
+    /// dashboard.
+    pub fn save_if_changed(&mut self, view: &ViewState) {
+        let now = SavedView::from_view(view);
+        if now != self.saved {
+            let _ = self.file.as_ref().map(|file| write_preferences(file, &now));
+            self.saved = now;
+        }
+    }
+}
+
+/// Writes a temporary file and renames it, because two dashboards may save at once.
+fn write_preferences(file: &Path, saved: &SavedView) -> io::Result<()> {
+    let text = toml::to_string(saved).map_err(io::Error::other)?;
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let temporary = file.with_extension(format!("{}.tmp", std::process::id()));
+    std::fs::write(&temporary, text)?;
+    std::fs::rename(&temporary, file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn preferences_come_back_and_invalid_files_are_ignored() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("state/dashboard.toml");
+        let preferences = || UiPreferences::with_file(Some(file.clone()));
+        let mut view = ViewState::default();
+        preferences().restore(&mut view);
+        assert_eq!(view.focus, Panel::Loss);
+        view.focus_panel(Panel::Cost);
+        (view.token_value, view.charts.log_y, view.mouse_captured) = (TokenValue::Nll, true, false);
+        preferences().save_if_changed(&view);
+        let mut again = ViewState::default();
+        preferences().restore(&mut again);
+        assert_eq!(SavedView::from_view(&again), SavedView::from_view(&view));
+        assert_eq!(again.slot_panels[0], Panel::Cost);
+        for text in
+            ["", "focus = \"nowhere\"", "\u{0}", "smoothing = 5.0", "shown = [\"log\", \"log\", \"log\"]"]
+        {
+            std::fs::write(&file, text).unwrap();
+            let mut view = ViewState::default();
+            preferences().restore(&mut view);
+            assert_eq!((view.charts.smoothing, view.slot_panels[0]), (None, Panel::Schedule), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_no_error() {
+        let mut preferences = UiPreferences::with_file(Some("/proc/none/dashboard.toml".into()));
+        let mut view = ViewState::default();
+        preferences.restore(&mut view);
+        view.focus_panel(Panel::Log);
+        preferences.save_if_changed(&view);
+    }
+}

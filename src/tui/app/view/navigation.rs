@@ -1,0 +1,79 @@
+//! Owns: moving in rows, lists and pages.
+//! Must not know: the content of the lists.
+//! Invariant: the position stays within the content.
+
+use super::{Overlay, Panel, ViewState};
+use crate::tui::app::keys::Motion;
+use crate::tui::app::layout;
+use crate::tui::model::config_history;
+use crate::tui::model::state::RunState;
+use crate::tui::panels::{entropy, help, list, run};
+use crate::tui::plot::token_grid;
+use ratatui::layout::Rect;
+
+impl ViewState {
+    pub(in crate::tui) fn apply_motion(&mut self, motion: Motion, state: &RunState, screen: Rect) {
+        if let Overlay::Help(at) = self.overlay {
+            let at = if motion == Motion::Up { at.saturating_sub(1) } else { at.saturating_add(1) };
+            self.overlay = Overlay::Help(at.min(help::scroll_limit(screen)));
+            return;
+        }
+        let area = layout::inner_area(layout::panel_area(screen, 0, self, self.focus));
+        match self.focus {
+            Panel::Entropy => self.move_in_row(motion, state, area),
+            Panel::Schedule => {
+                let count =
+                    state.run.as_ref().map_or(0, |run| config_history::settings_in_use(&run.config).len());
+                self.selected_setting = moved_position(
+                    self.selected_setting,
+                    motion,
+                    usize::from(area.height),
+                    count.saturating_sub(1),
+                );
+            }
+            Panel::Loss => {}
+            panel => {
+                let (from_the_end, last) = match panel {
+                    Panel::Run => (false, run::scroll_limit(state, self, area)),
+                    panel => (list::is_newest_last(panel), list::scroll_limit(panel, state, self)),
+                };
+                let motion = if from_the_end { motion.reversed() } else { motion };
+                let at = &mut self.scroll_offsets[panel as usize];
+                *at = moved_position(*at, motion, usize::from(area.height), last);
+            }
+        }
+    }
+
+    pub(in crate::tui) fn move_in_row(&mut self, motion: Motion, state: &RunState, area: Rect) {
+        let text = entropy::text_area(area, self, state);
+        let Some(row) = self.displayed_row(state) else { return };
+        let placed = token_grid::layout_tokens(&row.cells, text.width);
+        let page = usize::from(text.height.max(1));
+        let from = self.selected_token.min(placed.len().saturating_sub(1));
+        self.selected_token = match motion {
+            Motion::Left => from.saturating_sub(1),
+            Motion::Right => (from + 1).min(placed.len().saturating_sub(1)),
+            Motion::Up => token_grid::move_by_lines(&placed, from, -1),
+            Motion::Down => token_grid::move_by_lines(&placed, from, 1),
+            Motion::PageUp => token_grid::move_by_lines(&placed, from, -(page as isize)),
+            Motion::PageDown => token_grid::move_by_lines(&placed, from, page as isize),
+            Motion::Home => 0,
+            Motion::End => placed.len().saturating_sub(1),
+        };
+    }
+}
+
+/// Returns the position after `motion` from `from`, in a list with `page` visible lines and last position
+/// `last`.
+fn moved_position(from: usize, motion: Motion, page: usize, last: usize) -> usize {
+    let page = page.max(1);
+    let to = match motion {
+        Motion::Up | Motion::Left => from.saturating_sub(1),
+        Motion::Down | Motion::Right => from + 1,
+        Motion::PageUp => from.saturating_sub(page),
+        Motion::PageDown => from + page,
+        Motion::Home => 0,
+        Motion::End => last,
+    };
+    to.min(last)
+}

@@ -1,0 +1,97 @@
+//! Owns: requests to the run by keys: stop, pause, resume, undo, and edits of live settings.
+//! Must not know: how requests are sent, or what becomes of them.
+//! Invariant: if a request cannot be made now, the view says why.
+
+use super::{DraftEdit, Effect, Overlay, RUN_ENDED, ViewState};
+use crate::schema::protocol::{Command, SetKeys};
+use crate::tui::app::draft::{SentEdit, SettingDraft};
+use crate::tui::model::state::{RunState, TrainerStatus};
+use std::time::SystemTime;
+
+impl ViewState {
+    pub(in crate::tui) fn request_quit(&mut self, state: &RunState) -> Effect {
+        if state.is_over() || self.watching {
+            return Effect::Leave;
+        }
+        self.overlay = Overlay::StopDialog;
+        Effect::None
+    }
+
+    /// Resumes a run that has ended. If it has reached its last step, opens the command line to ask for more
+    /// steps.
+    pub(in crate::tui) fn request_resume(&mut self, state: &RunState) -> Effect {
+        match &state.status {
+            TrainerStatus::Running => self.hint = Some("the run is already running".into()),
+            TrainerStatus::Finished(summary) if !summary.stopped_early => self.open_prompt("resume ", state),
+            _ => return Effect::Resume(None),
+        }
+        Effect::None
+    }
+
+    pub(in crate::tui) fn request(&mut self, state: &RunState, command: Command) -> Effect {
+        if state.is_over() && !self.watching {
+            self.hint = Some(RUN_ENDED.into());
+        } else if self.stopping {
+            self.hint = Some("the run is stopping".into());
+        } else {
+            return Effect::Send(command);
+        }
+        Effect::None
+    }
+
+    pub(in crate::tui) fn toggle_pause(&mut self, state: &RunState) -> Effect {
+        if state.is_over() || self.stopping {
+            return Effect::None;
+        }
+        let hold = !self.requested_pause.unwrap_or(state.is_paused());
+        self.requested_pause = Some(hold);
+        Effect::Send(Command::SetPaused(hold))
+    }
+
+    /// Requests the values before the last change.
+    pub(in crate::tui) fn request_undo(&mut self, state: &RunState) -> Effect {
+        if self.pending_undos.0 == 0 {
+            self.pending_undos.1 = state.changes_total;
+        }
+        let Some(values) = state.undo_values(self.pending_undos.0).cloned() else {
+            self.hint = Some("there is nothing to undo".into());
+            return Effect::None;
+        };
+        let effect =
+            self.request(state, Command::SetKeys(SetKeys { values, requested_at: SystemTime::now() }));
+        self.pending_undos.0 += usize::from(effect != Effect::None);
+        effect
+    }
+
+    pub(in crate::tui) fn edit_draft(&mut self, edit: DraftEdit, state: &RunState) {
+        let Some(run) = &state.run else { return };
+        // A knot at a past step would change nothing.
+        let next = state.current_step() + 1;
+        let (steps, at) = (run.config.run.steps, self.charts.cursor.unwrap_or(next).max(next));
+        if self.draft.is_none() {
+            let Some(setting) = self.selected_setting_index(state) else { return };
+            let curve = state.config_history.current().and_then(|epoch| epoch.curves[setting].clone());
+            // A data mixture is not a single number, so it is edited as text.
+            let Some(curve) = curve else { return self.open_prompt("=", state) };
+            (self.draft, self.sent_edit) = (Some(SettingDraft::new(setting, &curve, at)), None);
+        }
+        let Some(draft) = &mut self.draft else { return };
+        match edit {
+            DraftEdit::NudgeValue(up, nudge) => draft.nudge(up, nudge),
+            DraftEdit::SelectKnot(forward) => draft.select_knot(forward),
+            DraftEdit::ShiftKnot(forward) => draft.shift_knot(forward, steps),
+            DraftEdit::AddKnot => draft.add_knot(at),
+            DraftEdit::RemoveKnot => draft.remove_knot(),
+        }
+    }
+
+    pub(in crate::tui) fn send_draft(&mut self, state: &RunState) -> Effect {
+        let Some(draft) = self.draft.take() else { return Effect::None };
+        let (path, value) = (draft.setting().key.path(), draft.to_toml());
+        let effect = self.request(state, Command::SetKeys(SetKeys::single(path.clone(), value.clone())));
+        if effect != Effect::None {
+            self.sent_edit = Some(SentEdit { key: path, value, changes_before: state.changes_total });
+        }
+        effect
+    }
+}

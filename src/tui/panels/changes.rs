@@ -1,0 +1,100 @@
+//! Owns: the changes panel, 7: applied and refused config changes, and notes.
+//! Must not know: the terminal, keys, what a config key means.
+//! Invariant: the newest row is at the bottom unless the list is scrolled back.
+//!
+//! ```text
+//! ╭ 7 changes ▾ 1 applied, ✗ 1 refused, ✎ 1 noted ───────────────╮
+//! │    466 ▾ recycle.fraction 0.15 → 0.2 (keys, v1)              │
+//! │    480 ✗ optim.lr 20.0: allowed: from 0 to 10 (config.toml)  │
+//! │    512 ✎ the loss has jumped: look at the batch              │
+//! ╰──────────────────────────────────────────────────────────────╯
+//! ```
+
+use super::{RenderContext, list};
+use crate::schema::rows::{ChangeOutcome, ChangeRow};
+use crate::tui::app::view::{Panel, ViewState};
+use crate::tui::model::state::RunState;
+use crate::tui::text;
+use crate::tui::theme::Role;
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::Line;
+use serde_json::Value;
+
+/// The outcomes of a change: their glyph, their style, and their name in the frame.
+const OUTCOMES: [(ChangeOutcome, &str, Role, &str); 3] = [
+    (ChangeOutcome::Applied, "▾", Role::Mark, "applied"),
+    (ChangeOutcome::Refused, "✗", Role::Bad, "refused"),
+    (ChangeOutcome::Noted, "✎", Role::Mark, "noted"),
+];
+
+/// Returns the rows that pass the filter, the newest first.
+pub fn entries<'a>(state: &'a RunState, view: &'a ViewState) -> impl Iterator<Item = &'a ChangeRow> {
+    state.changes.iter().rev().filter(|row| list::matches_filter(view, Panel::Changes, &row_text(row)))
+}
+
+/// Draws the newest rows.
+pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
+    let mut subtitle = Line::from(ctx.span(Role::Name, outcome_counts(ctx.state)));
+    subtitle.extend(list::filter_label(ctx, Panel::Changes));
+    let lines = |row: &ChangeRow, width, wraps| row_lines(ctx, row, width, wraps);
+    list::render(frame, area, ctx, Panel::Changes, entries(ctx.state, ctx.view), subtitle, lines);
+}
+
+/// Returns how many rows have each outcome; it is also the legend of the glyphs.
+fn outcome_counts(state: &RunState) -> String {
+    let count_of = |outcome| state.changes.iter().filter(|row| row.outcome == outcome).count();
+    let mut counts = Vec::new();
+    for (outcome, glyph, _, name) in OUTCOMES {
+        match count_of(outcome) {
+            0 => {}
+            count => counts.push(format!("{glyph} {count} {name}")),
+        }
+    }
+    counts.join(", ")
+}
+
+fn row_lines(ctx: RenderContext, row: &ChangeRow, width: usize, wraps: bool) -> Vec<Line<'static>> {
+    let style = OUTCOMES.iter().find(|(outcome, ..)| *outcome == row.outcome);
+    let (glyph, role) = style.map_or((" ", Role::Value), |(_, glyph, role, _)| (*glyph, *role));
+    let first = vec![
+        ctx.span(Role::Dim, format!("{:>7} ", text::with_separators(row.step))),
+        ctx.span(role, format!("{glyph} ")),
+    ];
+    let role = if row.outcome == ChangeOutcome::Refused { Role::Bad } else { Role::Value };
+    list::entry_lines(ctx, first, (role, &row_text(row)), width, wraps)
+}
+
+/// Returns the text of a row: the change with its source and config version, the reason of a refusal, or the
+/// note.
+pub fn row_text(row: &ChangeRow) -> String {
+    let key = row.key.as_deref().unwrap_or_default();
+    let reason = row.reason.as_deref().unwrap_or_default();
+    match row.outcome {
+        ChangeOutcome::Noted => reason.to_owned(),
+        ChangeOutcome::Applied => {
+            format!(
+                "{key} {} → {} ({}, v{})",
+                format_value(&row.old),
+                format_value(&row.new),
+                row.source,
+                row.version
+            )
+        }
+        // The reason names the key and the value.
+        ChangeOutcome::Refused => format!("{reason} ({})", row.source),
+    }
+}
+
+/// Formats a config value briefly; a missing one is `–`.
+fn format_value(value: &Value) -> String {
+    match value {
+        Value::Number(number) => match number.as_f64() {
+            Some(real) if !number.is_u64() && !number.is_i64() => text::setting_value(real),
+            _ => number.to_string(),
+        },
+        Value::String(text) => text.clone(),
+        Value::Null => "–".into(),
+        other => text::clip(&other.to_string(), 60),
+    }
+}

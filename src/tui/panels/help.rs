@@ -1,0 +1,124 @@
+//! Owns: the help page.
+//! Must not know: which keys exist (the key table does).
+//! Invariant: the page lists every key of the key table that works in a panel or its overlays.
+//!
+//! ```text
+//! ╭ help ───────────────────────────────────────────────────────────────────╮
+//! │ all panels                           2 loss                             │
+//! │   ?        this page                   z     whole run, last half, …    │
+//! │   q        quit; asks while …        4 entropy                          │
+//! │   …                                    ← →   choose a token             │
+//! ╰─────────────────────────────────────────────────────────────────────────╯
+//! ```
+
+use super::{RenderContext, clear_area};
+use crate::tui::app::keys::{Binding, Scope};
+use crate::tui::app::view::{Overlay, Panel};
+use crate::tui::app::{keys, layout};
+use crate::tui::text;
+use crate::tui::theme::Role;
+use ratatui::Frame;
+use ratatui::layout::{Margin, Rect};
+use ratatui::text::Line;
+use ratatui::widgets::{Block, BorderType, Paragraph};
+
+/// The width of a column, in cells.
+const COLUMN_CELLS: u16 = 52;
+/// The width of the keys in a column, in cells.
+const KEY_CELLS: usize = 18;
+/// The most columns.
+const MAX_COLUMNS: u16 = 3;
+
+/// A line of the page: a heading, or keys and what they do.
+enum HelpLine {
+    Heading(String),
+    Keys(String, &'static str),
+}
+
+/// Draws the page over `screen`.
+pub fn render(frame: &mut Frame, screen: Rect, ctx: RenderContext) {
+    let Overlay::Help(scroll) = ctx.view.overlay else {
+        return;
+    };
+    let area = page_area(screen);
+    clear_area(frame, area);
+    let limit = scroll_limit(screen);
+    let below = if limit > 0 { " ↑ ↓ scroll, Esc closes " } else { " Esc closes " };
+    let block = Block::bordered()
+        .border_type(BorderType::Rounded)
+        .border_style(ctx.theme.style(Role::Focus))
+        .title_top(ctx.span(Role::Focus, " help "))
+        .title_bottom(Line::from(ctx.span(Role::Name, below)).right_aligned());
+    let within = block.inner(area).inner(Margin::new(1, 0));
+    frame.render_widget(block, area);
+    // The lines flow from column to column.
+    let mut lines = all_lines().into_iter().skip(usize::from(scroll.min(limit)));
+    let (columns, width) = (column_count(screen), within.width / column_count(screen));
+    for column in 0..columns {
+        let area = Rect { x: within.x + column * width, width: width.saturating_sub(1), ..within };
+        let shown = lines.by_ref().take(usize::from(within.height)).collect();
+        frame.render_widget(column_paragraph(ctx, shown, area.width), area);
+    }
+}
+
+/// Returns how many lines the page can be scrolled on `screen`.
+pub fn scroll_limit(screen: Rect) -> u16 {
+    let visible = layout::inner_area(page_area(screen)).height * column_count(screen);
+    (all_lines().len() as u16).saturating_sub(visible)
+}
+
+fn column_count(screen: Rect) -> u16 {
+    (screen.width.saturating_sub(2) / COLUMN_CELLS).clamp(1, MAX_COLUMNS)
+}
+
+fn page_area(screen: Rect) -> Rect {
+    let lines = (all_lines().len() as u16).div_ceil(column_count(screen));
+    let width = (column_count(screen) * COLUMN_CELLS + 4).max(COLUMN_CELLS + 12);
+    layout::centered(screen, width, lines + 2)
+}
+
+/// Returns all lines of the page: the keys of all panels, of each panel, and of the overlays.
+fn all_lines() -> Vec<HelpLine> {
+    let mut all = vec![HelpLine::Heading("all panels".into())];
+    all.extend(lines_of_scope(Scope::Panels));
+    all.extend(lines_of_scope(Scope::Always));
+    let panels = Panel::ALL.map(|panel| (Scope::Panel(panel), format!("{} {}", panel.key(), panel.name())));
+    let overlays = [
+        (Scope::List, "1, 5, 7, 8, 9, p: lists"),
+        (Scope::Draft, "3 schedule, while editing a setting"),
+        (Scope::StopDialog, "dialog: stop the run?"),
+    ];
+    let overlays = overlays.map(|(scope, name)| (scope, name.to_owned()));
+    for (scope, name) in panels.into_iter().chain(overlays) {
+        let found = lines_of_scope(scope);
+        if !found.is_empty() {
+            all.push(HelpLine::Heading(name));
+            all.extend(found);
+        }
+    }
+    all
+}
+
+/// Returns the lines of the keys in `scope`; neighbouring keys with the same help text share a line.
+fn lines_of_scope(scope: Scope) -> Vec<HelpLine> {
+    let entry = |group: Vec<&'static Binding>| {
+        let names: Vec<String> = group.iter().flat_map(|row| row.keys).map(|key| key.name()).collect();
+        HelpLine::Keys(names.join(" "), group[0].help)
+    };
+    keys::binding_groups(scope).into_iter().map(entry).collect()
+}
+
+fn column_paragraph(ctx: RenderContext, entries: Vec<HelpLine>, width: u16) -> Paragraph<'static> {
+    let room = usize::from(width).saturating_sub(KEY_CELLS + 2);
+    let line = |entry| match entry {
+        HelpLine::Heading(text) => Line::from(ctx.span(Role::Focus, text)),
+        HelpLine::Keys(keys, help) => {
+            let gap = " ".repeat(KEY_CELLS.saturating_sub(text::width(&keys)));
+            Line::from(vec![
+                ctx.span(Role::Key, format!(" {keys}{gap}")),
+                ctx.span(Role::Value, text::clip(help, room)),
+            ])
+        }
+    };
+    Paragraph::new(entries.into_iter().map(line).collect::<Vec<_>>())
+}

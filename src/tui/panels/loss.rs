@@ -1,0 +1,557 @@
+//! Owns: the loss panel, 2: the losses, and below them the recycled loss minus its controls.
+//! Must not know: the terminal, keys.
+//! Invariant: the recycled loss is compared with its controls at the same positions; both charts share one
+//! axis of steps; every validation mark that is drawn is named in a legend of the panel.
+//!
+//! ```text
+//! ╭ 2 loss nats, smoothed 0.9 ──────────────────────────────────────────────────╮
+//! │ ━ plain 2.310   ╍ recycled 2.904   ┈ plain at recycled 2.400                │
+//! │ validation: ◆ plain 2.4 ▲ recycled ◇ at recycled ○ pause □ mean × shuffled  │
+//! │ 6┤⣇          ▾                                                              │
+//! │ 4┤⠈⠢⣀⠤⠤⠤⠤⣀⣀⡀ ┊        ◆                                                     │
+//! │ 2┤       ⠉⠉⠒⠒⠒⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤                                                   │
+//! │ recycled − ━ plain +0.504 validation: ◇ plain ○ pause □ mean × shuffled     │
+//! │ 0┤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤                               │
+//! │  0        500       1,000                                                   │
+//! ╰─────────────────────────────── ▾ change  recycled − plain at recycled +0.504╯
+//! ```
+
+use super::{LinePart, RenderContext, draw_frame, fit_lines};
+use crate::schema::metrics::Metric;
+use crate::tui::app::chart_settings::{ChartSpan, LossCharts};
+use crate::tui::app::view::Panel;
+use crate::tui::model::state::Series;
+use crate::tui::plot::axis::{AxisRange, Plane};
+use crate::tui::plot::chart::{Chart, PlotCurve, PlotPoints};
+use crate::tui::plot::raster::Dash;
+use crate::tui::plot::{axis, chart};
+use crate::tui::text;
+use crate::tui::theme::Role;
+use ratatui::Frame;
+use ratatui::layout::{Margin, Rect};
+use ratatui::text::Line;
+use ratatui::widgets::Paragraph;
+
+/// The fewest lines within the frame that have room for both charts.
+const BOTH_MIN_HEIGHT: u16 = 12;
+/// The fewest lines of the losses that have room for the legend of the validation marks.
+const MARKS_MIN_HEIGHT: u16 = 6;
+/// The fewest lines of the losses that have room for a second line of curve names.
+const TWO_ROWS_MIN_HEIGHT: u16 = 7;
+
+/// The difference in training: recycled loss minus plain loss at the same positions of the same step.
+const TRAINED_DIFFERENCE: Series =
+    Series::Difference(Metric::LossRecycledAtRecycled, Metric::LossPlainAtRecycled);
+
+/// A loss that validations measure: how the charts mark it and how the legends name it.
+#[derive(Debug, PartialEq)]
+struct ValidationMark {
+    metric: Metric,
+    glyph: &'static str,
+    role: Role,
+    /// The name in legends with enough room.
+    name: &'static str,
+    /// The name in narrow legends.
+    short_name: &'static str,
+    /// Whether the recycled loss is compared with it. A control may be far from the other losses, so axes do
+    /// not cover it.
+    is_control: bool,
+}
+
+const fn mark(
+    metric: Metric,
+    glyph: &'static str,
+    role: Role,
+    (name, short_name): (&'static str, &'static str),
+    is_control: bool,
+) -> ValidationMark {
+    ValidationMark { metric, glyph, role, name, short_name, is_control }
+}
+
+/// The marks of validations: the charts draw them and the legends name them from this one table.
+#[rustfmt::skip] // one line a mark
+static MARKS: [ValidationMark; 6] = [
+    mark(Metric::ValidPlain, "◆", Role::Plain, ("plain", "plain"), false),
+    mark(Metric::ValidRecycled, "▲", Role::Recycled, ("recycled", "recycled"), false),
+    mark(Metric::ValidPlainAtRecycled, "◇", Role::PlainAtRecycled, ("plain at recycled", "at recycled"), true),
+    mark(Metric::ValidPause, "○", Role::Pause, ("pause vector", "pause"), true),
+    mark(Metric::ValidMasked, "□", Role::Masked, ("mean embedding", "mean"), true),
+    mark(Metric::ValidShuffled, "×", Role::Shuffled, ("shuffled state", "shuffled"), true),
+];
+
+/// A plot and the ranges that it shows.
+#[derive(Clone, Copy, Debug)]
+pub struct Plot {
+    /// The cells of the curves.
+    pub area: Rect,
+    /// The steps and values that they show.
+    pub plane: Plane,
+}
+
+/// The legend of a chart, and the marks that it names: the chart draws no others.
+struct Legend {
+    lines: Vec<Line<'static>>,
+    marks: Vec<&'static ValidationMark>,
+}
+
+/// A chart placed in the panel: its legend, the cells of the legend, and the plot below it.
+struct PlacedChart {
+    legend: Legend,
+    legend_area: Rect,
+    plot: Plot,
+}
+
+/// The charts of the panel, as far as they are shown.
+struct PlacedCharts {
+    losses: Option<PlacedChart>,
+    difference: Option<PlacedChart>,
+}
+
+/// Returns the chart of the losses with these validation marks.
+fn loss_chart(ctx: RenderContext, marks: &[&ValidationMark]) -> Chart {
+    let curve =
+        |metric, role, raw, dash| PlotCurve { series: Series::Metric(metric), role, raw_role: raw, dash };
+    let mut points: Vec<PlotPoints> = marks
+        .iter()
+        .map(|mark| PlotPoints {
+            series: Series::Metric(mark.metric),
+            glyph: mark.glyph,
+            role: mark.role,
+            sets_axis_range: !mark.is_control,
+        })
+        .collect();
+    // The recycled loss is drawn last, over its controls.
+    points.sort_by_key(|points| points.series == Series::Metric(Metric::ValidRecycled));
+    Chart {
+        curves: vec![
+            curve(Metric::LossPause, Role::Pause, Some(Role::Dim), (Dash::Dotted, Dash::Dotted)),
+            curve(
+                Metric::LossPlainAtRecycled,
+                Role::PlainAtRecycled,
+                Some(Role::Frame),
+                (Dash::Dashed, Dash::Dotted),
+            ),
+            curve(recycled_metric(ctx), Role::Recycled, Some(Role::RecycledRaw), (Dash::Solid, Dash::Dashed)),
+            curve(Metric::LossPlain, Role::Plain, Some(Role::PlainRaw), (Dash::Solid, Dash::Solid)),
+        ],
+        points,
+    }
+}
+
+/// Returns the metric of the recycled loss at the recycled positions. If the loss counts at all positions,
+/// that is a metric of its own.
+fn recycled_metric(ctx: RenderContext) -> Metric {
+    let at_recycled = Metric::LossRecycledAtRecycled;
+    if ctx.state.history(Series::Metric(at_recycled)).is_empty() { Metric::LossRecycled } else { at_recycled }
+}
+
+/// Returns the chart of the differences: recycled minus plain in training, and minus each of these controls
+/// in validations.
+fn difference_chart(marks: &[&ValidationMark]) -> Chart {
+    let (role, raw_role) = (Role::Recycled, Some(Role::RecycledRaw));
+    let point = |mark: &ValidationMark| PlotPoints {
+        series: validated_difference(mark),
+        glyph: mark.glyph,
+        role: mark.role,
+        sets_axis_range: false,
+    };
+    Chart {
+        curves: vec![PlotCurve {
+            series: TRAINED_DIFFERENCE,
+            role,
+            raw_role,
+            dash: (Dash::Solid, Dash::Solid),
+        }],
+        points: marks.iter().copied().map(point).collect(),
+    }
+}
+
+/// Returns the series of the recycled loss minus this control, in validations.
+fn validated_difference(mark: &ValidationMark) -> Series {
+    Series::Difference(Metric::ValidRecycled, mark.metric)
+}
+
+/// Draws legends, axes, curves and validation marks.
+pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
+    let within = draw_frame(frame, area, ctx, Panel::Loss, subtitle(ctx), bottom_line(ctx, area.width));
+    let within = within.inner(Margin::new(1, 0));
+    if within.height < 2 {
+        return;
+    }
+    let charts = place_charts(within, ctx);
+    if charts.losses.is_none() && charts.difference.is_none() {
+        let text = ctx.span(Role::Dim, empty_text(ctx));
+        let middle = Rect { y: within.y + within.height / 2, height: 1, ..within };
+        return frame.render_widget(text, middle);
+    }
+    let alone = charts.difference.is_none();
+    if let Some(placed) = charts.losses {
+        let chart = loss_chart(ctx, &placed.legend.marks);
+        draw_chart(frame, placed, &chart, alone, ctx);
+    }
+    if let Some(placed) = charts.difference {
+        let chart = difference_chart(&placed.legend.marks);
+        draw_chart(frame, placed, &chart, true, ctx);
+    }
+}
+
+fn empty_text(ctx: RenderContext) -> &'static str {
+    match (ctx.view.charts.loss_charts, ctx.state.has_live_step) {
+        (LossCharts::Difference, true) => "no step has recycled yet; d shows the losses",
+        _ => "no loss yet; on a GPU the first steps compile kernels",
+    }
+}
+
+fn draw_chart(frame: &mut Frame, placed: PlacedChart, chart: &Chart, with_steps: bool, ctx: RenderContext) {
+    let PlacedChart { legend, legend_area, plot } = placed;
+    frame.render_widget(Paragraph::new(legend.lines), legend_area);
+    let buffer = frame.buffer_mut();
+    axis::render(buffer, plot.area, &plot.plane, with_steps, ctx.theme);
+    if let Some(y) = zero_line(&plot) {
+        (plot.area.left()..plot.area.right()).for_each(|x| {
+            buffer.set_string(x, y, "┈", ctx.theme.style(Role::Frame));
+        });
+    }
+    chart.render(buffer, plot.area, &plot.plane, ctx);
+    chart::draw_step_markers(buffer, plot.area, &plot.plane, ctx);
+}
+
+/// Returns the screen line of the value 0, if the plot shows both signs.
+fn zero_line(plot: &Plot) -> Option<u16> {
+    let y = plot.plane.y;
+    let inside = y.low < 0.0 && y.high > 0.0;
+    let dots = f64::from(plot.area.height) * 4.0 - 1.0;
+    inside.then(|| plot.area.y + (((1.0 - y.fraction_of(0.0)) * dots).round() / 4.0) as u16)
+}
+
+/// Returns a plot of the panel in `area`, for reading the step under the mouse: both plots share the axis of
+/// steps.
+pub fn plot_in(area: Rect, ctx: RenderContext) -> Option<Plot> {
+    let charts = place_charts(crate::tui::app::layout::inner_area(area).inner(Margin::new(1, 0)), ctx);
+    charts.losses.or(charts.difference).map(|placed| placed.plot)
+}
+
+/// Divides the panel between the charts, and places legend and plot of each.
+fn place_charts(within: Rect, ctx: RenderContext) -> PlacedCharts {
+    let charts = &ctx.view.charts;
+    let steps = charts.visible_steps(ctx.state.known_steps());
+    let difference = difference_chart(&[]).plane(ctx, steps).map(with_difference_axis(ctx, steps));
+    let both =
+        charts.loss_charts == LossCharts::Both && difference.is_some() && within.height >= BOTH_MIN_HEIGHT;
+    let upper = if both { within.height * 5 / 8 } else { within.height };
+    let legend_of_losses = loss_legend(ctx, within.width, upper);
+    let losses = loss_chart(ctx, &legend_of_losses.marks).plane(ctx, steps);
+    let [losses, difference] = match charts.loss_charts {
+        LossCharts::Both if both => [losses, difference],
+        LossCharts::Difference => [None, difference],
+        _ => [losses, None],
+    };
+    let upper = if losses.is_some() { upper } else { 0 };
+    let above = Rect { height: upper, ..within };
+    let below = Rect { y: within.y + upper, height: within.height - upper, ..within };
+    let legend_of_difference = difference_legend(ctx, within.width);
+    let steps_below_losses = difference.is_none();
+    let slots = [
+        (losses, above, &legend_of_losses, steps_below_losses),
+        (difference, below, &legend_of_difference, true),
+    ];
+    let gutter = slots
+        .iter()
+        .filter_map(|(plane, area, legend, with_steps)| {
+            let taken = legend.lines.len() as u16 + u16::from(*with_steps);
+            Some(axis::gutter((*plane)?.y, area.height.saturating_sub(taken)))
+        })
+        .max()
+        .unwrap_or(0);
+    let place = |plane: Option<Plane>, area: Rect, legend: Legend, with_steps: bool| {
+        let plane = plane?;
+        let rows = (legend.lines.len() as u16).min(area.height);
+        let chart = Rect { y: area.y + rows, height: area.height - rows, ..area };
+        let plot = Plot { area: axis::plot_area(chart, gutter, with_steps)?, plane };
+        Some(PlacedChart { legend, legend_area: Rect { height: rows, ..area }, plot })
+    };
+    PlacedCharts {
+        losses: place(losses, above, legend_of_losses, steps_below_losses),
+        difference: place(difference, below, legend_of_difference, true),
+    }
+}
+
+/// Replaces the value axis of a difference chart. It is linear, because differences have both signs, and
+/// covers the smoothed curve; controls far from it, such as the shuffled state, are drawn at the edge.
+fn with_difference_axis<'a>(ctx: RenderContext<'a>, steps: (u64, u64)) -> impl Fn(Plane) -> Plane + 'a {
+    move |plane| {
+        let mut ends = (0.0_f64, 0.0_f64);
+        let mut cover = |value: f64| ends = (ends.0.min(value), ends.1.max(value));
+        for (bucket, smooth) in ctx.state.history(TRAINED_DIFFERENCE).smoothed(ctx.smoothing()) {
+            if bucket.last_step >= steps.0 && bucket.first_step <= steps.1 {
+                cover(smooth);
+            }
+        }
+        let plain = Series::Difference(Metric::ValidRecycled, Metric::ValidPlainAtRecycled);
+        ctx.state.history(plain).buckets_in(steps.0, steps.1).iter().for_each(|bucket| cover(bucket.mean));
+        Plane { y: AxisRange::linear(ends.0, ends.1).with_margin(), ..plane }
+    }
+}
+
+fn subtitle(ctx: RenderContext) -> Line<'static> {
+    let mut line = Line::from(ctx.span(Role::Name, Metric::LossPlain.spec().unit));
+    let smoothing = ctx.smoothing();
+    if smoothing > 0.0 {
+        line.push_span(ctx.span(Role::Name, format!(", smoothed {smoothing}")));
+    }
+    let charts = &ctx.view.charts;
+    for (word, is) in [(" log y", charts.log_y), (" log x", charts.log_x)] {
+        if is {
+            line.push_span(ctx.span(Role::Key, word));
+        }
+    }
+    match charts.span {
+        ChartSpan::All => {}
+        ChartSpan::Last(steps) => {
+            line.push_span(ctx.span(Role::Key, format!(" last {}", text::with_separators(steps))));
+        }
+        ChartSpan::Fixed(from, to) => {
+            line.push_span(ctx.span(
+                Role::Key,
+                format!(" {} to {}", text::with_separators(from), text::with_separators(to)),
+            ));
+        }
+    }
+    if let Some(cross) = charts.cursor {
+        line.push_span(ctx.span(Role::Cursor, format!(" at step {}", text::with_separators(cross))));
+    }
+    line
+}
+
+/// Returns the bottom border of a panel `width` cells wide: the names of the step markers, and how much the
+/// recycled loss is above the plain loss at the same positions.
+fn bottom_line(ctx: RenderContext, width: u16) -> Line<'static> {
+    let markers = chart::marker_legend(ctx, ctx.view.charts.visible_steps(ctx.state.known_steps()));
+    let difference = |name: &str| {
+        curve_value(ctx, TRAINED_DIFFERENCE).map_or_else(Vec::new, |value| {
+            let name = ctx.span(Role::Name, format!(" recycled − {name} "));
+            vec![name, ctx.span(Role::Value, format!("{value:+.3} "))]
+        })
+    };
+    let (long, short) = (difference("plain at recycled"), difference("plain"));
+    let choices = [[markers.clone(), long.clone()].concat(), [markers, short.clone()].concat(), long, short];
+    let fits = |line: &Line| line.width() + 2 <= usize::from(width);
+    choices.into_iter().map(Line::from).find(fits).unwrap_or_default()
+}
+
+/// Returns the value of a curve: smoothed, at the cursor or at the end of the run.
+fn curve_value(ctx: RenderContext, series: Series) -> Option<f64> {
+    let at = ctx.view.charts.cursor.unwrap_or(u64::MAX);
+    ctx.state.history(series).smoothed_at(at, ctx.smoothing())
+}
+
+/// Returns the last value of a mark that was measured up to the cursor, or up to the end of the run.
+fn mark_value(ctx: RenderContext, series: Series) -> Option<f64> {
+    let at = ctx.view.charts.cursor.unwrap_or(u64::MAX);
+    ctx.state.history(series).bucket_at(at).map(|bucket| bucket.mean)
+}
+
+/// Returns the legend of the losses in `height` lines of `width` cells: the curves, and the validation marks
+/// if all of them have room. Otherwise the only mark is that of the plain loss.
+fn loss_legend(ctx: RenderContext, width: u16, height: u16) -> Legend {
+    let is_plain_run = ctx.state.run.as_ref().is_some_and(|run| run.config.recycle.every == 0);
+    let recycles = !is_plain_run && !ctx.state.history(Series::Metric(Metric::ValidRecycled)).is_empty();
+    let named: Vec<_> =
+        MARKS.iter().filter(|mark| !ctx.state.history(Series::Metric(mark.metric)).is_empty()).collect();
+    let mark_line = Some(&named)
+        .filter(|_| recycles && height >= MARKS_MIN_HEIGHT)
+        .and_then(|marks| legend_line(ctx, &loss_entries(ctx, marks), &LOSS_FORMS, width));
+    let rows = 1 + usize::from(height >= TWO_ROWS_MIN_HEIGHT + u16::from(mark_line.is_some()));
+    let between = if width < 60 { " " } else { "   " };
+    let mut lines =
+        fit_lines(ctx, curve_names(ctx, width, mark_line.is_none()), between, usize::from(width), rows);
+    match mark_line {
+        Some(line) => {
+            lines.push(line);
+            Legend { lines, marks: named }
+        }
+        None => Legend { lines, marks: vec![&MARKS[0]] },
+    }
+}
+
+/// Returns the names and values of the curves, with raw values if there is room; and the mark of the plain
+/// loss if `with_validation` is set.
+fn curve_names(ctx: RenderContext, width: u16, with_validation: bool) -> Vec<LinePart> {
+    let curve = |rank, glyph: &str, name: &str, role: Role, metric: Metric| {
+        let series = Series::Metric(metric);
+        let value = curve_value(ctx, series).map_or_else(|| "–".into(), text::decimal);
+        let mut spans = vec![ctx.span(role, format!("{glyph} {name} ")), ctx.span(Role::Value, value)];
+        let raw = ctx.state.history(series).bucket_at(ctx.view.charts.cursor.unwrap_or(u64::MAX));
+        if let Some(raw) = raw.filter(|_| width >= 110) {
+            spans.push(ctx.span(Role::Dim, format!(" ({})", text::decimal(raw.mean))));
+        }
+        (rank, spans)
+    };
+    let mut parts = vec![
+        curve(0, "━", "plain", Role::Plain, Metric::LossPlain),
+        curve(0, "╍", "recycled", Role::Recycled, recycled_metric(ctx)),
+        curve(1, "┈", "plain at recycled", Role::PlainAtRecycled, Metric::LossPlainAtRecycled),
+    ];
+    if !ctx.state.history(Series::Metric(Metric::LossPause)).is_empty() {
+        parts.push(curve(3, "┈", "pause vector", Role::Pause, Metric::LossPause));
+    }
+    let validation = mark_value(ctx, Series::Metric(MARKS[0].metric)).filter(|_| with_validation);
+    if let Some(value) = validation {
+        let name = ctx.span(MARKS[0].role, format!("{} validation ", MARKS[0].glyph));
+        parts.push((2, vec![name, ctx.span(Role::Value, text::decimal(value))]));
+    }
+    parts
+}
+
+/// An entry of a legend line.
+enum LegendEntry {
+    /// A word before other entries, and its short form.
+    Word(&'static str, &'static str),
+    /// A glyph with its long and its short name, and the value if there is one.
+    Named { glyph: &'static str, role: Role, names: (&'static str, &'static str), value: Option<String> },
+}
+
+/// How long a legend line is written out.
+struct LegendForm {
+    /// Whether names are long.
+    long: bool,
+    /// How many of the named entries show their value.
+    values: usize,
+    /// Whether glyphs stand directly before names and words are short.
+    tight: bool,
+    between: &'static str,
+}
+
+/// The forms of the legend of the losses, from the longest to the shortest, which takes 56 cells.
+const LOSS_FORMS: [LegendForm; 6] = [
+    LegendForm { long: true, values: usize::MAX, tight: false, between: "  " },
+    LegendForm { long: true, values: 1, tight: false, between: "  " },
+    LegendForm { long: true, values: 0, tight: false, between: "  " },
+    LegendForm { long: false, values: 1, tight: false, between: " " },
+    LegendForm { long: false, values: 0, tight: false, between: " " },
+    LegendForm { long: false, values: 0, tight: true, between: " " },
+];
+
+/// The forms of the legend of the differences, from the longest to the shortest, which takes 51 cells.
+const DIFFERENCE_FORMS: [LegendForm; 6] = [
+    LegendForm { long: true, values: usize::MAX, tight: false, between: "  " },
+    LegendForm { long: false, values: usize::MAX, tight: false, between: "  " },
+    LegendForm { long: false, values: 2, tight: false, between: " " },
+    LegendForm { long: false, values: 1, tight: false, between: " " },
+    LegendForm { long: false, values: 1, tight: true, between: " " },
+    LegendForm { long: false, values: 0, tight: true, between: " " },
+];
+
+/// Writes `entries` in the longest of `forms` that fits into `width` cells; `None` if none does.
+fn legend_line(
+    ctx: RenderContext,
+    entries: &[LegendEntry],
+    forms: &[LegendForm],
+    width: u16,
+) -> Option<Line<'static>> {
+    let mut lines = forms.iter().map(|form| write_legend(ctx, entries, form));
+    lines.find(|line| line.width() <= usize::from(width))
+}
+
+fn write_legend(ctx: RenderContext, entries: &[LegendEntry], form: &LegendForm) -> Line<'static> {
+    let mut line = Line::default();
+    let mut values_left = form.values;
+    for (index, entry) in entries.iter().enumerate() {
+        if index > 0 {
+            line.push_span(ctx.span(Role::Frame, form.between));
+        }
+        match entry {
+            LegendEntry::Word(long, short) => {
+                line.push_span(ctx.span(Role::Name, if form.tight { *short } else { *long }));
+            }
+            LegendEntry::Named { glyph, role, names, value } => {
+                let gap = if form.tight { "" } else { " " };
+                let name = if form.long { names.0 } else { names.1 };
+                line.push_span(ctx.span(*role, format!("{glyph}{gap}{name}")));
+                if let Some(value) = value.as_ref().filter(|_| values_left > 0) {
+                    line.push_span(ctx.span(Role::Value, format!(" {value}")));
+                }
+                values_left = values_left.saturating_sub(1);
+            }
+        }
+    }
+    line
+}
+
+/// Returns the legend entries of these marks in the chart of the losses.
+fn loss_entries(ctx: RenderContext, marks: &[&'static ValidationMark]) -> Vec<LegendEntry> {
+    let named = |mark: &'static ValidationMark| LegendEntry::Named {
+        glyph: mark.glyph,
+        role: mark.role,
+        names: (mark.name, mark.short_name),
+        value: mark_value(ctx, Series::Metric(mark.metric)).map(text::decimal),
+    };
+    [LegendEntry::Word("validation:", "val")].into_iter().chain(marks.iter().copied().map(named)).collect()
+}
+
+/// Returns the legend of the differences, with as many controls as fit into `width` cells.
+fn difference_legend(ctx: RenderContext, width: u16) -> Legend {
+    let measured =
+        |mark: &&ValidationMark| mark.is_control && !ctx.state.history(validated_difference(mark)).is_empty();
+    let mut marks: Vec<&'static ValidationMark> = MARKS.iter().filter(measured).collect();
+    loop {
+        let line = legend_line(ctx, &difference_entries(ctx, &marks), &DIFFERENCE_FORMS, width);
+        if let Some(line) = line {
+            return Legend { lines: vec![line], marks };
+        }
+        if marks.pop().is_none() {
+            return Legend { lines: vec![Line::default()], marks };
+        }
+    }
+}
+
+/// Returns the legend entries of the difference in training and of these controls. All losses are at the
+/// recycled positions.
+fn difference_entries(ctx: RenderContext, marks: &[&'static ValidationMark]) -> Vec<LegendEntry> {
+    let signed = |value: f64| format!("{value:+.3}");
+    let names_of = |mark: &ValidationMark| match mark.metric {
+        Metric::ValidPlainAtRecycled => (mark.name, "plain"),
+        _ => (mark.name, mark.short_name),
+    };
+    let mut entries = vec![LegendEntry::Word("recycled −", "recycled −")];
+    if let Some(value) = curve_value(ctx, TRAINED_DIFFERENCE) {
+        let names = ("plain at recycled", "plain");
+        let value = Some(signed(value));
+        entries.push(LegendEntry::Named { glyph: "━", role: Role::Recycled, names, value });
+    }
+    if !marks.is_empty() {
+        entries.push(LegendEntry::Word("validation:", "val"));
+    }
+    entries.extend(marks.iter().copied().map(|mark| LegendEntry::Named {
+        glyph: mark.glyph,
+        role: mark.role,
+        names: names_of(mark),
+        value: mark_value(ctx, validated_difference(mark)).map(signed),
+    }));
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The cells that a legend takes in its shortest form, without values.
+    fn shortest(word: &str, names: impl Iterator<Item = &'static str>) -> usize {
+        text::width(word) + names.map(|name| 2 + text::width(name)).sum::<usize>()
+    }
+
+    #[test]
+    fn the_legend_of_all_marks_fits_a_panel_on_a_screen_of_60_columns() {
+        let (frame_and_margins, columns) = (4, 60);
+        assert!(shortest("val", MARKS.iter().map(|mark| mark.short_name)) <= columns - frame_and_margins);
+    }
+
+    #[test]
+    fn every_mark_has_a_glyph_and_a_name_of_its_own() {
+        for (index, one) in MARKS.iter().enumerate() {
+            for other in &MARKS[index + 1..] {
+                assert!(one.glyph != other.glyph && one.name != other.name, "{one:?} {other:?}");
+            }
+        }
+    }
+}

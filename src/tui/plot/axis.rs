@@ -1,0 +1,266 @@
+//! Owns: the range of an axis, linear or logarithmic; its ticks and their labels; the frame around a plot.
+//! Must not know: what is charted.
+//! Invariant: ticks are 1, 2 or 5 times a power of ten (their spacing, on a linear axis) and lie within the
+//! range.
+
+use super::raster::AxisWindow;
+use crate::tui::text;
+use crate::tui::theme::{Role, Theme};
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+/// The range of values that an axis shows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AxisRange {
+    pub low: f64,
+    pub high: f64,
+    /// Whether the axis is logarithmic. Both ends are above 0 then.
+    pub log: bool,
+}
+
+impl AxisRange {
+    /// Returns a linear range.
+    pub fn linear(low: f64, high: f64) -> Self {
+        Self { low, high, log: false }
+    }
+
+    /// Returns a logarithmic range if `log` is set and `low` is above 0, else a linear one.
+    pub fn scaled(low: f64, high: f64, log: bool) -> Self {
+        Self { low, high, log: log && low > 0.0 }
+    }
+
+    /// Widens the range by 5% at either end, so that no curve runs along the frame.
+    pub fn with_margin(self) -> Self {
+        if self.log {
+            let factor = (self.high / self.low).powf(0.05).max(1.02);
+            return Self { low: self.low / factor, high: self.high * factor, log: true };
+        }
+        let span = self.high - self.low;
+        let margin = if span > 0.0 { span * 0.05 } else { self.low.abs().max(1.0) * 0.05 };
+        Self { low: self.low - margin, high: self.high + margin, log: false }
+    }
+
+    /// Maps `value` to the axis: its log10 on a logarithmic axis, where values up to 0 become negative
+    /// infinity.
+    pub fn axis_position(&self, value: f64) -> f64 {
+        match self.log {
+            true if value > 0.0 => value.log10(),
+            true => f64::NEG_INFINITY,
+            false => value,
+        }
+    }
+
+    /// Returns both ends, mapped by [`Range::place`].
+    pub fn axis_ends(&self) -> (f64, f64) {
+        (self.axis_position(self.low), self.axis_position(self.high))
+    }
+
+    /// Returns the value at the fraction `share` (0..=1) of the axis.
+    pub fn value_at(&self, share: f64) -> f64 {
+        let (low, high) = self.axis_ends();
+        let place = low + (high - low) * share;
+        if self.log { 10f64.powf(place) } else { place }
+    }
+
+    /// Returns where `value` lies on the axis, as a fraction: 0 at `low`, 1 at `high`.
+    pub fn fraction_of(&self, value: f64) -> f64 {
+        let (low, high) = self.axis_ends();
+        (self.axis_position(value) - low) / (high - low).max(f64::MIN_POSITIVE)
+    }
+
+    /// Returns at most about `wanted` ticks, and the number of decimals that their labels need.
+    pub fn ticks(&self, wanted: usize) -> (Vec<f64>, usize) {
+        // A logarithmic axis of less than half a decade has too few powers of ten for ticks.
+        if !self.log || self.high / self.low < 4.0 {
+            return linear_ticks(self.low, self.high, wanted);
+        }
+        let (low, high) = self.axis_ends();
+        let powers = low.floor() as i32..=high.ceil() as i32;
+        let multiples = |factors: &'static [f64]| -> Vec<f64> {
+            let all = powers.clone().flat_map(|power| factors.iter().map(move |f| f * 10f64.powi(power)));
+            all.filter(|mark| *mark >= self.low * 0.999_999 && *mark <= self.high * 1.000_001).collect()
+        };
+        let found = [&[1.0, 2.0, 5.0][..], &[1.0, 3.0], &[1.0]]
+            .into_iter()
+            .map(multiples)
+            .find(|marks| marks.len() <= wanted.max(2))
+            .unwrap_or_else(|| {
+                let all = multiples(&[1.0]);
+                let every = all.len().div_ceil(wanted.max(2));
+                all.into_iter().step_by(every).collect()
+            });
+        let decimals = found.first().map_or(0, |lowest| (-lowest.log10().floor()).clamp(0.0, 8.0) as usize);
+        (found, decimals)
+    }
+}
+
+/// Returns at most about `wanted` ticks in `low..=high`, evenly spaced, and the decimals that their labels
+/// need.
+fn linear_ticks(low: f64, high: f64, wanted: usize) -> (Vec<f64>, usize) {
+    let span = high - low;
+    if !span.is_finite() || span <= 0.0 || wanted == 0 {
+        return (vec![low], 2);
+    }
+    let rough = span / wanted as f64;
+    let power = 10f64.powf(rough.log10().floor());
+    // A single tick does not show the scale: prefer one more than wanted.
+    let steps = [10.0, 5.0, 2.0, 1.0, 0.5, 0.2].map(|factor| factor * power);
+    let wide = steps.iter().rposition(|step| *step >= rough * 0.999).unwrap_or(0);
+    let within = |step: f64| (high / step + 1e-9).floor() - (low / step - 1e-9).ceil() + 1.0;
+    let step = steps[wide..].iter().copied().find(|step| within(*step) >= 2.0).unwrap_or(rough);
+    let decimals = (-step.log10().floor()).clamp(0.0, 8.0) as usize;
+    let first = (low / step - 1e-9).ceil() as i64;
+    let last = (high / step + 1e-9).floor() as i64;
+    ((first..=last).map(|index| index as f64 * step).collect(), decimals)
+}
+
+/// The ranges that a chart shows: steps to the right, values upwards.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Plane {
+    pub x: AxisRange,
+    pub y: AxisRange,
+}
+
+impl Plane {
+    /// Returns the part of the plane that a raster has to cover, in axis coordinates.
+    pub fn window(&self) -> AxisWindow {
+        AxisWindow { x: self.x.axis_ends(), y: self.y.axis_ends() }
+    }
+
+    /// Returns the point of `value` at `step`, in the coordinates of [`Plane::window`].
+    pub fn point_at(&self, step: u64, value: f64) -> (f64, f64) {
+        (self.x.axis_position(step_value(step, self.x)), self.y.axis_position(value))
+    }
+
+    /// Returns the column of `area` that shows `step`, if the step is within the range.
+    pub fn column_of(&self, area: Rect, step: u64) -> Option<u16> {
+        let share = self.x.fraction_of(step_value(step, self.x));
+        let dots = f64::from(area.width) * 2.0 - 1.0;
+        let inside = (0.0..=1.0).contains(&share) && area.width > 0;
+        inside.then(|| area.x + ((share * dots).round() as u16 / 2).min(area.width - 1))
+    }
+
+    /// Returns the step in the middle of column `x` of `area`.
+    pub fn step_at(&self, area: Rect, x: u16) -> u64 {
+        let share = (f64::from(x.saturating_sub(area.x)) + 0.5) / f64::from(area.width.max(1));
+        self.x.value_at(share.min(1.0)).round().max(0.0) as u64
+    }
+}
+
+/// Returns the axis value of a step. A logarithmic axis starts at step 1.
+fn step_value(step: u64, range: AxisRange) -> f64 {
+    if range.log { step.max(1) as f64 } else { step as f64 }
+}
+
+/// Returns how many cells the labels of `range` take left of a plot of this height, the axis line included.
+pub fn gutter(range: AxisRange, height: u16) -> u16 {
+    let (ys, decimals) = value_ticks(range, height);
+    ys.iter().map(|y| text::width(&format!("{y:.decimals$}"))).max().unwrap_or(0) as u16 + 2
+}
+
+/// Returns the ticks of a value axis of `height` lines, and their decimals.
+fn value_ticks(range: AxisRange, height: u16) -> (Vec<f64>, usize) {
+    range.ticks(usize::from(height / 3).clamp(2, 12))
+}
+
+/// Returns the cells for the curves: `area` without `gutter` columns at the left and without the line of step
+/// labels. `None` if that leaves no room.
+pub fn plot_area(area: Rect, gutter: u16, with_steps: bool) -> Option<Rect> {
+    let below = u16::from(with_steps);
+    let room = area.width >= gutter + 8 && area.height > below + 1;
+    room.then(|| Rect::new(area.x + gutter, area.y, area.width - gutter, area.height - below))
+}
+
+/// Draws the axes of `plane` around `plot`.
+pub fn render(buffer: &mut Buffer, plot: Rect, plane: &Plane, with_steps: bool, theme: &Theme) {
+    let (frame, dim) = (theme.style(Role::Frame), theme.style(Role::Dim));
+    for y in plot.top()..plot.bottom() {
+        buffer.set_string(plot.x - 1, y, "│", frame);
+    }
+    let (ys, decimals) = value_ticks(plane.y, plot.height);
+    for value in ys {
+        let label = format!("{value:.decimals$}");
+        // The cell in which a raster would draw the value.
+        let dot = ((1.0 - plane.y.fraction_of(value)) * (f64::from(plot.height) * 4.0 - 1.0)).round();
+        let y = plot.y + ((dot / 4.0) as u16).min(plot.height - 1);
+        let x = (plot.x - 1).saturating_sub(text::width(&label) as u16);
+        buffer.set_string(x, y, label, dim);
+        buffer.set_string(plot.x - 1, y, "┤", frame);
+    }
+    if with_steps {
+        render_step_labels(buffer, plot, plane, theme);
+    }
+}
+
+/// Writes the step labels under `plot`; labels that would overlap are left out.
+fn render_step_labels(buffer: &mut Buffer, plot: Rect, plane: &Plane, theme: &Theme) {
+    let (xs, _) = plane.x.ticks(usize::from(plot.width / 14).clamp(2, 12));
+    let y = plot.bottom();
+    let mut free = plot.x;
+    for x in xs.iter().filter(|x| x.fract() == 0.0 && **x >= 0.0) {
+        let label = text::with_separators(*x as u64);
+        let wide = text::width(&label) as u16;
+        let center =
+            plot.x + (plane.x.fraction_of(*x) * f64::from(plot.width.saturating_sub(1))).round() as u16;
+        let at = center.saturating_sub(wide / 2).clamp(plot.x, plot.right().saturating_sub(wide).max(plot.x));
+        if at >= free && at + wide <= plot.right() {
+            buffer.set_string(at, y, &label, theme.style(Role::Dim));
+            free = at + wide + 2;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_round_and_within() {
+        for (low, high, wanted) in
+            [(0.0, 1.0, 4), (2.31, 5.83, 5), (-0.3, 0.4, 3), (0.0, 1e7, 6), (1e-5, 1e-3, 4)]
+        {
+            for log in [false, true] {
+                let range = AxisRange::scaled(low, high, log);
+                let (marks, _) = range.ticks(wanted);
+                assert!((1..=wanted + 2).contains(&marks.len()), "{range:?}: {marks:?}");
+                assert!(marks.iter().all(|mark| *mark >= low - 1e-9 && *mark <= high + 1e-9), "{marks:?}");
+            }
+        }
+        assert_eq!(AxisRange::linear(0.0, 2000.0).ticks(4).0, [0.0, 500.0, 1000.0, 1500.0, 2000.0]);
+        assert_eq!(AxisRange::scaled(1.0, 100.0, true).ticks(3).0, [1.0, 10.0, 100.0]);
+    }
+
+    #[test]
+    fn ranges_without_extent_still_have_one_after_the_margin() {
+        for value in [0.0, 5.0, -3.0] {
+            for log in [false, true] {
+                let range = AxisRange::scaled(value, value, log).with_margin();
+                assert!(range.low < value && value < range.high);
+            }
+        }
+        assert_eq!(AxisRange::linear(1.0, 1.0).ticks(4).0, [1.0]);
+    }
+
+    #[test]
+    fn columns_and_steps_are_each_others_inverse() {
+        let area = Rect::new(5, 0, 40, 10);
+        for log in [false, true] {
+            let plane = Plane { x: AxisRange::scaled(1.0, 4000.0, log), y: AxisRange::linear(0.0, 1.0) };
+            for x in area.left()..area.right() {
+                let column = plane.column_of(area, plane.step_at(area, x)).unwrap();
+                assert!(column.abs_diff(x) <= 1, "{x} {column}");
+            }
+            assert_eq!(plane.column_of(area, 4001), None);
+        }
+    }
+
+    #[test]
+    fn a_logarithm_shows_what_is_above_nothing() {
+        let range = AxisRange::scaled(1e-3, 10.0, true);
+        assert!(
+            range.axis_position(0.0) < range.axis_ends().0 && range.axis_position(-1.0) < range.axis_ends().0
+        );
+        assert!(!AxisRange::scaled(0.0, 10.0, true).log, "where 0 is in it, it is linear");
+        assert!((range.value_at(range.fraction_of(0.5)) - 0.5).abs() < 1e-9);
+    }
+}
