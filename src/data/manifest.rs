@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{DataError, Result, json_error_text};
 use super::{Split, Tokenizer};
+use crate::files::atomic::replace_json;
 
 /// File name of the tokenizer in the dataset folder, in Hugging Face's format.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -81,9 +82,7 @@ impl DatasetManifest {
     }
 
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
-        text.push('\n');
-        std::fs::write(path, text).map_err(DataError::io(path, "be written"))
+        Ok(replace_json(path, self)?)
     }
 }
 

@@ -4,8 +4,7 @@
 //! Invariant: a line is complete or absent; applying the record to the first config gives the last one.
 
 use super::RecordError;
-use super::run_folder::replace_file;
-use super::segments::sync_folder;
+use crate::files::atomic::{replace_file, sync_folder};
 use crate::schema::rows::{ChangeOutcome, ChangeRow};
 use std::collections::HashSet;
 use std::fs::OpenOptions;
@@ -54,7 +53,7 @@ pub fn append_changes(file: &Path, changes: &[ChangeRow]) -> Result<(), RecordEr
 /// Replaces the content of `file` with `changes`, atomically.
 pub fn rewrite_changes(file: &Path, changes: &[ChangeRow]) -> Result<(), RecordError> {
     let lines: Result<String, _> = changes.iter().map(|change| json_line(file, change)).collect();
-    replace_file(file, lines?.as_bytes())
+    Ok(replace_file(file, lines?.as_bytes())?)
 }
 
 fn json_line(file: &Path, change: &ChangeRow) -> Result<String, RecordError> {

@@ -262,8 +262,8 @@ fn time_column(values: impl Iterator<Item = DateTime<Utc>>) -> ArrayRef {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::protocol::TokenRow;
     use crate::schema::rows::ChangeOutcome;
+    use crate::schema::token_rows::TokenRow;
 
     #[test]
     fn a_written_row_is_read_back() {

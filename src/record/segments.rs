@@ -4,22 +4,18 @@
 //! Invariant: a segment has its final name only when it is complete; a row is in exactly one segment or WAL.
 
 use super::{RecordError, wal};
+use crate::files::atomic::replace_file;
+use crate::files::parquet::{Footer, write_parquet};
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Field, FieldRef, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::arrow::{ArrowWriter, ProjectionMask};
-use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-
-/// Key/value metadata of a segment's Parquet footer.
-pub type Footer = Vec<(String, String)>;
 
 /// Attempts to read a table while new segments appear.
 const MAX_READ_ATTEMPTS: usize = 100;
@@ -56,45 +52,11 @@ pub fn write_segment(
     batches: &[RecordBatch],
     footer: &Footer,
 ) -> Result<(), RecordError> {
-    let (path, hidden) = (segment_path(dir, number), dir.join(format!(".part-{number:05}.partial")));
-    let written = write_parquet_file(&hidden, schema, batches, footer)
-        .and_then(|()| std::fs::rename(&hidden, &path).map_err(RecordError::io("rename", &hidden)));
-    if written.is_err() {
-        // Leave no incomplete segment behind.
-        let _ = std::fs::remove_file(&hidden);
-    }
-    written.inspect(|()| sync_folder(dir))
-}
-
-fn write_parquet_file(
-    path: &Path,
-    schema: SchemaRef,
-    batches: &[RecordBatch],
-    footer: &Footer,
-) -> Result<(), RecordError> {
-    let pairs = footer.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_key_value_metadata(Some(pairs))
-        .build();
+    let path = segment_path(dir, number);
     // Encode to memory first: the write can then fail only with an I/O error, whose kind is kept.
     let mut bytes = Vec::new();
-    let fail = |error: &dyn std::fmt::Display| RecordError::table(path, error);
-    let mut writer =
-        ArrowWriter::try_new(&mut bytes, schema, Some(properties)).map_err(|error| fail(&error))?;
-    for batch in batches {
-        writer.write(batch).map_err(|error| fail(&error))?;
-    }
-    writer.close().map_err(|error| fail(&error))?;
-    super::run_folder::write_synced(path, &bytes)
-}
-
-/// Syncs the file names in `dir`, so that they survive a power cut. Errors are ignored: not every file system
-/// supports this.
-pub fn sync_folder(dir: &Path) {
-    if let Ok(dir) = File::open(dir) {
-        let _ = dir.sync_all();
-    }
+    write_parquet(&mut bytes, schema, batches, footer).map_err(|error| RecordError::table(&path, &error))?;
+    Ok(replace_file(&path, &bytes)?)
 }
 
 /// Reads all rows of the segment `path`, in batches.

@@ -4,12 +4,13 @@
 //! interrupted.
 
 use super::RecordError;
-use super::run_folder::{RunFolder, read_json, replace_json};
+use super::run_folder::{RunFolder, read_json};
+use crate::files::atomic::replace_json;
 use crate::schema::status::{RunState, RunStatus};
 
 /// Writes `status.json` of the run in `folder`, atomically.
 pub fn write_status(folder: &RunFolder, status: &RunStatus) -> Result<(), RecordError> {
-    replace_json(&folder.status_file(), status)
+    Ok(replace_json(&folder.status_file(), status)?)
 }
 
 /// Reads the status of the run in `folder`, corrected by the run's lock. Returns `None` if there is none.

@@ -1,15 +1,19 @@
 //! Owns: measuring CPU, memory, disk and GPU use during a run.
-//! Must not know: when it is called, where the measurement goes.
+//! Must not know: where a measurement is written or shown.
 //! Invariant: a source that does not respond gives no value, never an error; a measurement takes about 1 ms
 //! at most.
 
 use crate::schema::rows::{GpuRow, SystemRow};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use sysinfo::{MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
+/// Time between two measurements for a screen.
+const SCREEN_INTERVAL: Duration = Duration::from_secs(2);
+
 /// Measures the resources that this process and its machine use.
-pub struct SystemProbe {
+struct SystemProbe {
     /// `None` if `sysinfo` does not support this machine.
     system: Option<System>,
     process: Option<Pid>,
@@ -21,7 +25,7 @@ pub struct SystemProbe {
 
 impl SystemProbe {
     /// Creates a probe that measures the free space of the disk that holds `folder`.
-    pub fn new(folder: &Path) -> Self {
+    fn new(folder: &Path) -> Self {
         let mut probe = Self {
             system: System::new().ok(),
             process: sysinfo::get_current_pid().ok(),
@@ -33,13 +37,8 @@ impl SystemProbe {
         probe
     }
 
-    /// Also measures the GPU with this PCI bus id, if it is an NVIDIA GPU.
-    pub fn watch_gpu(&mut self, bus: &str) {
-        self.gpu = GpuMonitor::new(bus);
-    }
-
     /// Measures the current use, as a row for `step`. CPU use is averaged since the last measurement.
-    pub fn measure(&mut self, step: u64) -> SystemRow {
+    fn measure(&mut self, step: u64) -> SystemRow {
         if let Some(system) = &mut self.system {
             system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
             system.refresh_cpu_usage();
@@ -67,6 +66,75 @@ impl SystemProbe {
         system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, refresh);
         let process = system.process(pid)?;
         Some((process.memory(), process.accumulated_cpu_time()))
+    }
+}
+
+/// Measures the system for the system table and, if there is one, for a screen.
+pub struct SystemMonitor {
+    probe: SystemProbe,
+    has_screen: bool,
+    measured_at: Instant,
+    table_row_at: Instant,
+    /// CPU use of this process and of the machine since the last row of the table, in seconds of one core.
+    core_seconds: (f64, f64),
+    /// The newest measurement for the screen, until it is taken.
+    latest: Arc<Mutex<Option<SystemRow>>>,
+}
+
+impl SystemMonitor {
+    /// Creates a monitor that leaves measurements for the screen in `latest`.
+    pub fn new(folder: &Path, latest: Arc<Mutex<Option<SystemRow>>>) -> Self {
+        let (probe, now) = (SystemProbe::new(folder), Instant::now());
+        let core_seconds = (0.0, 0.0);
+        Self { probe, has_screen: false, measured_at: now, table_row_at: now, core_seconds, latest }
+    }
+
+    /// Also measures the GPU with this PCI bus id, if it is an NVIDIA GPU.
+    pub fn watch_gpu(&mut self, bus: &str) {
+        self.probe.gpu = GpuMonitor::new(bus);
+    }
+
+    /// Measures for a screen too, from now on.
+    pub fn show(&mut self, step: u64) {
+        self.has_screen = true;
+        self.measure(step);
+    }
+
+    /// Returns the time until a measurement is due, if one ever is. `table_time` is the time between two rows of
+    /// the table; zero for no rows.
+    pub fn time_until_due(&self, table_time: Duration) -> Option<Duration> {
+        let table =
+            (table_time > Duration::ZERO).then(|| table_time.saturating_sub(self.table_row_at.elapsed()));
+        let screen = self.has_screen.then(|| SCREEN_INTERVAL.saturating_sub(self.measured_at.elapsed()));
+        table.into_iter().chain(screen).min()
+    }
+
+    /// Measures if that is due. Returns a row if one is due for the table, with CPU use averaged since the last.
+    pub fn measure_if_due(&mut self, step: u64, table_time: Duration) -> Option<SystemRow> {
+        if self.time_until_due(table_time)? > Duration::ZERO {
+            return None;
+        }
+        let mut row = self.measure(step);
+        let seconds = self.table_row_at.elapsed();
+        if table_time.is_zero() || seconds < table_time {
+            return None;
+        }
+        let (process, machine) = std::mem::take(&mut self.core_seconds);
+        row.process_cpu = process / seconds.as_secs_f64();
+        row.machine_cpu = machine / seconds.as_secs_f64();
+        self.table_row_at = Instant::now();
+        Some(row)
+    }
+
+    fn measure(&mut self, step: u64) -> SystemRow {
+        let row = self.probe.measure(step);
+        let seconds = std::mem::replace(&mut self.measured_at, Instant::now()).elapsed().as_secs_f64();
+        self.core_seconds.0 += row.process_cpu * seconds;
+        self.core_seconds.1 += row.machine_cpu * seconds;
+        if self.has_screen {
+            *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(row.clone());
+        }
+        row
     }
 }
 
@@ -157,5 +225,25 @@ mod tests {
         assert!(cfg!(not(unix)) || row.disk_free_bytes.is_some());
         assert!(row.cores > 0 && row.machine_cpu >= 0.0 && row.machine_cpu <= row.cores as f64, "{row:?}");
         assert!(row.gpu.is_none(), "no GPU was set");
+    }
+
+    #[test]
+    fn the_table_and_a_screen_share_measurements() {
+        let (dir, latest) = (tempfile::tempdir().unwrap(), Arc::default());
+        let mut monitor = SystemMonitor::new(dir.path(), Arc::clone(&latest));
+        assert!(monitor.time_until_due(Duration::ZERO).is_none(), "nobody wants a measurement");
+        let soon = Duration::from_millis(20);
+        std::thread::sleep(soon);
+        assert!(monitor.measure_if_due(3, soon).is_some() && latest.lock().unwrap().is_none());
+        assert!(monitor.measure_if_due(3, Duration::from_secs(9)).is_none());
+        monitor.show(4);
+        assert_eq!(latest.lock().unwrap().take().map(|row| row.step), Some(4));
+        assert!(monitor.measure_if_due(4, Duration::ZERO).is_none() && latest.lock().unwrap().is_none());
+        std::thread::sleep(soon);
+        let row = monitor.measure_if_due(5, soon).unwrap();
+        assert!(
+            row.step == 5 && row.machine_cpu >= 0.0 && row.machine_cpu <= row.cores as f64 + 0.5,
+            "{row:?}"
+        );
     }
 }

@@ -4,8 +4,9 @@
 //! again.
 
 use super::rows::TableRow;
-use super::segments::{self, Footer};
-use super::{RecordError, wal};
+use super::{RecordError, segments, wal};
+use crate::files::atomic::sync_folder;
+use crate::files::parquet::Footer;
 use arrow::datatypes::Schema;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -75,7 +76,7 @@ impl<R: TableRow> Table<R> {
                 let file = OpenOptions::new().create(true).append(true).open(&path);
                 let file = file.map_err(RecordError::io("open", &path))?;
                 let length = file.metadata().map_err(RecordError::io("open", &path))?.len();
-                segments::sync_folder(&self.dir);
+                sync_folder(&self.dir);
                 none.insert((file, length))
             }
         };

@@ -5,7 +5,7 @@
 use super::run_reader::RunReader;
 use crate::config::change::{self, KeyChange};
 use crate::config::{self, ConfigError, edit};
-use crate::record::run_folder::replace_file;
+use crate::files::atomic::replace_file;
 use crate::schema::protocol::{Alert, AlertTopic, Command, Event, SetKeys};
 
 impl RunReader {

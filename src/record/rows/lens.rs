@@ -6,7 +6,7 @@ use super::token_rows::{top_id_lists, top_prob_lists};
 use super::{TableRow, count_column, real_column, text_column};
 use crate::schema::metrics;
 use crate::schema::metrics::ColumnSpec;
-use crate::schema::protocol::TokenProb;
+use crate::schema::token_rows::TokenProb;
 use arrow::array::ArrayRef;
 
 /// A row of the latent lens: one latent of a thought.

@@ -6,7 +6,7 @@
 use super::{TableRow, count_column, real_column};
 use crate::schema::metrics;
 use crate::schema::metrics::ColumnSpec;
-use crate::schema::protocol::{DecodedState, EntropyHistogram, Thought, TokenCell, TokenProb, TokenRow};
+use crate::schema::token_rows::{DecodedState, EntropyHistogram, Thought, TokenCell, TokenProb, TokenRow};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float32Builder, Int32Builder, ListBuilder,
     RecordBatch,

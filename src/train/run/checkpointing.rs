@@ -93,10 +93,7 @@ impl TrainingRun<'_> {
             steps: step,
             tokens: self.tokens,
             duration: self.started.elapsed(),
-            loss_plain: self.losses.plain,
-            loss_recycled: self.losses.recycled,
-            valid_plain: self.losses.valid,
-            recycled_steps: self.losses.recycled_steps,
+            losses: self.losses.clone(),
             checkpoint,
             stopped_early: self.stopped,
         })
