@@ -214,8 +214,7 @@ fn to_arrays(schema: &Schema, rows: Vec<DocumentRow>) -> Vec<ArrayRef> {
     arrays
 }
 
-/// Converts an error of the Parquet crate. An operating system error, such as a full disk, is unwrapped from
-/// it.
+/// Converts an error of the Parquet crate, which may wrap one of the operating system, such as a full disk.
 fn write_error(path: &Path, error: ParquetError) -> DataError {
     let cause = match error {
         ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {

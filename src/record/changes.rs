@@ -11,8 +11,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
-/// Reads the changes in `file`, in order. A missing file has none. An incomplete last line is dropped, with a
-/// warning.
+/// Reads the changes in `file`, in order. A missing file has none. Warns of an incomplete last line.
 pub fn read_changes(file: &Path) -> Result<Vec<ChangeRow>, RecordError> {
     let bytes = match std::fs::read(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

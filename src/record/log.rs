@@ -53,8 +53,7 @@ impl LogDestination {
 }
 
 impl RunLog {
-    /// Creates a log that passes each line to `listener` and keeps lines in memory until `write_to` names a
-    /// file.
+    /// Creates a log that passes each line to `listener`. It keeps lines in memory until it has a file.
     pub fn new(listener: impl Fn(LogLine) + Send + Sync + 'static) -> Self {
         let kept = Arc::new(Mutex::new(LogDestination::Buffered(String::new())));
         Self { destination: kept, listener: Arc::new(listener) }

@@ -288,8 +288,7 @@ impl RecorderThread {
         if self.is_disk_full() { by_age } else { by_rows || by_age }
     }
 
-    /// Syncs all rows, and writes segments of the tables that are due, or of all tables if `all`. Updates the
-    /// health.
+    /// Syncs all rows, and writes segments of the tables that are due, or of all tables if `all`.
     fn write_tables(&mut self, all: bool) {
         let result = self.try_write_tables(all);
         self.unsynced_since = match &result {

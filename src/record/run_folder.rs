@@ -16,8 +16,7 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Creates the folder of a new run that starts `now`. A name that is already taken gets a number as its
-    /// suffix.
+    /// Creates the folder of a new run that starts `now`. A name that is taken gets a number as its suffix.
     pub fn create(dir: &Path, name: &str, now: chrono::DateTime<chrono::Local>) -> Result<Self, RecordError> {
         std::fs::create_dir_all(dir).map_err(RecordError::io("create", dir))?;
         let base = format!("{}-{name}", now.format("%Y%m%d-%H%M%S"));
@@ -74,7 +73,7 @@ impl RunFolder {
         }
     }
 
-    /// Returns the path of the journal of a resume in progress.
+    /// The journal of a resume in progress.
     pub fn resume_journal(&self) -> PathBuf {
         self.path.join(".resume.json")
     }
@@ -90,47 +89,42 @@ impl RunFolder {
         path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
-    /// Returns the path of the config file. Saving this file changes the run.
+    /// The config of the run. Saving this file changes the run.
     pub fn config_file(&self) -> PathBuf {
         self.path.join("config.toml")
     }
 
-    /// Returns the path of a copy of the config file as the program last read or wrote it.
+    /// A copy of the config file as the program last read or wrote it.
     pub fn known_config_file(&self) -> PathBuf {
         self.path.join(".config.known")
     }
 
-    /// Returns the path of the complete config at `version`.
+    /// The complete config at `version`.
     pub fn version_file(&self, version: u64) -> PathBuf {
         self.path.join(VERSIONS).join(format!("config-{version:04}.toml"))
     }
 
-    /// Returns the path of the record of config changes.
     pub fn changes_file(&self) -> PathBuf {
         self.path.join("changes.jsonl")
     }
 
-    /// Returns the path of the recorded changes that are still to be replayed.
+    /// The recorded changes that are still to be replayed.
     pub fn replay_file(&self) -> PathBuf {
         self.path.join("replay.jsonl")
     }
 
-    /// Returns the path of the text log.
     pub fn log_file(&self) -> PathBuf {
         self.path.join("log.txt")
     }
 
-    /// Returns the path of the facts that are fixed for the run.
     pub fn run_info_file(&self) -> PathBuf {
         self.path.join("run.json")
     }
 
-    /// Returns the path of the run's status.
     pub fn status_file(&self) -> PathBuf {
         self.path.join("status.json")
     }
 
-    /// Returns the folder of the checkpoint of `step`.
     pub fn checkpoint_folder(&self, step: u64) -> PathBuf {
         self.path.join(format!("step-{step:06}"))
     }

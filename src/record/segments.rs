@@ -12,7 +12,6 @@ use arrow::datatypes::{Field, FieldRef, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::errors::ParquetError;
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -30,8 +29,7 @@ pub fn wal_path(dir: &Path, number: usize) -> PathBuf {
     dir.join(format!("part-{number:05}.log"))
 }
 
-/// Returns the numbers of the segments (ending `parquet`) or WALs (ending `log`) in `dir`, ascending. A
-/// missing folder has none.
+/// Returns the numbers of the segments (ending `parquet`) or WALs (ending `log`) in `dir`, ascending.
 pub fn file_numbers(dir: &Path, ending: &str) -> Vec<usize> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let mut numbers: Vec<usize> = entries
@@ -61,29 +59,28 @@ pub fn write_segment(
 
 /// Reads all rows of the segment `path`, in batches.
 pub fn read_segment(path: &Path) -> Result<Vec<RecordBatch>, RecordError> {
-    let file = File::open(path).map_err(RecordError::io("open", path))?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-        .and_then(|builder| builder.with_batch_size(65_536).build())
-        .map_err(|error| RecordError::table(path, &error))?;
-    reader.map(|batch| batch.map_err(|error| RecordError::table(path, &error))).collect()
+    read_segment_if(path, |_| true)
 }
 
-/// Reads only the columns `names` of the segment `path`, ignoring missing ones. Reads much less if others are
-/// lists.
+/// Reads only the columns `names` of the segment `path`, as far as they exist. Lists take the most time.
 pub fn read_columns(path: &Path, names: &[&str]) -> Result<Vec<RecordBatch>, RecordError> {
-    let file = File::open(path).map_err(RecordError::io("open", path))?;
-    let fail = |error: ParquetError| RecordError::table(path, &error);
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(fail)?;
-    let fields = builder.schema().fields().iter().enumerate();
-    let roots: Vec<usize> =
-        fields.filter(|(_, field)| names.contains(&field.name().as_str())).map(|(index, _)| index).collect();
-    let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-    let reader = builder.with_projection(mask).with_batch_size(65_536).build().map_err(fail)?;
-    reader.map(|batch| batch.map_err(|error| RecordError::table(path, &error))).collect()
+    read_segment_if(path, |name| names.contains(&name))
 }
 
-/// Reads all rows of the table in `dir`, in order: the segments, then the WAL. The run may continue
-/// meanwhile.
+fn read_segment_if(path: &Path, wants: impl Fn(&str) -> bool) -> Result<Vec<RecordBatch>, RecordError> {
+    let file = File::open(path).map_err(RecordError::io("open", path))?;
+    let read = || -> Result<Vec<RecordBatch>, ArrowError> {
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+        let fields = builder.schema().fields().iter().enumerate();
+        let roots: Vec<usize> =
+            fields.filter(|(_, field)| wants(field.name())).map(|(index, _)| index).collect();
+        let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
+        builder.with_projection(mask).with_batch_size(65_536).build()?.collect()
+    };
+    read().map_err(|error| RecordError::table(path, &error))
+}
+
+/// Reads all rows of the table in `dir`, in order. The run may write more meanwhile.
 pub fn read_table(dir: &Path) -> Result<Vec<RecordBatch>, RecordError> {
     let mut batches = Vec::new();
     let mut next = file_numbers(dir, "parquet").first().copied().unwrap_or(0);
@@ -110,8 +107,7 @@ pub fn read_table(dir: &Path) -> Result<Vec<RecordBatch>, RecordError> {
     Err(RecordError::table(dir, "segments are written faster than they can be read"))
 }
 
-/// Converts the WALs of a killed process to segments. An incomplete frame at the end is dropped, with a
-/// warning.
+/// Converts the WALs of a killed process to segments. Warns of an incomplete frame at the end and drops it.
 pub fn recover_wals(dir: &Path, schema: &SchemaRef, footer: &Footer) -> Result<(), RecordError> {
     for number in file_numbers(dir, "log") {
         let path = wal_path(dir, number);
@@ -135,8 +131,7 @@ pub fn recover_wals(dir: &Path, schema: &SchemaRef, footer: &Footer) -> Result<(
     Ok(())
 }
 
-/// Returns `batch` with the column metadata that `schema` has for columns of the same name and type, and no
-/// other metadata.
+/// Returns `batch` with only the column metadata that `schema` has for columns of the same name and type.
 pub fn with_column_metadata(batch: &RecordBatch, schema: &Schema) -> Result<RecordBatch, ArrowError> {
     let with_metadata = |field: &FieldRef| match schema.field_with_name(field.name()) {
         Ok(known) if known.data_type() == field.data_type() => {

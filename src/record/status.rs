@@ -34,7 +34,7 @@ mod tests {
         let folder = RunFolder::create(dir.path(), "x", chrono::Local::now()).unwrap();
         assert_eq!(read_status(&folder), None);
         let lock = folder.lock().unwrap();
-        write_status(&folder, &RunStatus::running(3, 9)).unwrap();
+        write_status(&folder, &RunStatus::new(RunState::Running, 3, 9)).unwrap();
         assert_eq!(read_status(&folder).unwrap().state, RunState::Running);
         drop(lock);
         assert_eq!(read_status(&folder).unwrap().state, RunState::Interrupted);

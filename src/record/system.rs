@@ -12,86 +12,50 @@ use sysinfo::{MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, Sys
 /// Time between two measurements for a screen.
 const SCREEN_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Measures the resources that this process and its machine use.
-struct SystemProbe {
+/// Measures the resources that this process and its machine use: for the system table and, if there is one, for
+/// a screen.
+pub struct SystemMonitor {
     /// `None` if `sysinfo` does not support this machine.
     system: Option<System>,
     process: Option<Pid>,
+    /// Its disk is the one that is measured.
     folder: PathBuf,
-    /// When the CPU time of this process was last read, and its value then, in milliseconds.
-    cpu: (Instant, u64),
     gpu: Option<GpuMonitor>,
-}
-
-impl SystemProbe {
-    /// Creates a probe that measures the free space of the disk that holds `folder`.
-    fn new(folder: &Path) -> Self {
-        let mut probe = Self {
-            system: System::new().ok(),
-            process: sysinfo::get_current_pid().ok(),
-            folder: folder.to_owned(),
-            cpu: (Instant::now(), 0),
-            gpu: None,
-        };
-        probe.measure(0);
-        probe
-    }
-
-    /// Measures the current use, as a row for `step`. CPU use is averaged since the last measurement.
-    fn measure(&mut self, step: u64) -> SystemRow {
-        if let Some(system) = &mut self.system {
-            system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
-            system.refresh_cpu_usage();
-        }
-        let (bytes, spent) = self.process_usage().unwrap_or((0, self.cpu.1));
-        let (since, before) = std::mem::replace(&mut self.cpu, (Instant::now(), spent));
-        SystemRow {
-            step,
-            time: chrono::Utc::now(),
-            process_cpu: spent.saturating_sub(before) as f64 / 1e3 / since.elapsed().as_secs_f64().max(1e-3),
-            machine_cpu: self.system.as_ref().map_or(0.0, busy_cores),
-            cores: self.system.as_ref().map_or(0, |system| system.cpus().len() as u64),
-            process_bytes: bytes,
-            memory_used_bytes: self.system.as_ref().map_or(0, System::used_memory),
-            memory_bytes: self.system.as_ref().map_or(0, System::total_memory),
-            disk_free_bytes: free_disk_bytes(&self.folder),
-            gpu: self.gpu.as_ref().and_then(GpuMonitor::measure),
-        }
-    }
-
-    /// Returns this process's resident bytes and its CPU time so far, in milliseconds.
-    fn process_usage(&mut self) -> Option<(u64, u64)> {
-        let (pid, system) = (self.process?, self.system.as_mut()?);
-        let refresh = ProcessRefreshKind::nothing().with_memory().with_cpu();
-        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, refresh);
-        let process = system.process(pid)?;
-        Some((process.memory(), process.accumulated_cpu_time()))
-    }
-}
-
-/// Measures the system for the system table and, if there is one, for a screen.
-pub struct SystemMonitor {
-    probe: SystemProbe,
     has_screen: bool,
+    /// The newest measurement for the screen, until it is taken.
+    latest: Arc<Mutex<Option<SystemRow>>>,
     measured_at: Instant,
+    /// CPU time of this process at that time.
+    cpu_ms: u64,
     table_row_at: Instant,
     /// CPU use of this process and of the machine since the last row of the table, in seconds of one core.
     core_seconds: (f64, f64),
-    /// The newest measurement for the screen, until it is taken.
-    latest: Arc<Mutex<Option<SystemRow>>>,
 }
 
 impl SystemMonitor {
     /// Creates a monitor that leaves measurements for the screen in `latest`.
     pub fn new(folder: &Path, latest: Arc<Mutex<Option<SystemRow>>>) -> Self {
-        let (probe, now) = (SystemProbe::new(folder), Instant::now());
-        let core_seconds = (0.0, 0.0);
-        Self { probe, has_screen: false, measured_at: now, table_row_at: now, core_seconds, latest }
+        let now = Instant::now();
+        let mut monitor = Self {
+            system: System::new().ok(),
+            process: sysinfo::get_current_pid().ok(),
+            folder: folder.to_owned(),
+            gpu: None,
+            has_screen: false,
+            latest,
+            measured_at: now,
+            cpu_ms: 0,
+            table_row_at: now,
+            core_seconds: (0.0, 0.0),
+        };
+        monitor.measure(0);
+        monitor.core_seconds = (0.0, 0.0);
+        monitor
     }
 
     /// Also measures the GPU with this PCI bus id, if it is an NVIDIA GPU.
     pub fn watch_gpu(&mut self, bus: &str) {
-        self.probe.gpu = GpuMonitor::new(bus);
+        self.gpu = GpuMonitor::new(bus);
     }
 
     /// Measures for a screen too, from now on.
@@ -103,8 +67,7 @@ impl SystemMonitor {
     /// Returns the time until a measurement is due, if one ever is. `table_time` is the time between two rows of
     /// the table; zero for no rows.
     pub fn time_until_due(&self, table_time: Duration) -> Option<Duration> {
-        let table =
-            (table_time > Duration::ZERO).then(|| table_time.saturating_sub(self.table_row_at.elapsed()));
+        let table = (!table_time.is_zero()).then(|| table_time.saturating_sub(self.table_row_at.elapsed()));
         let screen = self.has_screen.then(|| SCREEN_INTERVAL.saturating_sub(self.measured_at.elapsed()));
         table.into_iter().chain(screen).min()
     }
@@ -115,26 +78,54 @@ impl SystemMonitor {
             return None;
         }
         let mut row = self.measure(step);
-        let seconds = self.table_row_at.elapsed();
-        if table_time.is_zero() || seconds < table_time {
+        let time = self.table_row_at.elapsed();
+        if table_time.is_zero() || time < table_time {
             return None;
         }
         let (process, machine) = std::mem::take(&mut self.core_seconds);
-        row.process_cpu = process / seconds.as_secs_f64();
-        row.machine_cpu = machine / seconds.as_secs_f64();
+        (row.process_cpu, row.machine_cpu) = (process / time.as_secs_f64(), machine / time.as_secs_f64());
         self.table_row_at = Instant::now();
         Some(row)
     }
 
+    /// Measures the current use. CPU use is averaged since the last measurement.
     fn measure(&mut self, step: u64) -> SystemRow {
-        let row = self.probe.measure(step);
-        let seconds = std::mem::replace(&mut self.measured_at, Instant::now()).elapsed().as_secs_f64();
-        self.core_seconds.0 += row.process_cpu * seconds;
-        self.core_seconds.1 += row.machine_cpu * seconds;
+        if let Some(system) = &mut self.system {
+            system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+            system.refresh_cpu_usage();
+        }
+        let (process_bytes, cpu_ms) = self.process_usage().unwrap_or((0, self.cpu_ms));
+        let seconds = self.measured_at.elapsed().as_secs_f64().max(1e-3);
+        let process_seconds = cpu_ms.saturating_sub(self.cpu_ms) as f64 / 1e3;
+        let machine_cpu = self.system.as_ref().map_or(0.0, busy_cores);
+        (self.measured_at, self.cpu_ms) = (Instant::now(), cpu_ms);
+        self.core_seconds.0 += process_seconds;
+        self.core_seconds.1 += machine_cpu * seconds;
+        let row = SystemRow {
+            step,
+            time: chrono::Utc::now(),
+            process_cpu: process_seconds / seconds,
+            machine_cpu,
+            cores: self.system.as_ref().map_or(0, |system| system.cpus().len() as u64),
+            process_bytes,
+            memory_used_bytes: self.system.as_ref().map_or(0, System::used_memory),
+            memory_bytes: self.system.as_ref().map_or(0, System::total_memory),
+            disk_free_bytes: free_disk_bytes(&self.folder),
+            gpu: self.gpu.as_ref().and_then(GpuMonitor::measure),
+        };
         if self.has_screen {
             *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(row.clone());
         }
         row
+    }
+
+    /// Returns this process's resident bytes and its CPU time so far, in milliseconds.
+    fn process_usage(&mut self) -> Option<(u64, u64)> {
+        let (pid, system) = (self.process?, self.system.as_mut()?);
+        let refresh = ProcessRefreshKind::nothing().with_memory().with_cpu();
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, refresh);
+        let process = system.process(pid)?;
+        Some((process.memory(), process.accumulated_cpu_time()))
     }
 }
 
@@ -209,14 +200,14 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn the_peak_is_at_least_what_is_resident() {
         let dir = tempfile::tempdir().unwrap();
-        let now = SystemProbe::new(dir.path()).measure(1).process_bytes;
+        let now = SystemMonitor::new(dir.path(), Arc::default()).measure(1).process_bytes;
         assert!(peak_resident_bytes().is_some_and(|peak| peak >= now), "{now}");
     }
 
     #[test]
     fn this_process_has_memory_and_a_disk() {
         let dir = tempfile::tempdir().unwrap();
-        let row = SystemProbe::new(dir.path()).measure(7);
+        let row = SystemMonitor::new(dir.path(), Arc::default()).measure(7);
         assert!(
             row.step == 7 && row.process_bytes > 1 << 20 && row.memory_bytes > row.process_bytes,
             "{row:?}"

@@ -29,8 +29,7 @@ pub struct Table<R> {
 }
 
 impl<R: TableRow> Table<R> {
-    /// Opens the table in the run folder `run`. Creates the table's folder if needed. Its WALs must have been
-    /// recovered.
+    /// Opens or creates the table in the run folder `run`. Its WALs must have been recovered.
     pub fn open(run: &Path) -> Result<Self, RecordError> {
         let dir = run.join(R::TABLE);
         std::fs::create_dir_all(&dir).map_err(RecordError::io("create", &dir))?;
@@ -91,8 +90,7 @@ impl<R: TableRow> Table<R> {
         Ok(())
     }
 
-    /// Writes the rows since the last segment as a segment. They go to the WAL first, so a failed write loses
-    /// nothing.
+    /// Writes the rows since the last segment as a segment; first to the WAL, so a failure loses nothing.
     pub fn compact(&mut self, footer: &Footer) -> Result<(), RecordError> {
         self.sync_wal()?;
         if self.rows.is_empty() {

@@ -50,11 +50,13 @@ macro_rules! metrics {
 
             /// Returns the specification of the metric's column.
             pub const fn spec(self) -> ColumnSpec {
-                match self {
-                    $( Metric::$variant => ColumnSpec { name: $name, unit: $unit, kind: ColumnKind::$kind, doc: $doc }, )*
-                }
+                METRICS[self as usize]
             }
         }
+
+        /// `metrics/`: one row per step.
+        pub const METRICS: &[ColumnSpec] =
+            &[ $( ColumnSpec { name: $name, unit: $unit, kind: ColumnKind::$kind, doc: $doc }, )* ];
     };
 }
 
@@ -129,7 +131,7 @@ columns! {
         "value" "" Real "Value of the metric, in its unit; for a sample, the mean entropy of its tokens' distributions in nats; null if the event has no value.";
         "text" "" Text "Description in words; for a sample, the continuation; null if the value says it all.";
     }
-    /// `changes/`: one row per config key that was changed or refused, and per note.
+    /// `export changes`: one row per config key that was changed or refused, and per note.
     CHANGES {
         "step" "" Count "First step that the change applies to.";
         "tokens" "tokens" Count "Input tokens processed before that step.";

@@ -39,23 +39,13 @@ pub struct RunStatus {
 }
 
 impl RunStatus {
-    /// Creates the status of a run in progress.
-    pub fn running(step: u64, steps: u64) -> Self {
-        Self::new(RunState::Running, step, steps, None)
-    }
-
-    /// Creates the status of a run that ended without an error.
-    pub fn ended(state: RunState, step: u64, steps: u64) -> Self {
-        Self::new(state, step, steps, None)
+    /// Creates the status of a run now, without an error.
+    pub fn new(state: RunState, step: u64, steps: u64) -> Self {
+        Self { state, step, steps, error: None, at: chrono::Utc::now(), process: std::process::id() }
     }
 
     /// Creates the status of a run that failed with `error`.
     pub fn failed(step: u64, steps: u64, error: String) -> Self {
-        Self::new(RunState::Failed, step, steps, Some(error))
-    }
-
-    fn new(state: RunState, step: u64, steps: u64, error: Option<String>) -> Self {
-        let (at, process) = (chrono::Utc::now(), std::process::id());
-        Self { state, step, steps, error, at, process }
+        Self { error: Some(error), ..Self::new(RunState::Failed, step, steps) }
     }
 }

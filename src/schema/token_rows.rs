@@ -39,8 +39,7 @@ impl TokenRow {
 pub struct TokenCell {
     /// Id of the input token.
     pub id: u32,
-    /// Text of the token, or its id if there is no tokenizer. Partial UTF-8 and control characters are
-    /// escaped.
+    /// Text of the token, with partial UTF-8 and control characters escaped; its id without a tokenizer.
     pub text: String,
     /// Whether a document starts at this position.
     pub doc_start: bool,

@@ -36,10 +36,7 @@ pub struct LensRow {
 
 impl TableRow for LensRow {
     const TABLE: &'static str = "lens";
-
-    fn column_specs() -> Vec<ColumnSpec> {
-        metrics::LENS.to_vec()
-    }
+    const COLUMNS: &'static [ColumnSpec] = metrics::LENS;
 
     fn arrays(rows: &[Self]) -> Vec<ArrayRef> {
         let tops: Vec<_> = rows.iter().map(|row| Some(row.top.clone())).collect();

@@ -16,10 +16,7 @@ use std::sync::Arc;
 
 impl TableRow for TokenRow {
     const TABLE: &'static str = "tokens";
-
-    fn column_specs() -> Vec<ColumnSpec> {
-        metrics::TOKENS.to_vec()
-    }
+    const COLUMNS: &'static [ColumnSpec] = metrics::TOKENS;
 
     fn arrays(rows: &[Self]) -> Vec<ArrayRef> {
         // A row without a recycled pass has a null instead of a list of nulls.
@@ -86,10 +83,7 @@ impl ThoughtRow {
 
 impl TableRow for ThoughtRow {
     const TABLE: &'static str = "thoughts";
-
-    fn column_specs() -> Vec<ColumnSpec> {
-        metrics::THOUGHTS.to_vec()
-    }
+    const COLUMNS: &'static [ColumnSpec] = metrics::THOUGHTS;
 
     fn arrays(rows: &[Self]) -> Vec<ArrayRef> {
         let decoded_columns = |which: fn(&Self) -> &DecodedState| {

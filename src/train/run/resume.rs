@@ -172,7 +172,7 @@ fn mark_finished(folder: &RunFolder, step: u64) {
     if status::read_status(folder)
         .is_some_and(|status| [RunState::Running, RunState::Interrupted].contains(&status.state))
     {
-        let _ = status::write_status(folder, &RunStatus::ended(RunState::Finished, step, step));
+        let _ = status::write_status(folder, &RunStatus::new(RunState::Finished, step, step));
     }
 }
 

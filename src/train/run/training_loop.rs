@@ -16,7 +16,7 @@ use crate::record::status;
 use crate::schema::metrics::{LossSummary, Metric, StepRow};
 use crate::schema::protocol::{Command, Event, RunPhase, RunSummary, ValidationSample};
 use crate::schema::rows::{EventKind, GREEDY};
-use crate::schema::status::RunStatus;
+use crate::schema::status::{RunState, RunStatus};
 use crate::train::eval::evaluator::Evaluator;
 use crate::train::eval::{probe, report};
 use crate::train::live::controller::ConfigController;
@@ -195,7 +195,7 @@ impl<'a> TrainingRun<'a> {
             tracing::info!("continuing after step {step}");
         }
         self.record_event(kind, env!("CARGO_PKG_VERSION"), None, None);
-        self.write_status(RunStatus::running(step, self.config().run.steps));
+        self.write_status(RunStatus::new(RunState::Running, step, self.config().run.steps));
     }
 
     /// Trains to the last step, or until a command stops the run. Records a failure before returning it.
