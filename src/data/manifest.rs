@@ -16,14 +16,12 @@ use crate::files::atomic::replace_json;
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 /// File name of the manifest in the dataset folder.
 pub const MANIFEST_FILE: &str = "dataset.json";
-/// Footer key of the vocabulary size.
 pub const VOCAB_SIZE_KEY: &str = "coconut.vocab_size";
 pub const TOKENIZER_HASH_KEY: &str = "coconut.tokenizer_hash";
 pub const EOS_ID_KEY: &str = "coconut.eos_id";
 pub const KIND_KEY: &str = "coconut.kind";
 pub const VERSION_KEY: &str = "coconut.version";
 
-/// The size of a split.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SplitCounts {
     pub shards: usize,
@@ -46,7 +44,6 @@ pub struct DatasetManifest {
     pub vocab_size: usize,
     pub tokenizer_hash: String,
     pub eos_id: Option<u32>,
-    /// Version of the program that wrote the dataset.
     pub version: String,
 }
 
@@ -89,7 +86,6 @@ impl DatasetManifest {
 /// The summary of a dataset that was just made.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DatasetSummary {
-    /// Folder of the dataset.
     pub out: PathBuf,
     pub splits: BTreeMap<Split, SplitCounts>,
     pub vocab_size: usize,

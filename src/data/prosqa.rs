@@ -7,7 +7,7 @@
 
 mod graph;
 mod record;
-mod words;
+pub(super) mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -49,11 +49,6 @@ pub struct ProsqaOptions {
     pub tokenizer: String,
     /// Whether to replace an existing dataset.
     pub force: bool,
-}
-
-/// Returns the fixed word list of the tokenizer `words`.
-pub(super) fn word_list() -> impl Iterator<Item = &'static str> {
-    words::FUNCTION_WORDS.into_iter().chain(words::NAMES).chain(words::CONCEPTS)
 }
 
 /// Returns the default sizes (train, valid, test) for a file of records: a tenth each for valid and test, the

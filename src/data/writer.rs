@@ -78,7 +78,6 @@ impl SplitWriter {
         }
     }
 
-    /// Returns the number of documents pushed so far.
     pub fn documents(&self) -> u64 {
         self.counts.documents
     }
@@ -128,7 +127,6 @@ impl SplitWriter {
         }
     }
 
-    /// Creates the next shard.
     fn create_shard(&mut self) -> Result<(PathBuf, ArrowWriter<File>)> {
         let path = self.dir.join(format!("{}-{:05}.parquet", self.split, self.counts.shards));
         let file = File::create(&path).map_err(DataError::io(&path, "be created"))?;
@@ -138,7 +136,6 @@ impl SplitWriter {
         Ok((path, writer))
     }
 
-    /// Closes the current shard, if there is one.
     fn close_shard(&mut self) -> Result<()> {
         self.shard_tokens = 0;
         match self.open_shard.take() {
@@ -148,7 +145,6 @@ impl SplitWriter {
     }
 }
 
-/// The writers of a dataset, one per split.
 pub(crate) struct SplitWriters(BTreeMap<Split, SplitWriter>);
 
 impl SplitWriters {
@@ -189,7 +185,6 @@ fn shard_schema(with_questions: bool) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// Converts rows to the arrays of a record batch.
 fn to_arrays(schema: &Schema, rows: Vec<DocumentRow>) -> Vec<ArrayRef> {
     let mut ids = ListBuilder::new(Int32Builder::new());
     let mut steps = ListBuilder::new(StringBuilder::new());

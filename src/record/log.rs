@@ -19,7 +19,6 @@ pub struct RunLog {
     listener: Arc<dyn Fn(LogLine) + Send + Sync>,
 }
 
-/// Where log lines are written.
 enum LogDestination {
     /// No file yet: lines are kept in memory.
     Buffered(String),

@@ -2,11 +2,12 @@
 //! Must not know: tensors, terminals, how a metric is computed.
 //! Invariant: other processes can read the record while the run continues.
 //!
-//! - [`registry`]: names, units and descriptions of columns; [`rows`]: the rows of every table
-//! - [`frames`]: the write-ahead log (WAL); [`parts`]: Parquet segments; [`table`]: both, for one table
+//! - [`rows`]: the rows of every table
+//! - [`wal`]: the write-ahead log; [`segments`]: Parquet segments; [`table`]: both, for one table
 //! - [`recorder`]: the thread that writes all tables; [`system`]: CPU, memory, disk and GPU use
-//! - [`folder`]: the run folder, its lock and its small files; [`status`]: the run's status
+//! - [`run_folder`]: the run folder and its lock; [`status`]: the run's status
 //! - [`changes`]: the record of config changes; [`log`]: `log.txt`
+//! - [`export`]: tables as one file; [`reader`]: a run folder as events
 
 pub mod changes;
 pub mod export;

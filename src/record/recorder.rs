@@ -21,7 +21,6 @@ use std::time::{Duration, Instant};
 
 /// Messages that may wait for the thread before the trainer blocks.
 const QUEUE_CAPACITY: usize = 4096;
-/// Time between two attempts to write to a full disk.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// When rows are synced, and when they become a segment.
@@ -39,7 +38,6 @@ pub struct RecordTiming {
     pub system_time: Duration,
 }
 
-/// A message from the trainer to the recorder's thread.
 enum RecorderMessage {
     Step(Box<StepRow>),
     Event(EventRow),
@@ -96,12 +94,10 @@ impl Recorder {
         Ok(Self { sender: Some(sender), health, latest_system, thread: Some(thread) })
     }
 
-    /// Records a step's metrics.
     pub fn record_step(&self, row: StepRow) {
         self.send(RecorderMessage::Step(Box::new(row)));
     }
 
-    /// Records an event.
     pub fn record_event(&self, row: EventRow) {
         self.send(RecorderMessage::Event(row));
     }
@@ -137,7 +133,6 @@ impl Recorder {
         self.health()
     }
 
-    /// Returns the state of the writing.
     pub fn health(&self) -> RecorderHealth {
         self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -172,7 +167,6 @@ impl Drop for Recorder {
     }
 }
 
-/// The tables of a run.
 struct Tables {
     steps: Table<StepRow>,
     events: Table<EventRow>,
@@ -210,7 +204,6 @@ impl Tables {
     }
 }
 
-/// State of the recorder's thread.
 struct RecorderThread {
     tables: Tables,
     system: SystemMonitor,

@@ -26,7 +26,6 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// A row of a table.
 pub trait TableRow: Send + 'static {
     /// Name of the table's folder.
     const TABLE: &'static str;
@@ -41,7 +40,6 @@ pub trait TableRow: Send + 'static {
         Arc::new(Schema::new(Self::COLUMNS.iter().map(arrow_field).collect::<Vec<_>>()))
     }
 
-    /// Converts `rows` to a batch.
     fn batch(rows: &[Self]) -> Result<RecordBatch, ArrowError>
     where
         Self: Sized,
@@ -99,7 +97,6 @@ pub fn step_rows(batch: &RecordBatch) -> Vec<StepRow> {
     rows
 }
 
-/// Reads the samples in `batch`, from the events table.
 pub fn samples(batch: &RecordBatch) -> Vec<ValidationSample> {
     let text = |name| text_values(batch, name);
     let steps = batch.column_by_name("step").and_then(|column| column.as_primitive_opt::<Int64Type>());

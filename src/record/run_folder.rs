@@ -73,7 +73,6 @@ impl RunFolder {
         }
     }
 
-    /// The journal of a resume in progress.
     pub fn resume_journal(&self) -> PathBuf {
         self.path.join(".resume.json")
     }
@@ -99,7 +98,6 @@ impl RunFolder {
         self.path.join(".config.known")
     }
 
-    /// The complete config at `version`.
     pub fn version_file(&self, version: u64) -> PathBuf {
         self.path.join(VERSIONS).join(format!("config-{version:04}.toml"))
     }
@@ -191,7 +189,6 @@ impl RunFolder {
         Ok(RunLock { _file: file })
     }
 
-    /// Returns whether a process holds the run's lock now.
     pub fn is_locked(&self) -> bool {
         let open = OpenOptions::new().read(true).write(true).open(self.path.join("lock"));
         open.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))

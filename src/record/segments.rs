@@ -19,7 +19,6 @@ use std::path::{Path, PathBuf};
 /// Attempts to read a table while new segments appear.
 const MAX_READ_ATTEMPTS: usize = 100;
 
-/// Returns the path of segment `number`.
 pub fn segment_path(dir: &Path, number: usize) -> PathBuf {
     dir.join(format!("part-{number:05}.parquet"))
 }
@@ -57,7 +56,6 @@ pub fn write_segment(
     Ok(replace_file(&path, &bytes)?)
 }
 
-/// Reads all rows of the segment `path`, in batches.
 pub fn read_segment(path: &Path) -> Result<Vec<RecordBatch>, RecordError> {
     read_segment_if(path, |_| true)
 }
@@ -164,7 +162,6 @@ pub fn truncate_after(dir: &Path, step: i64, footer: &Footer) -> Result<(), Reco
     Ok(())
 }
 
-/// Returns the rows of `batch` whose step is at most `step`.
 fn rows_up_to(batch: &RecordBatch, step: i64) -> Result<RecordBatch, String> {
     let steps = batch.column_by_name("step").and_then(|column| column.as_primitive_opt::<Int64Type>());
     let steps = steps.ok_or("it has no integer column `step`")?;

@@ -8,7 +8,6 @@ use super::run_folder::{RunFolder, read_json};
 use crate::files::atomic::replace_json;
 use crate::schema::status::{RunState, RunStatus};
 
-/// Writes `status.json` of the run in `folder`, atomically.
 pub fn write_status(folder: &RunFolder, status: &RunStatus) -> Result<(), RecordError> {
     Ok(replace_json(&folder.status_file(), status)?)
 }

@@ -16,15 +16,12 @@ use std::time::{Duration, Instant};
 /// A table of rows `R`, written to a folder of its own.
 pub struct Table<R> {
     dir: PathBuf,
-    /// Rows since the last segment.
     rows: Vec<R>,
     /// Number of these rows that the WAL holds.
     synced_rows: usize,
     /// The WAL, once opened, and its length in bytes.
     wal: Option<(File, u64)>,
-    /// Number of the next segment.
     segment: usize,
-    /// When the first of `rows` arrived.
     segment_began: Instant,
 }
 

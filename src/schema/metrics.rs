@@ -8,12 +8,9 @@ use serde::{Deserialize, Serialize};
 /// Version of the tables' schemas, written to every segment's footer.
 pub const SCHEMA_VERSION: &str = "3";
 
-/// Type of a column's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnKind {
-    /// 64-bit integers.
     Count,
-    /// Double-precision floats.
     Real,
     Text,
     /// Times in UTC, milliseconds since 1970.
@@ -22,11 +19,9 @@ pub enum ColumnKind {
     Counts,
     /// Lists of single-precision floats.
     Reals,
-    /// Lists of booleans.
     Flags,
 }
 
-/// Specification of a column.
 #[derive(Clone, Copy, Debug)]
 pub struct ColumnSpec {
     /// Column name, which includes the unit if there is one.
@@ -45,10 +40,8 @@ macro_rules! metrics {
         pub enum Metric { $( #[doc = $doc] $variant, )* }
 
         impl Metric {
-            /// All metrics, in column order.
             pub const ALL: &'static [Metric] = &[ $( Metric::$variant, )* ];
 
-            /// Returns the specification of the metric's column.
             pub const fn spec(self) -> ColumnSpec {
                 METRICS[self as usize]
             }
@@ -213,7 +206,6 @@ pub struct StepRow {
 }
 
 impl StepRow {
-    /// Creates a row with no values except the step.
     pub fn new(step: u64) -> Self {
         let mut row = Self { values: [None; Metric::ALL.len()] };
         row.set(Metric::Step, step as f64);
@@ -225,7 +217,6 @@ impl StepRow {
         self.values[metric as usize]
     }
 
-    /// Sets the value of `metric`.
     pub fn set(&mut self, metric: Metric, value: f64) {
         self.values[metric as usize] = Some(value);
     }
@@ -250,7 +241,6 @@ pub struct LossSummary {
     pub recycled: Option<(f64, f64)>,
     /// Plain loss at validations.
     pub valid: Option<(f64, f64)>,
-    /// Number of steps that had a recycled pass.
     pub recycled_steps: u64,
 }
 

@@ -23,7 +23,6 @@ pub enum Command {
     Note(String),
     /// Continues a prompt of the user between steps. It cancels an answer that is still being generated.
     Ask(Box<PlaygroundRequest>),
-    /// Writes a checkpoint now.
     Save,
     /// Ends the run now and writes a checkpoint from which it can be resumed.
     Stop,
@@ -61,7 +60,6 @@ pub struct PlaygroundAnswer {
 /// A stretch of an answer: text tokens or a thought.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnswerPart {
-    /// Decoded tokens.
     Text(String),
     /// Entropies of a stretch of latents, in nats: one for each latent that was fed, then one after the last.
     /// The final value is absent until it is known.
@@ -87,7 +85,6 @@ impl SetKeys {
 /// A report from the trainer to its screens.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// The trainer entered another phase.
     Phase(RunPhase),
     /// Progress of a long preparation, such as making a dataset.
     Progress {
@@ -113,32 +110,25 @@ pub enum Event {
     Sample(Box<ValidationSample>),
     /// A playground answer so far. Dropped if the screen is slow, unless the answer is complete.
     Answer(Box<PlaygroundAnswer>),
-    /// A new line of the log.
     Log(LogLine),
     /// The config was changed, or a change was refused. A resumed run first sends its earlier changes, each
     /// with the config and version after it. The first of these has no rows and holds the initial config.
     ConfigChanged(Box<ConfigUpdate>),
     /// Something needs the user's attention, or no longer needs it.
     Alert(Alert),
-    /// The run ended normally.
     Finished(Box<RunSummary>),
     /// The run ended with an error, or its thread panicked.
     Failed(String),
 }
 
-/// What the trainer is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunPhase {
-    /// Creating or opening the dataset.
     LoadData,
-    /// Building or loading the model.
     BuildModel,
     /// The first step on a GPU, during which kernels are compiled and tuned.
     Compile,
     Train,
-    /// Running a validation.
     Eval,
-    /// Writing a checkpoint.
     Save,
     /// Waiting until the user continues the run.
     Paused,
@@ -149,13 +139,11 @@ pub enum RunPhase {
 pub struct ConfigUpdate {
     /// The current config after the change.
     pub config: Config,
-    /// Version of `config`.
     pub version: u64,
     /// One row for each key that was changed or refused, or for the note.
     pub rows: Vec<ChangeRow>,
 }
 
-/// A problem that needs the user's attention.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alert {
     /// Subject of the alert. A later alert with the same subject replaces this one.
@@ -164,7 +152,6 @@ pub struct Alert {
     pub text: Option<String>,
 }
 
-/// The subject of an alert.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AlertTopic {
     /// The disk is full. The run waits until there is space.
@@ -178,7 +165,6 @@ pub enum AlertTopic {
 /// The earlier run that a run derives from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lineage {
-    /// Run folder of the earlier run.
     pub folder: PathBuf,
     /// Step of the checkpoint that the run started from; `None` if it only replays the earlier run's changes.
     pub step: Option<u64>,
@@ -206,24 +192,16 @@ impl std::fmt::Display for Lineage {
 pub struct RunInfo {
     #[serde(skip)]
     pub config: Config,
-    /// Version of `config`.
     #[serde(skip)]
     pub version: u64,
-    /// The earlier run that this one derives from, if any.
     pub lineage: Option<Lineage>,
     /// Recipe whose later edits are applied too, in addition to the run's own config file.
     pub recipe: Option<PathBuf>,
-    /// The run folder.
     pub folder: PathBuf,
-    /// Name of the device.
     pub device: String,
-    /// Why this device was chosen.
     pub device_reason: String,
-    /// Number of trainable parameters.
     pub params: u64,
-    /// Vocabulary size V of the model.
     pub vocab_size: usize,
-    /// Number of documents in the training split.
     pub train_docs: u64,
     /// Throughput of a large matrix product on the device, in flop/s, measured at the start.
     #[serde(default)]
@@ -238,22 +216,17 @@ pub struct ValidationSample {
     /// Name of the decoding method, such as `greedy`.
     pub decoding: String,
     pub prompt: String,
-    /// Continuation of the prompt.
     pub text: String,
 }
 
-/// Severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
-    /// Ordinary progress of the run.
     Info,
     /// Something differs from what was requested; the run continues.
     Warn,
-    /// An operation failed.
     Error,
 }
 
-/// One line of the run's log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogLine {
     /// Local time of the message.
@@ -263,14 +236,11 @@ pub struct LogLine {
     pub text: String,
 }
 
-/// The outcome of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunSummary {
-    /// The run folder.
     pub folder: PathBuf,
     /// Number of updates done.
     pub steps: u64,
-    /// Number of input tokens trained on.
     pub tokens: u64,
     /// Time since training began, including validations and pauses.
     pub duration: Duration,

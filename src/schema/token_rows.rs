@@ -11,7 +11,6 @@ pub struct TokenRow {
     pub step: u64,
     /// Vocabulary size V; ln V is the largest possible entropy, in nats.
     pub vocab_size: usize,
-    /// The T positions in order.
     pub cells: Vec<TokenCell>,
     /// The recycled positions, with their states pass by pass.
     pub thoughts: Vec<Thought>,
@@ -34,14 +33,11 @@ impl TokenRow {
     }
 }
 
-/// One position of a probed row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenCell {
-    /// Id of the input token.
     pub id: u32,
     /// Text of the token, with partial UTF-8 and control characters escaped; its id without a tokenizer.
     pub text: String,
-    /// Whether a document starts at this position.
     pub doc_start: bool,
     /// Entropy of the plain pass's output, in nats.
     pub entropy_plain: f32,
@@ -60,7 +56,6 @@ pub struct TokenCell {
 /// Number of most likely tokens kept of a distribution.
 pub const TOP_TOKENS: usize = 5;
 
-/// A likely token of a distribution and its probability.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TokenProb {
     pub id: u32,
@@ -79,7 +74,6 @@ pub struct DecodedState {
 /// The states of one recycled position t, pass by pass.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Thought {
-    /// Position t within the row.
     pub position: usize,
     /// State at t-1 after pass k = 0 (plain), 1, …; pass k+1 receives it as its input at t.
     pub fed_by_pass: Vec<DecodedState>,

@@ -20,25 +20,18 @@ use std::sync::Arc;
 /// Why a table could not be merged or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// There are no batches, or no columns.
     #[error("nothing to export")]
     Empty,
-    /// The file's name does not end in a known format.
     #[error("cannot export to {path}: the name must end in .parquet or .csv")]
     UnknownEnding { path: String },
-    /// A column has a nested type, which CSV cannot hold.
     #[error("column `{column}` has type {found}, which CSV cannot hold; export to .parquet instead")]
     NestedColumn { column: String, found: String },
-    /// A column has incompatible types in two tables.
     #[error("column `{column}` is {first} in one table and {other} in another")]
     TypeMismatch { column: String, first: String, other: String },
-    /// A table has two columns of the same name.
     #[error("column `{column}` exists twice")]
     DuplicateColumn { column: String },
-    /// A value does not fit into the common type of its column.
     #[error("column `{column}` does not fit into {wanted}: {cause}")]
     CastFailed { column: String, wanted: String, cause: ArrowError },
-    /// A batch has another schema than the first one.
     #[error("batch {batch} has other columns than batch 0")]
     SchemaMismatch { batch: usize },
     #[error("cannot convert the tables: {0}")]
@@ -61,7 +54,6 @@ pub fn with_text_column(batch: &RecordBatch, name: &str, value: &str) -> Result<
     Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
 }
 
-/// File format of an export.
 #[derive(Clone, Copy)]
 enum ExportFormat {
     Parquet,
@@ -97,7 +89,6 @@ fn export_format(out: &Path) -> Result<ExportFormat, ExportError> {
     }
 }
 
-/// Checks the batches before a file is created.
 fn check_batches(format: ExportFormat, batches: &[RecordBatch]) -> Result<(), ExportError> {
     let fields = match batches.first() {
         Some(first) if first.num_columns() > 0 => first.schema_ref().fields(),

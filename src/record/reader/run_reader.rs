@@ -20,7 +20,6 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-/// Time between two polls of the files.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Follows the run in `folder` until a channel is closed. Sends `events`, and carries out `commands`.
@@ -49,7 +48,6 @@ pub struct RunReader {
     /// Whether `run.json` was read and `Started` sent.
     started: bool,
     pub(super) config: Config,
-    /// Version of `config`.
     version: u64,
     tokenizer: Option<Tokenizer>,
     vocab_size: usize,
@@ -58,7 +56,6 @@ pub struct RunReader {
     thoughts: TableTail,
     events_table: TableTail,
     system: TableTail,
-    /// Recycled positions of probed rows that are not sent yet.
     unsent_thoughts: Vec<RecordBatch>,
     log: TextTail,
     changes: TextTail,
@@ -69,11 +66,8 @@ pub struct RunReader {
     pub(super) pause_recorded: bool,
     /// The config file whose last edit was refused.
     refused_file: Option<AlertTopic>,
-    /// Id of the process that wrote the status last.
     process_id: Option<u32>,
-    /// Whether the end of the run was sent.
     pub(super) end_sent: bool,
-    /// Whether the receiver of the events is gone.
     disconnected: bool,
 }
 

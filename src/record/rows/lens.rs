@@ -14,7 +14,6 @@ use arrow::array::ArrayRef;
 pub struct LensRow {
     /// Index of the prompt in the dataset, from 0.
     pub prompt: u64,
-    /// Switch policy that produced the latent.
     pub policy: String,
     /// Whether another row's state was fed instead, as a control.
     pub shuffled: bool,

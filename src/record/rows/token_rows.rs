@@ -157,7 +157,7 @@ pub fn entropy_histograms(batch: &RecordBatch, vocab_size: usize) -> Vec<Entropy
     (0..batch.num_rows()).filter_map(histogram).collect()
 }
 
-/// Columns of the tokens table that [`spreads`] reads.
+/// Columns of the tokens table that [`entropy_histograms`] reads.
 pub const HISTOGRAM_COLUMNS: &[&str] = &["step", "entropy_plain_nats", "entropy_recycled_nats", "recycled"];
 
 /// Reads the thoughts probed at `at_step` from `batch`, of the thoughts table.
