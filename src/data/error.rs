@@ -72,7 +72,7 @@ impl DataError {
 
 impl From<FileError> for DataError {
     fn from(error: FileError) -> Self {
-        Self::Io { file: error.path, action: error.action, cause: error.cause }
+        Self::Io { file: error.path, action: "be written", cause: error.cause }
     }
 }
 

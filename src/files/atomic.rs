@@ -19,6 +19,13 @@ pub fn replace_file_if(file: &Path, bytes: &[u8], still: impl FnOnce() -> bool) 
     replace_with_if(file, fill, still)
 }
 
+/// Replaces the content of `file` without waiting for the disk, so that a power cut may damage it.
+pub fn replace_file_unsynced(file: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let hidden = hidden_sibling(file);
+    let replaced = std::fs::write(&hidden, bytes).and_then(|()| std::fs::rename(&hidden, file));
+    replaced.inspect_err(|_| drop(std::fs::remove_file(&hidden))).map_err(FileError::wrap("write", file))
+}
+
 /// Replaces the content of `file` with what `fill` writes. Follows links.
 pub fn replace_file_with<E: From<FileError>>(
     file: &Path,

@@ -5,7 +5,7 @@
 use super::chart_settings::LossCharts;
 use super::layout::{self, SLOTS};
 use super::view::{EntropyDisplay, Panel, ViewState};
-use crate::files::atomic::replace_file;
+use crate::files::atomic::replace_file_unsynced;
 use crate::tui::plot::token_grid::TokenValue;
 use etcetera::BaseStrategy;
 use serde::{Deserialize, Serialize};
@@ -104,13 +104,13 @@ impl UiPreferences {
     }
 }
 
-/// Replaces the file atomically, because two dashboards may save at once.
+/// Replaces the file atomically, because two dashboards may save at once, and without waiting for a busy disk.
 fn write_preferences(file: &Path, saved: &SavedView) -> io::Result<()> {
     let text = toml::to_string(saved).map_err(io::Error::other)?;
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    replace_file(file, text.as_bytes()).map_err(|error| error.cause)
+    replace_file_unsynced(file, text.as_bytes()).map_err(|error| error.cause)
 }
 
 #[cfg(test)]
