@@ -68,6 +68,12 @@ fn replace_with_if<E: From<FileError>>(
     replaced
 }
 
+/// Appends `bytes` to `file`, which has `length` bytes, and syncs them. If that fails, a part is removed again.
+pub fn append_synced(mut file: &File, length: u64, bytes: &[u8]) -> std::io::Result<()> {
+    let appended = file.write_all(bytes).and_then(|()| file.sync_data());
+    appended.inspect_err(|_| drop(file.set_len(length)))
+}
+
 /// A hidden folder next to its destination. It is removed on drop, unless [`StagedFolder::commit`] has moved it.
 pub struct StagedFolder {
     hidden: PathBuf,

@@ -4,11 +4,10 @@
 //! Invariant: a line is complete or absent; applying the record to the first config gives the last one.
 
 use super::RecordError;
-use crate::files::atomic::{replace_file, sync_folder};
+use crate::files::atomic::{append_synced, replace_file, sync_folder};
 use crate::schema::rows::{ChangeOutcome, ChangeRow};
 use std::collections::HashSet;
 use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::Path;
 
 /// Reads the changes in `file`, in order. A missing file has none. Warns of an incomplete last line.
@@ -36,15 +35,12 @@ pub fn append_changes(file: &Path, changes: &[ChangeRow]) -> Result<(), RecordEr
         text += &json_line(file, change)?;
     }
     let write = || {
-        let mut log = OpenOptions::new().create(true).append(true).open(file)?;
+        let log = OpenOptions::new().create(true).append(true).open(file)?;
         let before = log.metadata()?.len();
         if before == 0 {
             file.parent().into_iter().for_each(sync_folder);
         }
-        log.write_all(text.as_bytes()).and_then(|()| log.sync_data()).inspect_err(|_| {
-            // An incomplete line would corrupt the next one.
-            let _ = log.set_len(before);
-        })
+        append_synced(&log, before, text.as_bytes())
     };
     write().map_err(RecordError::io("write", file))
 }

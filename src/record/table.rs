@@ -5,11 +5,10 @@
 
 use super::rows::TableRow;
 use super::{RecordError, segments, wal};
-use crate::files::atomic::sync_folder;
+use crate::files::atomic::{append_synced, sync_folder};
 use crate::files::parquet::Footer;
 use arrow::datatypes::Schema;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -76,9 +75,7 @@ impl<R: TableRow> Table<R> {
                 none.insert((file, length))
             }
         };
-        if let Err(cause) = file.write_all(&frame).and_then(|()| file.sync_data()) {
-            // An incomplete frame would hide all frames after it.
-            let _ = file.set_len(*length);
+        if let Err(cause) = append_synced(file, *length, &frame) {
             self.wal = None;
             return Err(RecordError::io("write", &path)(cause));
         }
