@@ -129,8 +129,7 @@ pub fn is_partial_name(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(".partial")
 }
 
-/// Syncs the file names in `dir`, so that they survive a power cut. Not every file system supports this, so
-/// errors are ignored.
+/// Syncs the file names in `dir`, so that they survive a power cut, if the file system supports it.
 pub fn sync_folder(dir: &Path) {
     if let Ok(dir) = File::open(dir) {
         let _ = dir.sync_all();

@@ -313,8 +313,7 @@ pub fn segment_footer(run: &str, config_hash: &str) -> Footer {
         .to_vec()
 }
 
-/// Converts the WALs that a killed process left in `folder` to segments, and removes all rows after step
-/// `until` (-1: all rows).
+/// Converts the WALs of a killed process to segments, and removes all rows after step `until` (-1: all rows).
 pub fn recover_tables(folder: &RunFolder, config_hash: &str, until: i64) -> Result<(), RecordError> {
     fn recover_table<R: TableRow>(
         folder: &RunFolder,

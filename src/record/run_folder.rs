@@ -137,8 +137,7 @@ impl RunFolder {
         steps
     }
 
-    /// Quarantines a checkpoint: moves it to `aside/step-…`, because it is damaged or no longer in the run's
-    /// history. Returns the new path.
+    /// Moves a checkpoint that is damaged or no longer in the run's history to `aside/`. Returns its new path.
     pub fn quarantine(&self, step: u64) -> Result<PathBuf, RecordError> {
         let (from, quarantine) = (self.checkpoint_folder(step), self.path.join("aside"));
         std::fs::create_dir_all(&quarantine).map_err(RecordError::io("create", &quarantine))?;
@@ -152,8 +151,7 @@ impl RunFolder {
         Ok(to)
     }
 
-    /// Locks the run for this process until the lock is dropped. A process that ended holds no lock. Fails if
-    /// another process holds it.
+    /// Locks the run until the lock is dropped or the process ends. Fails if another process holds it.
     pub fn lock(&self) -> Result<RunLock, RecordError> {
         let path = self.path.join("lock");
         let mut file = OpenOptions::new()

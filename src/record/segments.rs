@@ -89,8 +89,7 @@ pub fn read_table(dir: &Path) -> Result<Vec<RecordBatch>, RecordError> {
             next = number + 1;
         }
         let bytes = std::fs::read(wal_path(dir, next));
-        // A WAL next to its segment is already compacted. A WAL after the next number means that a segment
-        // appeared in between.
+        // A WAL next to its segment is already compacted. A later WAL means that a segment has appeared.
         let logs = file_numbers(dir, "log");
         let is_last = !segment_path(dir, next).exists() && logs.iter().all(|number| *number <= next);
         match bytes {

@@ -12,8 +12,7 @@ use sysinfo::{MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, Sys
 /// Time between two measurements for a screen.
 const SCREEN_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Measures the resources that this process and its machine use: for the system table and, if there is one, for
-/// a screen.
+/// Measures what this process and its machine use: for the system table and, if there is one, for a screen.
 pub struct SystemMonitor {
     /// `None` if `sysinfo` does not support this machine.
     system: Option<System>,
@@ -64,8 +63,7 @@ impl SystemMonitor {
         self.measure(step);
     }
 
-    /// Returns the time until a measurement is due, if one ever is. `table_time` is the time between two rows of
-    /// the table; zero for no rows.
+    /// Returns the time until a measurement is due, if one is. A `table_time` of zero means no rows of the table.
     pub fn time_until_due(&self, table_time: Duration) -> Option<Duration> {
         let table = (!table_time.is_zero()).then(|| table_time.saturating_sub(self.table_row_at.elapsed()));
         let screen = self.has_screen.then(|| SCREEN_INTERVAL.saturating_sub(self.measured_at.elapsed()));
