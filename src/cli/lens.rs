@@ -11,7 +11,7 @@ use crate::policy::sampling::SamplingParams;
 use crate::policy::switch::Policy;
 use crate::record::export::write_table;
 use crate::record::rows::{LensRow, TableRow};
-use crate::schema::protocol;
+use crate::schema::token_rows::TokenProb;
 use crate::train::eval::accuracy::bootstrap_ratio;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -181,7 +181,7 @@ fn check_out_path(path: &Path) -> anyhow::Result<()> {
 
 /// Returns the table row of a latent.
 fn lens_row(latent: &Latent, shuffled: bool, policy: &Policy) -> LensRow {
-    let choice = |(id, prob): &(u32, f64)| protocol::TokenProb { id: *id, prob: *prob as f32 };
+    let choice = |(id, prob): &(u32, f64)| TokenProb { id: *id, prob: *prob as f32 };
     LensRow {
         prompt: latent.row as u64,
         policy: policy.to_string(),

@@ -224,10 +224,10 @@ fn print_summary(summary: &RunSummary) {
         summary.steps,
         summary.tokens,
         summary.duration.as_secs_f64(),
-        pair("plain", summary.loss_plain),
-        pair("recycled", summary.loss_recycled),
-        pair("validation", summary.valid_plain),
-        summary.recycled_steps,
+        pair("plain", summary.losses.plain),
+        pair("recycled", summary.losses.recycled),
+        pair("validation", summary.losses.valid),
+        summary.losses.recycled_steps,
         summary.folder.display(),
         summary
             .checkpoint

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Split;
+use crate::files::FileError;
 
 /// Result type of the data module.
 pub type Result<T> = std::result::Result<T, DataError>;
@@ -66,6 +67,12 @@ impl DataError {
     pub(crate) fn io(file: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let file = file.to_path_buf();
         move |cause| Self::Io { file, action, cause }
+    }
+}
+
+impl From<FileError> for DataError {
+    fn from(error: FileError) -> Self {
+        Self::Io { file: error.path, action: "be written", cause: error.cause }
     }
 }
 

@@ -7,7 +7,7 @@
 
 mod graph;
 mod record;
-mod words;
+pub(super) mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use rand::seq::SliceRandom;
 
 use super::error::{DataError, Result};
 use super::manifest::{DatasetManifest, DatasetSummary, GraphMeans, MANIFEST_FILE, TOKENIZER_FILE};
-use super::staging::StagedFolder;
+use super::staging::StagedDataset;
 use super::stream::seeded_rng;
 use super::tokenizer::split_words;
 use super::writer::{DocumentRow, SolvedQuestion, SplitWriters};
@@ -51,11 +51,6 @@ pub struct ProsqaOptions {
     pub force: bool,
 }
 
-/// Returns the fixed word list of the tokenizer `words`.
-pub(super) fn word_list() -> impl Iterator<Item = &'static str> {
-    words::FUNCTION_WORDS.into_iter().chain(words::NAMES).chain(words::CONCEPTS)
-}
-
 /// Returns the default sizes (train, valid, test) for a file of records: a tenth each for valid and test, the
 /// rest for train. Valid and test get at least one record each if there are three or more.
 ///
@@ -73,7 +68,7 @@ pub fn default_split_sizes(from: &Path) -> Result<(usize, usize, usize)> {
 /// Fails if `out` exists or cannot be written, the tokenizer cannot be loaded, or a `from` file cannot be
 /// used.
 pub fn make_prosqa(options: &ProsqaOptions, on_progress: OnProgress<'_>) -> Result<DatasetSummary> {
-    let staging = StagedFolder::create(&options.out, options.force)?;
+    let staging = StagedDataset::create(&options.out, options.force)?;
     let source = RecordSource::open(options)?;
     let tokenizer = source.load_tokenizer(&options.tokenizer)?;
     let total = source.counts().iter().map(|(_, count)| *count as u64).sum();

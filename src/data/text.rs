@@ -11,7 +11,7 @@ use rand::RngExt;
 use super::error::{DataError, Result};
 use super::manifest::{DatasetManifest, DatasetSummary, MANIFEST_FILE, TOKENIZER_FILE};
 use super::source::{TextDocument, for_each_document, input_size};
-use super::staging::StagedFolder;
+use super::staging::StagedDataset;
 use super::stream::seeded_rng;
 use super::writer::{DocumentRow, SplitWriters};
 use super::{OnProgress, Progress, Split, Tokenizer};
@@ -54,7 +54,7 @@ pub struct TextOptions {
 pub fn make_text(options: &TextOptions, on_progress: OnProgress<'_>) -> Result<DatasetSummary> {
     check_options(options)?;
     let sizes = options.inputs.iter().map(|path| input_size(path)).collect::<Result<Vec<u64>>>()?;
-    let staging = StagedFolder::create(&options.out, options.force)?;
+    let staging = StagedDataset::create(&options.out, options.force)?;
     let tokenizer = Tokenizer::from_name_or_file(&options.tokenizer)?;
     let mut builder = TextDatasetBuilder {
         options,

@@ -6,13 +6,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Kind of a row of the events table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString)]
 #[strum(serialize_all = "snake_case")]
 pub enum EventKind {
-    /// A new run starts.
     Start,
-    /// A run is resumed.
     Resume,
     /// A run ends; the name is the outcome.
     End,
@@ -30,7 +27,6 @@ pub enum EventKind {
     Alert,
 }
 
-/// Name of the event of a pause that begins.
 pub const PAUSE_STARTED: &str = "paused";
 /// Decoding method of all validation samples.
 pub const GREEDY: &str = "greedy";
@@ -48,11 +44,9 @@ pub struct EventRow {
     pub name: String,
     /// Value of the metric, in its unit.
     pub value: Option<f64>,
-    /// Description in words.
     pub text: Option<String>,
 }
 
-/// Outcome of a change of the config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -70,7 +64,6 @@ pub enum ChangeOutcome {
 pub struct ChangeRow {
     /// First step that the change applies to.
     pub step: u64,
-    /// Input tokens processed before that step.
     pub tokens: u64,
     pub time: DateTime<Utc>,
     /// Version of the config after the change.
@@ -79,7 +72,6 @@ pub struct ChangeRow {
     pub set: String,
     /// Full name of the key, `section.key`. `None` for notes and for a file that could not be read.
     pub key: Option<String>,
-    /// Previous value.
     pub old: Value,
     /// New or refused value.
     pub new: Value,
@@ -104,13 +96,9 @@ pub struct SystemRow {
     pub process_cpu: f64,
     /// Average CPU use of the whole machine since the last row, in cores.
     pub machine_cpu: f64,
-    /// Number of CPU cores of the machine.
     pub cores: u64,
-    /// Resident memory of this process.
     pub process_bytes: u64,
-    /// Memory in use on the machine.
     pub memory_used_bytes: u64,
-    /// Total memory of the machine.
     pub memory_bytes: u64,
     /// Free space on the disk that holds the run folder, if known.
     pub disk_free_bytes: Option<u64>,
@@ -124,6 +112,5 @@ pub struct GpuRow {
     /// Share of recent time in which the GPU was busy.
     pub load: f64,
     pub memory_used_bytes: u64,
-    /// Total memory of the GPU.
     pub memory_bytes: u64,
 }

@@ -10,6 +10,7 @@ pub use step::learner::Learner;
 use crate::config::{Config, ConfigError};
 use crate::data::DataError;
 use crate::device::DeviceError;
+use crate::files::{FileError, means_disk_full};
 use crate::model::ModelError;
 use crate::record::RecordError;
 use std::path::PathBuf;
@@ -117,13 +118,19 @@ pub enum TrainError {
     Recording(String),
 }
 
+impl From<FileError> for TrainError {
+    fn from(error: FileError) -> Self {
+        Self::Record(error.into())
+    }
+}
+
 impl TrainError {
     /// Whether the disk was full. Such an operation can be retried when there is space again.
     fn is_disk_full(&self) -> bool {
         match self {
             TrainError::Record(error) => error.is_disk_full(),
             TrainError::Model(ModelError::Write { cause, .. })
-            | TrainError::Data(DataError::Io { cause, .. }) => crate::record::means_disk_full(cause.kind()),
+            | TrainError::Data(DataError::Io { cause, .. }) => means_disk_full(cause.kind()),
             _ => false,
         }
     }

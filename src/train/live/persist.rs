@@ -6,7 +6,7 @@
 use super::controller::{ConfigController, RUN_CONFIG};
 use super::replay::write_known_texts;
 use crate::config::{self, change, edit};
-use crate::record::run_folder::{replace_file, replace_file_if};
+use crate::files::atomic::{replace_file, replace_file_if};
 use crate::record::{RecordError, changes};
 use crate::schema::protocol::{Alert, AlertTopic};
 use toml::Value;

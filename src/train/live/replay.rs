@@ -5,8 +5,9 @@
 
 use crate::config::Config;
 use crate::config::change::{self, KeyChange};
+use crate::files::atomic::replace_json;
 use crate::record::RecordError;
-use crate::record::run_folder::{RunFolder, read_json, replace_json};
+use crate::record::run_folder::{RunFolder, read_json};
 use crate::schema::rows::{ChangeOutcome, ChangeRow};
 use std::sync::atomic::{AtomicU64, Ordering};
 use toml::{Table, Value};
@@ -71,7 +72,7 @@ pub(in crate::train) fn new_set_id() -> String {
 /// Stores the texts that the program has written, or is about to write, to the run's config file. Any other
 /// text in that file is a person's edit.
 pub(in crate::train) fn write_known_texts(folder: &RunFolder, texts: &[&str]) -> Result<(), RecordError> {
-    replace_json(&folder.known_config_file(), &texts)
+    Ok(replace_json(&folder.known_config_file(), &texts)?)
 }
 
 /// Returns the stored texts of the config file, newest last.

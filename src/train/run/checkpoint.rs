@@ -3,12 +3,13 @@
 //! Must not know: when a checkpoint is due, how a loaded state is used.
 //! Invariant: a folder named `step-…` was complete when written; its manifest shows whether it still is.
 
-use super::training_loop::LossSummary;
 use crate::config::Config;
 use crate::data::{StreamPosition, Tokenizer};
+use crate::files::atomic::StagedFolder;
 use crate::model::hf;
 use crate::record::RecordError;
-use crate::record::run_folder::{RunFolder, create_folder_atomically};
+use crate::record::run_folder::RunFolder;
+use crate::schema::metrics::LossSummary;
 use crate::train::TrainError;
 use crate::train::step::learner::Learner;
 use crate::train::step::optimizer_state;
@@ -45,7 +46,6 @@ pub struct CheckpointState {
     pub validations: usize,
     /// Seconds since training began, over all processes of the run.
     pub wall_s: f64,
-    /// First and last losses, nats.
     #[serde(rename = "seen")]
     pub losses: LossSummary,
     /// Fingerprint of the dataset, because the loader's position is only valid in the same data.
@@ -91,16 +91,17 @@ pub(in crate::train) fn write_checkpoint(
     if path.is_dir() {
         return Ok(path);
     }
-    create_folder_atomically(&path, TrainError::Record, |dir| {
-        hf::save(&learner.model, tokenizer.and_then(Tokenizer::eos_id), dir)?;
-        optimizer_state::save(learner.optimizer(), &learner.model, &dir.join(OPTIMIZER))?;
-        if let Some(tokenizer) = tokenizer {
-            tokenizer.save(&dir.join("tokenizer.json"))?;
-        }
-        write_text(dir, CONFIG, config.to_toml()?)?;
-        write_text(dir, STATE, to_json(state))?;
-        write_text(dir, MANIFEST, to_json(&build_manifest(dir)?))
-    })?;
+    let staged = StagedFolder::create(&path)?;
+    let dir = staged.dir();
+    hf::save(&learner.model, tokenizer.and_then(Tokenizer::eos_id), dir)?;
+    optimizer_state::save(learner.optimizer(), &learner.model, &dir.join(OPTIMIZER))?;
+    if let Some(tokenizer) = tokenizer {
+        tokenizer.save(&dir.join("tokenizer.json"))?;
+    }
+    write_text(dir, CONFIG, config.to_toml()?)?;
+    write_text(dir, STATE, to_json(state))?;
+    write_text(dir, MANIFEST, to_json(&build_manifest(dir)?))?;
+    staged.commit()?;
     Ok(path)
 }
 

@@ -87,16 +87,13 @@ impl TrainingRun<'_> {
         tracing::info!("{outcome} after {step} steps");
         self.record_event(EventKind::End, outcome, None, None);
         self.retry_while_disk_full("recording", |run| run.flush_records())?;
-        self.write_status(RunStatus::ended(state, step, self.config().run.steps));
+        self.write_status(RunStatus::new(state, step, self.config().run.steps));
         Ok(RunSummary {
             folder: self.folder.path().to_owned(),
             steps: step,
             tokens: self.tokens,
             duration: self.started.elapsed(),
-            loss_plain: self.losses.plain,
-            loss_recycled: self.losses.recycled,
-            valid_plain: self.losses.valid,
-            recycled_steps: self.losses.recycled_steps,
+            losses: self.losses.clone(),
             checkpoint,
             stopped_early: self.stopped,
         })

@@ -58,11 +58,9 @@ impl TrainingRun<'_> {
         self.apply_config_changes(edits)
     }
 
-    /// Sends a system measurement to the screen, if one is due.
+    /// Sends a new system measurement to the screen, if there is one.
     fn publish_system_row(&mut self) {
-        if let Some(row) =
-            self.system_monitor.as_mut().and_then(|monitor| monitor.measure_if_due(self.learner.step))
-        {
+        if let Some(row) = self.recorder.take_system_row() {
             self.publisher.send_frame(Event::System(Box::new(row)));
         }
     }
@@ -134,7 +132,6 @@ impl TrainingRun<'_> {
                 let sets_paused =
                     row.outcome == ChangeOutcome::Applied && row.key.as_deref() == Some(PAUSED_KEY);
                 self.paused = if sets_paused { changed.config.run.paused } else { self.paused };
-                self.recorder.record_change(row.clone());
             }
             self.publisher.send_fact(Event::ConfigChanged(Box::new(changed)));
         }
@@ -210,11 +207,7 @@ impl TrainingRun<'_> {
     pub fn flush_records(&mut self) -> Result<(), TrainError> {
         match self.recorder.flush() {
             RecorderHealth::Healthy => Ok(()),
-            RecorderHealth::DiskFull(error) => {
-                let cause = std::io::Error::new(std::io::ErrorKind::StorageFull, error);
-                let path = self.folder.path().display().to_string();
-                Err(TrainError::Record(RecordError::Io { action: "record in", path, cause }))
-            }
+            RecorderHealth::DiskFull(error) => Err(RecordError::DiskFull(error).into()),
             RecorderHealth::Failed(error) => Err(TrainError::Recording(error)),
         }
     }

@@ -7,8 +7,9 @@ use crate::record::rows::{self, TableRow};
 use crate::record::run_folder::RunFolder;
 use crate::record::{RecordError, changes, segments};
 use crate::schema::metrics::StepRow;
-use crate::schema::protocol::{ConfigUpdate, EntropyHistogram, Event, TokenRow, ValidationSample};
+use crate::schema::protocol::{ConfigUpdate, Event, ValidationSample};
 use crate::schema::rows::{ChangeOutcome, ChangeRow, EventRow};
+use crate::schema::token_rows::{EntropyHistogram, TokenRow};
 use arrow::array::RecordBatch;
 use std::path::Path;
 

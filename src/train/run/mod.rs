@@ -13,6 +13,5 @@ pub mod publisher;
 pub mod resume;
 pub mod resume_journal;
 pub mod setup;
-pub mod system_monitor;
 pub mod thread;
 pub mod training_loop;

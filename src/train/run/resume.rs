@@ -10,7 +10,8 @@ use super::plan::{ResumedFolder, RunPlan};
 use super::resume_journal::{self, ResumeJournal};
 use crate::config::change::{self, KeyChange};
 use crate::config::{self, Config};
-use crate::record::run_folder::{RunFolder, read_json, replace_file};
+use crate::files::atomic::replace_file;
+use crate::record::run_folder::{RunFolder, read_json};
 use crate::record::{changes, status};
 use crate::schema::protocol::{Lineage, RunInfo};
 use crate::schema::rows::{ChangeOutcome, ChangeRow};
@@ -171,7 +172,7 @@ fn mark_finished(folder: &RunFolder, step: u64) {
     if status::read_status(folder)
         .is_some_and(|status| [RunState::Running, RunState::Interrupted].contains(&status.state))
     {
-        let _ = status::write_status(folder, &RunStatus::ended(RunState::Finished, step, step));
+        let _ = status::write_status(folder, &RunStatus::new(RunState::Finished, step, step));
     }
 }
 

@@ -3,9 +3,10 @@
 //! Invariant: the journal is written before anything is touched, and applying it again after an interruption
 //! is safe.
 
+use crate::files::atomic::replace_file;
 use crate::record::rows::TableRow;
-use crate::record::run_folder::{RunFolder, replace_file};
-use crate::record::{RecordError, changes, recorder, segments};
+use crate::record::run_folder::RunFolder;
+use crate::record::{RecordError, changes, recorder};
 use crate::schema::rows::ChangeRow;
 use crate::train::live::replay::write_known_texts;
 use serde::{Deserialize, Serialize};
@@ -71,7 +72,7 @@ fn apply_journal(folder: &RunFolder, journal: &ResumeJournal) -> Result<(), Reco
     write_config(folder, journal)?;
     quarantine_checkpoints(folder, journal)?;
     recorder::recover_tables(folder, &journal.config_hash, journal.last_kept_step)?;
-    rewrite_changes_table(folder, journal)?;
+    remove_changes_table(folder)?;
     if journal.rewind {
         let stale = (journal.config_version + 1..).map(|version| folder.version_file(version));
         for version in stale.take_while(|path| path.exists()) {
@@ -106,18 +107,11 @@ fn quarantine_checkpoints(folder: &RunFolder, journal: &ResumeJournal) -> Result
     Ok(())
 }
 
-/// Writes the table of changes again from the record. A kept change may belong to a step whose other rows are
-/// removed.
-fn rewrite_changes_table(folder: &RunFolder, journal: &ResumeJournal) -> Result<(), RecordError> {
+/// Removes the table of changes that older versions wrote next to the record.
+fn remove_changes_table(folder: &RunFolder) -> Result<(), RecordError> {
     let dir = folder.path().join(ChangeRow::TABLE);
-    for number in segments::file_numbers(&dir, "parquet") {
-        let part = segments::segment_path(&dir, number);
-        std::fs::remove_file(&part).map_err(RecordError::io("remove", &part))?;
+    match std::fs::remove_dir_all(&dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(RecordError::io("remove", &dir)),
     }
-    if journal.kept_changes.is_empty() {
-        return Ok(());
-    }
-    let batch = ChangeRow::batch(&journal.kept_changes).map_err(|error| RecordError::table(&dir, &error))?;
-    let footer = recorder::segment_footer(&folder.id(), &journal.config_hash);
-    segments::write_segment(&dir, 0, ChangeRow::schema(), &[batch], &footer)
 }

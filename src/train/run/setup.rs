@@ -13,9 +13,10 @@ use crate::data::{
     DataError, Dataset, Loader, LoaderOptions, Progress, ProsqaOptions, Split, StreamPosition, make_prosqa,
 };
 use crate::device;
+use crate::files::atomic::{replace_file, replace_json};
 use crate::model::{Execution, FeedbackSpec, ModelShape, Transformer, hf};
 use crate::record::log::RunLog;
-use crate::record::run_folder::{RunFolder, RunLock, replace_file, replace_json};
+use crate::record::run_folder::{RunFolder, RunLock};
 use crate::record::{RecordError, changes};
 use crate::schema::protocol::{Event, RunInfo, RunPhase};
 use crate::train::TrainError;

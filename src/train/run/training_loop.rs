@@ -6,7 +6,6 @@
 use super::plan::RunPlan;
 use super::playground::PlaygroundSession;
 use super::publisher::Publisher;
-use super::system_monitor::SystemMonitor;
 use super::{history_backfill, plan, setup};
 use crate::config::Config;
 use crate::data::{Batch, Dataset, Loader, StreamPosition, Tokenizer};
@@ -14,17 +13,16 @@ use crate::record::log::RunLog;
 use crate::record::recorder::Recorder;
 use crate::record::run_folder::{RunFolder, RunLock};
 use crate::record::status;
-use crate::schema::metrics::{Metric, StepRow};
+use crate::schema::metrics::{LossSummary, Metric, StepRow};
 use crate::schema::protocol::{Command, Event, RunPhase, RunSummary, ValidationSample};
 use crate::schema::rows::{EventKind, GREEDY};
-use crate::schema::status::RunStatus;
+use crate::schema::status::{RunState, RunStatus};
 use crate::train::eval::evaluator::Evaluator;
 use crate::train::eval::{probe, report};
 use crate::train::live::controller::ConfigController;
 use crate::train::step::learner::Learner;
 use crate::train::step::readback::mean;
 use crate::train::{StartMode, TrainError, TrainerOptions};
-use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
@@ -42,8 +40,6 @@ pub(in crate::train) struct TrainingRun<'a> {
     pub commands: &'a Receiver<Command>,
     pub publisher: &'a mut Publisher,
     options: TrainerOptions,
-    /// Measures CPU, memory and GPU for a screen; `None` without one.
-    pub system_monitor: Option<SystemMonitor>,
     /// Whether the device still has to compile its kernels, because no step has run yet.
     compiling: bool,
     /// Measured rate of the device's matrix product, FLOP/s.
@@ -78,15 +74,6 @@ pub(in crate::train) struct TrainingRun<'a> {
     pub pause_updates_at_validation: u64,
     /// Keeps other processes out of the run folder.
     _lock: RunLock,
-}
-
-/// First and last losses in nats, for the summary. Stored in `state.json` of a checkpoint.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(in crate::train) struct LossSummary {
-    pub plain: Option<(f64, f64)>,
-    pub recycled: Option<(f64, f64)>,
-    pub valid: Option<(f64, f64)>,
-    pub recycled_steps: u64,
 }
 
 /// What earlier processes have done of this run, or its parent before the fork.
@@ -150,8 +137,9 @@ impl<'a> TrainingRun<'a> {
         let recorder =
             Recorder::start(&folder, plan::recorder_timing(&config.record), plan::config_hash(&config))?;
         device.pci_bus_id.iter().for_each(|bus| recorder.watch_gpu(bus.clone()));
-        let system_monitor =
-            options.screen_events.then(|| SystemMonitor::new(&folder, device.pci_bus_id.as_deref()));
+        if options.screen_events {
+            recorder.show_system();
+        }
         let forked = plan.checkpoint.is_some() && !past.is_same_run;
         let current = (config, plan.version);
         let controller =
@@ -174,7 +162,6 @@ impl<'a> TrainingRun<'a> {
             commands,
             publisher,
             options,
-            system_monitor,
             compiling: device.kind.compiles_kernels(),
             peak_flop_per_s,
             next_position: start_position,
@@ -208,7 +195,7 @@ impl<'a> TrainingRun<'a> {
             tracing::info!("continuing after step {step}");
         }
         self.record_event(kind, env!("CARGO_PKG_VERSION"), None, None);
-        self.write_status(RunStatus::running(step, self.config().run.steps));
+        self.write_status(RunStatus::new(RunState::Running, step, self.config().run.steps));
     }
 
     /// Trains to the last step, or until a command stops the run. Records a failure before returning it.
@@ -410,20 +397,5 @@ impl<'a> TrainingRun<'a> {
         if let Err(error) = status::write_status(&self.folder, &status) {
             tracing::warn!("{error}");
         }
-    }
-}
-
-impl LossSummary {
-    /// Updates the first and last losses with a metrics row.
-    fn update(&mut self, row: &StepRow) {
-        let keep = |pair: &mut Option<(f64, f64)>, value: Option<f64>| {
-            if let Some(value) = value {
-                *pair = Some((pair.map_or(value, |(first, _)| first), value));
-            }
-        };
-        keep(&mut self.plain, row.get(Metric::LossPlain));
-        keep(&mut self.recycled, row.get(Metric::LossRecycled));
-        keep(&mut self.valid, row.get(Metric::ValidPlain));
-        self.recycled_steps += u64::from(row.get(Metric::Recycled).is_some());
     }
 }

@@ -5,6 +5,7 @@
 use super::chart_settings::LossCharts;
 use super::layout::{self, SLOTS};
 use super::view::{EntropyDisplay, Panel, ViewState};
+use crate::files::atomic::replace_file_unsynced;
 use crate::tui::plot::token_grid::TokenValue;
 use etcetera::BaseStrategy;
 use serde::{Deserialize, Serialize};
@@ -103,15 +104,13 @@ impl UiPreferences {
     }
 }
 
-/// Writes a temporary file and renames it, because two dashboards may save at once.
+/// Replaces the file atomically, because two dashboards may save at once, and without waiting for a busy disk.
 fn write_preferences(file: &Path, saved: &SavedView) -> io::Result<()> {
     let text = toml::to_string(saved).map_err(io::Error::other)?;
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    let temporary = file.with_extension(format!("{}.tmp", std::process::id()));
-    std::fs::write(&temporary, text)?;
-    std::fs::rename(&temporary, file)
+    replace_file_unsynced(file, text.as_bytes()).map_err(|error| error.cause)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! Must not know: colours, how they are drawn.
 //! Invariant: at most `MAX_COLUMNS` columns, ascending in step. Merging keeps every count.
 
-use crate::schema::protocol::{ENTROPY_BINS, EntropyHistogram};
+use crate::schema::token_rows::{ENTROPY_BINS, EntropyHistogram};
 
 /// Maximum number of columns.
 pub const MAX_COLUMNS: usize = 512;

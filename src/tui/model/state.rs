@@ -12,10 +12,11 @@ use super::pace::PaceEstimator;
 use crate::config::{Config, ConfigKey, Dashboard};
 use crate::schema::metrics::{Metric, StepRow};
 use crate::schema::protocol::{
-    AlertTopic, ConfigUpdate, EntropyHistogram, Event, LogLevel, LogLine, PlaygroundAnswer, RunInfo,
-    RunPhase, RunSummary, TokenRow, ValidationSample,
+    AlertTopic, ConfigUpdate, Event, LogLevel, LogLine, PlaygroundAnswer, RunInfo, RunPhase, RunSummary,
+    ValidationSample,
 };
 use crate::schema::rows::{ChangeOutcome, ChangeRow, SystemRow};
+use crate::schema::token_rows::{EntropyHistogram, TokenRow};
 use crate::tui::text;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

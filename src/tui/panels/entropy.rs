@@ -15,7 +15,7 @@
 
 use super::{LinePart, RenderContext, draw_frame, entropy_heatmap, fit_line};
 use crate::schema::metrics::Metric;
-use crate::schema::protocol::{TokenCell, TokenProb, TokenRow};
+use crate::schema::token_rows::{TokenCell, TokenProb, TokenRow};
 use crate::tui::app::layout;
 use crate::tui::app::view::{EntropyDisplay, Panel, ViewState};
 use crate::tui::model::state::RunState;

@@ -13,7 +13,7 @@
 //! ```
 
 use super::RenderContext;
-use crate::schema::protocol::ENTROPY_BINS;
+use crate::schema::token_rows::ENTROPY_BINS;
 use crate::tui::model::histograms::HistogramColumn;
 use crate::tui::plot::axis::{AxisRange, Plane};
 use crate::tui::plot::token_grid::TokenValue;

@@ -105,9 +105,9 @@ fn finished_notice(summary: &RunSummary, room: usize) -> (Role, String) {
         text::duration(summary.duration)
     );
     let losses = [
-        (Metric::LossPlain, summary.loss_plain),
-        (Metric::LossRecycled, summary.loss_recycled),
-        (Metric::ValidPlain, summary.valid_plain),
+        (Metric::LossPlain, summary.losses.plain),
+        (Metric::LossRecycled, summary.losses.recycled),
+        (Metric::ValidPlain, summary.losses.valid),
     ];
     for (metric, ends) in losses {
         if let Some((first, last)) = ends {

@@ -206,7 +206,7 @@ fn summary_facts(summary: &RunSummary) -> Vec<(&'static str, String)> {
             "{} for {} steps, {} with a recycled pass",
             text::duration(summary.duration),
             text::with_separators(summary.steps),
-            text::with_separators(summary.recycled_steps)
+            text::with_separators(summary.losses.recycled_steps)
         ),
     )];
     if let Some(checkpoint) = &summary.checkpoint {

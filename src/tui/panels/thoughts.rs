@@ -12,7 +12,7 @@
 //! ```
 
 use super::{LinePart, RenderContext, draw_frame, fit_line};
-use crate::schema::protocol::{DecodedState, Thought, TokenRow};
+use crate::schema::token_rows::{DecodedState, Thought, TokenRow};
 use crate::tui::app::view::Panel;
 use crate::tui::plot::token_grid::TokenValue;
 use crate::tui::text;

@@ -2,7 +2,7 @@
 //! Must not know: colours, the terminal, which token is selected.
 //! Invariant: no token exceeds the given width, whatever its text.
 
-use crate::schema::protocol::{TokenCell, TokenRow};
+use crate::schema::token_rows::{TokenCell, TokenRow};
 use crate::tui::text;
 
 /// Precedes a recycled token.

@@ -12,12 +12,13 @@ use super::picture::text_export;
 use super::terminal::screen;
 use super::theme::{ColorDepth, Theme};
 use crate::config::{Config, Curve};
-use crate::schema::metrics::{Metric, StepRow};
+use crate::schema::metrics::{LossSummary, Metric, StepRow};
 use crate::schema::protocol::{
-    AnswerPart, ConfigUpdate, DecodedState, Event, LogLevel, LogLine, PlaygroundAnswer, RunInfo, RunPhase,
-    RunSummary, Thought, TokenCell, TokenProb, TokenRow, ValidationSample,
+    AnswerPart, ConfigUpdate, Event, LogLevel, LogLine, PlaygroundAnswer, RunInfo, RunPhase, RunSummary,
+    ValidationSample,
 };
 use crate::schema::rows::{ChangeOutcome, ChangeRow, SystemRow};
+use crate::schema::token_rows::{DecodedState, Thought, TokenCell, TokenProb, TokenRow};
 use chrono::TimeZone;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -276,10 +277,12 @@ fn summary() -> RunSummary {
         steps: 2000,
         tokens: 4_096_000,
         duration: Duration::from_secs(200),
-        loss_plain: Some((5.8, 0.712)),
-        loss_recycled: Some((5.1, 1.204)),
-        valid_plain: Some((5.81, 0.8)),
-        recycled_steps: 450,
+        losses: LossSummary {
+            plain: Some((5.8, 0.712)),
+            recycled: Some((5.1, 1.204)),
+            valid: Some((5.81, 0.8)),
+            recycled_steps: 450,
+        },
         checkpoint: Some("checkpoints/2026-11-24T02-51-38-prosqa/step-2000".into()),
         stopped_early: false,
     }

@@ -4,8 +4,9 @@
 
 use super::{ChartMark, RunState, Series, TRACKED_DIFFERENCES, TrainerStatus};
 use crate::config::Dashboard;
-use crate::schema::protocol::{AlertTopic, RunPhase, TokenRow};
+use crate::schema::protocol::{AlertTopic, RunPhase};
 use crate::schema::rows::ChangeOutcome;
+use crate::schema::token_rows::TokenRow;
 use crate::tui::model::history::SeriesHistory;
 use crate::tui::text;
 use std::time::Duration;
