@@ -29,10 +29,15 @@ pub fn set(text: &str, values: &[(&ConfigKey, &Value)]) -> Result<String, String
     if changed.is_empty() {
         return Ok(text.to_owned());
     }
+    let ends_line = text.ends_with('\n') || document.is_empty();
     for (key, value) in changed {
         set_value(&mut document, key, value)?;
     }
-    Ok(restore_layout(text, document.to_string()))
+    let mut new = document.to_string();
+    if !ends_line {
+        new.truncate(new.trim_end_matches(['\r', '\n']).len());
+    }
+    Ok(restore_layout(text, &new))
 }
 
 /// Returns `text` with every key of `config`: the result holds the whole config.
@@ -71,7 +76,13 @@ fn set_value(document: &mut DocumentMut, key: &ConfigKey, value: &Value) -> Resu
         *new.decor_mut() = old.decor().clone();
         let comments = comments_within(old);
         *old = new;
-        if let Some(mut name) = section.key_mut(key.name).filter(|_| !comments.is_empty()) {
+        let is_inline = document.get(key.section).is_some_and(Item::is_inline_table);
+        let name = if is_inline {
+            document.key_mut(key.section)
+        } else {
+            section_mut(document, key.section)?.key_mut(key.name)
+        };
+        if let Some(mut name) = name.filter(|_| !comments.is_empty()) {
             let prefix =
                 name.leaf_decor().prefix().and_then(RawString::as_str).unwrap_or_default().to_owned();
             let indent = prefix.rsplit('\n').next().unwrap_or_default().to_owned();
@@ -166,10 +177,9 @@ fn escape(string: &str) -> String {
     format!("\"{}\"", string.chars().map(escape).collect::<String>())
 }
 
-/// Gives `new` the byte order mark, the line ends and the missing last newline of `old`, which `toml_edit` drops.
-fn restore_layout(old: &str, new: String) -> String {
+/// Gives `new` the byte order mark and the line ends of `old`, which `toml_edit` drops.
+fn restore_layout(old: &str, new: &str) -> String {
     let lf = new.replace("\r\n", "\n");
-    let lf = if old.is_empty() || old.ends_with('\n') { lf } else { lf.trim_end_matches('\n').to_owned() };
     let windows = old.matches("\r\n").count() * 2 > old.matches('\n').count();
     let text = if windows { lf.replace('\n', "\r\n") } else { lf };
     if old.starts_with(BYTE_ORDER_MARK) { format!("{BYTE_ORDER_MARK}{text}") } else { text }

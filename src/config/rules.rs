@@ -242,7 +242,7 @@ mod tests {
             (&["recycle.span=3"], "`recycle.span` has no effect"),
             (&["recycle.add_scale=3"], "`recycle.add_scale` has no effect"),
             (&["recycle.cut=2"], "`recycle.cut` has no effect without `flow`"),
-            (&["recycle.flow=through", "recycle.cut=1"], "`recycle.cut` has no effect without more passes"),
+            (&["recycle.flow=through", "recycle.cut=1"], "`recycle.cut` has no effect without more `passes`"),
             (&["recycle.pass_weights=[1, 2]"], "`recycle.pass_weights` has no effect"),
             (&["recycle.control=masked", "recycle.flow=through"], "`recycle.flow` has no effect"),
             (&["recycle.control=pause", "recycle.state=rescaled"], "`recycle.state` has no effect"),

@@ -137,7 +137,7 @@ impl ConfigController {
             BoundaryReport { alerts: std::mem::take(&mut self.pending_alerts), ..BoundaryReport::default() };
         self.apply_scheduled(at, check, &mut report);
         // An edit from the keys is written to the file, so files saved before it must be read first.
-        let saved = if edits.is_empty() { self.watcher.take() } else { self.watcher.look() };
+        let saved = if edits.is_empty() { self.watcher.drain_saved() } else { self.watcher.read_now() };
         let saved = saved.into_iter().map(|saved| (saved.at, RequestedChange::File(saved)));
         let mut requests: Vec<(SystemTime, RequestedChange)> =
             saved.chain(edits.into_iter().map(|set| (set.requested_at, RequestedChange::Key(set)))).collect();
