@@ -71,12 +71,13 @@ fn check_kind(document: &Document<&str>, key: &ConfigKey, text: &str) -> Result<
 fn set_value(document: &mut DocumentMut, key: &ConfigKey, value: &Value) -> Result<(), String> {
     let mut new: toml_edit::Value =
         to_one_line(value).parse().map_err(|error| format!("`{}`: {error}", key.path()))?;
+    section_mut(document, key.section)?;
+    let is_inline = document.get(key.section).is_some_and(Item::is_inline_table);
     let section = section_mut(document, key.section)?;
     if let Some(old) = section.get_mut(key.name).and_then(Item::as_value_mut) {
         *new.decor_mut() = old.decor().clone();
         let comments = comments_within(old);
         *old = new;
-        let is_inline = document.get(key.section).is_some_and(Item::is_inline_table);
         let name = if is_inline {
             document.key_mut(key.section)
         } else {
@@ -91,12 +92,19 @@ fn set_value(document: &mut DocumentMut, key: &ConfigKey, value: &Value) -> Resu
         }
         return Ok(());
     }
+    let inline = document.get_mut(key.section).and_then(Item::as_inline_table_mut);
+    if let Some((_, last)) = inline.and_then(|table| table.iter_mut().last()) {
+        // The space before the closing brace stays there.
+        new.decor_mut().set_suffix(last.decor().suffix().cloned().unwrap_or_default());
+        last.decor_mut().set_suffix("");
+    }
+    let section = section_mut(document, key.section)?;
     let indent = section.iter().next().map(|(first, _)| first.to_owned());
     let indent =
         indent.and_then(|first| section.key(&first)?.leaf_decor().prefix()?.as_str().map(str::to_owned));
     section.insert(key.name, Item::Value(new));
     let indent = indent.unwrap_or_default().rsplit('\n').next().unwrap_or_default().to_owned();
-    if let Some(mut name) = section.key_mut(key.name).filter(|_| !indent.is_empty()) {
+    if let Some(mut name) = section.key_mut(key.name).filter(|_| !indent.is_empty() && !is_inline) {
         name.leaf_decor_mut().set_prefix(indent);
     }
     Ok(())

@@ -3,6 +3,60 @@
 //! Must not know: what any key does.
 //! Invariant: a key's default, documentation and limit are written in one place only.
 
+/// The type of a key's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    Integer,
+    Float,
+    Bool,
+    Text,
+    /// One of these names.
+    Choice(&'static [&'static str]),
+    /// A float, or a curve over steps.
+    Curve,
+    /// An integer, or a mixture of several.
+    Mixture,
+    /// A list of floats.
+    FloatList,
+}
+
+impl KeyKind {
+    /// Returns whether a value is written as a string.
+    pub fn is_text(self) -> bool {
+        matches!(self, KeyKind::Text | KeyKind::Choice(_))
+    }
+
+    /// Returns whether a value without a curve or mixture is an integer.
+    pub fn is_integer(self) -> bool {
+        matches!(self, KeyKind::Integer | KeyKind::Mixture)
+    }
+
+    /// Returns whether a value can be a single number.
+    pub fn is_number(self) -> bool {
+        self.is_integer() || matches!(self, KeyKind::Float | KeyKind::Curve)
+    }
+
+    /// Returns the values there are, if they can be listed.
+    pub fn choices(self) -> &'static [&'static str] {
+        match self {
+            KeyKind::Bool => &["true", "false"],
+            KeyKind::Choice(names) => names,
+            _ => &[],
+        }
+    }
+}
+
+/// A type that a config key can have.
+pub trait KeyType {
+    const KIND: KeyKind;
+}
+
+macro_rules! key_types {
+    ($($type:ty => $kind:ident),*) => { $(impl KeyType for $type { const KIND: KeyKind = KeyKind::$kind; })* };
+}
+key_types!(u32 => Integer, u64 => Integer, usize => Integer, f64 => Float, bool => Bool, String => Text,
+    super::Curve => Curve, super::Mixture => Mixture, Vec<f64> => FloatList);
+
 /// Values that a key allows, beyond what its type allows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Limit {
@@ -51,14 +105,21 @@ pub enum Mutability {
 /// An entry of the key table: one config key.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConfigKey {
-    /// Name of the key's section, without brackets.
     pub section: &'static str,
     /// Name of the key within its section.
     pub name: &'static str,
-    /// Documentation of the key, one paragraph of Markdown.
+    /// One paragraph of Markdown.
     pub doc: &'static str,
+    pub kind: KeyKind,
     pub limit: Limit,
     pub mutability: Mutability,
+}
+
+impl ConfigKey {
+    /// Returns the key's full name, `section.name`.
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.section, self.name)
+    }
 }
 
 /// Declares a section: a struct with serde and `Default`, and its entries of the key table.
@@ -89,6 +150,7 @@ macro_rules! section {
                     section: $section,
                     name: stringify!($field),
                     doc: concat!($($doc, "\n"),+),
+                    kind: <$type as $crate::config::keys::KeyType>::KIND,
                     limit: $limit,
                     mutability: $crate::config::keys::Mutability::$mutability,
                 }, )*

@@ -192,7 +192,7 @@ fn apply_override(table: &mut Table, given: &str) -> Result<(), ConfigError> {
     let wrong = |message: String| ConfigError::Override { given: given.to_owned(), message };
     let (path, value) = given.split_once('=').ok_or_else(|| wrong("expected section.key=value".into()))?;
     let path = path.trim();
-    let key = Config::keys().find(|key| key.path() == path).ok_or_else(|| {
+    let key = Config::find_key(path).ok_or_else(|| {
         let nearest =
             nearest_path(path).map_or(String::new(), |near| format!("; the nearest known one is `{near}`"));
         wrong(format!("unknown key `{path}`{nearest}"))
@@ -202,7 +202,7 @@ fn apply_override(table: &mut Table, given: &str) -> Result<(), ConfigError> {
         .ok()
         .and_then(|mut table| table.remove("value"))
         // A key that holds text accepts any value without quotes: `run.name=5`.
-        .filter(|parsed| parsed.is_str() || !is_text_key(key))
+        .filter(|parsed| parsed.is_str() || !key.kind.is_text())
         .unwrap_or_else(|| Value::String(value.to_owned()));
     let section = table.entry(key.section).or_insert_with(|| Value::Table(Table::new()));
     let Value::Table(section) = section else {
@@ -212,14 +212,6 @@ fn apply_override(table: &mut Table, given: &str) -> Result<(), ConfigError> {
     let section_only = Table::from_iter([(key.section.to_owned(), Value::Table(section.clone()))]);
     let checked: Result<Config, toml::de::Error> = section_only.try_into();
     checked.map(|_| ()).map_err(|error| wrong(without_rust_types(error.message())))
-}
-
-/// Returns whether the key's values are strings.
-fn is_text_key(key: &ConfigKey) -> bool {
-    let defaults = Table::try_from(Config::default()).unwrap_or_default();
-    let is_text = |section: &Value| section.get(key.name).is_some_and(Value::is_str);
-    // Enum variants are written as strings too, but none of them looks like a number.
-    defaults.get(key.section).is_some_and(is_text)
 }
 
 /// Replaces Rust type names in a message of the TOML parser with plain words.
@@ -326,6 +318,32 @@ mod tests {
         assert_eq!(config.unwrap().run.name, "b c");
         for (given, name) in [("run.name=5", "5"), ("run.name=true", "true"), ("run.name=\"5\"", "5")] {
             assert_eq!(from_text("", "x.toml", &[given.into()]).unwrap().run.name, name);
+        }
+    }
+
+    #[test]
+    fn a_key_takes_the_values_of_its_kind_and_no_others() {
+        use crate::config::KeyKind;
+        for key in Config::keys() {
+            let takes = |value: &str| {
+                from_text(&format!("[{}]\n{} = {value}\n", key.section, key.name), "x", &[])
+                    .map(|config| config.value(key).to_string() == value)
+                    .or_else(|error| if let ConfigError::Syntax { .. } = error { Err(()) } else { Ok(true) })
+            };
+            let quoted = |name: &&str| format!("\"{name}\"");
+            assert_eq!(takes("\"no such name\"").is_ok(), key.kind == KeyKind::Text, "{}", key.path());
+            assert_eq!(takes("true").is_ok(), key.kind == KeyKind::Bool, "{}", key.path());
+            assert_eq!(takes("1").is_ok(), key.kind.is_number(), "{}", key.path());
+            assert_eq!(takes("[0.5]").is_ok(), key.kind == KeyKind::FloatList, "{}", key.path());
+            assert_eq!(
+                takes("[[0, 0.5], [9, 0.6]]") == Ok(true),
+                key.kind == KeyKind::Curve,
+                "{}",
+                key.path()
+            );
+            if let KeyKind::Choice(names) = key.kind {
+                assert!(names.iter().all(|name| takes(&quoted(name)) == Ok(true)), "{}", key.path());
+            }
         }
     }
 

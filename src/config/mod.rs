@@ -15,7 +15,7 @@ pub mod watch;
 
 pub use budget::PositionBudget;
 pub use curve::Curve;
-pub use keys::{ConfigKey, Limit, Mutability};
+pub use keys::{ConfigKey, KeyKind, Limit, Mutability};
 pub use load::{ConfigError, from_text, line_of_key, load, read_file};
 pub use mixture::Mixture;
 pub use rules::ineffective_settings;
@@ -60,6 +60,11 @@ impl Config {
         ]
         .into_iter()
         .flatten()
+    }
+
+    /// Returns the key with this path (`section.name`).
+    pub fn find_key(path: &str) -> Option<&'static ConfigKey> {
+        Self::keys().find(|key| path.split_once('.') == Some((key.section, key.name)))
     }
 
     /// Returns the whole config as TOML, with every key written out.

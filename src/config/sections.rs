@@ -3,7 +3,7 @@
 //! Invariant: every key has a default, so a recipe lists only what it changes.
 
 use super::keys::Limit::{self, Above, Any, AtLeast, Within};
-use super::keys::section;
+use super::keys::{KeyKind, KeyType, section};
 use super::{Curve, Mixture};
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +12,14 @@ macro_rules! text_enum {
     ($(#[doc = $about:literal])* $name:ident { $( $(#[doc = $doc:literal])+ $variant:ident ),* $(,)? }) => {
         $(#[doc = $about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(strum::VariantNames, strum::EnumString, strum::IntoStaticStr)]
         #[serde(rename_all = "snake_case")]
+        #[strum(serialize_all = "snake_case")]
         pub enum $name { $( $(#[doc = $doc])+ $variant, )* }
+
+        impl KeyType for $name {
+            const KIND: KeyKind = KeyKind::Choice(<Self as strum::VariantNames>::VARIANTS);
+        }
     };
 }
 

@@ -300,7 +300,7 @@ impl ConfigController {
     /// Returns the key and value that an error is about, as an edit for the record.
     fn edits_from_error(&self, error: &ConfigError) -> Vec<KeyChange> {
         let edit = error.key_and_value().and_then(|(path, value)| {
-            let key = Config::keys().find(|key| key.path() == path)?;
+            let key = Config::find_key(path)?;
             let value = value.unwrap_or_default();
             let new = value.parse().map_or_else(|_| Value::String(value.to_owned()), Value::Float);
             Some(KeyChange { key, old: self.config.value(key), new })

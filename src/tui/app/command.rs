@@ -216,6 +216,11 @@ impl CommandPrompt {
                 let value = self.config_key().zip(config).map(|(key, config)| config.value(key).to_string());
                 value.into_iter().collect()
             }
+            ["set", _, word] => {
+                let choices = self.config_key().map_or(&[][..], |key| key.kind.choices());
+                let choices = choices.iter().filter(|choice| choice.starts_with(word));
+                choices.map(|choice| (*choice).to_owned()).collect()
+            }
             _ => Vec::new(),
         };
         self.candidates.clear();
@@ -239,7 +244,7 @@ impl CommandPrompt {
             "lr" => "optim.lr",
             _ => return None,
         };
-        Config::keys().find(|key| key.path() == path)
+        Config::find_key(path)
     }
 }
 

@@ -3,14 +3,14 @@
 //! Must not know: how it is drawn, or whether the run will accept it.
 //! Invariant: a draft is always a curve within the setting's limits, with ascending knots.
 
-use crate::config::{Curve, Limit};
-use crate::tui::model::config_history::{NumericSetting, knot_to_toml, numeric_settings};
+use crate::config::{ConfigKey, Curve, KeyKind, Limit};
+use crate::tui::model::config_history::{knot_to_toml, numeric_settings};
 use toml::Value;
 
 /// An edit of a live setting that is not sent yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SettingDraft {
-    /// The setting, as an index into [`numbers`].
+    /// The setting, as an index into [`numeric_settings`].
     pub setting_index: usize,
     /// The knots as (step, value), ascending in step. A single knot is a constant.
     pub knots: Vec<(u64, f64)>,
@@ -49,8 +49,8 @@ impl SettingDraft {
     }
 
     /// Returns the setting that is edited.
-    pub fn setting(&self) -> &'static NumericSetting {
-        &numeric_settings()[self.setting_index]
+    pub fn setting(&self) -> &'static ConfigKey {
+        numeric_settings()[self.setting_index]
     }
 
     /// Returns the selected knot as (step, value).
@@ -72,7 +72,7 @@ impl SettingDraft {
     pub fn nudge(&mut self, up: bool, nudge: NudgeSize) {
         let setting = self.setting();
         let value = &mut self.knots[self.knot_index].1;
-        *value = nudged_value(*value, up, nudge, setting.limit(), setting.is_integer);
+        *value = nudged_value(*value, up, nudge, setting.limit, setting.kind.is_integer());
     }
 
     /// Selects the next or the previous knot.
@@ -94,7 +94,7 @@ impl SettingDraft {
 
     /// Adds a knot at `step`, on the curve. Does nothing if the setting cannot be a curve.
     pub fn add_knot(&mut self, step: u64) {
-        if !self.setting().is_curve {
+        if self.setting().kind != KeyKind::Curve {
             return;
         }
         let value = self.value_at(step);
@@ -119,7 +119,7 @@ impl SettingDraft {
     pub fn to_toml(&self) -> String {
         match self.knots[..] {
             // A single knot is a constant.
-            [(_, value)] if self.setting().is_integer => Value::Integer(value as i64).to_string(),
+            [(_, value)] if self.setting().kind.is_integer() => Value::Integer(value as i64).to_string(),
             [(_, value)] => Value::Float(value).to_string(),
             _ => Value::Array(self.knots.iter().map(|(step, value)| knot_to_toml(*step, *value)).collect())
                 .to_string(),
