@@ -61,7 +61,8 @@ fn check_kind(document: &Document<&str>, key: &ConfigKey, text: &str) -> Result<
     let Some(section) = item.as_table_like() else {
         return Err(format!("line {}: `{}` is not a section", line(name), key.section));
     };
-    let Some((name, item)) = section.get_key_value(key.name) else { return Ok(()) };
+    let written = key.name_in(|name| section.contains_key(name));
+    let Some((name, item)) = section.get_key_value(written) else { return Ok(()) };
     let is_value = item.is_value() && !item.as_table_like().is_some_and(TableLike::is_dotted);
     is_value
         .then_some(())
@@ -74,14 +75,15 @@ fn set_value(document: &mut DocumentMut, key: &ConfigKey, value: &Value) -> Resu
     section_mut(document, key.section)?;
     let is_inline = document.get(key.section).is_some_and(Item::is_inline_table);
     let section = section_mut(document, key.section)?;
-    if let Some(old) = section.get_mut(key.name).and_then(Item::as_value_mut) {
+    let written = key.name_in(|name| section.contains_key(name));
+    if let Some(old) = section.get_mut(written).and_then(Item::as_value_mut) {
         *new.decor_mut() = old.decor().clone();
         let comments = comments_within(old);
         *old = new;
         let name = if is_inline {
             document.key_mut(key.section)
         } else {
-            section_mut(document, key.section)?.key_mut(key.name)
+            section_mut(document, key.section)?.key_mut(written)
         };
         if let Some(mut name) = name.filter(|_| !comments.is_empty()) {
             let prefix =
@@ -92,11 +94,14 @@ fn set_value(document: &mut DocumentMut, key: &ConfigKey, value: &Value) -> Resu
         }
         return Ok(());
     }
-    let inline = document.get_mut(key.section).and_then(Item::as_inline_table_mut);
-    if let Some((_, last)) = inline.and_then(|table| table.iter_mut().last()) {
+    if let Some(inline) = document.get_mut(key.section).and_then(Item::as_inline_table_mut) {
         // The space before the closing brace stays there.
-        new.decor_mut().set_suffix(last.decor().suffix().cloned().unwrap_or_default());
-        last.decor_mut().set_suffix("");
+        if !inline.trailing().as_str().unwrap_or_default().is_empty() {
+            new.decor_mut().set_suffix("");
+        } else if let Some((_, last)) = inline.iter_mut().last() {
+            new.decor_mut().set_suffix(last.decor().suffix().cloned().unwrap_or_default());
+            last.decor_mut().set_suffix("");
+        }
     }
     let section = section_mut(document, key.section)?;
     let indent = section.iter().next().map(|(first, _)| first.to_owned());
@@ -144,7 +149,8 @@ fn comments_within(value: &toml_edit::Value) -> Vec<String> {
 /// Returns whether the key has the value already, however it is written.
 fn holds(text: &str, key: &ConfigKey, value: &Value) -> bool {
     let table: Option<toml::Table> = toml::from_str(text).ok();
-    let old = table.as_ref().and_then(|table| table.get(key.section)?.get(key.name));
+    let section = table.as_ref().and_then(|table| table.get(key.section));
+    let old = section.and_then(|section| section.get(key.name_in(|name| section.get(name).is_some())));
     old.is_some_and(|old| is_same(old, value))
 }
 

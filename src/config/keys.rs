@@ -108,6 +108,8 @@ pub struct ConfigKey {
     pub section: &'static str,
     /// Name of the key within its section.
     pub name: &'static str,
+    /// Other names that are read, and never written unless a file uses them already.
+    pub aliases: &'static [&'static str],
     /// One paragraph of Markdown.
     pub doc: &'static str,
     pub kind: KeyKind,
@@ -120,6 +122,16 @@ impl ConfigKey {
     pub fn path(&self) -> String {
         format!("{}.{}", self.section, self.name)
     }
+
+    /// Returns whether `name` is the key's name within its section, or an alias.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.name == name || self.aliases.contains(&name)
+    }
+
+    /// Returns the alias that is in use, if there is one, or else the name.
+    pub fn name_in(&self, is_used: impl Fn(&str) -> bool) -> &'static str {
+        self.aliases.iter().find(|alias| is_used(alias)).unwrap_or(&self.name)
+    }
 }
 
 /// Declares a section: a struct with serde and `Default`, and its entries of the key table.
@@ -127,14 +139,14 @@ macro_rules! section {
     (
         $(#[doc = $about:literal])*
         $name:ident = $section:literal {
-            $( $(#[doc = $doc:literal])+ $mutability:ident $field:ident : $type:ty = $default:expr, $limit:expr; )*
+            $( $(#[doc = $doc:literal])+ $mutability:ident $field:ident $(| $alias:literal)? : $type:ty = $default:expr, $limit:expr; )*
         }
     ) => {
         $(#[doc = $about])*
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(default)]
         pub struct $name {
-            $( $(#[doc = $doc])+ pub $field: $type, )*
+            $( $(#[doc = $doc])+ $(#[serde(alias = $alias)])? pub $field: $type, )*
         }
 
         impl Default for $name {
@@ -149,7 +161,8 @@ macro_rules! section {
                 $( $crate::config::keys::ConfigKey {
                     section: $section,
                     name: stringify!($field),
-                    doc: concat!($($doc, "\n"),+),
+                    aliases: &[$($alias)?],
+                    doc: concat!($($doc, "\n",)+ $(" Alias: `", $alias, "`.\n")?),
                     kind: <$type as $crate::config::keys::KeyType>::KIND,
                     limit: $limit,
                     mutability: $crate::config::keys::Mutability::$mutability,

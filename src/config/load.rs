@@ -52,6 +52,7 @@ pub fn from_text(text: &str, name: &str, overrides: &[String]) -> Result<Config,
     source.check_keys(&table)?;
     // Types are checked on the file alone first, because only then do messages name its lines.
     toml::from_str::<Config>(text).map_err(|error| source.syntax_error(&error))?;
+    resolve_aliases(&mut table);
     for given in overrides {
         apply_override(&mut table, given)?;
     }
@@ -136,7 +137,7 @@ impl ConfigSource<'_> {
                 return Err(self.unknown_key("", section, nearest_section(section)));
             }
             for name in entries.keys() {
-                if !keys.iter().any(|key| key.name == name) {
+                if !keys.iter().any(|key| key.is_named(name)) {
                     let path = format!("{section}.{name}");
                     return Err(self.unknown_key(section, name, nearest_path(&path)));
                 }
@@ -159,8 +160,9 @@ impl ConfigSource<'_> {
         for key in Config::keys() {
             let value = &table[key.section][key.name];
             if let Some(number) = numbers(value).into_iter().find(|n| !sections::is_allowed(key.limit, *n)) {
+                let name = key.name_in(|name| self.locate(key.section, name) != self.name);
                 return Err(ConfigError::Limit {
-                    place: self.locate(key.section, key.name),
+                    place: self.locate(key.section, name),
                     key: key.path(),
                     value: number.to_string(),
                     limit: key.limit.to_string(),
@@ -184,6 +186,16 @@ fn numbers(value: &Value) -> Vec<f64> {
             })
             .collect(),
         _ => Vec::new(),
+    }
+}
+
+/// Gives values under an alias the key's name.
+fn resolve_aliases(table: &mut Table) {
+    for key in Config::keys() {
+        let Some(Value::Table(section)) = table.get_mut(key.section) else { continue };
+        if let Some(value) = key.aliases.iter().find_map(|alias| section.remove(*alias)) {
+            section.insert(key.name.to_owned(), value);
+        }
     }
 }
 
@@ -246,7 +258,7 @@ pub(super) fn line_at_offset(text: &str, at: usize) -> usize {
 
 /// Returns the 1-based line of `key` in `text`, if it is written on a line of its own.
 pub fn line_of_key(text: &str, key: &ConfigKey) -> Option<usize> {
-    find_key_line(text, key.section, key.name)
+    find_key_line(text, key.section, key.name_in(|name| find_key_line(text, key.section, name).is_some()))
 }
 
 /// Returns the 1-based line of `name` in `[section]`; of a top-level key or header if `section` is empty.
@@ -345,6 +357,29 @@ mod tests {
                 assert!(names.iter().all(|name| takes(&quoted(name)) == Ok(true)), "{}", key.path());
             }
         }
+    }
+
+    #[test]
+    fn an_alias_is_read_and_kept_where_it_is_written() {
+        let text = "[recycle]\nscope = \"isolated\"\nbackprop_passes = 2\n";
+        let given = ["recycle.backprop=through".into(), "recycle.selection=count".into()];
+        let config = from_text(text, "x.toml", &given).unwrap();
+        let plain = "[recycle]\nreach = \"isolated\"\ncut = 2\nflow = \"through\"\nshare = \"count\"\n";
+        assert_eq!(config, from_text(plain, "y.toml", &[]).unwrap());
+        assert_eq!(
+            from_text(text, "x", &["recycle.reach=joint".into()]).unwrap().recycle.reach,
+            crate::config::PassScope::Joint
+        );
+        let edit = crate::config::change::parse(&config, "recycle.scope", "joint").unwrap();
+        assert_eq!(edit.key.path(), "recycle.reach");
+        let set = crate::config::edit::set(text, &[(edit.key, &edit.new)]).unwrap();
+        assert_eq!(set, text.replace("isolated", "joint"));
+        assert!(config.to_toml().unwrap().contains("reach = "));
+        let twice = error("[recycle]\nscope = \"dense\"\nreach = \"dense\"\n", &[]);
+        assert!(twice.contains("duplicate field"), "{twice}");
+        let far = error("[recycle]\nbackprop_passes = 99\n", &[]);
+        assert!(far.starts_with("x.toml line 2: `recycle.cut` = 99"), "{far}");
+        assert!(error("", &["recycle.backprop_passes=99"]).starts_with("--set recycle.backprop_passes: "));
     }
 
     #[test]

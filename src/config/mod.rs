@@ -62,9 +62,10 @@ impl Config {
         .flatten()
     }
 
-    /// Returns the key with this path (`section.name`).
+    /// Returns the key with this path (`section.name`), which may use an alias.
     pub fn find_key(path: &str) -> Option<&'static ConfigKey> {
-        Self::keys().find(|key| path.split_once('.') == Some((key.section, key.name)))
+        let (section, name) = path.split_once('.')?;
+        Self::keys().find(|key| key.section == section && key.is_named(name))
     }
 
     /// Returns the whole config as TOML, with every key written out.

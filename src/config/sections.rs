@@ -291,7 +291,7 @@ section! {
         Live probability: Curve = Curve::constant(1.0), Within(0.0, 1.0);
         /// Rule that sets how many positions of a row are recycled: `fraction`, `count`, `threshold` (entropy
         /// in nats) or `relative_threshold` (entropy as a share of ln V).
-        Live share: SelectionRule = SelectionRule::Fraction, Any;
+        Live share | "selection": SelectionRule = SelectionRule::Fraction, Any;
         /// Fraction of a row's positions that are recycled, with `share = "fraction"`: at least one position,
         /// or none if 0. A number or a curve over steps.
         Live fraction: Curve = Curve::constant(0.125), Within(0.0, 1.0);
@@ -308,7 +308,7 @@ section! {
         Live span: usize = 4, Within(1.0, 65536.0);
         /// Positions a recycled pass computes: `dense` (all), `isolated` (the recycled ones, attending to
         /// plain keys and values) or `joint` (the recycled ones, attending also to earlier recycled ones).
-        Live reach: PassScope = PassScope::Dense, Any;
+        Live reach | "scope": PassScope = PassScope::Dense, Any;
         /// Recycled passes per step; pass k is fed the states of pass k-1. A number, or a mixture `[[1,
         /// 0.97], [3, 0.03]]` (passes, probability) drawn again at each step.
         Live passes: Mixture = Mixture::always(1), Any;
@@ -339,10 +339,10 @@ section! {
         /// validations only.
         Live pause_share: f64 = 0.0, Within(0.0, 1.0);
         /// Whether gradients cross between passes: `detached` (no) or `through` (yes).
-        Live flow: GradientFlow = GradientFlow::Detached, Any;
+        Live flow | "backprop": GradientFlow = GradientFlow::Detached, Any;
         /// Number of borders between passes that gradients cross, counted from the last pass, with `flow =
         /// "through"`. 0: all.
-        Live cut: usize = 0, Within(0.0, 64.0);
+        Live cut | "backprop_passes": usize = 0, Within(0.0, 64.0);
         /// Positions at which the loss of a recycled pass counts: `recycled` or `all`.
         Live loss_on: LossPositions = LossPositions::Recycled, Any;
         /// Weight of the recycled loss, relative to the plain loss at 1. A number or a curve over steps.
