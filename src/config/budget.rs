@@ -75,8 +75,8 @@ impl Recycle {
         self.budget(vocab_size, |curve| curve.value_at(step), |curve| curve.value_at(step))
     }
 
-    /// Returns the largest budget of the whole run. Validations and early probes use it, so that they stay
-    /// comparable over the run.
+    /// Returns the largest budget of the whole run. Validations and early probes use it, so that they stay comparable
+    /// over the run.
     pub fn max_budget(&self, vocab_size: usize) -> PositionBudget {
         self.budget(vocab_size, Curve::max, Curve::min)
     }

@@ -61,8 +61,8 @@ pub fn apply_changes<'a>(
     load::from_table(table, place)
 }
 
-/// Parses `text` as a new value of the key `path` (`section.name`) of `config`. The text is TOML; a key that
-/// holds text also accepts it without quotes.
+/// Parses `text` as a new value of the key `path` (`section.name`) of `config`. The text is TOML; a key that holds text
+/// also accepts it without quotes.
 pub fn parse(config: &Config, path: &str, text: &str) -> Result<KeyChange, ConfigError> {
     let changed = load::with_override(config, &format!("{path}={text}"))?;
     let key = Config::find_key(path.trim())

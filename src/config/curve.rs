@@ -7,9 +7,8 @@ use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
-/// A setting that may change over the run: `0.3`, or knots `[[0, 0.0], [500, 0.0], [2000, 0.3]]`. A knot is a
-/// control point (step, value). The curve is linear between knots and constant before the first and after the
-/// last.
+/// A setting that may change over the run: `0.3`, or knots `[[0, 0.0], [500, 0.0], [2000, 0.3]]`. A knot is a control
+/// point (step, value). The curve is linear between knots and constant before the first and after the last.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Curve {
     knots: Vec<(u64, f64)>,

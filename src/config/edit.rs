@@ -1,20 +1,19 @@
 //! Owns: writing values into the text of a config file. Comments, order and spacing stay.
 //! Must not know: what a key means, files.
-//! Invariant: a value that the text holds already is not written again; a text without a change comes back byte for byte.
+//! Invariant: a value that the text holds already is not written again; a text without a change comes back byte for
+//! byte.
 
 use super::load::line_at_offset;
 use super::{Config, ConfigKey};
 use toml::Value;
 use toml_edit::{Document, DocumentMut, Item, RawString, Table, TableLike};
 
-/// Floats below this magnitude are written with an exponent, as people write learning rates.
-const SMALL: f64 = 1e-4;
-/// Floats from this magnitude on are written with an exponent, too.
-const LARGE: f64 = 1e16;
+/// Floats of other magnitudes are written with an exponent, as people write learning rates.
+const PLAIN_MAGNITUDES: std::ops::Range<f64> = 1e-4..1e16;
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Returns `text` with each key of `values` set. A missing key is added at the end of its section, a missing section
-/// at the end of the text. Line ends become those of most lines.
+/// Returns `text` with each key of `values` set. A missing key is added at the end of its section, a missing section at
+/// the end of the text. Line ends become those of most lines.
 ///
 /// # Errors
 /// The text is not TOML, or a section or key is of another kind. The message names the line.
@@ -159,7 +158,8 @@ fn is_same(old: &Value, new: &Value) -> bool {
         (Value::Array(old), Value::Array(new)) => {
             old.len() == new.len() && old.iter().zip(new).all(|(old, new)| is_same(old, new))
         }
-        // A whole number may stand for a float, but not the other way round. Not every large integer is exact as a float.
+        // A whole number may stand for a float, but not the other way round. Not every large integer is exact as a
+        // float.
         (Value::Integer(old), Value::Float(new)) => *old as f64 == *new && (*old as f64) as i64 == *old,
         (Value::Float(old), Value::Float(new)) => old == new || (old.is_nan() && new.is_nan()),
         (old, new) => old == new,
@@ -169,10 +169,11 @@ fn is_same(old: &Value, new: &Value) -> bool {
 /// Writes `value` as TOML on one line.
 fn to_one_line(value: &Value) -> String {
     match value {
-        Value::Float(number) if *number != 0.0 && number.is_finite() => match number.abs() {
-            size if (SMALL..LARGE).contains(&size) => value.to_string(),
-            _ => format!("{number:e}"),
-        },
+        Value::Float(number)
+            if *number != 0.0 && number.is_finite() && !PLAIN_MAGNITUDES.contains(&number.abs()) =>
+        {
+            format!("{number:e}")
+        }
         Value::Array(values) => {
             let values: Vec<String> = values.iter().map(to_one_line).collect();
             format!("[{}]", values.join(", "))

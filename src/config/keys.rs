@@ -1,5 +1,5 @@
-//! Owns: the macro that declares a config section, and the key table it fills. Each key is one line:
-//! documentation, type, default, limit and whether it may change during a run.
+//! Owns: the macro that declares a config section, and the key table it fills. Each key is one line: documentation,
+//! type, default, limit and whether it may change during a run.
 //! Must not know: what any key does.
 //! Invariant: a key's default, documentation and limit are written in one place only.
 

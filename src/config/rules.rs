@@ -109,9 +109,8 @@ fn check_recycle(recycle: &Recycle) -> Result<(), String> {
     )
 }
 
-/// Returns a message for each setting that differs from its default but has no effect with the others, with
-/// the reason. A run starts all the same and logs them. A run that does not recycle is skipped: its
-/// validations use the settings.
+/// Returns a message for each setting that differs from its default but has no effect with the others, with the reason.
+/// A run starts all the same and logs them. A run that does not recycle is skipped: its validations use the settings.
 pub fn ineffective_settings(config: &Config) -> Vec<String> {
     let (recycle, default) = (&config.recycle, &Recycle::default());
     let mut messages = Vec::new();

@@ -100,8 +100,7 @@ text_enum! {
         Dense,
         /// Only the recycled positions, each attending to the keys and values of the plain pass.
         Isolated,
-        /// Only the recycled positions. Each attends to earlier recycled positions instead of their plain
-        /// counterparts.
+        /// Only the recycled positions. Each attends to earlier recycled positions instead of their plain counterparts.
         Joint,
     }
 }
@@ -175,14 +174,14 @@ section! {
         Frozen seed: u64 = 0, Any;
         /// Number of updates (optimizer steps) in the run.
         Live steps: u64 = 2000, AtLeast(1.0);
-        /// Pauses the run before its next step while true. Edit the value in the config file to pause or
-        /// resume a run from outside.
+        /// Pauses the run before its next step while true. Edit the value in the config file to pause or resume a run
+        /// from outside.
         Live paused: bool = false, Any;
-        /// Device to train on: `cpu`, `cuda`, `cuda:1`, `wgpu`, or `auto`. `auto` uses CUDA if it is built in
-        /// and a GPU responds, otherwise the CPU.
+        /// Device to train on: `cpu`, `cuda`, `cuda:1`, `wgpu`, or `auto`. `auto` uses CUDA if it is built in and a GPU
+        /// responds, otherwise the CPU.
         Frozen device: String = "auto".into(), Any;
-        /// Number format of matrix products: `f32`, or `bf16` on a GPU that supports it. Parameters, norms,
-        /// softmax, losses and the optimizer are always f32.
+        /// Number format of matrix products: `f32`, or `bf16` on a GPU that supports it. Parameters, norms, softmax,
+        /// losses and the optimizer are always f32.
         Frozen dtype: Dtype = Dtype::F32, Any;
         /// Keeps only each block's input and computes the block again in the backward pass (arXiv
         /// 1604.06174). This saves memory and takes about a third more time.
@@ -195,24 +194,23 @@ section! {
     Data = "data" {
         /// Folder of token shards, or a single Parquet file.
         Frozen dir: String = "datasets/prosqa".into(), Any;
-        /// Dataset to generate if `data.dir` does not exist: `prosqa`, or `none` to require that `data.dir`
-        /// exists. ProsQA is the question task of arXiv 2412.06769.
+        /// Dataset to generate if `data.dir` does not exist: `prosqa`, or `none` to require that `data.dir` exists.
+        /// ProsQA is the question task of arXiv 2412.06769.
         Frozen make: GeneratedDataset = GeneratedDataset::None, Any;
         /// Number of records generated for the training split if `data.make` generates the dataset.
         Frozen make_train: usize = 12000, AtLeast(1.0);
-        /// Number of records generated for the validation split, and again for the test split, if `data.make`
-        /// generates the dataset.
+        /// Number of records generated for the validation split, and again for the test split, if `data.make` generates
+        /// the dataset.
         Frozen make_held_out: usize = 500, AtLeast(1.0);
-        /// Reads all shards once before the first step, so that a damaged shard is refused early; this takes
-        /// about one second per 40 million tokens. If false, a damaged row group is refused when training
-        /// reaches it.
+        /// Reads all shards once before the first step, so that a damaged shard is refused early; this takes about one
+        /// second per 40 million tokens. If false, a damaged row group is refused when training reaches it.
         Frozen check: bool = true, Any;
         /// Rows per batch (B).
         Frozen batch: usize = 8, Within(1.0, 65536.0);
         /// Positions per row (T), in tokens.
         Frozen seq_len: usize = 256, Within(2.0, 1048576.0);
-        /// Visits row groups and documents in an order drawn from the seed, with a new order every epoch. If
-        /// false, they are visited in file order.
+        /// Visits row groups and documents in an order drawn from the seed, with a new order every epoch. If false,
+        /// they are visited in file order.
         Frozen shuffle: bool = true, Any;
         /// Batches that the loader thread reads ahead.
         Frozen prefetch: usize = 4, Within(1.0, 1024.0);
@@ -222,8 +220,8 @@ section! {
 section! {
     /// `[model]`: the decoder-only transformer.
     Model = "model" {
-        /// Folder with a Hugging Face `config.json` and `model.safetensors` to start from. Empty: a new model
-        /// with the shape given by the other `[model]` keys.
+        /// Folder with a Hugging Face `config.json` and `model.safetensors` to start from. Empty: a new model with the
+        /// shape given by the other `[model]` keys.
         Frozen from: String = String::new(), Any;
         /// Model family: `gpt2` or `llama`.
         Frozen arch: Arch = Arch::Llama, Any;
@@ -236,8 +234,7 @@ section! {
         /// Number of key/value heads for `llama` (grouped-query attention, arXiv 2305.13245). 0: as many as
         /// `model.heads`.
         Frozen kv_heads: usize = 0, Within(0.0, 1024.0);
-        /// Hidden width of the MLP. 0: 4·width for `gpt2`, and 8/3·width rounded up to a multiple of 32 for
-        /// `llama`.
+        /// Hidden width of the MLP. 0: 4·width for `gpt2`, and 8/3·width rounded up to a multiple of 32 for `llama`.
         Frozen mlp_width: usize = 0, Within(0.0, 1048576.0);
         /// Shares the token embedding's matrix with the output head (arXiv 1608.05859). `gpt2` always does.
         Frozen tied: bool = false, Any;
@@ -262,8 +259,7 @@ section! {
         Live min_lr: f64 = 1e-5, Within(0.0, 10.0);
         /// Steps over which the learning rate rises linearly to `lr`. 0: no warm-up.
         Live warmup: u64 = 100, Any;
-        /// Shape of the learning-rate decay after the warm-up: `constant`, `cosine` (arXiv 1608.03983) or
-        /// `linear`.
+        /// Shape of the learning-rate decay after the warm-up: `constant`, `cosine` (arXiv 1608.03983) or `linear`.
         Live decay: LrDecay = LrDecay::Cosine, Any;
         /// AdamW's decay rate of the first moment, per update.
         Frozen beta1: f64 = 0.9, Within(0.0, 0.999999);
@@ -274,8 +270,7 @@ section! {
         Frozen eps: f64 = 1e-8, Within(1e-30, 1.0);
         /// Decoupled weight decay, applied to matrices only and not to norms and biases. 0: none.
         Frozen weight_decay: f64 = 0.1, Within(0.0, 10.0);
-        /// Global gradient norm above which gradients are scaled down to it (arXiv 1211.5063). 0: no
-        /// clipping.
+        /// Global gradient norm above which gradients are scaled down to it (arXiv 1211.5063). 0: no clipping.
         Live clip: f64 = 1.0, AtLeast(0.0);
         /// Batches whose gradients are averaged into one update.
         Frozen accumulate: usize = 1, Within(1.0, 65536.0);
@@ -289,59 +284,58 @@ section! {
         Live every: u64 = 4, Any;
         /// Probability that an eligible step carries recycled passes. A number or a curve over steps.
         Live probability: Curve = Curve::constant(1.0), Within(0.0, 1.0);
-        /// Rule that sets how many positions of a row are recycled: `fraction`, `count`, `threshold` (entropy
-        /// in nats) or `relative_threshold` (entropy as a share of ln V).
+        /// Rule that sets how many positions of a row are recycled: `fraction`, `count`, `threshold` (entropy in nats)
+        /// or `relative_threshold` (entropy as a share of ln V).
         Live share | "selection": SelectionRule = SelectionRule::Fraction, Any;
-        /// Fraction of a row's positions that are recycled, with `share = "fraction"`: at least one position,
-        /// or none if 0. A number or a curve over steps.
+        /// Fraction of a row's positions that are recycled, with `share = "fraction"`: at least one position, or none
+        /// if 0. A number or a curve over steps.
         Live fraction: Curve = Curve::constant(0.125), Within(0.0, 1.0);
-        /// Positions per row that are recycled, with `share = "count"`. A number or a curve over steps;
-        /// rounded to a whole number.
+        /// Positions per row that are recycled, with `share = "count"`. A number or a curve over steps; rounded to a
+        /// whole number.
         Live count: Curve = Curve::constant(8.0), AtLeast(0.0);
         /// Plain entropy at or above which a position is recycled, with `share` `threshold` (in nats) or
         /// `relative_threshold` (1 is ln V). A number or a curve over steps.
         Live threshold: Curve = Curve::constant(0.5), AtLeast(0.0);
-        /// Which positions are recycled: `random`, `span` (runs of neighbours), `entropy_at` (where the plain
-        /// output is most uncertain) or `entropy_next` (right after those positions).
+        /// Which positions are recycled: `random`, `span` (runs of neighbours), `entropy_at` (where the plain output is
+        /// most uncertain) or `entropy_next` (right after those positions).
         Live placement: Placement = Placement::Random, Any;
         /// Positions per run, with `placement = "span"`.
         Live span: usize = 4, Within(1.0, 65536.0);
-        /// Positions a recycled pass computes: `dense` (all), `isolated` (the recycled ones, attending to
-        /// plain keys and values) or `joint` (the recycled ones, attending also to earlier recycled ones).
+        /// Positions a recycled pass computes: `dense` (all), `isolated` (the recycled ones, attending to plain keys
+        /// and values) or `joint` (the recycled ones, attending also to earlier recycled ones).
         Live reach | "scope": PassScope = PassScope::Dense, Any;
         /// Recycled passes per step; pass k is fed the states of pass k-1. A number, or a mixture `[[1,
         /// 0.97], [3, 0.03]]` (passes, probability) drawn again at each step.
         Live passes: Mixture = Mixture::always(1), Any;
-        /// Weights of the losses of pass 1, 2, …; the last weight also holds for all later passes. Empty:
-        /// only the last pass of a step counts.
+        /// Weights of the losses of pass 1, 2, …; the last weight also holds for all later passes. Empty: only the last
+        /// pass of a step counts.
         Live pass_weights: Vec<f64> = Vec::new(), Within(0.0, 1000.0);
-        /// How the state of the preceding position becomes an input: `replace` the token embedding, `add` to
-        /// it with a learned scale, or `gated` by it with two learned matrices (arXiv 2608.08888).
+        /// How the state of the preceding position becomes an input: `replace` the token embedding, `add` to it with a
+        /// learned scale, or `gated` by it with two learned matrices (arXiv 2608.08888).
         Frozen feedback: Feedback = Feedback::Replace, Any;
-        /// Transform of the state before it is fed back: `raw`, `rescaled` (to the root mean square of the
-        /// token embeddings) or `projected` (by a learned matrix).
+        /// Transform of the state before it is fed back: `raw`, `rescaled` (to the root mean square of the token
+        /// embeddings) or `projected` (by a learned matrix).
         Frozen state: StateTransform = StateTransform::Raw, Any;
         /// Initial value of the learned scale of `feedback = "add"`.
         Frozen add_scale: f64 = 0.1, Within(-10.0, 10.0);
         /// Factor on the state that is fed back. A number or a curve over steps.
         Live scale: Curve = Curve::constant(1.0), Within(0.0, 100.0);
-        /// Uniform noise added to the state during training, from -jitter to +jitter times its root mean
-        /// square. 0: no noise.
+        /// Uniform noise added to the state during training, from -jitter to +jitter times its root mean square. 0: no
+        /// noise.
         Live jitter: f64 = 0.0, Within(0.0, 10.0);
-        /// Longest plain prefix of a row, as a fraction of the row; its length is drawn uniformly from 0 to
-        /// this for each row, and no position in it is recycled. 0: no prefix.
+        /// Longest plain prefix of a row, as a fraction of the row; its length is drawn uniformly from 0 to this for
+        /// each row, and no position in it is recycled. 0: no prefix.
         Live prefix: f64 = 0.0, Within(0.0, 1.0);
         /// Control arm of an experiment: `none`, or what training feeds instead of the states: `pause` (arXiv
         /// 2310.02226), `masked` or `shuffled`. Validation measures all controls in any case.
         Live control: Control = Control::None, Any;
-        /// Fraction of the recycling steps that feed the pause vector instead of all states, so that model
-        /// and vector learn the `pause` control (arXiv 2310.02226). 0: none; the vector is then fitted at
-        /// validations only.
+        /// Fraction of the recycling steps that feed the pause vector instead of all states, so that model and vector
+        /// learn the `pause` control (arXiv 2310.02226). 0: none; the vector is then fitted at validations only.
         Live pause_share: f64 = 0.0, Within(0.0, 1.0);
         /// Whether gradients cross between passes: `detached` (no) or `through` (yes).
         Live flow | "backprop": GradientFlow = GradientFlow::Detached, Any;
-        /// Number of borders between passes that gradients cross, counted from the last pass, with `flow =
-        /// "through"`. 0: all.
+        /// Number of borders between passes that gradients cross, counted from the last pass, with `flow = "through"`.
+        /// 0: all.
         Live cut | "backprop_passes": usize = 0, Within(0.0, 64.0);
         /// Positions at which the loss of a recycled pass counts: `recycled` or `all`.
         Live loss_on: LossPositions = LossPositions::Recycled, Any;
@@ -355,11 +349,11 @@ section! {
     Probe = "probe" {
         /// Steps between two forward probes of a row, in runs with a screen. 0: no probes.
         Live every: u64 = 10, Any;
-        /// Minimum number of recycled passes in a forward probe. The states fed and the outputs are decoded
-        /// after each pass.
+        /// Minimum number of recycled passes in a forward probe. The states fed and the outputs are decoded after each
+        /// pass.
         Live passes: usize = 3, Within(1.0, 64.0);
-        /// Steps between two steps that are timed by part; on a GPU, a timed step waits for the device after
-        /// each part. 0: no step is timed.
+        /// Steps between two steps that are timed by part; on a GPU, a timed step waits for the device after each part.
+        /// 0: no step is timed.
         Live cost: u64 = 1, Any;
     }
 }
@@ -371,15 +365,14 @@ section! {
         Live every: u64 = 200, Any;
         /// Batches per validation.
         Live batches: usize = 4, Within(1.0, 1000000.0);
-        /// Updates of the pause vector before each validation, with the model held fixed, unless training has
-        /// updated it since the last one. The `pause` control then shows what a constant can do for a model
-        /// not trained on it; 0: no updates.
+        /// Updates of the pause vector before each validation, with the model held fixed, unless training has updated
+        /// it since the last one. The `pause` control then shows what a constant can do for a model not trained on it;
+        /// 0: no updates.
         Live pause_steps: usize = 8, Within(0.0, 10000.0);
-        /// Validations between two measurements of the sequential latent cost (arXiv 2412.06769), from the
-        /// first validation after step 0 on. It runs a sequential pass over one validation batch; 0: never.
+        /// Validations between two measurements of the sequential latent cost (arXiv 2412.06769), from the first
+        /// validation after step 0 on. It runs a sequential pass over one validation batch; 0: never.
         Live sequential_every: usize = 10, Any;
-        /// Prompts of the validation split that the model continues at each validation, by greedy decoding.
-        /// 0: none.
+        /// Prompts of the validation split that the model continues at each validation, by greedy decoding. 0: none.
         Live samples: usize = 1, Within(0.0, 16.0);
         /// Maximum number of tokens generated per sample.
         Live sample_tokens: usize = 24, Within(1.0, 1024.0);
@@ -407,13 +400,12 @@ section! {
 section! {
     /// `[record]`: how metrics and other tables are written.
     Record = "record" {
-        /// Maximum age, in seconds, of rows that a killed process or a power cut can lose. Rows of that age
-        /// are synced to disk.
+        /// Maximum age, in seconds, of rows that a killed process or a power cut can lose. Rows of that age are synced
+        /// to disk.
         Live sync_seconds: f64 = 2.0, Within(0.001, 3600.0);
         /// Steps after which rows are synced to disk, even before `sync_seconds` have passed.
         Live sync_rows: usize = 1000, Within(1.0, 10000000.0);
-        /// Rows per Parquet segment (`part-NNNNN.parquet`). Other programs can read a segment as soon as it
-        /// is written.
+        /// Rows per Parquet segment (`part-NNNNN.parquet`). Other programs can read a segment as soon as it is written.
         Live part_rows: usize = 5000, Within(1.0, 10000000.0);
         /// Seconds after which rows become a Parquet segment, even if there are fewer than `part_rows`.
         Live part_seconds: f64 = 60.0, Within(0.001, 1e9);
@@ -429,8 +421,7 @@ section! {
     Dashboard = "dashboard" {
         /// Maximum redraws per second.
         Live fps: u32 = 20, Within(1.0, 30.0);
-        /// Weight of past values in the smoothed loss curves (exponential moving average). 0: raw values
-        /// only.
+        /// Weight of past values in the smoothed loss curves (exponential moving average). 0: raw values only.
         Live smoothing: f64 = 0.9, Within(0.0, 0.999);
         /// Seconds between two progress lines of a headless run.
         Live line_seconds: f64 = 10.0, Within(0.001, 1e9);

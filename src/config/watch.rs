@@ -44,17 +44,13 @@ pub struct Timing {
     pub gather: Option<Duration>,
 }
 
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            debounce: Duration::from_millis(100),
-            poll: Duration::from_secs(2),
-            gather: Some(Duration::from_millis(10)),
-        }
-    }
-}
-
 impl Timing {
+    pub const DEFAULT: Self = Self {
+        debounce: Duration::from_millis(100),
+        poll: Duration::from_secs(2),
+        gather: Some(Duration::from_millis(10)),
+    };
+
     /// Returns how long this content must have stayed the same to be reported.
     fn rest(self, content: &Content) -> Duration {
         self.debounce.saturating_mul(match content {
@@ -66,8 +62,7 @@ impl Timing {
 
     /// Returns the same for a caller who waits: content that is neither empty nor missing counts at once.
     fn rest_when_asked(self, content: &Content) -> Duration {
-        let rest = self.rest(content);
-        if rest > self.debounce { rest } else { Duration::ZERO }
+        Some(self.rest(content)).filter(|rest| *rest > self.debounce).unwrap_or_default()
     }
 }
 
@@ -93,8 +88,6 @@ struct WatchState {
     files: Vec<WatchedContent>,
     saved: Vec<Saved>,
     stopped: bool,
-    #[cfg(test)]
-    reads: usize,
 }
 
 struct Shared {
@@ -134,8 +127,8 @@ impl Watcher {
         std::mem::take(&mut self.shared.lock().saved)
     }
 
-    /// Reads the files now, then returns what was saved. Empty and missing files may be half-written and are left to the
-    /// thread.
+    /// Reads the files now, then returns what was saved. Empty and missing files may be half-written and are left to
+    /// the thread.
     pub fn read_now(&self) -> Vec<Saved> {
         (0..self.shared.paths.len()).for_each(|file| self.shared.read(file, Timing::rest_when_asked));
         let _ = self.wake.try_send(());
@@ -173,11 +166,9 @@ impl Shared {
             // Watched first, so that a change during the reading causes an event.
             folders.follow(&self.paths, self.timing.gather, hint);
             let polls = Instant::now() >= next_poll;
-            for file in 0..self.paths.len() {
-                if polls || self.needs_read(file) {
-                    self.read(file, Timing::rest);
-                }
-            }
+            (0..self.paths.len())
+                .filter(|file| polls || self.needs_read(*file))
+                .for_each(|file| self.read(file, Timing::rest));
             if polls {
                 next_poll = Instant::now() + self.timing.poll;
             }
@@ -212,8 +203,6 @@ impl Shared {
         let stamp = stamp(path);
         let content = read_content(path);
         let state = &mut *self.lock();
-        #[cfg(test)]
-        (state.reads += 1);
         let file = &mut state.files[index];
         file.stamp = Some(stamp);
         if content == file.known {

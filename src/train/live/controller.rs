@@ -106,7 +106,7 @@ impl ConfigController {
             watched.inspect_err(|error| tracing::warn!("not watching {}: {error}", path.display())).ok()
         }));
         let (paths, texts) = files.iter().map(|file| (file.path.clone(), file.text.clone())).unzip();
-        let watcher = Watcher::start(paths, texts, Timing::default());
+        let watcher = Watcher::start(paths, texts, Timing::DEFAULT);
         Ok(Self {
             config,
             version,

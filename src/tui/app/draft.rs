@@ -1,5 +1,5 @@
-//! Owns: `SettingDraft`, an edit in progress of a live setting: a value or the knots of a curve, moved by
-//! keys, before it is sent.
+//! Owns: `SettingDraft`, an edit in progress of a live setting: a value or the knots of a curve, moved by keys, before
+//! it is sent.
 //! Must not know: how it is drawn, or whether the run will accept it.
 //! Invariant: a draft is always a curve within the setting's limits, with ascending knots.
 
@@ -39,8 +39,7 @@ pub enum NudgeSize {
 }
 
 impl SettingDraft {
-    /// Creates a draft of setting `setting` with the current value `curve`. Selects the knot nearest to
-    /// `step`.
+    /// Creates a draft of setting `setting` with the current value `curve`. Selects the knot nearest to `step`.
     pub fn new(setting: usize, curve: &Curve, step: u64) -> Self {
         let knots = curve.knots().to_vec();
         let nearest = knots.iter().enumerate().min_by_key(|(_, (knot, _))| knot.abs_diff(step));

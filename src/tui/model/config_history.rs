@@ -1,7 +1,7 @@
 //! Owns: the configs of a run by step; the live numeric settings of a config, and their values over the run.
 //! Must not know: how a setting is drawn, or who changes it.
-//! Invariant: bounded. A value at a past step comes from the config of that step, at a future step from the
-//! current config.
+//! Invariant: bounded. A value at a past step comes from the config of that step, at a future step from the current
+//! config.
 
 use crate::config::{Config, ConfigKey, Curve, KeyKind, Mutability};
 use std::sync::LazyLock;
@@ -10,8 +10,8 @@ use toml::Value;
 /// Maximum number of configs kept. The oldest are dropped first, except the initial one.
 const MAX_EPOCHS: usize = 512;
 
-/// Returns the numeric keys that may change during a run: first those that matter most to recycling, then the
-/// rest in the order of the key table.
+/// Returns the numeric keys that may change during a run: first those that matter most to recycling, then the rest in
+/// the order of the key table.
 pub fn numeric_settings() -> &'static [&'static ConfigKey] {
     static SETTINGS: LazyLock<Vec<&'static ConfigKey>> = LazyLock::new(|| {
         let mut found: Vec<&ConfigKey> =
