@@ -134,14 +134,14 @@ impl ConfigKey {
     }
 }
 
-/// Declares a section: a struct with serde and `Default`, and its entries of the key table.
-macro_rules! section {
-    (
+/// Declares the sections: each a struct with serde and `Default`, and all entries of the key table.
+macro_rules! sections {
+    ($(
         $(#[doc = $about:literal])*
         $name:ident = $section:literal {
             $( $(#[doc = $doc:literal])+ $mutability:ident $field:ident $(| $alias:literal)? : $type:ty = $default:expr, $limit:expr; )*
         }
-    ) => {
+    )*) => {$(
         $(#[doc = $about])*
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(default)]
@@ -155,20 +155,20 @@ macro_rules! section {
             }
         }
 
-        impl $name {
-            /// The section's entries of the key table.
-            pub const KEYS: &'static [$crate::config::keys::ConfigKey] = &[
-                $( $crate::config::keys::ConfigKey {
-                    section: $section,
-                    name: stringify!($field),
-                    aliases: &[$($alias)?],
-                    doc: concat!($($doc, "\n",)+ $(" Alias: `", $alias, "`.\n")?),
-                    kind: <$type as $crate::config::keys::KeyType>::KIND,
-                    limit: $limit,
-                    mutability: $crate::config::keys::Mutability::$mutability,
-                }, )*
-            ];
-        }
+        )*
+
+        /// The key table, in sections.
+        pub const KEYS: &[&[$crate::config::keys::ConfigKey]] = &[$(&[
+            $( $crate::config::keys::ConfigKey {
+                section: $section,
+                name: stringify!($field),
+                aliases: &[$($alias)?],
+                doc: concat!($($doc, "\n",)+ $(" Alias: `", $alias, "`.\n")?),
+                kind: <$type as $crate::config::keys::KeyType>::KIND,
+                limit: $limit,
+                mutability: $crate::config::keys::Mutability::$mutability,
+            }, )*
+        ],)*];
     };
 }
-pub(crate) use section;
+pub(crate) use sections;

@@ -411,6 +411,18 @@ mod tests {
                 "x.toml line 2: `recycle.fraction` = 1.5 is not allowed; allowed: from 0 to 1",
             ),
             ("[recycle]\nfraction = [[9, 0.1], [9, 0.5]]\n", &[], "knots must ascend"),
+            ("[recycle]\nfraction = [[9, 0.1], [9, 0.5]]\n", &[], "x.toml line 2: "),
+            (
+                "[recycle]\nfraction = \"half\"\n",
+                &[],
+                "x.toml line 2: expected a number, or a curve of knots",
+            ),
+            (
+                "[recycle]\npasses = -1\n",
+                &[],
+                "x.toml line 2: expected a number of passes, or a mixture",
+            ),
+            ("", &["recycle.fraction=[[1]]"], "expected a number, or a curve of knots"),
             ("[optim]\nlr = nan\n", &[], "`optim.lr` = NaN"),
             ("[recycle]\npass_weights = [1.0, -2.0]\n", &[], "`recycle.pass_weights` = -2"),
             ("[recycle]\npasses = [[1, 0.5], [3, 0.4]]\n", &[], "add up to 0.9"),

@@ -46,20 +46,7 @@ pub struct Config {
 impl Config {
     /// Iterates over the key table, section by section.
     pub fn keys() -> impl Iterator<Item = &'static ConfigKey> {
-        [
-            Run::KEYS,
-            Data::KEYS,
-            Model::KEYS,
-            Optim::KEYS,
-            Recycle::KEYS,
-            Probe::KEYS,
-            Eval::KEYS,
-            Checkpoint::KEYS,
-            Record::KEYS,
-            Dashboard::KEYS,
-        ]
-        .into_iter()
-        .flatten()
+        sections::KEYS.iter().copied().flatten()
     }
 
     /// Returns the key with this path (`section.name`), which may use an alias.

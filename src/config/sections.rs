@@ -3,13 +3,13 @@
 //! Invariant: every key has a default, so a recipe lists only what it changes.
 
 use super::keys::Limit::{self, Above, Any, AtLeast, Within};
-use super::keys::{KeyKind, KeyType, section};
+use super::keys::{KeyKind, KeyType, sections};
 use super::{Curve, Mixture};
 use serde::{Deserialize, Serialize};
 
-/// Declares an enum whose variants are written in snake case in TOML.
-macro_rules! text_enum {
-    ($(#[doc = $about:literal])* $name:ident { $( $(#[doc = $doc:literal])+ $variant:ident ),* $(,)? }) => {
+/// Declares enums whose variants are written in snake case in TOML.
+macro_rules! text_enums {
+    ($($(#[doc = $about:literal])* $name:ident { $( $(#[doc = $doc:literal])+ $variant:ident ),* $(,)? })*) => {$(
         $(#[doc = $about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
         #[derive(strum::VariantNames, strum::EnumString, strum::IntoStaticStr)]
@@ -20,10 +20,10 @@ macro_rules! text_enum {
         impl KeyType for $name {
             const KIND: KeyKind = KeyKind::Choice(<Self as strum::VariantNames>::VARIANTS);
         }
-    };
+    )*};
 }
 
-text_enum! {
+text_enums! {
     /// Model family whose architecture the decoder follows.
     Arch {
         /// GPT-2: learned positions, LayerNorm with biases, tanh-GELU, tied head.
@@ -31,9 +31,7 @@ text_enum! {
         /// Llama: rotary positions, RMSNorm, SwiGLU, grouped-query attention.
         Llama,
     }
-}
 
-text_enum! {
     /// Number format of the operands of matrix products.
     Dtype {
         /// 32-bit floating point.
@@ -41,9 +39,7 @@ text_enum! {
         /// 16-bit bfloat: the exponent range of f32 with 8 bits of precision.
         Bf16,
     }
-}
 
-text_enum! {
     /// Dataset that is generated if `data.dir` does not exist.
     GeneratedDataset {
         /// Generates nothing; `data.dir` must exist.
@@ -51,9 +47,7 @@ text_enum! {
         /// ProsQA-style questions from the built-in generator (after arXiv 2412.06769).
         Prosqa,
     }
-}
 
-text_enum! {
     /// How the learning rate decays after the warm-up.
     LrDecay {
         /// No decay: the learning rate stays at `lr`.
@@ -63,9 +57,7 @@ text_enum! {
         /// A straight line down to `min_lr`.
         Linear,
     }
-}
 
-text_enum! {
     /// Which positions are recycled.
     Placement {
         /// Positions drawn uniformly.
@@ -77,9 +69,7 @@ text_enum! {
         /// The positions that follow the plain outputs with the largest entropy.
         EntropyNext,
     }
-}
 
-text_enum! {
     /// Rule that sets how many positions of a row are recycled.
     SelectionRule {
         /// `recycle.fraction` of the row.
@@ -91,9 +81,7 @@ text_enum! {
         /// All positions whose plain entropy is at least `recycle.threshold` · ln V.
         RelativeThreshold,
     }
-}
 
-text_enum! {
     /// Which positions a recycled pass computes.
     PassScope {
         /// All positions of the row.
@@ -103,9 +91,7 @@ text_enum! {
         /// Only the recycled positions. Each attends to earlier recycled positions instead of their plain counterparts.
         Joint,
     }
-}
 
-text_enum! {
     /// How the state `h` is combined with the token embedding `e` into an input.
     Feedback {
         /// `h` replaces the token embedding.
@@ -115,9 +101,7 @@ text_enum! {
         /// The token gates the state: `(W_u h) ⊙ σ(W_g e)` (Full-Bandwidth Transformer, arXiv 2608.08888).
         Gated,
     }
-}
 
-text_enum! {
     /// Transform of the state before it is fed back.
     StateTransform {
         /// The state as it is, after the final norm.
@@ -127,9 +111,7 @@ text_enum! {
         /// The state, multiplied by a learned matrix that starts as the identity.
         Projected,
     }
-}
 
-text_enum! {
     /// What replaces the state, to measure whether the state matters.
     Control {
         /// Nothing: the state itself is fed.
@@ -141,9 +123,7 @@ text_enum! {
         /// The state of another recycled position.
         Shuffled,
     }
-}
 
-text_enum! {
     /// Whether gradients cross the border between two passes.
     GradientFlow {
         /// A pass treats the states of the previous pass as constants.
@@ -151,9 +131,7 @@ text_enum! {
         /// Gradients flow back through all passes.
         Through,
     }
-}
 
-text_enum! {
     /// Positions at which the loss of a recycled pass counts.
     LossPositions {
         /// The recycled positions only.
@@ -161,9 +139,10 @@ text_enum! {
         /// All positions of the row.
         All,
     }
+
 }
 
-section! {
+sections! {
     /// `[run]`: name, length, folder and device of the run.
     Run = "run" {
         /// Name of the run. Its folder is `<run.dir>/<date-time>-<name>`.
@@ -187,9 +166,7 @@ section! {
         /// 1604.06174). This saves memory and takes about a third more time.
         Frozen activation_checkpointing: bool = false, Any;
     }
-}
 
-section! {
     /// `[data]`: the token shards and how they are packed into batches.
     Data = "data" {
         /// Folder of token shards, or a single Parquet file.
@@ -215,9 +192,7 @@ section! {
         /// Batches that the loader thread reads ahead.
         Frozen prefetch: usize = 4, Within(1.0, 1024.0);
     }
-}
 
-section! {
     /// `[model]`: the decoder-only transformer.
     Model = "model" {
         /// Folder with a Hugging Face `config.json` and `model.safetensors` to start from. Empty: a new model with the
@@ -248,9 +223,7 @@ section! {
         /// Base of the rotary position angles of `llama` (arXiv 2104.09864).
         Frozen rope_theta: f64 = 10000.0, Above(1.0);
     }
-}
 
-section! {
     /// `[optim]`: AdamW (Loshchilov and Hutter, arXiv 1711.05101) and its learning rate.
     Optim = "optim" {
         /// Peak learning rate, reached at the end of the warm-up.
@@ -275,9 +248,7 @@ section! {
         /// Batches whose gradients are averaged into one update.
         Frozen accumulate: usize = 1, Within(1.0, 65536.0);
     }
-}
 
-section! {
     /// `[recycle]`: when, where and how hidden states are fed back (Müller 2025, after arXiv 2412.06769).
     Recycle = "recycle" {
         /// Every n-th step is eligible to carry recycled passes. 0: no step recycles.
@@ -342,9 +313,7 @@ section! {
         /// Weight of the recycled loss, relative to the plain loss at 1. A number or a curve over steps.
         Live weight: Curve = Curve::constant(1.0), Within(0.0, 1000.0);
     }
-}
 
-section! {
     /// `[probe]`: forward probes of single rows for the entropy heatmap, and timing of a step's parts.
     Probe = "probe" {
         /// Steps between two forward probes of a row, in runs with a screen. 0: no probes.
@@ -356,9 +325,7 @@ section! {
         /// 0: no step is timed.
         Live cost: u64 = 1, Any;
     }
-}
 
-section! {
     /// `[eval]`: validation on the validation split.
     Eval = "eval" {
         /// Steps between two validations. 0: only at the start and the end of the run.
@@ -379,9 +346,7 @@ section! {
         /// Also runs a validation before the first step.
         Frozen at_start: bool = true, Any;
     }
-}
 
-section! {
     /// `[checkpoint]`: when checkpoints are written, and how many are kept.
     Checkpoint = "checkpoint" {
         /// Steps between two checkpoints. 0: by time only.
@@ -395,9 +360,7 @@ section! {
         /// Also keeps every checkpoint whose step is a multiple of this. 0: none.
         Live keep_every: u64 = 0, Any;
     }
-}
 
-section! {
     /// `[record]`: how metrics and other tables are written.
     Record = "record" {
         /// Maximum age, in seconds, of rows that a killed process or a power cut can lose. Rows of that age are synced
@@ -414,9 +377,7 @@ section! {
         /// Seconds between two rows of the `system/` table. 0: no rows.
         Live system_seconds: f64 = 10.0, Within(0.0, 1e9);
     }
-}
 
-section! {
     /// `[dashboard]`: the screen.
     Dashboard = "dashboard" {
         /// Maximum redraws per second.

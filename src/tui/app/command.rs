@@ -398,6 +398,10 @@ mod tests {
         assert_eq!(typed("che\t").0.text, "checkpoint ");
         assert_eq!(typed("set data.ba\t").0.text, "set data.ba", "frozen keys are not offered");
         assert_eq!(typed("set optim.lr \t").0.text, "set optim.lr 0.001");
+        let (prompt, _) = typed("set recycle.placement e\t");
+        assert_eq!(prompt.text, "set recycle.placement entropy_");
+        assert_eq!(prompt.candidates, ["entropy_at", "entropy_next"]);
+        assert_eq!(typed("set run.paused t\t").0.text, "set run.paused true");
         assert_eq!(typed("set optim.lr 5").0.config_key().unwrap().path(), "optim.lr");
         assert_eq!(typed("lr 5").0.config_key().unwrap().path(), "optim.lr");
     }
