@@ -71,10 +71,10 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// Returns whether `number` is within the limit.
+    /// Returns whether `number` is within the limit. NaN never is.
     pub fn allows(self, number: f64) -> bool {
         match self {
-            Limit::Any => true,
+            Limit::Any => !number.is_nan(),
             Limit::Within(low, high) => (low..=high).contains(&number),
             Limit::AtLeast(low) => number >= low && number.is_finite(),
             Limit::Above(low) => number > low && number.is_finite(),

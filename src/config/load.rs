@@ -2,7 +2,7 @@
 //! Must not know: what the settings do.
 //! Invariant: an error names the file and line (or the override), the key, the value, and what is allowed.
 
-use super::{Config, ConfigKey, sections};
+use super::{Config, ConfigKey};
 use std::path::Path;
 use toml::{Table, Value};
 
@@ -159,7 +159,7 @@ impl ConfigSource<'_> {
         let table = config.to_table();
         for key in Config::keys() {
             let value = &table[key.section][key.name];
-            if let Some(number) = numbers(value).into_iter().find(|n| !sections::is_allowed(key.limit, *n)) {
+            if let Some(number) = numbers(value).into_iter().find(|n| !key.limit.allows(*n)) {
                 let name = key.name_in(|name| self.locate(key.section, name) != self.name);
                 return Err(ConfigError::Limit {
                     place: self.locate(key.section, name),
@@ -417,11 +417,7 @@ mod tests {
                 &[],
                 "x.toml line 2: expected a number, or a curve of knots",
             ),
-            (
-                "[recycle]\npasses = -1\n",
-                &[],
-                "x.toml line 2: expected a number of passes, or a mixture",
-            ),
+            ("[recycle]\npasses = -1\n", &[], "x.toml line 2: expected a number of passes, or a mixture"),
             ("", &["recycle.fraction=[[1]]"], "expected a number, or a curve of knots"),
             ("[optim]\nlr = nan\n", &[], "`optim.lr` = NaN"),
             ("[recycle]\npass_weights = [1.0, -2.0]\n", &[], "`recycle.pass_weights` = -2"),

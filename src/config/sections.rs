@@ -2,7 +2,7 @@
 //! Must not know: tensors, terminals, files.
 //! Invariant: every key has a default, so a recipe lists only what it changes.
 
-use super::keys::Limit::{self, Above, Any, AtLeast, Within};
+use super::keys::Limit::{Above, Any, AtLeast, Within};
 use super::keys::{KeyKind, KeyType, sections};
 use super::{Curve, Mixture};
 use serde::{Deserialize, Serialize};
@@ -404,11 +404,6 @@ impl Optim {
         };
         self.min_lr + (self.lr - self.min_lr) * remaining
     }
-}
-
-/// Returns whether `limit` allows `number`. NaN is never allowed, whatever the limit.
-pub(crate) fn is_allowed(limit: Limit, number: f64) -> bool {
-    !number.is_nan() && limit.allows(number)
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ impl SettingDraft {
     pub fn nudge(&mut self, up: bool, nudge: NudgeSize) {
         let setting = self.setting();
         let value = &mut self.knots[self.knot_index].1;
-        *value = nudged_value(*value, up, nudge, setting.limit, setting.kind.is_integer());
+        *value = nudged_value(*value, up, nudge, setting.limit, setting.kind);
     }
 
     /// Selects the next or the previous knot.
@@ -127,15 +127,15 @@ impl SettingDraft {
 }
 
 /// Returns `value` moved up or down by one nudge, within its limit.
-fn nudged_value(value: f64, up: bool, nudge: NudgeSize, limit: Limit, whole: bool) -> f64 {
+fn nudged_value(value: f64, up: bool, nudge: NudgeSize, limit: Limit, kind: KeyKind) -> f64 {
     let (min, max) = match limit {
-        Limit::Any => (if whole { 0.0 } else { f64::MIN }, f64::MAX),
+        Limit::Any => (if kind.is_integer() { 0.0 } else { f64::MIN }, f64::MAX),
         Limit::Within(low, high) => (low, high),
         Limit::AtLeast(low) => (low, f64::MAX),
         Limit::Above(low) => (low + f64::EPSILON, f64::MAX),
     };
     let sign = if up { 1.0 } else { -1.0 };
-    let unit = nudge_unit(value, up, nudge, (min, max), whole);
+    let unit = nudge_unit(value, up, nudge, (min, max), kind);
     // Rounded to the unit, so that 0.1 + 0.2 is 0.3.
     let moved = ((value + sign * unit) / unit).round() * unit;
     let digits = (-unit.log10().floor()).clamp(0.0, 12.0);
@@ -144,11 +144,11 @@ fn nudged_value(value: f64, up: bool, nudge: NudgeSize, limit: Limit, whole: boo
     moved.clamp(min, max)
 }
 
-fn nudge_unit(value: f64, up: bool, nudge: NudgeSize, (min, max): (f64, f64), whole: bool) -> f64 {
+fn nudge_unit(value: f64, up: bool, nudge: NudgeSize, (min, max): (f64, f64), kind: KeyKind) -> f64 {
     let coarse: f64 = if nudge == NudgeSize::Coarse { 10.0 } else { 1.0 };
     if value == 0.0 {
         let unit = match max - min {
-            span if whole => coarse.min(span.max(1.0)),
+            span if kind.is_integer() => coarse.min(span.max(1.0)),
             span if span <= 10.0 => span / 100.0 * coarse,
             _ => 0.01 * coarse,
         };
@@ -157,7 +157,7 @@ fn nudge_unit(value: f64, up: bool, nudge: NudgeSize, (min, max): (f64, f64), wh
     // Going down from 1, the next value is 0.99 or 0.9: the unit comes from the decade below.
     let size = value.abs() * if (value > 0.0) == up { 1.0 } else { 1.0 - 1e-9 };
     let figure = 10f64.powf(size.log10().floor() - 1.0) * coarse;
-    if whole { figure.round().max(1.0) } else { figure }
+    if kind.is_integer() { figure.round().max(1.0) } else { figure }
 }
 
 #[cfg(test)]
@@ -176,16 +176,25 @@ mod tests {
             (0.0, true, NudgeSize::Fine, 0.01),
             (0.0, false, NudgeSize::Fine, 0.0),
         ] {
-            assert_eq!(nudged_value(value, up, nudge, share, false), wanted, "{value} {up} {nudge:?}");
+            assert_eq!(
+                nudged_value(value, up, nudge, share, KeyKind::Float),
+                wanted,
+                "{value} {up} {nudge:?}"
+            );
         }
-        assert!((nudged_value(8.1e-4, true, NudgeSize::Fine, Limit::Any, false) - 8.2e-4).abs() < 1e-12);
-        assert_eq!(nudged_value(4.0, false, NudgeSize::Fine, Limit::Any, true), 3.0);
+        assert!(
+            (nudged_value(8.1e-4, true, NudgeSize::Fine, Limit::Any, KeyKind::Float) - 8.2e-4).abs() < 1e-12
+        );
+        assert_eq!(nudged_value(4.0, false, NudgeSize::Fine, Limit::Any, KeyKind::Integer), 3.0);
         assert_eq!(
-            nudged_value(0.0, false, NudgeSize::Fine, Limit::Any, true),
+            nudged_value(0.0, false, NudgeSize::Fine, Limit::Any, KeyKind::Integer),
             0.0,
             "a count is never negative"
         );
-        assert_eq!(nudged_value(2000.0, true, NudgeSize::Fine, Limit::AtLeast(1.0), true), 2100.0);
+        assert_eq!(
+            nudged_value(2000.0, true, NudgeSize::Fine, Limit::AtLeast(1.0), KeyKind::Integer),
+            2100.0
+        );
     }
 
     #[test]
