@@ -56,7 +56,8 @@ pub struct BenchSizes {
 }
 
 /// The kind of training step that is timed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum StepKind {
     /// One plain pass.
     Plain,
@@ -80,14 +81,7 @@ impl StepKind {
 
     /// Returns the name used in tables and arguments.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::Dense => "dense",
-            Self::DenseThrough => "dense_through",
-            Self::Isolated => "isolated",
-            Self::Joint => "joint",
-            Self::Sequential => "sequential",
-        }
+        self.into()
     }
 }
 

@@ -50,7 +50,7 @@ pub struct BenchArgs {
     threads: usize,
     /// Kinds of steps to time, in this order, separated by commas; see Kinds below.
     #[arg(long, default_value = "plain,dense,dense_through,isolated,joint,sequential", value_name = "KINDS")]
-    #[arg(value_delimiter = ',', value_parser = parse_kind)]
+    #[arg(value_delimiter = ',', value_parser = parse_name::<StepKind>)]
     kinds: Vec<StepKind>,
     /// Device: auto, cpu, cuda, cuda:N (the GPU of index N) or wgpu.
     #[arg(long, default_value = "cpu")]
@@ -82,7 +82,7 @@ pub(super) struct SizeArgs {
     #[arg(long, default_value = "32", value_name = "N", value_parser = |text: &str| parse_size(text, "data.seq_len"))]
     recycled: usize,
     /// Number type of matrix products: f32 or bf16 (bf16 needs a GPU).
-    #[arg(long, default_value = "f32", value_parser = parse_dtype)]
+    #[arg(long, default_value = "f32", value_parser = parse_name::<Dtype>)]
     dtype: Dtype,
     /// Recompute blocks in the backward pass to save memory, as `run.activation_checkpointing` does.
     #[arg(long)]
@@ -98,7 +98,7 @@ pub(super) const THREADS_LIMIT: Limit = Limit::Within(1.0, 1024.0);
 
 /// Parses a whole number that is at least 1 and within the limit of the config key `path`.
 fn parse_size(text: &str, path: &str) -> Result<usize, String> {
-    let limit = Config::keys().find(|key| key.path() == path).map(|key| key.limit);
+    let limit = Config::find_key(path).map(|key| key.limit);
     parse_within(
         text,
         match limit {
@@ -114,19 +114,9 @@ pub(super) fn parse_within(text: &str, limit: Limit) -> Result<usize, String> {
     number.ok_or_else(|| format!("expected a whole number {limit}"))
 }
 
-/// Parses the name of a kind of step.
-pub(super) fn parse_kind(name: &str) -> Result<StepKind, String> {
-    let found = StepKind::ALL.into_iter().find(|kind| kind.name() == name);
-    found.ok_or_else(|| format!("allowed: {}", StepKind::ALL.map(StepKind::name).join(", ")))
-}
-
-/// Parses the number type of matrix products.
-pub(super) fn parse_dtype(name: &str) -> Result<Dtype, String> {
-    match name {
-        "f32" => Ok(Dtype::F32),
-        "bf16" => Ok(Dtype::Bf16),
-        _ => Err("allowed: f32, bf16".into()),
-    }
+/// Parses one of the names of an enum.
+pub(super) fn parse_name<T: std::str::FromStr + strum::VariantNames>(name: &str) -> Result<T, String> {
+    name.parse().map_err(|_| format!("allowed: {}", T::VARIANTS.join(", ")))
 }
 
 /// Times the kinds one after another, and prints a line for each.

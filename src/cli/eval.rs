@@ -45,7 +45,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Split of the dataset: train, valid or test.
-    #[arg(long, default_value = "valid", value_parser = parse_split)]
+    #[arg(long, default_value = "valid", value_parser = super::bench::parse_name::<Split>)]
     split: Split,
     /// Positions per row when measuring perplexity; 0 chooses a length.
     ///
@@ -81,12 +81,6 @@ fn policy_help() -> String {
     format!(
         "Policy that decides when to think; may be given several times to compare policies:\n{POLICY_HELP}"
     )
-}
-
-/// Parses the name of a split.
-fn parse_split(name: &str) -> Result<Split, String> {
-    let all = [Split::Train, Split::Valid, Split::Test];
-    all.into_iter().find(|split| split.name() == name).ok_or_else(|| "allowed: train, valid, test".into())
 }
 
 /// Evaluates the model, and prints the table or the JSON object.

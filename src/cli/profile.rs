@@ -4,9 +4,7 @@
 
 mod table;
 
-use super::bench::{
-    SizeArgs, THREADS_LIMIT, WARMUP_LIMIT, check_sizes, parse_kind, parse_within, start_threads,
-};
+use super::bench::{SizeArgs, THREADS_LIMIT, WARMUP_LIMIT, check_sizes, parse_within, start_threads};
 use crate::bench::profile;
 use crate::bench::profile::{AllocationCounter, Profile, ProfileOptions, chrome};
 use crate::bench::steps::StepKind;
@@ -37,7 +35,7 @@ pub struct ProfileArgs {
     #[command(flatten)]
     sizes: SizeArgs,
     /// Kinds of steps to measure, in this order, separated by commas; `bench --help` explains them.
-    #[arg(long, default_value = "plain", value_name = "KINDS", value_delimiter = ',', value_parser = parse_kind)]
+    #[arg(long, default_value = "plain", value_name = "KINDS", value_delimiter = ',', value_parser = super::bench::parse_name::<StepKind>)]
     kinds: Vec<StepKind>,
     /// Config file of the recipe to measure, instead of sizes and kinds.
     #[arg(long, short, value_name = "FILE")]

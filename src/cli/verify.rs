@@ -28,7 +28,7 @@ pub struct VerifyArgs {
     #[arg(long, default_value = "auto")]
     device: String,
     /// Number type of matrix products: f32 or bf16; bf16 is allowed a larger error.
-    #[arg(long, default_value = "f32", value_parser = super::bench::parse_dtype)]
+    #[arg(long, default_value = "f32", value_parser = super::bench::parse_name::<Dtype>)]
     dtype: Dtype,
     /// Recompute blocks in the backward pass, as `run.activation_checkpointing` does.
     #[arg(long)]

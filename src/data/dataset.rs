@@ -8,7 +8,6 @@
 //! Datasets made elsewhere need neither file. The start of a file name decides its split; if no name has one,
 //! all are train.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -22,8 +21,24 @@ use super::tokenizer::Tokenizer;
 use super::{OnProgress, Progress};
 
 /// A split of a dataset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantNames,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Split {
     Train,
     Valid,
@@ -35,11 +50,7 @@ impl Split {
 
     /// Returns the name of the split, with which the file names of its shards start.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Valid => "valid",
-            Self::Test => "test",
-        }
+        self.into()
     }
 
     /// Returns the split whose name, or a common variant of it such as `dev`, starts this file name.
@@ -52,12 +63,6 @@ impl Split {
             () if starts_with_any(&["test"]) => Some(Self::Test),
             () => None,
         }
-    }
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 

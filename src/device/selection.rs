@@ -24,7 +24,8 @@ pub struct SelectedDevice {
 }
 
 /// The backend of a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum DeviceKind {
     Cpu,
     Cuda,
@@ -34,11 +35,7 @@ pub enum DeviceKind {
 impl DeviceKind {
     /// Returns the name that `run.device` takes.
     pub fn name(self) -> &'static str {
-        match self {
-            DeviceKind::Cpu => "cpu",
-            DeviceKind::Cuda => "cuda",
-            DeviceKind::Wgpu => "wgpu",
-        }
+        self.into()
     }
 
     /// Whether kernels are compiled when they run for the first time.

@@ -106,7 +106,7 @@ impl ConfigController {
             watched.inspect_err(|error| tracing::warn!("not watching {}: {error}", path.display())).ok()
         }));
         let (paths, texts) = files.iter().map(|file| (file.path.clone(), file.text.clone())).unzip();
-        let watcher = Watcher::start(paths, texts, Timing::default());
+        let watcher = Watcher::start(paths, texts, Timing::DEFAULT);
         Ok(Self {
             config,
             version,
@@ -137,7 +137,7 @@ impl ConfigController {
             BoundaryReport { alerts: std::mem::take(&mut self.pending_alerts), ..BoundaryReport::default() };
         self.apply_scheduled(at, check, &mut report);
         // An edit from the keys is written to the file, so files saved before it must be read first.
-        let saved = if edits.is_empty() { self.watcher.take() } else { self.watcher.look() };
+        let saved = if edits.is_empty() { self.watcher.drain_saved() } else { self.watcher.read_now() };
         let saved = saved.into_iter().map(|saved| (saved.at, RequestedChange::File(saved)));
         let mut requests: Vec<(SystemTime, RequestedChange)> =
             saved.chain(edits.into_iter().map(|set| (set.requested_at, RequestedChange::Key(set)))).collect();
@@ -300,7 +300,7 @@ impl ConfigController {
     /// Returns the key and value that an error is about, as an edit for the record.
     fn edits_from_error(&self, error: &ConfigError) -> Vec<KeyChange> {
         let edit = error.key_and_value().and_then(|(path, value)| {
-            let key = Config::keys().find(|key| key.path() == path)?;
+            let key = Config::find_key(path)?;
             let value = value.unwrap_or_default();
             let new = value.parse().map_or_else(|_| Value::String(value.to_owned()), Value::Float);
             Some(KeyChange { key, old: self.config.value(key), new })

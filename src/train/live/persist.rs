@@ -73,7 +73,7 @@ impl ConfigController {
             let is_unchanged = || {
                 let unchanged = std::fs::read_to_string(&own.path).map_or(true, |now| now == own.text);
                 if unchanged {
-                    self.watcher.own(RUN_CONFIG, &text);
+                    self.watcher.note_own_write(RUN_CONFIG, &text);
                 }
                 unchanged
             };

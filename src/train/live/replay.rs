@@ -15,7 +15,7 @@ use toml::{Table, Value};
 /// Converts a recorded change to an edit of `config`; `None` if its key is unknown.
 pub(in crate::train) fn as_edit(config: &Config, change: &ChangeRow) -> Option<KeyChange> {
     let path = change.key.as_deref()?;
-    let key = Config::keys().find(|key| key.path() == path)?;
+    let key = Config::find_key(path)?;
     let value: Option<Value> = toml::from_str::<Table>(&format!("value = {}", change.value))
         .ok()
         .and_then(|mut table| table.remove("value"));

@@ -216,6 +216,11 @@ impl CommandPrompt {
                 let value = self.config_key().zip(config).map(|(key, config)| config.value(key).to_string());
                 value.into_iter().collect()
             }
+            ["set", _, word] => {
+                let choices = self.config_key().map_or(&[][..], |key| key.kind.choices());
+                let choices = choices.iter().filter(|choice| choice.starts_with(word));
+                choices.map(|choice| (*choice).to_owned()).collect()
+            }
             _ => Vec::new(),
         };
         self.candidates.clear();
@@ -239,7 +244,7 @@ impl CommandPrompt {
             "lr" => "optim.lr",
             _ => return None,
         };
-        Config::keys().find(|key| key.path() == path)
+        Config::find_key(path)
     }
 }
 
@@ -393,6 +398,10 @@ mod tests {
         assert_eq!(typed("che\t").0.text, "checkpoint ");
         assert_eq!(typed("set data.ba\t").0.text, "set data.ba", "frozen keys are not offered");
         assert_eq!(typed("set optim.lr \t").0.text, "set optim.lr 0.001");
+        let (prompt, _) = typed("set recycle.placement e\t");
+        assert_eq!(prompt.text, "set recycle.placement entropy_");
+        assert_eq!(prompt.candidates, ["entropy_at", "entropy_next"]);
+        assert_eq!(typed("set run.paused t\t").0.text, "set run.paused true");
         assert_eq!(typed("set optim.lr 5").0.config_key().unwrap().path(), "optim.lr");
         assert_eq!(typed("lr 5").0.config_key().unwrap().path(), "optim.lr");
     }

@@ -295,8 +295,7 @@ impl RunState {
     fn push_undo(&mut self, changed: &ConfigUpdate) {
         let Some(before) = self.run.as_ref().map(|run| &run.config) else { return };
         let keys = changed.rows.iter().filter_map(|row| row.key.as_deref());
-        let keys: Vec<&ConfigKey> =
-            keys.filter_map(|path| Config::keys().find(|key| key.path() == path)).collect();
+        let keys: Vec<&ConfigKey> = keys.filter_map(Config::find_key).collect();
         let values = |config: &Config| -> KeyValues {
             keys.iter().map(|key| (key.path(), config.value(key).to_string())).collect()
         };

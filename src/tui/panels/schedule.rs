@@ -20,7 +20,7 @@ use crate::schema::rows::ChangeOutcome;
 use crate::tui::app::draft::{SentEdit, SettingDraft};
 use crate::tui::app::view::Panel;
 use crate::tui::model::config_history;
-use crate::tui::model::config_history::numeric_settings;
+use crate::tui::model::config_history::{is_lr, numeric_settings};
 use crate::tui::plot::raster::{AxisWindow, Dash, Raster};
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -101,7 +101,7 @@ fn draft_text(ctx: RenderContext, draft: &SettingDraft) -> String {
         1 => String::new(),
         knots => format!(" at {} (◆ {} of {knots})", text::with_separators(step), draft.knot_index + 1),
     };
-    let name = short_name(draft.setting().key) + if draft.setting().is_lr() { " peak" } else { "" };
+    let name = short_name(draft.setting()) + if is_lr(draft.setting()) { " peak" } else { "" };
     format!("{name} {} → {}{at}", text::setting_value(was), text::setting_value(value))
 }
 
@@ -127,7 +127,7 @@ fn sent_edit_status(ctx: RenderContext, sent: &SentEdit) -> (Role, String) {
 /// Returns whether the requested value is the current one. The trainer does not answer such a request.
 fn is_current(ctx: RenderContext, sent: &SentEdit) -> bool {
     let config = ctx.state.run.as_ref().map(|run| &run.config);
-    let key = Config::keys().find(|key| key.path() == sent.key);
+    let key = Config::find_key(&sent.key);
     config.zip(key).is_some_and(|(config, key)| config.value(key).to_string() == sent.value)
 }
 
@@ -185,7 +185,7 @@ fn draw_setting(
 /// Returns the value at `step` of a drafted `value`. For the learning rate the draft is the peak of its
 /// schedule.
 fn drafted_value(config: &Config, number: usize, value: f64, step: u64) -> f64 {
-    if !numeric_settings()[number].is_lr() {
+    if !is_lr(numeric_settings()[number]) {
         return value;
     }
     config::Optim { lr: value, ..config.optim.clone() }.lr_at(step, config.run.steps)
@@ -193,7 +193,7 @@ fn drafted_value(config: &Config, number: usize, value: f64, step: u64) -> f64 {
 
 /// Returns the style of a setting's curve, by the section of its key.
 fn curve_role(number: usize) -> Role {
-    match numeric_settings()[number].key.section {
+    match numeric_settings()[number].section {
         "recycle" => Role::Recycled,
         "optim" => Role::Lr,
         _ => Role::Plain,
@@ -248,7 +248,7 @@ fn draw_labels(
     let value = value.map_or_else(|| "a mixture".into(), text::setting_value);
     let mark = if selected && focused { "›" } else { " " };
     let role = if selected && focused { Role::Focus } else { curve_role(number) };
-    let name = short_name(numeric_settings()[number].key);
+    let name = short_name(numeric_settings()[number]);
     let buffer = frame.buffer_mut();
     let mut line = |index: u16, line: Line| {
         if index < area.height {

@@ -11,14 +11,16 @@ pub const RECYCLED_MARK: char = '▸';
 pub const DOCUMENT_MARK: char = '┃';
 
 /// The value shown for each token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum TokenValue {
     /// Entropy of the plain pass.
     Plain,
     /// Entropy of the recycled pass.
     Recycled,
     /// Entropy of the recycled pass minus that of the plain pass.
+    #[strum(serialize = "recycled − plain")]
     Difference,
     /// Negative log-likelihood of the next token in the plain pass.
     Nll,
@@ -26,12 +28,7 @@ pub enum TokenValue {
 
 impl TokenValue {
     pub fn name(self) -> &'static str {
-        match self {
-            TokenValue::Plain => "plain",
-            TokenValue::Recycled => "recycled",
-            TokenValue::Difference => "recycled − plain",
-            TokenValue::Nll => "nll",
-        }
+        self.into()
     }
 
     /// Returns the next one, cyclically.

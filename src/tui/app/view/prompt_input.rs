@@ -35,8 +35,8 @@ impl ViewState {
 
     pub(in crate::tui) fn set_command_text(&self, state: &RunState) -> Option<String> {
         let config = &state.run.as_ref()?.config;
-        let setting = &config_history::numeric_settings()[self.selected_setting_index(state)?];
-        Some(format!("set {} {}", setting.key.path(), config.value(setting.key)))
+        let setting = config_history::numeric_settings()[self.selected_setting_index(state)?];
+        Some(format!("set {} {}", setting.path(), config.value(setting)))
     }
 
     /// Handles a key of the command line or of a filter.

@@ -87,7 +87,7 @@ impl ViewState {
 
     pub(in crate::tui) fn send_draft(&mut self, state: &RunState) -> Effect {
         let Some(draft) = self.draft.take() else { return Effect::None };
-        let (path, value) = (draft.setting().key.path(), draft.to_toml());
+        let (path, value) = (draft.setting().path(), draft.to_toml());
         let effect = self.request(state, Command::SetKeys(SetKeys::single(path.clone(), value.clone())));
         if effect != Effect::None {
             self.sent_edit = Some(SentEdit { key: path, value, changes_before: state.changes_total });
