@@ -1,7 +1,6 @@
 //! Owns: all random generators: seeded ones, and streams for each purpose, step, batch, pass and row.
 //! Must not know: what the random numbers decide.
-//! Invariant: a generator depends only on its seed, and a stream only on (key, purpose, row), so that any step can
-//! be reproduced, on any device.
+//! Invariant: a generator depends only on its seed, a stream only on (key, purpose, row), on any device.
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_xoshiro::{SplitMix64, Xoshiro256PlusPlus};
@@ -25,7 +24,6 @@ pub fn item_rng(numbers: [u64; 3]) -> SeededRng {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RngKey {
     pub seed: u64,
-    /// Number of the update; the first is 1.
     pub step: u64,
     /// Index of the batch within the update.
     pub batch: u64,

@@ -1,8 +1,6 @@
-//! Owns: the comparison of the model and the passes with a folder of golden numbers, as `shared/oracle`'s
-//! script writes them.
+//! Owns: the comparison of the model and the passes with a folder of golden numbers.
 //! Must not know: the training loop, terminals.
-//! Invariant: every entry of the golden file gets a verdict; an entry that is not computed here is listed as
-//! such.
+//! Invariant: every entry of the golden file gets a verdict, if only that it is not computed here.
 
 use crate::config::{Arch, Control, Dtype, GradientFlow, LossPositions, PassScope, PositionBudget, Run};
 use crate::model::accumulator::{GradientAccumulator, Timing};
@@ -26,12 +24,10 @@ const LOSS_TOLERANCE: f64 = 1e-4;
 /// Largest allowed error of a gradient, relative to its own largest entry.
 const GRADIENT_TOLERANCE: f64 = 1e-3;
 
-/// Largest allowed error with bf16 products, relative to the largest value of the entry. A product is rounded
-/// by 1/256. In an untrained model this grows over blocks and passes: up to 0.11 for logits after three
-/// passes, and up to 0.21 for gradients of queries.
+/// Largest allowed error with bf16 products, relative to the largest value. It grows over blocks and passes
+/// of an untrained model: to 0.11 for logits after three passes, to 0.21 for gradients of queries.
 const BF16_TOLERANCE: f64 = 0.3;
-/// Largest allowed error of losses with bf16 products, relative to the largest value. Losses are means, so it
-/// is smaller.
+/// The same for losses. They are means, so it is smaller.
 const BF16_LOSS_TOLERANCE: f64 = 0.02;
 
 /// The verdict on one golden entry.
@@ -42,7 +38,6 @@ pub struct Verdict {
     pub result: CheckResult,
 }
 
-/// How a golden entry compares with the value computed here.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum CheckResult {
     /// The entry was computed here and compared.
@@ -87,7 +82,6 @@ pub fn verify(
         .collect()
 }
 
-/// Contents of `golden.safetensors`.
 struct GoldenFile {
     file: String,
     /// Shape and row-major values of each entry, by name.
@@ -260,7 +254,6 @@ impl ModelUnderTest {
         states.hidden
     }
 
-    /// Returns the states of the plain pass.
     fn plain_states(&self, model: &Transformer) -> HiddenStates {
         model.forward(model.embed(self.tokens.inputs.clone()))
     }
@@ -364,8 +357,7 @@ fn unmodified_pass(reach: PassScope) -> RecycledPass {
     RecycledPass { reach, control: Control::None, scale: 1.0, jitter: 0.0, rng_key: RngKey::default() }
 }
 
-/// Reads a tensor's values, row-major. A failed read gives NaN, so that the verdict is a failure and not a
-/// crash.
+/// Reads a tensor's values, row-major. A failed read gives NaN, so that the verdict is a failure.
 fn read_values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
     tensor.try_into_vec_as::<f64>().unwrap_or_else(|_| vec![f64::NAN])
 }

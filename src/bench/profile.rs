@@ -24,9 +24,7 @@ use std::sync::mpsc::{channel, sync_channel};
 /// How many steps to profile, and what to keep.
 #[derive(Clone, Copy, Debug)]
 pub struct ProfileOptions {
-    /// Number of steps that are measured.
     pub steps: usize,
-    /// Number of steps before the measured ones.
     pub warmup: usize,
     /// Returns the allocations of the process so far: their number and bytes.
     pub allocated: AllocationCounter,
@@ -37,13 +35,10 @@ pub struct ProfileOptions {
 /// The mean cost of a training step, by part and by operation.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    /// Number of measured steps.
     pub steps: usize,
     /// Number of measured steps that recycled.
     pub recycled_steps: usize,
-    /// Number of parameters of the model.
     pub params: usize,
-    /// Wall time of a step, in milliseconds.
     pub step_ms: f64,
     /// The parts that a run records, then the time in none of them.
     pub parts: Vec<ProfileLine>,
@@ -69,7 +64,6 @@ pub struct ProfileLine {
     pub share: f64,
     /// Floating-point operations in units of 10^9; 0 if they are not counted.
     pub gflop: f64,
-    /// Bytes allocated during the calls.
     pub bytes: f64,
 }
 
@@ -89,8 +83,7 @@ pub fn profile_step_kind(
     measure_steps(&selected.device, options, params, next, |batch| subject.step(batch))
 }
 
-/// Profiles the first steps of the run that `config` describes, with its model, data and schedule. Nothing is
-/// recorded.
+/// Profiles the first steps of the run that `config` describes. Nothing is recorded.
 pub fn profile_run(
     mut config: Config,
     selected: &SelectedDevice,
@@ -180,7 +173,6 @@ const PARTS: [(&str, Metric, Metric); 4] = [
     ("update", Metric::UpdateMs, Metric::UpdateFlop),
 ];
 
-/// Costs summed over all measured steps.
 #[derive(Default)]
 struct ProfileSums {
     steps: usize,

@@ -1,7 +1,6 @@
 //! Owns: timing whole training steps of every kind on random tokens, for comparison with other programs.
 //! Must not know: command-line arguments, how results are shown.
-//! Invariant: a timed step is a run's step: from the batch on the host to the loss on the host and an idle
-//! device.
+//! Invariant: a timed step is a run's, from the batch on the host to its loss there and an idle device.
 
 use crate::config::{
     self, Arch, Config, Curve, Data, Dtype, GradientFlow, LrDecay, Model, Optim, PassScope, PositionBudget,
@@ -30,23 +29,15 @@ use std::time::Instant;
 /// The sizes of a Llama-style model with an untied head and of its batches, and the number of steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BenchSizes {
-    /// Vocabulary size (V).
     pub vocab_size: usize,
-    /// Positions in each row (T).
     pub seq_len: usize,
-    /// Width of the hidden states (D).
     pub width: usize,
-    /// Number of attention heads (H).
     pub heads: usize,
-    /// Number of blocks.
     pub layers: usize,
-    /// Rows in each batch (B).
     pub batch: usize,
-    /// Recycled positions in each row (R), fewer than positions.
+    /// Fewer than positions in a row.
     pub recycled: usize,
-    /// Number of timed steps.
     pub steps: usize,
-    /// Number of steps before the timed ones.
     pub warmup: usize,
     /// Element type of the operands of matrix products.
     pub dtype: Dtype,
@@ -67,8 +58,7 @@ pub enum StepKind {
     Isolated,
     /// Like `Isolated`, but the recycled positions also attend to each other.
     Joint,
-    /// One latent after another, with gradient through the whole chain and loss at all positions (arXiv
-    /// 2412.06769).
+    /// One latent after another, with gradient through the whole chain (arXiv 2412.06769).
     Sequential,
 }
 
@@ -77,7 +67,6 @@ impl StepKind {
     pub const ALL: [Self; 6] =
         [Self::Plain, Self::Dense, Self::DenseThrough, Self::Isolated, Self::Joint, Self::Sequential];
 
-    /// Returns the name used in tables and arguments.
     pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
@@ -97,8 +86,7 @@ pub struct StepTimes {
     pub params: usize,
     /// Wall time of every timed step in milliseconds, shortest first.
     pub ms: Vec<f64>,
-    /// Peak memory in bytes: resident memory of the process on the CPU, memory reserved by the allocator on a
-    /// GPU.
+    /// Peak of the process's resident memory on the CPU, or of the allocator's reserve on a GPU.
     pub peak_bytes: Option<u64>,
 }
 
@@ -143,7 +131,6 @@ impl BenchSubject {
         Self { kind, config, learner }
     }
 
-    /// Returns the number of parameters, without the feedback.
     pub fn params(&self) -> usize {
         params_without_feedback(&self.learner.model)
     }
@@ -158,8 +145,7 @@ impl BenchSubject {
 }
 
 impl BenchSizes {
-    /// Returns the config of a run with such steps. Every step recycles (except plain ones), AdamW has
-    /// PyTorch's defaults.
+    /// Returns the config of a run whose steps are all of this kind, with PyTorch's AdamW defaults.
     fn run_config(&self, kind: StepKind) -> Config {
         let Self { vocab_size, seq_len, width, heads, layers, batch, .. } = *self;
         let (reach, flow) = match kind {
@@ -235,7 +221,6 @@ impl BenchSizes {
     }
 }
 
-/// Returns the number of parameters of a model without its feedback.
 fn params_without_feedback(model: &Transformer) -> usize {
     model.num_params() - model.feedback.num_params()
 }

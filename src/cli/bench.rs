@@ -33,7 +33,6 @@ Output: one line of JSON for each kind. `median_ms`, `min_ms` and `max_ms` are m
 `tokens_per_s` follows from the median, `peak_mib` is the peak memory in MiB and `params` counts parameters.
 benches/against_torch.sh compares these numbers with PyTorch.";
 
-/// Arguments of `bench`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct BenchArgs {
@@ -89,11 +88,8 @@ pub(super) struct SizeArgs {
     activation_checkpointing: bool,
 }
 
-/// Limits of the number of timed steps.
 const STEPS_LIMIT: Limit = Limit::Within(1.0, 1e6);
-/// Limits of the number of warm-up steps.
 pub(super) const WARMUP_LIMIT: Limit = Limit::Within(0.0, 1e6);
-/// Limits of the number of threads.
 pub(super) const THREADS_LIMIT: Limit = Limit::Within(1.0, 1024.0);
 
 /// Parses a whole number that is at least 1 and within the limit of the config key `path`.
@@ -108,19 +104,16 @@ fn parse_size(text: &str, path: &str) -> Result<usize, String> {
     )
 }
 
-/// Parses a whole number within `limit`.
 pub(super) fn parse_within(text: &str, limit: Limit) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number: &usize| limit.allows(*number as f64));
     number.ok_or_else(|| format!("expected a whole number {limit}"))
 }
 
-/// Parses the name of a kind of step.
 pub(super) fn parse_kind(name: &str) -> Result<StepKind, String> {
     let found = StepKind::ALL.into_iter().find(|kind| kind.name() == name);
     found.ok_or_else(|| format!("allowed: {}", StepKind::ALL.map(StepKind::name).join(", ")))
 }
 
-/// Parses the number type of matrix products.
 pub(super) fn parse_dtype(name: &str) -> Result<Dtype, String> {
     match name {
         "f32" => Ok(Dtype::F32),
@@ -145,8 +138,7 @@ pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Starts the threads that operations run on, this thread included; 0 means as many as the machine has.
-/// Must be called before any operation, which would start the default number of threads.
+/// Starts the pool of `threads` threads (0: one per CPU), this one included. Call it before any operation.
 pub(super) fn start_threads(threads: usize) -> anyhow::Result<()> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread();
     pool.build_global().with_context(|| format!("`--threads` = {threads}"))

@@ -23,7 +23,6 @@ const EXAMPLES: &str = "Examples:
   coconut-lab data text --in tinyshakespeare.txt --tokenizer gpt2 --out datasets/shakespeare
   coconut-lab data inspect datasets/shakespeare";
 
-/// Arguments of `data`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct DataArgs {
@@ -132,10 +131,7 @@ struct InspectArgs {
     json: bool,
 }
 
-/// Runs `data prosqa`, `data text` or `data inspect`.
-///
-/// # Errors
-/// Data that cannot be read, made or written. The error names the file and the row or line in it.
+/// Runs the verb. An error names the file, and the row or line in it.
 pub fn run(args: DataArgs) -> anyhow::Result<()> {
     match args.verb {
         DataVerb::Prosqa(args) => run_prosqa(args),

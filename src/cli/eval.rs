@@ -33,7 +33,6 @@ Columns of the table of answers:
   latents  mean number of latents (recycled states)
   cut      share of the answers that reached --max-new or the model's longest position before the end token";
 
-/// Arguments of `eval`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct EvalArgs {
@@ -84,7 +83,6 @@ fn policy_help() -> String {
     )
 }
 
-/// Parses the name of a split.
 fn parse_split(name: &str) -> Result<Split, String> {
     let all = [Split::Train, Split::Valid, Split::Test];
     all.into_iter().find(|split| split.name() == name).ok_or_else(|| "allowed: train, valid, test".into())
@@ -132,7 +130,6 @@ pub(super) fn run(mut args: EvalArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The data to evaluate on.
 struct EvalSources {
     data: Option<PathBuf>,
     questions: Option<PathBuf>,
@@ -209,14 +206,12 @@ impl EvalArgs {
     }
 }
 
-/// Perplexity of the model on a split.
 struct PerplexityReport {
     data: PathBuf,
     split: Split,
     summary: PerplexitySummary,
 }
 
-/// The questions that were asked.
 struct QuestionSet {
     file: PathBuf,
     count: usize,
@@ -224,7 +219,6 @@ struct QuestionSet {
     skipped: usize,
 }
 
-/// All results of an evaluation.
 struct EvalReport {
     dir: PathBuf,
     perplexity: Option<PerplexityReport>,

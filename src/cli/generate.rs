@@ -34,7 +34,6 @@ With --json, each position is a line of JSON with these keys:
   top      likeliest tokens of that output with probability `p`; for a latent, what its state decodes to
   after    entropy of the output after this position, in nats; null if the row ended there";
 
-/// Arguments of `generate`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct GenerateArgs {
@@ -224,7 +223,6 @@ impl GenerateArgs {
     }
 }
 
-/// Parses token ids separated by commas.
 fn parse_ids(text: &str) -> anyhow::Result<Vec<u32>> {
     let id = |id: &str| id.trim().parse().with_context(|| format!("--ids: {id:?} is no token id"));
     text.split(',').map(id).collect()

@@ -37,7 +37,6 @@ If thinking narrows down candidates, as a breadth-first search does, entropy fal
 than in the control. Only `fixed` policies can show this: with `entropy` and `trend`, thoughts begin where
 entropy is high and end where it is low, so that it falls by construction.";
 
-/// Arguments of `lens`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct LensArgs {
@@ -150,7 +149,6 @@ fn check_out_path(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Returns the table row of a latent.
 fn lens_row(latent: &Latent, shuffled: bool, policy: &Policy) -> LensRow {
     let choice = |(id, prob): &(u32, f64)| protocol::TokenProb { id: *id, prob: *prob as f32 };
     LensRow {

@@ -44,12 +44,10 @@ impl FromStr for PolicyArg {
     }
 }
 
-/// A loaded model.
 pub(super) struct LoadedModel {
     pub model: Transformer,
     pub dir: PathBuf,
     pub tokenizer: Option<Tokenizer>,
-    /// Id of the end-of-text token.
     pub eos_token: Option<u32>,
 }
 

@@ -30,7 +30,6 @@ of step. With --config it measures the first steps of a recipe, with its model, 
 no run behind. It prints a table of the parts of a step and one of its operations. Open the file that --trace
 writes in https://ui.perfetto.dev or chrome://tracing.";
 
-/// Arguments of `profile`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ProfileArgs {

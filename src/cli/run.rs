@@ -36,7 +36,6 @@ the process at once.
 
 Exit codes: 0 finished or stopped, 1 failed, 2 wrong usage, 130 dropped without a checkpoint.";
 
-/// Arguments of `run`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RunArgs {
@@ -189,8 +188,7 @@ fn start_mode(args: RunArgs) -> anyhow::Result<StartMode> {
     Ok(StartMode::New(Box::new(Recipe { config, text, watched_file: follow })))
 }
 
-/// Returns how a run of this process ended, after its dashboard was left as `left`. Waits for the trainer to
-/// end, unless the run is dropped. A failed run is an error.
+/// Waits for the run to end, unless the dashboard `left` it to be dropped. A failed run is an error.
 pub(super) fn run_ending(left: io::Result<ExitReason>, mut host: TrainerHost) -> anyhow::Result<RunEnding> {
     let summary = match left {
         Ok(ExitReason::RunEnded(summary) | ExitReason::Stopped(summary)) => summary,
@@ -213,7 +211,7 @@ pub(super) fn run_ending(left: io::Result<ExitReason>, mut host: TrainerHost) ->
     Ok(summary.map_or(RunEnding::WithoutSummary, RunEnding::WithSummary))
 }
 
-/// Prints the summary. A closed pipe is not an error: the run folder holds everything.
+/// Prints the summary. A closed pipe is no error: the run folder holds everything.
 fn print_summary(summary: &RunSummary) {
     let pair = |name: &str, losses: Option<(f64, f64)>| {
         losses.map(|(first, last)| format!("  {name:<12} {first:.4} -> {last:.4} nats\n")).unwrap_or_default()

@@ -9,8 +9,7 @@ use crate::schema::protocol::Command;
 use crate::tui::SignalFlags;
 use std::sync::{Arc, PoisonError};
 
-/// Starts a thread that handles signals from now on. It sets the flags of `asked`, and stops the run through
-/// `commands`.
+/// Starts a thread that sets the flags of `asked` on signals, and stops the run through `commands`.
 #[cfg(unix)]
 pub(super) fn listen(
     commands: CommandSender,

@@ -22,7 +22,6 @@ const EXAMPLES: &str = "Examples:
 --keys takes characters and names such as <Left>, <PageUp> or <Enter>. Press `?` in the dashboard for a list
 of its keys. Keys that do more than change the picture are refused.";
 
-/// Arguments of `snapshot`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SnapshotArgs {
@@ -47,7 +46,6 @@ pub struct SnapshotArgs {
     out: PathBuf,
 }
 
-/// Parses the name of a panel.
 fn parse_panel(name: &str) -> Result<Panel, String> {
     let names = || Panel::ALL.map(Panel::name).join(", ");
     Panel::from_name(name).ok_or_else(|| format!("allowed: {}", names()))

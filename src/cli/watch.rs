@@ -22,7 +22,6 @@ const EXAMPLES: &str = "Examples:
 You can change a running run from here: `:set optim.lr 1e-4` changes a key, space pauses. Both are written to
 the run's config.toml, and the run applies them at its next step.";
 
-/// Arguments of `watch`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct WatchArgs {

@@ -29,7 +29,6 @@ impl Documents {
         self.ends.len()
     }
 
-    /// Returns the number of tokens in all documents together.
     pub fn token_count(&self) -> usize {
         self.tokens.len()
     }
@@ -71,8 +70,7 @@ pub(crate) struct TokenDecoder<'a> {
 }
 
 impl<'a> TokenDecoder<'a> {
-    /// Creates a decoder for ids below `vocab_size`, which is at least 1. The first row pushed is row
-    /// `first_row` of the file.
+    /// The first row pushed is row `first_row` of the file. Ids must be below `vocab_size`.
     pub fn new(
         path: &'a Path,
         layout: ColumnLayout,
@@ -146,8 +144,7 @@ impl<'a> TokenDecoder<'a> {
         Ok(())
     }
 
-    /// Returns the error for a bad id at `index` of an array. In a flat file `index` counts rows; in a list
-    /// it counts tokens within the current row.
+    /// Returns the error for a bad id at `index`: a row of a flat array, or a token within the current row.
     fn id_error(&self, index: usize, found: &str) -> DataError {
         let allowed = format!("ids 0 to {} (vocabulary of {})", self.vocab_size - 1, self.vocab_size);
         match self.layout {
@@ -169,10 +166,7 @@ impl<'a> TokenDecoder<'a> {
     }
 }
 
-/// Finds the token column. Returns its index and its layout.
-///
-/// # Errors
-/// Fails if no column has an accepted name, or the first such column does not hold integers.
+/// Finds the token column, which holds integers. Returns its index and its layout.
 pub(crate) fn find_token_column(path: &Path, schema: &Schema) -> Result<(usize, ColumnLayout)> {
     let fault =
         |found: String, allowed: String| DataError::Column { file: path.to_path_buf(), found, allowed };

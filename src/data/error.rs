@@ -1,13 +1,11 @@
 //! Owns: the errors of the data module and their messages to the user.
 //! Must not know: terminals, tensors, who reads the data.
-//! Invariant: a message names the file as the user gave it, the row, line or record if there is one, what was
-//! found, and what is allowed.
+//! Invariant: a message names the file as given, the row, line or record, what was found, what is allowed.
 
 use std::path::{Path, PathBuf};
 
 use super::Split;
 
-/// Result type of the data module.
 pub type Result<T> = std::result::Result<T, DataError>;
 
 /// A fault in data or its files, or a request that they cannot satisfy.

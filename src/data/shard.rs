@@ -22,19 +22,15 @@ use parquet::arrow::arrow_reader::{
 use super::decode::{ColumnLayout, Documents, TokenDecoder, find_token_column, type_name};
 use super::error::{DataError, Result};
 
-/// Largest vocabulary size allowed. No tokenizer is this large, so an id from here on means that a file of
-/// unknown vocabulary is corrupt.
+/// Largest vocabulary size allowed: an id from here on means that a file of unknown vocabulary is corrupt.
 pub(crate) const MAX_VOCAB: usize = 1 << 24;
 
 /// Number of rows decoded at a time, which bounds the memory used in addition to the ids themselves.
 const LIST_ROWS: usize = 512;
-/// The same bound for flat files, whose rows are single tokens.
 const FLAT_ROWS: usize = 1 << 16;
 
-/// Options for reading the token ids of a shard.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShardReadOptions {
-    /// Ids must be below this.
     pub vocab_size: usize,
     /// Id of the token that ends a document; it splits flat files into documents.
     pub eos_id: Option<u32>,
@@ -45,16 +41,12 @@ pub(crate) struct ShardReadOptions {
 pub(crate) struct Shard {
     path: PathBuf,
     metadata: ArrowReaderMetadata,
-    /// Index of the token column.
     column: usize,
     layout: ColumnLayout,
 }
 
 impl Shard {
-    /// Reads the footer and finds the token column.
-    ///
-    /// # Errors
-    /// Fails if the file is missing, is not Parquet, or has no integer column with an accepted name.
+    /// Reads the footer and finds the token column, which must hold integers.
     pub fn open(path: &Path) -> Result<Self> {
         let metadata = open_parquet(path)?.1;
         let (column, layout) = find_token_column(path, metadata.schema())?;
@@ -99,11 +91,7 @@ impl Shard {
             .collect()
     }
 
-    /// Reads all of row group `group`. It needs four bytes of memory per token, and one decoded batch of
-    /// rows.
-    ///
-    /// # Errors
-    /// Fails on a page that cannot be decoded, on a null, and on an id that `options` does not allow.
+    /// Reads all of a row group. Fails on a broken page, a null, or an id that `options` does not allow.
     pub fn read_group(&self, group: usize, options: ShardReadOptions) -> Result<Documents> {
         let first_row: u64 = self.compression_and_group_rows().1.iter().take(group).sum();
         let mut documents = Documents::default();
@@ -136,7 +124,6 @@ impl Shard {
     }
 }
 
-/// Opens a Parquet file and reads its footer.
 pub(crate) fn open_parquet(path: &Path) -> Result<(File, ArrowReaderMetadata)> {
     let file = File::open(path).map_err(DataError::io(path, "be opened"))?;
     let length = file.metadata().map_err(DataError::io(path, "be opened"))?.len();
@@ -178,8 +165,7 @@ pub(crate) fn read_columns(
     }
 }
 
-/// Calls `each` with every record batch and the row of the file at which it starts. A fault or panic of the
-/// decoder is returned as an error.
+/// Calls `each` with every record batch and its first row. A panic of the decoder is returned as an error.
 pub(crate) fn for_each_batch(
     path: &Path,
     first_row: u64,

@@ -1,5 +1,4 @@
-//! Owns: the order of a split's tokens (row groups, documents within them, epoch after epoch) and positions
-//! in it.
+//! Owns: the order of a split's tokens (row groups, documents, epoch after epoch), and positions in it.
 //! Must not know: batches, threads.
 //! Invariant: the stream is a function of the files, the seed and `shuffle` alone. A stream opened at any
 //! [`StreamPosition`] continues exactly from there.
@@ -20,7 +19,6 @@ pub struct StreamPosition {
     pub group: u64,
     /// Index of the document in the group's order of that epoch.
     pub document: u64,
-    /// Index of the token within the document.
     pub token: u64,
 }
 
@@ -43,7 +41,6 @@ pub(crate) struct TokenOrder {
     pub shuffle: bool,
 }
 
-/// A row group in memory and the order of its documents.
 struct LoadedRowGroup {
     documents: Documents,
     /// Indices into `documents`, in the epoch's order.
@@ -55,7 +52,6 @@ pub(crate) struct TokenStream {
     order: TokenOrder,
     /// Pairs (shard, row group) in this epoch's order.
     groups: Vec<(usize, usize)>,
-    /// Position of the next token.
     position: StreamPosition,
     loaded_group: Option<LoadedRowGroup>,
     /// Number of tokens read in this epoch, to detect an empty one; `None` if the epoch was entered midway.
@@ -63,10 +59,7 @@ pub(crate) struct TokenStream {
 }
 
 impl TokenStream {
-    /// Opens a stream at a position.
-    ///
-    /// # Errors
-    /// Fails if the position does not exist in this dataset, or if its row group cannot be read.
+    /// Opens a stream at a position, which must exist in this dataset.
     pub fn open(order: TokenOrder, start: StreamPosition) -> Result<Self> {
         let groups = order.group_order(start.epoch);
         let epoch_tokens = start.is_epoch_start().then_some(0);
@@ -75,7 +68,6 @@ impl TokenStream {
         Ok(stream)
     }
 
-    /// Returns the position of the next token.
     pub fn position(&self) -> &StreamPosition {
         &self.position
     }
@@ -85,11 +77,8 @@ impl TokenStream {
         StreamPosition { group: self.groups.len() as u64, ..StreamPosition::epoch_start(epoch) }
     }
 
-    /// Appends `count` tokens to `tokens`, and to `starts` whether each is the first of a document. Fewer are
-    /// appended only at the end of `last_epoch`.
-    ///
-    /// # Errors
-    /// Fails on a fault in a shard, or on an epoch with fewer than two tokens, which has nothing to predict.
+    /// Appends `count` tokens, and to `starts` whether each is the first of a document; fewer only at the end
+    /// of `last_epoch`. Fails on an epoch with fewer than two tokens, which has nothing to predict.
     pub fn append_tokens(
         &mut self,
         count: usize,

@@ -1,8 +1,6 @@
-//! Owns: batched generation of rows of different length. Each step feeds every row one token or latent, as
-//! the row's own policy decides.
+//! Owns: batched generation: each step feeds every row one token or latent, as the row's own policy decides.
 //! Must not know: what tokens mean, where prompts come from, what is done with the steps.
-//! Invariant: the state that is fed at `t` is that of `t-1`; a latent takes the position that a token would
-//! have had.
+//! Invariant: the state fed at `t` is that of `t-1`; a latent takes the position that a token would have had.
 
 use super::GenerateError;
 use crate::model::{KvCache, Transformer, index_tensor};
@@ -16,7 +14,6 @@ use rayon::prelude::*;
 /// Prompts and settings of a generation.
 #[derive(Clone, Debug)]
 pub struct GenerationRequest {
-    /// Token ids of each row's prompt.
     pub prompts: Vec<Vec<u32>>,
     pub policy: Policy,
     pub sampling: SamplingParams,
@@ -35,7 +32,7 @@ pub struct GenerationRequest {
 }
 
 impl GenerationRequest {
-    /// Requests the greedy continuation of `prompts` by up to `max_tokens` tokens, without an end token.
+    /// Requests greedy continuations of up to `max_tokens` tokens, without an end token.
     pub fn new(prompts: Vec<Vec<u32>>, policy: Policy, max_tokens: usize) -> Self {
         Self {
             prompts,
@@ -51,7 +48,6 @@ impl GenerationRequest {
     }
 }
 
-/// Whether an input is a token or a latent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputKind {
     Token,
@@ -59,23 +55,19 @@ pub enum InputKind {
     Latent,
 }
 
-/// One position of one row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GenerationStep {
     /// Index of the row in the request.
     pub row: usize,
     pub kind: InputKind,
-    /// The token that was fed. For a latent, the token that its feedback is combined with, if any (`gated`,
-    /// `add`).
+    /// The token that was fed, or that a latent's feedback is combined with, if any (`gated`, `add`).
     pub token: Option<u32>,
-    /// Output of the previous position: the distribution that a token is sampled from, or what a latent
-    /// decodes to.
+    /// Output of the previous position: what a token is sampled from, or what a latent decodes to.
     pub distribution: TokenDistribution,
     /// Entropy of the output at this position, in nats; `None` if the row ended with it.
     pub entropy_after: Option<f64>,
 }
 
-/// The reason why a row ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndReason {
     /// It generated its end token.
@@ -86,16 +78,13 @@ pub enum EndReason {
     ModelLength,
 }
 
-/// State of one row of a generation.
 struct RowState {
     policy_state: PolicyState,
     stream: RngStream,
-    /// Number of generated tokens.
     tokens: usize,
     /// The last input, if it was a token.
     last_token: Option<u32>,
-    /// The last step, not returned yet: the entropy after it is unknown, and a latent may still replace its
-    /// token.
+    /// The last step, not returned yet: the entropy after it is unknown, and a latent may replace its token.
     pending: Option<GenerationStep>,
     end_reason: Option<EndReason>,
 }
@@ -103,14 +92,12 @@ struct RowState {
 /// Largest number of positions after the prompts that the cache is created with. It grows if more are needed.
 const MAX_RESERVED_POSITIONS: usize = 512;
 
-/// The next input of a row.
 enum NextInput {
     Token(u32),
     /// The state of the last position. The feedback may combine it with this token.
     LastState(u32),
     /// The state of the position before the last, in place of this token.
     ReplacingState(u32),
-    /// The row has ended.
     Ended,
 }
 
@@ -125,11 +112,8 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Starts a generation: runs the model on the prompts. `model` must be without autodiff.
-    ///
-    /// # Errors
-    /// If there is no prompt, or a prompt is empty, too long, or contains a token that is not in the model's
-    /// vocabulary. Also if the policy contains such a token, the device fails, or an output is not finite.
+    /// Runs `model`, which must be without autodiff, on the prompts. Fails if there is no prompt, one is empty or
+    /// too long, or prompts or policy have a token that is not in the vocabulary.
     pub fn start(model: &Transformer, request: GenerationRequest) -> Result<Self, GenerateError> {
         check_request(model, &request)?;
         let b = request.prompts.len();
@@ -187,11 +171,8 @@ impl Generation {
         self.rows[row].end_reason
     }
 
-    /// Generates one more position of every row that has not ended. Returns the steps that are final now, row
-    /// by row. A step is final as soon as the entropy after it is known.
-    ///
-    /// # Errors
-    /// If the device fails, or an output is not finite.
+    /// Generates one more position of every row that has not ended. Returns, row by row, the steps that are final
+    /// now, because the entropy after them is known. Fails if the device fails, or an output is not finite.
     pub fn step(&mut self) -> Result<Vec<GenerationStep>, GenerateError> {
         let _awake = threads::keep_workers_spinning();
         let (distributions, logits) =
@@ -338,8 +319,7 @@ impl Generation {
     }
 }
 
-/// Returns for each row the index of the next row that has not ended, cyclically; its own index if there is
-/// none.
+/// Returns for each row the next row that has not ended, cyclically; the row itself if there is none.
 fn next_unfinished_rows(ended: &[bool]) -> Vec<usize> {
     let count = ended.len();
     (0..count)
@@ -360,8 +340,7 @@ fn select_by_row(
     no.mask_where(mask.expand([b, d]), yes)
 }
 
-/// Returns the head's distributions at states `[N, D]`, each with its `top` most likely tokens (at least
-/// one), and the logits `[N, V]`, row-major.
+/// Returns the distributions at states `[N, D]`, with at least one likely token, and the logits `[N, V]`.
 pub(in crate::generate) fn output_distributions(
     model: &Transformer,
     states: Tensor<2>,

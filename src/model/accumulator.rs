@@ -1,8 +1,7 @@
 //! Owns: the accumulated gradients of several passes, and the cost of each part of the work: floating-point
 //! operations and, if requested, seconds.
 //! Must not know: what the passes compute, the optimizer.
-//! Invariant: an autodiff graph lives from the pass that builds it to the [`GradientAccumulator::finish`] that consumes it,
-//! and no longer.
+//! Invariant: an autodiff graph lives only from the pass that builds it to its backward pass.
 
 use super::cost::{BACKWARD_FACTOR, PartCosts, StepPart};
 use super::head::RequestedGradients;
@@ -93,7 +92,6 @@ impl<'a> GradientAccumulator<'a> {
         }
     }
 
-    /// Returns the model whose gradients are accumulated.
     pub fn model(&self) -> &'a Transformer {
         self.model
     }

@@ -1,6 +1,6 @@
 //! Owns: one transformer block, and activation checkpointing of it.
 //! Must not know: embeddings, how many blocks there are.
-//! Invariant: checkpointing changes no result. A checkpointed block treats the keys and values of its prefix as
+//! Invariant: checkpointing changes no result. Keys and values of a checkpointed block's prefix are
 //! constants.
 
 use super::accumulator::accumulate_gradients;
@@ -18,17 +18,14 @@ use burn::tensor::Tensor;
 /// One pre-norm block: attention, then MLP, each added to the residual stream.
 #[derive(Module, Debug)]
 pub struct TransformerBlock {
-    /// Norm of the attention's input.
     pub norm1: Norm,
     pub attention: Attention,
-    /// Norm of the MLP's input.
     pub norm2: Norm,
     pub mlp: Mlp,
 }
 
 impl TransformerBlock {
-    /// Runs the block on `x` `[N, D]`. Returns its output `[N, D]`, and the keys and values of these
-    /// positions.
+    /// Runs the block on `x` `[N, D]`. Returns its output, and the keys and values of these positions.
     pub(super) fn forward(&self, x: Tensor<2>, context: &BlockContext) -> (Tensor<2>, KeysValues) {
         let BlockContext { angles, mask, prefix, precision } = context;
         let normed = self.norm1.forward(x.clone());
@@ -64,8 +61,7 @@ pub(super) fn forward_checkpointed(
     context: BlockContext,
     execution: &Execution,
 ) -> (Tensor<2>, KeysValues) {
-    // A constant input has no gradient, so the block would not run again and its parameters would get no
-    // gradient.
+    // With a constant input the block would not run again, and its parameters would get no gradient.
     let x = if x.is_tracked() { x } else { Tensor::from_inner(x.inner()).require_grad() };
     let input = x.clone().inner();
     let (out, keys_values) = block.valid().forward(input.clone(), &context);

@@ -1,8 +1,7 @@
 //! Owns: how a model is computed, which changes no result beyond rounding: the precision of matrix products,
 //! and activation checkpointing of blocks.
 //! Must not know: what is computed.
-//! Invariant: parameters, norms, softmax, losses and the residual stream are f32, whatever the precision of
-//! products.
+//! Invariant: parameters, norms, softmax, losses and residual stream are f32, whatever the precision.
 
 use crate::config::{self, Dtype};
 use burn::optim::GradientsParams;
@@ -13,16 +12,13 @@ pub use crate::ops::MatmulPrecision;
 /// How a model is computed, as opposed to what it computes.
 #[derive(Clone, Debug, Default)]
 pub struct Execution {
-    /// Precision of the operands of matrix products: f32 or bf16.
     pub matmul_precision: MatmulPrecision,
-    /// Activation checkpointing (Chen et al., arXiv 1604.06174): a block keeps only its input, and its
-    /// forward pass runs again during the backward pass.
+    /// Activation checkpointing (Chen et al., arXiv 1604.06174): blocks run again during the backward pass.
     pub checkpointing: bool,
     pub(super) block_gradients: BlockGradients,
 }
 
 impl Execution {
-    /// Uses this precision of products, with or without activation checkpointing.
     pub fn new(precision: MatmulPrecision, checkpointing: bool) -> Self {
         Self { matmul_precision: precision, checkpointing, block_gradients: BlockGradients::default() }
     }
@@ -36,15 +32,13 @@ impl Execution {
         Self::new(precision, run.activation_checkpointing)
     }
 
-    /// Returns the parameter gradients of checkpointed blocks that backward passes computed since the last
-    /// call.
+    /// Returns the gradients that checkpointed blocks computed since the last call.
     pub(super) fn take_block_gradients(&self) -> GradientsParams {
         std::mem::take(&mut *self.block_gradients.lock())
     }
 }
 
-/// Parameter gradients of checkpointed blocks. They bypass the graph, which knows only the inputs of these
-/// blocks.
+/// Gradients of checkpointed blocks, which bypass the graph: it knows only the inputs of these blocks.
 #[derive(Clone, Default)]
 pub(super) struct BlockGradients(Arc<Mutex<GradientsParams>>);
 

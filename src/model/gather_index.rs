@@ -24,15 +24,13 @@ pub struct GatherIndex {
     slot_sources: Tensor<1, Int>,
     /// The N slots of `[B·R]` that are not padding.
     real_slots: Vec<usize>,
-    /// The slots that are not padding, as a tensor on the device.
     real_slots_tensor: Tensor<1, Int>,
     rows: usize,
     seq_len: usize,
 }
 
 impl GatherIndex {
-    /// Builds the index from the ascending positions of each row of `seq_len` (T) positions. At least one
-    /// position in total is required.
+    /// Builds the index from the ascending positions of each row of `seq_len` (T), at least one in total.
     pub fn new(rows: &[Vec<usize>], seq_len: usize, device: &Device) -> Self {
         let r = rows.iter().map(Vec::len).max().unwrap_or(0);
         let (mut flat_indices, mut at, mut from, mut real) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -70,8 +68,7 @@ impl GatherIndex {
         flatten_rows(whole).select(0, self.flat_indices())
     }
 
-    /// Returns `whole` `[B, T, D]` with the selected positions replaced by `states` `[N, D]`. All other
-    /// values keep their exact bits.
+    /// Returns `whole` `[B, T, D]` with `states` `[N, D]` at the selected positions, otherwise bit for bit.
     pub fn scatter(&self, whole: &Tensor<3>, states: Tensor<2>) -> Tensor<3> {
         let [b, t, d] = whole.dims();
         let mut from: Vec<usize> = (0..b * t).collect();
@@ -117,7 +114,6 @@ pub fn flatten_rows(whole: &Tensor<3>) -> Tensor<2> {
     whole.clone().flatten(0, 1)
 }
 
-/// Uploads indices to `device`.
 pub fn index_tensor(indices: &[usize], device: &Device) -> Tensor<1, Int> {
     let values: Vec<i32> = indices.iter().map(|index| *index as i32).collect();
     Tensor::from_data(TensorData::new(values, [indices.len()]), device)

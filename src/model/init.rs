@@ -17,8 +17,7 @@ pub(super) struct WeightInit<'a> {
 }
 
 impl<'a> WeightInit<'a> {
-    /// Matrices get normal values of standard deviation `std`. The last matrix of each of the model's
-    /// `branches` residual branches gets `std / √branches` (Radford et al. 2019).
+    /// The last matrix of each of `branches` residual branches gets `std / √branches` (Radford et al. 2019).
     pub fn new(seed: u64, std: f64, branches: usize, device: &'a Device) -> Self {
         Self { rng: seeded_rng(seed), std, residual_std: std / (branches as f64).sqrt(), device }
     }

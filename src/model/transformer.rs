@@ -1,7 +1,6 @@
 //! Owns: the decoder: embeddings, blocks, last norm, head matrix.
 //! Must not know: recycling, losses, training.
-//! Invariant: forward passes take embeddings, not tokens, so that the caller decides what is fed at a
-//! position.
+//! Invariant: forward passes take embeddings, so that the caller decides what is fed at a position.
 
 use super::ModelShape;
 use super::attention::{Attention, KeysValues};
@@ -25,7 +24,6 @@ use burn::tensor::{Device, Int, Tensor};
 pub struct HiddenStates {
     /// Final hidden states `[B, T, D]`, after the last norm.
     pub hidden: Tensor<3>,
-    /// Keys and values of each block.
     pub keys_values: Vec<KeysValues>,
     /// Floating-point operations of the forward pass.
     pub flop: f64,
@@ -54,7 +52,6 @@ pub struct Transformer {
     pub embed: Embedding,
     /// Learned position embeddings `[max_len, D]` (gpt2).
     pub positions: Option<Embedding>,
-    /// Blocks, from input to output.
     pub blocks: Vec<TransformerBlock>,
     /// The last norm. Hidden states are its output.
     pub norm: Norm,
@@ -70,8 +67,7 @@ pub struct Transformer {
 }
 
 impl Transformer {
-    /// Creates a model on `device` with weights drawn from `seed` with standard deviation `init_std`, and the
-    /// plain feedback.
+    /// Creates a model with weights drawn from `seed` with standard deviation `init_std`, and plain feedback.
     pub fn new(shape: ModelShape, seed: u64, init_std: f64, device: &Device) -> Self {
         let mut init = WeightInit::new(seed, init_std, 2 * shape.layers, device);
         let block = |init: &mut WeightInit| TransformerBlock {
@@ -94,7 +90,6 @@ impl Transformer {
         }
     }
 
-    /// Sets how the model is computed.
     pub fn with_execution(self, execution: Execution) -> Self {
         Self { execution, ..self }
     }
@@ -141,8 +136,7 @@ impl Transformer {
         self.forward_blocks(embeddings, learned, angles, &mask, None, checkpoint)
     }
 
-    /// Runs a few positions of each row: inputs `[N, D]` at the positions of `index`. They attend to `plain`
-    /// (the keys and values of each block for whole rows) and, depending on `visibility`, to each other. Returns
+    /// Runs a few positions of each row: inputs `[N, D]`, which attend to the whole rows of `plain`. Returns
     /// their hidden states `[N, D]`, and the states as a grid `[B, R, D]`.
     pub fn forward_sparse(
         &self,
@@ -169,8 +163,7 @@ impl Transformer {
         self.forward_at(inputs, &columns.unsqueeze::<2>().expand([b, s]), &mask, prefix)
     }
 
-    /// Runs inputs `[B, S, D]` at `positions` `[B, S]`. They attend to `prefix` (C positions) and each other
-    /// as `mask` allows.
+    /// Runs inputs `[B, S, D]` at `positions` `[B, S]`, which attend to `prefix` and each other by `mask`.
     pub(super) fn forward_at(
         &self,
         inputs: Tensor<3>,

@@ -31,8 +31,7 @@ pub fn linear(
     reference(x, weights, residual, precision)
 }
 
-/// Counts two operations a multiply-add. The backward pass has one product with the input and one with the
-/// weights.
+/// Counts two operations a multiply-add; the backward pass has two products.
 fn op_cost(x: &Tensor<2>, weights: &[&Linear]) -> OpCost {
     let weights: usize = weights.iter().map(|weight| weight.weight.shape().num_elements()).sum();
     let forward = 2.0 * (x.dims()[0] * weights) as f64;

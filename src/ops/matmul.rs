@@ -12,8 +12,7 @@ use std::ops::Range;
 const MIN_WORK_PER_THREAD: usize = 1 << 20;
 /// Most rows of a result for which the second matrix is read as it lies, instead of being packed first.
 const MAX_SKINNY_ROWS: usize = 8;
-/// Rows whose arithmetic takes as long as reading the second matrix does, which is what a skinny product
-/// costs.
+/// Rows whose arithmetic takes as long as reading the second matrix, the cost of a skinny product.
 const SKINNY_COST_ROWS: usize = 32;
 
 /// How a matrix lies in a slice; steps are in numbers.
@@ -86,7 +85,6 @@ impl<'a> MatrixView<'a> {
         }
     }
 
-    /// Returns the transposed view.
     pub fn t(self) -> Self {
         Self { layout: self.layout.transposed(), ..self }
     }
@@ -154,7 +152,6 @@ impl<'a> MatrixViewMut<'a> {
         }
     }
 
-    /// Returns the rows in order.
     pub fn rows(&mut self) -> impl ExactSizeIterator<Item = &mut [f32]> {
         let (data, layout) = (self.data, self.layout);
         // SAFETY: rows do not overlap (`columns <= step`), lie inside the borrowed data, and `self` stays
@@ -164,7 +161,6 @@ impl<'a> MatrixViewMut<'a> {
         })
     }
 
-    /// Returns the numbers of rows and columns.
     pub fn dims(&self) -> [usize; 2] {
         [self.layout.rows, self.layout.columns]
     }
@@ -247,8 +243,7 @@ impl MatmulJob<'_> {
         );
     }
 
-    /// Splits the product by rows or by columns, whichever there are more of. The first part is `share` of
-    /// `total`.
+    /// Splits the product by rows or columns, whichever are more. The first part is `share` of `total`.
     fn split(self, share: usize, total: usize) -> (Self, Self) {
         let transpose = self.layout.columns > self.layout.rows;
         let (layout, a, b) = match transpose {

@@ -206,8 +206,7 @@ fn fused(
     Scores { nll, entropy, grads }
 }
 
-/// Writes `[nll, entropy]` of each row to `losses`. With loss weights, replaces the logits by their
-/// gradients.
+/// Writes `[nll, entropy]` of each row. With loss weights, replaces the logits by their gradients.
 fn softmax_rows(logits: &mut [f32], targets: &[i32], weights: Option<&[f32]>, losses: &mut [[f32; 2]]) {
     let v = logits.len() / targets.len();
     let chunk_rows = rows_per_chunk(targets.len(), v);
@@ -233,8 +232,7 @@ fn softmax_rows(logits: &mut [f32], targets: &[i32], weights: Option<&[f32]>, lo
     });
 }
 
-/// Returns a scalar whose gradient with respect to `hidden` is the constant `grad`, both `[N, D]`. Its value
-/// is meaningless.
+/// Returns a scalar, itself meaningless, whose gradient with respect to `hidden` is the constant `grad`.
 pub fn surrogate_loss(hidden: Tensor<2>, grad: Tensor<2>) -> Tensor<1> {
     let cost = OpCost::without_matmul("surrogate");
     if !is_native_cpu(&hidden) {

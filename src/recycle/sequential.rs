@@ -50,8 +50,7 @@ pub fn run_sequential(
     }
 }
 
-/// Returns the input `[B, 1, D]` that the feedback makes of the last state in `states` `[B, S, D]` and the
-/// token's embedding `[B, 1, D]`.
+/// Returns the input `[B, 1, D]` that the feedback makes of the last state and the token's embedding.
 fn recycled_input(model: &Transformer, states: &Tensor<3>, token: Tensor<3>, scale: f64) -> Tensor<3> {
     let [_, s, _] = states.dims();
     let last = states.clone().narrow(1, s - 1, 1).squeeze_dim::<2>(1);

@@ -1,5 +1,4 @@
-//! Owns: the random graph of a ProsQA question, and the check that exactly one of its two targets is
-//! reachable.
+//! Owns: the random graph of a ProsQA question, of whose two targets exactly one is reachable.
 //! Must not know: words, text, files.
 //! Invariant: every [`Puzzle`] returned from this module has passed that check.
 //!
@@ -24,8 +23,7 @@ const MAX_NODES: usize = MIN_NODES + 12;
 /// Minimum number of steps from root to target.
 const MIN_STEPS: usize = 3;
 
-/// A directed acyclic graph with a question about it. Nodes 0 and 1 are the roots; edges run from older to
-/// newer nodes.
+/// A directed acyclic graph with a question. Nodes 0 and 1 are the roots; edges run to newer nodes.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Puzzle {
     pub nodes: usize,
@@ -40,7 +38,6 @@ pub(super) struct Puzzle {
     pub chain: Vec<usize>,
 }
 
-/// A graph under construction.
 struct GrowingGraph {
     edges: Vec<(usize, usize)>,
     /// For each node: bit 0 is set if it is root 0 or descends from it, bit 1 likewise for root 1.
@@ -122,9 +119,7 @@ impl GrowingGraph {
     }
 }
 
-/// Draws the number of parents from a Poisson distribution, and once more if the first draw is 0. The
-/// published records have few nodes without parents: on average half a node per record, not counting the two
-/// roots.
+/// Draws the number of parents, once more if it is 0, because the published records have few nodes without.
 fn draw_parent_count(rng: &mut SeededRng) -> usize {
     match draw_poisson(rng) {
         0 => draw_poisson(rng),

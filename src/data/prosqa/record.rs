@@ -1,5 +1,4 @@
-//! Owns: a ProsQA record: its text, its published JSON form, and the check that its answer follows from its
-//! graph.
+//! Owns: a ProsQA record: text, published JSON form, and the check of its answer against its graph.
 //! Must not know: tokens, shards.
 //! Invariant: every record returned from this module has an answer that its graph proves.
 
@@ -20,7 +19,6 @@ pub struct ProsqaRecord {
     pub answer: String,
     /// Shortest path from root to target, one sentence per edge.
     pub steps: Vec<String>,
-    /// Label of each node.
     pub idx_to_symbol: Vec<String>,
     pub edges: Vec<(usize, usize)>,
     pub root: usize,
@@ -55,8 +53,7 @@ impl ProsqaRecord {
         }
     }
 
-    /// Checks the record. Returns a description of the first fault: an index out of range, or an answer that
-    /// the graph does not prove.
+    /// Returns the first fault: an index out of range, or an answer that the graph does not prove.
     fn find_fault(&self) -> Option<String> {
         let nodes = self.idx_to_symbol.len();
         let ends = [self.root, self.target, self.neg_target];
@@ -80,10 +77,7 @@ pub fn document_text(question: &str, steps: &[String], answer: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Reads a published file, which is a JSON array of records.
-///
-/// # Errors
-/// Fails if the file is not such an array, or if the answer of a record does not follow from its graph.
+/// Reads a published JSON array of records, and checks that each answer follows from its graph.
 pub fn read_records(path: &Path) -> Result<Vec<ProsqaRecord>> {
     let text = std::fs::read(path).map_err(DataError::io(path, "be read"))?;
     let records: Vec<ProsqaRecord> = serde_json::from_slice(&text).map_err(|error| DataError::Line {
@@ -105,8 +99,7 @@ pub fn read_records(path: &Path) -> Result<Vec<ProsqaRecord>> {
     Ok(records)
 }
 
-/// Draws a label for each node: a name for nodes without parents, a concept for all others. There are more
-/// names and more concepts than nodes, so no label is used twice.
+/// Draws a different label for each node: a name for nodes without parents, a concept for all others.
 fn draw_labels(puzzle: &Puzzle, rng: &mut SeededRng) -> Vec<String> {
     let (mut concepts, mut names) = (CONCEPTS, NAMES);
     concepts.shuffle(rng);

@@ -15,7 +15,6 @@ pub(super) const WEIGHTS_FILE: &str = "model.safetensors";
 /// Name of the index of a sharded checkpoint, which maps each tensor to its file.
 const INDEX_FILE: &str = "model.safetensors.index.json";
 
-/// Contents of the index file.
 #[derive(Deserialize)]
 struct WeightIndex {
     weight_map: BTreeMap<String, String>,
@@ -72,7 +71,6 @@ impl CheckpointTensors {
         Ok(Self { source_file: index.display().to_string(), tensors })
     }
 
-    /// Whether there is a tensor with this name.
     pub fn contains(&self, tensor: &str) -> bool {
         self.tensors.contains_key(tensor)
     }

@@ -1,6 +1,5 @@
-//! Owns: fused attention on the CPU, forward and backward. A task has one key/value head of a row, works on a
-//! block of queries at a time and keeps the scores of that block alone (after FlashAttention, Dao et al.,
-//! arXiv 2205.14135).
+//! Owns: fused attention on the CPU (after FlashAttention, Dao et al., arXiv 2205.14135). A task has one
+//! key/value head of a row, and keeps the scores of one block of queries at a time.
 //! Must not know: tensors' places in a graph.
 //! Invariant: a masked score has a probability of exactly 0.
 
@@ -99,8 +98,7 @@ fn split_by_task(mut all: MatrixViewMut<'_>, positions: usize, width: usize) -> 
     views
 }
 
-/// Where a task writes gradients: of queries `[S, (H/G)·K]`, of keys and of values `[S, K]`; for the prefix
-/// `C` rows.
+/// Where a task writes gradients: of queries `[S, (H/G)·K]`, of keys and of values `[S, K]` (prefix: C rows).
 struct TaskGrads<'a> {
     queries: MatrixViewMut<'a>,
     keys: MatrixViewMut<'a>,
@@ -151,9 +149,8 @@ fn head_tasks<'a>(
     (0..mask.rows()).flat_map(|row| (0..heads.keys).map(move |group| task(row, group))).collect()
 }
 
-/// A block of queries, and the keys that it has scores for: the first `prefix_len` of the prefix, then those
-/// of query positions `key_start..key_end`. If `isolated`, a query attends to one of the latter, its own, and
-/// there is a single column for it.
+/// A block of queries with its keys: the first `prefix_len` of the prefix, then `key_start..key_end`. If
+/// `isolated`, a query has a single column for the latter: its own.
 struct QueryBlock {
     start: usize,
     end: usize,
@@ -267,8 +264,7 @@ impl<'a> HeadTask<'a> {
         );
     }
 
-    /// Returns what `update` makes of the visible scores of head `head`, `[rows, columns]`, and 0 for masked
-    /// ones.
+    /// Returns what `update` makes of the visible scores of a head, `[rows, columns]`, and 0 for masked ones.
     #[inline(always)]
     fn map_scores<'r>(
         &self,
@@ -286,8 +282,7 @@ impl<'a> HeadTask<'a> {
         probs
     }
 
-    /// Calls `update` with the query position and its visible scores, those of the prefix and those of query
-    /// positions. Sets all masked scores to 0.
+    /// Calls `update` with a position and its visible scores (prefix, current), and sets masked scores to 0.
     #[inline(always)]
     fn for_each_visible(
         &self,
@@ -421,8 +416,7 @@ impl<'a> HeadTask<'a> {
         }
     }
 
-    /// Adds `weightsᵀ·right` to the rows of `current` `[S, K]` that the block has columns for and, if given,
-    /// to those of `prefix` `[C, K]`.
+    /// Adds `weightsᵀ·right` to the rows of `current` and, if given, `prefix` that the block has columns for.
     fn accumulate_transposed(
         &self,
         weights: &[f32],

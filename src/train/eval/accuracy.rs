@@ -48,11 +48,8 @@ impl AccuracySummary {
     }
 }
 
-/// Answers every question with the settings of `request`, `batch` questions at a time. Returns the scores in the
-/// order of the questions' lengths.
-///
-/// # Errors
-/// The errors of [`Generation::start`] and [`Generation::step`].
+/// Answers every question with the settings of `request`, `batch` at a time, in the order of their lengths.
+/// Fails as [`Generation::start`] and [`Generation::step`] do.
 pub fn answer_questions(
     model: &Transformer,
     tokenizer: &Tokenizer,
@@ -97,8 +94,7 @@ pub fn ends_with_answer(text: &str, answer: &str) -> bool {
     !answer.is_empty() && text.ends_with(&answer)
 }
 
-/// Splits `text` into runs of letters and digits; every other character except white space is a word by
-/// itself.
+/// Splits into runs of letters and digits; every other character except white space is a word by itself.
 fn split_words(text: &str) -> Vec<&str> {
     let mut words = Vec::new();
     for part in text.split_whitespace() {

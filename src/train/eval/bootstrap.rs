@@ -5,7 +5,6 @@
 use crate::rng::{RngKey, RngPurpose};
 use serde::Serialize;
 
-/// Number of bootstrap resamples.
 const RESAMPLES: usize = 2000;
 
 /// A mean and its 95 % confidence interval from `low` to `high`.
@@ -22,8 +21,7 @@ impl Estimate {
         Self::from_ratio(&values.into_iter().map(|value| [value, 1.0]).collect::<Vec<_>>(), seed)
     }
 
-    /// Estimates `Σ value / Σ weight` over `[value, weight]` pairs by percentile bootstrap (Efron 1979). NaN if
-    /// the weights sum to 0.
+    /// Estimates `Σ value / Σ weight` over `[value, weight]` pairs by percentile bootstrap (Efron 1979).
     pub fn from_ratio(pairs: &[[f64; 2]], seed: u64) -> Self {
         let quotient = |sums: [f64; 2]| if sums[1] > 0.0 { sums[0] / sums[1] } else { f64::NAN };
         let add = |sums: [f64; 2], pair: &[f64; 2]| [sums[0] + pair[0], sums[1] + pair[1]];

@@ -22,8 +22,7 @@ pub struct LatentSummary {
     pub control_entropy_after: Option<f64>,
 }
 
-/// How entropy changes along thoughts, from the state that a thought begins with to the output after its last
-/// latent.
+/// How entropy changes from the state that a thought begins with to the output after its last latent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EntropyChange {
     pub thoughts: usize,
@@ -32,11 +31,8 @@ pub struct EntropyChange {
     pub nats: Estimate,
 }
 
-/// Returns the latents of all prompts under the settings of `request`, and those of the shuffled control. `batch`
-/// prompts are computed at a time, at least 2. The beam is `request.top_count` wide.
-///
-/// # Errors
-/// The errors of [`inspect_latents`].
+/// Returns the latents of all prompts under the settings of `request`, and those of the shuffled control,
+/// with `batch` (at least 2) prompts at a time. The beam is `request.top_count` wide.
 pub fn collect_latents(
     model: &Transformer,
     prompts: &[Vec<u32>],

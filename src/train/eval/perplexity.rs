@@ -1,5 +1,4 @@
-//! Owns: the negative log-likelihood (nll) of the tokens of a split under a model's plain pass, row by row, and
-//! perplexity.
+//! Owns: the nll of a split's tokens under a model's plain pass, row by row, and perplexity.
 //! Must not know: how results are shown.
 //! Invariant: rows are the loader's windows in the order of the files; every target counts once.
 
@@ -14,15 +13,11 @@ use crate::train::step::readback::Readback;
 #[derive(Clone, Copy, Debug)]
 pub struct ScoringOptions {
     pub split: Split,
-    /// Positions in each row (T).
     pub seq_len: usize,
-    /// Rows in each batch (B).
     pub batch: usize,
-    /// Maximum number of rows to score.
     pub max_rows: usize,
 }
 
-/// The nll of one row, and its targets.
 #[derive(Clone, Debug)]
 pub struct SequenceNll {
     /// Sum of the nll over all targets, nats.
@@ -62,9 +57,6 @@ impl PerplexitySummary {
 }
 
 /// Scores the rows of a split with `model`, which is without autodiff.
-///
-/// # Errors
-/// If the dataset cannot be read, its vocabulary is larger than the model's, or the device fails.
 pub fn score_rows(
     model: &Transformer,
     dataset: &Dataset,
