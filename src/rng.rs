@@ -58,7 +58,6 @@ pub enum RngPurpose {
 pub struct RngStream(SeededRng);
 
 impl RngKey {
-    /// Returns the stream of `purpose` for one row of a batch.
     pub fn stream(self, purpose: RngPurpose, row: usize) -> RngStream {
         // Odd constants spread neighbouring keys; the generator's own seeding mixes the bits.
         let key = self.seed

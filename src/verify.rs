@@ -347,7 +347,6 @@ impl ModelUnderTest {
     }
 }
 
-/// A single recycled pass with loss weight 1.
 fn single_pass_plan(reach: PassScope, flow: GradientFlow, loss_on: LossPositions) -> RecyclePlan {
     RecyclePlan { pass: unmodified_pass(reach), loss_weights: vec![1.0], flow, cut: 0, loss_on }
 }

@@ -36,7 +36,6 @@ pub struct ProfileOptions {
 #[derive(Clone, Debug)]
 pub struct Profile {
     pub steps: usize,
-    /// Number of measured steps that recycled.
     pub recycled_steps: usize,
     pub params: usize,
     pub step_ms: f64,
@@ -48,7 +47,6 @@ pub struct Profile {
     pub allocations: [f64; 2],
     /// Readbacks in a step: their number and bytes.
     pub readbacks: [f64; 2],
-    /// All recorded events, if they were kept.
     pub events: Vec<SpanRecord>,
 }
 

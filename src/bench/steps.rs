@@ -45,10 +45,9 @@ pub struct BenchSizes {
     pub activation_checkpointing: bool,
 }
 
-/// The kind of training step that is timed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum StepKind {
-    /// One plain pass.
     Plain,
     /// A plain and a dense recycled pass, without gradient between them.
     Dense,
@@ -68,14 +67,7 @@ impl StepKind {
         [Self::Plain, Self::Dense, Self::DenseThrough, Self::Isolated, Self::Joint, Self::Sequential];
 
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::Dense => "dense",
-            Self::DenseThrough => "dense_through",
-            Self::Isolated => "isolated",
-            Self::Joint => "joint",
-            Self::Sequential => "sequential",
-        }
+        self.into()
     }
 }
 
@@ -88,6 +80,15 @@ pub struct StepTimes {
     pub ms: Vec<f64>,
     /// Peak of the process's resident memory on the CPU, or of the allocator's reserve on a GPU.
     pub peak_bytes: Option<u64>,
+}
+
+impl StepTimes {
+    /// Returns the median of the wall times: the middle one, or the mean of the middle two.
+    pub fn median_ms(&self) -> f64 {
+        let at = |index: usize| self.ms.get(index).copied().unwrap_or(f64::NAN);
+        let middle = self.ms.len() / 2;
+        if self.ms.len() % 2 == 1 { at(middle) } else { (at(middle.saturating_sub(1)) + at(middle)) / 2.0 }
+    }
 }
 
 /// Trains a new model with steps of one kind, and times them.
@@ -305,6 +306,13 @@ fn peak_memory_bytes(selected: &SelectedDevice) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_is_the_mean_of_the_middle_two() {
+        let median = |ms: &[f64]| StepTimes { params: 0, ms: ms.to_vec(), peak_bytes: None }.median_ms();
+        assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
+        assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), 3.0);
+    }
 
     const TINY: BenchSizes = BenchSizes {
         vocab_size: 31,

@@ -197,7 +197,7 @@ struct BenchLine {
 
 impl BenchLine {
     fn new(sizes: &BenchSizes, kind: StepKind, chosen: &SelectedDevice, measured: &StepTimes) -> Self {
-        let (ms, median) = (&measured.ms, median(&measured.ms));
+        let (ms, median) = (&measured.ms, measured.median_ms());
         let rounded = |ms: f64| (ms * 1e3).round() / 1e3;
         Self {
             peer: format!("coconut-lab {}", env!("CARGO_PKG_VERSION")),
@@ -212,13 +212,6 @@ impl BenchLine {
             tokens_per_s: ((sizes.batch * sizes.seq_len) as f64 * 1e3 / median).round() as u64,
         }
     }
-}
-
-/// Returns the median of ascending numbers: the middle one, or the mean of the middle two.
-fn median(sorted: &[f64]) -> f64 {
-    let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
-    let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 { at(middle) } else { (at(middle.saturating_sub(1)) + at(middle)) / 2.0 }
 }
 
 #[cfg(test)]
@@ -265,11 +258,5 @@ mod tests {
             let found = parsed(&given).unwrap_err();
             assert!(wanted.iter().all(|part| found.contains(part)), "{given:?}: {found}");
         }
-    }
-
-    #[test]
-    fn the_median_of_an_even_number_is_the_mean_of_the_middle_two() {
-        assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
-        assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), 3.0);
     }
 }

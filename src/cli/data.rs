@@ -2,18 +2,16 @@
 //! Must not know: how data is made or read.
 //! Invariant: results go to standard output; progress goes to standard error, and only to a terminal.
 
-use std::io::Write;
-use std::path::PathBuf;
-
-use anyhow::{Context, bail};
-use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
-
 use crate::data::inspect::pluralize;
 use crate::data::manifest::DatasetSummary;
 use crate::data::prosqa::{PAPER_MEANS, default_split_sizes};
 use crate::data::text::{DEFAULT_DOC_BYTES, DEFAULT_VALID_SHARE};
 use crate::data::{Progress, ProsqaOptions, Split, TextOptions, describe, make_prosqa, make_text};
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::Write;
+use std::path::PathBuf;
 
 /// Default numbers of generated records: train, valid, test. The last two are those of the published dataset.
 const DEFAULT_PROSQA_COUNTS: (usize, usize, usize) = (20_000, 300, 500);

@@ -188,7 +188,6 @@ impl EvalArgs {
         Ok(PerplexityReport { data: data.to_owned(), split: self.split, summary })
     }
 
-    /// Answers all questions under `policy`.
     fn answer_questions(
         &self,
         loaded: &LoadedModel,

@@ -4,9 +4,8 @@
 
 mod printer;
 
-use super::model_source::{LoadedModel, ModelArgs, PolicyArg};
+use super::model_source::{LoadedModel, ModelArgs, PolicyArg, policy_help};
 use crate::generate::{EndReason, Generation, GenerationRequest, GenerationStep, InputKind};
-use crate::policy::grammar::POLICY_HELP;
 use crate::policy::sampling::SamplingParams;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -73,10 +72,6 @@ pub struct GenerateArgs {
     /// Print a line of JSON for each position instead of text.
     #[arg(long)]
     json: bool,
-}
-
-fn policy_help() -> String {
-    format!("Policy that decides when to think:\n{POLICY_HELP}")
 }
 
 /// How tokens are sampled. Filters apply in the order top-k, top-p, min-p.

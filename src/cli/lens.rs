@@ -2,10 +2,9 @@
 //! Must not know: how a latent is computed, how latents are averaged.
 //! Invariant: the arguments are checked before the work begins.
 
-use super::model_source::{ModelArgs, PolicyArg, questions_file};
+use super::model_source::{ModelArgs, PolicyArg, policy_help, questions_file};
 use crate::data::{Question, Split, read_questions};
 use crate::generate::{GenerationRequest, Latent};
-use crate::policy::grammar::POLICY_HELP;
 use crate::policy::switch::Policy;
 use crate::record::export::write_table;
 use crate::record::rows::{LensRow, TableRow};
@@ -66,10 +65,6 @@ pub struct LensArgs {
     /// Write every latent, of thoughts and control, as a row of this .parquet file.
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
-}
-
-fn policy_help() -> String {
-    format!("Policy that decides when to think:\n{POLICY_HELP}")
 }
 
 /// Collects the latents, prints the table and writes the file.

@@ -118,7 +118,6 @@ fn print_tables(name: String, found: Profile, chosen: &SelectedDevice) -> anyhow
     Ok((name, found))
 }
 
-/// Writes the events of all profiles into the trace file.
 fn write_trace(file: File, measured: &[(String, Profile)]) -> std::io::Result<()> {
     let mut out = BufWriter::new(file);
     let events: Vec<_> =

@@ -102,7 +102,6 @@ enum FreshPart {
     Step,
 }
 
-/// Starts a run, follows it, and reports how it ended.
 pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let (headless, display) = (args.headless, args.display);
     start_and_follow(start_mode(args)?, headless, display)
@@ -150,7 +149,6 @@ pub(super) fn report_ending(ended: RunEnding) -> anyhow::Result<ExitCode> {
 /// Exit code of a dropped run: the code of a process that Ctrl-C ended.
 const DROPPED_EXIT_CODE: u8 = 130;
 
-/// How a run ended, if it did not fail.
 pub(super) enum RunEnding {
     /// Finished or stopped, with a summary.
     WithSummary(RunSummary),

@@ -83,7 +83,6 @@ pub(super) fn run(args: RunsArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reads what the list shows of the run in `path`.
 fn list_entry(path: &Path) -> RunListEntry {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let folder = RunFolder::open(path).ok();

@@ -51,7 +51,6 @@ fn parse_panel(name: &str) -> Result<Panel, String> {
     Panel::from_name(name).ok_or_else(|| format!("allowed: {}", names()))
 }
 
-/// Parses a size such as `120x40`.
 fn parse_size(text: &str) -> Result<(u16, u16), String> {
     let parts = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
     let fits =

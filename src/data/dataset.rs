@@ -7,11 +7,6 @@
 //! Datasets made elsewhere need neither file. The start of a file name decides its split; if no name has one,
 //! all are train.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
-
-use serde::{Deserialize, Serialize};
-
 use super::error::{DataError, Result};
 use super::manifest::{
     DatasetManifest, EOS_ID_KEY, MANIFEST_FILE, TOKENIZER_FILE, TOKENIZER_HASH_KEY, VOCAB_SIZE_KEY,
@@ -19,8 +14,24 @@ use super::manifest::{
 use super::shard::{MAX_VOCAB, Shard, ShardReadOptions};
 use super::tokenizer::Tokenizer;
 use super::{OnProgress, Progress};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    strum::IntoStaticStr,
+    strum::Display,
+)]
+#[strum(serialize_all = "snake_case")]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
     Train,
@@ -33,11 +44,7 @@ impl Split {
 
     /// Returns the name of the split, with which the file names of its shards start.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Valid => "valid",
-            Self::Test => "test",
-        }
+        self.into()
     }
 
     /// Returns the split whose name, or a common variant of it such as `dev`, starts this file name.
@@ -50,12 +57,6 @@ impl Split {
             () if starts_with_any(&["test"]) => Some(Self::Test),
             () => None,
         }
-    }
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 

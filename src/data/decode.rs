@@ -3,15 +3,13 @@
 //! Invariant: every decoded id is below the vocabulary size. A null row, a null id or any other id is an
 //! error that names the row of the file.
 
-use std::path::Path;
-
+use super::error::{DataError, Result};
 use arrow::array::{Array, ArrayRef, AsArray, OffsetSizeTrait};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Int8Type, Int16Type, Int32Type, Int64Type, Schema, UInt8Type, UInt16Type,
     UInt32Type, UInt64Type,
 };
-
-use super::error::{DataError, Result};
+use std::path::Path;
 
 /// Accepted names of the token column, in order of preference.
 const TOKEN_COLUMNS: [&str; 4] = ["input_ids", "tokens", "token_ids", "token"];
@@ -81,7 +79,6 @@ impl<'a> TokenDecoder<'a> {
         Self { path, layout, next_row: first_row, vocab_size: vocab_size.max(1), documents }
     }
 
-    /// Decodes one array of the token column.
     pub fn push(&mut self, column: &ArrayRef) -> Result<()> {
         if self.layout == ColumnLayout::Flat {
             self.push_ids(column)?;

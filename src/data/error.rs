@@ -2,9 +2,8 @@
 //! Must not know: terminals, tensors, who reads the data.
 //! Invariant: a message names the file as given, the row, line or record, what was found, what is allowed.
 
-use std::path::{Path, PathBuf};
-
 use super::Split;
+use std::path::{Path, PathBuf};
 
 pub type Result<T> = std::result::Result<T, DataError>;
 
@@ -24,7 +23,6 @@ pub enum DataError {
     /// A required column is missing or has the wrong type.
     #[error("{}: {found}; allowed: {allowed}", file.display())]
     Column { file: PathBuf, found: String, allowed: String },
-    /// A row has a value that is not allowed.
     #[error("{}: row {row} (counted from 0): {found}; allowed: {allowed}", file.display())]
     Row { file: PathBuf, row: u64, found: String, allowed: String },
     /// A line of a text input cannot be used.

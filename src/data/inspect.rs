@@ -2,16 +2,14 @@
 //! Must not know: the terminal, batches.
 //! Invariant: only data that was read completely is described. The first fault is returned as an error.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::path::{Path, PathBuf};
-
-use serde::Serialize;
-
 use super::dataset::{Dataset, Split};
 use super::error::{DataError, Result};
 use super::shard::{Shard, ShardReadOptions};
 use super::{OnProgress, Progress, Tokenizer};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 /// Number of sample documents per split.
 const SAMPLES_PER_SPLIT: usize = 2;
@@ -26,7 +24,6 @@ pub struct DatasetDescription {
     /// `prosqa` or `text` for datasets that this program made, otherwise `None`.
     pub kind: Option<String>,
     pub vocab_size: Option<usize>,
-    /// Hash of the tokenizer in the folder of the shards.
     pub tokenizer_hash: Option<String>,
     pub eos_id: Option<u32>,
     pub splits: Vec<SplitDescription>,

@@ -6,13 +6,12 @@
 //! Packing: window i takes T+1 tokens of the stream, starting at token i·T. It shares one token with the next
 //! window, so every token is a target once. B consecutive windows form a batch.
 
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread::JoinHandle;
-
 use super::dataset::{Dataset, Split};
 use super::error::{DataError, Result};
 use super::shard::{MAX_VOCAB, ShardReadOptions};
 use super::stream::{StreamPosition, TokenOrder, TokenStream};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
 
 /// Options for cutting a split into batches.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +43,6 @@ pub struct Batch {
     pub tokens: Vec<i32>,
     /// `[B, T+1]`, `true` at the first token of a document.
     pub doc_start: Vec<bool>,
-    /// Stream position at which the next batch starts.
     pub next_position: StreamPosition,
     /// Epoch in which this batch starts, counted from 0.
     pub epoch: u64,

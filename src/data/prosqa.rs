@@ -8,11 +8,6 @@
 mod graph;
 mod record;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-
-use rand::seq::SliceRandom;
-
 use super::error::{DataError, Result};
 use super::manifest::{DatasetManifest, DatasetSummary, GraphMeans, MANIFEST_FILE, TOKENIZER_FILE};
 use super::staging::StagedFolder;
@@ -20,10 +15,12 @@ use super::tokenizer::split_words;
 use super::writer::{DocumentRow, SolvedQuestion, SplitWriters};
 use super::{OnProgress, Progress, Split, Tokenizer};
 use crate::rng::item_rng;
+use rand::seq::SliceRandom;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 pub use record::{ProsqaRecord, document_text, read_records};
 
-/// Means of the graphs in the paper.
 pub const PAPER_MEANS: GraphMeans = GraphMeans { nodes: 23.0, edges: 36.0, shortest_path: 3.8 };
 
 const CHUNK_RECORDS: usize = 512;

@@ -2,14 +2,12 @@
 //! Must not know: tokens, how an answer is judged.
 //! Invariant: every question has a text and an answer; an error names the record, line or row without.
 
-use std::path::Path;
-
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use serde::Deserialize;
-
 use super::error::{DataError, Result, json_error_text};
 use super::shard::{for_each_batch, open_parquet, read_columns};
 use super::source::{LineReader, lowercase_extension, string_values};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use serde::Deserialize;
+use std::path::Path;
 
 const DECODE_ROWS: usize = 256;
 const EXPECTED_FIELDS: &str =

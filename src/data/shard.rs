@@ -9,18 +9,16 @@
 //! then a document, split after every end-of-document token if that token is known. Row groups are what the
 //! writer kept together, and they bound memory.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-
+use super::decode::{ColumnLayout, Documents, TokenDecoder, find_token_column, type_name};
+use super::error::{DataError, Result};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
-
-use super::decode::{ColumnLayout, Documents, TokenDecoder, find_token_column, type_name};
-use super::error::{DataError, Result};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 
 /// Largest vocabulary size allowed: an id from here on means that a file of unknown vocabulary is corrupt.
 pub(crate) const MAX_VOCAB: usize = 1 << 24;

@@ -2,17 +2,15 @@
 //! Must not know: tokens, shards, splits.
 //! Invariant: memory holds one document, line or record batch at a time. Text that is not UTF-8 is an error.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
-
-use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::DataType;
-use serde::Deserialize;
-
 use super::decode::type_name;
 use super::error::{DataError, Result, json_error_text};
 use super::shard::{for_each_batch, open_parquet, read_columns};
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::DataType;
+use serde::Deserialize;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 
 const TEXT_ROWS: usize = 64;
 /// Name of the JSON key and of the Parquet column that hold the text.
@@ -151,7 +149,6 @@ impl<'a> LineReader<'a> {
         Ok(Some(if is_first { line.trim_start_matches('\u{feff}') } else { line }))
     }
 
-    /// Returns an error about the current line.
     pub fn line_error(&self, found: String, allowed: &'static str) -> DataError {
         DataError::Line { file: self.path.to_path_buf(), line: self.line_number, found, allowed }
     }

@@ -3,13 +3,12 @@
 //! Invariant: the stream is a function of the files, the seed and `shuffle` alone. A stream opened at any
 //! [`StreamPosition`] continues exactly from there.
 
-use rand::seq::SliceRandom;
-use serde::{Deserialize, Serialize};
-
 use super::decode::Documents;
 use super::error::{DataError, Result};
 use super::shard::{Shard, ShardReadOptions};
 use crate::rng::item_rng;
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
 
 /// A position in a split's endless stream of tokens. The default is the start of the stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -27,7 +26,6 @@ impl StreamPosition {
         Self { epoch, ..Self::default() }
     }
 
-    /// Returns whether this is the start of an epoch.
     pub(crate) fn is_epoch_start(&self) -> bool {
         *self == Self::epoch_start(self.epoch)
     }
@@ -72,7 +70,6 @@ impl TokenStream {
         &self.position
     }
 
-    /// Returns the position of the end of `epoch`.
     pub fn epoch_end(&self, epoch: u64) -> StreamPosition {
         StreamPosition { group: self.groups.len() as u64, ..StreamPosition::epoch_start(epoch) }
     }

@@ -3,11 +3,6 @@
 //! Invariant: the same inputs, tokenizer, seed and validation share give the same shards. Memory holds a
 //! chunk of documents and one row group per split.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
-use rand::RngExt;
-
 use super::error::{DataError, Result};
 use super::manifest::{DatasetManifest, DatasetSummary, MANIFEST_FILE, TOKENIZER_FILE};
 use super::source::{TextDocument, for_each_document, input_size};
@@ -15,6 +10,9 @@ use super::staging::StagedFolder;
 use super::writer::{DocumentRow, SplitWriters};
 use super::{OnProgress, Progress, Split, Tokenizer};
 use crate::rng::item_rng;
+use rand::RngExt;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Default limit on the size of a document from a `.txt` file, in bytes.
 pub const DEFAULT_DOC_BYTES: usize = 16 << 10;

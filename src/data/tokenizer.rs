@@ -8,14 +8,12 @@ mod build;
 mod lookup;
 mod spelling;
 
+use super::error::{DataError, Result};
+use lookup::WordTable;
+pub(crate) use lookup::split_words;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-
-use lookup::WordTable;
 use tokenizers::Tokenizer as HfTokenizer;
-
-use super::error::{DataError, Result};
-pub(crate) use lookup::split_words;
 
 /// Tokens that may end a document, in order of preference.
 const EOS_TOKENS: [&str; 7] =
@@ -135,7 +133,6 @@ impl Tokenizer {
         self.inner.eos_id
     }
 
-    /// Returns the id of a token by its exact text.
     pub fn token_id(&self, token: &str) -> Option<u32> {
         self.inner.tokenizer.token_to_id(token)
     }

@@ -14,11 +14,11 @@ pub struct SelectedDevice {
     pub name: String,
     pub reason: String,
     pub kind: DeviceKind,
-    /// PCI bus id, if the driver reports it.
     pub pci_bus_id: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum DeviceKind {
     Cpu,
     Cuda,
@@ -28,11 +28,7 @@ pub enum DeviceKind {
 impl DeviceKind {
     /// Returns the name that `run.device` takes.
     pub fn name(self) -> &'static str {
-        match self {
-            DeviceKind::Cpu => "cpu",
-            DeviceKind::Cuda => "cuda",
-            DeviceKind::Wgpu => "wgpu",
-        }
+        self.into()
     }
 
     /// Whether kernels are compiled when they run for the first time.

@@ -82,11 +82,21 @@ struct RowState {
     policy_state: PolicyState,
     stream: RngStream,
     tokens: usize,
-    /// The last input, if it was a token.
     last_token: Option<u32>,
     /// The last step, not returned yet: the entropy after it is unknown, and a latent may replace its token.
     pending: Option<GenerationStep>,
     end_reason: Option<EndReason>,
+}
+
+impl RowState {
+    /// Returns why the row ends with its last input; `otherwise` if it is neither its end token nor its last one.
+    fn find_end(&self, request: &GenerationRequest, otherwise: Option<EndReason>) -> Option<EndReason> {
+        match self.last_token {
+            Some(id) if Some(id) == request.eos_token => Some(EndReason::EosToken),
+            Some(_) if self.tokens >= request.max_tokens => Some(EndReason::MaxTokens),
+            _ => otherwise,
+        }
+    }
 }
 
 /// Largest number of positions after the prompts that the cache is created with. It grows if more are needed.
@@ -161,7 +171,6 @@ impl Generation {
         Ok(Self { model, request, cache, rows, states: [last.clone(), last] })
     }
 
-    /// Whether every row has ended.
     pub fn is_finished(&self) -> bool {
         self.rows.iter().all(|row| row.end_reason.is_some())
     }
@@ -216,12 +225,10 @@ impl Generation {
                 (InputKind::Token, Some(id), distribution, NextInput::Token(id))
             }
             PolicyAction::Marker(id) => (InputKind::Token, Some(id), distribution, NextInput::Token(id)),
-            PolicyAction::Latent => (
-                InputKind::Latent,
-                uses_token.then_some(top_token),
-                distribution,
-                NextInput::LastState(top_token),
-            ),
+            PolicyAction::Latent => {
+                let token = uses_token.then_some(top_token);
+                (InputKind::Latent, token, distribution, NextInput::LastState(top_token))
+            }
             PolicyAction::ReplaceToken => {
                 // The state that is fed is the one that the replaced token was sampled from.
                 let (id, distribution) = previous.as_ref().map_or((top_token, distribution), |step| {
@@ -236,18 +243,8 @@ impl Generation {
         state.tokens += usize::from(kind == InputKind::Token);
         let step = GenerationStep { row, kind, token, distribution, entropy_after: None };
         let replaced = usize::from(action == PolicyAction::ReplaceToken);
-        state.end_reason = match () {
-            () if state.last_token.is_some() && state.last_token == self.request.eos_token => {
-                Some(EndReason::EosToken)
-            }
-            () if state.tokens >= self.request.max_tokens && kind == InputKind::Token => {
-                Some(EndReason::MaxTokens)
-            }
-            () if self.cache.next_position(row) - replaced >= self.model.shape().max_len => {
-                Some(EndReason::ModelLength)
-            }
-            () => None,
-        };
+        let is_full = self.cache.next_position(row) - replaced >= self.model.shape().max_len;
+        state.end_reason = state.find_end(&self.request, is_full.then_some(EndReason::ModelLength));
         match state.end_reason {
             // A latent without a position has no effect and is not reported.
             Some(EndReason::ModelLength) if kind == InputKind::Latent => {}

@@ -21,7 +21,6 @@ pub enum Timing {
 }
 
 impl Timing {
-    /// Returns whether the costs of step `step` are measured.
     pub fn for_step(probe: &config::Probe, step: u64) -> Self {
         match probe.cost > 0 && step.is_multiple_of(probe.cost) {
             true => Self::On,

@@ -8,16 +8,18 @@
 
 use super::ModelShape;
 
-/// A part of the work of a training step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum StepPart {
     /// Blocks of the plain pass, forward and backward, without the head.
     Plain,
     /// Blocks of all recycled passes, forward and backward, without the head.
     Recycled,
     /// Head, loss and their gradients in the plain pass.
+    #[strum(serialize = "plain head")]
     PlainHead,
     /// Head, loss and their gradients in the recycled passes.
+    #[strum(serialize = "recycled head")]
     RecycledHead,
     /// Gradient norm, clipping and optimizer.
     Update,
@@ -26,13 +28,7 @@ pub enum StepPart {
 impl StepPart {
     /// Returns the name that traces and tables use.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::Recycled => "recycled",
-            Self::PlainHead => "plain head",
-            Self::RecycledHead => "recycled head",
-            Self::Update => "update",
-        }
+        self.into()
     }
 
     /// Head and loss of all passes.

@@ -22,7 +22,6 @@ pub struct ModelShape {
     pub heads: usize,
     /// Number of key/value heads (G).
     pub kv_heads: usize,
-    /// Width of a head (K).
     pub head_width: usize,
     /// Inner width of the MLP (F).
     pub mlp_width: usize,

@@ -25,7 +25,6 @@ pub fn is_native_cpu<const D: usize>(tensor: &Tensor<D>) -> bool {
     on_cpu(&tensor.device()) && tensor.dtype() == DType::F32
 }
 
-/// Returns whether `device`, with or without autodiff, is the CPU.
 pub fn on_cpu(device: &Device) -> bool {
     matches!(device.clone().without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
 }
@@ -136,7 +135,6 @@ where
     }
 }
 
-/// The backward step of a CPU operation.
 struct CpuOpBackward<S> {
     backward: CpuBackwardFn<S>,
     cost: OpCost,
@@ -171,14 +169,12 @@ pub fn make_unique(values: CpuTensor) -> CpuTensor {
     }
 }
 
-/// An operand on any device.
 pub struct AnyOperand {
     tensor: DispatchTensor,
     /// Whether it has a place in the graph.
     tracked: bool,
 }
 
-/// Converts a tensor on any device into an operand.
 pub fn any_operand<const D: usize>(tensor: Tensor<D>) -> AnyOperand {
     AnyOperand { tracked: tensor.is_autodiff(), tensor: tensor.autodiff().into_dispatch() }
 }

@@ -56,7 +56,6 @@ pub fn exp(x: f32) -> f32 {
     value * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)
 }
 
-/// Returns `1 / (1 + e^-x)`.
 #[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
@@ -104,13 +103,11 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     sum_lanes(a, b, b, |a, b, _| a * b)
 }
 
-/// Returns the sum of products `Σ a·b·c`.
 #[inline(always)]
 pub fn dot3(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
     sum_lanes(a, b, c, |a, b, c| a * b * c)
 }
 
-/// Returns the squared deviations `Σ (a - mean)²`.
 #[inline(always)]
 pub fn squared_deviations(a: &[f32], mean: f32) -> f32 {
     sum_lanes(a, a, a, |a, _, _| (a - mean) * (a - mean))

@@ -19,37 +19,31 @@ struct TraceBuffer {
     allocation_counter: Option<AllocationCounter>,
 }
 
-/// What a span measures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum SpanKind {
     Step,
+    #[strum(serialize = "part")]
     Phase,
     /// An operation's forward pass. On other devices than the CPU: the time to submit it.
     Forward,
     Backward,
     /// An operation outside of the autodiff graph.
+    #[strum(serialize = "")]
     NoGraph,
 }
 
 impl SpanKind {
-    /// Returns the label in tables and exports; empty for [`SpanKind::Step`].
+    /// Returns the label in tables and exports; empty for [`SpanKind::NoGraph`].
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Step => "step",
-            Self::Phase => "part",
-            Self::Forward => "forward",
-            Self::Backward => "backward",
-            Self::NoGraph => "",
-        }
+        self.into()
     }
 
-    /// Returns whether the span is that of one operation.
     pub fn is_operation(self) -> bool {
         !matches!(self, Self::Step | Self::Phase)
     }
 }
 
-/// A recorded span.
 #[derive(Clone, Debug)]
 pub struct SpanRecord {
     pub name: &'static str,

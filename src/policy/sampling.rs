@@ -71,7 +71,6 @@ impl SamplingParams {
     }
 }
 
-/// Summary of a distribution over tokens.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenDistribution {
     pub entropy: f64,

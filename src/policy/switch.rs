@@ -37,7 +37,6 @@ impl Policy {
         named.into_iter().filter_map(|(key, id)| id.map(|id| (key, id))).collect()
     }
 
-    /// Whether decisions depend on the entropies of the prompt.
     pub fn uses_prompt_entropies(&self) -> bool {
         let is_quantile = |threshold| matches!(threshold, Threshold::Quantile(_));
         matches!(self, Self::Entropy(policy) if is_quantile(policy.start) || is_quantile(policy.stop))
@@ -55,7 +54,6 @@ pub struct FixedPolicy {
     pub eot: Option<u32>,
 }
 
-/// Where fixed thoughts start.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ThoughtStarts {
     /// After these numbers of generated tokens, markers included. 0 is directly after the prompt.
@@ -218,7 +216,6 @@ impl PolicyState {
         }
     }
 
-    /// Whether a thought of `count` latents continues.
     fn continues(&self, count: usize, entropy: f64) -> bool {
         let (bounds, uncertain) = match &self.policy {
             Policy::Never => return false,

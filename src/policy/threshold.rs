@@ -7,7 +7,6 @@ use std::str::FromStr;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Threshold {
-    /// An entropy in nats.
     Nats(f64),
     /// A fraction of ln V, the entropy of the uniform distribution.
     FractionOfMax(f64),

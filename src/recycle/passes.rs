@@ -32,7 +32,6 @@ pub struct RecyclePlan {
     pub pass: RecycledPass,
     /// Weight of each pass's loss. A pass of weight 0 has a graph only if gradient flows through it.
     pub loss_weights: Vec<f64>,
-    /// Whether gradient flows between passes.
     pub flow: GradientFlow,
     /// Truncation depth of `through` flow: how many of the last pass boundaries gradient crosses; 0: all.
     pub cut: usize,

@@ -6,7 +6,6 @@
 use crate::config::PositionBudget;
 use crate::rng::{RngKey, RngPurpose};
 
-/// The recycled positions of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecycledPositions {
     pub seq_len: usize,
@@ -55,7 +54,6 @@ impl PlacementRows<'_> {
         ((prefix as usize).max(1)..doc_start.len()).filter(|t| !doc_start[*t]).collect()
     }
 
-    /// Applies `choose` to the eligible positions of each row.
     fn place_each_row(&self, choose: impl Fn(usize, Vec<usize>) -> Vec<usize>) -> RecycledPositions {
         let rows = self.doc_start.len() / self.seq_len;
         let rows = (0..rows).map(|row| choose(row, self.eligible_positions(row))).collect();

@@ -52,16 +52,21 @@ struct PrintedRow {
 }
 
 impl GenerationPrinter {
-    pub fn new(prompts: &[Vec<u32>], json: bool, codec: Option<Tokenizer>, end: Option<u32>) -> Self {
+    pub fn new(
+        prompts: &[Vec<u32>],
+        json: bool,
+        tokenizer: Option<Tokenizer>,
+        eos_token: Option<u32>,
+    ) -> Self {
         let rows = prompts
             .iter()
             .map(|prompt| PrintedRow { ids: prompt.clone(), ..PrintedRow::default() })
             .collect();
-        let mut show = Self { rows, current: 0, json, tokenizer: codec, eos_token: end };
+        let mut printer = Self { rows, current: 0, json, tokenizer, eos_token };
         for row in 0..prompts.len() {
-            show.rows[row].formatted_bytes = show.decode_row(row).len();
+            printer.rows[row].formatted_bytes = printer.decode_row(row).len();
         }
-        show
+        printer
     }
 
     /// Adds one position, and writes what can be written.
@@ -144,13 +149,13 @@ impl GenerationPrinter {
         let ids = &self.rows[row].ids;
         match &self.tokenizer {
             _ if ids.is_empty() => String::new(),
-            Some(codec) => codec.decode(ids),
+            Some(tokenizer) => tokenizer.decode(ids),
             None => ids.iter().map(|id| format!("{id} ")).collect(),
         }
     }
 
     fn format_json(&self, step: &GenerationStep) -> String {
-        let text = |id: u32| self.tokenizer.as_ref().map(|codec| codec.token_text(id));
+        let text = |id: u32| self.tokenizer.as_ref().map(|tokenizer| tokenizer.token_text(id));
         let top =
             step.distribution.top.iter().map(|(id, p)| JsonTokenProb { token: *id, text: text(*id), p: *p });
         let line = JsonPosition {

@@ -2,15 +2,13 @@
 //! Must not know: tokens, shards.
 //! Invariant: every record returned from this module has an answer that its graph proves.
 
-use std::path::Path;
-
-use crate::rng::SeededRng;
-use rand::seq::SliceRandom;
-use serde::{Deserialize, Serialize};
-
 use super::graph::{self, Puzzle};
 use crate::data::error::{DataError, Result, json_error_text};
 use crate::data::prosqa_words::{CONCEPTS, NAMES};
+use crate::rng::SeededRng;
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// A question with its graph, in the form of the published files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,12 +2,10 @@
 //! Must not know: how they are used.
 //! Invariant: the text depends only on the program (and the list of `words`), so its hash identifies it.
 
-use std::collections::HashMap;
-
-use serde_json::{Map, Value, json};
-
 use super::spelling::char_for_byte;
 use crate::data::error::{DataError, Result};
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
 
 /// Token that replaces a word outside the `words` vocabulary.
 pub(super) const UNKNOWN: &str = "<unk>";

@@ -28,7 +28,6 @@ pub(super) struct CheckpointTensors {
 }
 
 impl CheckpointTensors {
-    /// Opens the checkpoint in `dir`.
     pub fn open(dir: &Path) -> Result<Self, ModelError> {
         let (whole, index) = (dir.join(WEIGHTS_FILE), dir.join(INDEX_FILE));
         match (whole.is_file(), index.is_file()) {
@@ -99,7 +98,6 @@ fn list_tensors(path: &Path) -> Result<BTreeMap<String, (PathBuf, PackTensor)>, 
     Ok(tensors.iter().map(|(name, tensor)| (name.clone(), (path.to_owned(), tensor.clone()))).collect())
 }
 
-/// Reads all tensors of a safetensors file.
 pub(super) fn read_matrices(path: &Path) -> Result<BTreeMap<String, HostMatrix>, ModelError> {
     let tensors = list_tensors(path)?.into_iter();
     tensors.map(|(name, (path, tensor))| Ok((name, read_matrix(&path, tensor)?))).collect()

@@ -106,7 +106,6 @@ struct TaskGrads<'a> {
 }
 
 impl<'a> TaskGrads<'a> {
-    /// Splits packed gradients into one part for each task.
     fn split_by_task(packed: &'a mut [f32], positions: usize, heads: Heads) -> Vec<Self> {
         let (k, width) = (heads.width, heads.packed_width());
         let rows = packed.len() / width;

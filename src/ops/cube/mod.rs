@@ -47,16 +47,13 @@ pub fn nll_entropy(
 pub struct KernelMask {
     /// `[B, S+C]`: the prefix length that each of the S attends to, then 1 for each hidden one of the C.
     pub table: Tensor<2, Int>,
-    /// Query positions in a row, S.
     pub query_positions: usize,
-    /// Prefix positions in a row, C.
     pub prefix_positions: usize,
     /// Whether a query position attends to preceding query positions too.
     pub joint: bool,
 }
 
 impl KernelMask {
-    /// Returns the mask of `count` rows from row `start` on.
     pub fn rows(&self, start: usize, count: usize) -> Self {
         Self { table: self.table.clone().narrow(0, start, count), ..self.clone() }
     }

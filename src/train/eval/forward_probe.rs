@@ -14,7 +14,6 @@ use burn::tensor::Tensor;
 pub(in crate::train) struct ForwardProbe<'a> {
     pub model: &'a Transformer,
     pub tokens: &'a TokenBatch,
-    /// Settings of each recycled pass.
     pub pass: RecycledPass,
     /// nll and entropy of the plain pass at all positions, `[B·T]`.
     pub plain: PassOutput,
