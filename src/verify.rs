@@ -290,9 +290,8 @@ impl ModelUnderTest {
             .into_iter()
             .map(|value| value as f32)
             .collect();
-        let (seq_len, draw) = (self.positions.seq_len, RngKey::default());
-        let rows =
-            PlacementRows { seq_len, doc_start: &self.doc_start, max_prefix_fraction: 0.0, rng_key: draw };
+        let (seq_len, rng_key) = (self.positions.seq_len, RngKey::default());
+        let rows = PlacementRows { seq_len, doc_start: &self.doc_start, max_prefix_fraction: 0.0, rng_key };
         let placed = place(rows, PositionBudget::Count(count), &entropy);
         placed.rows.iter().flatten().map(|t| *t as f64).collect()
     }

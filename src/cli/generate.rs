@@ -116,7 +116,7 @@ pub(super) fn run(args: GenerateArgs) -> anyhow::Result<ExitCode> {
         .into_iter()
         .flat_map(|prompt| std::iter::repeat_n(prompt, usize::from(args.samples)))
         .collect();
-    let (rows, show) = (
+    let (rows, printer) = (
         prompts.len(),
         GenerationPrinter::new(&prompts, args.json, loaded.tokenizer.clone(), loaded.eos_token),
     );
@@ -129,7 +129,7 @@ pub(super) fn run(args: GenerateArgs) -> anyhow::Result<ExitCode> {
     };
     let name = loaded.dir.display();
     let generation = Generation::start(&loaded.model, request).with_context(|| format!("{name}"))?;
-    match print_generation(generation, show, rows) {
+    match print_generation(generation, printer, rows) {
         // The reader closed the pipe, for example `| head`.
         Err(error) if broken_pipe(&error) => Ok(ExitCode::SUCCESS),
         done => done.map(|()| ExitCode::SUCCESS),
@@ -143,7 +143,7 @@ fn broken_pipe(error: &anyhow::Error) -> bool {
 /// Runs the generation to its end, prints it as it comes, and reports the speed on standard error.
 fn print_generation(
     mut generation: Generation,
-    mut show: GenerationPrinter,
+    mut printer: GenerationPrinter,
     rows: usize,
 ) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
@@ -151,11 +151,11 @@ fn print_generation(
     while !generation.is_finished() {
         for step in generation.step()? {
             counts[usize::from(step.kind == InputKind::Latent)] += 1;
-            show.add_step(&step, &mut out)?;
+            printer.add_step(&step, &mut out)?;
         }
         for row in 0..rows {
             if generation.end_reason(row).is_some() {
-                show.end_row(row, &mut out)?;
+                printer.end_row(row, &mut out)?;
             }
         }
         out.flush()?;

@@ -79,17 +79,17 @@ pub(super) fn run(args: ProfileArgs, allocated: AllocationCounter) -> anyhow::Re
     }
     let trace = args.trace.map(|path| (create_trace(&path), path));
     let trace = trace.map(|(file, path)| file.map(|file| (file, path))).transpose()?;
-    let wish =
+    let options =
         ProfileOptions { steps: args.steps, warmup: args.warmup, allocated, keep_events: trace.is_some() };
     let mut measured = Vec::new();
     match config {
         Some(config) => {
             let name = config.run.name.clone();
-            measured.push(print_tables(name, profile::profile_run(config, &chosen, &wish)?, &chosen)?);
+            measured.push(print_tables(name, profile::profile_run(config, &chosen, &options)?, &chosen)?);
         }
         None => {
             for kind in args.kinds {
-                let found = profile::profile_step_kind(&sizes, kind, &chosen, &wish)?;
+                let found = profile::profile_step_kind(&sizes, kind, &chosen, &options)?;
                 measured.push(print_tables(kind.name().to_owned(), found, &chosen)?);
             }
         }

@@ -119,12 +119,12 @@ pub(super) fn start_and_follow(
     }
     let trainer = train::spawn(mode, TrainerOptions { screen_events: dashboard })
         .context("cannot start the trainer's thread")?;
-    let asked = Arc::new(SignalFlags::default());
+    let flags = Arc::new(SignalFlags::default());
     let mut host = TrainerHost::default();
-    signals::listen(host.command_sender(), asked.clone(), dashboard).context("cannot listen for signals")?;
+    signals::listen(host.command_sender(), flags.clone(), dashboard).context("cannot listen for signals")?;
     let ended = if dashboard {
         let link = host.attach(trainer);
-        let left = tui::run(link, &mut host, asked, display.dashboard_options());
+        let left = tui::run(link, &mut host, flags, display.dashboard_options());
         run_ending(left, host)?
     } else {
         host.set_command_channel(trainer.commands.clone());

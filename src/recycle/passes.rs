@@ -198,11 +198,11 @@ pub fn source_indices(positions: &RecycledPositions) -> Vec<usize> {
 
 /// Returns wrong sources, for the shuffled control: of recycled positions of another row, else any position
 /// of another row. A batch of one row takes earlier positions, because a later state would reveal the target.
-fn shuffled_indices(positions: &RecycledPositions, draw: RngKey) -> Vec<usize> {
+fn shuffled_indices(positions: &RecycledPositions, key: RngKey) -> Vec<usize> {
     let (source, t) = (source_indices(positions), positions.seq_len);
     let skip = |at: usize, from: usize, count: usize| if at < from { at } else { at + count };
     let other = |(n, own): (usize, &usize)| {
-        let (row, mut stream) = (own / t, draw.stream(RngPurpose::Shuffle, n));
+        let (row, mut stream) = (own / t, key.stream(RngPurpose::Shuffle, n));
         let from = source.partition_point(|at| at / t < row);
         let in_row = source.partition_point(|at| at / t <= row) - from;
         match (source.len() - in_row, positions.rows.len()) {
