@@ -63,8 +63,7 @@ impl Verdict {
     }
 }
 
-/// Computes the entries of `golden.safetensors` with the checkpoint in `dir`, on `device` with these options.
-/// Returns the verdicts in the order of the entries.
+/// Computes the entries of `golden.safetensors` with the checkpoint in `dir`, in their order.
 pub fn verify(
     dir: &Path,
     device: &Device,
@@ -330,8 +329,8 @@ impl ModelUnderTest {
         }
     }
 
-    /// Returns the gradient of the first block's query weights (llama) or fused query, key and value weights
-    /// (gpt2), in the checkpoint's layout.
+    /// Returns the gradient of the first block's query (llama) or fused (gpt2) weights, as a checkpoint has
+    /// it.
     fn attention_gradient(&self, grads: &GradientsParams) -> Option<Vec<f64>> {
         let attention = &self.model.blocks.first()?.attention;
         let grad = |id| grads.get::<2>(id);

@@ -92,8 +92,8 @@ impl LoadedModel {
         Policy::parse_with_tokens(&typed.0, &id).map_err(anyhow::Error::msg)
     }
 
-    /// Encodes a prompt. The tokenizer's template is applied (Llama's `<s>`), except for checkpoints of runs,
-    /// which are trained on texts without it.
+    /// Encodes a prompt, with the tokenizer's template (Llama's `<s>`) except for runs, which train without
+    /// it.
     pub fn encode(&self, text: &str) -> anyhow::Result<Vec<u32>> {
         let tokenizer = self.tokenizer()?;
         Ok(if self.dir.join("run.toml").is_file() {

@@ -43,8 +43,7 @@ fn stop_or_exit(signal: i32, commands: &CommandSender, flags: &SignalFlags) {
         crate::tui::restore_terminal();
         std::process::exit(128 + signal);
     }
-    // A trainer that has ended has no sender, and needs none. A thread sends the command, because the channel
-    // may be full and a second signal must still be handled.
+    // A thread sends the command, because the channel may be full and a second signal must be handled.
     let sender = commands.lock().unwrap_or_else(PoisonError::into_inner).clone();
     if let Some(sender) = sender {
         std::thread::spawn(move || sender.send(Command::Stop));

@@ -239,8 +239,7 @@ fn list_shards(dir: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-/// Assigns each file to the split that its name starts with. Files without one are left out if any other file
-/// has one; if none has, all of them are the train split.
+/// Assigns each file to the split in its name. Files without one are train if no file has one, else left out.
 fn assign_splits(files: Vec<PathBuf>) -> Vec<(Split, PathBuf)> {
     let split_of =
         |file: &Path| file.file_name().and_then(|name| Split::from_name_prefix(&name.to_string_lossy()));

@@ -1,10 +1,9 @@
 //! Owns: the accepted types of a token column, and the decoding of its arrays into checked ids.
 //! Must not know: files beyond their path in a message, row groups, splits.
-//! Invariant: every decoded id is below the vocabulary size. A null row, a null id or any other id is an
-//! error that names the row of the file.
+//! Invariant: every decoded id is below the vocabulary size; any other id or null is an error with its row.
 
 use super::error::{DataError, Result};
-use arrow::array::{Array, ArrayRef, AsArray, OffsetSizeTrait};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Int8Type, Int16Type, Int32Type, Int64Type, Schema, UInt8Type, UInt16Type,
     UInt32Type, UInt64Type,
@@ -86,26 +85,17 @@ impl<'a> TokenDecoder<'a> {
             return Ok(());
         }
         match column.data_type() {
-            DataType::List(_) => self.push_lists::<i32>(column),
-            DataType::LargeList(_) => self.push_lists::<i64>(column),
-            _ => {
-                let lists = column.as_fixed_size_list();
-                (0..lists.len())
-                    .try_for_each(|index| self.push_row(lists.is_null(index), || lists.value(index)))
-            }
+            DataType::List(_) => column.as_list::<i32>().iter().try_for_each(|row| self.push_row(row)),
+            DataType::LargeList(_) => column.as_list::<i64>().iter().try_for_each(|row| self.push_row(row)),
+            _ => column.as_fixed_size_list().iter().try_for_each(|row| self.push_row(row)),
         }
     }
 
-    fn push_lists<O: OffsetSizeTrait>(&mut self, column: &ArrayRef) -> Result<()> {
-        let lists = column.as_list::<O>();
-        (0..lists.len()).try_for_each(|index| self.push_row(lists.is_null(index), || lists.value(index)))
-    }
-
-    fn push_row(&mut self, is_null: bool, ids: impl FnOnce() -> ArrayRef) -> Result<()> {
-        if is_null {
+    fn push_row(&mut self, ids: Option<ArrayRef>) -> Result<()> {
+        let Some(ids) = ids else {
             return Err(self.row_error(0, "the row is null", "a list of token ids"));
-        }
-        self.push_ids(&ids())?;
+        };
+        self.push_ids(&ids)?;
         self.documents.ends.push(self.documents.tokens.len());
         self.next_row += 1;
         Ok(())

@@ -1,5 +1,4 @@
-//! Owns: reading and writing token shards, tokenizers, the ProsQA task, and the batch loader. It turns text
-//! into shards, and shards into [`Batch`]es.
+//! Owns: token shards, tokenizers, the ProsQA task, and the loader that turns shards into [`Batch`]es.
 //! Must not know: tensors, the terminal, or any other module of the crate but `rng`.
 //! Invariant: every token id that leaves this module is below the vocabulary size. A fault in a file is a
 //! [`DataError`] that names the file and the row, never a panic.

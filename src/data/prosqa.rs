@@ -42,8 +42,7 @@ pub struct ProsqaOptions {
     pub force: bool,
 }
 
-/// Returns the default sizes (train, valid, test) for a file of records: a tenth each for valid and test, at
-/// least one each of three or more, the rest for train.
+/// Returns the default sizes (train, valid, test): a tenth each for valid and test, at least one of three.
 pub fn default_split_sizes(from: &Path) -> Result<(usize, usize, usize)> {
     let records = read_records(from)?.len();
     let tenth = records.div_ceil(10).min((records - 1) / 2);

@@ -58,8 +58,7 @@ fn unsupported_input(path: &Path) -> DataError {
     }
 }
 
-/// Splits a `.txt` file into documents of about `doc_bytes`, at the last end of a paragraph, else of a line,
-/// before the limit. All documents joined are the file.
+/// Splits a `.txt` file at the last end of a paragraph, else of a line, before `doc_bytes`. It loses nothing.
 fn read_plain_text(
     path: &Path,
     doc_bytes: usize,
@@ -104,8 +103,7 @@ fn read_json_lines(path: &Path, each: &mut dyn FnMut(TextDocument) -> Result<()>
     Ok(())
 }
 
-/// Reads a file line by line, with line ends, and checks that it is UTF-8. It skips a byte order mark. A line
-/// longer than `limit` bytes is returned in several parts.
+/// Reads UTF-8 lines with their ends, without a byte order mark, in parts of at most `limit` bytes.
 pub(super) struct LineReader<'a> {
     path: &'a Path,
     reader: BufReader<File>,

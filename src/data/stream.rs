@@ -1,7 +1,6 @@
 //! Owns: the order of a split's tokens (row groups, documents, epoch after epoch), and positions in it.
 //! Must not know: batches, threads.
-//! Invariant: the stream is a function of the files, the seed and `shuffle` alone. A stream opened at any
-//! [`StreamPosition`] continues exactly from there.
+//! Invariant: the stream is a function of files, seed and `shuffle`, and continues exactly from any position.
 
 use super::decode::Documents;
 use super::error::{DataError, Result};

@@ -1,7 +1,6 @@
 //! Owns: the creation of datasets from text files.
 //! Must not know: the terminal, tasks.
-//! Invariant: the same inputs, tokenizer, seed and validation share give the same shards. Memory holds a
-//! chunk of documents and one row group per split.
+//! Invariant: equal inputs and options give equal shards. Memory holds a chunk and a row group per split.
 
 use super::error::{DataError, Result};
 use super::manifest::{DatasetManifest, DatasetSummary, MANIFEST_FILE, TOKENIZER_FILE};

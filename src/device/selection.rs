@@ -1,7 +1,6 @@
 //! Owns: selecting a device, checking that a GPU has a driver, and measuring its rate of matrix products.
 //! Must not know: what runs on the device.
-//! Invariant: a device is created only after its driver has answered, because asking Burn for a CUDA device
-//! without a driver panics on Burn's own thread.
+//! Invariant: a device is created only after its driver has answered: without one, Burn's thread panics.
 
 use super::DeviceError;
 use crate::config::Dtype;

@@ -202,8 +202,7 @@ impl Generation {
         Ok(finished)
     }
 
-    /// Decides the next input of row `row` after an output with `distribution` and `logits` `[V]`. Adds the
-    /// row's steps that are final now to `finished`.
+    /// Decides the next input of a row after an output, and adds its steps that are final now to `finished`.
     fn decide_input(
         &mut self,
         row: usize,

@@ -1,5 +1,4 @@
-//! Owns: the accumulated gradients of several passes, and the cost of each part of the work: floating-point
-//! operations and, if requested, seconds.
+//! Owns: the accumulated gradients of several passes, and operations and seconds of each part of the work.
 //! Must not know: what the passes compute, the optimizer.
 //! Invariant: an autodiff graph lives only from the pass that builds it to its backward pass.
 

@@ -1,7 +1,6 @@
 //! Owns: one transformer block, and activation checkpointing of it.
 //! Must not know: embeddings, how many blocks there are.
-//! Invariant: checkpointing changes no result. Keys and values of a checkpointed block's prefix are
-//! constants.
+//! Invariant: checkpointing changes no result. The prefix of a checkpointed block is constant.
 
 use super::accumulator::accumulate_gradients;
 use super::attention::{Attention, KeysValues};

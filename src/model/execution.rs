@@ -1,5 +1,4 @@
-//! Owns: how a model is computed, which changes no result beyond rounding: the precision of matrix products,
-//! and activation checkpointing of blocks.
+//! Owns: how a model is computed, which changes no result beyond rounding: precision and checkpointing.
 //! Must not know: what is computed.
 //! Invariant: parameters, norms, softmax, losses and residual stream are f32, whatever the precision.
 

@@ -65,8 +65,7 @@ impl Feedback {
         }
     }
 
-    /// Transforms hidden states `[N, D]` into input space; `rescaled` takes the size of `embeddings` `[V,
-    /// D]`.
+    /// Transforms hidden states `[N, D]` into input space; `rescaled` takes the size of the `embeddings`.
     pub fn transform_state(&self, state: Tensor<2>, embeddings: Tensor<2>) -> Tensor<2> {
         let state = match self.rescaled {
             true => {

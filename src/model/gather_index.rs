@@ -1,8 +1,6 @@
-//! Owns: a few selected positions of each row: gathering their states from whole rows, scattering them back,
-//! and their attention mask as one `[B, R]` grid.
+//! Owns: a few selected positions of each row: gathering, scattering, and their attention mask as a grid.
 //! Must not know: why these positions were selected, what is fed at them.
-//! Invariant: rows with fewer positions are padded at the end of the grid; padding is visible only to
-//! padding, and its results are never read.
+//! Invariant: shorter rows are padded at the end; padding is visible only to padding, and never read.
 
 use crate::ops::AttentionMask;
 use burn::tensor::{Device, Int, Tensor, TensorData};

@@ -9,8 +9,7 @@ use crate::ops::score::{Softmax, block_rows};
 use burn::optim::GradientsParams;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
-/// Scores hidden states `[N, D]`, with gradients if `wanted`. The graph ends at the hidden states;
-/// [`surrogate_loss`] passes their gradient back to it.
+/// Scores hidden states `[N, D]`; the graph ends there, and [`surrogate_loss`] passes their gradient on.
 pub fn score_hidden(
     model: &Transformer,
     hidden: Tensor<2>,

@@ -1,5 +1,4 @@
-//! Owns: LayerNorm (Ba et al., arXiv 1607.06450) and RMSNorm (Zhang and Sennrich, arXiv 1910.07467) as one
-//! operation with its own backward pass.
+//! Owns: LayerNorm (arXiv 1607.06450) and RMSNorm (arXiv 1910.07467), with their own backward pass.
 //! Must not know: which norm of a model it is.
 //! Invariant: each row is normalised on its own.
 

@@ -1,5 +1,4 @@
-//! Owns: the text form of policies in command line, dashboard and records:
-//! `entropy:start=1.5,stop=0.5,most=8`.
+//! Owns: the text form of policies, such as `entropy:start=1.5,stop=0.5,most=8`.
 //! Must not know: what a policy does.
 //! Invariant: parsing the text of a policy gives the same policy.
 

@@ -146,8 +146,7 @@ impl PolicyState {
         self.entropy_scale.observe(entropy);
     }
 
-    /// Decides the next input from the entropy (nats) at the last position. `last` is its token; `None`:
-    /// latent.
+    /// Decides the next input from the entropy (nats) at the last position; `last`: its token, if it has one.
     pub fn next_action(&mut self, entropy: f64, last: Option<u32>) -> PolicyAction {
         let action = self.decide(entropy, last);
         self.entropy_scale.observe(entropy);

@@ -1,5 +1,4 @@
-//! Owns: matrix products with a few rows, as decoding has them (skinny GEMM). The second matrix is read once,
-//! as it lies, because reading it is most of the cost.
+//! Owns: matrix products with few rows (skinny GEMM). The second matrix is read once, as it lies.
 //! Must not know: threads, how many rows count as few.
 //! Invariant: a row of the result depends on the same row of the first matrix alone.
 

@@ -49,8 +49,7 @@ impl Evaluator {
         Ok(Some(Self { batches }))
     }
 
-    /// Sets the validation metrics of `row`. First fits the pause vector on the training batch `last`, if
-    /// any.
+    /// Sets the validation metrics of `row`, after fitting the pause vector on the batch `last`, if given.
     pub fn validate(
         &self,
         config: &Config,
@@ -117,8 +116,7 @@ fn validation_key(config: &Config, index: usize) -> RngKey {
     RngKey { seed: config.run.seed, step: 0, batch: index as u64, pass: 0 }
 }
 
-/// Probes a batch with the largest position budget and scale of the schedule. A run without recycling is
-/// probed, too: it is the control of the others.
+/// Probes a batch with the largest budget and scale of the schedule; a run without recycling is a control.
 fn probe_batch<'a>(
     config: &Config,
     model: &'a Transformer,

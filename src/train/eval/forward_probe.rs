@@ -29,8 +29,7 @@ pub(in crate::train) fn probe_pass(recycle: &Recycle, scale: f64, key: RngKey) -
 }
 
 impl<'a> ForwardProbe<'a> {
-    /// Runs the plain pass and all but the last of `num_passes` recycled passes on `model`, which is without
-    /// autodiff. Without `place` it runs only the plain pass.
+    /// Runs the plain pass and, with `place`, all but the last of `num_passes` recycled passes.
     pub fn run(
         model: &'a Transformer,
         tokens: &'a TokenBatch,

@@ -1,5 +1,4 @@
-//! Owns: probing one row of a batch: tokens, entropies, nll, most probable next tokens, and the states at
-//! recycled positions decoded pass by pass.
+//! Owns: probing one row: tokens, entropies, nll, likeliest tokens, and states decoded pass by pass.
 //! Must not know: who shows the row.
 //! Invariant: a probe changes nothing, and waits for the device once (twice with placement by entropy).
 
