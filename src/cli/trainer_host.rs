@@ -103,14 +103,14 @@ impl DashboardHost for TrainerHost {
             .map_err(|error| error.to_string())
     }
 
-    fn export(&mut self, run: &Path, table: &str, file: &str, say: Sender<HostMessage>) {
+    fn export(&mut self, run: &Path, table: &str, file: &str, messages: Sender<HostMessage>) {
         let (run, table, file) = (run.to_owned(), table.to_owned(), file.to_owned());
         let work = move || {
             let message = match export::export_table(&run, &table, Path::new(&file)) {
                 Ok(rows) => (LogLevel::Info, format!("exported {rows} rows of {table} to {file}")),
                 Err(error) => (LogLevel::Error, format!("cannot export {table}: {error:#}")),
             };
-            let _ = say.send(message);
+            let _ = messages.send(message);
         };
         if let Err(error) = std::thread::Builder::new().name("export".into()).spawn(work) {
             tracing::warn!("cannot start the export thread: {error}");
