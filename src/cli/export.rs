@@ -31,7 +31,6 @@ A run is a run folder, its name in checkpoints/, a run's name (the newest of tha
 `run` names the run of each row. `export model` writes a checkpoint (the newest, or RUN@STEP) as a folder that
 the Hugging Face library `transformers` can load. For any other selection of rows, read the file with DuckDB or Polars.";
 
-/// Arguments of `export`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ExportArgs {
@@ -179,7 +178,6 @@ fn export_model(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns the text of the README in a model folder.
 fn readme_text(from: &Path) -> String {
     format!(
         "A model trained by coconut-lab, from `{}`.\n\n\

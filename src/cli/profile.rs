@@ -28,7 +28,6 @@ of step. With --config it measures the first steps of a recipe, with its model, 
 no run behind. It prints a table of the parts of a step and one of its operations. Open the file that --trace
 writes in https://ui.perfetto.dev or chrome://tracing.";
 
-/// Arguments of `profile`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ProfileArgs {
@@ -78,17 +77,17 @@ pub(super) fn run(args: ProfileArgs, allocated: AllocationCounter) -> anyhow::Re
     }
     let trace = args.trace.map(|path| (create_trace(&path), path));
     let trace = trace.map(|(file, path)| file.map(|file| (file, path))).transpose()?;
-    let wish =
+    let options =
         ProfileOptions { steps: args.steps, warmup: args.warmup, allocated, keep_events: trace.is_some() };
     let mut measured = Vec::new();
     match config {
         Some(config) => {
             let name = config.run.name.clone();
-            measured.push(print_tables(name, profile::profile_run(config, &chosen, &wish)?, &chosen)?);
+            measured.push(print_tables(name, profile::profile_run(config, &chosen, &options)?, &chosen)?);
         }
         None => {
             for kind in args.kinds {
-                let found = profile::profile_step_kind(&sizes, kind, &chosen, &wish)?;
+                let found = profile::profile_step_kind(&sizes, kind, &chosen, &options)?;
                 measured.push(print_tables(kind.name().to_owned(), found, &chosen)?);
             }
         }
@@ -117,7 +116,6 @@ fn print_tables(name: String, found: Profile, chosen: &SelectedDevice) -> anyhow
     Ok((name, found))
 }
 
-/// Writes the events of all profiles into the trace file.
 fn write_trace(file: File, measured: &[(String, Profile)]) -> std::io::Result<()> {
     let mut out = BufWriter::new(file);
     let events: Vec<_> =

@@ -32,7 +32,6 @@ impl TrainerHost {
         self.commands.clone()
     }
 
-    /// Sets the command channel of the current trainer.
     pub fn set_command_channel(&self, commands: SyncSender<Command>) {
         *self.commands.lock().unwrap_or_else(PoisonError::into_inner) = Some(commands);
     }
@@ -45,7 +44,6 @@ impl TrainerHost {
         TrainerLink { events, commands, dropped_frames: dropped }
     }
 
-    /// Whether this process has a trainer.
     pub fn has_run(&self) -> bool {
         self.thread.is_some()
     }
@@ -55,7 +53,7 @@ impl TrainerHost {
         self.thread.take()?.join().ok()
     }
 
-    /// Drops the run without a checkpoint, and waits up to [`LAST_WORDS`] for its last metrics to be written.
+    /// Drops the run without a checkpoint. Its last metrics get up to [`DROP_TIMEOUT`] to be written.
     pub fn drop_run(&mut self) {
         let Some(thread) = self.thread.take() else { return };
         if let Some(commands) = &*self.commands.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -105,14 +103,14 @@ impl DashboardHost for TrainerHost {
             .map_err(|error| error.to_string())
     }
 
-    fn export(&mut self, run: &Path, table: &str, file: &str, say: Sender<HostMessage>) {
+    fn export(&mut self, run: &Path, table: &str, file: &str, messages: Sender<HostMessage>) {
         let (run, table, file) = (run.to_owned(), table.to_owned(), file.to_owned());
         let work = move || {
             let message = match export::export_table(&run, &table, Path::new(&file)) {
                 Ok(rows) => (LogLevel::Info, format!("exported {rows} rows of {table} to {file}")),
                 Err(error) => (LogLevel::Error, format!("cannot export {table}: {error:#}")),
             };
-            let _ = say.send(message);
+            let _ = messages.send(message);
         };
         if let Err(error) = std::thread::Builder::new().name("export".into()).spawn(work) {
             tracing::warn!("cannot start the export thread: {error}");

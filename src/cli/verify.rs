@@ -18,7 +18,6 @@ The golden numbers are those of a reference implementation. The table shows the 
 and the allowed one. Errors are absolute; those of gradients, and all with --dtype bf16, are relative to the
 entry's largest number. Exit code: 0 if no entry failed, else 1.";
 
-/// Arguments of `verify`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct VerifyArgs {
@@ -54,7 +53,6 @@ pub(super) fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Formats the table line of a verdict.
 fn verdict_line(verdict: &Verdict) -> String {
     match verdict.result {
         CheckResult::Compared { error, tolerance: allowed } => {

@@ -1,5 +1,4 @@
-//! Owns: the text form of policies in command line, dashboard and records:
-//! `entropy:start=1.5,stop=0.5,most=8`.
+//! Owns: the text form of policies, such as `entropy:start=1.5,stop=0.5,most=8`.
 //! Must not know: what a policy does.
 //! Invariant: parsing the text of a policy gives the same policy.
 
@@ -84,10 +83,8 @@ impl FromStr for Policy {
 }
 
 impl Policy {
-    /// Parses a policy whose tokens are given as ids, or as texts that `token_id` maps to ids.
-    ///
-    /// # Errors
-    /// Names the part of `text` that is not valid, and what is allowed.
+    /// Parses a policy whose tokens are given as ids, or as texts that `token_id` maps to ids. An error names the
+    /// part of `text` that is not valid, and what is allowed.
     pub fn parse_with_tokens(text: &str, token_id: &dyn Fn(&str) -> Option<u32>) -> Result<Self, String> {
         let (name, rest) = text.trim().split_once(':').unwrap_or((text.trim(), ""));
         let mut keys = PolicyKeys::split(name, rest)?;
@@ -132,7 +129,6 @@ impl<'a> PolicyKeys<'a> {
         Ok(Self { policy, pairs: pairs.map(pair).collect::<Result<_, String>>()?, known: Vec::new() })
     }
 
-    /// Removes the value of `key` from the pairs.
     fn take_text(&mut self, key: &'static str) -> Option<&'a str> {
         self.known.push(key);
         let index = self.pairs.iter().position(|(name, _)| *name == key)?;
@@ -180,7 +176,6 @@ impl<'a> PolicyKeys<'a> {
         self.take_text(key).map(parse).transpose()
     }
 
-    /// Reads all keys of `fixed`.
     fn take_fixed(&mut self, token_id: &dyn Fn(&str) -> Option<u32>) -> Result<FixedPolicy, String> {
         let count = self.take_value("count")?.unwrap_or(6);
         let number = |text: &str| text.parse().map_err(|error| format!("fixed: at={text}: {error}"));

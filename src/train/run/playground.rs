@@ -72,15 +72,10 @@ impl TrainingRun<'_> {
         let ids = tokenizer.encode(&request.prompt).map_err(|error| error.to_string())?;
         let model = self.answering_model(request.checkpoint)?;
         let generation_request = GenerationRequest {
-            prompts: vec![ids.clone()],
-            policy,
             sampling,
-            max_tokens: request.max_tokens,
             eos_token: tokenizer.eos_id(),
             seed: self.answers_requested,
-            top_count: 1,
-            stream_ids: Vec::new(),
-            shuffled: false,
+            ..GenerationRequest::new(vec![ids.clone()], policy, request.max_tokens)
         };
         let generation = Generation::start(&model, generation_request).map_err(|error| error.to_string())?;
         let sent_bytes = tokenizer.decode(&ids).len();

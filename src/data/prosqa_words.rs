@@ -2,16 +2,21 @@
 //! Must not know: graphs, tokenizers.
 //! Invariant: no word occurs twice. The order must never change, since token ids follow from it.
 
-/// Words that turn labels into statements and questions.
-pub(in crate::data) const FUNCTION_WORDS: [&str; 5] = ["Every", "is", "a", "Is", "or"];
+/// Returns all words, in the order of their token ids.
+pub(super) fn all_words() -> impl Iterator<Item = &'static str> {
+    FUNCTION_WORDS.into_iter().chain(NAMES).chain(CONCEPTS)
+}
 
-pub(in crate::data) const NAMES: [&str; 32] = [
+/// Words that turn labels into statements and questions.
+const FUNCTION_WORDS: [&str; 5] = ["Every", "is", "a", "Is", "or"];
+
+pub(super) const NAMES: [&str; 32] = [
     "Alex", "Bob", "Carol", "Davis", "Eva", "Fae", "Gabriel", "Jack", "Max", "Oliver", "Polly", "Rex",
     "Sally", "Sam", "Stella", "Tom", "Wren", "Ada", "Bruno", "Clara", "Dora", "Emil", "Frida", "Hugo",
     "Ines", "Jonas", "Karl", "Lena", "Mina", "Nils", "Otto", "Rosa",
 ];
 
-pub(in crate::data) const CONCEPTS: [&str; 60] = [
+pub(super) const CONCEPTS: [&str; 60] = [
     "bompus", "boompus", "brimpus", "chorpus", "dumpus", "felpus", "fompus", "gerpus", "gorpus", "grimpus",
     "gwompus", "hilpus", "impus", "jelpus", "jompus", "kerpus", "lempus", "lorpus", "numpus", "quimpus",
     "rempus", "rompus", "rorpus", "scrompus", "shumpus", "sterpus", "storpus", "terpus", "timpus", "tumpus",
@@ -21,18 +26,13 @@ pub(in crate::data) const CONCEPTS: [&str; 60] = [
     "welpus",
 ];
 
-/// Returns the fixed word list of the tokenizer `words`.
-pub(in crate::data) fn word_list() -> impl Iterator<Item = &'static str> {
-    FUNCTION_WORDS.into_iter().chain(NAMES).chain(CONCEPTS)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn no_word_occurs_twice() {
-        let mut all: Vec<&str> = word_list().collect();
+        let mut all: Vec<&str> = all_words().collect();
         let count = all.len();
         all.sort_unstable();
         all.dedup();
