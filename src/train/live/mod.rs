@@ -3,5 +3,6 @@
 //! Invariant: a change is applied as a whole or not at all, and is recorded before it takes effect.
 
 pub mod controller;
-pub mod persist;
+pub mod decision;
+pub mod outbox;
 pub mod replay;

@@ -7,7 +7,8 @@ use crate::config::Config;
 use crate::config::change::{self, KeyChange};
 use crate::record::RecordError;
 use crate::record::run_folder::{RunFolder, read_json, replace_json};
-use crate::schema::rows::{ChangeOutcome, ChangeRow};
+use crate::schema::rows::{ChangeOutcome, ChangeRow, ChangeSource, RunPosition};
+use chrono::{DateTime, Utc};
 use std::sync::atomic::{AtomicU64, Ordering};
 use toml::{Table, Value};
 
@@ -36,36 +37,46 @@ pub(in crate::train) fn has_same_key(change: &ChangeRow, edits: &[KeyChange]) ->
     edits.iter().any(|edit| change.key.as_deref() == Some(&edit.key.path()))
 }
 
-/// Returns a row for the record: an applied change at `step` by `source`. Without `edit` the row is about no
-/// single key.
+/// What the rows of one set of changes have in common.
+#[derive(Clone, Debug)]
+pub(in crate::train) struct ChangeStamp {
+    pub at: RunPosition,
+    pub time: DateTime<Utc>,
+    /// Id of the set.
+    pub set: String,
+}
+
+impl ChangeStamp {
+    /// Stamps a new set of changes with the present time and a unique id.
+    pub fn new(at: RunPosition) -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let time = Utc::now();
+        let (now, count) = (time.timestamp_micros(), COUNT.fetch_add(1, Ordering::Relaxed));
+        Self { at, time, set: format!("{now:x}-{:x}-{count:x}", std::process::id()) }
+    }
+}
+
+/// Returns a row for the record: an applied change. Without `edit` the row is about no single key.
 pub(in crate::train) fn change_row(
     edit: Option<&KeyChange>,
-    step: u64,
-    set: &str,
-    source: &str,
+    stamp: &ChangeStamp,
+    source: ChangeSource,
 ) -> ChangeRow {
     let json = |value: &Value| serde_json::to_value(value).unwrap_or_default();
     ChangeRow {
-        step,
-        tokens: 0,
-        time: chrono::Utc::now(),
-        version: 0,
-        set: set.to_owned(),
+        step: stamp.at.step,
+        tokens: stamp.at.tokens,
+        time: stamp.time,
+        version: stamp.at.version,
+        set: stamp.set.clone(),
         key: edit.map(|edit| edit.key.path()),
         old: edit.map_or(serde_json::Value::Null, |edit| json(&edit.old)),
         new: edit.map_or(serde_json::Value::Null, |edit| json(&edit.new)),
         value: edit.map_or_else(String::new, |edit| edit.new.to_string()),
-        source: source.to_owned(),
+        source,
         outcome: ChangeOutcome::Applied,
         reason: None,
     }
-}
-
-/// Returns a unique id for a set of changes.
-pub(in crate::train) fn new_set_id() -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let now = chrono::Utc::now().timestamp_micros();
-    format!("{now:x}-{:x}-{:x}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Stores the texts that the program has written, or is about to write, to the run's config file. Any other

@@ -52,7 +52,7 @@ impl TrainingRun<'_> {
             step: self.learner.step,
             tokens: self.tokens,
             loader: self.next_position.clone(),
-            config_version: self.controller.version,
+            config_version: self.controller.live.version,
             pause_updates: (self.learner.pause_updates, self.pause_updates_at_validation),
             validations: self.validations,
             wall_s: self.wall_s(),

@@ -8,10 +8,10 @@ use crate::config::Config;
 use crate::record::RecordError;
 use crate::record::recorder::RecorderHealth;
 use crate::schema::protocol::{Alert, AlertTopic, Command, Event, RunPhase, SetKeys};
-use crate::schema::rows::{ChangeOutcome, EventKind, EventRow, PAUSE_STARTED};
+use crate::schema::rows::{ChangeOutcome, EventKind, EventRow, PAUSE_STARTED, RunPosition};
 use crate::train::TrainError;
 use crate::train::eval::evaluator::Evaluator;
-use crate::train::live::controller::{Boundary, BoundaryReport, PAUSED_KEY};
+use crate::train::live::controller::{BoundaryReport, PAUSED_KEY};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
@@ -106,9 +106,15 @@ impl TrainingRun<'_> {
         self.steps_while_paused += u64::from(self.paused);
     }
 
+    /// Returns the position from which changes apply now.
+    fn next_boundary(&self) -> RunPosition {
+        let version = self.controller.live.version;
+        RunPosition { step: self.learner.step + 1, tokens: self.tokens, version }
+    }
+
     /// Adds a person's note to the record of changes, at the next step.
     fn add_note(&mut self, text: &str) {
-        let at = Boundary { step: self.learner.step + 1, tokens: self.tokens };
+        let at = self.next_boundary();
         let report = self.controller.record_note(text, at);
         self.publish_report(report);
         tracing::info!("note: {text}");
@@ -118,7 +124,7 @@ impl TrainingRun<'_> {
     /// commands.
     fn apply_config_changes(&mut self, edits: Vec<SetKeys>) -> Result<(), TrainError> {
         let old_batches = self.config().eval.batches;
-        let at = Boundary { step: self.learner.step + 1, tokens: self.tokens };
+        let at = self.next_boundary();
         let (shape, dataset) = (self.learner.model.shape(), &self.dataset);
         let check = |config: &Config| setup::check_compatible(config, shape, dataset.vocab_size());
         let report = self.controller.process_boundary(at, edits, &check);
@@ -144,7 +150,7 @@ impl TrainingRun<'_> {
     /// Updates recorder and evaluator after a config change. `old_batches` is the former number of validation
     /// batches.
     fn after_config_change(&mut self, old_batches: usize) -> Result<(), TrainError> {
-        let config = &self.controller.config;
+        let config = &self.controller.live.config;
         self.recorder.set_config(plan::recorder_timing(&config.record), plan::config_hash(config));
         if config.eval.batches != old_batches {
             let vocab_size = self.learner.model.shape().vocab_size;

@@ -13,14 +13,11 @@ use crate::config::{self, Config};
 use crate::record::run_folder::{RunFolder, read_json, replace_file};
 use crate::record::{changes, status};
 use crate::schema::protocol::{Lineage, RunInfo};
-use crate::schema::rows::{ChangeOutcome, ChangeRow};
+use crate::schema::rows::{ChangeOutcome, ChangeRow, ChangeSource, RunPosition};
 use crate::schema::status::{RunState, RunStatus};
-use crate::train::live::replay;
+use crate::train::live::replay::{self, ChangeStamp, change_row};
 use crate::train::{ForkReset, TrainError};
 use std::path::Path;
-
-/// Recorded source of offline edits, which apply from the next step on.
-const OFFLINE_SOURCE: &str = "config.toml, while the run was not running";
 
 /// The state of the run that is resumed.
 struct CurrentRun {
@@ -146,8 +143,8 @@ fn split_changes(
     }
     // A replayed change must not undo a newer edit of the same key.
     scheduled.retain(|change| !replay::has_same_key(change, edits));
-    let set = replay::new_set_id();
-    let offline = edits.iter().map(|edit| replay::change_row(Some(edit), at + 1, &set, OFFLINE_SOURCE));
+    let stamp = ChangeStamp::new(RunPosition { step: at + 1, tokens: 0, version: 0 });
+    let offline = edits.iter().map(|edit| change_row(Some(edit), &stamp, ChangeSource::Offline));
     Ok((kept, offline.chain(scheduled).collect()))
 }
 

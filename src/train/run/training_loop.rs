@@ -158,7 +158,7 @@ impl<'a> TrainingRun<'a> {
             ConfigController::new(&folder, current, plan.config_text, plan.recipe, plan.scheduled)?;
         publisher.send_fact(Event::Started(Box::new(info)));
         let mut run = Self {
-            paused: controller.config.run.paused,
+            paused: controller.live.config.run.paused,
             forked,
             tokenizer: dataset.tokenizer(),
             playground: None,
@@ -193,7 +193,7 @@ impl<'a> TrainingRun<'a> {
             _lock: lock,
         };
         if options.screen_events && is_resumed {
-            let (config, version) = (run.controller.config.clone(), run.controller.version);
+            let (config, version) = (run.controller.live.config.clone(), run.controller.live.version);
             history_backfill::history_events(&run.folder, &config, version, vocab_size)
                 .for_each(|event| run.publisher.send_fact(event));
         }
@@ -239,7 +239,7 @@ impl<'a> TrainingRun<'a> {
         while self.handle_commands()? && self.learner.step < self.config().run.steps {
             let began = Instant::now();
             let batches = self.next_batches()?;
-            let (mut row, failed) = self.learner.update(&self.controller.config, &batches)?;
+            let (mut row, failed) = self.learner.update(&self.controller.live.config, &batches)?;
             self.record_timing(&mut row, &batches, began);
             if std::mem::take(&mut self.compiling) {
                 self.publisher.send_fact(Event::Phase(RunPhase::Train));
@@ -271,7 +271,7 @@ impl<'a> TrainingRun<'a> {
 
     /// Returns the current config.
     pub fn config(&self) -> &Config {
-        &self.controller.config
+        &self.controller.live.config
     }
 
     /// Loads the batches of the next update, `optim.accumulate` of them.
@@ -342,7 +342,7 @@ impl<'a> TrainingRun<'a> {
         // Do not refit a pause vector that training has updated.
         let fit = last.filter(|_| self.learner.pause_updates == self.pause_updates_at_validation);
         self.pause_updates_at_validation = self.learner.pause_updates;
-        let config = &self.controller.config;
+        let config = &self.controller.live.config;
         evaluator.validate(config, &mut self.learner.model, fit, row)?;
         let every = config.eval.sequential_every;
         // At step 0 nothing is warm yet.
@@ -389,7 +389,7 @@ impl<'a> TrainingRun<'a> {
     fn finish_row(&mut self, mut row: StepRow) {
         row.set(Metric::Tokens, self.tokens as f64);
         row.set(Metric::WallS, self.wall_s());
-        row.set(Metric::ConfigVersion, self.controller.version as f64);
+        row.set(Metric::ConfigVersion, self.controller.live.version as f64);
         self.losses.update(&row);
         self.recorder.record_step(row.clone());
         self.publisher.send_frame(Event::Step(Box::new(row)));
