@@ -3,6 +3,8 @@
 //! Must not know: who computes a metric, who draws or writes it.
 //! Invariant: a column's name, unit and description are written in one place only.
 
+use serde::{Deserialize, Serialize};
+
 /// Version of the tables' schemas, written to every segment's footer.
 pub const SCHEMA_VERSION: &str = "3";
 
@@ -236,6 +238,34 @@ impl StepRow {
     /// Returns the number of updates done.
     pub fn step(&self) -> u64 {
         self.get(Metric::Step).unwrap_or(0.0) as u64
+    }
+}
+
+/// First and last losses of a run, in nats. The field names are those of `state.json` in a checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LossSummary {
+    pub plain: Option<(f64, f64)>,
+    pub recycled: Option<(f64, f64)>,
+    /// Plain loss at validations.
+    pub valid: Option<(f64, f64)>,
+    /// Number of steps that had a recycled pass.
+    pub recycled_steps: u64,
+}
+
+impl LossSummary {
+    /// Updates the losses with the metrics of the next step.
+    pub fn update(&mut self, row: &StepRow) {
+        let losses = [
+            (&mut self.plain, Metric::LossPlain),
+            (&mut self.recycled, Metric::LossRecycled),
+            (&mut self.valid, Metric::ValidPlain),
+        ];
+        for (ends, metric) in losses {
+            if let Some(loss) = row.get(metric) {
+                *ends = Some((ends.map_or(loss, |(first, _)| first), loss));
+            }
+        }
+        self.recycled_steps += u64::from(row.get(Metric::Recycled).is_some());
     }
 }
 

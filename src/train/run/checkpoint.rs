@@ -3,15 +3,17 @@
 //! Must not know: when a checkpoint is due, how a loaded state is used.
 //! Invariant: a folder named `step-…` was complete when written; its manifest shows whether it still is.
 
-use super::training_loop::LossSummary;
+use super::recording;
 use crate::config::Config;
 use crate::data::{StreamPosition, Tokenizer};
 use crate::model::hf;
 use crate::record::RecordError;
 use crate::record::run_folder::{RunFolder, create_folder_atomically};
-use crate::train::TrainError;
+use crate::schema::metrics::LossSummary;
+use crate::schema::protocol::Lineage;
 use crate::train::step::learner::Learner;
 use crate::train::step::optimizer_state;
+use crate::train::{ForkReset, TrainError};
 use burn::optim::ModuleOptimizer;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -45,7 +47,6 @@ pub struct CheckpointState {
     pub validations: usize,
     /// Seconds since training began, over all processes of the run.
     pub wall_s: f64,
-    /// First and last losses, nats.
     #[serde(rename = "seen")]
     pub losses: LossSummary,
     /// Fingerprint of the dataset, because the loader's position is only valid in the same data.
@@ -139,12 +140,7 @@ fn hash_file(path: &Path) -> std::io::Result<ManifestFile> {
             }
         }
     }
-    Ok(ManifestFile { bytes, sha256: hex(&hash.finalize()) })
-}
-
-/// Formats a hash in lower-case hexadecimal.
-pub(in crate::train) fn hex(hash: &[u8]) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(ManifestFile { bytes, sha256: recording::hex(&hash.finalize()) })
 }
 
 /// A checkpoint that was checked against its manifest.
@@ -178,6 +174,49 @@ pub(in crate::train) fn read_checkpoint(dir: &Path) -> Result<LoadedCheckpoint, 
     let config =
         crate::config::from_text(&read_file(CONFIG)?, CONFIG, &[]).map_err(|error| error.to_string())?;
     Ok(LoadedCheckpoint { dir: dir.to_owned(), state, config })
+}
+
+/// Loads the checkpoint of `step`, or the newest intact one. Also returns the steps of the damaged ones that
+/// were skipped.
+pub(in crate::train) fn find_checkpoint(
+    folder: &RunFolder,
+    step: Option<u64>,
+) -> Result<(Option<LoadedCheckpoint>, Vec<u64>), TrainError> {
+    let steps = folder.checkpoint_steps();
+    if let Some(step) = step {
+        let dir = folder.checkpoint_folder(step);
+        let error =
+            |reason: String| TrainError::NoCheckpoint { run: folder.path().display().to_string(), reason };
+        if !steps.contains(&step) {
+            let existing: Vec<String> = steps.iter().map(u64::to_string).collect();
+            let existing = if existing.is_empty() { "none".into() } else { existing.join(", ") };
+            return Err(error(format!("there is none of step {step}; existing steps: {existing}")));
+        }
+        let found = read_checkpoint(&dir).map_err(|reason| error(format!("{}: {reason}", dir.display())))?;
+        return Ok((Some(found), Vec::new()));
+    }
+    let mut damaged = Vec::new();
+    for step in steps.into_iter().rev() {
+        let dir = folder.checkpoint_folder(step);
+        match read_checkpoint(&dir) {
+            Ok(found) => return Ok((Some(found), damaged)),
+            Err(reason) => {
+                tracing::warn!("{} is damaged; skipping it: {reason}", dir.display());
+                damaged.push(step);
+            }
+        }
+    }
+    Ok((None, damaged))
+}
+
+/// Loads the parent checkpoint that `lineage` names, and which parts of it are reset.
+pub(in crate::train) fn parent_checkpoint(
+    lineage: &Lineage,
+) -> Result<(Option<LoadedCheckpoint>, ForkReset), TrainError> {
+    let (found, _) = find_checkpoint(&RunFolder::open(&lineage.folder)?, lineage.step)?;
+    let without = |what: &str| lineage.left_out.iter().any(|word| word == what);
+    let reset = ForkReset { optimizer: without("optimizer"), data: without("data"), step: without("step") };
+    Ok((found, reset))
 }
 
 /// Returns the optimizer of the new `learner` with the checkpoint's state, and the number of stored tensors

@@ -3,6 +3,7 @@
 //! Invariant: all rows up to a checkpoint's step are on disk before the checkpoint exists.
 
 use super::checkpoint::{self, CheckpointState};
+use super::hold::Ending;
 use super::setup;
 use super::training_loop::TrainingRun;
 use crate::schema::protocol::{Event, RunPhase, RunSummary};
@@ -41,7 +42,7 @@ impl TrainingRun<'_> {
             tracing::info!("checkpoint: {}", path.display());
             self.record_event(EventKind::Checkpoint, &path.display().to_string(), None, None);
         }
-        self.publisher.send_fact(Event::Phase(self.active_phase()));
+        self.publisher.send_fact(Event::Phase(self.active_phase));
         Ok(path.filter(|_| saved))
     }
 
@@ -80,9 +81,13 @@ impl TrainingRun<'_> {
     pub fn finish_run(&mut self) -> Result<RunSummary, TrainError> {
         let step = self.learner.step;
         // A stopped run gets a checkpoint, so that it can be resumed.
-        let save = (self.config().checkpoint.at_end || self.stopped) && !self.dropped;
+        let save = match self.hold.ending() {
+            Ending::No => self.config().checkpoint.at_end,
+            Ending::WithCheckpoint => true,
+            Ending::WithoutCheckpoint => false,
+        };
         let checkpoint = if save { self.save_checkpoint()? } else { None };
-        let state = if self.stopped { RunState::Stopped } else { RunState::Finished };
+        let state = if self.hold.is_ending() { RunState::Stopped } else { RunState::Finished };
         let outcome: &str = state.into();
         tracing::info!("{outcome} after {step} steps");
         self.record_event(EventKind::End, outcome, None, None);
@@ -98,7 +103,7 @@ impl TrainingRun<'_> {
             valid_plain: self.losses.valid,
             recycled_steps: self.losses.recycled_steps,
             checkpoint,
-            stopped_early: self.stopped,
+            stopped_early: self.hold.is_ending(),
         })
     }
 }

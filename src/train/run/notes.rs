@@ -3,7 +3,7 @@
 //! Invariant: a run that another process has locked is not touched; the record and its table get the same
 //! row.
 
-use super::plan;
+use super::recording;
 use crate::config;
 use crate::record::rows::TableRow;
 use crate::record::run_folder::RunFolder;
@@ -28,7 +28,7 @@ pub fn append_note(run: &Path, at: RunPosition, text: &str) -> Result<ChangeRow,
     };
     changes::append_changes(&folder.changes_file(), std::slice::from_ref(&row))?;
     let hash = config::load(&folder.version_file(at.version), &[])
-        .map_or_else(|_| String::new(), |c| plan::config_hash(&c));
+        .map_or_else(|_| String::new(), |c| recording::config_hash(&c));
     let footer = recorder::segment_footer(&folder.id(), &hash);
     // Recover the rows that a killed process left in its write-ahead log first.
     segments::recover_wals(&folder.path().join(ChangeRow::TABLE), &ChangeRow::schema(), &footer)?;

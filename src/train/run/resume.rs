@@ -4,10 +4,10 @@
 //! Invariant: the folder is not touched before everything that could be refused has been checked. Exceptions
 //! are the rest of an interrupted resume, and a deleted config file.
 
-use super::checkpoint::LoadedCheckpoint;
-use super::plan;
-use super::plan::{ResumedFolder, RunPlan};
+use super::checkpoint::{self, LoadedCheckpoint};
+use super::recording;
 use super::resume_journal::{self, ResumeJournal};
+use super::run_plan::{Origin, ResumedFolder, RunPlan, check_steps_left, config_file_error};
 use crate::config::change::{self, KeyChange};
 use crate::config::{self, Config};
 use crate::record::run_folder::{RunFolder, read_json, replace_file};
@@ -21,6 +21,7 @@ use std::path::Path;
 
 /// The state of the run that is resumed.
 struct CurrentRun {
+    origin: Origin,
     /// The checkpoint to continue from: the run's own, or a fork's parent; `None` without one.
     checkpoint: Option<LoadedCheckpoint>,
     reset: ForkReset,
@@ -41,7 +42,7 @@ pub(in crate::train) fn plan_resume(
     run: &Path,
     step: Option<u64>,
     overrides: &[String],
-) -> Result<RunPlan, TrainError> {
+) -> Result<(RunPlan, ResumedFolder), TrainError> {
     let folder = RunFolder::open(run)?;
     let lock = folder.lock()?;
     resume_journal::finish_interrupted(&folder)?;
@@ -52,7 +53,7 @@ pub(in crate::train) fn plan_resume(
     let (edits, edited_text) = offline_edits(&folder, &text, overrides)?;
     let (kept, scheduled) = split_changes(&folder, &current, &edits, step.is_some())?;
     if let Err(error) =
-        plan::check_steps_left(current.step, &replay::replay_changes(&current.base_config, &scheduled))
+        check_steps_left(current.step, &replay::replay_changes(&current.base_config, &scheduled))
     {
         mark_finished(&folder, current.step);
         return Err(error);
@@ -72,19 +73,20 @@ pub(in crate::train) fn plan_resume(
         damaged_checkpoints: current.damaged_checkpoints,
         config_version: current.version,
         rewind: step.is_some(),
-        config_hash: plan::config_hash(&current.base_config),
+        config_hash: recording::config_hash(&current.base_config),
     };
-    Ok(RunPlan {
+    let plan = RunPlan {
         config: current.base_config,
         version: current.version,
         config_text: rewritten.unwrap_or(text),
         recipe,
+        origin: current.origin,
         checkpoint: current.checkpoint,
         reset: current.reset,
         scheduled,
         lineage,
-        resumed: Some(ResumedFolder { folder, lock, journal }),
-    })
+    };
+    Ok((plan, ResumedFolder { folder, lock, journal }))
 }
 
 /// Returns the state to resume from. Without an own checkpoint, a fork continues from its parent's.
@@ -93,10 +95,11 @@ fn current_run(
     lineage: Option<&Lineage>,
     step: Option<u64>,
 ) -> Result<CurrentRun, TrainError> {
-    let (own, damaged_checkpoints) = plan::find_checkpoint(folder, step)?;
+    let (own, damaged_checkpoints) = checkpoint::find_checkpoint(folder, step)?;
     if let Some(found) = own {
         let (step, version) = (found.state.step, found.state.config_version);
         return Ok(CurrentRun {
+            origin: Origin::Resume,
             reset: ForkReset::default(),
             base_config: found.config.clone(),
             version,
@@ -108,11 +111,12 @@ fn current_run(
     }
     let base_config = config::load(&folder.version_file(0), &[])?;
     let (checkpoint, reset) = match lineage.filter(|lineage| lineage.step.is_some()) {
-        Some(lineage) => plan::parent_checkpoint(lineage)?,
+        Some(lineage) => checkpoint::parent_checkpoint(lineage)?,
         None => (None, ForkReset::default()),
     };
     let step = checkpoint.as_ref().filter(|_| !reset.step).map_or(0, |found| found.state.step);
     Ok(CurrentRun {
+        origin: if checkpoint.is_some() { Origin::Fork } else { Origin::New },
         checkpoint,
         reset,
         base_config,
@@ -213,13 +217,13 @@ fn offline_edits(
         });
     }
     let values: Vec<_> = edits.iter().map(|edit| (edit.key, &edit.new)).collect();
-    let text = config::edit::set(text, &values).map_err(plan::config_file_error)?;
+    let text = config::edit::set(text, &values).map_err(config_file_error)?;
     Ok((edits, text))
 }
 
 /// Returns the config text with the values of `base`, to which the run is rewound, and with `edits`.
 fn with_edits(text: &str, base: &Config, edits: &[KeyChange]) -> Result<String, TrainError> {
-    let text = config::edit::complete(text, base).map_err(plan::config_file_error)?;
+    let text = config::edit::complete(text, base).map_err(config_file_error)?;
     let values: Vec<_> = edits.iter().map(|edit| (edit.key, &edit.new)).collect();
-    Ok(config::edit::set(&text, &values).map_err(plan::config_file_error)?)
+    Ok(config::edit::set(&text, &values).map_err(config_file_error)?)
 }

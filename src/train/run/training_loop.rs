@@ -3,18 +3,20 @@
 //! Invariant: a metrics row reaches the recorder before a screen, and the disk before a checkpoint of its
 //! step exists.
 
-use super::plan::RunPlan;
+use super::hold::Hold;
 use super::playground::PlaygroundSession;
 use super::publisher::Publisher;
+use super::run_plan::{Origin, RunPlan};
+use super::setup::ClaimedFolder;
 use super::system_monitor::SystemMonitor;
-use super::{history_backfill, plan, setup};
+use super::{history_backfill, plan, recording, setup};
 use crate::config::Config;
 use crate::data::{Batch, Dataset, Loader, StreamPosition, Tokenizer};
 use crate::record::log::RunLog;
 use crate::record::recorder::Recorder;
 use crate::record::run_folder::{RunFolder, RunLock};
 use crate::record::status;
-use crate::schema::metrics::{Metric, StepRow};
+use crate::schema::metrics::{LossSummary, Metric, StepRow};
 use crate::schema::protocol::{Command, Event, RunPhase, RunSummary, ValidationSample};
 use crate::schema::rows::{EventKind, GREEDY};
 use crate::schema::status::RunStatus;
@@ -24,7 +26,6 @@ use crate::train::live::controller::ConfigController;
 use crate::train::step::learner::Learner;
 use crate::train::step::readback::mean;
 use crate::train::{StartMode, TrainError, TrainerOptions};
-use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
@@ -44,8 +45,8 @@ pub(in crate::train) struct TrainingRun<'a> {
     options: TrainerOptions,
     /// Measures CPU, memory and GPU for a screen; `None` without one.
     pub system_monitor: Option<SystemMonitor>,
-    /// Whether the device still has to compile its kernels, because no step has run yet.
-    compiling: bool,
+    /// The phase to show while no other is active: on a GPU, kernels are compiled until the first step is done.
+    pub active_phase: RunPhase,
     /// Measured rate of the device's matrix product, FLOP/s.
     peak_flop_per_s: Option<f64>,
     pub next_position: StreamPosition,
@@ -54,23 +55,14 @@ pub(in crate::train) struct TrainingRun<'a> {
     /// Seconds that the run took before it was resumed.
     earlier_wall_s: f64,
     pub last_save: Instant,
-    /// Whether the run started from another run's checkpoint.
-    forked: bool,
+    origin: Origin,
     /// The playground answer in progress.
     pub playground: Option<PlaygroundSession>,
     /// How many answers were requested so far.
     pub answers_requested: u64,
     /// Commands that arrived when none could be handled.
     pub deferred: VecDeque<Command>,
-    pub paused: bool,
-    /// Steps that still have to run although the run is paused.
-    pub steps_while_paused: u64,
-    /// Whether the current step is one of these. The pause after it does not flush the tables.
-    pub single_stepping: bool,
-    pub stopped: bool,
-    pub dropped: bool,
-    /// Whether the last write found the disk full.
-    pub disk_full: bool,
+    pub hold: Hold,
     pub losses: LossSummary,
     /// Number of validations after step 0.
     pub validations: usize,
@@ -80,20 +72,9 @@ pub(in crate::train) struct TrainingRun<'a> {
     _lock: RunLock,
 }
 
-/// First and last losses in nats, for the summary. Stored in `state.json` of a checkpoint.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(in crate::train) struct LossSummary {
-    pub plain: Option<(f64, f64)>,
-    pub recycled: Option<(f64, f64)>,
-    pub valid: Option<(f64, f64)>,
-    pub recycled_steps: u64,
-}
-
 /// What earlier processes have done of this run, or its parent before the fork.
 #[derive(Default)]
 struct PriorProgress {
-    /// Whether the progress is this run's own, and not its parent's.
-    is_same_run: bool,
     tokens: u64,
     validations: usize,
     pause_updates: u64,
@@ -102,15 +83,17 @@ struct PriorProgress {
 }
 
 impl PriorProgress {
-    fn from_plan(plan: &RunPlan, is_own: bool) -> Self {
-        let Some(state) = plan.checkpoint.as_ref().map(|found| &found.state).filter(|_| !plan.reset.step)
-        else {
+    fn from_plan(plan: &RunPlan) -> Self {
+        let Some(found) = plan.checkpoint.as_ref().filter(|_| !plan.reset.step) else {
             return Self::default();
         };
+        let state = &found.state;
+        let (wall_s, losses) = match plan.origin {
+            Origin::Resume => (state.wall_s, state.losses.clone()),
+            _ => (0.0, LossSummary::default()),
+        };
         let (tokens, validations, pause_updates) = (state.tokens, state.validations, state.pause_updates.1);
-        let (wall_s, losses) =
-            if is_own { (state.wall_s, state.losses.clone()) } else { (0.0, LossSummary::default()) };
-        Self { is_same_run: is_own, tokens, validations, pause_updates, wall_s, losses }
+        Self { tokens, validations, pause_updates, wall_s, losses }
     }
 }
 
@@ -124,42 +107,42 @@ impl<'a> TrainingRun<'a> {
         commands: &'a Receiver<Command>,
         publisher: &'a mut Publisher,
     ) -> Result<Self, TrainError> {
-        let mut plan = plan::plan_run(mode)?;
+        let (mut plan, resumed) = plan::plan_run(mode)?;
         let dataset = setup::open_dataset(&plan.config, publisher)?;
         let device = setup::select_device(&plan.config)?;
         let model = setup::build_model(&plan.config, &dataset, &device, plan.checkpoint.as_ref(), publisher)?;
         let peak_flop_per_s = setup::measure_peak(&device);
         let vocab_size = model.shape().vocab_size;
-        // Record the actual shape, which a loaded model brings along.
-        let requested = plan.config.model.clone();
-        setup::adopt_shape(&mut plan.config.model, model.shape());
-        if plan.checkpoint.is_some() {
-            setup::check_same_shape(&requested, &plan.config)?;
+        plan.adopt_shape(model.shape())?;
+        let fingerprint = setup::dataset_fingerprint(&dataset);
+        let is_resumed = resumed.is_some();
+        if is_resumed {
+            plan.check_same_dataset(&fingerprint)?;
         }
-        let start_position = setup::start_position(&mut plan, &dataset)?;
+        let next_position = plan.start_position(&fingerprint);
         let loader =
-            setup::open_loader(&plan.config, &dataset, vocab_size, start_position.clone(), publisher)?;
+            setup::open_loader(&plan.config, &dataset, vocab_size, next_position.clone(), publisher)?;
         let evaluator = Evaluator::new(&plan.config, &dataset, vocab_size)?;
-        let learner = plan::restore_learner(&plan, Learner::new(model, &plan.config.optim))?;
-        let is_resumed = plan.resumed.is_some();
-        let (folder, lock) = setup::claim_folder(&mut plan)?;
+        let learner = setup::restore_learner(&plan, Learner::new(model, &plan.config.optim))?;
+        let ClaimedFolder { folder, lock, config_text } = setup::claim_folder(&plan, resumed)?;
         setup::attach_log(&folder, log)?;
         let info = setup::run_info(&plan, &dataset, &device, &learner.model, &folder, peak_flop_per_s)?;
-        let past = PriorProgress::from_plan(&plan, is_resumed && folder.id() == plan.parent_run());
-        let config = plan.config.clone();
-        let recorder =
-            Recorder::start(&folder, plan::recorder_timing(&config.record), plan::config_hash(&config))?;
+        let prior = PriorProgress::from_plan(&plan);
+        let RunPlan { config, version, recipe, origin, scheduled, .. } = plan;
+        let (timing, hash) = (recording::recorder_timing(&config.record), recording::config_hash(&config));
+        let recorder = Recorder::start(&folder, timing, hash)?;
         device.pci_bus_id.iter().for_each(|bus| recorder.watch_gpu(bus.clone()));
         let system_monitor =
             options.screen_events.then(|| SystemMonitor::new(&folder, device.pci_bus_id.as_deref()));
-        let forked = plan.checkpoint.is_some() && !past.is_same_run;
-        let current = (config, plan.version);
-        let controller =
-            ConfigController::new(&folder, current, plan.config_text, plan.recipe, plan.scheduled)?;
+        let mut hold = Hold::default();
+        if config.run.paused {
+            hold.pause();
+        }
+        let controller = ConfigController::new(&folder, (config, version), config_text, recipe, scheduled)?;
         publisher.send_fact(Event::Started(Box::new(info)));
         let mut run = Self {
-            paused: controller.live.config.run.paused,
-            forked,
+            hold,
+            origin,
             tokenizer: dataset.tokenizer(),
             playground: None,
             answers_requested: 0,
@@ -175,35 +158,31 @@ impl<'a> TrainingRun<'a> {
             publisher,
             options,
             system_monitor,
-            compiling: device.kind.compiles_kernels(),
+            active_phase: if device.kind.compiles_kernels() { RunPhase::Compile } else { RunPhase::Train },
             peak_flop_per_s,
-            next_position: start_position,
-            tokens: past.tokens,
+            next_position,
+            tokens: prior.tokens,
             started: Instant::now(),
-            earlier_wall_s: past.wall_s,
+            earlier_wall_s: prior.wall_s,
             last_save: Instant::now(),
-            steps_while_paused: 0,
-            single_stepping: false,
-            stopped: false,
-            dropped: false,
-            disk_full: false,
-            losses: past.losses,
-            validations: past.validations,
-            pause_updates_at_validation: past.pause_updates,
+            losses: prior.losses,
+            validations: prior.validations,
+            pause_updates_at_validation: prior.pause_updates,
             _lock: lock,
         };
         if options.screen_events && is_resumed {
-            let (config, version) = (run.controller.live.config.clone(), run.controller.live.version);
+            let (config, version) = (run.config().clone(), run.controller.live.version);
             history_backfill::history_events(&run.folder, &config, version, vocab_size)
                 .for_each(|event| run.publisher.send_fact(event));
         }
-        run.announce_start(past.is_same_run);
+        run.announce_start();
         Ok(run)
     }
 
     /// Logs and records that the run has started or was resumed.
-    fn announce_start(&mut self, resumed: bool) {
-        let (step, kind) = (self.learner.step, if resumed { EventKind::Resume } else { EventKind::Start });
+    fn announce_start(&mut self) {
+        let step = self.learner.step;
+        let kind = if self.origin == Origin::Resume { EventKind::Resume } else { EventKind::Start };
         if step > 0 {
             tracing::info!("continuing after step {step}");
         }
@@ -232,16 +211,16 @@ impl<'a> TrainingRun<'a> {
             self.finish_row(row);
         }
         // The parent keeps only its newest checkpoints: this one may be gone when the fork is resumed.
-        if self.forked && !self.has_checkpoint() {
+        if self.origin == Origin::Fork && !self.has_checkpoint() {
             self.save_checkpoint()?;
         }
-        self.publisher.send_fact(Event::Phase(self.active_phase()));
+        self.publisher.send_fact(Event::Phase(self.active_phase));
         while self.handle_commands()? && self.learner.step < self.config().run.steps {
             let began = Instant::now();
             let batches = self.next_batches()?;
             let (mut row, failed) = self.learner.update(&self.controller.live.config, &batches)?;
             self.record_timing(&mut row, &batches, began);
-            if std::mem::take(&mut self.compiling) {
+            if std::mem::replace(&mut self.active_phase, RunPhase::Train) == RunPhase::Compile {
                 self.publisher.send_fact(Event::Phase(RunPhase::Train));
             }
             if let Some(error) = failed {
@@ -258,11 +237,6 @@ impl<'a> TrainingRun<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Returns the phase to show while no other phase is active.
-    pub fn active_phase(&self) -> RunPhase {
-        if self.compiling { RunPhase::Compile } else { RunPhase::Train }
     }
 
     fn has_checkpoint(&self) -> bool {
@@ -334,11 +308,8 @@ impl<'a> TrainingRun<'a> {
         let Some(evaluator) = &self.evaluator else {
             return Ok(());
         };
-        self.publisher.send_fact(Event::Phase(if self.compiling {
-            RunPhase::Compile
-        } else {
-            RunPhase::Eval
-        }));
+        let compiles = self.active_phase == RunPhase::Compile;
+        self.publisher.send_fact(Event::Phase(if compiles { RunPhase::Compile } else { RunPhase::Eval }));
         // Do not refit a pause vector that training has updated.
         let fit = last.filter(|_| self.learner.pause_updates == self.pause_updates_at_validation);
         self.pause_updates_at_validation = self.learner.pause_updates;
@@ -359,7 +330,7 @@ impl<'a> TrainingRun<'a> {
             }
         }
         self.write_samples()?;
-        self.publisher.send_fact(Event::Phase(self.active_phase()));
+        self.publisher.send_fact(Event::Phase(self.active_phase));
         Ok(())
     }
 
@@ -410,20 +381,5 @@ impl<'a> TrainingRun<'a> {
         if let Err(error) = status::write_status(&self.folder, &status) {
             tracing::warn!("{error}");
         }
-    }
-}
-
-impl LossSummary {
-    /// Updates the first and last losses with a metrics row.
-    fn update(&mut self, row: &StepRow) {
-        let keep = |pair: &mut Option<(f64, f64)>, value: Option<f64>| {
-            if let Some(value) = value {
-                *pair = Some((pair.map_or(value, |(first, _)| first), value));
-            }
-        };
-        keep(&mut self.plain, row.get(Metric::LossPlain));
-        keep(&mut self.recycled, row.get(Metric::LossRecycled));
-        keep(&mut self.valid, row.get(Metric::ValidPlain));
-        self.recycled_steps += u64::from(row.get(Metric::Recycled).is_some());
     }
 }
