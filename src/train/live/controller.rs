@@ -4,19 +4,20 @@
 //! Invariant: the current config, the record of changes and the run's config file agree as soon as all writes
 //! have succeeded.
 
-use super::decision::{CompatibilityCheck, ConfigEdit, Decision, LiveConfig, Verdict, WatchedFile};
-use super::outbox::PendingWrite;
+use super::decision::{
+    CompatibilityCheck, ConfigEdit, Decision, LiveConfig, RUN_CONFIG, Verdict, WatchedFile,
+};
+use super::outbox::{Outbox, PendingWrite};
 use super::replay::ChangeStamp;
 use crate::config::change::KeyChange;
 use crate::config::watch::{Saved, Timing, Watcher};
 use crate::config::{self, Config, ConfigError};
+use crate::record::RecordError;
 use crate::record::run_folder::RunFolder;
 use crate::schema::protocol::{Alert, AlertTopic, ConfigUpdate, SetKeys};
 use crate::schema::rows::{ChangeRow, RunPosition};
 use std::path::PathBuf;
 
-/// Index of the run's own config file among the watched files.
-pub(super) const RUN_CONFIG: usize = 0;
 /// The key that pauses a run. It does not affect training, so replays leave it out.
 pub(in crate::train) const PAUSED_KEY: &str = "run.paused";
 
@@ -31,13 +32,8 @@ pub(in crate::train) struct BoundaryReport {
 /// Holds the current config, and carries out and persists its changes.
 pub(in crate::train) struct ConfigController {
     pub live: LiveConfig,
-    pub(super) folder: RunFolder,
-    pub(super) watcher: Watcher,
-    pub(super) outbox: Vec<PendingWrite>,
-    /// The last reported error of writing the config file, if it persists.
-    pub(super) write_error: Option<String>,
-    /// Alerts for the report of the next boundary.
-    pub(super) pending_alerts: Vec<Alert>,
+    watcher: Watcher,
+    outbox: Outbox,
 }
 
 impl ConfigController {
@@ -62,11 +58,8 @@ impl ConfigController {
         let watcher = Watcher::start(paths, texts, Timing::default());
         Ok(Self {
             live: LiveConfig { run: folder.id(), config, version, files, scheduled: scheduled.into() },
-            folder: folder.clone(),
             watcher,
-            outbox: Vec::new(),
-            write_error: None,
-            pending_alerts: Vec::new(),
+            outbox: Outbox::new(folder.clone()),
         })
     }
 
@@ -79,7 +72,7 @@ impl ConfigController {
         check: CompatibilityCheck,
     ) -> BoundaryReport {
         let mut report =
-            BoundaryReport { alerts: std::mem::take(&mut self.pending_alerts), ..BoundaryReport::default() };
+            BoundaryReport { alerts: std::mem::take(&mut self.outbox.alerts), ..BoundaryReport::default() };
         while let Some(set) = self.live.take_scheduled(at.step) {
             self.process_edit(ConfigEdit::Replay(set), at, check, &mut report);
         }
@@ -110,17 +103,30 @@ impl ConfigController {
         self.live.accept(&edit, &decision);
         log_decision(&decision, at.step, self.live.version);
         if !decision.rows.is_empty() {
-            self.queue_write(PendingWrite::Record(decision.rows.clone()));
+            self.outbox.push(PendingWrite::Record(decision.rows.clone()));
         }
         if let Verdict::Applied(config) = &decision.verdict
             && let Ok(text) = config.to_toml()
         {
-            self.queue_write(PendingWrite::Version(self.live.version, text));
+            self.outbox.push(PendingWrite::Version(self.live.version, text));
         }
         if self.live.scheduled.len() < scheduled {
-            self.queue_write(PendingWrite::Schedule);
+            self.outbox.push(PendingWrite::Schedule);
         }
-        self.queue_file_writes(&edit, &decision);
+        match edit {
+            ConfigEdit::Saved { file: RUN_CONFIG, .. } => {
+                self.outbox.forget_keys(&decision.changes);
+                if decision.file_content.is_some() {
+                    self.outbox.push(PendingWrite::KnownText);
+                }
+            }
+            _ if decision.changes.is_empty() => {}
+            // A change from elsewhere belongs into the run's config file, too.
+            _ => {
+                let keys = decision.changes.iter().map(|change| change.key).collect();
+                self.outbox.push(PendingWrite::Keys(keys));
+            }
+        }
         report.alerts.extend(decision.alert);
         if !decision.rows.is_empty() {
             let (config, version) = (self.live.config.clone(), self.live.version);
@@ -128,23 +134,9 @@ impl ConfigController {
         }
     }
 
-    /// Queues what has to be written to the run's config file, which a person may have just saved.
-    fn queue_file_writes(&mut self, edit: &ConfigEdit, decision: &Decision) {
-        let changed = decision.changes.iter().map(|change| change.key);
-        match edit {
-            ConfigEdit::Saved { file: RUN_CONFIG, .. } => {
-                for write in &mut self.outbox {
-                    if let PendingWrite::Keys(keys) = write {
-                        keys.retain(|key| !changed.clone().any(|saved| saved == *key));
-                    }
-                }
-                if decision.file_content.is_some() {
-                    self.queue_write(PendingWrite::KnownText);
-                }
-            }
-            _ if decision.changes.is_empty() => {}
-            _ => self.queue_write(PendingWrite::Keys(changed.collect())),
-        }
+    /// Writes down all changes so far. What cannot be written is tried again by the next call.
+    pub fn persist(&mut self) -> Result<(), RecordError> {
+        self.outbox.write_all(&mut self.live, &self.watcher)
     }
 }
 

@@ -12,6 +12,9 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use toml::Value;
 
+/// Index of the run's own config file among the watched files.
+pub(super) const RUN_CONFIG: usize = 0;
+
 /// A config file that is watched for edits.
 pub(in crate::train) struct WatchedFile {
     /// Name for logs and alerts.
