@@ -5,7 +5,7 @@
 //! such.
 
 use crate::config::{Arch, Control, Dtype, GradientFlow, LossPositions, PassScope, PositionBudget, Run};
-use crate::model::accumulator::GradientAccumulator;
+use crate::model::accumulator::{GradientAccumulator, Timing};
 use crate::model::{
     Execution, HiddenStates, MatmulPrecision, ModelError, ModelShape, TokenBatch, Transformer, hf,
 };
@@ -280,7 +280,7 @@ impl ModelUnderTest {
         let place = plan.is_some().then_some::<passes::PlacementFn>(&mut place);
         let idle = single_pass_plan(PassScope::Dense, GradientFlow::Detached, LossPositions::All);
         passes::forward_backward(
-            GradientAccumulator::new(&self.model, 1.0, false),
+            GradientAccumulator::new(&self.model, 1.0, Timing::Off),
             &self.tokens,
             &plan.unwrap_or(idle),
             place,

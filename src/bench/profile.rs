@@ -136,11 +136,11 @@ fn measure_steps<B>(
         step(&next(round)?)?;
     }
     let recording = trace::start_recording(Some(options.allocated));
-    let mut sums = ProfileSums::default();
+    let mut sums = ProfileSums { keep_events: options.keep_events, ..ProfileSums::default() };
     for round in options.warmup..options.warmup + options.steps {
         let batches = next(round)?;
         synchronize(device)?;
-        sums.add(record_step(device, options.allocated, &recording, || step(&batches))?, options.keep_events);
+        sums.add(record_step(device, options.allocated, &recording, || step(&batches))?);
     }
     Ok(sums.into_profile(params))
 }
@@ -191,6 +191,7 @@ struct ProfileSums {
     allocations: [u64; 2],
     readbacks: [u64; 2],
     events: Vec<SpanRecord>,
+    keep_events: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -202,8 +203,7 @@ struct OperationSum {
 }
 
 impl ProfileSums {
-    /// Adds one step. `keep_events` also stores its events.
-    fn add(&mut self, step: RecordedStep, keep_events: bool) {
+    fn add(&mut self, step: RecordedStep) {
         self.steps += 1;
         self.recycled += usize::from(step.row.get(Metric::Recycled).is_some());
         for (sum, (_, ms, flop)) in self.parts.iter_mut().zip(PARTS) {
@@ -216,7 +216,7 @@ impl ProfileSums {
         for (sum, more) in self.allocations.iter_mut().zip(step.allocations) {
             *sum += more;
         }
-        if keep_events {
+        if self.keep_events {
             self.events.extend(step.events);
         }
     }
@@ -324,8 +324,9 @@ mod tests {
     #[test]
     fn shares_are_all_of_a_step() {
         let mut sums = ProfileSums::default();
-        sums.add(recorded(), false);
-        sums.add(recorded(), true);
+        sums.add(recorded());
+        sums.keep_events = true;
+        sums.add(recorded());
         let profile = sums.into_profile(5);
         assert!((profile.step_ms - 100.0).abs() < 1e-9 && profile.events.len() == 6);
         for lines in [&profile.parts, &profile.operations] {

@@ -10,22 +10,21 @@ use crate::config::{
 use crate::data::{Batch, StreamPosition};
 use crate::device;
 use crate::device::SelectedDevice;
-use crate::model::accumulator::{GradientAccumulator, Stopwatch};
+use crate::model::accumulator::{GradientAccumulator, Stopwatch, Timing};
 use crate::model::cost::StepPart;
 use crate::model::{Execution, FeedbackSpec, ModelShape, Transformer, flatten_rows};
 use crate::ops::threads;
 use crate::record::system;
 use crate::recycle::placement::{self, PlacementRows};
 use crate::recycle::sequential::run_sequential;
-use crate::rng::RngKey;
+use crate::rng::{RngKey, seeded_rng};
 use crate::schema::metrics::{Metric, StepRow};
 use crate::train::step::readback::{Readback, mean};
 use crate::train::step::{latent_cost, learner};
 use crate::train::{Learner, TrainError};
 use burn::module::Module;
 use burn::tensor::Device;
-use rand::{RngExt, SeedableRng};
-use rand_xoshiro::Xoshiro256PlusPlus;
+use rand::RngExt;
 use std::time::Instant;
 
 /// The sizes of a Llama-style model with an untied head and of its batches, and the number of steps.
@@ -222,7 +221,7 @@ impl BenchSizes {
 
     /// Returns random tokens that depend on `round`. Each row is one document.
     pub(in crate::bench) fn random_batch(&self, round: usize) -> Batch {
-        let (mut rng, row) = (Xoshiro256PlusPlus::seed_from_u64(round as u64), self.seq_len + 1);
+        let (mut rng, row) = (seeded_rng(round as u64), self.seq_len + 1);
         let tokens = (0..self.batch * row).map(|_| rng.random_range(0..self.vocab_size) as i32).collect();
         let doc_start = (0..self.batch * row).map(|at| at % row == 0).collect();
         Batch {
@@ -260,10 +259,10 @@ fn sequential_update(learner: &mut Learner, config: &Config, batch: &Batch) -> R
     let tokens = learner::upload_batch(batch, &model.device().without_autodiff());
     let number = learner.step + 1;
     let columns = recycled_columns(config, batch.seq_len, number);
-    let timed = config.probe.cost > 0 && number.is_multiple_of(config.probe.cost);
-    let mut accumulator = GradientAccumulator::new(model, 1.0, timed);
+    let timing = Timing::for_step(&config.probe, number);
+    let mut accumulator = GradientAccumulator::new(model, 1.0, timing);
     let states = run_sequential(model, &tokens, &columns, 1.0);
-    accumulator.record_forward(StepPart::Recycled, &states, true);
+    accumulator.record_forward(StepPart::Recycled, &states);
     let output = accumulator.add_loss(
         StepPart::RecycledHead,
         flatten_rows(&states.hidden),
@@ -272,7 +271,7 @@ fn sequential_update(learner: &mut Learner, config: &Config, batch: &Batch) -> R
     );
     drop(states);
     let (grads, mut costs) = accumulator.finish();
-    let mut watch = Stopwatch::new(model.device().without_autodiff(), timed);
+    let mut watch = Stopwatch::new(model.device().without_autodiff(), timing);
     // READBACK: the step's only one.
     let mut readback = Readback::default();
     readback.add(&output.nll);
@@ -292,7 +291,7 @@ fn sequential_update(learner: &mut Learner, config: &Config, batch: &Batch) -> R
     costs.add(StepPart::Update, flop, watch.lap(StepPart::Update.name()));
     let recycled = batch.batch_size * columns.len();
     row.set(Metric::Recycled, recycled as f64);
-    latent_cost::set_step_costs(&costs, timed, Some(recycled), &mut row);
+    latent_cost::set_step_costs(&costs, timing == Timing::On, Some(recycled), &mut row);
     Ok(row)
 }
 
@@ -382,7 +381,7 @@ mod tests {
         let loss = |learner: &Learner| {
             let tokens = learner::upload_batch(&TINY.random_batch(0), &Device::flex());
             let states = run_sequential(&learner.model, &tokens, &recycled_columns(&config, 12, 1), 1.0);
-            let mut accumulator = GradientAccumulator::new(&learner.model, 1.0, false);
+            let mut accumulator = GradientAccumulator::new(&learner.model, 1.0, Timing::Off);
             let output = accumulator.add_loss(
                 StepPart::Plain,
                 flatten_rows(&states.hidden),

@@ -127,15 +127,11 @@ pub(super) fn run(args: GenerateArgs) -> anyhow::Result<ExitCode> {
         GenerationPrinter::new(&prompts, args.json, loaded.tokenizer.clone(), loaded.eos_token),
     );
     let request = GenerationRequest {
-        prompts,
-        policy: loaded.resolve_policy(&args.policy)?,
         sampling,
-        max_tokens: args.max_new,
         eos_token: loaded.eos_token.filter(|_| !args.ignore_end),
         seed: args.sampling.seed,
         top_count: args.top,
-        stream_ids: Vec::new(),
-        shuffled: false,
+        ..GenerationRequest::new(prompts, loaded.resolve_policy(&args.policy)?, args.max_new)
     };
     let name = loaded.dir.display();
     let generation = Generation::start(&loaded.model, request).with_context(|| format!("{name}"))?;

@@ -85,10 +85,10 @@ pub struct DisplayArgs {
 }
 
 impl DisplayArgs {
-    /// Returns the dashboard's options. `watching` means that the run belongs to another process.
-    pub fn dashboard_options(self, watching: bool) -> DashboardOptions {
+    /// Returns the dashboard's options for a run of this process.
+    pub fn dashboard_options(self) -> DashboardOptions {
         let set = std::env::var_os("COCONUT_LAB_ASCII").is_some_and(|value| !value.is_empty());
-        DashboardOptions { watching, ascii: self.ascii || set }
+        DashboardOptions { watching: false, ascii: self.ascii || set }
     }
 }
 
@@ -126,7 +126,7 @@ pub(super) fn start_and_follow(
     signals::listen(host.command_sender(), asked.clone(), dashboard).context("cannot listen for signals")?;
     let ended = if dashboard {
         let link = host.attach(trainer);
-        let left = tui::run(link, &mut host, asked, display.dashboard_options(false));
+        let left = tui::run(link, &mut host, asked, display.dashboard_options());
         run_ending(left, host)?
     } else {
         host.set_command_channel(trainer.commands.clone());

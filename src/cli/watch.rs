@@ -7,7 +7,7 @@ use super::trainer_host::TrainerHost;
 use super::{run_lookup, signals};
 use crate::record::reader;
 use crate::record::run_folder::RunFolder;
-use crate::tui::{self, SignalFlags, TrainerLink};
+use crate::tui::{self, DashboardOptions, SignalFlags, TrainerLink};
 use anyhow::Context;
 use clap::Args;
 use std::process::ExitCode;
@@ -47,7 +47,8 @@ pub(super) fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
         .spawn(move || reader::follow_run(folder, events_in, &command_receiver))
         .context("cannot start the thread that follows the run")?;
     let link = TrainerLink { events, commands, dropped_frames: Arc::new(AtomicU64::new(0)) };
-    let left = tui::run(link, &mut host, asked, args.display.dashboard_options(true));
+    let options = DashboardOptions { watching: true, ..args.display.dashboard_options() };
+    let left = tui::run(link, &mut host, asked, options);
     if host.has_run() {
         return report_ending(run_ending(left, host)?);
     }

@@ -7,7 +7,6 @@
 
 mod graph;
 mod record;
-mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,10 +16,10 @@ use rand::seq::SliceRandom;
 use super::error::{DataError, Result};
 use super::manifest::{DatasetManifest, DatasetSummary, GraphMeans, MANIFEST_FILE, TOKENIZER_FILE};
 use super::staging::StagedFolder;
-use super::stream::seeded_rng;
 use super::tokenizer::split_words;
 use super::writer::{DocumentRow, SolvedQuestion, SplitWriters};
 use super::{OnProgress, Progress, Split, Tokenizer};
+use crate::rng::item_rng;
 
 pub use record::{ProsqaRecord, document_text, read_records};
 
@@ -49,11 +48,6 @@ pub struct ProsqaOptions {
     pub tokenizer: String,
     /// Whether to replace an existing dataset.
     pub force: bool,
-}
-
-/// Returns the fixed word list of the tokenizer `words`.
-pub(super) fn word_list() -> impl Iterator<Item = &'static str> {
-    words::FUNCTION_WORDS.into_iter().chain(words::NAMES).chain(words::CONCEPTS)
 }
 
 /// Returns the default sizes (train, valid, test) for a file of records: a tenth each for valid and test, the
@@ -145,7 +139,7 @@ impl RecordSource {
 
     fn record(&self, seed: u64, split: Split, index: usize) -> ProsqaRecord {
         match self {
-            Self::Generated(_) => ProsqaRecord::generate(&mut seeded_rng([seed, split as u64, index as u64])),
+            Self::Generated(_) => ProsqaRecord::generate(&mut item_rng([seed, split as u64, index as u64])),
             Self::Published(records) => records[&split][index].clone(),
         }
     }
@@ -190,7 +184,7 @@ fn divide_file(path: &Path, options: &ProsqaOptions) -> Result<BTreeMap<Split, V
             allowed: "valid and test together fewer than the records, and at least 1 to train on",
         });
     }
-    records.shuffle(&mut seeded_rng([options.seed, 0, 0]));
+    records.shuffle(&mut item_rng([options.seed, 0, 0]));
     let valid = records.split_off(records.len() - options.valid);
     let test = records.split_off(records.len() - options.test);
     records.truncate(options.train);

@@ -19,7 +19,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 
-use super::decode::{Documents, TokenDecoder, find_token_column, type_name};
+use super::decode::{ColumnLayout, Documents, TokenDecoder, find_token_column, type_name};
 use super::error::{DataError, Result};
 
 /// Largest vocabulary size allowed. No tokenizer is this large, so an id from here on means that a file of
@@ -47,8 +47,7 @@ pub(crate) struct Shard {
     metadata: ArrowReaderMetadata,
     /// Index of the token column.
     column: usize,
-    /// Whether each row is a single token instead of a document.
-    flat: bool,
+    layout: ColumnLayout,
 }
 
 impl Shard {
@@ -58,8 +57,8 @@ impl Shard {
     /// Fails if the file is missing, is not Parquet, or has no integer column with an accepted name.
     pub fn open(path: &Path) -> Result<Self> {
         let metadata = open_parquet(path)?.1;
-        let (column, flat) = find_token_column(path, metadata.schema())?;
-        Ok(Self { path: path.to_path_buf(), metadata, column, flat })
+        let (column, layout) = find_token_column(path, metadata.schema())?;
+        Ok(Self { path: path.to_path_buf(), metadata, column, layout })
     }
 
     pub fn path(&self) -> &Path {
@@ -108,17 +107,23 @@ impl Shard {
     pub fn read_group(&self, group: usize, options: ShardReadOptions) -> Result<Documents> {
         let first_row: u64 = self.compression_and_group_rows().1.iter().take(group).sum();
         let mut documents = Documents::default();
-        let mut decoder = TokenDecoder::new(&self.path, first_row, options.vocab_size, &mut documents);
-        let columns = vec![self.column];
-        let batch_rows = if self.flat { FLAT_ROWS } else { LIST_ROWS };
-        let reader = read_columns(&self.path, &self.metadata, &columns, group, batch_rows)?;
-        for_each_batch(&self.path, first_row, reader, |batch, _| decoder.push(batch.column(0), self.flat))?;
-        let rows_read = if self.flat { documents.token_count() } else { documents.len() } as u64;
+        let mut decoder =
+            TokenDecoder::new(&self.path, self.layout, first_row, options.vocab_size, &mut documents);
+        let batch_rows = match self.layout {
+            ColumnLayout::Flat => FLAT_ROWS,
+            ColumnLayout::Lists => LIST_ROWS,
+        };
+        let reader = read_columns(&self.path, &self.metadata, &[self.column], group, batch_rows)?;
+        for_each_batch(&self.path, first_row, reader, |batch, _| decoder.push(batch.column(0)))?;
+        let rows_read = match self.layout {
+            ColumnLayout::Flat => documents.token_count() as u64,
+            ColumnLayout::Lists => documents.len() as u64,
+        };
         if Some(rows_read) != self.compression_and_group_rows().1.get(group).copied() {
             let found = format!("row group {group} ends after {rows_read} rows");
             return Err(DataError::Corrupt { file: self.path.clone(), row: first_row + rows_read, found });
         }
-        if self.flat {
+        if self.layout == ColumnLayout::Flat {
             documents.split_after(options.eos_id);
         }
         Ok(documents)

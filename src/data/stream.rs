@@ -2,16 +2,15 @@
 //! in it.
 //! Must not know: batches, threads.
 //! Invariant: the stream is a function of the files, the seed and `shuffle` alone. A stream opened at any
-//! [`Position`] continues exactly from there.
+//! [`StreamPosition`] continues exactly from there.
 
 use rand::seq::SliceRandom;
-use rand::{Rng, SeedableRng};
-use rand_xoshiro::{SplitMix64, Xoshiro256PlusPlus};
 use serde::{Deserialize, Serialize};
 
 use super::decode::Documents;
 use super::error::{DataError, Result};
 use super::shard::{Shard, ShardReadOptions};
+use crate::rng::item_rng;
 
 /// A position in a split's endless stream of tokens. The default is the start of the stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -221,7 +220,7 @@ impl TokenOrder {
             |(index, shard): (usize, &Shard)| (0..shard.group_count()).map(move |group| (index, group));
         let mut groups: Vec<_> = self.shards.iter().enumerate().flat_map(groups_of).collect();
         if self.shuffle {
-            groups.shuffle(&mut seeded_rng([self.seed, epoch, u64::MAX]));
+            groups.shuffle(&mut item_rng([self.seed, epoch, u64::MAX]));
         }
         groups
     }
@@ -232,15 +231,8 @@ impl TokenOrder {
         let mut order: Vec<usize> = (0..documents.len()).collect();
         if self.shuffle {
             let number: usize = self.shards[..shard].iter().map(Shard::group_count).sum::<usize>() + group;
-            order.shuffle(&mut seeded_rng([self.seed, epoch, number as u64]));
+            order.shuffle(&mut item_rng([self.seed, epoch, number as u64]));
         }
         Ok(LoadedRowGroup { documents, order })
     }
-}
-
-/// Returns a random generator seeded by three numbers, the same on every platform.
-pub(crate) fn seeded_rng(numbers: [u64; 3]) -> Xoshiro256PlusPlus {
-    let mixed =
-        numbers.iter().fold(0, |state: u64, number| SplitMix64::seed_from_u64(state ^ number).next_u64());
-    Xoshiro256PlusPlus::seed_from_u64(mixed)
 }

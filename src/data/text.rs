@@ -12,9 +12,9 @@ use super::error::{DataError, Result};
 use super::manifest::{DatasetManifest, DatasetSummary, MANIFEST_FILE, TOKENIZER_FILE};
 use super::source::{TextDocument, for_each_document, input_size};
 use super::staging::StagedFolder;
-use super::stream::seeded_rng;
 use super::writer::{DocumentRow, SplitWriters};
 use super::{OnProgress, Progress, Split, Tokenizer};
+use crate::rng::item_rng;
 
 /// Default limit on the size of a document from a `.txt` file, in bytes.
 pub const DEFAULT_DOC_BYTES: usize = 16 << 10;
@@ -196,7 +196,7 @@ impl TextDatasetBuilder<'_> {
 
     /// Draws the split of the next document. It depends only on the seed and the document's number.
     fn draw_split(&self) -> Split {
-        match seeded_rng([self.options.seed, u64::MAX, self.documents]).random::<f64>()
+        match item_rng([self.options.seed, u64::MAX, self.documents]).random::<f64>()
             < self.options.valid_share
         {
             true => Split::Valid,

@@ -46,7 +46,7 @@ impl Tokenizer {
     /// # Errors
     /// Never fails in practice, since the vocabulary is part of the program.
     pub fn words() -> Result<Self> {
-        Self::from_words(super::prosqa::word_list())
+        Self::from_words(super::prosqa_words::all_words())
     }
 
     /// Creates a tokenizer with one id per word of `words`, in this order, after `<unk>`, `<eos>` and the

@@ -18,9 +18,7 @@ use rayon::prelude::*;
 pub struct GenerationRequest {
     /// Token ids of each row's prompt.
     pub prompts: Vec<Vec<u32>>,
-    /// Policy that decides when to think.
     pub policy: Policy,
-    /// How tokens are sampled.
     pub sampling: SamplingParams,
     /// Maximum number of generated tokens of a row. Latents do not count.
     pub max_tokens: usize,
@@ -34,6 +32,23 @@ pub struct GenerationRequest {
     pub top_count: usize,
     /// The shuffled control: a row is fed the current state of the next unfinished row instead of its own.
     pub shuffled: bool,
+}
+
+impl GenerationRequest {
+    /// Requests the greedy continuation of `prompts` by up to `max_tokens` tokens, without an end token.
+    pub fn new(prompts: Vec<Vec<u32>>, policy: Policy, max_tokens: usize) -> Self {
+        Self {
+            prompts,
+            policy,
+            sampling: SamplingParams::GREEDY,
+            max_tokens,
+            eos_token: None,
+            seed: 0,
+            stream_ids: Vec::new(),
+            top_count: 1,
+            shuffled: false,
+        }
+    }
 }
 
 /// Whether an input is a token or a latent.

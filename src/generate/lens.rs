@@ -137,23 +137,14 @@ mod tests {
     use super::*;
     use crate::config;
     use crate::model::ModelShape;
-    use crate::policy::sampling::SamplingParams;
     use burn::tensor::Device;
 
     fn inspect(policy: &str, shuffled: bool) -> Vec<Latent> {
         let config = config::Model { width: 32, layers: 2, heads: 4, ..Default::default() };
         let model = Transformer::new(ModelShape::from_config(&config, 19, 40), 3, 0.4, &Device::flex());
-        let request = GenerationRequest {
-            prompts: vec![vec![3, 1, 4], vec![1, 5]],
-            policy: policy.parse().unwrap(),
-            sampling: SamplingParams::GREEDY,
-            max_tokens: 4,
-            eos_token: None,
-            seed: 0,
-            top_count: 3,
-            stream_ids: Vec::new(),
-            shuffled,
-        };
+        let prompts = vec![vec![3, 1, 4], vec![1, 5]];
+        let request = GenerationRequest::new(prompts, policy.parse().unwrap(), 4);
+        let request = GenerationRequest { top_count: 3, shuffled, ..request };
         super::inspect_latents(&model, request, 4).unwrap()
     }
 

@@ -99,9 +99,10 @@ impl Feedback {
     }
 
     /// Returns the floating-point operations of its matrix products at `positions` positions, forward pass
-    /// only. `states`: hidden states are fed, not a control's replacement.
-    pub fn flop(&self, positions: usize, states: bool) -> f64 {
-        let projection = self.projection.as_ref().filter(|_| states);
+    /// only. A control's replacement is not projected.
+    pub fn flop(&self, positions: usize, control: config::Control) -> f64 {
+        let feeds_states = matches!(control, config::Control::None | config::Control::Shuffled);
+        let projection = self.projection.as_ref().filter(|_| feeds_states);
         let products = [projection, self.up.as_ref(), self.gate.as_ref()].into_iter().flatten().count();
         let width = self.pause.val().dims()[0];
         2.0 * (products * positions * width * width) as f64

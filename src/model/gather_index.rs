@@ -7,6 +7,13 @@
 use crate::ops::AttentionMask;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+/// Whether selected positions attend to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visibility {
+    Isolated,
+    Joint,
+}
+
 /// Selected positions of all rows, row by row: N positions in total, at most R in one row.
 pub struct GatherIndex {
     /// The N positions as ascending indices into `[B·T]`.
@@ -87,17 +94,16 @@ impl GatherIndex {
         flatten_rows(filled).select(0, self.real_slots_tensor.clone())
     }
 
-    /// Returns the attention mask of the grid. A position sees the plain positions before it in its row, and
-    /// itself. If `joint`, it also sees the earlier positions of the grid, instead of their plain
-    /// counterparts.
-    pub(super) fn attention_mask(&self, joint: bool) -> AttentionMask {
+    /// Returns the attention mask of the grid. A position sees itself, and the plain positions before it in its
+    /// row, or with [`Visibility::Joint`] the earlier positions of the grid instead of their plain counterparts.
+    pub(super) fn attention_mask(&self, visibility: Visibility) -> AttentionMask {
         let ([_, r], t) = (self.positions.dims(), self.seq_len);
         // Padding has position 1.
         let mut limits = vec![1; self.rows * r];
         for (slot, position) in self.real_slots.iter().zip(&self.flat_indices) {
             limits[*slot] = position % t;
         }
-        let hidden = joint.then(|| {
+        let hidden = (visibility == Visibility::Joint).then(|| {
             let mut hidden = vec![false; self.rows * t];
             self.flat_indices.iter().for_each(|position| hidden[*position] = true);
             hidden

@@ -5,10 +5,11 @@
 
 use super::ModelShape;
 use super::attention::{Attention, KeysValues};
+use super::block::{BlockContext, TransformerBlock, forward_checkpointed};
 use super::cost::BACKWARD_FACTOR;
-use super::execution::{BlockContext, Execution, forward_checkpointed};
+use super::execution::Execution;
 use super::feedback::{Feedback, FeedbackSpec, rms};
-use super::gather_index::GatherIndex;
+use super::gather_index::{GatherIndex, Visibility};
 use super::init::WeightInit;
 use super::layers::{Mlp, Norm};
 use super::rotary::{Rotary, RotaryAngles};
@@ -18,29 +19,6 @@ use crate::ops::score::{Head, logits};
 use burn::module::{Module, Param};
 use burn::nn::{Embedding, Linear};
 use burn::tensor::{Device, Int, Tensor};
-
-/// One pre-norm block: attention, then MLP, each added to the residual stream.
-#[derive(Module, Debug)]
-pub struct TransformerBlock {
-    /// Norm of the attention's input.
-    pub norm1: Norm,
-    pub attention: Attention,
-    /// Norm of the MLP's input.
-    pub norm2: Norm,
-    pub mlp: Mlp,
-}
-
-impl TransformerBlock {
-    /// Runs the block on `x` `[N, D]`. Returns its output `[N, D]`, and the keys and values of these
-    /// positions.
-    pub(super) fn forward(&self, x: Tensor<2>, context: &BlockContext) -> (Tensor<2>, KeysValues) {
-        let BlockContext { angles, mask, prefix, precision } = context;
-        let normed = self.norm1.forward(x.clone());
-        let (x, keys_values) =
-            self.attention.forward(normed, x, angles.as_ref(), mask, prefix.as_ref(), *precision);
-        (self.mlp.forward(self.norm2.forward(x.clone()), x, *precision), keys_values)
-    }
-}
 
 /// Result of a forward pass through all blocks.
 #[derive(Clone)]
@@ -153,7 +131,7 @@ impl Transformer {
         self.forward_whole(embeddings, self.execution.checkpointing)
     }
 
-    /// Like [`Self::row`]; `checkpoint`: keep only the inputs of blocks in the graph.
+    /// Like [`Self::forward`]; `checkpoint`: keep only the inputs of blocks in the graph.
     fn forward_whole(&self, embeddings: Tensor<3>, checkpoint: bool) -> HiddenStates {
         let [_, t, d] = embeddings.dims();
         let learned =
@@ -164,17 +142,17 @@ impl Transformer {
     }
 
     /// Runs a few positions of each row: inputs `[N, D]` at the positions of `index`. They attend to `plain`
-    /// (the keys and values of each block for whole rows) and, if `joint`, to each other. Returns their
-    /// hidden states `[N, D]`, and the states as a grid `[B, R, D]`.
+    /// (the keys and values of each block for whole rows) and, depending on `visibility`, to each other. Returns
+    /// their hidden states `[N, D]`, and the states as a grid `[B, R, D]`.
     pub fn forward_sparse(
         &self,
         inputs: Tensor<2>,
         index: &GatherIndex,
         plain: &[KeysValues],
-        joint: bool,
+        visibility: Visibility,
     ) -> (Tensor<2>, HiddenStates) {
-        let states =
-            self.forward_at(index.to_grid(inputs), &index.positions, &index.attention_mask(joint), plain);
+        let mask = index.attention_mask(visibility);
+        let states = self.forward_at(index.to_grid(inputs), &index.positions, &mask, plain);
         (index.from_grid(&states.hidden), states)
     }
 

@@ -7,7 +7,9 @@ use super::placement::RecycledPositions;
 use crate::config::{Control, GradientFlow, LossPositions, PassScope};
 use crate::model::accumulator::{GradientAccumulator, PassOutput};
 use crate::model::cost::{PartCosts, StepPart};
-use crate::model::{GatherIndex, HiddenStates, TokenBatch, Transformer, flatten_rows, index_tensor, rms};
+use crate::model::{
+    GatherIndex, HiddenStates, TokenBatch, Transformer, Visibility, flatten_rows, index_tensor, rms,
+};
 use crate::rng::{RngKey, RngPurpose};
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -80,7 +82,7 @@ pub fn forward_backward(
     let model = accumulator.model();
     // 1. Plain pass: hidden states, and the loss on all positions.
     let states = model.forward(model.embed(tokens.inputs.clone()));
-    accumulator.record_forward(StepPart::Plain, &states, true);
+    accumulator.record_forward(StepPart::Plain, &states);
     let plain =
         accumulator.add_loss(StepPart::PlainHead, flatten_rows(&states.hidden), tokens.flat_targets(), 1.0);
     // 2. The positions whose inputs are replaced.
@@ -121,7 +123,10 @@ fn run_recycled_passes(
         let (next, own_hidden) =
             recycled_pass(valid.as_ref().unwrap_or(model), tokens, states, positions, &settings);
         states = next;
-        accumulator.record_forward(StepPart::Recycled, &states, graph);
+        match graph {
+            true => accumulator.record_forward(StepPart::Recycled, &states),
+            false => accumulator.record_inference(StepPart::Recycled, &states),
+        }
         if *weight > 0.0 {
             let (hidden, targets) = match plan.loss_on {
                 LossPositions::All => (flatten_rows(&states.hidden), tokens.flat_targets()),
@@ -154,14 +159,16 @@ pub fn recycled_pass(
             (states, own_hidden)
         }
         PassScope::Isolated | PassScope::Joint => {
-            let joint = pass.reach == PassScope::Joint;
-            let (own_hidden, grid) = model.forward_sparse(inputs, &index, &before.keys_values, joint);
+            let visibility = match pass.reach {
+                PassScope::Joint => Visibility::Joint,
+                _ => Visibility::Isolated,
+            };
+            let (own_hidden, grid) = model.forward_sparse(inputs, &index, &before.keys_values, visibility);
             let hidden = index.scatter(&before.hidden, own_hidden.clone());
             (HiddenStates { hidden, keys_values: before.keys_values, ..grid }, own_hidden)
         }
     };
-    let feeds_states = matches!(pass.control, Control::None | Control::Shuffled);
-    states.add_flop(model.feedback.flop(positions.count(), feeds_states));
+    states.add_flop(model.feedback.flop(positions.count(), pass.control));
     (states, own_hidden)
 }
 

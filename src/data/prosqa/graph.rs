@@ -8,9 +8,9 @@
 //! with probability 0.35, and from root 1 with probability 0.35. Node counts, sources and the choice of
 //! targets are fitted to the published records.
 
+use crate::rng::SeededRng;
 use rand::RngExt;
 use rand::seq::IndexedRandom;
-use rand_xoshiro::Xoshiro256PlusPlus;
 
 /// Mean number of parents drawn for a new node; a small graph may have fewer candidates.
 const MEAN_PARENTS: f64 = 1.5;
@@ -32,7 +32,7 @@ pub(super) struct Puzzle {
     pub edges: Vec<(usize, usize)>,
     /// Root that the question asks about: 0 or 1.
     pub root: usize,
-    /// Node reachable from `root`, at least [`PATH_MIN`] steps away.
+    /// Node reachable from `root`, at least [`MIN_STEPS`] steps away.
     pub target: usize,
     /// Node reachable only from the other root.
     pub neg_target: usize,
@@ -50,7 +50,7 @@ struct GrowingGraph {
 }
 
 /// Draws puzzles until one has valid targets, which one of the first few nearly always has.
-pub(super) fn draw_puzzle(rng: &mut Xoshiro256PlusPlus) -> Puzzle {
+pub(super) fn draw_puzzle(rng: &mut SeededRng) -> Puzzle {
     loop {
         let graph = grow_graph(rng);
         if let Some(puzzle) = choose_targets(&graph, rng).filter(is_sound) {
@@ -76,7 +76,7 @@ fn is_sound(puzzle: &Puzzle) -> bool {
         && puzzle.chain.windows(2).all(follows)
 }
 
-fn grow_graph(rng: &mut Xoshiro256PlusPlus) -> GrowingGraph {
+fn grow_graph(rng: &mut SeededRng) -> GrowingGraph {
     let nodes = MIN_NODES + (0..MAX_NODES - MIN_NODES).filter(|_| rng.random_bool(0.5)).count();
     let mut graph = GrowingGraph { edges: Vec::new(), root_bits: vec![1, 2], depth: vec![0, 0] };
     for node in 2..nodes {
@@ -95,7 +95,7 @@ fn grow_graph(rng: &mut Xoshiro256PlusPlus) -> GrowingGraph {
 
 impl GrowingGraph {
     /// Draws the parents of a new node among those that do not descend from `excluded_roots`, a bit mask.
-    fn draw_parents(&self, excluded_roots: u8, rng: &mut Xoshiro256PlusPlus) -> Vec<usize> {
+    fn draw_parents(&self, excluded_roots: u8, rng: &mut SeededRng) -> Vec<usize> {
         let mut candidates: Vec<usize> =
             (0..self.root_bits.len()).filter(|node| self.root_bits[*node] & excluded_roots == 0).collect();
         let mut parents = Vec::new();
@@ -110,7 +110,7 @@ impl GrowingGraph {
     }
 
     /// Draws an index into `candidates`, which must not be empty. Deeper nodes are more likely.
-    fn draw_weighted_index(&self, candidates: &[usize], rng: &mut Xoshiro256PlusPlus) -> usize {
+    fn draw_weighted_index(&self, candidates: &[usize], rng: &mut SeededRng) -> usize {
         let weight = |node: &usize| DEPTH_WEIGHT * self.depth[*node] as f64 + 1.0;
         let mut left = rng.random::<f64>() * candidates.iter().map(weight).sum::<f64>();
         let reached = candidates.iter().position(|node| {
@@ -125,7 +125,7 @@ impl GrowingGraph {
 /// Draws the number of parents from a Poisson distribution, and once more if the first draw is 0. The
 /// published records have few nodes without parents: on average half a node per record, not counting the two
 /// roots.
-fn draw_parent_count(rng: &mut Xoshiro256PlusPlus) -> usize {
+fn draw_parent_count(rng: &mut SeededRng) -> usize {
     match draw_poisson(rng) {
         0 => draw_poisson(rng),
         count => count,
@@ -133,7 +133,7 @@ fn draw_parent_count(rng: &mut Xoshiro256PlusPlus) -> usize {
 }
 
 /// Draws from a Poisson distribution with mean [`MEAN_PARENTS`], by Knuth's product of uniforms.
-fn draw_poisson(rng: &mut Xoshiro256PlusPlus) -> usize {
+fn draw_poisson(rng: &mut SeededRng) -> usize {
     let floor = (-MEAN_PARENTS).exp();
     let mut product = rng.random::<f64>();
     let mut count = 0;
@@ -146,7 +146,7 @@ fn draw_poisson(rng: &mut Xoshiro256PlusPlus) -> usize {
 
 /// Chooses the targets among nodes without children, as in the published records. The target is one of those
 /// with the longest shortest path from their root. Returns `None` if there are no valid targets.
-fn choose_targets(graph: &GrowingGraph, rng: &mut Xoshiro256PlusPlus) -> Option<Puzzle> {
+fn choose_targets(graph: &GrowingGraph, rng: &mut SeededRng) -> Option<Puzzle> {
     let nodes = graph.root_bits.len();
     let is_leaf = |node: &usize| !graph.edges.iter().any(|(parent, _)| parent == node);
     let leaves =

@@ -5,13 +5,13 @@
 
 use std::path::Path;
 
+use crate::rng::SeededRng;
 use rand::seq::SliceRandom;
-use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
 use super::graph::{self, Puzzle};
-use super::words::{CONCEPTS, NAMES};
 use crate::data::error::{DataError, Result, json_error_text};
+use crate::data::prosqa_words::{CONCEPTS, NAMES};
 
 /// A question with its graph, in the form of the published files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ pub struct ProsqaRecord {
 
 impl ProsqaRecord {
     /// Generates a record: draws a graph, labels its nodes, and writes the question and the answer.
-    pub(super) fn generate(rng: &mut Xoshiro256PlusPlus) -> Self {
+    pub(super) fn generate(rng: &mut SeededRng) -> Self {
         let puzzle = graph::draw_puzzle(rng);
         let labels = draw_labels(&puzzle, rng);
         let statement = |parent: usize, child: usize| match is_name(&labels[parent]) {
@@ -107,7 +107,7 @@ pub fn read_records(path: &Path) -> Result<Vec<ProsqaRecord>> {
 
 /// Draws a label for each node: a name for nodes without parents, a concept for all others. There are more
 /// names and more concepts than nodes, so no label is used twice.
-fn draw_labels(puzzle: &Puzzle, rng: &mut Xoshiro256PlusPlus) -> Vec<String> {
+fn draw_labels(puzzle: &Puzzle, rng: &mut SeededRng) -> Vec<String> {
     let (mut concepts, mut names) = (CONCEPTS, NAMES);
     concepts.shuffle(rng);
     names.shuffle(rng);

@@ -7,7 +7,7 @@
 use super::{AttentionMask, SavedAttention};
 use crate::ops::Heads;
 use crate::ops::graph::{CpuTensor, cpu_tensor, slice};
-use crate::ops::matmul::{MatrixView, MatrixViewMut, matmul};
+use crate::ops::matmul::{MatrixView, MatrixViewMut, WriteMode, matmul};
 use crate::ops::simd::{self, dispatch};
 use crate::ops::threads::uninit_vec;
 use rayon::prelude::*;
@@ -242,14 +242,19 @@ impl<'a> HeadTask<'a> {
         out: &mut [f32],
     ) {
         let (rows, columns) = (block.rows(), block.columns());
-        matmul(MatrixViewMut::new(out, rows, block.prefix_len, columns), a, keys[0].t(), false);
+        matmul(
+            MatrixViewMut::new(out, rows, block.prefix_len, columns),
+            a,
+            keys[0].t(),
+            WriteMode::Overwrite,
+        );
         let current = &mut out[block.prefix_len..];
         if !block.isolated {
             return matmul(
                 MatrixViewMut::new(current, rows, block.current_columns(), columns),
                 a,
                 keys[1].t(),
-                false,
+                WriteMode::Overwrite,
             );
         }
         dispatch(
@@ -354,11 +359,11 @@ impl<'a> HeadTask<'a> {
             }
         } else {
             let current = MatrixView::new(current, rows, block.current_columns(), columns);
-            matmul(out.submatrix(0..rows, 0..k), current, values[1], false);
+            matmul(out.submatrix(0..rows, 0..k), current, values[1], WriteMode::Overwrite);
         }
         if block.prefix_len > 0 {
             let prefix = MatrixView::new(weights, rows, block.prefix_len, columns);
-            matmul(out.submatrix(0..rows, 0..k), prefix, values[0], true);
+            matmul(out.submatrix(0..rows, 0..k), prefix, values[0], WriteMode::Add);
         }
     }
 
@@ -439,12 +444,12 @@ impl<'a> HeadTask<'a> {
                 current,
                 MatrixView::new(current_weights, rows, block.current_columns(), columns).t(),
                 right,
-                true,
+                WriteMode::Add,
             );
         }
         if let Some(prefix) = prefix.filter(|_| block.prefix_len > 0) {
             let prefix_weights = MatrixView::new(weights, rows, block.prefix_len, columns).t();
-            matmul(prefix.submatrix(0..block.prefix_len, 0..k), prefix_weights, right, true);
+            matmul(prefix.submatrix(0..block.prefix_len, 0..k), prefix_weights, right, WriteMode::Add);
         }
     }
 }

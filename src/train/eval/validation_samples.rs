@@ -6,7 +6,6 @@
 use crate::data::Batch;
 use crate::generate::{GenerateError, Generation, GenerationRequest};
 use crate::model::Transformer;
-use crate::policy::sampling::SamplingParams;
 use crate::policy::switch::Policy;
 use crate::train::TrainError;
 
@@ -52,17 +51,8 @@ pub(in crate::train) fn generate_greedy(
     if max_tokens == 0 || prompt.is_empty() {
         return Ok(sample);
     }
-    let request = GenerationRequest {
-        prompts: vec![prompt.to_vec()],
-        policy: Policy::Never,
-        sampling: SamplingParams::GREEDY,
-        max_tokens,
-        eos_token,
-        seed: 0,
-        top_count: 1,
-        stream_ids: Vec::new(),
-        shuffled: false,
-    };
+    let request = GenerationRequest::new(vec![prompt.to_vec()], Policy::Never, max_tokens);
+    let request = GenerationRequest { eos_token, ..request };
     let failed = |error: GenerateError| TrainError::DeviceFailed(error.to_string());
     let mut generation = Generation::start(model, request).map_err(failed)?;
     while !generation.is_finished() {

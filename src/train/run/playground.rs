@@ -38,15 +38,10 @@ impl PlaygroundSession {
         let policy = Policy::parse_with_tokens(&request.policy, &|text| tokenizer.token_id(text))?;
         let ids = tokenizer.encode(&request.prompt).map_err(|error| error.to_string())?;
         let generation_request = GenerationRequest {
-            prompts: vec![ids.clone()],
-            policy,
             sampling,
-            max_tokens: request.max_tokens,
             eos_token: tokenizer.eos_id(),
             seed: answer.number,
-            top_count: 1,
-            stream_ids: Vec::new(),
-            shuffled: false,
+            ..GenerationRequest::new(vec![ids.clone()], policy, request.max_tokens)
         };
         let generation =
             Generation::start(&model()?, generation_request).map_err(|error| error.to_string())?;

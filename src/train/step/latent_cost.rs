@@ -3,7 +3,7 @@
 //! Invariant: both costs are of a pass with a loss at the latents, forward and backward, divided by the
 //! number of latents.
 
-use crate::model::accumulator::GradientAccumulator;
+use crate::model::accumulator::{GradientAccumulator, Timing};
 use crate::model::cost::{PartCosts, StepPart};
 use crate::model::{GatherIndex, TokenBatch, Transformer};
 use crate::recycle::placement::RecycledPositions;
@@ -72,9 +72,9 @@ fn sequential_pass(
     index: &GatherIndex,
     scale: f64,
 ) -> PartCosts {
-    let mut accumulator = GradientAccumulator::new(model, 1.0, true);
+    let mut accumulator = GradientAccumulator::new(model, 1.0, Timing::On);
     let states = run_sequential(model, tokens, columns, scale);
-    accumulator.record_forward(StepPart::Recycled, &states, true);
+    accumulator.record_forward(StepPart::Recycled, &states);
     let targets = tokens.flat_targets().select(0, index.flat_indices());
     accumulator.add_loss(StepPart::RecycledHead, index.gather(&states.hidden), targets, 1.0);
     accumulator.finish().1
@@ -83,6 +83,7 @@ fn sequential_pass(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Control;
     use crate::config::{Feedback, StateTransform};
     use crate::model::FeedbackSpec;
     use crate::train::tests::{SEQ_LEN, batch, model};
@@ -98,7 +99,7 @@ mod tests {
         let shape = model.shape();
         let pieces: f64 =
             [(2, 2), (4, 6), (2, 8)].iter().map(|(s, keys)| shape.blocks_flop(2 * s, *keys)).sum();
-        let fed = model.feedback.flop(4, true);
+        let fed = model.feedback.flop(4, Control::None);
         let expected = 3.0 * (pieces + fed + shape.head_flop(4)) / 4.0;
         assert_eq!(row.get(Metric::SequentialFlop), Some(expected));
         assert!(row.get(Metric::SequentialMs).is_some_and(|ms| ms > 0.0));

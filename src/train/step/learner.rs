@@ -6,7 +6,7 @@ use super::readback::{Readback, mean, read_values};
 use super::{latent_cost, optim};
 use crate::config::{Config, Control, LossPositions, Optim, Placement, PositionBudget, Recycle};
 use crate::data::Batch;
-use crate::model::accumulator::{GradientAccumulator, Stopwatch, accumulate_gradients};
+use crate::model::accumulator::{GradientAccumulator, Stopwatch, Timing, accumulate_gradients};
 use crate::model::cost::{PartCosts, StepPart};
 use crate::model::{ModelShape, TokenBatch, Transformer};
 use crate::ops::threads;
@@ -88,13 +88,13 @@ impl Learner {
         let step = self.step + 1;
         let vocab_size = self.model.shape().vocab_size;
         let settings = schedule::step_settings(&config.recycle, vocab_size, config.run.seed, step);
-        let timed = config.probe.cost > 0 && step.is_multiple_of(config.probe.cost);
-        let mut watch = Stopwatch::new(self.model.device().without_autodiff(), timed);
+        let timing = Timing::for_step(&config.probe, step);
+        let mut watch = Stopwatch::new(self.model.device().without_autodiff(), timing);
         let (mut grads, mut costs) = (GradientsParams::new(), PartCosts::default());
         let mut outcomes = Vec::with_capacity(batches.len());
         for (index, batch) in batches.iter().enumerate() {
             let key = RngKey { seed: config.run.seed, step, batch: index as u64, pass: 0 };
-            let mut outcome = self.run_passes(config, &settings, batch, key, batches.len(), timed);
+            let mut outcome = self.run_passes(config, &settings, batch, key, batches.len(), timing);
             watch.lap("passes");
             accumulate_gradients(&self.model, &mut grads, std::mem::take(&mut outcome.grads));
             costs.add(StepPart::Update, 0.0, watch.lap(StepPart::Update.name()));
@@ -118,7 +118,7 @@ impl Learner {
         costs.add(StepPart::Update, flop, watch.lap(StepPart::Update.name()));
         latent_cost::set_step_costs(
             &costs,
-            timed,
+            timing == Timing::On,
             row.get(Metric::Recycled).map(|count| count as usize),
             &mut row,
         );
@@ -134,7 +134,7 @@ impl Learner {
         batch: &Batch,
         key: RngKey,
         num_batches: usize,
-        timed: bool,
+        timing: Timing,
     ) -> passes::BatchOutcome {
         let device = self.model.device().without_autodiff();
         let tokens = upload_batch(batch, &device);
@@ -142,7 +142,7 @@ impl Learner {
         let mut place = placement_fn(batch, &config.recycle, settings.budget, key);
         let place = settings.recycles.then_some::<passes::PlacementFn>(&mut place);
         passes::forward_backward(
-            GradientAccumulator::new(&self.model, 1.0 / num_batches as f64, timed),
+            GradientAccumulator::new(&self.model, 1.0 / num_batches as f64, timing),
             &tokens,
             &plan,
             place,
