@@ -24,6 +24,7 @@ use crate::train::eval::evaluator::Evaluator;
 use crate::train::eval::{probe, report};
 use crate::train::live::controller::ConfigController;
 use crate::train::step::learner::Learner;
+use crate::train::step::metrics_row;
 use crate::train::step::readback::mean;
 use crate::train::{StartMode, TrainError, TrainerOptions};
 use std::collections::VecDeque;
@@ -276,11 +277,7 @@ impl<'a> TrainingRun<'a> {
             row.set(Metric::Epoch, last.epoch as f64);
         }
         let seconds = began.elapsed().as_secs_f64();
-        row.set(Metric::StepMs, seconds * 1e3);
-        row.set(Metric::TokensPerS, tokens as f64 / seconds);
-        let flop = [Metric::PlainFlop, Metric::RecycledFlop, Metric::HeadFlop, Metric::UpdateFlop];
-        let flop: f64 = flop.into_iter().filter_map(|metric| row.get(metric)).sum();
-        row.set_if_some(Metric::ShareOfPeak, self.peak_flop_per_s.map(|peak| flop / seconds / peak));
+        metrics_row::set_speed(row, tokens, seconds, self.peak_flop_per_s);
     }
 
     /// Probes the first row of the first batch, if `record.token_every` or `probe.every` asks for it at this

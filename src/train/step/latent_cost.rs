@@ -10,24 +10,6 @@ use crate::recycle::placement::RecycledPositions;
 use crate::recycle::sequential::run_sequential;
 use crate::schema::metrics::{Metric, StepRow};
 
-/// Sets the cost metrics of a step in `row`: each part's, and that of one of its `recycled` positions.
-/// Seconds are set only if `timed`.
-pub fn set_step_costs(costs: &PartCosts, timed: bool, recycled: Option<usize>, row: &mut StepRow) {
-    let mut set = |ms: Metric, flop: Metric, parts: &[StepPart], count: f64| {
-        row.set(flop, costs.flop(parts) / count);
-        if timed {
-            row.set(ms, costs.seconds(parts) * 1e3 / count);
-        }
-    };
-    set(Metric::PlainMs, Metric::PlainFlop, &[StepPart::Plain], 1.0);
-    set(Metric::HeadMs, Metric::HeadFlop, StepPart::HEAD, 1.0);
-    set(Metric::UpdateMs, Metric::UpdateFlop, &[StepPart::Update], 1.0);
-    if let Some(recycled) = recycled {
-        set(Metric::RecycledMs, Metric::RecycledFlop, &[StepPart::Recycled], 1.0);
-        set(Metric::LatentMs, Metric::LatentFlop, StepPart::RECYCLING, recycled as f64);
-    }
-}
-
 /// Maximum number of cached keys and values in a measurement, in f32 elements. Each piece of a row has its
 /// own copy, which its backward pass needs.
 const MAX_CACHED: usize = 1 << 28;

@@ -2,8 +2,9 @@
 //! Must not know: the training loop, screens, files.
 //! Invariant: a step whose loss or gradient is not finite updates nothing.
 
-use super::readback::{Readback, mean, read_values};
-use super::{latent_cost, optim};
+use super::metrics_row::{self, BatchReadback, RecycledReadback, UpdateKind};
+use super::optim;
+use super::readback::{Readback, read_values};
 use crate::config::{Config, Control, LossPositions, Optim, Placement, PositionBudget, Recycle};
 use crate::data::Batch;
 use crate::model::accumulator::{GradientAccumulator, Stopwatch, Timing, accumulate_gradients};
@@ -33,21 +34,6 @@ pub struct Learner {
     pub step: u64,
     /// Number of updates that trained the pause vector.
     pub pause_updates: u64,
-}
-
-/// The losses and entropies of one batch, read back to the host.
-struct BatchReadback {
-    plain_nll: Vec<f32>,
-    plain_entropy: Vec<f32>,
-    recycled: Option<RecycledReadback>,
-}
-
-struct RecycledReadback {
-    /// nll at the positions that the recycled loss covers, nats.
-    nll: Vec<f32>,
-    positions: RecycledPositions,
-    /// Whether `nll` covers all positions, or only the recycled ones.
-    covers_all: bool,
 }
 
 impl Learner {
@@ -102,13 +88,12 @@ impl Learner {
             outcomes.push(outcome);
         }
         let lr = config.optim.lr_at(step, config.run.steps);
-        let all_positions = config.recycle.loss_on == LossPositions::All;
-        let (readings, grad_norm) = read_outcomes(&self.model, outcomes, &grads, all_positions)?;
-        let is_pause_update = settings.control == Control::Pause && config.recycle.control != Control::Pause;
-        let mut row = metrics_row(step, &readings, &settings, is_pause_update);
+        let (readings, grad_norm) = read_outcomes(&self.model, outcomes, &grads, config.recycle.loss_on)?;
+        let update = UpdateKind::new(&settings, &config.recycle);
+        let mut row = metrics_row::loss_row(step, &readings, &settings, update);
         row.set(Metric::Lr, lr);
         row.set(Metric::GradNorm, grad_norm);
-        if let Err(error) = check_finite(&row, lr) {
+        if let Err(error) = metrics_row::check_finite(&row, lr) {
             return Ok((row, Some(error)));
         }
         self.apply_gradients(&config.optim, lr, grads, grad_norm);
@@ -116,12 +101,8 @@ impl Learner {
         self.pause_updates += u64::from(trained_pause);
         let flop = ModelShape::update_flop(self.model.num_params());
         costs.add(StepPart::Update, flop, watch.lap(StepPart::Update.name()));
-        latent_cost::set_step_costs(
-            &costs,
-            timing == Timing::On,
-            row.get(Metric::Recycled).map(|count| count as usize),
-            &mut row,
-        );
+        let recycled = row.get(Metric::Recycled).map(|count| count as usize);
+        metrics_row::set_step_costs(&costs, timing, recycled, &mut row);
         Ok((row, None))
     }
 
@@ -181,8 +162,6 @@ fn pass_plan(recycle: &Recycle, settings: &StepSettings, key: RngKey) -> Recycle
         None => settings.weight,
         Some(last) => settings.weight * recycle.pass_weights.get(pass - 1).unwrap_or(last),
     };
-    // An update of the pause vector has one pass, whatever `recycle.pass_weights` says.
-    let is_pause_update = settings.control != recycle.control;
     let pass = RecycledPass {
         reach: recycle.reach,
         control: settings.control,
@@ -192,10 +171,10 @@ fn pass_plan(recycle: &Recycle, settings: &StepSettings, key: RngKey) -> Recycle
     };
     RecyclePlan {
         pass,
-        loss_weights: if is_pause_update {
-            vec![settings.weight]
-        } else {
-            (1..=settings.passes).map(weight).collect()
+        loss_weights: match UpdateKind::new(settings, recycle) {
+            // One pass, whatever `recycle.pass_weights` says.
+            UpdateKind::PauseVector => vec![settings.weight],
+            UpdateKind::Model => (1..=settings.passes).map(weight).collect(),
         },
         flow: recycle.flow,
         cut: recycle.cut,
@@ -243,7 +222,7 @@ fn read_outcomes(
     model: &Transformer,
     outcomes: Vec<passes::BatchOutcome>,
     grads: &GradientsParams,
-    all_positions: bool,
+    covers: LossPositions,
 ) -> Result<(Vec<BatchReadback>, f64), TrainError> {
     let mut readback = Readback::default();
     for outcome in &outcomes {
@@ -266,88 +245,10 @@ fn read_outcomes(
             recycled: outcome.recycled.map(|(_, positions)| RecycledReadback {
                 nll: next(),
                 positions,
-                covers_all: all_positions,
+                covers,
             }),
         })
         .collect();
     let square = next().first().copied().unwrap_or(0.0);
     Ok((readings, (square as f64).sqrt()))
-}
-
-/// Returns the metrics row of a step. With `is_pause_update` the step has trained the pause vector: its
-/// recycled loss does not measure the states and is reported as `LossPause`.
-fn metrics_row(
-    step: u64,
-    readings: &[BatchReadback],
-    settings: &StepSettings,
-    is_pause_update: bool,
-) -> StepRow {
-    let mut row = StepRow::new(step);
-    row.set(Metric::RecycleProbability, settings.probability);
-    match settings.budget {
-        PositionBudget::Fraction(fraction) => row.set(Metric::RecycleFraction, fraction),
-        PositionBudget::Count(count) => row.set(Metric::RecycleCount, count as f64),
-        PositionBudget::EntropyAtLeast(nats) => row.set(Metric::RecycleThreshold, nats),
-    }
-    row.set(Metric::RecycleWeight, settings.weight);
-    row.set(Metric::RecycleScale, settings.scale);
-    row.set_if_some(
-        Metric::LossPlain,
-        mean(readings.iter().flat_map(|reading| reading.plain_nll.iter().copied())),
-    );
-    row.set_if_some(
-        Metric::EntropyPlain,
-        mean(readings.iter().flat_map(|reading| reading.plain_entropy.iter().copied())),
-    );
-    let recycled: Vec<(&BatchReadback, &RecycledReadback)> = readings
-        .iter()
-        .filter_map(|reading| reading.recycled.as_ref().map(|recycled| (reading, recycled)))
-        .collect();
-    if recycled.is_empty() {
-        return row;
-    }
-    let count: usize = recycled.iter().map(|(_, recycled)| recycled.positions.count()).sum();
-    row.set(Metric::Recycled, count as f64);
-    row.set(Metric::RecycledPasses, settings.passes as f64);
-    let at_recycled = mean(recycled.iter().flat_map(|(_, r)| r.recycled_nll()));
-    if is_pause_update {
-        row.set_if_some(Metric::LossPause, at_recycled);
-        return row;
-    }
-    row.set_if_some(Metric::LossRecycled, mean(recycled.iter().flat_map(|(_, r)| r.nll.iter().copied())));
-    row.set_if_some(Metric::LossRecycledAtRecycled, at_recycled);
-    let plain_at =
-        |values: fn(&BatchReadback) -> &Vec<f32>| {
-            mean(recycled.iter().flat_map(|(reading, r)| {
-                r.positions.flat_indices().into_iter().map(|at| values(reading)[at])
-            }))
-        };
-    row.set_if_some(Metric::LossPlainAtRecycled, plain_at(|reading| &reading.plain_nll));
-    row.set_if_some(Metric::EntropyPlainAtRecycled, plain_at(|reading| &reading.plain_entropy));
-    row
-}
-
-impl RecycledReadback {
-    /// Returns the nll at the recycled positions only, nats.
-    fn recycled_nll(&self) -> Vec<f32> {
-        match self.covers_all {
-            true => self.positions.flat_indices().into_iter().map(|at| self.nll[at]).collect(),
-            false => self.nll.clone(),
-        }
-    }
-}
-
-/// Returns an error if a loss or the gradient norm in `row` is not finite.
-pub fn check_finite(row: &StepRow, lr: f64) -> Result<(), TrainError> {
-    for (metric, what) in [
-        (Metric::LossPlain, "the plain loss"),
-        (Metric::LossRecycled, "the recycled loss"),
-        (Metric::LossPause, "the loss with a pause"),
-        (Metric::GradNorm, "the gradient norm"),
-    ] {
-        if let Some(value) = row.get(metric).filter(|value| !value.is_finite()) {
-            return Err(TrainError::NotFinite { step: row.step(), what, value, lr });
-        }
-    }
-    Ok(())
 }
