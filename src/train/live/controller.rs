@@ -1,8 +1,6 @@
-//! Owns: carrying out config changes at step boundaries: gathers the edits, has each decided, logs it, and
-//! queues what must be written.
+//! Owns: carrying out config changes at step boundaries: gathers edits, has each decided, and queues the writes.
 //! Must not know: tensors, what a setting does, screens.
-//! Invariant: the current config, the record of changes and the run's config file agree as soon as all writes
-//! have succeeded.
+//! Invariant: once all writes have succeeded, the current config, the record and the run's config file agree.
 
 use super::decision::{
     CompatibilityCheck, ConfigEdit, Decision, LiveConfig, RUN_CONFIG, Verdict, WatchedFile,
@@ -37,8 +35,7 @@ pub(in crate::train) struct ConfigController {
 }
 
 impl ConfigController {
-    /// Creates a controller for the current `config` of `version`, and starts to watch the config file in
-    /// `folder`, which holds `text`. `recipe` is watched, too, if it can be read.
+    /// Starts to control `config`. Watches the run's config file, which holds `text`, and the `recipe`.
     pub fn new(
         folder: &RunFolder,
         (config, version): (Config, u64),
@@ -63,8 +60,7 @@ impl ConfigController {
         })
     }
 
-    /// Applies all changes since the last boundary: first the scheduled ones, then saved files and `edits` in
-    /// order of time.
+    /// Applies the scheduled changes that are due, then saved files and `edits` in order of time.
     pub fn process_boundary(
         &mut self,
         at: RunPosition,
@@ -84,7 +80,6 @@ impl ConfigController {
         report
     }
 
-    /// Adds a person's note to the record of changes.
     pub fn record_note(&mut self, text: &str, at: RunPosition) -> BoundaryReport {
         let mut report = BoundaryReport::default();
         self.process_edit(ConfigEdit::Note(text.to_owned()), at, &|_| Ok(()), &mut report);
@@ -164,7 +159,6 @@ fn log_decision(decision: &Decision, step: u64, version: u64) {
     }
 }
 
-/// Reads a recipe that is to be watched.
 fn read_recipe(path: PathBuf) -> Result<WatchedFile, ConfigError> {
     let (text, name) = (config::read_file(&path)?, path.display().to_string());
     let last_valid = config::from_text(&text, &name, &[])?;

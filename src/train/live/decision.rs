@@ -71,8 +71,7 @@ pub(in crate::train) struct Decision {
     pub rows: Vec<ChangeRow>,
     /// The applied changes.
     pub changes: Vec<KeyChange>,
-    /// What a person has set, to another value or to the present one. Scheduled changes of these keys are
-    /// cancelled, so that a replay does not undo the edit.
+    /// What a person has set, even to the present value. Scheduled changes of these keys are cancelled.
     pub set_by_person: Vec<KeyChange>,
     /// The content of a watched file, if it is accepted.
     pub file_content: Option<Config>,
@@ -129,39 +128,31 @@ impl LiveConfig {
                 (verdict, changes, accepted)
             }
         };
-        let row = |change, outcome, reason: Option<&String>| {
+        let (outcome, reason) = match (&verdict, edit) {
+            (Verdict::Refused(reason), _) => (ChangeOutcome::Refused, Some(reason.clone())),
+            (_, ConfigEdit::Note(text)) => (ChangeOutcome::Noted, Some(text.clone())),
+            _ => (ChangeOutcome::Applied, None),
+        };
+        let mut listed: Vec<Option<&KeyChange>> = changes.iter().map(Some).collect();
+        if reason.is_some() && listed.is_empty() {
+            listed.push(None);
+        }
+        let row = |change| {
             let row = change_row(change, &stamp, source.clone());
-            ChangeRow { outcome, reason: reason.cloned(), ..row }
+            ChangeRow { outcome, reason: reason.clone(), ..row }
         };
-        let rows = match (&verdict, edit) {
-            (_, ConfigEdit::Note(text)) => vec![row(None, ChangeOutcome::Noted, Some(text))],
-            (Verdict::Unchanged, _) => Vec::new(),
-            (Verdict::Refused(reason), _) if changes.is_empty() => {
-                vec![row(None, ChangeOutcome::Refused, Some(reason))]
-            }
-            (Verdict::Refused(reason), _) => {
-                changes.iter().map(|change| row(Some(change), ChangeOutcome::Refused, Some(reason))).collect()
-            }
-            (Verdict::Applied(_), _) => {
-                changes.iter().map(|change| row(Some(change), ChangeOutcome::Applied, None)).collect()
-            }
-        };
-        let refusal = match &verdict {
-            Verdict::Refused(reason) => Some(reason.clone()),
-            _ => None,
-        };
+        let rows = listed.into_iter().map(row).collect();
+        let refused = outcome == ChangeOutcome::Refused;
         // An accepted file only ends an alert, if there is one.
-        let is_news = |edit: &ConfigEdit| match edit {
-            ConfigEdit::Saved { file, .. } => refusal.is_some() || self.files[*file].refused,
-            _ => true,
+        let alert = match edit {
+            ConfigEdit::Saved { file, .. } if !refused && !self.files[*file].refused => None,
+            _ => topic.map(|topic| Alert { topic, text: reason.clone().filter(|_| refused) }),
         };
-        let alert = topic.filter(|_| is_news(edit)).map(|topic| Alert { topic, text: refusal.clone() });
-        let changes = if refusal.is_some() { Vec::new() } else { changes };
+        let changes = if refused { Vec::new() } else { changes };
         let Accepted { set_by_person, file_content, .. } = accepted;
         Decision { verdict, source, rows, changes, set_by_person, file_content, alert }
     }
 
-    /// Carries out the decision about `edit`.
     pub fn accept(&mut self, edit: &ConfigEdit, decision: &Decision) {
         if let Verdict::Applied(config) = &decision.verdict {
             self.config = (**config).clone();
@@ -245,8 +236,7 @@ impl LiveConfig {
         Ok(Accepted { config, changes, ..Accepted::default() })
     }
 
-    /// Returns the current config with `changes`, if it is valid; `None` without changes. `source` names
-    /// their origin in errors.
+    /// Returns the current config with `changes`; `None` without changes. `source` names their origin in errors.
     fn merge(
         &self,
         changes: &[KeyChange],
@@ -264,7 +254,6 @@ impl LiveConfig {
         Ok(Some(config))
     }
 
-    /// Parses one edit. The error names the key and the value.
     fn parse_edit(&self, key: &str, value: &str) -> Result<KeyChange, String> {
         change::parse(&self.config, key, value).map_err(|error| {
             let reason = error.to_string();

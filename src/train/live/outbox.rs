@@ -1,8 +1,6 @@
-//! Owns: writing down what the config's changes require: the record, the config versions, the run's config
-//! file.
+//! Owns: writing down config changes: the record, the config versions, the run's config file.
 //! Must not know: who made a change, whether it was allowed.
-//! Invariant: writes happen in order, the record first; a failed write is kept and retried; a file that a
-//! person has just saved is not overwritten.
+//! Invariant: writes happen in order, the record first; failed ones are kept; what a person has just saved stays.
 
 use super::decision::{LiveConfig, RUN_CONFIG};
 use super::replay::write_known_texts;
@@ -56,8 +54,7 @@ impl Outbox {
         Self { folder, writes: Vec::new(), write_error: None, alerts: Vec::new() }
     }
 
-    /// Queues a write. One of the latest state replaces an earlier one of its kind, behind the rows that
-    /// explain that state.
+    /// Queues a write. One of the latest state replaces an earlier one of its kind, after the rows about that state.
     pub fn push(&mut self, mut write: PendingWrite) {
         if write.is_of_latest_state()
             && let Some(at) = self.writes.iter().position(|old| discriminant(old) == discriminant(&write))
@@ -142,8 +139,7 @@ impl Outbox {
         }
     }
 
-    /// Writes the current values of `keys` into the run's config file. Returns `false` if the file is not
-    /// valid TOML, or was saved this moment: the next boundary applies it first.
+    /// Sets `keys` in the run's config file. Returns `false` if it is not TOML, or was saved this moment.
     fn write_keys(
         &mut self,
         keys: &[&'static ConfigKey],

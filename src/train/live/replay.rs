@@ -1,5 +1,4 @@
-//! Owns: converting recorded changes to edits and back, replaying them, and the known texts of a run's config
-//! file.
+//! Owns: recorded changes as edits and back, replaying them, and the known texts of a run's config file.
 //! Must not know: when a change is applied.
 //! Invariant: replaying the record on the first config gives the last config.
 
@@ -22,8 +21,7 @@ pub(in crate::train) fn as_edit(config: &Config, change: &ChangeRow) -> Option<K
     Some(KeyChange { key, old: config.value(key), new: value.or_else(|| Value::try_from(&change.new).ok())? })
 }
 
-/// Returns the config `first` after the recorded `changes`, applied in order. A set of changes that makes the
-/// config invalid is skipped, as in a run.
+/// Returns the config `first` after the recorded `changes`. A set that makes it invalid is skipped, as in a run.
 pub fn replay_changes(first: &Config, changes: &[ChangeRow]) -> Config {
     changes.chunk_by(|a, b| a.set == b.set).fold(first.clone(), |config, set| {
         let edits: Vec<KeyChange> = set.iter().filter_map(|change| as_edit(&config, change)).collect();
@@ -32,7 +30,6 @@ pub fn replay_changes(first: &Config, changes: &[ChangeRow]) -> Config {
     })
 }
 
-/// Whether one of `edits` has the same key as `change`.
 pub(in crate::train) fn has_same_key(change: &ChangeRow, edits: &[KeyChange]) -> bool {
     edits.iter().any(|edit| change.key.as_deref() == Some(&edit.key.path()))
 }
@@ -42,7 +39,6 @@ pub(in crate::train) fn has_same_key(change: &ChangeRow, edits: &[KeyChange]) ->
 pub(in crate::train) struct ChangeStamp {
     pub at: RunPosition,
     pub time: DateTime<Utc>,
-    /// Id of the set.
     pub set: String,
 }
 
@@ -79,13 +75,11 @@ pub(in crate::train) fn change_row(
     }
 }
 
-/// Stores the texts that the program has written, or is about to write, to the run's config file. Any other
-/// text in that file is a person's edit.
+/// Stores the texts that the program writes to the run's config file. Any other text in it is a person's edit.
 pub(in crate::train) fn write_known_texts(folder: &RunFolder, texts: &[&str]) -> Result<(), RecordError> {
     replace_json(&folder.known_config_file(), &texts)
 }
 
-/// Returns the stored texts of the config file, newest last.
 pub(in crate::train) fn read_known_texts(folder: &RunFolder) -> Vec<String> {
     read_json(&folder.known_config_file()).unwrap_or_default()
 }

@@ -1,5 +1,4 @@
-//! Owns: a checkpoint folder: weights in the Hugging Face layout, tokenizer, optimizer state, and the state
-//! of the run.
+//! Owns: a checkpoint folder: weights in the Hugging Face layout, tokenizer, optimizer, and the state of the run.
 //! Must not know: when a checkpoint is due, how a loaded state is used.
 //! Invariant: a folder named `step-…` was complete when written; its manifest shows whether it still is.
 
@@ -30,15 +29,11 @@ const CONFIG: &str = "run.toml";
 /// The state of a run at a checkpoint. It is stored as `state.json`, whose keys are a file format.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CheckpointState {
-    /// Id of the run.
     pub run: String,
-    /// Number of updates done.
     pub step: u64,
-    /// Number of input tokens seen.
     pub tokens: u64,
     /// Position of the loader's next batch.
     pub loader: StreamPosition,
-    /// Version of the current config.
     pub config_version: u64,
     /// Number of pause-vector updates: until now, and until the last validation.
     #[serde(rename = "lessons")]
@@ -58,7 +53,6 @@ pub struct CheckpointState {
     /// When the checkpoint was written, local time, RFC 3339.
     #[serde(rename = "written")]
     pub written_at: String,
-    /// Version of the program that wrote it.
     #[serde(rename = "program")]
     pub program_version: String,
 }
@@ -79,8 +73,7 @@ struct ManifestFile {
     sha256: String,
 }
 
-/// Writes the checkpoint of `state.step` and returns its folder. An existing folder is of the same step of
-/// the same run and is kept.
+/// Writes the checkpoint of `state.step` and returns its folder. An existing one of the same step is kept.
 pub(in crate::train) fn write_checkpoint(
     folder: &RunFolder,
     learner: &Learner,
@@ -114,7 +107,6 @@ fn write_text(dir: &Path, name: &str, text: String) -> Result<(), TrainError> {
     Ok(std::fs::write(&file, text).map_err(RecordError::io("write", &file))?)
 }
 
-/// Lists all files in `dir` except the manifest.
 fn build_manifest(dir: &Path) -> Result<CheckpointManifest, RecordError> {
     let entries = std::fs::read_dir(dir).map_err(RecordError::io("read", dir))?;
     let mut files = BTreeMap::new();
@@ -127,7 +119,6 @@ fn build_manifest(dir: &Path) -> Result<CheckpointManifest, RecordError> {
     Ok(CheckpointManifest { files })
 }
 
-/// Computes a file's size and SHA-256.
 fn hash_file(path: &Path) -> std::io::Result<ManifestFile> {
     let (mut file, mut hash) = (File::open(path)?, Sha256::new());
     let (mut buffer, mut bytes) = (vec![0; 1 << 20], 0);
@@ -147,14 +138,10 @@ fn hash_file(path: &Path) -> std::io::Result<ManifestFile> {
 pub struct LoadedCheckpoint {
     pub dir: PathBuf,
     pub state: CheckpointState,
-    /// The config of the run when the checkpoint was written.
     pub config: Config,
 }
 
-/// Loads the checkpoint in `dir` and checks all its files.
-///
-/// # Errors
-/// A text that names the first missing or damaged file.
+/// Loads the checkpoint in `dir`. The error names the first missing or damaged file.
 pub(in crate::train) fn read_checkpoint(dir: &Path) -> Result<LoadedCheckpoint, String> {
     let read_file = |name: &str| {
         std::fs::read_to_string(dir.join(name)).map_err(|error| format!("{name} cannot be read: {error}"))
@@ -176,8 +163,7 @@ pub(in crate::train) fn read_checkpoint(dir: &Path) -> Result<LoadedCheckpoint, 
     Ok(LoadedCheckpoint { dir: dir.to_owned(), state, config })
 }
 
-/// Loads the checkpoint of `step`, or the newest intact one. Also returns the steps of the damaged ones that
-/// were skipped.
+/// Loads the checkpoint of `step`, or the newest intact one. Also returns the steps of the damaged ones.
 pub(in crate::train) fn find_checkpoint(
     folder: &RunFolder,
     step: Option<u64>,
@@ -219,8 +205,7 @@ pub(in crate::train) fn parent_checkpoint(
     Ok((found, reset))
 }
 
-/// Returns the optimizer of the new `learner` with the checkpoint's state, and the number of stored tensors
-/// that match no parameter.
+/// Returns the new `learner`'s optimizer with the stored state, and the number of tensors that match no parameter.
 pub(in crate::train) fn load_optimizer(
     found: &LoadedCheckpoint,
     learner: &Learner,
@@ -228,8 +213,7 @@ pub(in crate::train) fn load_optimizer(
     optimizer_state::load(learner.optimizer().clone(), &learner.model, &found.dir.join(OPTIMIZER))
 }
 
-/// Removes all checkpoints except the last `keep` (0: keeps all) and those of every `keep_every`-th step (0:
-/// none).
+/// Removes all checkpoints but the last `keep` (0: all) and those of every `keep_every`-th step (0: none).
 pub(in crate::train) fn prune_checkpoints(
     folder: &RunFolder,
     keep: usize,

@@ -24,8 +24,7 @@ impl TrainingRun<'_> {
         (self.is_due(checkpoint.every) && !(last && checkpoint.at_end)) || (by_time && !last)
     }
 
-    /// Writes a checkpoint and returns its folder. Waits while the disk is full; returns `None` if a command
-    /// ended the wait.
+    /// Writes a checkpoint and returns its folder; `None` if a command ended the wait for disk space.
     pub fn save_checkpoint(&mut self) -> Result<Option<PathBuf>, TrainError> {
         self.publisher.send_fact(Event::Phase(RunPhase::Save));
         // A resumed run does not repeat the steps before its checkpoint, so their rows must be on disk first.

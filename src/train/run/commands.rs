@@ -27,8 +27,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 impl TrainingRun<'_> {
-    /// Handles commands and config changes, for as long as the run is held. Returns `false` if the run has to
-    /// end.
+    /// Handles commands and config changes while the run is held. Returns `false` if the run has to end.
     pub fn handle_commands(&mut self) -> Result<bool, TrainError> {
         let mut held = false;
         loop {
@@ -61,7 +60,6 @@ impl TrainingRun<'_> {
         self.apply_config_changes(edits)
     }
 
-    /// Sends a system measurement to the screen, if one is due.
     fn publish_system_row(&mut self) {
         if let Some(row) =
             self.system_monitor.as_mut().and_then(|monitor| monitor.measure_if_due(self.learner.step))
@@ -70,8 +68,7 @@ impl TrainingRun<'_> {
         }
     }
 
-    /// Returns a command that arrives within `wait`. If all senders are gone it still waits, because an edit
-    /// of a config file can end a pause.
+    /// Returns a command that arrives within `wait`. Without senders it still waits: a file can end a pause.
     fn wait_for_command(&self, wait: Duration) -> Option<Command> {
         if wait.is_zero() {
             return self.commands.try_recv().ok();
@@ -119,8 +116,7 @@ impl TrainingRun<'_> {
         tracing::info!("note: {text}");
     }
 
-    /// Applies config changes at this step boundary: scheduled ones, edits of files, and `edits` from
-    /// commands.
+    /// Applies config changes at this step boundary: scheduled ones, saved files, and `edits` from commands.
     fn apply_config_changes(&mut self, edits: Vec<SetKeys>) -> Result<(), TrainError> {
         let old_batches = self.config().eval.batches;
         let at = self.next_boundary();
@@ -146,8 +142,7 @@ impl TrainingRun<'_> {
         report.alerts.into_iter().for_each(|alert| self.publisher.send_fact(Event::Alert(alert)));
     }
 
-    /// Updates recorder and evaluator after a config change. `old_batches` is the former number of validation
-    /// batches.
+    /// Updates recorder and evaluator, whose number of batches was `old_batches`, after a config change.
     fn after_config_change(&mut self, old_batches: usize) -> Result<(), TrainError> {
         let config = &self.controller.live.config;
         self.recorder.set_config(recording::recorder_timing(&config.record), recording::config_hash(config));
@@ -207,9 +202,6 @@ impl TrainingRun<'_> {
     }
 
     /// Flushes all recorded rows into finished segments.
-    ///
-    /// # Errors
-    /// If the disk is full or the recorder has failed.
     pub fn flush_records(&mut self) -> Result<(), TrainError> {
         match self.recorder.flush() {
             RecorderHealth::Healthy => Ok(()),
@@ -222,8 +214,7 @@ impl TrainingRun<'_> {
         }
     }
 
-    /// Runs `work`, and retries it as long as the disk is full. `what` names the work in alerts. Returns
-    /// `false` if a command ended the wait.
+    /// Runs `work`, called `what` in alerts, until the disk has space. Returns `false` if a command ended the wait.
     pub fn retry_while_disk_full(
         &mut self,
         what: &str,
@@ -305,14 +296,12 @@ impl TrainingRun<'_> {
         self.playground.is_some()
     }
 
-    /// Ends the answer in progress, if there is one.
     fn end_answer(&mut self, reason: &str) {
         if let Some(session) = self.playground.take() {
             self.publisher.send_fact(Event::Answer(Box::new(session.into_ended(reason))));
         }
     }
 
-    /// Records an event at the current step.
     pub fn record_event(&self, kind: EventKind, name: &str, value: Option<f64>, text: Option<String>) {
         self.recorder.record_event(EventRow {
             step: self.learner.step,

@@ -1,6 +1,4 @@
 //! Owns: whether a run may do its next step: the pace that a person set, the disk's space, the requested end.
-//! Must not know: the training loop, commands, files.
-//! Invariant: only a paused run counts single steps; a requested end is never taken back.
 
 /// The pace that a person has set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 //! Owns: adding a note to the record of a run that has no trainer.
 //! Must not know: who writes the note, screens.
-//! Invariant: a run that another process has locked is not touched; the record and its table get the same
-//! row.
+//! Invariant: a run that another process has locked is not touched; record and table get the same row.
 
 use super::recording;
 use crate::config;
@@ -13,11 +12,7 @@ use crate::schema::rows::{ChangeOutcome, ChangeRow, ChangeSource, RunPosition};
 use crate::train::live::replay::{ChangeStamp, change_row};
 use std::path::Path;
 
-/// Adds the note `text` to the record of the run in folder `run`, at the point `at`. Returns the row that was
-/// written.
-///
-/// # Errors
-/// If another process has locked the run, or a write fails.
+/// Adds a note to the record of the run in folder `run`, and returns its row. Fails if the run is locked.
 pub fn append_note(run: &Path, at: RunPosition, text: &str) -> Result<ChangeRow, RecordError> {
     let folder = RunFolder::open(run)?;
     let _lock = folder.lock()?;

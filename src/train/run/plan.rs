@@ -1,5 +1,4 @@
-//! Owns: the plan of a run: its start from a recipe, from another run's checkpoint or changes, or from its
-//! own checkpoint.
+//! Owns: planning a run from a recipe, from another run's checkpoint or changes, or from its own checkpoint.
 //! Must not know: tensors, the training loop.
 //! Invariant: a run folder is changed only after everything that could be refused has been checked.
 
@@ -42,8 +41,7 @@ fn plan_new(recipe: Recipe) -> RunPlan {
     }
 }
 
-/// Makes a recipe from another run's `config` and overrides. Its text is that run's config file, for the
-/// comments.
+/// Makes a recipe of another run's `config`, with the comments of its config file, and overrides.
 fn recipe_from_run(folder: &RunFolder, config: &Config, overrides: &[String]) -> Result<Recipe, TrainError> {
     // A pause of the other run does not carry over.
     let mut config = config.clone();

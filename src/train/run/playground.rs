@@ -1,7 +1,6 @@
 //! Owns: the playground: continuing a person's text between steps, a few positions at a time.
 //! Must not know: how a policy decides, who asks, screens.
-//! Invariant: an answer uses the weights of the moment when it was requested. It does not affect training,
-//! nor training it.
+//! Invariant: an answer uses the weights of the moment of its request, and does not affect training.
 
 use crate::data::Tokenizer;
 use crate::generate::{EndReason, Generation, GenerationRequest, GenerationStep, InputKind};
@@ -14,7 +13,6 @@ use std::time::{Duration, Instant};
 /// Maximum time that generation may take between two steps.
 const TIME_SLICE: Duration = Duration::from_millis(60);
 
-/// A playground answer in progress.
 pub(in crate::train) struct PlaygroundSession {
     generation: Generation,
     answer: PlaygroundAnswer,
@@ -53,8 +51,7 @@ impl PlaygroundSession {
         &self.answer
     }
 
-    /// Generates for a short time. Returns why the answer has ended, if it has. After an error only the answer
-    /// ends: if the device is lost, the next step reports it.
+    /// Generates for a short time. Returns why the answer has ended, if it has. A lost device shows at the next step.
     pub fn advance(&mut self, tokenizer: Option<&Tokenizer>) -> Option<String> {
         let deadline = Instant::now() + TIME_SLICE;
         while !self.generation.is_finished() && Instant::now() < deadline {
@@ -103,13 +100,11 @@ impl PlaygroundSession {
         self.sent_bytes = text.len();
     }
 
-    /// Returns the answer, ended for `reason`.
     pub fn into_ended(self, reason: &str) -> PlaygroundAnswer {
         PlaygroundAnswer { end_reason: Some(reason.to_owned()), ..self.answer }
     }
 }
 
-/// Returns why generation ended, as it is shown after an answer.
 fn end_reason(reason: EndReason) -> &'static str {
     match reason {
         EndReason::EosToken => "end of text",

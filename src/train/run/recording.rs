@@ -24,7 +24,6 @@ pub(in crate::train) fn config_hash(config: &Config) -> String {
     hex(&Sha256::digest(text.as_bytes()))
 }
 
-/// Formats a hash in lower-case hexadecimal.
 pub(in crate::train) fn hex(hash: &[u8]) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }

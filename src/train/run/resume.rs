@@ -1,8 +1,6 @@
-//! Owns: planning to resume a run: from which checkpoint, with which config, and which changes are still to
-//! be applied.
+//! Owns: planning to resume a run: from which checkpoint, with which config and which changes to apply again.
 //! Must not know: tensors, the training loop.
-//! Invariant: the folder is not touched before everything that could be refused has been checked. Exceptions
-//! are the rest of an interrupted resume, and a deleted config file.
+//! Invariant: before all checks, only an interrupted resume is completed and a deleted config file restored.
 
 use super::checkpoint::{self, LoadedCheckpoint};
 use super::recording;
@@ -19,7 +17,6 @@ use crate::train::live::replay::{self, ChangeStamp, change_row};
 use crate::train::{ForkReset, TrainError};
 use std::path::Path;
 
-/// The state of the run that is resumed.
 struct CurrentRun {
     origin: Origin,
     /// The checkpoint to continue from: the run's own, or a fork's parent; `None` without one.
@@ -28,16 +25,13 @@ struct CurrentRun {
     /// The config at that checkpoint, and its version.
     base_config: Config,
     version: u64,
-    /// Number of updates done.
     step: u64,
     /// The last step whose rows are kept; -1: none.
     last_kept_step: i64,
-    /// Steps of the damaged checkpoints.
     damaged_checkpoints: Vec<u64>,
 }
 
-/// Plans to resume the run in folder `run` from its newest checkpoint. With `step`, rewinds to that
-/// checkpoint and discards all later steps.
+/// Plans to resume the run from its newest checkpoint, or to rewind it to the checkpoint of `step`.
 pub(in crate::train) fn plan_resume(
     run: &Path,
     step: Option<u64>,
@@ -127,8 +121,7 @@ fn current_run(
     })
 }
 
-/// Returns the record of changes to keep, and the changes to apply: offline edits, then recorded changes that
-/// are newer than the checkpoint's config. With `rewind` the latter are discarded.
+/// Returns the changes to keep and those to apply: offline edits, then recorded ones unless `rewind`.
 fn split_changes(
     folder: &RunFolder,
     current: &CurrentRun,
@@ -176,7 +169,6 @@ fn mark_finished(folder: &RunFolder, step: u64) {
     }
 }
 
-/// Logs where the run continues and how many changes are scheduled.
 fn log_resume(current: &CurrentRun, changes: usize) {
     if current.checkpoint.is_none() {
         tracing::info!("no checkpoint yet: starting at the beginning");
@@ -186,11 +178,7 @@ fn log_resume(current: &CurrentRun, changes: usize) {
     }
 }
 
-/// Returns the edits made while the run was not running, in its config file and by `overrides`, and the
-/// file's text with all of them.
-///
-/// # Errors
-/// If an edit changes a frozen key, or the file or an override is invalid.
+/// Returns the edits made while the run was not running, by file and `overrides`, and the file's text with them.
 fn offline_edits(
     folder: &RunFolder,
     text: &str,

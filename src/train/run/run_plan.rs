@@ -16,7 +16,6 @@ use std::path::PathBuf;
 /// Where the weights of a run come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::train) enum Origin {
-    /// No checkpoint.
     New,
     /// A checkpoint of another run.
     Fork,
@@ -24,18 +23,14 @@ pub(in crate::train) enum Origin {
     Resume,
 }
 
-/// Everything that a run starts with.
 pub(in crate::train) struct RunPlan {
-    /// The config at the start.
     pub config: Config,
     pub version: u64,
     /// Text of the run's config file, with comments.
     pub config_text: String,
     pub recipe: Option<PathBuf>,
     pub origin: Origin,
-    /// The checkpoint to start from.
     pub checkpoint: Option<LoadedCheckpoint>,
-    /// Parts of the checkpoint that are reset.
     pub reset: ForkReset,
     /// Recorded changes to apply at their steps.
     pub scheduled: Vec<ChangeRow>,
@@ -50,10 +45,7 @@ pub(in crate::train) struct ResumedFolder {
 }
 
 impl RunPlan {
-    /// Writes the model's actual shape into the config.
-    ///
-    /// # Errors
-    /// If the config asks for another shape than the checkpoint's weights have.
+    /// Writes the model's actual shape into the config. Fails if another is requested than a checkpoint's weights have.
     pub fn adopt_shape(&mut self, shape: &ModelShape) -> Result<(), TrainError> {
         let requested = self.config.clone();
         let model = &mut self.config.model;
@@ -80,8 +72,7 @@ impl RunPlan {
         }
     }
 
-    /// Returns the position in the training data to start at: the checkpoint's, if data and order are the
-    /// same. If they are not, the lineage says so.
+    /// Returns where the training data continues if data and order are the checkpoint's; else its beginning.
     pub fn start_position(&mut self, dataset: &str) -> StreamPosition {
         let Some(found) = &self.checkpoint else { return StreamPosition::default() };
         let (old, new) = (&found.config, &self.config);

@@ -1,8 +1,6 @@
-//! Owns: the setup before the first step: open or make the dataset, select the device, build the model,
-//! create the folder.
+//! Owns: the setup before the first step: the dataset, the device, the model, the run folder.
 //! Must not know: the training loop.
-//! Invariant: settings that do not fit together (ids and vocabulary, row and model length) are refused before
-//! training.
+//! Invariant: settings that do not fit together are refused before training.
 
 use super::checkpoint::{self, LoadedCheckpoint};
 use super::publisher::Publisher;
@@ -91,8 +89,7 @@ fn progress_frames(out: &mut Publisher) -> impl FnMut(Progress<'_>) {
     }
 }
 
-/// Opens an endless loader of training batches at `start`. With `data.check` it first checks all ids of both
-/// splits.
+/// Opens an endless loader of training batches at `start`. With `data.check`, checks all ids of both splits.
 pub fn open_loader(
     config: &Config,
     dataset: &Dataset,
@@ -132,7 +129,6 @@ pub fn dataset_fingerprint(dataset: &Dataset) -> String {
 pub(in crate::train) struct ClaimedFolder {
     pub folder: RunFolder,
     pub lock: RunLock,
-    /// Text of the config file in it.
     pub config_text: String,
 }
 
@@ -219,10 +215,7 @@ pub fn measure_peak(selected: &device::SelectedDevice) -> Option<f64> {
     peak
 }
 
-/// Selects the device that `run.device` names.
-///
-/// # Errors
-/// If there is no such device, or it does not support `run.dtype`.
+/// Selects the device that `run.device` names. Fails if there is none, or it does not support `run.dtype`.
 pub fn select_device(config: &Config) -> Result<device::SelectedDevice, TrainError> {
     let selected = device::choose_device(&config.run.device)?;
     tracing::info!("device: {} ({})", selected.name, selected.reason);
@@ -230,8 +223,7 @@ pub fn select_device(config: &Config) -> Result<device::SelectedDevice, TrainErr
     Ok(selected)
 }
 
-/// Builds the model on the device, with autodiff. It is loaded from checkpoint `from`, else from
-/// `model.from`, else it is new.
+/// Builds the model with autodiff: loaded from checkpoint `from`, else from `model.from`, else new.
 pub fn build_model(
     config: &Config,
     dataset: &Dataset,
@@ -257,8 +249,7 @@ pub fn build_model(
     Ok(model.with_execution(Execution::from_config(&config.run)))
 }
 
-/// Restores optimizer and step count of a new `learner` from the plan's checkpoint, except for the parts that
-/// are reset.
+/// Restores optimizer and step count from the plan's checkpoint, except for the parts that are reset.
 pub(in crate::train) fn restore_learner(plan: &RunPlan, learner: Learner) -> Result<Learner, TrainError> {
     let Some(found) = &plan.checkpoint else { return Ok(learner) };
     let (step, pause_updates) =
@@ -274,7 +265,6 @@ pub(in crate::train) fn restore_learner(plan: &RunPlan, learner: Learner) -> Res
     Ok(learner.with_state(optimizer, step, pause_updates))
 }
 
-/// Initializes a new model. The dataset's vocabulary size takes precedence over `model.vocab_size`.
 fn new_model(config: &Config, vocab_size: Option<usize>, device: &Device) -> Result<Transformer, TrainError> {
     let vocab_size = vocab_size.unwrap_or(config.model.vocab_size);
     if vocab_size == 0 && config.model.vocab_size == 0 {
@@ -302,8 +292,7 @@ fn load_model(config: &Config, dir: &Path, device: &Device) -> Result<Transforme
     Ok(model)
 }
 
-/// Checks the config against model and data. It is called at the start and after every change of a live
-/// setting.
+/// Checks the config against model and data, at the start and after every change of a live setting.
 pub fn check_compatible(
     config: &Config,
     shape: &ModelShape,

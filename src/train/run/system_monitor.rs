@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 /// Minimum time between two measurements.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Measures the system at most once in an interval.
 pub(in crate::train) struct SystemMonitor {
     probe: SystemProbe,
     last_measured: Option<Instant>,
@@ -24,7 +23,6 @@ impl SystemMonitor {
         Self { probe, last_measured: None }
     }
 
-    /// Returns a measurement if one is due.
     pub fn measure_if_due(&mut self, step: u64) -> Option<SystemRow> {
         if self.last_measured.is_some_and(|last| last.elapsed() < INTERVAL) {
             return None;

@@ -1,7 +1,6 @@
 //! Owns: the run: its setup, the training loop, and its end.
 //! Must not know: the contents of tensors, screens.
-//! Invariant: a metrics row reaches the recorder before a screen, and the disk before a checkpoint of its
-//! step exists.
+//! Invariant: a metrics row reaches the recorder before a screen, and the disk before its step's checkpoint.
 
 use super::hold::Hold;
 use super::playground::PlaygroundSession;
@@ -57,19 +56,14 @@ pub(in crate::train) struct TrainingRun<'a> {
     earlier_wall_s: f64,
     pub last_save: Instant,
     origin: Origin,
-    /// The playground answer in progress.
     pub playground: Option<PlaygroundSession>,
-    /// How many answers were requested so far.
     pub answers_requested: u64,
     /// Commands that arrived when none could be handled.
     pub deferred: VecDeque<Command>,
     pub hold: Hold,
     pub losses: LossSummary,
-    /// Number of validations after step 0.
     pub validations: usize,
-    /// Pause-vector updates at the last validation.
     pub pause_updates_at_validation: u64,
-    /// Keeps other processes out of the run folder.
     _lock: RunLock,
 }
 
@@ -99,8 +93,7 @@ impl PriorProgress {
 }
 
 impl<'a> TrainingRun<'a> {
-    /// Sets up a run: opens the data, selects the device, builds the model, and creates or reopens the run
-    /// folder.
+    /// Opens the data, selects the device, builds the model, and creates or reopens the run folder.
     pub fn set_up(
         mode: StartMode,
         options: TrainerOptions,
@@ -244,7 +237,6 @@ impl<'a> TrainingRun<'a> {
         !self.folder.checkpoint_steps().is_empty()
     }
 
-    /// Returns the current config.
     pub fn config(&self) -> &Config {
         &self.controller.live.config
     }
@@ -280,8 +272,7 @@ impl<'a> TrainingRun<'a> {
         metrics_row::set_speed(row, tokens, seconds, self.peak_flop_per_s);
     }
 
-    /// Probes the first row of the first batch, if `record.token_every` or `probe.every` asks for it at this
-    /// step.
+    /// Probes the first row of the first batch, if `record.token_every` or `probe.every` asks for it now.
     fn probe_row(&mut self, batches: &[Batch]) -> Result<(), TrainError> {
         let step = self.learner.step;
         let due = |every: u64| every > 0 && (step == 1 || step.is_multiple_of(every));
@@ -299,8 +290,7 @@ impl<'a> TrainingRun<'a> {
         Ok(())
     }
 
-    /// Validates and writes samples. Fits the pause vector on `last` first, unless training has updated it
-    /// since the last validation. Does nothing without a validation split.
+    /// Validates and writes samples. Fits the pause vector on `last` first, unless training has updated it.
     fn evaluate(&mut self, last: Option<&Batch>, row: &mut StepRow) -> Result<(), TrainError> {
         let Some(evaluator) = &self.evaluator else {
             return Ok(());

@@ -27,10 +27,8 @@ pub struct Learner {
     pub model: Transformer,
     optimizer: ModuleOptimizer,
     grad_scale: optim::GradScale,
-    /// A copy of the model whose parameters hold no data. It takes the model's place during the optimizer
-    /// step, so that the parameters are not shared and can be updated in place.
+    /// A copy of the model without data, in its place during the optimizer step: so parameters are updated in place.
     placeholder: Transformer,
-    /// Number of updates done.
     pub step: u64,
     /// Number of updates that trained the pause vector.
     pub pause_updates: u64,
@@ -44,8 +42,7 @@ impl Learner {
         Self { optimizer, grad_scale, placeholder, model, step: 0, pause_updates: 0 }
     }
 
-    /// Returns this learner with a restored optimizer after `step` updates, `pause_updates` of which trained
-    /// the pause vector.
+    /// Returns this learner with a restored optimizer, after so many updates and pause-vector updates.
     pub(in crate::train) fn with_state(
         self,
         optimizer: ModuleOptimizer,
@@ -55,16 +52,13 @@ impl Learner {
         Self { optimizer, step, pause_updates, ..self }
     }
 
-    /// Returns the optimizer with its moments.
     pub(in crate::train) fn optimizer(&self) -> &ModuleOptimizer {
         &self.optimizer
     }
 
-    /// Does one update with the mean gradient over `batches`. The row has all metrics but wall time, tokens
-    /// and epoch.
+    /// Does one update with the mean gradient over `batches`, and returns the step's row.
     ///
-    /// If the loss or the gradient norm is not finite, nothing is updated and the row is returned with the
-    /// error.
+    /// A loss or gradient that is not finite is returned as an error with the row, and updates nothing.
     pub fn update(
         &mut self,
         config: &Config,
@@ -106,8 +100,7 @@ impl Learner {
         Ok((row, None))
     }
 
-    /// Runs the passes over one of `num_batches` batches and collects their gradients. `timed` measures
-    /// seconds, too.
+    /// Runs the passes over one of `num_batches` batches and collects their gradients.
     fn run_passes(
         &self,
         config: &Config,
@@ -150,7 +143,6 @@ impl ModuleMapper for PlaceholderMapper {
     }
 }
 
-/// Uploads a batch's tokens to `device`.
 pub fn upload_batch(batch: &Batch, device: &Device) -> TokenBatch {
     TokenBatch::upload(&batch.tokens, batch.batch_size, batch.seq_len, device)
 }
@@ -182,8 +174,7 @@ fn pass_plan(recycle: &Recycle, settings: &StepSettings, key: RngKey) -> Recycle
     }
 }
 
-/// Returns a function that chooses the recycled positions of `batch` from the plain entropy `[B·T]` on the
-/// device.
+/// Returns a function that chooses the recycled positions of `batch` from the plain entropy `[B·T]`.
 pub(in crate::train) fn placement_fn<'a>(
     batch: &'a Batch,
     recycle: &'a Recycle,
@@ -216,8 +207,7 @@ pub(in crate::train) fn placement_fn<'a>(
     }
 }
 
-/// READBACK: the step's only one, except with placement by entropy. Returns the losses and entropies of all
-/// batches, and the global gradient norm.
+/// READBACK: the only one of most steps. Returns all batches' losses and entropies, and the global gradient norm.
 fn read_outcomes(
     model: &Transformer,
     outcomes: Vec<passes::BatchOutcome>,

@@ -15,8 +15,7 @@ use crate::train::TrainError;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum UpdateKind {
     Model,
-    /// The pause vector of a run without one. The recycled loss says nothing of the states, and is reported as
-    /// [`Metric::LossPause`].
+    /// The pause vector. The recycled loss says nothing of the states, and is reported as [`Metric::LossPause`].
     PauseVector,
 }
 
@@ -120,8 +119,7 @@ pub fn check_finite(row: &StepRow, lr: f64) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// Sets the cost metrics of a step in `row`: each part's, and that of one of its `recycled` positions.
-/// Seconds are set only if they were measured.
+/// Sets the cost of each part of a step, and of one of its `recycled` positions; seconds only if measured.
 pub fn set_step_costs(costs: &PartCosts, timing: Timing, recycled: Option<usize>, row: &mut StepRow) {
     let mut set = |ms: Metric, flop: Metric, parts: &[StepPart], count: f64| {
         row.set(flop, costs.flop(parts) / count);
@@ -138,8 +136,7 @@ pub fn set_step_costs(costs: &PartCosts, timing: Timing, recycled: Option<usize>
     }
 }
 
-/// Sets the speed of a step that took `seconds` for `tokens` input tokens. `peak` is that of the device,
-/// FLOP/s.
+/// Sets the speed of a step of `tokens` input tokens in `seconds`. `peak` is the device's, FLOP/s.
 pub(in crate::train) fn set_speed(row: &mut StepRow, tokens: u64, seconds: f64, peak: Option<f64>) {
     row.set(Metric::StepMs, seconds * 1e3);
     row.set(Metric::TokensPerS, tokens as f64 / seconds);
