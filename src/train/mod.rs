@@ -1,6 +1,8 @@
 //! Owns: the training run (device, data, optimizer, loop, checkpoints) and the thread that it runs on.
 //! Must not know: screens. It emits `Event`s and receives `Command`s.
 //! Invariant: every tensor of a run belongs to the one thread that `spawn` starts.
+//!
+//! An objective other than pre-training goes into a room `objective`, which `step::learner` asks for passes and losses.
 
 pub use live::replay::replay_changes;
 pub use run::notes::append_note;

@@ -93,7 +93,7 @@ impl ConfigController {
         check: CompatibilityCheck,
         report: &mut BoundaryReport,
     ) {
-        let decision = self.live.decide(&edit, &ChangeStamp::new(at), check);
+        let decision = self.live.decide(&edit, ChangeStamp::new(at), check);
         let scheduled = self.live.scheduled.len();
         self.live.accept(&edit, &decision);
         log_decision(&decision, at.step, self.live.version);

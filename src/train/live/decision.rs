@@ -6,7 +6,7 @@ use super::replay::{ChangeStamp, as_edit, change_row, has_same_key};
 use crate::config::change::{self, KeyChange};
 use crate::config::{self, Config, ConfigError};
 use crate::schema::protocol::{Alert, AlertTopic};
-use crate::schema::rows::{ChangeOutcome, ChangeRow, ChangeSource, RunPosition};
+use crate::schema::rows::{ChangeOutcome, ChangeRow, ChangeSource};
 use crate::train::TrainError;
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -99,9 +99,8 @@ struct Refusal {
 
 impl LiveConfig {
     /// Decides about `edit`. `stamp` is written into the rows; those of a replayed change keep its set.
-    pub fn decide(&self, edit: &ConfigEdit, stamp: &ChangeStamp, check: CompatibilityCheck) -> Decision {
-        let mut stamp =
-            ChangeStamp { at: RunPosition { version: self.version, ..stamp.at }, ..stamp.clone() };
+    pub fn decide(&self, edit: &ConfigEdit, mut stamp: ChangeStamp, check: CompatibilityCheck) -> Decision {
+        stamp.at.version = self.version;
         let (source, topic, result) = match edit {
             ConfigEdit::Saved { file, text } => {
                 let file = &self.files[*file];

@@ -1,4 +1,5 @@
 use super::*;
+use crate::schema::rows::RunPosition;
 
 const OWN: usize = 0;
 const RECIPE: usize = 1;
@@ -26,7 +27,7 @@ fn stamp() -> ChangeStamp {
 
 /// Decides about `edit` and carries the decision out.
 fn process(live: &mut LiveConfig, edit: &ConfigEdit) -> Decision {
-    let decision = live.decide(edit, &stamp(), &|_| Ok(()));
+    let decision = live.decide(edit, stamp(), &|_| Ok(()));
     live.accept(edit, &decision);
     decision
 }
@@ -168,7 +169,7 @@ fn what_the_model_or_the_data_cannot_do_is_refused() {
         _ => Ok(()),
     };
     let edit = ConfigEdit::Keys(vec![("recycle.every".into(), "3".into())]);
-    assert_eq!(refusal(&live.decide(&edit, &stamp(), &check)), "as set: cannot record: no");
+    assert_eq!(refusal(&live.decide(&edit, stamp(), &check)), "as set: cannot record: no");
 }
 
 #[test]
