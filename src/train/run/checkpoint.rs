@@ -135,6 +135,7 @@ fn hash_file(path: &Path) -> std::io::Result<ManifestFile> {
 }
 
 /// A checkpoint that was checked against its manifest.
+#[derive(Clone)]
 pub struct LoadedCheckpoint {
     pub dir: PathBuf,
     pub state: CheckpointState,

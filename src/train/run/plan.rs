@@ -15,7 +15,7 @@ use std::path::Path;
 /// Plans a run, and checks everything that could be refused.
 pub(in crate::train) fn plan_run(mode: StartMode) -> Result<(RunPlan, Option<ResumedFolder>), TrainError> {
     let plan = match mode {
-        StartMode::New(recipe) => plan_new(*recipe),
+        StartMode::New(recipe) => RunPlan::new(*recipe),
         StartMode::Replay { run, overrides } => plan_replay(&run, &overrides)?,
         StartMode::Fork { run, step, reset, overrides } => plan_fork(&run, step, reset, &overrides)?,
         StartMode::Resume { run, step, overrides } => {
@@ -24,21 +24,6 @@ pub(in crate::train) fn plan_run(mode: StartMode) -> Result<(RunPlan, Option<Res
         }
     };
     Ok((plan, None))
-}
-
-/// Plans a new run from a recipe.
-fn plan_new(recipe: Recipe) -> RunPlan {
-    RunPlan {
-        config: recipe.config,
-        version: 0,
-        config_text: recipe.text,
-        recipe: recipe.watched_file,
-        origin: Origin::New,
-        checkpoint: None,
-        reset: ForkReset::default(),
-        scheduled: Vec::new(),
-        lineage: None,
-    }
 }
 
 /// Makes a recipe of another run's `config`, with the comments of its config file, and overrides.
@@ -62,12 +47,8 @@ fn plan_replay(run: &Path, overrides: &[String]) -> Result<RunPlan, TrainError> 
     tracing::info!("{} recorded changes of {} will be applied again", scheduled.len(), run.display());
     // A replay of a fork starts from the same parent checkpoint.
     let parent = read_json::<RunInfo>(&folder.run_info_file()).and_then(|info| info.lineage);
-    let parent = parent.filter(|lineage| lineage.step.is_some());
-    let (checkpoint, reset) =
-        parent.as_ref().map_or(Ok((None, ForkReset::default())), checkpoint::parent_checkpoint)?;
-    let origin = if checkpoint.is_some() { Origin::Fork } else { Origin::New };
     let lineage = Some(Lineage { folder: run.to_owned(), step: None, left_out: Vec::new() });
-    Ok(RunPlan { scheduled, lineage, origin, checkpoint, reset, ..plan_new(recipe) })
+    Ok(RunPlan { scheduled, lineage, ..RunPlan::new(recipe).with_parent(parent.as_ref())? })
 }
 
 /// Plans a run that starts from a checkpoint of `run`.
@@ -83,12 +64,13 @@ fn plan_fork(
         reason: "none of its checkpoints is intact".into(),
     })?;
     let recipe = recipe_from_run(&folder, &found.config, overrides)?;
-    let steps_done = if reset.step { 0 } else { found.state.step };
-    check_steps_left(steps_done, &recipe.config)?;
     let lineage = Some(Lineage {
         folder: run.to_owned(),
         step: Some(found.state.step),
         left_out: reset.names().map(str::to_owned).collect(),
     });
-    Ok(RunPlan { origin: Origin::Fork, checkpoint: Some(found), reset, lineage, ..plan_new(recipe) })
+    let plan =
+        RunPlan { origin: Origin::Fork, checkpoint: Some(found), reset, lineage, ..RunPlan::new(recipe) };
+    check_steps_left(plan.steps_done(), &plan.config)?;
+    Ok(plan)
 }

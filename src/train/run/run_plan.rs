@@ -2,7 +2,7 @@
 //! Must not know: how a plan is made, tensors, the training loop.
 //! Invariant: fitting a plan touches no file.
 
-use super::checkpoint::LoadedCheckpoint;
+use super::checkpoint::{self, LoadedCheckpoint};
 use super::resume_journal::ResumeJournal;
 use crate::config::{self, Config, ConfigError};
 use crate::data::StreamPosition;
@@ -10,7 +10,7 @@ use crate::model::ModelShape;
 use crate::record::run_folder::{RunFolder, RunLock};
 use crate::schema::protocol::Lineage;
 use crate::schema::rows::ChangeRow;
-use crate::train::{ForkReset, TrainError};
+use crate::train::{ForkReset, Recipe, TrainError};
 use std::path::PathBuf;
 
 /// Where the weights of a run come from.
@@ -45,6 +45,34 @@ pub(in crate::train) struct ResumedFolder {
 }
 
 impl RunPlan {
+    /// Plans a new run from a recipe.
+    pub fn new(recipe: Recipe) -> Self {
+        Self {
+            config: recipe.config,
+            version: 0,
+            config_text: recipe.text,
+            recipe: recipe.watched_file,
+            origin: Origin::New,
+            checkpoint: None,
+            reset: ForkReset::default(),
+            scheduled: Vec::new(),
+            lineage: None,
+        }
+    }
+
+    /// Starts from the parent's checkpoint, if `lineage` names one.
+    pub fn with_parent(self, lineage: Option<&Lineage>) -> Result<Self, TrainError> {
+        let Some(lineage) = lineage.filter(|lineage| lineage.step.is_some()) else { return Ok(self) };
+        let (checkpoint, reset) = checkpoint::parent_checkpoint(lineage)?;
+        let origin = if checkpoint.is_some() { Origin::Fork } else { Origin::New };
+        Ok(Self { origin, checkpoint, reset, ..self })
+    }
+
+    /// Returns the number of updates that are done at the start.
+    pub fn steps_done(&self) -> u64 {
+        self.checkpoint.as_ref().filter(|_| !self.reset.step).map_or(0, |found| found.state.step)
+    }
+
     /// Writes the model's actual shape into the config. Fails if another is requested than a checkpoint's weights have.
     pub fn adopt_shape(&mut self, shape: &ModelShape) -> Result<(), TrainError> {
         let requested = self.config.clone();
