@@ -136,10 +136,7 @@ impl LiveConfig {
         if reason.is_some() && listed.is_empty() {
             listed.push(None);
         }
-        let row = |change| {
-            let row = change_row(change, &stamp, source.clone());
-            ChangeRow { outcome, reason: reason.clone(), ..row }
-        };
+        let row = |key| ChangeRow { outcome, reason: reason.clone(), ..change_row(key, &stamp, &source) };
         let rows = listed.into_iter().map(row).collect();
         let refused = outcome == ChangeOutcome::Refused;
         // An accepted file only ends an alert, if there is one.

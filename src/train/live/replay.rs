@@ -56,7 +56,7 @@ impl ChangeStamp {
 pub(in crate::train) fn change_row(
     edit: Option<&KeyChange>,
     stamp: &ChangeStamp,
-    source: ChangeSource,
+    source: &ChangeSource,
 ) -> ChangeRow {
     let json = |value: &Value| serde_json::to_value(value).unwrap_or_default();
     ChangeRow {
@@ -69,7 +69,7 @@ pub(in crate::train) fn change_row(
         old: edit.map_or(serde_json::Value::Null, |edit| json(&edit.old)),
         new: edit.map_or(serde_json::Value::Null, |edit| json(&edit.new)),
         value: edit.map_or_else(String::new, |edit| edit.new.to_string()),
-        source,
+        source: source.clone(),
         outcome: ChangeOutcome::Applied,
         reason: None,
     }

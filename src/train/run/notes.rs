@@ -19,7 +19,7 @@ pub fn append_note(run: &Path, at: RunPosition, text: &str) -> Result<ChangeRow,
     let row = ChangeRow {
         outcome: ChangeOutcome::Noted,
         reason: Some(text.to_owned()),
-        ..change_row(None, &ChangeStamp::new(at), ChangeSource::Keys)
+        ..change_row(None, &ChangeStamp::new(at), &ChangeSource::Keys)
     };
     changes::append_changes(&folder.changes_file(), std::slice::from_ref(&row))?;
     let hash = config::load(&folder.version_file(at.version), &[])

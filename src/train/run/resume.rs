@@ -104,7 +104,7 @@ fn split_changes(
     // A replayed change must not undo a newer edit of the same key.
     scheduled.retain(|change| !replay::has_same_key(change, edits));
     let stamp = ChangeStamp::new(RunPosition { step: at + 1, tokens: 0, version: 0 });
-    let offline = edits.iter().map(|edit| change_row(Some(edit), &stamp, ChangeSource::Offline));
+    let offline = edits.iter().map(|edit| change_row(Some(edit), &stamp, &ChangeSource::Offline));
     Ok((kept, offline.chain(scheduled).collect()))
 }
 

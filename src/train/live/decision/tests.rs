@@ -55,7 +55,7 @@ fn rows(decision: &Decision) -> Vec<(Option<&str>, &str, ChangeOutcome)> {
 
 fn scheduled(step: u64, set: &str, key: &str, value: &str) -> ChangeRow {
     let stamp = ChangeStamp { set: set.into(), at: RunPosition { step, ..stamp().at }, ..stamp() };
-    ChangeRow { key: Some(key.into()), value: value.into(), ..change_row(None, &stamp, ChangeSource::Keys) }
+    ChangeRow { key: Some(key.into()), value: value.into(), ..change_row(None, &stamp, &ChangeSource::Keys) }
 }
 
 #[test]
