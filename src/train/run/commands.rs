@@ -105,7 +105,7 @@ impl TrainingRun<'_> {
     /// Returns the position from which changes apply now.
     fn next_boundary(&self) -> RunPosition {
         let version = self.controller.live.version;
-        RunPosition { step: self.learner.step + 1, tokens: self.tokens, version }
+        RunPosition { step: self.learner.step + 1, tokens: self.progress.tokens, version }
     }
 
     /// Adds a person's note to the record of changes, at the next step.
@@ -305,7 +305,7 @@ impl TrainingRun<'_> {
     pub fn record_event(&self, kind: EventKind, name: &str, value: Option<f64>, text: Option<String>) {
         self.recorder.record_event(EventRow {
             step: self.learner.step,
-            tokens: self.tokens,
+            tokens: self.progress.tokens,
             time: chrono::Utc::now(),
             kind,
             name: name.to_owned(),

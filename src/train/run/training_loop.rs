@@ -50,10 +50,8 @@ pub(in crate::train) struct TrainingRun<'a> {
     /// Measured rate of the device's matrix product, FLOP/s.
     peak_flop_per_s: Option<f64>,
     pub next_position: StreamPosition,
-    pub tokens: u64,
+    pub progress: RunProgress,
     pub started: Instant,
-    /// Seconds that the run took before it was resumed.
-    earlier_wall_s: f64,
     pub last_save: Instant,
     origin: Origin,
     pub playground: Option<PlaygroundSession>,
@@ -61,34 +59,35 @@ pub(in crate::train) struct TrainingRun<'a> {
     /// Commands that arrived when none could be handled.
     pub deferred: VecDeque<Command>,
     pub hold: Hold,
-    pub losses: LossSummary,
-    pub validations: usize,
-    pub pause_updates_at_validation: u64,
     _lock: RunLock,
 }
 
-/// What earlier processes have done of this run, or its parent before the fork.
+/// What is done of a run, and kept in its checkpoints.
 #[derive(Default)]
-struct PriorProgress {
-    tokens: u64,
-    validations: usize,
-    pause_updates: u64,
-    wall_s: f64,
-    losses: LossSummary,
+pub(in crate::train) struct RunProgress {
+    pub tokens: u64,
+    /// Validations after step 0.
+    pub validations: usize,
+    pub pause_updates_at_validation: u64,
+    /// Seconds that the run took before it was resumed.
+    earlier_wall_s: f64,
+    pub losses: LossSummary,
 }
 
-impl PriorProgress {
+impl RunProgress {
+    /// Returns what the plan's checkpoint has done. Time and losses of a parent do not count.
     fn from_plan(plan: &RunPlan) -> Self {
         let Some(found) = plan.checkpoint.as_ref().filter(|_| !plan.reset.step) else {
             return Self::default();
         };
         let state = &found.state;
-        let (wall_s, losses) = match plan.origin {
+        let (earlier_wall_s, losses) = match plan.origin {
             Origin::Resume => (state.wall_s, state.losses.clone()),
             _ => (0.0, LossSummary::default()),
         };
-        let (tokens, validations, pause_updates) = (state.tokens, state.validations, state.pause_updates.1);
-        Self { tokens, validations, pause_updates, wall_s, losses }
+        let (tokens, validations) = (state.tokens, state.validations);
+        let pause_updates_at_validation = state.pause_updates.1;
+        Self { tokens, validations, pause_updates_at_validation, earlier_wall_s, losses }
     }
 }
 
@@ -121,7 +120,7 @@ impl<'a> TrainingRun<'a> {
         let ClaimedFolder { folder, lock, config_text } = setup::claim_folder(&plan, resumed)?;
         setup::attach_log(&folder, log)?;
         let info = setup::run_info(&plan, &dataset, &device, &learner.model, &folder, peak_flop_per_s)?;
-        let prior = PriorProgress::from_plan(&plan);
+        let progress = RunProgress::from_plan(&plan);
         let RunPlan { config, version, recipe, origin, scheduled, .. } = plan;
         let (timing, hash) = (recording::recorder_timing(&config.record), recording::config_hash(&config));
         let recorder = Recorder::start(&folder, timing, hash)?;
@@ -155,13 +154,9 @@ impl<'a> TrainingRun<'a> {
             active_phase: if device.kind.compiles_kernels() { RunPhase::Compile } else { RunPhase::Train },
             peak_flop_per_s,
             next_position,
-            tokens: prior.tokens,
+            progress,
             started: Instant::now(),
-            earlier_wall_s: prior.wall_s,
             last_save: Instant::now(),
-            losses: prior.losses,
-            validations: prior.validations,
-            pause_updates_at_validation: prior.pause_updates,
             _lock: lock,
         };
         if options.screen_events && is_resumed {
@@ -246,16 +241,11 @@ impl<'a> TrainingRun<'a> {
         let accumulate = self.config().optim.accumulate;
         let mut batches = Vec::with_capacity(accumulate);
         while batches.len() < accumulate {
-            match self.loader.next_batch()? {
-                Some(batch) => batches.push(batch),
-                None => {
-                    return Err(TrainError::InvalidSetting {
-                        key: "data.dir",
-                        value: self.config().data.dir.clone(),
-                        reason: "the training split has no more batches".into(),
-                    });
-                }
-            }
+            batches.push(self.loader.next_batch()?.ok_or_else(|| TrainError::InvalidSetting {
+                key: "data.dir",
+                value: self.controller.live.config.data.dir.clone(),
+                reason: "the training split has no more batches".into(),
+            })?);
         }
         Ok(batches)
     }
@@ -263,7 +253,7 @@ impl<'a> TrainingRun<'a> {
     /// Sets the time, throughput and epoch of a step in `row`, and advances the position in the data.
     fn record_timing(&mut self, row: &mut StepRow, batches: &[Batch], began: Instant) {
         let tokens = batches.iter().map(|batch| (batch.batch_size * batch.seq_len) as u64).sum::<u64>();
-        self.tokens += tokens;
+        self.progress.tokens += tokens;
         if let Some(last) = batches.last() {
             self.next_position = last.next_position.clone();
             row.set(Metric::Epoch, last.epoch as f64);
@@ -298,17 +288,17 @@ impl<'a> TrainingRun<'a> {
         let compiles = self.active_phase == RunPhase::Compile;
         self.publisher.send_fact(Event::Phase(if compiles { RunPhase::Compile } else { RunPhase::Eval }));
         // Do not refit a pause vector that training has updated.
-        let fit = last.filter(|_| self.learner.pause_updates == self.pause_updates_at_validation);
-        self.pause_updates_at_validation = self.learner.pause_updates;
+        let fit = last.filter(|_| self.learner.pause_updates == self.progress.pause_updates_at_validation);
+        self.progress.pause_updates_at_validation = self.learner.pause_updates;
         let config = &self.controller.live.config;
         evaluator.validate(config, &mut self.learner.model, fit, row)?;
         let every = config.eval.sequential_every;
         // At step 0 nothing is warm yet.
         if row.step() > 0 && every > 0 && config.recycle.every > 0 {
-            if self.validations.is_multiple_of(every) {
+            if self.progress.validations.is_multiple_of(every) {
                 evaluator.measure_sequential_cost(config, &self.learner.model, row);
             }
-            self.validations += 1;
+            self.progress.validations += 1;
         }
         report::log_validation(row);
         for metric in Metric::ALL.iter().filter(|metric| metric.spec().name.starts_with("valid_")) {
@@ -345,17 +335,17 @@ impl<'a> TrainingRun<'a> {
 
     /// Completes a metrics row, records it, then sends it to the screen.
     fn finish_row(&mut self, mut row: StepRow) {
-        row.set(Metric::Tokens, self.tokens as f64);
+        row.set(Metric::Tokens, self.progress.tokens as f64);
         row.set(Metric::WallS, self.wall_s());
         row.set(Metric::ConfigVersion, self.controller.live.version as f64);
-        self.losses.update(&row);
+        self.progress.losses.update(&row);
         self.recorder.record_step(row.clone());
         self.publisher.send_frame(Event::Step(Box::new(row)));
     }
 
     /// Returns the seconds since training began, earlier processes included.
     pub fn wall_s(&self) -> f64 {
-        self.earlier_wall_s + self.started.elapsed().as_secs_f64()
+        self.progress.earlier_wall_s + self.started.elapsed().as_secs_f64()
     }
 
     /// Whether something that happens every `every` steps (0: never) is due at the current step.
