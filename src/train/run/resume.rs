@@ -63,8 +63,7 @@ pub(in crate::train) fn plan_resume(
     Ok((plan, ResumedFolder { folder, lock, journal }))
 }
 
-/// Returns a plan to start from the run's own checkpoint, or as it first started, and the steps of the damaged
-/// checkpoints.
+/// Returns a plan to start from the own checkpoint, or as at first, and the steps of the damaged checkpoints.
 fn starting_plan(
     folder: &RunFolder,
     lineage: Option<&Lineage>,

@@ -103,8 +103,7 @@ fn quarantine_checkpoints(folder: &RunFolder, journal: &ResumeJournal) -> Result
     Ok(())
 }
 
-/// Writes the table of changes again from the record. A kept change may belong to a step whose other rows are
-/// removed.
+/// Writes the table of changes again from the record. A kept change may belong to a removed step.
 fn rewrite_changes_table(folder: &RunFolder, journal: &ResumeJournal) -> Result<(), RecordError> {
     let dir = folder.path().join(ChangeRow::TABLE);
     for number in segments::file_numbers(&dir, "parquet") {
