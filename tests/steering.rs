@@ -294,7 +294,7 @@ fn a_saved_recipe_changes_the_run_and_a_key_does_not_change_the_recipe() {
     let sources: Vec<String> = changes::read_changes(&folder.changes_file())
         .unwrap()
         .into_iter()
-        .map(|change| change.source)
+        .map(|change| change.source.to_string())
         .collect();
     assert!(sources[0].ends_with("recipe.toml") && sources[1] == "keys", "{sources:?}");
 }

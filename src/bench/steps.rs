@@ -19,7 +19,7 @@ use crate::recycle::sequential::run_sequential;
 use crate::rng::{RngKey, seeded_rng};
 use crate::schema::metrics::{Metric, StepRow};
 use crate::train::step::readback::{Readback, mean};
-use crate::train::step::{latent_cost, learner};
+use crate::train::step::{learner, metrics_row};
 use crate::train::{Learner, TrainError};
 use burn::module::Module;
 use burn::tensor::Device;
@@ -271,13 +271,13 @@ fn sequential_update(learner: &mut Learner, config: &Config, batch: &Batch) -> R
     let mut row = StepRow::new(number);
     row.set_if_some(Metric::LossPlain, mean(nll));
     row.set(Metric::GradNorm, norm);
-    learner::check_finite(&row, lr)?;
+    metrics_row::check_finite(&row, lr)?;
     learner.apply_gradients(&config.optim, lr, grads, norm);
     let flop = ModelShape::update_flop(learner.model.num_params());
     costs.add(StepPart::Update, flop, watch.lap(StepPart::Update.name()));
     let recycled = batch.batch_size * columns.len();
     row.set(Metric::Recycled, recycled as f64);
-    latent_cost::set_step_costs(&costs, timing == Timing::On, Some(recycled), &mut row);
+    metrics_row::set_step_costs(&costs, timing, Some(recycled), &mut row);
     Ok(row)
 }
 

@@ -94,7 +94,7 @@ mod tests {
             key: Some("optim.lr".into()),
             old: json!(0.0),
             new: json!(new),
-            source: "keys".into(),
+            source: crate::schema::rows::ChangeSource::Keys,
             outcome,
             reason: None,
         }

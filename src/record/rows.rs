@@ -170,7 +170,7 @@ impl TableRow for ChangeRow {
             text_column(rows.iter().map(|row| row.key.clone())),
             text_column(rows.iter().map(|row| json(&row.old))),
             text_column(rows.iter().map(|row| json(&row.new))),
-            text_column(rows.iter().map(|row| Some(row.source.clone()))),
+            text_column(rows.iter().map(|row| Some(row.source.to_string()))),
             text_column(rows.iter().map(|row| Some(<&str>::from(row.outcome).to_owned()))),
             text_column(rows.iter().map(|row| row.reason.clone())),
         ]
@@ -291,7 +291,7 @@ mod tests {
             key: None,
             old: Value::Null,
             new: 0.5.into(),
-            source: "keys".into(),
+            source: crate::schema::rows::ChangeSource::Keys,
             outcome: ChangeOutcome::Refused,
             reason: None,
         };

@@ -5,6 +5,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::fmt;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString)]
 #[strum(serialize_all = "snake_case")]
@@ -47,6 +48,75 @@ pub struct EventRow {
     pub text: Option<String>,
 }
 
+/// A point in a run.
+#[derive(Clone, Copy, Debug)]
+pub struct RunPosition {
+    /// Number of updates done, or the step that a change applies from.
+    pub step: u64,
+    /// Number of input tokens seen.
+    pub tokens: u64,
+    /// Version of the current config.
+    pub version: u64,
+}
+
+/// Source of a config change. The files hold it as one string.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", from = "String")]
+pub enum ChangeSource {
+    /// The dashboard's keys: "keys".
+    Keys,
+    /// A saved config file, by its name.
+    File(String),
+    /// The run's config file, edited while no trainer was running.
+    Offline,
+    /// A recorded change of that source, applied again: "again: …".
+    Replay(Box<ChangeSource>),
+}
+
+impl ChangeSource {
+    const KEYS: &str = "keys";
+    const OFFLINE: &str = "config.toml, while the run was not running";
+    const REPLAY_PREFIX: &str = "again: ";
+
+    /// Returns the source of the same change when it is applied again. It does not pile up.
+    pub fn replayed(&self) -> Self {
+        match self {
+            Self::Replay(_) => self.clone(),
+            first => Self::Replay(Box::new(first.clone())),
+        }
+    }
+}
+
+impl fmt::Display for ChangeSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keys => f.write_str(Self::KEYS),
+            Self::File(name) => f.write_str(name),
+            Self::Offline => f.write_str(Self::OFFLINE),
+            Self::Replay(first) => write!(f, "{}{first}", Self::REPLAY_PREFIX),
+        }
+    }
+}
+
+impl From<ChangeSource> for String {
+    fn from(source: ChangeSource) -> Self {
+        source.to_string()
+    }
+}
+
+impl From<String> for ChangeSource {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            Self::KEYS => Self::Keys,
+            Self::OFFLINE => Self::Offline,
+            other => match other.strip_prefix(Self::REPLAY_PREFIX) {
+                Some(first) => Self::Replay(Box::new(first.to_owned().into())),
+                None => Self::File(text),
+            },
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -78,8 +148,7 @@ pub struct ChangeRow {
     /// New or refused value as TOML, with all digits. This is what a replay applies.
     #[serde(default)]
     pub value: String,
-    /// Source of the change, such as a file or the keyboard.
-    pub source: String,
+    pub source: ChangeSource,
     pub outcome: ChangeOutcome,
     /// Reason of a refusal, or the text of a note.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -113,4 +182,24 @@ pub struct GpuRow {
     pub load: f64,
     pub memory_used_bytes: u64,
     pub memory_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_stored_as_its_string() {
+        let file = ChangeSource::File("/a/recipe.toml".into());
+        for (source, text) in [
+            (ChangeSource::Keys, "keys"),
+            (ChangeSource::Keys.replayed(), "again: keys"),
+            (file.replayed().replayed(), "again: /a/recipe.toml"),
+            (ChangeSource::Offline.replayed(), "again: config.toml, while the run was not running"),
+            (file, "/a/recipe.toml"),
+        ] {
+            assert_eq!(serde_json::to_value(&source).unwrap(), text);
+            assert_eq!(serde_json::from_value::<ChangeSource>(text.into()).unwrap(), source);
+        }
+    }
 }

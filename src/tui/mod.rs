@@ -38,7 +38,7 @@ pub use terminal::job_control::{on_continue_signal, on_stop_signal};
 pub use terminal::{install_panic_hook, restore_terminal};
 
 use crate::schema::protocol::{Command, Event, LogLevel, RunSummary};
-use crate::schema::rows::ChangeRow;
+use crate::schema::rows::{ChangeRow, RunPosition};
 use app::App;
 use app::handover::{PendingAction, PreviousSession};
 use app::preferences::UiPreferences;
@@ -121,7 +121,7 @@ pub trait DashboardHost {
     ///
     /// # Errors
     /// Returns why the note cannot be written.
-    fn write_note(&mut self, run: &Path, at: (u64, u64, u64), text: &str) -> Result<ChangeRow, String>;
+    fn write_note(&mut self, run: &Path, at: RunPosition, text: &str) -> Result<ChangeRow, String>;
 
     /// Writes a table of the run in folder `run` to `file`, in the background.
     /// The outcome is sent to `results`.

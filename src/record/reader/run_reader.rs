@@ -12,7 +12,7 @@ use crate::schema::metrics::{LossSummary, Metric, StepRow};
 use crate::schema::protocol::{
     Alert, AlertTopic, Command, ConfigUpdate, Event, RunInfo, RunPhase, RunSummary,
 };
-use crate::schema::rows::{ChangeOutcome, ChangeRow};
+use crate::schema::rows::{ChangeOutcome, ChangeRow, ChangeSource};
 use crate::schema::status::{RunState, RunStatus};
 use crate::schema::token_rows::EntropyHistogram;
 use arrow::array::RecordBatch;
@@ -192,9 +192,9 @@ impl RunReader {
                 self.config = config;
                 self.version = rows[0].version;
             }
-            let about = match rows[0].source.as_str() {
-                "keys" => AlertTopic::DashboardEdit,
-                file => AlertTopic::ConfigFile(file.to_owned()),
+            let about = match &rows[0].source {
+                ChangeSource::Keys => AlertTopic::DashboardEdit,
+                file => AlertTopic::ConfigFile(file.to_string()),
             };
             let text = rows[0].reason.clone().filter(|_| !applied);
             if !noted && let AlertTopic::ConfigFile(_) = about {

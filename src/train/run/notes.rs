@@ -4,35 +4,18 @@
 
 use crate::record::run_folder::RunFolder;
 use crate::record::{RecordError, changes};
-use crate::schema::rows::{ChangeOutcome, ChangeRow};
-use crate::train::live::replay::{change_row, new_set_id};
+use crate::schema::rows::{ChangeOutcome, ChangeRow, ChangeSource, RunPosition};
+use crate::train::live::replay::{ChangeStamp, change_row};
 use std::path::Path;
 
-/// A point in a run.
-#[derive(Clone, Copy, Debug)]
-pub struct RunPosition {
-    /// Number of updates done.
-    pub step: u64,
-    /// Number of input tokens seen.
-    pub tokens: u64,
-    /// Version of the current config.
-    pub version: u64,
-}
-
-/// Adds the note `text` to the record of the run in folder `run`, at the point `at`. Returns the row that was
-/// written.
-///
-/// # Errors
-/// If another process has locked the run, or a write fails.
+/// Adds a note to the record of the run in folder `run`, and returns its row. Fails if the run is locked.
 pub fn append_note(run: &Path, at: RunPosition, text: &str) -> Result<ChangeRow, RecordError> {
     let folder = RunFolder::open(run)?;
     let _lock = folder.lock()?;
     let row = ChangeRow {
-        tokens: at.tokens,
-        version: at.version,
         outcome: ChangeOutcome::Noted,
         reason: Some(text.to_owned()),
-        ..change_row(None, at.step, &new_set_id(), "keys")
+        ..change_row(None, &ChangeStamp::new(at), &ChangeSource::Keys)
     };
     changes::append_changes(&folder.changes_file(), std::slice::from_ref(&row))?;
     Ok(row)

@@ -1,7 +1,6 @@
 //! Owns: truncating a run folder to the state of a checkpoint, by way of a journal.
 //! Must not know: why a run is resumed.
-//! Invariant: the journal is written before anything is touched, and applying it again after an interruption
-//! is safe.
+//! Invariant: the journal is written before anything is touched, and can be applied again after an interruption.
 
 use crate::files::atomic::replace_file;
 use crate::record::rows::TableRow;
@@ -28,7 +27,6 @@ pub(in crate::train) struct ResumeJournal {
     /// New text of the config file; `None` if it does not change.
     #[serde(rename = "rewritten")]
     pub config_after: Option<String>,
-    /// Steps of the damaged checkpoints.
     #[serde(rename = "aside")]
     pub damaged_checkpoints: Vec<u64>,
     /// Version of the config to continue with.
@@ -40,7 +38,6 @@ pub(in crate::train) struct ResumeJournal {
     pub config_hash: String,
 }
 
-/// Writes the journal, then applies it.
 pub(in crate::train) fn write_and_apply(
     folder: &RunFolder,
     journal: &ResumeJournal,

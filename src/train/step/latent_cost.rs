@@ -1,7 +1,6 @@
-//! Owns: the cost of a latent: in a step's parallel passes, and computed sequentially.
+//! Owns: the sequential cost of a latent.
 //! Must not know: when a cost is measured.
-//! Invariant: both costs are of a pass with a loss at the latents, forward and backward, divided by the
-//! number of latents.
+//! Invariant: it is that of a pass with a loss at the latents, forward and backward, divided by their number.
 
 use crate::model::accumulator::{GradientAccumulator, Timing};
 use crate::model::cost::{PartCosts, StepPart};
@@ -10,31 +9,10 @@ use crate::recycle::placement::RecycledPositions;
 use crate::recycle::sequential::run_sequential;
 use crate::schema::metrics::{Metric, StepRow};
 
-/// Sets the cost metrics of a step in `row`: each part's, and that of one of its `recycled` positions.
-/// Seconds are set only if `timed`.
-pub fn set_step_costs(costs: &PartCosts, timed: bool, recycled: Option<usize>, row: &mut StepRow) {
-    let mut set = |ms: Metric, flop: Metric, parts: &[StepPart], count: f64| {
-        row.set(flop, costs.flop(parts) / count);
-        if timed {
-            row.set(ms, costs.seconds(parts) * 1e3 / count);
-        }
-    };
-    set(Metric::PlainMs, Metric::PlainFlop, &[StepPart::Plain], 1.0);
-    set(Metric::HeadMs, Metric::HeadFlop, StepPart::HEAD, 1.0);
-    set(Metric::UpdateMs, Metric::UpdateFlop, &[StepPart::Update], 1.0);
-    if let Some(recycled) = recycled {
-        set(Metric::RecycledMs, Metric::RecycledFlop, &[StepPart::Recycled], 1.0);
-        set(Metric::LatentMs, Metric::LatentFlop, StepPart::RECYCLING, recycled as f64);
-    }
-}
-
-/// Maximum number of cached keys and values in a measurement, in f32 elements. Each piece of a row has its
-/// own copy, which its backward pass needs.
+/// Maximum of cached keys and values, in f32 elements. The backward pass needs a copy for each piece of a row.
 const MAX_CACHED: usize = 1 << 28;
 
-/// Measures the sequential cost of a latent and sets it in `row`. Every row of `tokens` gets the recycled
-/// positions of the fullest row. If memory does not allow all rows, fewer are measured; if it allows none,
-/// nothing is set.
+/// Measures the sequential cost of a latent with the fullest row's positions, in as many rows as memory allows.
 pub(in crate::train) fn measure_sequential_cost(
     model: &Transformer,
     tokens: &TokenBatch,

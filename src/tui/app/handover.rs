@@ -4,6 +4,7 @@
 
 use crate::schema::metrics::Metric;
 use crate::schema::protocol::{Command, ConfigUpdate, Event, LogLevel, RunPhase};
+use crate::schema::rows::RunPosition;
 use crate::tui::model::state::TrainerStatus;
 use crate::tui::{MainLoop, TrainerLink};
 
@@ -91,7 +92,8 @@ impl MainLoop<'_> {
         let state = &self.app.state;
         let Some(run) = &state.run else { return };
         let tokens = state.latest.get(Metric::Tokens).unwrap_or(0.0) as u64;
-        let at = (state.current_step(), tokens, state.config_version());
+        let (step, version) = (state.current_step(), state.config_version());
+        let at = RunPosition { step, tokens, version };
         match self.host.write_note(&run.folder, at, text) {
             // The reader of a watched run reports the note itself.
             Ok(_) if self.app.view.watching => {}

@@ -176,7 +176,7 @@ fn change_row(
         old: json!(old),
         new: json!(new),
         value: new.to_string(),
-        source: "keys".into(),
+        source: crate::schema::rows::ChangeSource::Keys,
         outcome,
         reason: reason.map(str::to_owned),
     }
