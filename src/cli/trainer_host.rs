@@ -3,9 +3,9 @@
 //! Invariant: there is at most one trainer at a time; signals reach the current one.
 
 use super::export;
-use crate::schema::protocol::{Command, Event, LogLevel};
+use crate::schema::protocol::{Command, Event, LogLevel, RunPosition};
 use crate::schema::rows::ChangeRow;
-use crate::train::{self, ForkReset, RunPosition, StartMode, Trainer, TrainerOptions};
+use crate::train::{self, ForkReset, StartMode, Trainer, TrainerOptions};
 use crate::tui::{DashboardHost, HostMessage, TrainerLink};
 use std::path::Path;
 use std::sync::mpsc::{Sender, SyncSender};
@@ -99,10 +99,8 @@ impl DashboardHost for TrainerHost {
         *self.commands.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn write_note(&mut self, run: &Path, at: (u64, u64, u64), text: &str) -> Result<ChangeRow, String> {
-        let (step, tokens, version) = at;
-        train::append_note(run, RunPosition { step, tokens, version }, text)
-            .map_err(|error| error.to_string())
+    fn write_note(&mut self, run: &Path, at: RunPosition, text: &str) -> Result<ChangeRow, String> {
+        train::append_note(run, at, text).map_err(|error| error.to_string())
     }
 
     fn export(&mut self, run: &Path, table: &str, file: &str, say: Sender<HostMessage>) {

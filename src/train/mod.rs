@@ -3,7 +3,7 @@
 //! Invariant: every tensor of a run belongs to the one thread that `spawn` starts.
 
 pub use live::replay::replay_changes;
-pub use run::notes::{RunPosition, append_note};
+pub use run::notes::append_note;
 pub use run::thread::{Trainer, TrainerOptions, spawn};
 pub use step::learner::Learner;
 

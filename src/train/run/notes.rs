@@ -9,20 +9,10 @@ use crate::record::rows::TableRow;
 use crate::record::run_folder::RunFolder;
 use crate::record::table::Table;
 use crate::record::{RecordError, changes, recorder, segments};
+use crate::schema::protocol::RunPosition;
 use crate::schema::rows::{ChangeOutcome, ChangeRow};
 use crate::train::live::replay::{change_row, new_set_id};
 use std::path::Path;
-
-/// A point in a run.
-#[derive(Clone, Copy, Debug)]
-pub struct RunPosition {
-    /// Number of updates done.
-    pub step: u64,
-    /// Number of input tokens seen.
-    pub tokens: u64,
-    /// Version of the current config.
-    pub version: u64,
-}
 
 /// Adds the note `text` to the record of the run in folder `run`, at the point `at`. Returns the row that was
 /// written.

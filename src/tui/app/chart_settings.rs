@@ -2,6 +2,9 @@
 //! Must not know: what is charted, or how.
 //! Invariant: the range has at least two steps and lies in the run, after any sequence of keys.
 
+use super::actions::{Direction, Zoom};
+use crate::tui::plot::axis::Scale;
+
 /// The range of steps that charts show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChartSpan {
@@ -40,10 +43,10 @@ pub struct ChartSettings {
     pub span: ChartSpan,
     /// The step at which all charts show their values, if one is selected.
     pub cursor: Option<u64>,
-    /// Whether the step axis is logarithmic.
-    pub log_x: bool,
-    /// Whether the loss axis is logarithmic.
-    pub log_y: bool,
+    /// The scale of the step axis.
+    pub x_scale: Scale,
+    /// The scale of the loss axis.
+    pub y_scale: Scale,
     /// Weight of the past in smoothed curves; none for the value in the config.
     pub smoothing: Option<f64>,
     pub loss_charts: LossCharts,
@@ -54,8 +57,8 @@ impl Default for ChartSettings {
         Self {
             span: ChartSpan::All,
             cursor: None,
-            log_x: false,
-            log_y: false,
+            x_scale: Scale::Linear,
+            y_scale: Scale::Linear,
             smoothing: None,
             loss_charts: LossCharts::Both,
         }
@@ -82,11 +85,11 @@ impl ChartSettings {
 
     /// Halves or doubles the range: around the cursor, else at the end if it is followed, else around its
     /// middle.
-    pub fn zoom(&mut self, run: (u64, u64), inward: bool) {
+    pub fn zoom(&mut self, run: (u64, u64), zoom: Zoom) {
         let (first, last) = run;
         let (from, to) = self.visible_steps(run);
         let width = to - from;
-        let new_width = if inward { (width / 2).max(2) } else { width.saturating_mul(2) };
+        let new_width = if zoom == Zoom::In { (width / 2).max(2) } else { width.saturating_mul(2) };
         let follows = !matches!(self.span, ChartSpan::Fixed(..));
         let center = self.cursor.filter(|cursor| (from..=to).contains(cursor));
         self.span = match center {
@@ -102,14 +105,14 @@ impl ChartSettings {
     }
 
     /// Moves the range by a quarter of its width. At the end of the run it starts to follow it.
-    pub fn pan(&mut self, run: (u64, u64), forward: bool) {
+    pub fn pan(&mut self, run: (u64, u64), direction: Direction) {
         let (first, last) = run;
         let (from, to) = self.visible_steps(run);
         let (width, by) = (to - from, ((to - from) / 4).max(1));
         if self.span == ChartSpan::All {
             return;
         }
-        self.span = if !forward {
+        self.span = if direction == Direction::Backward {
             let from = from.saturating_sub(by).max(first);
             ChartSpan::Fixed(from, from + width)
         } else if to + by >= last {
@@ -171,25 +174,25 @@ mod tests {
     #[test]
     fn zooming_follows_the_end_unless_there_is_a_cursor() {
         let mut charts = ChartSettings::default();
-        charts.zoom((0, 1000), true);
+        charts.zoom((0, 1000), Zoom::In);
         assert_eq!((charts.span, charts.visible_steps((0, 1000))), (ChartSpan::Last(500), (500, 1000)));
         assert_eq!(charts.visible_steps((0, 1200)), (700, 1200), "it follows");
         charts.cursor = Some(600);
-        charts.zoom((0, 1000), true);
+        charts.zoom((0, 1000), Zoom::In);
         assert_eq!(charts.span, ChartSpan::Fixed(475, 725));
-        charts.zoom((0, 1000), false);
-        charts.zoom((0, 1000), false);
+        charts.zoom((0, 1000), Zoom::Out);
+        charts.zoom((0, 1000), Zoom::Out);
         assert_eq!(charts.span, ChartSpan::All);
     }
 
     #[test]
     fn panning_stops_at_the_start_and_follows_the_end() {
         let mut charts = ChartSettings { span: ChartSpan::Last(100), ..ChartSettings::default() };
-        charts.pan((0, 1000), false);
+        charts.pan((0, 1000), Direction::Backward);
         assert_eq!(charts.span, ChartSpan::Fixed(875, 975));
-        (0..100).for_each(|_| charts.pan((0, 1000), false));
+        (0..100).for_each(|_| charts.pan((0, 1000), Direction::Backward));
         assert_eq!(charts.span, ChartSpan::Fixed(0, 100));
-        (0..100).for_each(|_| charts.pan((0, 1000), true));
+        (0..100).for_each(|_| charts.pan((0, 1000), Direction::Forward));
         assert_eq!(charts.span, ChartSpan::Last(100));
     }
 
@@ -199,10 +202,10 @@ mod tests {
         for turn in 0..2000_u64 {
             let run = (turn % 3 * 40, turn % 3 * 40 + turn * 7919 % 500);
             match turn * 31 % 7 {
-                0 => charts.zoom(run, true),
-                1 => charts.zoom(run, false),
-                2 => charts.pan(run, true),
-                3 => charts.pan(run, false),
+                0 => charts.zoom(run, Zoom::In),
+                1 => charts.zoom(run, Zoom::Out),
+                2 => charts.pan(run, Direction::Forward),
+                3 => charts.pan(run, Direction::Backward),
                 4 => charts.move_cursor(run, 40, -3),
                 5 => charts.cycle_span(run),
                 _ => charts.cursor = Some(turn),

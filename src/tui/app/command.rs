@@ -2,7 +2,6 @@
 //! Must not know: the terminal, how the line is drawn, whether a command is allowed (the trainer decides).
 //! Invariant: a line that cannot be parsed gives an error message, and stays so that it can be corrected.
 
-use super::view::PlaygroundCommand;
 use crate::config::{Config, ConfigKey, Mutability};
 use crate::schema::protocol::{Command, SetKeys};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -82,6 +81,19 @@ pub enum DashboardCommand {
     /// Show the help page.
     Help,
     Quit,
+}
+
+/// A command for the playground.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PlaygroundCommand {
+    /// Generate an answer to this prompt.
+    Ask(String),
+    Policy(String),
+    Temperature(f64),
+    /// Set the maximum number of tokens.
+    Length(usize),
+    /// Set the step of the checkpoint that answers; none for the current weights.
+    Weights(Option<u64>),
 }
 
 impl CommandPrompt {

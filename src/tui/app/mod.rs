@@ -2,12 +2,14 @@
 //! Must not know: the terminal, the channels, the time of day (the caller passes the time).
 //! Invariant: the same events, keys and size draw the same screen.
 
+pub mod actions;
 pub mod chart_settings;
 pub mod command;
 pub mod draft;
-pub mod handover;
 pub mod keys;
 pub mod layout;
+pub mod main_loop;
+pub mod panel_id;
 pub mod preferences;
 pub mod view;
 
@@ -15,10 +17,11 @@ use super::model::state::RunState;
 use super::panels::{RenderContext, notice};
 use super::terminal::ascii::convert_to_ascii;
 use super::terminal::screen;
-use super::theme::{ColorDepth, Theme};
+use super::theme::Theme;
 use crate::schema::protocol::Event;
+use actions::Action;
 use crossterm::event::{KeyEvent, KeyEventKind, MouseEvent};
-use keys::{Action, Scope};
+use keys::Scope;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -36,9 +39,9 @@ pub struct App {
 }
 
 impl App {
-    /// Creates an app that knows no run, with colours of this depth.
-    pub fn new(depth: ColorDepth, ascii: bool) -> Self {
-        Self { state: RunState::default(), view: ViewState::default(), theme: Theme::new(depth), ascii }
+    /// Creates an app that knows no run.
+    pub fn new(theme: Theme) -> Self {
+        Self { state: RunState::default(), view: ViewState::default(), theme, ascii: false }
     }
 
     fn render_context(&self) -> RenderContext<'_> {

@@ -24,8 +24,16 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    fn new(step: u64, value: f64, gap_before: bool) -> Self {
-        Self { first_step: step, last_step: step, min: value, max: value, mean: value, count: 1, gap_before }
+    fn new(step: u64, value: f64) -> Self {
+        Self {
+            first_step: step,
+            last_step: step,
+            min: value,
+            max: value,
+            mean: value,
+            count: 1,
+            gap_before: false,
+        }
     }
 
     /// Returns this bucket merged with the next one.
@@ -71,7 +79,8 @@ impl SeriesHistory {
             return;
         }
         self.latest = Some(value);
-        let next = Bucket::new(step, value, std::mem::take(&mut self.pending_gap));
+        let gap_before = std::mem::take(&mut self.pending_gap);
+        let next = Bucket { gap_before, ..Bucket::new(step, value) };
         match self.buckets.last_mut() {
             Some(bucket) if bucket.count < self.values_per_bucket && !next.gap_before => {
                 *bucket = bucket.merged_with(next)

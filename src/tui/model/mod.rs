@@ -2,6 +2,7 @@
 //! Must not know: keys, drawing, the terminal.
 //! Invariant: memory is bounded, however long the run.
 
+pub mod bounded_list;
 pub mod config_history;
 pub mod cost;
 pub mod histograms;

@@ -22,15 +22,15 @@ pub struct PaceEstimator {
 }
 
 impl PaceEstimator {
-    /// Records that the run is paused (`true`) or continues, from `now` on.
-    pub fn set_paused(&mut self, paused: bool, now: Duration) {
-        match (paused, self.paused_since) {
-            (true, None) => self.paused_since = Some(now),
-            (false, Some(since)) => {
-                self.paused_total += now.saturating_sub(since);
-                self.paused_since = None;
-            }
-            _ => {}
+    /// Records that the run is paused from `now` on.
+    pub fn start_pause(&mut self, now: Duration) {
+        self.paused_since.get_or_insert(now);
+    }
+
+    /// Records that the run continues from `now` on, if it was paused.
+    pub fn end_pause(&mut self, now: Duration) {
+        if let Some(since) = self.paused_since.take() {
+            self.paused_total += now.saturating_sub(since);
         }
     }
 
@@ -103,10 +103,10 @@ mod tests {
         for step in 1..=10 {
             pace.record_step(step, seconds(step));
         }
-        pace.set_paused(true, seconds(10));
-        pace.set_paused(true, seconds(500));
+        pace.start_pause(seconds(10));
+        pace.start_pause(seconds(500));
         assert_eq!(pace.eta(20, seconds(900)), Some(seconds(10)));
-        pace.set_paused(false, seconds(1010));
+        pace.end_pause(seconds(1010));
         pace.record_step(11, seconds(1011));
         assert_eq!(pace.seconds_per_step(), Some(1.0));
     }

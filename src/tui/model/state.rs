@@ -4,6 +4,7 @@
 
 mod queries;
 
+use super::bounded_list::BoundedList;
 use super::config_history::ConfigHistory;
 use super::cost::RunCost;
 use super::histograms::EntropyHistograms;
@@ -90,6 +91,16 @@ pub enum ChartMark {
     Note,
 }
 
+/// How many trainers, and items of each list, a dashboard has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventCounts {
+    pub trainers: u64,
+    pub log_lines: u64,
+    pub changes: u64,
+    pub samples: u64,
+    pub answers: u64,
+}
+
 /// Config keys with their values, as text that `set` accepts.
 pub type KeyValues = Vec<(String, String)>;
 
@@ -108,23 +119,16 @@ pub struct RunState {
     /// The first step with known metrics.
     first_step: Option<u64>,
     /// Number of times a trainer has started.
-    pub trainers_started: u64,
-    /// Numbers of log lines, samples and answers received so far, including those no longer kept.
-    pub log_lines_total: u64,
-    pub samples_total: u64,
-    pub answers_total: u64,
+    trainers_started: u64,
     /// The last token rows, oldest first.
     pub token_rows: VecDeque<Box<TokenRow>>,
     /// Histograms of token entropy over the whole run.
     pub histograms: EntropyHistograms,
-    /// Samples that the model generated, oldest first.
-    pub samples: VecDeque<ValidationSample>,
-    /// The playground's answers, oldest first. The last may be unfinished.
-    pub answers: VecDeque<PlaygroundAnswer>,
-    /// Config changes that were applied or refused, and notes, oldest first.
-    pub changes: VecDeque<ChangeRow>,
-    /// Number of changes and notes received so far.
-    pub changes_total: u64,
+    pub samples: BoundedList<ValidationSample>,
+    /// The playground's answers. The last may be unfinished.
+    pub answers: BoundedList<PlaygroundAnswer>,
+    /// Config changes that were applied or refused, and notes.
+    pub changes: BoundedList<ChangeRow>,
     /// The configs of the run, by step.
     pub config_history: ConfigHistory,
     /// Undo stack: for each change, the values before it and the values it set.
@@ -133,8 +137,7 @@ pub struct RunState {
     pub cost: RunCost,
     /// The last sample of the system monitor.
     pub system: Option<Box<SystemRow>>,
-    /// The log, oldest first.
-    pub log: VecDeque<LogEntry>,
+    pub log: BoundedList<LogEntry>,
     pub pace: PaceEstimator,
     /// Tokens per second, smoothed.
     pub tokens_per_s: MovingAverage,
@@ -166,20 +169,16 @@ impl Default for RunState {
             has_live_step: false,
             first_step: None,
             trainers_started: 0,
-            log_lines_total: 0,
-            samples_total: 0,
-            answers_total: 0,
             token_rows: VecDeque::new(),
             histograms: EntropyHistograms::default(),
-            samples: VecDeque::new(),
-            answers: VecDeque::new(),
-            changes: VecDeque::new(),
-            changes_total: 0,
+            samples: BoundedList::new(MAX_SAMPLES),
+            answers: BoundedList::new(MAX_ANSWERS),
+            changes: BoundedList::new(MAX_CHANGES),
             config_history: ConfigHistory::default(),
             undo_stack: Vec::new(),
             cost: RunCost::default(),
             system: None,
-            log: VecDeque::new(),
+            log: BoundedList::new(MAX_LOG_LINES),
             pace: PaceEstimator::default(),
             tokens_per_s: MovingAverage::default(),
             status: TrainerStatus::Running,
@@ -202,7 +201,11 @@ impl RunState {
         self.now = now;
         match event {
             Event::Phase(phase) => {
-                self.pace.set_paused(phase == RunPhase::Paused, self.now_on_run_clock());
+                let now = self.now_on_run_clock();
+                match phase {
+                    RunPhase::Paused => self.pace.start_pause(now),
+                    _ => self.pace.end_pause(now),
+                }
                 self.progress = None;
                 self.phase = Some(phase);
             }
@@ -212,17 +215,11 @@ impl RunState {
             Event::Started(info) => {
                 if self.run.is_some() {
                     // Another trainer continues the run, perhaps from an earlier step.
-                    let (log, lead) = (std::mem::take(&mut self.log), self.clock_offset_s);
-                    let (logged, begun) = (self.log_lines_total, self.trainers_started);
-                    *self = Self {
-                        log,
-                        clock_offset_s: lead,
-                        log_lines_total: logged,
-                        trainers_started: begun,
-                        phase: self.phase,
-                        now,
-                        ..Self::default()
-                    };
+                    let last = std::mem::take(self);
+                    self.log = last.log;
+                    self.clock_offset_s = last.clock_offset_s;
+                    self.trainers_started = last.trainers_started;
+                    (self.phase, self.now) = (last.phase, now);
                 }
                 self.trainers_started += 1;
                 self.dashboard = info.config.dashboard.clone();
@@ -237,12 +234,11 @@ impl RunState {
                 histograms.iter().for_each(|next| self.histograms.push(next))
             }
             Event::System(row) => self.system = Some(row),
-            Event::Sample(sample) => {
-                self.samples_total += 1;
-                push_bounded(&mut self.samples, *sample, MAX_SAMPLES);
-            }
+            Event::Sample(sample) => self.samples.push(*sample),
             Event::Answer(answer) => self.update_answer(*answer),
-            Event::Log(line) => self.push_log_line(line),
+            Event::Log(LogLine { time, level, text }) => {
+                self.log.push(LogEntry { time: time.format("%H:%M:%S").to_string(), level, text })
+            }
             Event::ConfigChanged(changed) => self.apply_changes(*changed),
             Event::Alert(alert) => {
                 self.alerts.remove(&alert.topic);
@@ -254,12 +250,9 @@ impl RunState {
     }
 
     fn update_answer(&mut self, answer: PlaygroundAnswer) {
-        match self.answers.back_mut().filter(|last| last.number == answer.number) {
+        match self.answers.last_mut().filter(|last| last.number == answer.number) {
             Some(last) => *last = answer,
-            None => {
-                self.answers_total += 1;
-                push_bounded(&mut self.answers, answer, MAX_ANSWERS);
-            }
+            None => self.answers.push(answer),
         }
     }
 
@@ -283,8 +276,7 @@ impl RunState {
             self.config_history.push(changed.rows[0].step, &changed.config);
         }
         self.dashboard = changed.config.dashboard.clone();
-        self.changes_total += changed.rows.len() as u64;
-        changed.rows.into_iter().for_each(|row| push_bounded(&mut self.changes, row, MAX_CHANGES));
+        changed.rows.into_iter().for_each(|row| self.changes.push(row));
         if let Some(run) = &mut self.run {
             (run.config, run.version) = (changed.config, changed.version);
         }
@@ -358,18 +350,9 @@ impl RunState {
         self.not_finite = Some((text, times));
     }
 
-    fn push_log_line(&mut self, line: LogLine) {
-        self.push_log_entry(line.time.format("%H:%M:%S").to_string(), line.level, line.text);
-    }
-
-    fn push_log_entry(&mut self, at: String, level: LogLevel, text: String) {
-        self.log_lines_total += 1;
-        push_bounded(&mut self.log, LogEntry { time: at, level, text }, MAX_LOG_LINES);
-    }
-
     /// Appends a log line of the dashboard's own.
     pub fn log_message(&mut self, level: LogLevel, text: String) {
-        self.push_log_entry(String::new(), level, text);
+        self.log.push(LogEntry { time: String::new(), level, text });
     }
 
     fn set_failed(&mut self, text: String) {
@@ -405,12 +388,4 @@ impl RunState {
             None => self.set_failed("its thread ended without an error message".into()),
         }
     }
-}
-
-/// Appends `item`, and drops the oldest item beyond `max_len`.
-fn push_bounded<T>(items: &mut VecDeque<T>, item: T, max_len: usize) {
-    if items.len() == max_len {
-        items.pop_front();
-    }
-    items.push_back(item);
 }

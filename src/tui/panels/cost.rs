@@ -18,10 +18,11 @@
 use super::{LinePart, RenderContext, draw_frame, fit_line};
 use crate::schema::metrics::Metric;
 use crate::tui::app::layout;
-use crate::tui::app::view::Panel;
+use crate::tui::app::panel_id::Panel;
 use crate::tui::model::cost::{STEP_PARTS, StepCost};
 use crate::tui::model::history::MovingAverage;
 use crate::tui::model::state::Series;
+use crate::tui::plot::axis::StepLabels;
 use crate::tui::plot::chart::{Chart, PlotCurve};
 use crate::tui::plot::raster::Dash;
 use crate::tui::plot::{axis, chart};
@@ -87,8 +88,11 @@ fn draw_parts_chart(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let legend = fit_line(ctx, names.collect(), "   ", usize::from(area.width));
     frame.render_widget(legend, Rect { height: 1, ..area });
     let below = Rect { y: area.y + 1, height: area.height - 1, ..area };
-    let Some(plot) = axis::plot_area(below, axis::gutter(plane.y, below.height - 1), true) else { return };
-    axis::render(frame.buffer_mut(), plot, &plane, true, ctx.theme);
+    let Some(plot) = axis::plot_area(below, axis::gutter(plane.y, below.height - 1), StepLabels::Shown)
+    else {
+        return;
+    };
+    axis::render(frame.buffer_mut(), plot, &plane, StepLabels::Shown, ctx.theme);
     chart.render(frame.buffer_mut(), plot, &plane, ctx);
     chart::draw_step_markers(frame.buffer_mut(), plot, &plane, ctx);
 }

@@ -17,7 +17,8 @@ use super::{LinePart, RenderContext, draw_frame, entropy_heatmap, fit_line};
 use crate::schema::metrics::Metric;
 use crate::schema::protocol::{TokenCell, TokenProb, TokenRow};
 use crate::tui::app::layout;
-use crate::tui::app::view::{EntropyDisplay, Panel, ViewState};
+use crate::tui::app::panel_id::Panel;
+use crate::tui::app::view::{EntropyDisplay, ViewState};
 use crate::tui::model::state::RunState;
 use crate::tui::plot::token_grid::{PlacedToken, TokenValue};
 use crate::tui::plot::{chart, token_grid};
@@ -220,7 +221,7 @@ fn draw_tokens(
     let height = usize::from(area.height);
     let top = first_visible_line(placed, selected, height);
     let range = mode.range(row.vocab_size);
-    let focused = ctx.view.focus == Panel::Entropy;
+    let focused = ctx.view.panels.focus == Panel::Entropy;
     let start = placed.partition_point(|token| token.line < top);
     for (index, (token, cell)) in placed.iter().zip(&row.cells).enumerate().skip(start) {
         if token.line >= top + height {

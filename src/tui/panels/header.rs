@@ -13,7 +13,7 @@ use super::{LinePart, RenderContext, draw_frame, fit_line};
 use crate::schema::metrics::Metric;
 use crate::schema::protocol::RunPhase;
 use crate::tui::app::layout;
-use crate::tui::app::view::Panel;
+use crate::tui::app::panel_id::Panel;
 use crate::tui::model::state::{Series, TrainerStatus};
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -38,7 +38,7 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
 
 /// Draws the panel's number and name at the left. Returns the area to the right of them.
 fn draw_inline_title(frame: &mut Frame, area: Rect, ctx: RenderContext) -> Rect {
-    let focused = ctx.view.focus == Panel::Run;
+    let focused = ctx.view.panels.focus == Panel::Run;
     let role = if focused { Role::Focus } else { Role::Dim };
     let title = format!(" {} {}  ", Panel::Run.key(), Panel::Run.name());
     let wide = text::width(&title) as u16;

@@ -13,7 +13,8 @@
 
 use super::{RenderContext, clear_area};
 use crate::tui::app::keys::{Binding, Scope};
-use crate::tui::app::view::{Overlay, Panel};
+use crate::tui::app::panel_id::Panel;
+use crate::tui::app::view::Overlay;
 use crate::tui::app::{keys, layout};
 use crate::tui::text;
 use crate::tui::theme::Role;

@@ -19,9 +19,9 @@
 use super::{LinePart, RenderContext, draw_frame, fit_lines};
 use crate::schema::metrics::Metric;
 use crate::tui::app::chart_settings::{ChartSpan, LossCharts};
-use crate::tui::app::view::Panel;
+use crate::tui::app::panel_id::Panel;
 use crate::tui::model::state::Series;
-use crate::tui::plot::axis::{AxisRange, Plane};
+use crate::tui::plot::axis::{AxisRange, Plane, Scale, StepLabels};
 use crate::tui::plot::chart::{Chart, PlotCurve, PlotPoints};
 use crate::tui::plot::raster::Dash;
 use crate::tui::plot::{axis, chart};
@@ -184,14 +184,14 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
         let middle = Rect { y: within.y + within.height / 2, height: 1, ..within };
         return frame.render_widget(text, middle);
     }
-    let alone = charts.difference.is_none();
+    let labels = if charts.difference.is_none() { StepLabels::Shown } else { StepLabels::Hidden };
     if let Some(placed) = charts.losses {
         let chart = loss_chart(ctx, &placed.legend.marks);
-        draw_chart(frame, placed, &chart, alone, ctx);
+        draw_chart(frame, placed, &chart, labels, ctx);
     }
     if let Some(placed) = charts.difference {
         let chart = difference_chart(&placed.legend.marks);
-        draw_chart(frame, placed, &chart, true, ctx);
+        draw_chart(frame, placed, &chart, StepLabels::Shown, ctx);
     }
 }
 
@@ -202,11 +202,11 @@ fn empty_text(ctx: RenderContext) -> &'static str {
     }
 }
 
-fn draw_chart(frame: &mut Frame, placed: PlacedChart, chart: &Chart, with_steps: bool, ctx: RenderContext) {
+fn draw_chart(frame: &mut Frame, placed: PlacedChart, chart: &Chart, labels: StepLabels, ctx: RenderContext) {
     let PlacedChart { legend, legend_area, plot } = placed;
     frame.render_widget(Paragraph::new(legend.lines), legend_area);
     let buffer = frame.buffer_mut();
-    axis::render(buffer, plot.area, &plot.plane, with_steps, ctx.theme);
+    axis::render(buffer, plot.area, &plot.plane, labels, ctx.theme);
     if let Some(y) = zero_line(&plot) {
         (plot.area.left()..plot.area.right()).for_each(|x| {
             buffer.set_string(x, y, "┈", ctx.theme.style(Role::Frame));
@@ -250,29 +250,29 @@ fn place_charts(within: Rect, ctx: RenderContext) -> PlacedCharts {
     let above = Rect { height: upper, ..within };
     let below = Rect { y: within.y + upper, height: within.height - upper, ..within };
     let legend_of_difference = difference_legend(ctx, within.width);
-    let steps_below_losses = difference.is_none();
+    let labels_of_losses = if difference.is_none() { StepLabels::Shown } else { StepLabels::Hidden };
     let slots = [
-        (losses, above, &legend_of_losses, steps_below_losses),
-        (difference, below, &legend_of_difference, true),
+        (losses, above, &legend_of_losses, labels_of_losses),
+        (difference, below, &legend_of_difference, StepLabels::Shown),
     ];
     let gutter = slots
         .iter()
-        .filter_map(|(plane, area, legend, with_steps)| {
-            let taken = legend.lines.len() as u16 + u16::from(*with_steps);
+        .filter_map(|(plane, area, legend, labels)| {
+            let taken = legend.lines.len() as u16 + *labels as u16;
             Some(axis::gutter((*plane)?.y, area.height.saturating_sub(taken)))
         })
         .max()
         .unwrap_or(0);
-    let place = |plane: Option<Plane>, area: Rect, legend: Legend, with_steps: bool| {
+    let place = |plane: Option<Plane>, area: Rect, legend: Legend, labels: StepLabels| {
         let plane = plane?;
         let rows = (legend.lines.len() as u16).min(area.height);
         let chart = Rect { y: area.y + rows, height: area.height - rows, ..area };
-        let plot = Plot { area: axis::plot_area(chart, gutter, with_steps)?, plane };
+        let plot = Plot { area: axis::plot_area(chart, gutter, labels)?, plane };
         Some(PlacedChart { legend, legend_area: Rect { height: rows, ..area }, plot })
     };
     PlacedCharts {
-        losses: place(losses, above, legend_of_losses, steps_below_losses),
-        difference: place(difference, below, legend_of_difference, true),
+        losses: place(losses, above, legend_of_losses, labels_of_losses),
+        difference: place(difference, below, legend_of_difference, StepLabels::Shown),
     }
 }
 
@@ -300,8 +300,8 @@ fn subtitle(ctx: RenderContext) -> Line<'static> {
         line.push_span(ctx.span(Role::Name, format!(", smoothed {smoothing}")));
     }
     let charts = &ctx.view.charts;
-    for (word, is) in [(" log y", charts.log_y), (" log x", charts.log_x)] {
-        if is {
+    for (word, scale) in [(" log y", charts.y_scale), (" log x", charts.x_scale)] {
+        if scale == Scale::Log {
             line.push_span(ctx.span(Role::Key, word));
         }
     }
@@ -362,9 +362,12 @@ fn loss_legend(ctx: RenderContext, width: u16, height: u16) -> Legend {
         .filter(|_| recycles && height >= MARKS_MIN_HEIGHT)
         .and_then(|marks| legend_line(ctx, &loss_entries(ctx, marks), &LOSS_FORMS, width));
     let rows = 1 + usize::from(height >= TWO_ROWS_MIN_HEIGHT + u16::from(mark_line.is_some()));
+    let mut names = curve_names(ctx, width);
+    if mark_line.is_none() {
+        names.extend(validation_part(ctx));
+    }
     let between = if width < 60 { " " } else { "   " };
-    let mut lines =
-        fit_lines(ctx, curve_names(ctx, width, mark_line.is_none()), between, usize::from(width), rows);
+    let mut lines = fit_lines(ctx, names, between, usize::from(width), rows);
     match mark_line {
         Some(line) => {
             lines.push(line);
@@ -374,9 +377,8 @@ fn loss_legend(ctx: RenderContext, width: u16, height: u16) -> Legend {
     }
 }
 
-/// Returns the names and values of the curves, with raw values if there is room; and the mark of the plain
-/// loss if `with_validation` is set.
-fn curve_names(ctx: RenderContext, width: u16, with_validation: bool) -> Vec<LinePart> {
+/// Returns the names and values of the curves, with raw values if there is room.
+fn curve_names(ctx: RenderContext, width: u16) -> Vec<LinePart> {
     let curve = |rank, glyph: &str, name: &str, role: Role, metric: Metric| {
         let series = Series::Metric(metric);
         let value = curve_value(ctx, series).map_or_else(|| "–".into(), text::decimal);
@@ -395,12 +397,14 @@ fn curve_names(ctx: RenderContext, width: u16, with_validation: bool) -> Vec<Lin
     if !ctx.state.history(Series::Metric(Metric::LossPause)).is_empty() {
         parts.push(curve(3, "┈", "pause vector", Role::Pause, Metric::LossPause));
     }
-    let validation = mark_value(ctx, Series::Metric(MARKS[0].metric)).filter(|_| with_validation);
-    if let Some(value) = validation {
-        let name = ctx.span(MARKS[0].role, format!("{} validation ", MARKS[0].glyph));
-        parts.push((2, vec![name, ctx.span(Role::Value, text::decimal(value))]));
-    }
     parts
+}
+
+/// Returns the mark of the plain validation loss with its value.
+fn validation_part(ctx: RenderContext) -> Option<LinePart> {
+    let value = mark_value(ctx, Series::Metric(MARKS[0].metric))?;
+    let name = ctx.span(MARKS[0].role, format!("{} validation ", MARKS[0].glyph));
+    Some((2, vec![name, ctx.span(Role::Value, text::decimal(value))]))
 }
 
 /// An entry of a legend line.

@@ -31,7 +31,8 @@ pub mod schedule;
 pub mod thoughts;
 
 use super::app::layout;
-use super::app::view::{Panel, ViewState};
+use super::app::panel_id::Panel;
+use super::app::view::ViewState;
 use super::model::state::RunState;
 use super::text;
 use super::theme::{Role, Theme};
@@ -86,7 +87,7 @@ pub fn draw_frame(
     subtitle: Line,
     below: Line,
 ) -> Rect {
-    let focused = ctx.view.focus == panel;
+    let focused = ctx.view.panels.focus == panel;
     let role = if focused { Role::Key } else { Role::Frame };
     let number = if focused { Role::Focus } else { Role::Dim };
     let name = if focused { Role::Focus } else { Role::Value };

@@ -17,7 +17,8 @@ use super::{RenderContext, draw_frame, header, list};
 use crate::schema::metrics::Metric;
 use crate::schema::protocol::{RunInfo, RunSummary};
 use crate::schema::rows::SystemRow;
-use crate::tui::app::view::{Panel, ViewState};
+use crate::tui::app::panel_id::Panel;
+use crate::tui::app::view::ViewState;
 use crate::tui::model::state::{RunState, Series, TrainerStatus};
 use crate::tui::plot::chart;
 use crate::tui::plot::chart::{Chart, PlotCurve};
@@ -39,7 +40,7 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     subtitle.extend(list::filter_label(ctx, Panel::Run));
     let inner = crate::tui::app::layout::inner_area(area);
     let limit = scroll_limit(ctx.state, ctx.view, inner);
-    let from = ctx.view.scroll_offsets[Panel::Run as usize].min(limit);
+    let from = ctx.view.list(Panel::Run).offset.min(limit);
     let more = match limit - from {
         0 => Line::default(),
         below => Line::from(ctx.span(Role::Key, format!(" {below} more rows, ↓ "))),

@@ -18,7 +18,7 @@ use super::{RenderContext, draw_frame};
 use crate::config::{self, Config, ConfigKey};
 use crate::schema::rows::ChangeOutcome;
 use crate::tui::app::draft::{SentEdit, SettingDraft};
-use crate::tui::app::view::Panel;
+use crate::tui::app::panel_id::Panel;
 use crate::tui::model::config_history;
 use crate::tui::model::config_history::numeric_settings;
 use crate::tui::plot::raster::{AxisWindow, Dash, Raster};
@@ -108,7 +108,7 @@ fn draft_text(ctx: RenderContext, draft: &SettingDraft) -> String {
 /// Returns what became of a requested edit.
 fn sent_edit_status(ctx: RenderContext, sent: &SentEdit) -> (Role, String) {
     let state = ctx.state;
-    let since = state.changes_total.saturating_sub(sent.changes_before) as usize;
+    let since = state.changes.total().saturating_sub(sent.changes_before) as usize;
     let answer = state.changes.iter().rev().take(since).find(|row| {
         row.key.as_deref() == Some(&sent.key) || (row.key.is_none() && row.outcome == ChangeOutcome::Refused)
     });
@@ -239,7 +239,7 @@ fn draw_labels(
     draft: Option<&SettingDraft>,
     top: f64,
 ) {
-    let (now, focused) = (ctx.state.current_step(), ctx.view.focus == Panel::Schedule);
+    let (now, focused) = (ctx.state.current_step(), ctx.view.panels.focus == Panel::Schedule);
     let at = ctx.view.charts.cursor.unwrap_or(now);
     let value = match draft {
         Some(draft) => Some(draft.selected_knot().1),

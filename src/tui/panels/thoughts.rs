@@ -13,7 +13,7 @@
 
 use super::{LinePart, RenderContext, draw_frame, fit_line};
 use crate::schema::protocol::{DecodedState, Thought, TokenRow};
-use crate::tui::app::view::Panel;
+use crate::tui::app::panel_id::Panel;
 use crate::tui::plot::token_grid::TokenValue;
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -43,7 +43,7 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     if within.height >= 4 {
         lines.push(pass_headings(ctx, shown, cells));
     }
-    let from = ctx.view.scroll_offsets[Panel::Thoughts as usize].min(row.thoughts.len() - 1);
+    let from = ctx.view.list(Panel::Thoughts).offset.min(row.thoughts.len() - 1);
     let room = usize::from(within.height).saturating_sub(lines.len());
     let thoughts = row.thoughts.iter().skip(from).flat_map(|thought| {
         [(DecodedKind::State, &thought.fed_by_pass), (DecodedKind::Output, &thought.output_by_pass)].map(

@@ -4,13 +4,16 @@
 
 use super::*;
 use crate::tui::app::chart_settings::ChartSpan;
-use crate::tui::app::view::{EntropyDisplay, Overlay, Panel, ViewState};
+use crate::tui::app::panel_id::Panel;
+use crate::tui::app::view::{EntropyDisplay, Overlay, ViewState};
+use crate::tui::plot::axis::Scale;
 use crate::tui::plot::token_grid::TokenValue;
 use insta::assert_snapshot;
 
 fn focused(panel: Panel, expanded: bool) -> ViewState {
-    let mut view = ViewState { expanded, ..ViewState::default() };
-    view.focus_panel(panel);
+    let mut view = ViewState::default();
+    view.panels.expanded = expanded;
+    view.panels.focus_on(panel);
     view
 }
 
@@ -154,10 +157,10 @@ fn other_views_of_the_panels() {
     let mut state = training_state(1234);
     add_history(&mut state);
     let mut view = focused(Panel::Loss, true);
-    (view.charts.span, view.charts.log_y) = (ChartSpan::Last(300), true);
+    (view.charts.span, view.charts.y_scale) = (ChartSpan::Last(300), Scale::Log);
     assert_snapshot!("loss_last_log", draw_text(&state, &view, 80, 24));
     let mut view = focused(Panel::Loss, true);
-    (view.charts.log_x, view.charts.loss_charts) = (true, view.charts.loss_charts.next());
+    (view.charts.x_scale, view.charts.loss_charts) = (Scale::Log, view.charts.loss_charts.next());
     assert_snapshot!("loss_difference_log_steps", draw_text(&state, &view, 80, 24));
     for (name, mode, picture_of) in [
         ("entropy_change", TokenValue::Difference, EntropyDisplay::Row),
@@ -198,7 +201,7 @@ fn a_history_of_ten_million_steps_is_drawn_like_any_other() {
         state.apply(Event::Step(Box::new(row)), Duration::from_secs(1));
     }
     let mut view = focused(Panel::Loss, true);
-    view.charts.log_y = true;
+    view.charts.y_scale = Scale::Log;
     assert_snapshot!("huge", draw_text(&state, &view, 120, 40));
 }
 

@@ -2,7 +2,7 @@
 //! Must not know: events, or how they change the state.
 //! Invariant: no query changes the state.
 
-use super::{ChartMark, RunState, Series, TRACKED_DIFFERENCES, TrainerStatus};
+use super::{ChartMark, EventCounts, RunState, Series, TRACKED_DIFFERENCES, TrainerStatus};
 use crate::config::Dashboard;
 use crate::schema::protocol::{AlertTopic, RunPhase, TokenRow};
 use crate::schema::rows::ChangeOutcome;
@@ -23,6 +23,16 @@ impl RunState {
                     |index| &self.differences[index],
                 )
             }
+        }
+    }
+
+    pub fn counts(&self) -> EventCounts {
+        EventCounts {
+            trainers: self.trainers_started,
+            log_lines: self.log.total(),
+            changes: self.changes.total(),
+            samples: self.samples.total(),
+            answers: self.answers.total(),
         }
     }
 

@@ -90,9 +90,9 @@ fn box_drawing(c: char) -> Vec<(DrawStyle, Primitive)> {
         '╮' => light(&rounded_corner(0, HEIGHT)),
         '╯' => light(&rounded_corner(0, 0)),
         '╰' => light(&rounded_corner(WIDTH, 0)),
-        '╱' => light(&[diagonal(true)]),
-        '╲' => light(&[diagonal(false)]),
-        '╳' => light(&[diagonal(true), diagonal(false)]),
+        '╱' => light(&[RISING]),
+        '╲' => light(&[FALLING]),
+        '╳' => light(&[RISING, FALLING]),
         _ => {
             let arms = ARMS.get((u32::from(c) - 0x2500) as usize).copied().unwrap_or(0);
             arm_lines(arms, 1, DrawStyle::Light).chain(arm_lines(arms, 2, DrawStyle::Heavy)).collect()
@@ -129,10 +129,9 @@ fn rounded_corner(x: i32, y: i32) -> [Primitive; 2] {
     [Primitive::Arc((x, CENTER.1), end, clockwise), Primitive::Line(end, (CENTER.0, y))]
 }
 
-fn diagonal(rising: bool) -> Primitive {
-    let (from, to) = if rising { (HEIGHT, 0) } else { (0, HEIGHT) };
-    Primitive::Line((0, from), (WIDTH, to))
-}
+/// The diagonals of a cell.
+const RISING: Primitive = Primitive::Line((0, HEIGHT), (WIDTH, 0));
+const FALLING: Primitive = Primitive::Line((0, 0), (WIDTH, HEIGHT));
 
 /// Returns the two, three or four dashes of a cell, with half a gap at either end.
 fn dashes(c: char) -> Vec<(DrawStyle, Primitive)> {
