@@ -8,7 +8,6 @@ use crate::tui::plot::axis::Scale;
 /// The range of steps that charts show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChartSpan {
-    /// The whole run.
     All,
     /// The last steps of the run, following its end: number of steps.
     Last(u64),
@@ -69,8 +68,7 @@ impl Default for ChartSettings {
 const SMOOTHING_LEVELS: [f64; 6] = [0.0, 0.5, 0.8, 0.9, 0.97, 0.99];
 
 impl ChartSettings {
-    /// Returns the first and the last displayed step, of a run with the steps `first..=last`. A fork does not
-    /// start at 0.
+    /// Returns the first and the last displayed step of a run with these steps. A fork does not start at 0.
     pub fn visible_steps(&self, (first, last): (u64, u64)) -> (u64, u64) {
         let last = last.max(first + 1);
         match self.span {
@@ -83,8 +81,7 @@ impl ChartSettings {
         }
     }
 
-    /// Halves or doubles the range: around the cursor, else at the end if it is followed, else around its
-    /// middle.
+    /// Halves or doubles the range around the cursor, else at a followed end, else around its middle.
     pub fn zoom(&mut self, run: (u64, u64), zoom: Zoom) {
         let (first, last) = run;
         let (from, to) = self.visible_steps(run);
@@ -142,8 +139,7 @@ impl ChartSettings {
         self.cursor = None;
     }
 
-    /// Moves the cursor by `by` columns, with `columns` columns for the range. A new cursor starts at the
-    /// end.
+    /// Moves the cursor by `by` of the range's `columns` columns. A new cursor starts at the end.
     pub fn move_cursor(&mut self, run: (u64, u64), columns: u16, by: i64) {
         let (from, to) = self.visible_steps(run);
         let column = ((to - from) / u64::from(columns.max(1))).max(1) as i64;

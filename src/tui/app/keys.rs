@@ -129,7 +129,6 @@ const fn bind(
     Binding { keys, scope, action, help, hint }
 }
 
-/// The key table.
 #[rustfmt::skip] // one line per key
 pub const BINDINGS: &[Binding] = &[
     bind(&[char('?')], Scope::Panels, Action::Help, "help", "show this help"),

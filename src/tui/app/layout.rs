@@ -65,8 +65,7 @@ pub fn other_tabs(panel: Panel) -> impl Iterator<Item = Panel> {
 pub struct ScreenAreas {
     /// One rectangle per panel, in their order. Empty if there is no room, or another panel has the slot.
     pub panels: [Rect; Panel::ALL.len()],
-    /// Loss, schedule and entropy together, as far as they form one rectangle. The preparation view is drawn
-    /// there.
+    /// Where the preparation is drawn: loss, schedule and entropy, as far as they form one rectangle.
     pub preparation: Rect,
     /// Alerts and banners.
     pub notice: Rect,
@@ -76,8 +75,7 @@ pub struct ScreenAreas {
     pub panels_share_slots: bool,
 }
 
-/// Returns the rectangles of `screen`, with `notice` lines for alerts and the panels `shown` in the slots.
-/// `None` if the screen is too small.
+/// Returns the rectangles of `screen`; `None` if it is too small.
 fn screen_areas(screen: Rect, notice: u16, shown: &[Panel; SLOTS]) -> Option<ScreenAreas> {
     if screen.width < MIN_SIZE.0 || screen.height < MIN_SIZE.1 {
         return None;

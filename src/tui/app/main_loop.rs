@@ -142,8 +142,7 @@ impl MainLoop<'_> {
         self.app.view.stopping.then(|| self.exit_reason())
     }
 
-    /// Returns a number that changes whenever the screen changes without an event: for the spinner and the
-    /// clock.
+    /// Returns a number that changes when the screen does without an event, for spinner and clock.
     fn redraw_tick(&self) -> u64 {
         let elapsed = self.opened_at.elapsed();
         match (self.app.state.is_over(), self.app.state.is_preparing()) {

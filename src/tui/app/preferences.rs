@@ -96,8 +96,7 @@ impl UiPreferences {
         self.saved = SavedView::from_view(view);
     }
 
-    /// Saves the preferences if they have changed. A write error is ignored: it must not disturb the
-    /// dashboard.
+    /// Saves changed preferences. A write error is ignored: it must not disturb the dashboard.
     pub fn save_if_changed(&mut self, view: &ViewState) {
         let now = SavedView::from_view(view);
         if now != self.saved {

@@ -83,8 +83,7 @@ impl EntropyHistograms {
         &self.columns
     }
 
-    /// Returns the sum of the columns that overlap `first..=last`. If none does, returns the last column
-    /// before them, if any.
+    /// Returns the sum of the columns that overlap `first..=last`, or the last column before them.
     pub fn sum_of_range(&self, first: u64, last: u64) -> Option<HistogramColumn> {
         let start = self.columns.partition_point(|column| column.last_step < first);
         let end = self.columns.partition_point(|column| column.first_step <= last);

@@ -67,8 +67,7 @@ impl Default for SeriesHistory {
 }
 
 impl SeriesHistory {
-    /// Adds `value` at `step`. A value that is not finite leaves a gap. A step that does not ascend is
-    /// ignored.
+    /// Adds `value` at `step`, if the steps ascend. A value that is not finite leaves a gap.
     pub fn push(&mut self, step: u64, value: f64) {
         let ascends = self.buckets.last().is_none_or(|last| step > last.last_step);
         if !ascends {
@@ -98,8 +97,7 @@ impl SeriesHistory {
 
     /// Merges adjacent pairs of buckets. From then on a bucket takes twice as many values.
     fn merge_pairs(&mut self) {
-        // Gaps start new buckets before the last one is full. If most buckets are not full, they still have
-        // room.
+        // Gaps start new buckets early. If most buckets are not full, they still have room.
         let full = self.buckets.iter().filter(|bucket| bucket.count >= self.values_per_bucket).count();
         let merged = |pair: &[Bucket]| pair.iter().skip(1).fold(pair[0], |a, b| a.merged_with(*b));
         self.buckets = self.buckets.chunks(2).map(merged).collect();
@@ -121,8 +119,7 @@ impl SeriesHistory {
         &self.buckets[start..end.max(start)]
     }
 
-    /// Iterates over the buckets, each with the moving average after it. `smoothing` is the weight of the
-    /// past per value.
+    /// Iterates over the buckets with the moving average. `smoothing` is the weight of the past per value.
     pub fn smoothed(&self, smoothing: f64) -> impl Iterator<Item = (&Bucket, f64)> {
         let mut average = MovingAverage::default();
         // Most buckets have the same count, so the power is cached.

@@ -67,8 +67,7 @@ fn row_lines(ctx: RenderContext, row: &ChangeRow, room: EntryRoom) -> Vec<Line<'
     list::entry_lines(ctx, first, (role, &row_text(row)), room)
 }
 
-/// Returns the text of a row: the change with its source and config version, the reason of a refusal, or the
-/// note.
+/// Returns the text of a row: a change with source and version, the reason of a refusal, or a note.
 pub fn row_text(row: &ChangeRow) -> String {
     let key = row.key.as_deref().unwrap_or_default();
     let reason = row.reason.as_deref().unwrap_or_default();

@@ -36,8 +36,7 @@ use ratatui::widgets::Paragraph;
 /// The fewest lines that the chart needs.
 const CHART_MIN_HEIGHT: u16 = 8;
 
-/// Draws the table and the costs of latents as far as there is room, and a chart of the parts if there is
-/// enough.
+/// Draws the table, the costs of latents, and a chart of the parts, as far as there is room.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let subtitle = Line::from(ctx.span(Role::Name, Metric::StepMs.spec().unit));
     let within = layout::inner_area(area).inner(Margin::new(1, 0));
@@ -97,8 +96,7 @@ fn draw_parts_chart(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     chart::draw_step_markers(frame.buffer_mut(), plot, &plane, ctx);
 }
 
-/// The columns of the table: cells of a name, cells of the bar after a value, and whether operations are
-/// shown.
+/// The columns of the table: cells of a name and of a bar, and whether operations are shown.
 struct TableColumns {
     name_cells: usize,
     bar_cells: usize,
@@ -203,8 +201,7 @@ fn format_flop(value: f64) -> String {
     format!("{}flop", text::with_si_prefix(value))
 }
 
-/// Returns the cost of a latent in parallel passes and in sequential generation, and the share of all
-/// recycling so far.
+/// Returns the costs of a latent, in parallel and in sequence, and the share of recycling so far.
 fn latent_cost_lines(ctx: RenderContext, width: usize) -> Vec<Line<'static>> {
     let smoothed = |metric| ctx.state.history(Series::Metric(metric)).smoothed_at(u64::MAX, 0.95);
     let (parallel, sequential) =

@@ -141,8 +141,7 @@ fn render_empty(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     frame.render_widget(ctx.span(Role::Dim, text), middle);
 }
 
-/// Returns the subtitle: mode, step of the row, how many newer rows there are, and how many positions are
-/// recycled.
+/// Returns the subtitle: mode, step of the row, numbers of newer rows and of recycled positions.
 fn subtitle(ctx: RenderContext, row: &TokenRow, mode: TokenValue) -> Line<'static> {
     let recycled = row.cells.iter().filter(|cell| cell.recycled).count();
     let mut line = Line::from(ctx.span(Role::Value, mode.name()));
@@ -188,8 +187,7 @@ fn heat_style(ctx: RenderContext, mode: TokenValue, value: f64, (low, high): (f6
     }
 }
 
-/// Returns the first visible line of the row: the selected token stays in the middle of `height` lines,
-/// except at the ends.
+/// Returns the first visible line: the selected token stays in the middle, except at the ends.
 fn first_visible_line(placed: &[PlacedToken], selected: usize, height: usize) -> usize {
     let lines = line_count(placed);
     let here = placed.get(selected).map_or(0, |token| token.line);

@@ -119,8 +119,7 @@ fn heatmap_plane(ctx: RenderContext) -> Option<Plane> {
     })
 }
 
-/// Returns the density of positions in each of `bins` bins for these steps, 0 to 1. It is the square root of
-/// the share, so that few positions are visible too. `None` if the steps have no positions.
+/// Returns the density of positions by bin: the root of the share, so that few positions are visible too.
 fn bin_densities(
     ctx: RenderContext,
     (from, to): (u64, u64),

@@ -38,8 +38,7 @@ pub fn filter_label(ctx: RenderContext, panel: Panel) -> Line<'static> {
     }
 }
 
-/// Draws `entries`, given from the newest to the oldest, in the frame of `panel`; `empty_text` if there are
-/// none at all.
+/// Draws `entries`, newest first, in the frame of `panel`; `empty_text` if there are none at all.
 pub fn render<'a, T: 'a>(
     frame: &mut Frame,
     area: Rect,

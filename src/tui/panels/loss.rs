@@ -53,8 +53,7 @@ struct ValidationMark {
     name: &'static str,
     /// The name in narrow legends.
     short_name: &'static str,
-    /// Whether the recycled loss is compared with it. A control may be far from the other losses, so axes do
-    /// not cover it.
+    /// Whether it is a control. Axes do not cover controls, which may be far from the other losses.
     is_control: bool,
 }
 
@@ -138,15 +137,13 @@ fn loss_chart(ctx: RenderContext, marks: &[&ValidationMark]) -> Chart {
     }
 }
 
-/// Returns the metric of the recycled loss at the recycled positions. If the loss counts at all positions,
-/// that is a metric of its own.
+/// Returns the recycled loss at the recycled positions; its own metric if the loss counts everywhere.
 fn recycled_metric(ctx: RenderContext) -> Metric {
     let at_recycled = Metric::LossRecycledAtRecycled;
     if ctx.state.history(Series::Metric(at_recycled)).is_empty() { Metric::LossRecycled } else { at_recycled }
 }
 
-/// Returns the chart of the differences: recycled minus plain in training, and minus each of these controls
-/// in validations.
+/// Returns the chart of the recycled loss minus the plain one, and minus these controls in validations.
 fn difference_chart(marks: &[&ValidationMark]) -> Chart {
     let (role, raw_role) = (Role::Recycled, Some(Role::RecycledRaw));
     let point = |mark: &ValidationMark| PlotPoints {
@@ -224,8 +221,7 @@ fn zero_line(plot: &Plot) -> Option<u16> {
     inside.then(|| plot.area.y + (((1.0 - y.fraction_of(0.0)) * dots).round() / 4.0) as u16)
 }
 
-/// Returns a plot of the panel in `area`, for reading the step under the mouse: both plots share the axis of
-/// steps.
+/// Returns a plot of the panel in `area`, for the step under the mouse: both share the axis of steps.
 pub fn plot_in(area: Rect, ctx: RenderContext) -> Option<Plot> {
     let charts = place_charts(crate::tui::app::layout::inner_area(area).inner(Margin::new(1, 0)), ctx);
     charts.losses.or(charts.difference).map(|placed| placed.plot)
@@ -323,8 +319,7 @@ fn subtitle(ctx: RenderContext) -> Line<'static> {
     line
 }
 
-/// Returns the bottom border of a panel `width` cells wide: the names of the step markers, and how much the
-/// recycled loss is above the plain loss at the same positions.
+/// Returns the bottom border: the names of the step markers, and the recycled loss minus the plain one.
 fn bottom_line(ctx: RenderContext, width: u16) -> Line<'static> {
     let markers = chart::marker_legend(ctx, ctx.view.charts.visible_steps(ctx.state.known_steps()));
     let difference = |name: &str| {
@@ -351,8 +346,7 @@ fn mark_value(ctx: RenderContext, series: Series) -> Option<f64> {
     ctx.state.history(series).bucket_at(at).map(|bucket| bucket.mean)
 }
 
-/// Returns the legend of the losses in `height` lines of `width` cells: the curves, and the validation marks
-/// if all of them have room. Otherwise the only mark is that of the plain loss.
+/// Returns the legend of the losses: the curves, and all validation marks if they fit, else the plain one.
 fn loss_legend(ctx: RenderContext, width: u16, height: u16) -> Legend {
     let is_plain_run = ctx.state.run.as_ref().is_some_and(|run| run.config.recycle.every == 0);
     let recycles = !is_plain_run && !ctx.state.history(Series::Metric(Metric::ValidRecycled)).is_empty();
@@ -509,8 +503,7 @@ fn difference_legend(ctx: RenderContext, width: u16) -> Legend {
     }
 }
 
-/// Returns the legend entries of the difference in training and of these controls. All losses are at the
-/// recycled positions.
+/// Returns the legend entries of the difference in training, and of these controls in validations.
 fn difference_entries(ctx: RenderContext, marks: &[&'static ValidationMark]) -> Vec<LegendEntry> {
     let signed = |value: f64| format!("{value:+.3}");
     let names_of = |mark: &ValidationMark| match mark.metric {

@@ -46,7 +46,6 @@ use ratatui::widgets::{Block, BorderType, Clear};
 pub struct RenderContext<'a> {
     /// The run as displayed: now, or as it was when the display was frozen.
     pub state: &'a RunState,
-    /// The run now.
     pub live: &'a RunState,
     pub view: &'a ViewState,
     pub theme: &'a Theme,
@@ -77,8 +76,7 @@ impl RenderContext<'_> {
     }
 }
 
-/// Draws the frame of `panel`: its number, its name and `subtitle` in the top border, `below` in the bottom
-/// border. Returns the area within the frame.
+/// Draws the frame of `panel` with `subtitle` above and `below` below. Returns the area within.
 pub fn draw_frame(
     frame: &mut Frame,
     area: Rect,
@@ -135,8 +133,7 @@ pub fn clear_area(frame: &mut Frame, area: Rect) {
     }
 }
 
-/// A part of a line that can be left out: its rank and its text. Parts of the highest rank are left out
-/// first.
+/// A part of a line: its rank and its text. Parts of the highest rank are left out first.
 pub type LinePart = (u8, Vec<Span<'static>>);
 
 /// Joins `parts` with `between`, leaving out those of the highest rank until the line fits into `cells`.
@@ -149,8 +146,7 @@ pub fn fit_line(
     fit_lines(ctx, parts, between, cells, 1).pop().unwrap_or_default()
 }
 
-/// Joins `parts` with `between` into at most `rows` lines of `cells` cells, leaving out those of the highest
-/// rank until they fit. A single part that is wider than a line is kept.
+/// Joins `parts` into at most `rows` lines, leaving out those of the highest rank until they fit.
 pub fn fit_lines(
     ctx: RenderContext,
     mut parts: Vec<LinePart>,
@@ -179,8 +175,7 @@ pub fn fit_lines(
     lines.into_iter().map(join).collect()
 }
 
-/// Returns how many of `parts` each line of `cells` cells takes, with gaps of `gap` cells between the parts
-/// of a line.
+/// Returns how many of `parts` each line of `cells` cells takes, with gaps of `gap` cells.
 fn break_lines(parts: &[LinePart], gap: usize, cells: usize) -> Vec<usize> {
     let mut lines: Vec<usize> = Vec::new();
     let mut used = 0;

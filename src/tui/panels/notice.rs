@@ -21,8 +21,7 @@ use ratatui::widgets::Paragraph;
 /// The most lines of notices.
 const MAX_LINES: usize = 2;
 
-/// Returns the notice lines for a screen of this width, each with its style. A single notice may wrap to all
-/// lines.
+/// Returns the notice lines, each with its style. A single notice may wrap to all lines.
 pub fn lines(ctx: RenderContext, width: u16) -> Vec<(Role, String)> {
     let room = usize::from(width.saturating_sub(2));
     let notices = all_notices(ctx, room);

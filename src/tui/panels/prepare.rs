@@ -57,8 +57,7 @@ fn lines(ctx: RenderContext, width: usize) -> Vec<Line<'static>> {
     lines
 }
 
-/// Returns the spinner's current frame, the current task, and why it may take long. The spinner stops when
-/// the run ends.
+/// Returns the spinner (at rest after the run), the current task, and why it may take long.
 fn current_task(ctx: RenderContext) -> (&'static str, &'static str, &'static str) {
     let frame = (ctx.state.now.as_millis() as u64 / SPINNER_MS) as usize;
     let spinner = SPINNER_FRAMES[frame % SPINNER_FRAMES.len()];

@@ -51,8 +51,7 @@ fn sample_lines(ctx: RenderContext, sample: &ValidationSample, room: EntryRoom) 
     lines.into_iter().map(|line| style_line(ctx, line, &mut written)).collect()
 }
 
-/// Styles a line: text up to `⟦` is the prompt, the rest is generated. `written` is whether `⟦` came in an
-/// earlier line.
+/// Styles a line: the prompt up to `⟦`, then generated text. `written`: `⟦` came in an earlier line.
 fn style_line(ctx: RenderContext, line: Line<'static>, written: &mut bool) -> Line<'static> {
     let mut spans: Vec<Span<'static>> = line.spans;
     let Some(text) = spans.pop() else { return Line::from(spans) };

@@ -182,8 +182,7 @@ fn draw_setting(
     draw_labels(frame, area, ctx, (number, selected), draft, top);
 }
 
-/// Returns the value at `step` of a drafted `value`. For the learning rate the draft is the peak of its
-/// schedule.
+/// Returns a drafted `value` at `step`. The draft of the learning rate is the peak of its schedule.
 fn drafted_value(config: &Config, number: usize, value: f64, step: u64) -> f64 {
     if !numeric_settings()[number].is_lr() {
         return value;
@@ -219,8 +218,7 @@ fn draw_knots(
     }
 }
 
-/// Returns `(step, value)` of a setting over the whole run, at one step per dot. Values that are not finite
-/// are left out.
+/// Returns the finite `(step, value)` of a setting over the whole run, at one step per dot.
 fn setting_points(ctx: RenderContext, config: &Config, number: usize, dots: u64) -> Vec<(f64, f64)> {
     let (steps, now) = (u128::from(config.run.steps.max(1)), ctx.state.current_step());
     (0..=dots)

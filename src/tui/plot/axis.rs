@@ -52,8 +52,7 @@ impl AxisRange {
         Self { low: self.low - margin, high: self.high + margin, ..self }
     }
 
-    /// Maps `value` to the axis: its log10 on a logarithmic axis, where values up to 0 become negative
-    /// infinity.
+    /// Maps `value` to the axis. On a logarithmic one, values up to 0 become negative infinity.
     pub fn axis_position(&self, value: f64) -> f64 {
         match self.scale {
             Scale::Log if value > 0.0 => value.log10(),
@@ -106,8 +105,7 @@ impl AxisRange {
     }
 }
 
-/// Returns at most about `wanted` ticks in `low..=high`, evenly spaced, and the decimals that their labels
-/// need.
+/// Returns about `wanted` evenly spaced ticks at most, and the decimals that their labels need.
 fn linear_ticks(low: f64, high: f64, wanted: usize) -> (Vec<f64>, usize) {
     let span = high - low;
     if !span.is_finite() || span <= 0.0 || wanted == 0 {
@@ -182,8 +180,7 @@ pub enum StepLabels {
     Shown,
 }
 
-/// Returns the cells for the curves: `area` without `gutter` columns at the left and without the line of step
-/// labels. `None` if that leaves no room.
+/// Returns the cells for the curves, without gutter and step labels. `None` if that leaves no room.
 pub fn plot_area(area: Rect, gutter: u16, labels: StepLabels) -> Option<Rect> {
     let below = labels as u16;
     let room = area.width >= gutter + 8 && area.height > below + 1;

@@ -43,8 +43,7 @@ pub struct Chart {
 }
 
 impl Chart {
-    /// Returns the smallest and the largest value in the steps `first..=last`; on a logarithmic scale
-    /// of positive values only. `None` if there is none.
+    /// Returns the range of values in these steps, on a logarithmic scale of positive ones only.
     pub fn value_range(
         &self,
         ctx: RenderContext,

@@ -163,8 +163,7 @@ impl Raster {
     }
 }
 
-/// Maps `value` from `range` to `0..=last`. Values outside are clamped to half a range beyond, which keeps
-/// lines short.
+/// Maps `range` to `0..=last`. Values outside are clamped to half a range beyond, to keep lines short.
 fn to_dots(value: f64, range: (f64, f64), last: i64) -> i64 {
     let span = range.1 - range.0;
     let share = if span > 0.0 { (value - range.0) / span } else { 0.5 };

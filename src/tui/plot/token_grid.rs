@@ -55,8 +55,7 @@ impl TokenValue {
         value.is_finite().then_some(f64::from(value))
     }
 
-    /// Returns the ends of the colour scale in nats: 0 to ln V, or ±(ln V)/2 for differences. An NLL may
-    /// exceed them.
+    /// Returns the ends of the colour scale in nats: 0 to ln V, or ±(ln V)/2. An NLL may exceed them.
     pub fn range(self, vocab_size: usize) -> (f64, f64) {
         let max = (vocab_size.max(2) as f64).ln();
         match self {
@@ -74,7 +73,7 @@ pub fn has_recycled(row: &TokenRow) -> bool {
 /// A token's text and its position in the layout.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlacedToken {
-    /// Line, from 0.
+    /// Index of its line in the row.
     pub line: usize,
     /// First terminal cell in the line.
     pub column: u16,
@@ -103,8 +102,7 @@ pub fn layout_tokens(cells: &[TokenCell], width: u16) -> Vec<PlacedToken> {
     placed
 }
 
-/// Returns the token `by` lines below token `from`, nearest to its column. Stops at the first and the last
-/// line.
+/// Returns the token `by` lines below `from`, nearest to its column, within the first and last line.
 pub fn move_by_lines(placed: &[PlacedToken], from: usize, by: isize) -> usize {
     let (Some(here), Some(last)) = (placed.get(from), placed.last()) else {
         return 0;

@@ -81,8 +81,7 @@ mod system {
         let _ = kill_process(getpid(), Signal::STOP);
     }
 
-    /// Returns whether the nearest ancestor outside the group is in the same session. POSIX calls that "not
-    /// orphaned".
+    /// Returns whether the group is not orphaned: its nearest ancestor outside is in the same session.
     pub fn has_shell() -> bool {
         let Some(own) = process_ids(getpid().as_raw_nonzero().get()) else { return false };
         let mut ancestor = process_ids(own.parent);
@@ -95,8 +94,7 @@ mod system {
         false
     }
 
-    /// Reads the ids of a process from /proc. A group or session outside the container is 0, which `rustix`
-    /// rejects.
+    /// Reads ids from /proc. Those outside the container are 0, which `rustix` rejects.
     #[cfg(target_os = "linux")]
     pub fn process_ids(pid: i32) -> Option<ProcessIds> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -139,8 +139,7 @@ impl TerminalGuard {
         if on { execute!(writer, EnableMouseCapture) } else { execute!(writer, DisableMouseCapture) }
     }
 
-    /// Handles pending signals: suspends the process or takes the terminal again. Returns whether to redraw
-    /// everything.
+    /// Suspends the process or takes the terminal again, if asked. Returns whether to redraw everything.
     pub fn handle_signals(&mut self, asked: &SignalFlags) -> std::io::Result<bool> {
         if asked.suspend.swap(false, Ordering::SeqCst) && job_control::can_stop() {
             self.suspend(asked)?;
@@ -178,15 +177,13 @@ impl TerminalGuard {
 }
 
 impl TerminalGuard {
-    /// Restores what can be restored of a terminal that is gone. Skips Ratatui's drop, which would write to
-    /// it.
+    /// Restores what is left of the terminal. Ratatui's drop, which would write to it, is skipped.
     pub fn abandon(self) {
         restore_terminal();
         std::mem::forget(self);
     }
 
-    /// Waits for input at most `time`. Crossterm would read forever from a terminal that has hung up, so this
-    /// polls the terminal first.
+    /// Waits for input at most `time`. Crossterm alone would read forever from a terminal that hung up.
     #[cfg(unix)]
     pub fn wait_for_input(&self, time: Duration) -> std::io::Result<WaitOutcome> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -250,8 +247,7 @@ fn take_terminal(mouse: bool) -> std::io::Result<()> {
     taken.inspect_err(|_| restore_terminal())
 }
 
-/// Restores the terminal if the dashboard holds it; later calls do nothing. Errors are ignored on the way
-/// out.
+/// Restores the terminal if the dashboard holds it; ignores errors. Later calls do nothing.
 pub fn restore_terminal() {
     let _writing = lock_with_timeout(&WRITE_LOCK);
     let mut held = {
@@ -272,8 +268,7 @@ pub fn restore_terminal() {
     drop(held);
 }
 
-/// Takes the lock, or returns `None` if it stays held: by a write to a blocked terminal, or by this thread in
-/// panic.
+/// Takes the lock, or gives up if a blocked terminal, or this thread in panic, keeps holding it.
 fn lock_with_timeout(lock: &Mutex<()>) -> Option<MutexGuard<'_, ()>> {
     let until = Instant::now() + WRITE_TIMEOUT;
     loop {

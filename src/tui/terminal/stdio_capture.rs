@@ -29,8 +29,7 @@ fn lock_captured() -> MutexGuard<'static, CapturedLines> {
     CAPTURED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes the lines captured since the last call. They may hold control characters, which the caller must
-/// remove.
+/// Takes the lines captured since the last call. They may hold control characters.
 pub fn take_captured_lines() -> Vec<String> {
     let mut kept = lock_captured();
     let mut lines: Vec<String> = kept.lines.drain(..).collect();
@@ -53,8 +52,7 @@ fn keep_line(line: String) {
     }
 }
 
-/// Splits bytes into lines. A carriage return ends a line too: a progress bar is many short lines, not one
-/// long one.
+/// Splits bytes into lines. A carriage return ends a line too, because progress bars write it.
 #[derive(Default)]
 struct LineSplitter {
     line: Vec<u8>,
@@ -82,8 +80,7 @@ impl LineSplitter {
     }
 }
 
-/// Reads `from` to its end and emits its lines. It never stops early, so that a thread that prints does not
-/// block.
+/// Emits the lines of `from` up to its end, so that no thread that prints is blocked.
 fn read_lines(mut from: impl Read, to: &mut impl FnMut(String)) {
     let mut lines = LineSplitter::default();
     let mut bytes = [0; 4096];

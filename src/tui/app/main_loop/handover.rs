@@ -31,8 +31,7 @@ impl MainLoop<'_> {
         self.connect(link);
     }
 
-    /// Forks the run. A run of this process is stopped first; the fork starts from the checkpoint of that
-    /// stop.
+    /// Forks the run. A run of this process is stopped first; its last checkpoint is the start of the fork.
     pub(super) fn fork_when_over(&mut self, name: String, sets: Vec<String>) {
         if self.app.state.is_over() || self.app.view.watching {
             return self.fork(&name, &sets);

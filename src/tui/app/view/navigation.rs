@@ -78,8 +78,7 @@ impl ViewState {
     }
 }
 
-/// Returns the position after `motion` from `from`, in a list with `page` visible lines and last position
-/// `last`.
+/// Returns the position after `motion` in a list whose last position is `last`, on pages of `page` lines.
 fn moved_position(from: usize, motion: Motion, page: usize, last: usize) -> usize {
     let page = page.max(1);
     let to = match motion {

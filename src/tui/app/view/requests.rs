@@ -18,8 +18,7 @@ impl ViewState {
         Effect::None
     }
 
-    /// Resumes a run that has ended. If it has reached its last step, opens the command line to ask for more
-    /// steps.
+    /// Resumes a run that has ended. After its last step, the command line asks for more steps.
     pub fn request_resume(&mut self, state: &RunState) -> Effect {
         match &state.status {
             TrainerStatus::Running => self.hint = Some("the run is already running".into()),

@@ -211,8 +211,7 @@ fn stretched_text(column: i32, cells: i32) -> String {
     format!(r#"x="{x}" textLength="{length}" lengthAdjust="spacingAndGlyphs""#)
 }
 
-/// Returns the attributes of a layer. Thin lines are one unit wide and moved by half a unit, to fill whole
-/// pixels.
+/// Returns the attributes of a layer. Thin lines are moved by half a unit, to fill whole pixels.
 fn layer_attributes(paint: DrawStyle) -> &'static str {
     match paint {
         DrawStyle::Background | DrawStyle::Full => r#"shape-rendering="crispEdges""#,
@@ -231,8 +230,7 @@ fn single_char(symbol: &str) -> Option<char> {
     chars.next().filter(|_| chars.next().is_none())
 }
 
-/// Returns whether every monospace font has `symbol` at the width of a letter and from left to right: Latin,
-/// Greek, Cyrillic, dashes, quotes, the minus sign.
+/// Returns whether every monospace font has `symbol` at the width of a letter, from left to right.
 fn is_in_every_font(symbol: &str) -> bool {
     single_char(symbol).is_some_and(|c| {
         matches!(c, '!'..='~' | '\u{a1}'..='\u{ac}' | '\u{ae}'..='\u{2ff}' | '\u{370}'..='\u{482}'

@@ -5,8 +5,7 @@
 
 use super::path::{Point, Primitive};
 
-/// The width of a cell, in tenths of a unit. It is half the height, so that braille dots are evenly spaced
-/// both ways.
+/// The width of a cell in tenths of a unit: half the height, so that braille dots are evenly spaced.
 pub const WIDTH: i32 = 80;
 /// The height of a cell, in tenths of a unit.
 pub const HEIGHT: i32 = 160;
@@ -26,9 +25,7 @@ pub enum DrawStyle {
     ThreeQuarters,
     /// Filled at full opacity.
     Full,
-    /// A thin line.
     Light,
-    /// A thick line.
     Heavy,
     Dots,
 }
@@ -55,8 +52,7 @@ const ARMS: [u16; 128] = [
     0x2000, 0x0020, 0x0200, 0x0002, 0x1200, 0x0012, 0x2100, 0x0021, // ╸╹╺╻╼╽╾╿
 ];
 
-/// The quadrants that U+2596 and the next characters fill, one bit each: upper left, upper right, lower left,
-/// lower right.
+/// The quadrants of U+2596 and the next, one bit each: upper left, upper right, lower left, lower right.
 const QUADRANTS: [u8; 10] = [0b0010, 0b0001, 0b1000, 0b1011, 0b1001, 0b1110, 0b1101, 0b0100, 0b0110, 0b0111];
 
 /// Returns the primitives of `c` in a cell at the origin, or `None` if `c` is written as text.
@@ -70,8 +66,7 @@ pub fn shape_of(c: char) -> Option<Vec<(DrawStyle, Primitive)>> {
     (!marks.is_empty()).then_some(marks)
 }
 
-/// Returns the dots of a braille character. Its bits are three rows of the left column, of the right one,
-/// then the fourth row.
+/// Returns the dots of a braille character: bits are three rows left, three rows right, the fourth row.
 fn braille(bits: u32) -> Vec<(DrawStyle, Primitive)> {
     const DOTS: [Point; 8] = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (0, 3), (1, 3)];
     let pitch = (WIDTH / 2, HEIGHT / 4);
@@ -100,15 +95,13 @@ fn box_drawing(c: char) -> Vec<(DrawStyle, Primitive)> {
     }
 }
 
-/// Returns the lines of the arms of one weight: a straight line, a corner joined in the middle, or a
-/// crossing.
+/// Returns the lines of the arms of one weight: straight, a corner joined in the middle, or a crossing.
 fn arm_lines(arms: u16, weight: u16, paint: DrawStyle) -> impl Iterator<Item = (DrawStyle, Primitive)> {
     let [left, right, up, down] = [12, 8, 4, 0].map(|digit| arms >> digit & 0xf == weight);
     let across = (if left { 0 } else { CENTER.0 }, if right { WIDTH } else { CENTER.0 });
     let along = (if up { 0 } else { CENTER.1 }, if down { HEIGHT } else { CENTER.1 });
     let across = Primitive::Line((across.0, CENTER.1), (across.1, CENTER.1));
-    // A corner to the right starts with its vertical arm, one to the left ends with it: so the pen need not
-    // lift.
+    // A corner to the right starts with its vertical arm, one to the left ends with it: one stroke.
     let upright = if right && up != down {
         Primitive::Line((CENTER.0, if up { along.0 } else { along.1 }), CENTER)
     } else if up != down {
