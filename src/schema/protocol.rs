@@ -386,9 +386,10 @@ pub struct ValidationSample {
 }
 
 /// Severity of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
     /// Ordinary progress of the run.
+    #[default]
     Info,
     /// Something differs from what was requested; the run continues.
     Warn,

@@ -6,8 +6,9 @@ use super::actions::{Direction, Zoom};
 use crate::tui::plot::axis::Scale;
 
 /// The range of steps that charts show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChartSpan {
+    #[default]
     All,
     /// The last steps of the run, following its end: number of steps.
     Last(u64),
@@ -16,10 +17,11 @@ pub enum ChartSpan {
 }
 
 /// Which charts the loss panel shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LossCharts {
     /// Losses, with their difference below if there is room.
+    #[default]
     Both,
     Losses,
     Difference,
@@ -37,7 +39,7 @@ impl LossCharts {
 }
 
 /// Range, cursor and scales of the charts.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ChartSettings {
     pub span: ChartSpan,
     /// The step at which all charts show their values, if one is selected.
@@ -49,19 +51,6 @@ pub struct ChartSettings {
     /// Weight of the past in smoothed curves; none for the value in the config.
     pub smoothing: Option<f64>,
     pub loss_charts: LossCharts,
-}
-
-impl Default for ChartSettings {
-    fn default() -> Self {
-        Self {
-            span: ChartSpan::All,
-            cursor: None,
-            x_scale: Scale::Linear,
-            y_scale: Scale::Linear,
-            smoothing: None,
-            loss_charts: LossCharts::Both,
-        }
-    }
 }
 
 /// The selectable smoothing weights.

@@ -42,7 +42,7 @@ pub fn run(
     let mut preferences = UiPreferences::for_user();
     preferences.restore(&mut app.view);
     app.view.watching = options.watching;
-    guard.set_mouse_capture(app.view.mouse_captured)?;
+    guard.set_mouse_capture(!app.view.mouse_released)?;
     let mut dashboard = MainLoop {
         link,
         host,

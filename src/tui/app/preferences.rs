@@ -48,7 +48,7 @@ impl SavedView {
             log_steps: charts.x_scale == Scale::Log,
             log_losses: charts.y_scale == Scale::Log,
             smoothing: charts.smoothing,
-            mouse: view.mouse_captured,
+            mouse: !view.mouse_released,
         }
     }
 
@@ -59,8 +59,8 @@ impl SavedView {
             }
         }
         view.panels.focus_on(self.focus);
-        (view.panels.expanded, view.token_value, view.entropy_display, view.mouse_captured) =
-            (self.expanded, self.mode, self.picture, self.mouse);
+        (view.panels.expanded, view.token_value, view.entropy_display, view.mouse_released) =
+            (self.expanded, self.mode, self.picture, !self.mouse);
         let charts = &mut view.charts;
         let scale = |is_log| if is_log { Scale::Log } else { Scale::Linear };
         charts.loss_charts = self.charts;
@@ -130,7 +130,7 @@ mod tests {
         preferences().restore(&mut view);
         assert_eq!(view.panels.focus, Panel::Loss);
         view.panels.focus_on(Panel::Cost);
-        (view.token_value, view.charts.y_scale, view.mouse_captured) = (TokenValue::Nll, Scale::Log, false);
+        (view.token_value, view.charts.y_scale, view.mouse_released) = (TokenValue::Nll, Scale::Log, true);
         preferences().save_if_changed(&view);
         let mut again = ViewState::default();
         preferences().restore(&mut again);

@@ -15,15 +15,17 @@ use super::draft::{SentEdit, SettingDraft};
 use super::keys::{self, Scope};
 use super::layout::ShownPanels;
 use super::panel_id::Panel;
-use crate::schema::protocol::{Command, LogLevel, PlaygroundRequest, TokenRow};
+use crate::schema::protocol::{Command, LogLevel, TokenRow};
 use crate::tui::model::config_history;
 use crate::tui::model::state::{EventCounts, RunState};
 use crate::tui::plot::token_grid::TokenValue;
+use playground::NextRequest;
 use ratatui::layout::Rect;
 
 /// What is drawn over the panels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overlay {
+    #[default]
     None,
     /// The help page, scrolled down by this many lines.
     Help(u16),
@@ -35,10 +37,11 @@ pub enum Overlay {
 }
 
 /// How the entropy panel shows entropies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntropyDisplay {
     /// One token row as text.
+    #[default]
     Row,
     /// A heatmap of step by entropy over the whole run.
     #[serde(rename = "course")]
@@ -67,7 +70,7 @@ pub enum Effect {
 }
 
 /// What the user looks at.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ViewState {
     pub panels: ShownPanels,
     pub overlay: Overlay,
@@ -101,10 +104,9 @@ pub struct ViewState {
     pub entropy_display: EntropyDisplay,
     /// The minimum level of displayed log lines.
     pub min_log_level: LogLevel,
-    /// The settings of the playground: its next request, still without a prompt.
-    pub playground: PlaygroundRequest,
-    /// Whether the dashboard captures the mouse.
-    pub mouse_captured: bool,
+    pub playground: NextRequest,
+    /// Whether mouse events are left to the terminal.
+    pub mouse_released: bool,
     /// A message about the last key, shown until the next key.
     pub hint: Option<String>,
     /// Alerts that the user has dismissed.
@@ -129,36 +131,6 @@ pub struct PendingUndos {
     pub count: usize,
     /// The number of changes received before the first request.
     changes_before: u64,
-}
-
-impl Default for ViewState {
-    fn default() -> Self {
-        Self {
-            panels: ShownPanels::default(),
-            overlay: Overlay::None,
-            prompt: CommandPrompt::default(),
-            lists: Default::default(),
-            watching: false,
-            stopping: false,
-            requested_pause: None,
-            charts: ChartSettings::default(),
-            frozen: None,
-            selected_setting: 0,
-            draft: None,
-            sent_edit: None,
-            selected_token: 0,
-            row_step: None,
-            token_value: TokenValue::Plain,
-            entropy_display: EntropyDisplay::Row,
-            min_log_level: LogLevel::Info,
-            playground: playground::default_request(),
-            mouse_captured: true,
-            hint: None,
-            dismissed_alerts: Vec::new(),
-            pending_undos: PendingUndos::default(),
-            last_counts: EventCounts::default(),
-        }
-    }
 }
 
 impl ViewState {
@@ -270,8 +242,8 @@ impl ViewState {
                 self.frozen = if self.frozen.is_some() { None } else { Some(Box::new(state.clone())) };
             }
             Action::ToggleMouse => {
-                self.mouse_captured = !self.mouse_captured;
-                return Effect::CaptureMouse(self.mouse_captured);
+                self.mouse_released = !self.mouse_released;
+                return Effect::CaptureMouse(!self.mouse_released);
             }
             Action::KeepRunning => self.overlay = Overlay::None,
             Action::LeaveNow => return Effect::Leave,

@@ -1,26 +1,27 @@
 //! Owns: `BoundedList`, the newest items of a list that grows with the run.
 //! Must not know: what the items are.
-//! Invariant: at most `max_len` items are kept; every item ever pushed is counted.
+//! Invariant: at most `MAX` items are kept; every item ever pushed is counted.
 
 use std::collections::VecDeque;
 use std::ops::Deref;
 
-/// The newest items, oldest first, and the number of items received so far.
+/// The newest `MAX` items, oldest first, and the number of items received so far.
 #[derive(Clone, Debug)]
-pub struct BoundedList<T> {
+pub struct BoundedList<T, const MAX: usize> {
     items: VecDeque<T>,
-    max_len: usize,
     total: u64,
 }
 
-impl<T> BoundedList<T> {
-    pub fn new(max_len: usize) -> Self {
-        Self { items: VecDeque::new(), max_len, total: 0 }
+impl<T, const MAX: usize> Default for BoundedList<T, MAX> {
+    fn default() -> Self {
+        Self { items: VecDeque::new(), total: 0 }
     }
+}
 
+impl<T, const MAX: usize> BoundedList<T, MAX> {
     /// Appends `item`, and drops the oldest item if the list is full.
     pub fn push(&mut self, item: T) {
-        if self.items.len() == self.max_len {
+        if self.items.len() == MAX {
             self.items.pop_front();
         }
         self.items.push_back(item);
@@ -37,7 +38,7 @@ impl<T> BoundedList<T> {
     }
 }
 
-impl<T> Deref for BoundedList<T> {
+impl<T, const MAX: usize> Deref for BoundedList<T, MAX> {
     type Target = VecDeque<T>;
 
     fn deref(&self) -> &VecDeque<T> {

@@ -7,5 +7,6 @@ pub mod config_history;
 pub mod cost;
 pub mod histograms;
 pub mod history;
+pub mod metrics;
 pub mod pace;
 pub mod state;

@@ -8,48 +8,27 @@ use super::bounded_list::BoundedList;
 use super::config_history::ConfigHistory;
 use super::cost::RunCost;
 use super::histograms::EntropyHistograms;
-use super::history::{MovingAverage, SeriesHistory};
+use super::history::MovingAverage;
+use super::metrics::RunMetrics;
 use super::pace::PaceEstimator;
-use crate::config::{Config, ConfigKey, Dashboard};
+use crate::config::{Config, ConfigKey};
 use crate::schema::metrics::{Metric, StepRow};
 use crate::schema::protocol::{
     AlertTopic, ConfigUpdate, EntropyHistogram, Event, LogLevel, LogLine, PlaygroundAnswer, RunInfo,
     RunPhase, RunSummary, TokenRow, ValidationSample,
 };
 use crate::schema::rows::{ChangeOutcome, ChangeRow, SystemRow};
-use crate::tui::text;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-const MAX_LOG_LINES: usize = 2000;
 /// Maximum number of positions kept of one token row: more than a user scrolls through.
 const MAX_CELLS_PER_ROW: usize = 16_384;
 /// Maximum number of positions in all kept token rows together.
 const MAX_CELLS: usize = 65_536;
-const MAX_CHANGES: usize = 2000;
-const MAX_SAMPLES: usize = 500;
-const MAX_ANSWERS: usize = 50;
 /// Maximum number of config changes that can be undone.
 const MAX_UNDO: usize = 200;
 /// Weight of previous values in the displayed speed.
 const SPEED_SMOOTHING: f64 = 0.9;
-
-/// Selects a series of values over steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Series {
-    Metric(Metric),
-    /// The first metric minus the second, at the same step.
-    Difference(Metric, Metric),
-}
-
-/// The differences whose history is kept: recycling minus each of its controls.
-pub const TRACKED_DIFFERENCES: [(Metric, Metric); 5] = [
-    (Metric::LossRecycledAtRecycled, Metric::LossPlainAtRecycled),
-    (Metric::ValidRecycled, Metric::ValidPlainAtRecycled),
-    (Metric::ValidRecycled, Metric::ValidPause),
-    (Metric::ValidRecycled, Metric::ValidMasked),
-    (Metric::ValidRecycled, Metric::ValidShuffled),
-];
 
 /// Progress of a preparation phase.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,8 +41,9 @@ pub struct PrepareProgress {
 }
 
 /// Whether the trainer still works on the run, and if not, how it ended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum TrainerStatus {
+    #[default]
     Running,
     /// The run reached its last step, or was stopped.
     Finished(Box<RunSummary>),
@@ -105,30 +85,28 @@ pub struct EventCounts {
 pub type KeyValues = Vec<(String, String)>;
 
 /// Everything known of the run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RunState {
     /// The run's fixed facts and its current config, after `Event::Started`.
     pub run: Option<Box<RunInfo>>,
     /// The trainer's current phase, after it has reported one.
     pub phase: Option<RunPhase>,
     pub progress: Option<PrepareProgress>,
-    /// The last finite value of every metric.
-    pub latest: StepRow,
+    /// The metrics of all steps.
+    pub metrics: RunMetrics,
     /// Whether a live step was received (history does not count).
     pub has_live_step: bool,
-    /// The first step with known metrics.
-    first_step: Option<u64>,
     /// Number of times a trainer has started.
     trainers_started: u64,
     /// The last token rows, oldest first.
     pub token_rows: VecDeque<Box<TokenRow>>,
     /// Histograms of token entropy over the whole run.
     pub histograms: EntropyHistograms,
-    pub samples: BoundedList<ValidationSample>,
+    pub samples: BoundedList<ValidationSample, 500>,
     /// The playground's answers. The last may be unfinished.
-    pub answers: BoundedList<PlaygroundAnswer>,
+    pub answers: BoundedList<PlaygroundAnswer, 50>,
     /// Config changes that were applied or refused, and notes.
-    pub changes: BoundedList<ChangeRow>,
+    pub changes: BoundedList<ChangeRow, 2000>,
     /// The configs of the run, by step.
     pub config_history: ConfigHistory,
     /// Undo stack: for each change, the values before it and the values it set.
@@ -137,13 +115,11 @@ pub struct RunState {
     pub cost: RunCost,
     /// The last sample of the system monitor.
     pub system: Option<Box<SystemRow>>,
-    pub log: BoundedList<LogEntry>,
+    pub log: BoundedList<LogEntry, 2000>,
     pub pace: PaceEstimator,
     /// Tokens per second, smoothed.
     pub tokens_per_s: MovingAverage,
     pub status: TrainerStatus,
-    /// The last value that was not finite, as text, and how many there were.
-    pub not_finite: Option<(String, u64)>,
     /// The last panic of a thread other than the dashboard's.
     pub panic: Option<String>,
     /// Number of frames that the trainer dropped.
@@ -154,45 +130,6 @@ pub struct RunState {
     clock_offset_s: f64,
     /// Alerts that need the user's attention, by subject.
     pub alerts: BTreeMap<AlertTopic, String>,
-    histories: Vec<SeriesHistory>,
-    differences: [SeriesHistory; TRACKED_DIFFERENCES.len()],
-    dashboard: Dashboard,
-}
-
-impl Default for RunState {
-    fn default() -> Self {
-        Self {
-            run: None,
-            phase: None,
-            progress: None,
-            latest: StepRow::new(0),
-            has_live_step: false,
-            first_step: None,
-            trainers_started: 0,
-            token_rows: VecDeque::new(),
-            histograms: EntropyHistograms::default(),
-            samples: BoundedList::new(MAX_SAMPLES),
-            answers: BoundedList::new(MAX_ANSWERS),
-            changes: BoundedList::new(MAX_CHANGES),
-            config_history: ConfigHistory::default(),
-            undo_stack: Vec::new(),
-            cost: RunCost::default(),
-            system: None,
-            log: BoundedList::new(MAX_LOG_LINES),
-            pace: PaceEstimator::default(),
-            tokens_per_s: MovingAverage::default(),
-            status: TrainerStatus::Running,
-            not_finite: None,
-            panic: None,
-            dropped_frames: 0,
-            now: Duration::ZERO,
-            clock_offset_s: 0.0,
-            alerts: BTreeMap::new(),
-            histories: vec![SeriesHistory::default(); Metric::ALL.len()],
-            differences: Default::default(),
-            dashboard: Config::default().dashboard,
-        }
-    }
 }
 
 impl RunState {
@@ -222,7 +159,6 @@ impl RunState {
                     (self.phase, self.now) = (last.phase, now);
                 }
                 self.trainers_started += 1;
-                self.dashboard = info.config.dashboard.clone();
                 self.config_history = ConfigHistory::new(&info.config);
                 self.progress = None;
                 self.run = Some(info);
@@ -275,7 +211,6 @@ impl RunState {
             self.push_undo(&changed);
             self.config_history.push(changed.rows[0].step, &changed.config);
         }
-        self.dashboard = changed.config.dashboard.clone();
         changed.rows.into_iter().for_each(|row| self.changes.push(row));
         if let Some(run) = &mut self.run {
             (run.config, run.version) = (changed.config, changed.version);
@@ -320,34 +255,13 @@ impl RunState {
 
     /// Adds the metrics of a step, live or from history.
     fn add_metrics(&mut self, row: &StepRow) {
-        for &metric in Metric::ALL {
-            match row.get(metric) {
-                Some(value) if value.is_finite() => self.latest.set(metric, value),
-                Some(value) => self.record_not_finite(metric, value, row.step()),
-                None => {}
-            }
-        }
-        self.first_step.get_or_insert(row.step());
         self.cost.add(row);
-        for (metric, history) in Metric::ALL.iter().zip(&mut self.histories) {
-            row.get(*metric).into_iter().for_each(|value| history.push(row.step(), value));
-        }
-        for ((one, other), history) in TRACKED_DIFFERENCES.iter().zip(&mut self.differences) {
-            if let (Some(one), Some(other)) = (row.get(*one), row.get(*other)) {
-                history.push(row.step(), one - other);
-            }
-        }
+        self.metrics.add(row);
     }
 
     /// Returns the time on the run's own clock.
     fn now_on_run_clock(&self) -> Duration {
         Duration::try_from_secs_f64(self.now.as_secs_f64() + self.clock_offset_s).unwrap_or_default()
-    }
-
-    fn record_not_finite(&mut self, metric: Metric, value: f64, step: u64) {
-        let times = self.not_finite.as_ref().map_or(0, |(_, times)| *times) + 1;
-        let text = format!("{} was {value} at step {}", metric.spec().name, text::with_separators(step));
-        self.not_finite = Some((text, times));
     }
 
     /// Appends a log line of the dashboard's own.
@@ -367,7 +281,8 @@ impl RunState {
 
     /// Resets what belonged to the last trainer, before another continues the run.
     pub fn reset_for_new_trainer(&mut self) {
-        (self.status, self.phase, self.panic, self.not_finite) = (TrainerStatus::Running, None, None, None);
+        (self.status, self.phase, self.panic) = (TrainerStatus::Running, None, None);
+        self.metrics.not_finite = None;
         self.alerts.clear();
     }
 

@@ -21,7 +21,7 @@ use crate::tui::app::layout;
 use crate::tui::app::panel_id::Panel;
 use crate::tui::model::cost::{STEP_PARTS, StepCost};
 use crate::tui::model::history::MovingAverage;
-use crate::tui::model::state::Series;
+use crate::tui::model::metrics::Series;
 use crate::tui::plot::axis::StepLabels;
 use crate::tui::plot::chart::{Chart, PlotCurve};
 use crate::tui::plot::raster::Dash;
@@ -53,11 +53,7 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let used = (lines.len() as u16 + 1).min(within.height);
     let below = Rect { y: within.y + used, height: within.height - used, ..within };
     let shows_chart = below.height >= CHART_MIN_HEIGHT;
-    let markers = if shows_chart {
-        chart::marker_legend(ctx, ctx.view.charts.visible_steps(ctx.state.known_steps()))
-    } else {
-        Vec::new()
-    };
+    let markers = if shows_chart { chart::marker_legend(ctx) } else { Vec::new() };
     draw_frame(frame, area, ctx, Panel::Cost, subtitle, Line::from(markers));
     frame.render_widget(Paragraph::new(lines), within);
     if shows_chart {
@@ -76,10 +72,10 @@ fn draw_parts_chart(frame: &mut Frame, area: Rect, ctx: RenderContext) {
         dash: (Dash::Solid, dashes[part]),
     };
     let chart = Chart { curves: STEP_PARTS.iter().enumerate().map(curve).collect(), points: Vec::new() };
-    let steps = ctx.view.charts.visible_steps(ctx.state.known_steps());
+    let steps = ctx.visible_steps();
     let Some(plane) = chart.plane(ctx, steps) else { return };
     let names = STEP_PARTS.iter().zip(roles).map(|((name, ms, _), role)| {
-        let at = ctx.view.charts.cursor.unwrap_or(u64::MAX);
+        let at = ctx.cursor_step();
         let value = ctx.state.history(Series::Metric(*ms)).smoothed_at(at, ctx.smoothing());
         let value = value.map_or_else(|| "–".into(), format_ms);
         (0, vec![ctx.span(role, format!("━ {name} ")), ctx.span(Role::Value, value)])

@@ -94,11 +94,7 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let mode = shown_mode(ctx, row);
     let legend = legend(ctx, row, mode, area.width);
     let shows_heatmap = layout::inner_area(area).height >= HEATMAP_MIN_HEIGHT;
-    let markers = if shows_heatmap && area.width >= 100 {
-        chart::marker_legend(ctx, ctx.view.charts.visible_steps(ctx.state.known_steps()))
-    } else {
-        Vec::new()
-    };
+    let markers = if shows_heatmap && area.width >= 100 { chart::marker_legend(ctx) } else { Vec::new() };
     let bottom: Line = markers.into_iter().chain(legend.spans).collect();
     let within = draw_frame(frame, area, ctx, Panel::Entropy, subtitle(ctx, row, mode), bottom);
     let placed = token_grid::layout_tokens(&row.cells, within.width);
@@ -124,8 +120,7 @@ fn shown_mode(ctx: RenderContext, row: &TokenRow) -> TokenValue {
 fn render_heatmap(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let mode = ctx.view.token_value;
     let subtitle = Line::from(ctx.span(Role::Value, entropy_heatmap::subtitle(mode)));
-    let mut bottom =
-        Line::from(chart::marker_legend(ctx, ctx.view.charts.visible_steps(ctx.state.known_steps())));
+    let mut bottom = Line::from(chart::marker_legend(ctx));
     bottom.push_span(ctx.span(Role::Name, " t shows the row "));
     let within = draw_frame(frame, area, ctx, Panel::Entropy, subtitle, bottom);
     entropy_heatmap::render(frame, within.inner(Margin::new(1, 0)), ctx, mode);

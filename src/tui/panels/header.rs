@@ -14,7 +14,8 @@ use crate::schema::metrics::Metric;
 use crate::schema::protocol::RunPhase;
 use crate::tui::app::layout;
 use crate::tui::app::panel_id::Panel;
-use crate::tui::model::state::{Series, TrainerStatus};
+use crate::tui::model::metrics::Series;
+use crate::tui::model::state::TrainerStatus;
 use crate::tui::text;
 use crate::tui::theme::Role;
 use ratatui::Frame;
@@ -152,7 +153,7 @@ fn device_spans(ctx: RenderContext, name: &str, width: u16) -> Vec<Span<'static>
 }
 
 fn metric_parts(ctx: RenderContext) -> Vec<LinePart> {
-    let latest = |metric| ctx.state.latest.get(metric);
+    let latest = |metric| ctx.state.metrics.latest(metric);
     let named = |rank, metric: Metric| {
         let value = latest(metric).map_or_else(|| "–".into(), |value| text::metric_value(metric, value));
         ctx.named_part(rank, &text::metric_label(metric), value)

@@ -20,7 +20,7 @@ use super::{LinePart, RenderContext, draw_frame, fit_lines};
 use crate::schema::metrics::Metric;
 use crate::tui::app::chart_settings::{ChartSpan, LossCharts};
 use crate::tui::app::panel_id::Panel;
-use crate::tui::model::state::Series;
+use crate::tui::model::metrics::Series;
 use crate::tui::plot::axis::{AxisRange, Plane, Scale, StepLabels};
 use crate::tui::plot::chart::{Chart, PlotCurve, PlotPoints};
 use crate::tui::plot::raster::Dash;
@@ -230,7 +230,7 @@ pub fn plot_in(area: Rect, ctx: RenderContext) -> Option<Plot> {
 /// Divides the panel between the charts, and places legend and plot of each.
 fn place_charts(within: Rect, ctx: RenderContext) -> PlacedCharts {
     let charts = &ctx.view.charts;
-    let steps = charts.visible_steps(ctx.state.known_steps());
+    let steps = ctx.visible_steps();
     let difference = difference_chart(&[]).plane(ctx, steps).map(with_difference_axis(ctx, steps));
     let both =
         charts.loss_charts == LossCharts::Both && difference.is_some() && within.height >= BOTH_MIN_HEIGHT;
@@ -321,7 +321,7 @@ fn subtitle(ctx: RenderContext) -> Line<'static> {
 
 /// Returns the bottom border: the names of the step markers, and the recycled loss minus the plain one.
 fn bottom_line(ctx: RenderContext, width: u16) -> Line<'static> {
-    let markers = chart::marker_legend(ctx, ctx.view.charts.visible_steps(ctx.state.known_steps()));
+    let markers = chart::marker_legend(ctx);
     let difference = |name: &str| {
         curve_value(ctx, TRAINED_DIFFERENCE).map_or_else(Vec::new, |value| {
             let name = ctx.span(Role::Name, format!(" recycled − {name} "));
@@ -336,14 +336,12 @@ fn bottom_line(ctx: RenderContext, width: u16) -> Line<'static> {
 
 /// Returns the value of a curve: smoothed, at the cursor or at the end of the run.
 fn curve_value(ctx: RenderContext, series: Series) -> Option<f64> {
-    let at = ctx.view.charts.cursor.unwrap_or(u64::MAX);
-    ctx.state.history(series).smoothed_at(at, ctx.smoothing())
+    ctx.state.history(series).smoothed_at(ctx.cursor_step(), ctx.smoothing())
 }
 
 /// Returns the last value of a mark that was measured up to the cursor, or up to the end of the run.
 fn mark_value(ctx: RenderContext, series: Series) -> Option<f64> {
-    let at = ctx.view.charts.cursor.unwrap_or(u64::MAX);
-    ctx.state.history(series).bucket_at(at).map(|bucket| bucket.mean)
+    ctx.state.history(series).bucket_at(ctx.cursor_step()).map(|bucket| bucket.mean)
 }
 
 /// Returns the legend of the losses: the curves, and all validation marks if they fit, else the plain one.
@@ -377,7 +375,7 @@ fn curve_names(ctx: RenderContext, width: u16) -> Vec<LinePart> {
         let series = Series::Metric(metric);
         let value = curve_value(ctx, series).map_or_else(|| "–".into(), text::decimal);
         let mut spans = vec![ctx.span(role, format!("{glyph} {name} ")), ctx.span(Role::Value, value)];
-        let raw = ctx.state.history(series).bucket_at(ctx.view.charts.cursor.unwrap_or(u64::MAX));
+        let raw = ctx.state.history(series).bucket_at(ctx.cursor_step());
         if let Some(raw) = raw.filter(|_| width >= 110) {
             spans.push(ctx.span(Role::Dim, format!(" ({})", text::decimal(raw.mean))));
         }

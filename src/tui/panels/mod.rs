@@ -59,6 +59,16 @@ impl RenderContext<'_> {
         self.view.charts.smoothing(self.state.dashboard_config().smoothing)
     }
 
+    /// Returns the first and the last step that charts show.
+    pub fn visible_steps(&self) -> (u64, u64) {
+        self.view.charts.visible_steps(self.state.known_steps())
+    }
+
+    /// Returns the step at which values are shown: that of the cursor, else the end of the run.
+    pub fn cursor_step(&self) -> u64 {
+        self.view.charts.cursor.unwrap_or(u64::MAX)
+    }
+
     /// Returns `text` in the style of `role`.
     pub fn span(&self, role: Role, text: impl Into<String>) -> Span<'static> {
         Span::styled(text.into(), self.theme.style(role))

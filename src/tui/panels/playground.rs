@@ -28,7 +28,7 @@ pub fn entries<'a>(state: &'a RunState, view: &'a ViewState) -> impl Iterator<It
 
 /// Draws the newest answers.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
-    let PlaygroundRequest { policy, temperature, checkpoint, .. } = &ctx.view.playground;
+    let PlaygroundRequest { policy, temperature, checkpoint, .. } = &ctx.view.playground.0;
     let how = if *temperature == 0.0 { "greedy".into() } else { format!("temperature {temperature}") };
     let weights = checkpoint
         .map_or("current weights".into(), |step| format!("weights of {}", text::with_separators(step)));

@@ -19,7 +19,8 @@ use crate::schema::protocol::{RunInfo, RunSummary};
 use crate::schema::rows::SystemRow;
 use crate::tui::app::panel_id::Panel;
 use crate::tui::app::view::ViewState;
-use crate::tui::model::state::{RunState, Series, TrainerStatus};
+use crate::tui::model::metrics::Series;
+use crate::tui::model::state::{RunState, TrainerStatus};
 use crate::tui::plot::chart;
 use crate::tui::plot::chart::{Chart, PlotCurve};
 use crate::tui::plot::raster::Dash;
@@ -74,7 +75,7 @@ pub fn scroll_limit(state: &RunState, view: &ViewState, within: Rect) -> usize {
 fn shown_metrics(state: &RunState, view: &ViewState) -> Vec<Metric> {
     let shown = |metric: &Metric| {
         let spec = metric.spec();
-        state.latest.get(*metric).is_some()
+        state.metrics.latest(*metric).is_some()
             && *metric != Metric::Step
             && (list::matches_filter(view, Panel::Run, spec.name)
                 || list::matches_filter(view, Panel::Run, spec.doc))
@@ -112,7 +113,7 @@ fn draw_metric(frame: &mut Frame, area: Rect, ctx: RenderContext, metric: Metric
     let at_cursor =
         ctx.view.charts.cursor.and_then(|cross| history.bucket_at(cross)).map(|bucket| bucket.mean);
     let value = at_cursor
-        .or(ctx.state.latest.get(metric))
+        .or(ctx.state.metrics.latest(metric))
         .map_or_else(|| "–".into(), |value| text::metric_value(metric, value));
     let value = text::clip(&format!("{value} {}", spec.unit), usize::from(area.width));
     let room = usize::from(area.width).saturating_sub(text::width(&value) + 1);
@@ -125,7 +126,7 @@ fn draw_metric(frame: &mut Frame, area: Rect, ctx: RenderContext, metric: Metric
         PlotCurve { series: Series::Metric(metric), role, raw_role: raw, dash: (Dash::Solid, Dash::Solid) };
     let chart = Chart { curves: vec![curve], points: Vec::new() };
     let plot = Rect { y: area.y + 1, height: area.height - 1, ..area };
-    let steps = ctx.view.charts.visible_steps(ctx.state.known_steps());
+    let steps = ctx.visible_steps();
     if let Some(plane) = chart.plane(ctx, steps).filter(|_| !plot.is_empty()) {
         chart.render(frame.buffer_mut(), plot, &plane, ctx);
         if let Some(x) = ctx.view.charts.cursor.and_then(|cross| plane.column_of(plot, cross)) {

@@ -6,7 +6,8 @@
 use super::axis::{AxisRange, Plane, Scale};
 use super::raster::{Dash, Raster};
 use crate::tui::model::history::Bucket;
-use crate::tui::model::state::{ChartMark, Series};
+use crate::tui::model::metrics::Series;
+use crate::tui::model::state::ChartMark;
 use crate::tui::panels::RenderContext;
 use crate::tui::theme::Role;
 use ratatui::buffer::Buffer;
@@ -142,8 +143,9 @@ fn marker_glyph(mark: ChartMark) -> &'static str {
     STEP_MARKERS.iter().find(|(kind, _, _)| *kind == mark).map_or(" ", |(_, glyph, _)| *glyph)
 }
 
-/// Returns the legend of the step markers that the steps `first..=last` have, such as ` ▾ change  ✎ note `.
-pub fn marker_legend(ctx: RenderContext, (first, last): (u64, u64)) -> Vec<Span<'static>> {
+/// Returns the legend of the step markers that the charts show, such as ` ▾ change  ✎ note `.
+pub fn marker_legend(ctx: RenderContext) -> Vec<Span<'static>> {
+    let (first, last) = ctx.visible_steps();
     let shown = |mark: ChartMark| {
         ctx.state.marks().any(|(step, kind)| kind == mark && (first..=last).contains(&step))
     };

@@ -11,9 +11,10 @@ pub const RECYCLED_MARK: char = '▸';
 pub const DOCUMENT_MARK: char = '┃';
 
 /// The value shown for each token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenValue {
+    #[default]
     /// Entropy of the plain pass.
     Plain,
     /// Entropy of the recycled pass.

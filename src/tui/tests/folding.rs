@@ -19,7 +19,7 @@ const SCREEN: Rect = Rect { x: 0, y: 0, width: 120, height: 40 };
 #[test]
 fn sparse_metrics_keep_their_last_value() {
     let state = training_state(203);
-    assert_eq!(state.latest.get(Metric::ValidPlain), step_row(200).get(Metric::ValidPlain));
+    assert_eq!(state.metrics.latest(Metric::ValidPlain), step_row(200).get(Metric::ValidPlain));
     assert_eq!(state.history(Series::Metric(Metric::LossRecycled)).buckets().len(), 1);
     assert_eq!(state.current_step(), 203);
 }
@@ -32,10 +32,10 @@ fn values_that_are_not_finite_are_reported_and_not_charted() {
         row.set(Metric::LossPlain, value);
         state.apply(Event::Step(Box::new(row)), Duration::from_secs(2));
     }
-    let (what, times) = state.not_finite.clone().unwrap();
+    let (what, times) = state.metrics.not_finite.clone().unwrap();
     assert_eq!((what.as_str(), times), ("loss_plain_nats was inf at step 12", 2));
     assert_eq!(state.history(Series::Metric(Metric::LossPlain)).last_step(), Some(10));
-    assert!(state.latest.get(Metric::LossPlain).unwrap().is_finite());
+    assert!(state.metrics.latest(Metric::LossPlain).unwrap().is_finite());
 }
 
 #[test]

@@ -90,7 +90,7 @@ impl MainLoop<'_> {
     pub(super) fn write_note(&mut self, text: &str) {
         let state = &self.app.state;
         let Some(run) = &state.run else { return };
-        let tokens = state.latest.get(Metric::Tokens).unwrap_or(0.0) as u64;
+        let tokens = state.metrics.latest(Metric::Tokens).unwrap_or(0.0) as u64;
         let at = RunPosition { step: state.current_step(), tokens, version: state.config_version() };
         match self.host.write_note(&run.folder, at, text) {
             // The reader of a watched run reports the note itself.

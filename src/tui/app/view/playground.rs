@@ -9,10 +9,15 @@ use crate::schema::protocol::{Command, PlaygroundRequest};
 use crate::tui::app::actions::Nudge;
 use crate::tui::app::command::PlaygroundCommand;
 
-/// Returns the request that the playground starts with, without a prompt.
-pub fn default_request() -> PlaygroundRequest {
-    let policy = "entropy:start=1.5,stop=0.5,most=8".into();
-    PlaygroundRequest { prompt: String::new(), policy, temperature: 0.0, max_tokens: 64, checkpoint: None }
+/// The next request to the playground, still without a prompt.
+#[derive(Debug)]
+pub struct NextRequest(pub PlaygroundRequest);
+
+impl Default for NextRequest {
+    fn default() -> Self {
+        let (prompt, policy) = (String::new(), "entropy:start=1.5,stop=0.5,most=8".into());
+        Self(PlaygroundRequest { prompt, policy, temperature: 0.0, max_tokens: 64, checkpoint: None })
+    }
 }
 
 impl ViewState {
@@ -21,21 +26,21 @@ impl ViewState {
         self.panels.focus_on(Panel::Playground);
         match command {
             PlaygroundCommand::Ask(prompt) => {
-                let request = PlaygroundRequest { prompt, ..self.playground.clone() };
+                let request = PlaygroundRequest { prompt, ..self.playground.0.clone() };
                 return self.request(state, Command::Ask(Box::new(request)));
             }
-            PlaygroundCommand::Policy(policy) => self.playground.policy = policy,
-            PlaygroundCommand::Temperature(temperature) => self.playground.temperature = temperature,
-            PlaygroundCommand::Length(max_tokens) => self.playground.max_tokens = max_tokens,
-            PlaygroundCommand::Weights(checkpoint) => self.playground.checkpoint = checkpoint,
+            PlaygroundCommand::Policy(policy) => self.playground.0.policy = policy,
+            PlaygroundCommand::Temperature(temperature) => self.playground.0.temperature = temperature,
+            PlaygroundCommand::Length(max_tokens) => self.playground.0.max_tokens = max_tokens,
+            PlaygroundCommand::Weights(checkpoint) => self.playground.0.checkpoint = checkpoint,
         }
         Effect::None
     }
 
     /// Raises or lowers the entropy threshold at which a thought starts.
     pub fn nudge_threshold(&mut self, nudge: Nudge) {
-        match grammar::change_start(&self.playground.policy, |start| nudged(start, nudge)) {
-            Some(policy) => self.playground.policy = policy,
+        match grammar::change_start(&self.playground.0.policy, |start| nudged(start, nudge)) {
+            Some(policy) => self.playground.0.policy = policy,
             None => self.hint = Some("the policy has no `start`; y changes the policy".into()),
         }
     }

@@ -19,12 +19,12 @@ impl ViewState {
             "fork " => {
                 state.run.as_ref().map_or(text.into(), |run| format!("fork {}-2", run.config.run.name))
             }
-            "policy " => format!("policy {}", self.playground.policy),
-            "temperature " => format!("temperature {}", self.playground.temperature),
+            "policy " => format!("policy {}", self.playground.0.policy),
+            "temperature " => format!("temperature {}", self.playground.0.temperature),
             "weights " => {
                 format!(
                     "weights {}",
-                    self.playground.checkpoint.map_or("now".into(), |step| step.to_string())
+                    self.playground.0.checkpoint.map_or("now".into(), |step| step.to_string())
                 )
             }
             text => text.to_owned(),
