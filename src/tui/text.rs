@@ -7,7 +7,6 @@ use crate::schema::metrics::Metric;
 use ratatui::text::Span;
 use std::time::Duration;
 
-/// Returns the width of `text` in cells.
 pub fn width(text: &str) -> usize {
     Span::raw(text).width()
 }
@@ -141,7 +140,7 @@ pub fn make_visible(text: &str) -> String {
     out
 }
 
-/// Like [`visible`], but spaces become `␣` and characters that take no cell are written as their code point.
+/// Like [`make_visible`], but spaces become `␣` and characters that take no cell are written as their code point.
 pub fn spell_out(text: &str) -> String {
     text.chars()
         .map(|c| match c {

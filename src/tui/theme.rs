@@ -4,7 +4,6 @@
 
 use ratatui::style::{Color, Modifier, Style};
 
-/// How many colours the terminal shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColorDepth {
     /// No colours, or the user wants none (`NO_COLOR`).
@@ -13,30 +12,22 @@ pub enum ColorDepth {
     Sixteen,
     /// The 256 indexed colours.
     Indexed,
-    /// 24 bits of colour.
     TrueColor,
 }
 
 /// The meaning of a style; the theme maps it to colours and attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Frames and axes.
     Frame,
     /// The frame and the name of the focused panel.
     Focus,
     Name,
-    /// Text of little importance.
     Dim,
     Value,
-    /// A key that can be pressed.
     Key,
-    /// The plain curve.
     Plain,
-    /// The plain curve's raw points.
     PlainRaw,
-    /// The recycled curve.
     Recycled,
-    /// The recycled curve's raw points.
     RecycledRaw,
     /// The plain loss at the recycled positions.
     PlainAtRecycled,
@@ -52,9 +43,7 @@ pub enum Role {
     Mark,
     /// The cursor: the step whose values the charts show.
     Cursor,
-    /// A good state, such as training.
     Good,
-    /// A state that needs attention.
     Warn,
     Bad,
     Selected,
@@ -120,7 +109,6 @@ impl Theme {
         Self::new(color_depth(&read("NO_COLOR"), &read("COLORTERM"), &read("TERM")))
     }
 
-    /// Returns the style for `role`.
     pub fn style(&self, role: Role) -> Style {
         let plain = Style::new();
         if self.depth == ColorDepth::None {

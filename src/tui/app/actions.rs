@@ -39,7 +39,6 @@ pub enum Motion {
 }
 
 impl Motion {
-    /// Returns the opposite movement.
     pub fn reversed(self) -> Self {
         match self {
             Motion::Left => Motion::Right,
@@ -59,34 +58,24 @@ impl Motion {
 pub enum Action {
     /// Show or hide the help page.
     Help,
-    /// Leave; asks first while the run is running.
     Quit,
     /// Like `Quit`; the second time leaves at once.
     Interrupt,
-    /// Suspend the process until the shell resumes it.
     Suspend,
-    /// Pause the run, or continue it.
     Pause,
-    /// Run one step of a paused run.
     Step,
-    /// Resume a run that has ended.
     Resume,
-    /// Undo the last config change.
     Undo,
     /// Open the command line with this text. `=` stands for a `set` command with the selected setting.
     OpenPrompt(&'static str),
-    /// Filter the focused panel.
     OpenFilter,
     NextPanel,
     PreviousPanel,
     FocusPanel(Panel),
-    /// Show the focused panel on the full screen, or all panels.
     ToggleExpanded,
     /// Leave one level: alerts, filter, step cursor, full screen.
     Back,
-    /// Freeze the display, or unfreeze it.
     ToggleFreeze,
-    /// Capture the mouse, or leave it to the terminal.
     ToggleMouse,
     /// Move in the focused panel or in the help page.
     Move(Motion),
@@ -95,35 +84,23 @@ pub enum Action {
     /// Cycle the charts through the whole run, its last half, its last tenth.
     NextChartSpan,
     ShowWholeRun,
-    /// Follow the newest step.
     FollowEnd,
-    /// Show later or earlier steps.
     Pan(Direction),
     /// Move the step cursor by this many columns.
     MoveCursor(i64),
-    /// Switch the step axis between linear and logarithmic.
     ToggleLogX,
-    /// Switch the loss axis between linear and logarithmic.
     ToggleLogY,
-    /// Switch to the next smoothing level.
     NextSmoothing,
     /// Switch between losses, difference, and both.
     NextLossCharts,
-    /// Switch to the next value shown for each token.
     NextTokenValue,
-    /// Switch between the token row and the entropy heatmap.
     ToggleEntropyDisplay,
-    /// Show an older or a newer token row.
     SelectRow(Direction),
-    /// Switch to the next minimum level of the log.
     NextLogLevel,
     /// Raise or lower the entropy threshold of the playground's policy.
     NudgeThreshold(Nudge),
-    /// Change the edit in progress, without sending it.
     EditDraft(DraftEdit),
-    /// Send the edit in progress to the trainer.
     SendDraft,
-    /// Discard the edit in progress.
     DiscardDraft,
     /// Stop the run, wait for its checkpoint, then leave.
     StopRun,
@@ -136,11 +113,8 @@ pub enum Action {
 /// What a key does to the draft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DraftEdit {
-    /// Raise or lower the value of the knot.
     NudgeValue(Nudge, NudgeSize),
-    /// Select the next or the previous knot.
     SelectKnot(Direction),
-    /// Move the knot to a later or an earlier step.
     ShiftKnot(Direction),
     /// Add a knot at the step cursor, or at the next step.
     AddKnot,

@@ -5,7 +5,6 @@
 use super::actions::{Direction, Zoom};
 use crate::tui::plot::axis::Scale;
 
-/// The range of steps that charts show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChartSpan {
     #[default]
@@ -28,7 +27,6 @@ pub enum LossCharts {
 }
 
 impl LossCharts {
-    /// Returns the next one, cyclically.
     pub fn next(self) -> Self {
         match self {
             LossCharts::Both => LossCharts::Difference,
@@ -38,22 +36,18 @@ impl LossCharts {
     }
 }
 
-/// Range, cursor and scales of the charts.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ChartSettings {
     pub span: ChartSpan,
     /// The step at which all charts show their values, if one is selected.
     pub cursor: Option<u64>,
-    /// The scale of the step axis.
     pub x_scale: Scale,
-    /// The scale of the loss axis.
     pub y_scale: Scale,
     /// Weight of the past in smoothed curves; none for the value in the config.
     pub smoothing: Option<f64>,
     pub loss_charts: LossCharts,
 }
 
-/// The selectable smoothing weights.
 const SMOOTHING_LEVELS: [f64; 6] = [0.0, 0.5, 0.8, 0.9, 0.97, 0.99];
 
 impl ChartSettings {

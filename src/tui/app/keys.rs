@@ -35,12 +35,10 @@ pub fn is_list_panel(panel: Panel) -> bool {
     )
 }
 
-/// A key with its modifiers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyPress(KeyCode, KeyModifiers);
 
 impl KeyPress {
-    /// Returns the key of a character, without modifiers.
     pub fn from_char(c: char) -> Self {
         KeyPress(KeyCode::Char(c), KeyModifiers::NONE)
     }
@@ -65,12 +63,10 @@ impl KeyPress {
         Some(KeyPress(code, KeyModifiers::NONE))
     }
 
-    /// Returns the terminal event of this key.
     pub fn to_event(self) -> KeyEvent {
         KeyEvent::new(self.0, self.1)
     }
 
-    /// Returns the name to display.
     pub fn name(self) -> String {
         let name = match self.0 {
             KeyCode::Char(' ') => "space".into(),
@@ -94,7 +90,6 @@ impl KeyPress {
     }
 }
 
-/// A row of the key table.
 #[derive(Clone, Copy, Debug)]
 pub struct Binding {
     /// The keys; each of them triggers the action.
@@ -242,7 +237,6 @@ pub const BINDINGS: &[Binding] = &[
     bind(&[char('d')], Scope::StopDialog, Action::LeaveNow, "drop", "drop: quit now, no checkpoint"),
 ];
 
-/// Returns the rows that work in any of `scopes`.
 pub fn bindings_in(scopes: &[Scope]) -> impl Iterator<Item = &'static Binding> {
     BINDINGS.iter().filter(|binding| scopes.contains(&binding.scope))
 }

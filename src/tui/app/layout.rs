@@ -25,7 +25,6 @@ pub const MIN_SIZE: (u16, u16) = (60, 16);
 /// Number of slots: on small screens, several panels share one slot.
 pub const SLOTS: usize = 3;
 
-/// The panels of each slot, in the order of their numbers.
 const SLOT_PANELS: [&[Panel]; SLOTS] = [
     &[Panel::Schedule, Panel::Cost],
     &[Panel::Entropy, Panel::Thoughts],
@@ -49,18 +48,15 @@ impl Default for ShownPanels {
     }
 }
 
-/// Returns the slot of `panel`, if it shares one.
 pub fn slot_of(panel: Panel) -> Option<usize> {
     SLOT_PANELS.iter().position(|panels| panels.contains(&panel))
 }
 
-/// Returns the other panels in the slot of `panel`.
 pub fn other_tabs(panel: Panel) -> impl Iterator<Item = Panel> {
     let panels = slot_of(panel).map_or(&[][..], |slot| SLOT_PANELS[slot]);
     panels.iter().copied().filter(move |other| *other != panel)
 }
 
-/// The rectangles of a screen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ScreenAreas {
     /// One rectangle per panel, in their order. Empty if there is no room, or another panel has the slot.
@@ -69,9 +65,7 @@ pub struct ScreenAreas {
     pub preparation: Rect,
     /// Alerts and banners.
     pub notice: Rect,
-    /// The line of key hints.
     pub footer: Rect,
-    /// Whether panels share slots.
     pub panels_share_slots: bool,
 }
 
@@ -161,7 +155,6 @@ impl ShownPanels {
         }
     }
 
-    /// Returns the rectangles of `screen`; see [`screen_areas`].
     pub fn areas(&self, screen: Rect, notice: u16) -> Option<ScreenAreas> {
         screen_areas(screen, notice, &self.slots)
     }
@@ -200,12 +193,10 @@ impl ShownPanels {
     }
 }
 
-/// Returns the title of a panel in its frame.
 pub fn panel_title(panel: Panel) -> String {
     format!(" {} {} ", panel.key(), panel.name())
 }
 
-/// Returns `area` without its border.
 pub fn inner_area(area: Rect) -> Rect {
     area.inner(Margin::new(1, 1))
 }

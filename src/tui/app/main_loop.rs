@@ -64,7 +64,6 @@ pub fn run(
     reason
 }
 
-/// The main loop and its state.
 struct MainLoop<'a> {
     link: TrainerLink,
     host: &'a mut dyn DashboardHost,
@@ -74,7 +73,6 @@ struct MainLoop<'a> {
     connected: bool,
     pending_action: Option<PendingAction>,
     previous: Option<PreviousSession>,
-    /// Channel for the messages of the host.
     host_messages: (Sender<HostMessage>, Receiver<HostMessage>),
     app: App,
     preferences: UiPreferences,
@@ -238,7 +236,6 @@ impl MainLoop<'_> {
         Ok(())
     }
 
-    /// Sends waiting commands until the trainer's channel is full.
     fn send_pending_commands(&mut self) {
         while let Some(command) = self.pending_commands.pop_front() {
             if let Err(TrySendError::Full(command)) = self.link.commands.try_send(command) {

@@ -34,12 +34,10 @@ pub struct App {
     pub state: RunState,
     pub view: ViewState,
     pub theme: Theme,
-    /// Whether only ASCII characters are drawn.
     pub ascii: bool,
 }
 
 impl App {
-    /// Creates an app that knows no run.
     pub fn new(theme: Theme) -> Self {
         Self { state: RunState::default(), view: ViewState::default(), theme, ascii: false }
     }
@@ -55,7 +53,6 @@ impl App {
         self.view.reconcile(&self.state);
     }
 
-    /// Handles a key, on a screen of this size.
     pub fn handle_key(&mut self, key: &KeyEvent, screen: Rect) -> Effect {
         if key.kind == KeyEventKind::Release {
             return Effect::None;
@@ -73,7 +70,6 @@ impl App {
         }
     }
 
-    /// Handles a mouse event, on a screen of this size.
     pub fn handle_mouse(&mut self, event: &MouseEvent, screen: Rect) -> Effect {
         let notice = notice::lines(self.render_context(), screen.width).len() as u16;
         self.view.handle_mouse(event, &self.state, screen, notice)
@@ -86,7 +82,6 @@ impl App {
         }
     }
 
-    /// Draws into a new buffer of this size.
     pub fn render_to_buffer(&self, width: u16, height: u16) -> Buffer {
         let Ok(mut terminal) = Terminal::new(TestBackend::new(width, height));
         let Ok(_) = terminal.draw(|frame| self.draw(frame));

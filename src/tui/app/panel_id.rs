@@ -19,7 +19,6 @@ pub enum Panel {
     Entropy,
     /// What recycled states decode to.
     Thoughts,
-    /// Time and FLOP of steps.
     Cost,
     /// Config changes and notes.
     Changes,
@@ -56,7 +55,6 @@ impl Panel {
         self.into()
     }
 
-    /// Returns the panel with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|panel| panel.name() == name)
     }

@@ -87,7 +87,6 @@ impl UiPreferences {
         Self { file, saved: SavedView::default() }
     }
 
-    /// Applies the saved preferences to `view`.
     pub fn restore(&mut self, view: &mut ViewState) {
         let text = self.file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
         if let Some(saved) = text.and_then(|text| toml::from_str::<SavedView>(&text).ok()) {

@@ -22,7 +22,6 @@ use crate::tui::plot::token_grid::TokenValue;
 use playground::NextRequest;
 use ratatui::layout::Rect;
 
-/// What is drawn over the panels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overlay {
     #[default]
@@ -32,11 +31,9 @@ pub enum Overlay {
     /// The dialog that asks whether to stop the run.
     StopDialog,
     Prompt,
-    /// The filter line of the focused panel.
     Filter,
 }
 
-/// How the entropy panel shows entropies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntropyDisplay {
@@ -64,7 +61,6 @@ pub enum Effect {
     Export(String, String),
     /// Capture the mouse (`true`), or leave it to the terminal.
     CaptureMouse(bool),
-    /// Suspend the process until the shell resumes it.
     Suspend,
     Leave,
 }
@@ -84,7 +80,6 @@ pub struct ViewState {
     pub stopping: bool,
     /// The pause state that was requested but not reached yet.
     pub requested_pause: Option<bool>,
-    /// Range, cursor and scales of the charts.
     pub charts: ChartSettings,
     /// The state at the moment the display was frozen.
     pub frozen: Option<Box<RunState>>,
@@ -98,18 +93,14 @@ pub struct ViewState {
     pub selected_token: usize,
     /// The step of the displayed token row; none for the newest.
     pub row_step: Option<u64>,
-    /// Which value of each token is displayed.
     pub token_value: TokenValue,
-    /// Whether entropies are displayed as a row or as a heatmap.
     pub entropy_display: EntropyDisplay,
-    /// The minimum level of displayed log lines.
     pub min_log_level: LogLevel,
     pub playground: NextRequest,
     /// Whether mouse events are left to the terminal.
     pub mouse_released: bool,
     /// A message about the last key, shown until the next key.
     pub hint: Option<String>,
-    /// Alerts that the user has dismissed.
     pub dismissed_alerts: Vec<String>,
     pub pending_undos: PendingUndos,
     /// The run's counts at the last update.
@@ -134,7 +125,6 @@ pub struct PendingUndos {
 }
 
 impl ViewState {
-    /// Returns the scopes whose keys work now.
     pub fn active_scopes(&self) -> Vec<Scope> {
         match self.overlay {
             Overlay::None if self.draft.is_some() => vec![Scope::Draft, Scope::Always],
@@ -153,7 +143,6 @@ impl ViewState {
         self.frozen.as_deref().unwrap_or(state)
     }
 
-    /// Returns the token row to display.
     pub fn displayed_row<'a>(&self, state: &'a RunState) -> Option<&'a TokenRow> {
         let held = self.row_step.and_then(|step| state.token_rows.iter().find(|row| row.step >= step));
         held.or(state.token_rows.back()).map(|row| &**row)
@@ -336,5 +325,4 @@ impl ViewState {
 /// Why no command can be sent to the run.
 const RUN_ENDED: &str = "the run has ended; r or `:resume STEPS` resumes it";
 
-/// The panels that can be filtered.
 const FILTERABLE: [Panel; 5] = [Panel::Run, Panel::Changes, Panel::Log, Panel::Samples, Panel::Playground];

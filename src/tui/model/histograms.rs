@@ -4,21 +4,17 @@
 
 use crate::schema::protocol::{ENTROPY_BINS, EntropyHistogram};
 
-/// Maximum number of columns.
 pub const MAX_COLUMNS: usize = 512;
 
 /// Histograms of adjacent steps, added up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HistogramColumn {
-    /// Step of the first histogram.
     pub first_step: u64,
-    /// Step of the last histogram.
     pub last_step: u64,
     /// Token counts of the plain pass, by entropy bin.
     pub plain: [u64; ENTROPY_BINS],
     /// Token counts of the recycled pass, by entropy bin.
     pub recycled: [u64; ENTROPY_BINS],
-    /// Number of merged histograms.
     pub count: u64,
 }
 
@@ -40,7 +36,6 @@ impl From<&EntropyHistogram> for HistogramColumn {
     }
 }
 
-/// The token entropy histograms of a run.
 #[derive(Clone, Debug)]
 pub struct EntropyHistograms {
     columns: Vec<HistogramColumn>,
@@ -78,7 +73,6 @@ impl EntropyHistograms {
         self.histograms_per_column *= 2;
     }
 
-    /// Returns the columns, ascending in step.
     pub fn columns(&self) -> &[HistogramColumn] {
         &self.columns
     }

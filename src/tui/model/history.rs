@@ -10,14 +10,11 @@ pub const MAX_BUCKETS: usize = 2048;
 /// Adjacent values of a series, merged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bucket {
-    /// Step of the first value.
     pub first_step: u64,
-    /// Step of the last value.
     pub last_step: u64,
     pub min: f64,
     pub max: f64,
     pub mean: f64,
-    /// Number of merged values.
     pub count: u64,
     /// Whether values that were not finite are missing before this bucket.
     pub gap_before: bool,
@@ -36,7 +33,6 @@ impl Bucket {
         }
     }
 
-    /// Returns this bucket merged with the next one.
     fn merged_with(self, next: Bucket) -> Self {
         let count = self.count + next.count;
         Self {
@@ -51,7 +47,6 @@ impl Bucket {
     }
 }
 
-/// A bounded series of (step, value).
 #[derive(Clone, Debug)]
 pub struct SeriesHistory {
     buckets: Vec<Bucket>,
@@ -106,13 +101,11 @@ impl SeriesHistory {
         }
     }
 
-    /// Returns the buckets, ascending in step.
     #[cfg(test)]
     pub fn buckets(&self) -> &[Bucket] {
         &self.buckets
     }
 
-    /// Returns the buckets that overlap the steps `first..=last`.
     pub fn buckets_in(&self, first: u64, last: u64) -> &[Bucket] {
         let start = self.buckets.partition_point(|bucket| bucket.last_step < first);
         let end = self.buckets.partition_point(|bucket| bucket.first_step <= last);
@@ -146,18 +139,15 @@ impl SeriesHistory {
         self.buckets[..self.buckets.partition_point(|bucket| bucket.first_step <= step)].last()
     }
 
-    /// Returns the last value.
     pub fn latest(&self) -> Option<f64> {
         self.latest
     }
 
-    /// Returns the last step.
     #[cfg(test)]
     pub fn last_step(&self) -> Option<u64> {
         self.buckets.last().map(|bucket| bucket.last_step)
     }
 
-    /// Returns whether no value was pushed.
     pub fn is_empty(&self) -> bool {
         self.buckets.is_empty()
     }

@@ -24,7 +24,6 @@ pub const TRACKED_DIFFERENCES: [(Metric, Metric); 5] = [
     (Metric::ValidRecycled, Metric::ValidShuffled),
 ];
 
-/// The metrics of all steps so far.
 #[derive(Clone, Debug, Default)]
 pub struct RunMetrics {
     /// The last finite value of every metric, after the first step.
@@ -61,7 +60,6 @@ impl RunMetrics {
         }
     }
 
-    /// Returns the last finite value of `metric`.
     pub fn latest(&self, metric: Metric) -> Option<f64> {
         self.latest.as_ref()?.get(metric)
     }
@@ -71,7 +69,6 @@ impl RunMetrics {
         self.latest.as_ref().map_or(0, StepRow::step)
     }
 
-    /// Returns the first step with known metrics.
     pub fn first_step(&self) -> Option<u64> {
         self.first_step
     }

@@ -11,7 +11,6 @@ const WARM_UP_STEPS: u32 = 5;
 const MAX_SAMPLES: usize = 128;
 const MIN_SPACING: Duration = Duration::from_secs(1);
 
-/// Estimates seconds per step and the time left.
 #[derive(Clone, Debug, Default)]
 pub struct PaceEstimator {
     samples: VecDeque<(u64, Duration)>,
@@ -51,7 +50,6 @@ impl PaceEstimator {
         }
     }
 
-    /// Returns the time since the start, without pauses.
     fn active_time(&self, now: Duration) -> Duration {
         let current_pause = self.paused_since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
         now.saturating_sub(self.paused_total + current_pause)
@@ -64,7 +62,6 @@ impl PaceEstimator {
         Some(last.1.saturating_sub(first.1).as_secs_f64() / steps as f64)
     }
 
-    /// Returns the estimated time until `total` steps are done.
     pub fn eta(&self, total: u64, now: Duration) -> Option<Duration> {
         let (step, at) = self.latest?;
         let pace = self.seconds_per_step()?;

@@ -25,12 +25,10 @@ use std::time::Duration;
 const MAX_CELLS_PER_ROW: usize = 16_384;
 /// Maximum number of positions in all kept token rows together.
 const MAX_CELLS: usize = 65_536;
-/// Maximum number of config changes that can be undone.
 const MAX_UNDO: usize = 200;
 /// Weight of previous values in the displayed speed.
 const SPEED_SMOOTHING: f64 = 0.9;
 
-/// Progress of a preparation phase.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PrepareProgress {
     /// What is counted, such as `records`.
@@ -47,7 +45,6 @@ pub enum TrainerStatus {
     Running,
     /// The run reached its last step, or was stopped.
     Finished(Box<RunSummary>),
-    /// The run failed with this error.
     Failed(String),
     /// The trainer disconnected without a summary, after it was asked to stop.
     Disconnected,
@@ -65,9 +62,7 @@ pub struct LogEntry {
 /// Something that charts mark at a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChartMark {
-    /// The config changed.
     Change,
-    /// The user wrote a note.
     Note,
 }
 
@@ -84,36 +79,28 @@ pub struct EventCounts {
 /// Config keys with their values, as text that `set` accepts.
 pub type KeyValues = Vec<(String, String)>;
 
-/// Everything known of the run.
 #[derive(Clone, Debug, Default)]
 pub struct RunState {
     /// The run's fixed facts and its current config, after `Event::Started`.
     pub run: Option<Box<RunInfo>>,
-    /// The trainer's current phase, after it has reported one.
     pub phase: Option<RunPhase>,
     pub progress: Option<PrepareProgress>,
-    /// The metrics of all steps.
     pub metrics: RunMetrics,
     /// Whether a live step was received (history does not count).
     pub has_live_step: bool,
-    /// Number of times a trainer has started.
     trainers_started: u64,
     /// The last token rows, oldest first.
     pub token_rows: VecDeque<Box<TokenRow>>,
-    /// Histograms of token entropy over the whole run.
     pub histograms: EntropyHistograms,
     pub samples: BoundedList<ValidationSample, 500>,
     /// The playground's answers. The last may be unfinished.
     pub answers: BoundedList<PlaygroundAnswer, 50>,
     /// Config changes that were applied or refused, and notes.
     pub changes: BoundedList<ChangeRow, 2000>,
-    /// The configs of the run, by step.
     pub config_history: ConfigHistory,
     /// Undo stack: for each change, the values before it and the values it set.
     undo_stack: Vec<(KeyValues, KeyValues)>,
-    /// Time and FLOP of steps.
     pub cost: RunCost,
-    /// The last sample of the system monitor.
     pub system: Option<Box<SystemRow>>,
     pub log: BoundedList<LogEntry, 2000>,
     pub pace: PaceEstimator,
@@ -122,7 +109,6 @@ pub struct RunState {
     pub status: TrainerStatus,
     /// The last panic of a thread other than the dashboard's.
     pub panic: Option<String>,
-    /// Number of frames that the trainer dropped.
     pub dropped_frames: u64,
     /// The current time, since the dashboard opened.
     pub now: Duration,
@@ -259,7 +245,6 @@ impl RunState {
         self.metrics.add(row);
     }
 
-    /// Returns the time on the run's own clock.
     fn now_on_run_clock(&self) -> Duration {
         Duration::try_from_secs_f64(self.now.as_secs_f64() + self.clock_offset_s).unwrap_or_default()
     }

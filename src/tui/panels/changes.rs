@@ -35,7 +35,6 @@ pub fn entries<'a>(state: &'a RunState, view: &'a ViewState) -> impl Iterator<It
     state.changes.iter().rev().filter(|row| list::matches_filter(view, Panel::Changes, &row_text(row)))
 }
 
-/// Draws the newest rows.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let subtitle = Line::from(ctx.span(Role::Name, outcome_counts(ctx.state)));
     let panel = (Panel::Changes, "no changes yet; n writes a note, :set changes a key");

@@ -109,12 +109,9 @@ impl TableColumns {
     }
 }
 
-/// The names of the parts in a narrow table.
 const SHORT_NAMES: [&str; STEP_PARTS.len()] = ["plain", "recycle", "head", "update"];
 
-/// Cells of a value.
 const VALUE_CELLS: usize = 9;
-/// Cells of a number of operations.
 const FLOP_CELLS: usize = 14;
 
 /// Returns the lines of the table: a heading, each part, and the whole step.

@@ -29,16 +29,13 @@ use ratatui::layout::{Margin, Position, Rect};
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
-/// Cells of the colour scale in the legend.
 const SCALE_CELLS: usize = 12;
 /// The fewest lines within the frame that have room for the likeliest tokens.
 const TOP_TOKENS_MIN_HEIGHT: u16 = 8;
 /// The fewest lines within the frame that have room for the heatmap below the row.
 const HEATMAP_MIN_HEIGHT: u16 = 26;
-/// The most lines about the selected position.
 const MAX_DETAIL_LINES: u16 = 3;
 
-/// How the area within the frame is divided.
 struct EntropyAreas {
     text: Rect,
     details: Rect,
@@ -66,7 +63,6 @@ fn split_area(within: Rect, picture: EntropyDisplay, lines: usize) -> EntropyAre
     EntropyAreas { text, details: status, heatmap: Rect { y: status.bottom(), height: course, ..within } }
 }
 
-/// Returns how many lines the row takes.
 fn line_count(placed: &[PlacedToken]) -> usize {
     placed.last().map_or(0, |last| last.line + 1)
 }
@@ -126,7 +122,6 @@ fn render_heatmap(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     entropy_heatmap::render(frame, within.inner(Margin::new(1, 0)), ctx, mode);
 }
 
-/// Draws the reason why there is no row.
 fn render_empty(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let none = Line::default;
     let within = draw_frame(frame, area, ctx, Panel::Entropy, none(), none());
@@ -174,7 +169,6 @@ fn legend(ctx: RenderContext, row: &TokenRow, mode: TokenValue, width: u16) -> L
     line
 }
 
-/// Returns the style of a value on the scale of `mode`.
 fn heat_style(ctx: RenderContext, mode: TokenValue, value: f64, (low, high): (f64, f64)) -> Style {
     match mode {
         TokenValue::Difference => ctx.theme.difference(value / high),
@@ -274,7 +268,6 @@ fn top_token_parts(ctx: RenderContext, row: &TokenRow, name: &str, choices: &[To
     choices.iter().enumerate().map(token_part).collect()
 }
 
-/// Returns the details of one position.
 fn position_parts(ctx: RenderContext, position: usize, cell: &TokenCell) -> Vec<LinePart> {
     let entropy = match cell.entropy_recycled {
         Some(recycled) => format!("{} → {}", format_nats(cell.entropy_plain), format_nats(recycled)),

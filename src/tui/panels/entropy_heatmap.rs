@@ -36,12 +36,10 @@ pub fn subtitle(mode: TokenValue) -> &'static str {
     }
 }
 
-/// Returns whether `mode` shows the recycled pass.
 fn shows_recycled_pass(mode: TokenValue) -> bool {
     matches!(mode, TokenValue::Recycled | TokenValue::Difference)
 }
 
-/// Draws the heatmap in `area`.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext, mode: TokenValue) {
     let Some(plane) = heatmap_plane(ctx) else { return };
     let Some(plot) =

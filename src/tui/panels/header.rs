@@ -112,7 +112,6 @@ fn eta_text(ctx: RenderContext) -> String {
     }
 }
 
-/// Returns the figures of the second line.
 fn figure_parts(ctx: RenderContext, width: u16) -> Vec<LinePart> {
     let mut parts = if ctx.state.is_preparing() { Vec::new() } else { metric_parts(ctx) };
     if ctx.live.dropped_frames > 0 {

@@ -28,7 +28,6 @@ pub fn entries<'a>(state: &'a RunState, view: &'a ViewState) -> impl Iterator<It
     state.log.iter().rev().filter(shown)
 }
 
-/// Draws the newest entries.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let mut subtitle = Line::default();
     match ctx.view.min_log_level {

@@ -49,9 +49,7 @@ struct ValidationMark {
     metric: Metric,
     glyph: &'static str,
     role: Role,
-    /// The name in legends with enough room.
     name: &'static str,
-    /// The name in narrow legends.
     short_name: &'static str,
     /// Whether it is a control. Axes do not cover controls, which may be far from the other losses.
     is_control: bool,
@@ -81,9 +79,7 @@ static MARKS: [ValidationMark; 6] = [
 /// A plot and the ranges that it shows.
 #[derive(Clone, Copy, Debug)]
 pub struct Plot {
-    /// The cells of the curves.
     pub area: Rect,
-    /// The steps and values that they show.
     pub plane: Plane,
 }
 
@@ -100,7 +96,6 @@ struct PlacedChart {
     plot: Plot,
 }
 
-/// The charts of the panel, as far as they are shown.
 struct PlacedCharts {
     losses: Option<PlacedChart>,
     difference: Option<PlacedChart>,
@@ -168,7 +163,6 @@ fn validated_difference(mark: &ValidationMark) -> Series {
     Series::Difference(Metric::ValidRecycled, mark.metric)
 }
 
-/// Draws legends, axes, curves and validation marks.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let within = draw_frame(frame, area, ctx, Panel::Loss, subtitle(ctx), bottom_line(ctx, area.width));
     let within = within.inner(Margin::new(1, 0));
@@ -399,7 +393,6 @@ fn validation_part(ctx: RenderContext) -> Option<LinePart> {
     Some((2, vec![name, ctx.span(Role::Value, text::decimal(value))]))
 }
 
-/// An entry of a legend line.
 enum LegendEntry {
     /// A word before other entries, and its short form.
     Word(&'static str, &'static str),
@@ -409,9 +402,7 @@ enum LegendEntry {
 
 /// How long a legend line is written out.
 struct LegendForm {
-    /// Whether names are long.
     long: bool,
-    /// How many of the named entries show their value.
     values: usize,
     /// Whether glyphs stand directly before names and words are short.
     tight: bool,

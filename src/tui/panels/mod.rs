@@ -3,11 +3,10 @@
 //! Invariant: a panel is a function of the context and its area; it keeps no state and draws nowhere else.
 //!
 //! - [`header`]: the run in two lines; [`run`]: the same panel on the full screen
-//! - [`loss`], [`schedule`], [`entropy`] (with [`course`]), [`thoughts`], [`cost`], [`changes`], [`log`],
-//! [`samples`],   [`playground`]: the other panels; [`list`]: code shared by the panels that are lists
+//! - [`loss`], [`schedule`], [`entropy`] (with [`entropy_heatmap`]), [`thoughts`], [`cost`]: charts and tables
+//! - [`changes`], [`log`], [`samples`], [`playground`]: lists, drawn by [`list`]
 //! - [`prepare`]: replaces the charts before the first step
-//! - [`notice`]: alerts and banners; [`footer`]: the keys; [`prompt`]: the command line, which replaces the
-//! keys
+//! - [`notice`]: alerts and banners; [`footer`]: the keys; [`prompt`]: the command line in their place
 //! - [`help`], [`question`]: overlays above all panels
 
 pub mod changes;
@@ -41,7 +40,6 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, BorderType, Clear};
 
-/// Everything that a panel may read.
 #[derive(Clone, Copy)]
 pub struct RenderContext<'a> {
     /// The run as displayed: now, or as it was when the display was frozen.
@@ -54,7 +52,6 @@ pub struct RenderContext<'a> {
 }
 
 impl RenderContext<'_> {
-    /// Returns the weight of the past in smoothed curves, 0 to 1.
     pub fn smoothing(&self) -> f64 {
         self.view.charts.smoothing(self.state.dashboard_config().smoothing)
     }
@@ -69,17 +66,16 @@ impl RenderContext<'_> {
         self.view.charts.cursor.unwrap_or(u64::MAX)
     }
 
-    /// Returns `text` in the style of `role`.
     pub fn span(&self, role: Role, text: impl Into<String>) -> Span<'static> {
         Span::styled(text.into(), self.theme.style(role))
     }
 
-    /// Returns a part of a line in one style; see [`Part`] for `rank`.
+    /// Returns a part of a line in one style; see [`LinePart`] for `rank`.
     pub fn part(&self, rank: u8, role: Role, text: impl Into<String>) -> LinePart {
         (rank, vec![self.span(role, text)])
     }
 
-    /// Returns a part of a line that is a name and a value; see [`Part`] for `rank`.
+    /// Returns a part of a line that is a name and a value; see [`LinePart`] for `rank`.
     pub fn named_part(&self, rank: u8, name: &str, value: String) -> LinePart {
         let name = self.span(Role::Name, format!("{name} "));
         (rank, vec![name, self.span(Role::Value, value)])

@@ -26,7 +26,6 @@ pub fn entries<'a>(state: &'a RunState, view: &'a ViewState) -> impl Iterator<It
     state.answers.iter().rev().filter(move |answer| passes(&answer.prompt) || passes(&answer_text(answer)))
 }
 
-/// Draws the newest answers.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let PlaygroundRequest { policy, temperature, checkpoint, .. } = &ctx.view.playground.0;
     let how = if *temperature == 0.0 { "greedy".into() } else { format!("temperature {temperature}") };

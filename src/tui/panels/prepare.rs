@@ -26,7 +26,6 @@ use ratatui::widgets::{Block, BorderType, Paragraph};
 pub const SPINNER_MS: u64 = 120;
 const SPINNER_FRAMES: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 
-/// Draws the current task in the middle of `area`.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let block = Block::bordered().border_type(BorderType::Rounded).border_style(ctx.theme.style(Role::Frame));
     let within = block.inner(area);

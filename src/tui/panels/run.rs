@@ -34,7 +34,6 @@ use ratatui::widgets::Paragraph;
 /// The fewest columns of a chart, and its lines: name and value, the plot, a free line.
 const CHART_MIN_SIZE: (u16, u16) = (44, 5);
 
-/// Draws the facts and the charts.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let (glyph, word, role) = header::phase_label(ctx);
     let mut subtitle = Line::from(ctx.span(role, format!("{glyph} {word}")));
@@ -71,7 +70,6 @@ pub fn scroll_limit(state: &RunState, view: &ViewState, within: Rect) -> usize {
     rows.saturating_sub(usize::from(visible.max(1)))
 }
 
-/// Returns the metrics that have a value and pass the filter.
 fn shown_metrics(state: &RunState, view: &ViewState) -> Vec<Metric> {
     let shown = |metric: &Metric| {
         let spec = metric.spec();
@@ -147,7 +145,6 @@ fn curve_role(metric: Metric) -> Role {
     }
 }
 
-/// Returns the names and values of the facts about the run.
 fn facts(state: &RunState) -> Vec<(&'static str, String)> {
     let mut facts = state.run.as_ref().map_or_else(Vec::new, |run| run_facts(run));
     facts.extend(state.system.as_ref().map(|system| ("machine", system_usage(system))));

@@ -29,7 +29,6 @@ pub fn entries<'a>(state: &'a RunState, view: &'a ViewState) -> impl Iterator<It
     state.samples.iter().rev().filter(shown)
 }
 
-/// Draws the newest samples.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let how = ctx.state.samples.back().map_or_else(String::new, |sample| sample.decoding.clone());
     let subtitle = Line::from(ctx.span(Role::Name, how));

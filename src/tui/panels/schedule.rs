@@ -30,7 +30,6 @@ use ratatui::text::Line;
 
 /// Cells of the names and values, with the space after them.
 const LABEL_CELLS: u16 = 13;
-/// The most lines of a setting.
 const MAX_ROWS: u16 = 4;
 /// How many settings are visible at least, if there is room for a line each.
 const MIN_VISIBLE: u16 = 4;
@@ -68,7 +67,6 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     }
 }
 
-/// Returns which steps may have a recycled pass.
 fn recycle_interval(ctx: RenderContext, config: &Config) -> Line<'static> {
     let every = config.recycle.every;
     let next = (ctx.state.current_step() / every.max(1) + 1) * every;
@@ -105,7 +103,6 @@ fn draft_text(ctx: RenderContext, draft: &SettingDraft) -> String {
     format!("{name} {} → {}{at}", text::setting_value(was), text::setting_value(value))
 }
 
-/// Returns what became of a requested edit.
 fn sent_edit_status(ctx: RenderContext, sent: &SentEdit) -> (Role, String) {
     let state = ctx.state;
     let since = state.changes.total().saturating_sub(sent.changes_before) as usize;
@@ -290,7 +287,6 @@ fn draw_step_lines(frame: &mut Frame, area: Rect, ctx: RenderContext, config: &C
     }
 }
 
-/// Draws the first, the current and the last step.
 fn draw_axis(frame: &mut Frame, area: Rect, ctx: RenderContext, config: &Config) {
     let last = text::with_separators(config.run.steps);
     let x = step_column(area, ctx.state.current_step(), config.run.steps);

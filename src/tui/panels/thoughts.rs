@@ -24,10 +24,8 @@ use ratatui::widgets::Paragraph;
 
 /// Cells of position, replaced token and kind.
 const LABEL_CELLS: usize = 27;
-/// The fewest cells of a pass.
 const PASS_MIN_CELLS: usize = 15;
 
-/// Draws the thoughts of the displayed row.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let row = ctx.view.displayed_row(ctx.state).filter(|row| !row.thoughts.is_empty());
     let Some(row) = row else {

@@ -12,30 +12,23 @@ use crate::tui::theme::{ColorDepth, Theme};
 use ratatui::layout::Rect;
 use std::time::Duration;
 
-/// How to draw a picture.
 #[derive(Clone, Debug)]
 pub struct SnapshotOptions {
     /// The panel that fills the picture; `None` draws all panels.
     pub panel: Option<Panel>,
-    /// Columns and lines of the screen.
     pub size: (u16, u16),
     /// Keys to press before drawing, such as `ym<Left>`.
     pub keys: String,
-    /// Whether to use ASCII only.
     pub ascii: bool,
     pub format: PictureFormat,
 }
 
-/// The file format of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PictureFormat {
-    /// Vector graphics with colours.
     Svg,
-    /// Lines of text without colours.
     Text,
 }
 
-/// The largest picture, in columns and lines.
 pub const MAX_SIZE: (u16, u16) = (500, 200);
 
 /// Returns a picture of the dashboard after `events`, in the requested format. `title` is the title of an SVG.

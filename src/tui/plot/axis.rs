@@ -22,7 +22,6 @@ impl Scale {
     }
 }
 
-/// The range of values that an axis shows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AxisRange {
     pub low: f64,
@@ -32,7 +31,6 @@ pub struct AxisRange {
 }
 
 impl AxisRange {
-    /// Returns a linear range.
     pub fn linear(low: f64, high: f64) -> Self {
         Self { low, high, scale: Scale::Linear }
     }
@@ -62,7 +60,7 @@ impl AxisRange {
         }
     }
 
-    /// Returns both ends, mapped by [`Range::place`].
+    /// Returns both ends, mapped by [`AxisRange::axis_position`].
     pub fn axis_ends(&self) -> (f64, f64) {
         (self.axis_position(self.low), self.axis_position(self.high))
     }
@@ -169,7 +167,6 @@ pub fn gutter(range: AxisRange, height: u16) -> u16 {
     ys.iter().map(|y| text::width(&format!("{y:.decimals$}"))).max().unwrap_or(0) as u16 + 2
 }
 
-/// Returns the ticks of a value axis of `height` lines, and their decimals.
 fn value_ticks(range: AxisRange, height: u16) -> (Vec<f64>, usize) {
     range.ticks(usize::from(height / 3).clamp(2, 12))
 }
@@ -188,7 +185,6 @@ pub fn plot_area(area: Rect, gutter: u16, labels: StepLabels) -> Option<Rect> {
     room.then(|| Rect::new(area.x + gutter, area.y, area.width - gutter, area.height - below))
 }
 
-/// Draws the axes of `plane` around `plot`.
 pub fn render(buffer: &mut Buffer, plot: Rect, plane: &Plane, labels: StepLabels, theme: &Theme) {
     let (frame, dim) = (theme.style(Role::Frame), theme.style(Role::Dim));
     for y in plot.top()..plot.bottom() {

@@ -15,7 +15,6 @@ use ratatui::layout::Rect;
 use ratatui::text::Span;
 use std::collections::BTreeMap;
 
-/// A curve of a chart: its series and how to draw it.
 #[derive(Clone, Copy, Debug)]
 pub struct PlotCurve {
     pub series: Series,
@@ -74,7 +73,6 @@ impl Chart {
         })
     }
 
-    /// Draws all curves and points on `plot`.
     pub fn render(&self, buffer: &mut Buffer, plot: Rect, plane: &Plane, ctx: RenderContext) {
         let mut raster = Raster::new(plot, plane.window());
         let smoothing = ctx.smoothing();
@@ -117,7 +115,6 @@ fn draw_raw(raster: &mut Raster, plane: &Plane, curve: &PlotCurve, ctx: RenderCo
     raster.draw_bars(bars, ctx.theme.style(raw));
 }
 
-/// Draws the smoothed curve, broken at gaps.
 fn draw_smooth(raster: &mut Raster, plane: &Plane, curve: &PlotCurve, ctx: RenderContext, smoothing: f64) {
     let dash = if ctx.theme.has_colors() { curve.dash.0 } else { curve.dash.1 };
     let from = plane.x.low as u64;
@@ -138,7 +135,6 @@ fn draw_smooth(raster: &mut Raster, plane: &Plane, curve: &PlotCurve, ctx: Rende
 const STEP_MARKERS: [(ChartMark, &str, &str); 2] =
     [(ChartMark::Change, "▾", "change"), (ChartMark::Note, "✎", "note")];
 
-/// Returns the glyph of a step marker.
 fn marker_glyph(mark: ChartMark) -> &'static str {
     STEP_MARKERS.iter().find(|(kind, _, _)| *kind == mark).map_or(" ", |(_, glyph, _)| *glyph)
 }

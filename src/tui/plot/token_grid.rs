@@ -10,14 +10,11 @@ pub const RECYCLED_MARK: char = '▸';
 /// Precedes the first token of a document.
 pub const DOCUMENT_MARK: char = '┃';
 
-/// The value shown for each token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenValue {
     #[default]
-    /// Entropy of the plain pass.
     Plain,
-    /// Entropy of the recycled pass.
     Recycled,
     /// Entropy of the recycled pass minus that of the plain pass.
     Difference,
@@ -35,7 +32,6 @@ impl TokenValue {
         }
     }
 
-    /// Returns the next one, cyclically.
     pub fn next(self) -> Self {
         match self {
             TokenValue::Plain => TokenValue::Recycled,
@@ -66,7 +62,6 @@ impl TokenValue {
     }
 }
 
-/// Returns whether the row has a recycled pass.
 pub fn has_recycled(row: &TokenRow) -> bool {
     row.cells.iter().any(|cell| cell.entropy_recycled.is_some())
 }
@@ -80,7 +75,6 @@ pub struct PlacedToken {
     pub column: u16,
     /// Displayed text with its marks.
     pub text: String,
-    /// Width in terminal cells.
     pub width: u16,
 }
 

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 /// Whether a stop signal that this process sent to its own group has not arrived yet.
 static OWN_STOP_PENDING: AtomicBool = AtomicBool::new(false);
-/// Whether a continue signal has arrived.
 static CONTINUED: AtomicBool = AtomicBool::new(false);
 
 /// The most time that a signal to this process may take.
@@ -63,7 +62,6 @@ fn wait_until(until: impl Fn() -> bool) {
 mod system {
     use rustix::process::{Signal, getpid, kill_current_process_group, kill_process};
 
-    /// The process ids that job control needs.
     #[derive(Debug, PartialEq, Eq)]
     pub struct ProcessIds {
         pub parent: i32,

@@ -25,20 +25,15 @@ use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 use stdio_capture::StdioCapture;
 
-/// The most panic messages kept for the dashboard.
 const MAX_PANICS: usize = 16;
 /// How long an exit waits for a frame that is being written: the terminal may have stopped reading.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What any thread needs to restore the terminal.
 struct HeldTerminal {
-    /// The thread that draws; `None` while the dashboard is down.
     draw_thread: Option<ThreadId>,
-    /// Writes to the terminal.
     writer: Option<TerminalWriter>,
-    /// Captures what libraries print.
     capture: Option<StdioCapture>,
-    /// The messages of other threads' panics.
     panics: Vec<String>,
 }
 
@@ -51,7 +46,6 @@ fn lock_held() -> MutexGuard<'static, HeldTerminal> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns whether the dashboard holds the terminal.
 pub fn is_held() -> bool {
     lock_held().draw_thread.is_some()
 }
@@ -62,7 +56,6 @@ type TerminalHandle = std::fs::File;
 #[cfg(not(unix))]
 type TerminalHandle = std::io::Stdout;
 
-/// Opens a separate handle to the terminal.
 #[cfg(unix)]
 fn open_terminal() -> std::io::Result<TerminalHandle> {
     Ok(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?.into())
@@ -90,19 +83,16 @@ impl Write for TerminalWriter {
 /// Holds the terminal for the dashboard; dropping it restores the terminal.
 pub struct TerminalGuard {
     pub terminal: Terminal<CrosstermBackend<BufWriter<TerminalWriter>>>,
-    /// Whether mouse events are captured.
     mouse_captured: bool,
     /// The source of keys, if that is not standard input.
     #[cfg(unix)]
     keyboard: Option<std::fs::File>,
 }
 
-/// The result of waiting for input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitOutcome {
     /// There are keys or mouse events, or the size has changed.
     Input,
-    /// The time ran out without input.
     Timeout,
     /// The terminal is gone.
     HungUp,
@@ -207,7 +197,6 @@ impl TerminalGuard {
         Ok(if ready { WaitOutcome::Input } else { WaitOutcome::Timeout })
     }
 
-    /// Waits for input at most `time`.
     #[cfg(not(unix))]
     pub fn wait_for_input(&self, time: Duration) -> std::io::Result<WaitOutcome> {
         let ready = crossterm::event::poll(time)?;

@@ -14,7 +14,6 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
 
-/// Draws the whole dashboard on `frame`.
 pub fn render(frame: &mut Frame, ctx: RenderContext) {
     let screen = frame.area();
     let notice = panels::notice::lines(ctx, screen.width).len() as u16;

@@ -10,7 +10,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The most lines kept for the dashboard; later ones are only counted.
 const MAX_LINES: usize = 256;
-/// The most bytes kept of a line.
 const MAX_LINE_BYTES: usize = 1024;
 
 /// The lines that were captured and not taken yet.
@@ -18,7 +17,6 @@ struct CapturedLines {
     /// Whether a dashboard is up that will take the lines.
     capturing: bool,
     lines: VecDeque<String>,
-    /// How many lines had no room.
     dropped: usize,
 }
 
@@ -70,7 +68,6 @@ impl LineSplitter {
         }
     }
 
-    /// Emits the current line, unless it is empty.
     fn finish_line(&mut self, to: &mut impl FnMut(String)) {
         if !self.line.is_empty() {
             let mark = if self.truncated { "…" } else { "" };
@@ -142,7 +139,6 @@ mod unix {
             Ok(capture)
         }
 
-        /// Restores standard output and error.
         pub fn restore(&mut self) {
             if let Some(real) = self.stdout.take() {
                 let _ = dup2_stdout(&real);

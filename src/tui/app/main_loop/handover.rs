@@ -49,7 +49,6 @@ impl MainLoop<'_> {
         self.connect(link);
     }
 
-    /// Switches to another trainer.
     fn connect(&mut self, link: Result<TrainerLink, String>) {
         let (state, view) = (&mut self.app.state, &mut self.app.view);
         match link {

@@ -48,7 +48,6 @@ impl ViewState {
         }
     }
 
-    /// Returns how many entries of a list pass its filter.
     fn entry_count(&self, panel: Panel, state: &RunState) -> usize {
         match panel {
             Panel::Changes => changes::entries(state, self).count(),

@@ -52,7 +52,6 @@ impl RunState {
         })
     }
 
-    /// Returns the last token row.
     pub fn last_token_row(&self) -> Option<&TokenRow> {
         self.token_rows.back().map(|row| &**row)
     }
@@ -99,17 +98,14 @@ impl RunState {
         self.run.as_ref().map(|run| run.config.run.steps)
     }
 
-    /// Returns the version of the current config.
     pub fn config_version(&self) -> u64 {
         self.run.as_ref().map_or(0, |run| run.version)
     }
 
-    /// Returns whether the run has ended, well or not.
     pub fn is_over(&self) -> bool {
         self.status != TrainerStatus::Running
     }
 
-    /// Returns whether the trainer is paused.
     pub fn is_paused(&self) -> bool {
         self.phase == Some(RunPhase::Paused) && !self.is_over()
     }
@@ -119,7 +115,6 @@ impl RunState {
         !self.has_live_step && self.metrics.first_step().is_none() && self.token_rows.is_empty()
     }
 
-    /// Returns the estimated time until the last step.
     pub fn eta(&self) -> Option<Duration> {
         self.pace.eta(self.total_steps()?, self.now_on_run_clock())
     }

@@ -9,7 +9,6 @@ use super::path::{Point, Primitive};
 pub const WIDTH: i32 = 80;
 /// The height of a cell, in tenths of a unit.
 pub const HEIGHT: i32 = 160;
-/// The middle of a cell.
 const CENTER: Point = (WIDTH / 2, HEIGHT / 2);
 
 /// How a primitive is drawn; also its layer, from the lowest to the highest.
@@ -17,13 +16,9 @@ const CENTER: Point = (WIDTH / 2, HEIGHT / 2);
 pub enum DrawStyle {
     /// The background of a cell, filled, behind everything.
     Background,
-    /// Filled at 25% opacity.
     Quarter,
-    /// Filled at 50% opacity.
     Half,
-    /// Filled at 75% opacity.
     ThreeQuarters,
-    /// Filled at full opacity.
     Full,
     Light,
     Heavy,
@@ -122,7 +117,6 @@ fn rounded_corner(x: i32, y: i32) -> [Primitive; 2] {
     [Primitive::Arc((x, CENTER.1), end, clockwise), Primitive::Line(end, (CENTER.0, y))]
 }
 
-/// The diagonals of a cell.
 const RISING: Primitive = Primitive::Line((0, HEIGHT), (WIDTH, 0));
 const FALLING: Primitive = Primitive::Line((0, 0), (WIDTH, HEIGHT));
 
