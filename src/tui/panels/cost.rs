@@ -19,8 +19,7 @@ use super::{LinePart, RenderContext, draw_frame, fit_line};
 use crate::schema::metrics::Metric;
 use crate::tui::app::layout;
 use crate::tui::app::panel_id::Panel;
-use crate::tui::model::cost::{STEP_PARTS, StepCost};
-use crate::tui::model::history::MovingAverage;
+use crate::tui::model::cost::STEP_PARTS;
 use crate::tui::model::metrics::Series;
 use crate::tui::plot::axis::StepLabels;
 use crate::tui::plot::chart::{Chart, PlotCurve};
@@ -117,7 +116,8 @@ const FLOP_CELLS: usize = 14;
 /// Returns the lines of the table: a heading, each part, and the whole step.
 fn table_lines(ctx: RenderContext, width: usize) -> Vec<Line<'static>> {
     let (cost, columns) = (&ctx.state.cost, TableColumns::for_width(width));
-    let largest = [&cost.plain, &cost.recycled].iter().filter_map(|kind| step_ms(kind)).fold(0.0, f64::max);
+    let largest =
+        [&cost.plain, &cost.recycled].iter().filter_map(|kind| kind.step_ms.get()).fold(0.0, f64::max);
     let recycling = if columns.bar_cells > 0 { "recycling" } else { "recycled" };
     let heading = |text: &str| {
         format!("{:>VALUE_CELLS$}{}", text::clip(text, VALUE_CELLS), " ".repeat(columns.bar_cells))
@@ -155,10 +155,6 @@ fn table_lines(ctx: RenderContext, width: usize) -> Vec<Line<'static>> {
     }
     lines.push(Line::from(spans));
     lines
-}
-
-fn step_ms(kind: &StepCost) -> Option<f64> {
-    MovingAverage::get(&kind.step_ms)
 }
 
 fn name_span(ctx: RenderContext, name: &str, cells: usize) -> Span<'static> {

@@ -256,10 +256,7 @@ fn top_token_parts(ctx: RenderContext, row: &TokenRow, name: &str, choices: &[To
         return vec![(0, vec![head, ctx.span(Role::Dim, "–")])];
     }
     let token_part = |(rank, choice): (usize, &TokenProb)| {
-        let text = row
-            .token_texts
-            .get(&choice.id)
-            .map_or_else(|| choice.id.to_string(), |text| text::spell_out(text));
+        let text = text::token_text(row, choice.id);
         let token = ctx.span(Role::Value, format!("\"{}\"", text::clip(&text, 20)));
         let prob = ctx.span(Role::Name, format!(" {:.1}%", choice.prob * 100.0));
         let spans = if rank == 0 { vec![head.clone(), token, prob] } else { vec![token, prob] };

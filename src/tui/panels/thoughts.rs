@@ -163,10 +163,7 @@ fn decoded_spans(
     let mut spans = vec![Span::styled(format!("{:.2}", decoded.entropy), ctx.theme.heat(share))];
     let mut tokens = String::new();
     for choice in &decoded.top {
-        let text = row
-            .token_texts
-            .get(&choice.id)
-            .map_or_else(|| choice.id.to_string(), |text| text::spell_out(text));
+        let text = text::token_text(row, choice.id);
         let next =
             format!(" {} {:.0}%", text::clip(&text, cells.saturating_sub(11).max(3)), choice.prob * 100.0);
         if text::width(&tokens) + text::width(&next) + 6 > cells {
