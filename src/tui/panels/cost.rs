@@ -73,13 +73,7 @@ fn draw_parts_chart(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let chart = Chart { curves: STEP_PARTS.iter().enumerate().map(curve).collect(), points: Vec::new() };
     let steps = ctx.visible_steps();
     let Some(plane) = chart.plane(ctx, steps) else { return };
-    let names = STEP_PARTS.iter().zip(roles).map(|((name, ms, _), role)| {
-        let at = ctx.cursor_step();
-        let value = ctx.state.history(Series::Metric(*ms)).smoothed_at(at, ctx.smoothing());
-        let value = value.map_or_else(|| "–".into(), format_ms);
-        (0, vec![ctx.span(role, format!("━ {name} ")), ctx.span(Role::Value, value)])
-    });
-    let legend = fit_line(ctx, names.collect(), "   ", usize::from(area.width));
+    let legend = parts_legend(ctx, roles, usize::from(area.width));
     frame.render_widget(legend, Rect { height: 1, ..area });
     let below = Rect { y: area.y + 1, height: area.height - 1, ..area };
     let Some(plot) = axis::plot_area(below, axis::gutter(plane.y, below.height - 1), StepLabels::Shown)
@@ -89,6 +83,26 @@ fn draw_parts_chart(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     axis::render(frame.buffer_mut(), plot, &plane, StepLabels::Shown, ctx.theme);
     chart.render(frame.buffer_mut(), plot, &plane, ctx);
     chart::draw_step_markers(frame.buffer_mut(), plot, &plane, ctx);
+}
+
+/// Returns the legend of the chart: every part with its value, with short names if the long ones do not fit.
+fn parts_legend(ctx: RenderContext, roles: [Role; STEP_PARTS.len()], width: usize) -> Line<'static> {
+    let glyphs =
+        if ctx.theme.has_colors() { ["━"; STEP_PARTS.len()] } else { ["━", "╍", "┈", "┈"] };
+    let line = |names: [&str; STEP_PARTS.len()], between: &'static str| {
+        let mut line = Line::default();
+        for (part, (_, ms, _)) in STEP_PARTS.iter().enumerate() {
+            let value =
+                ctx.state.history(Series::Metric(*ms)).smoothed_at(ctx.cursor_step(), ctx.smoothing());
+            let value = value.map_or_else(|| "–".into(), format_ms);
+            let gap = if part > 0 { between } else { "" };
+            line.push_span(ctx.span(roles[part], format!("{gap}{} {} ", glyphs[part], names[part])));
+            line.push_span(ctx.span(Role::Value, value));
+        }
+        line
+    };
+    let long = line(STEP_PARTS.map(|(name, ..)| name), "   ");
+    if long.width() <= width { long } else { line(SHORT_NAMES, " ") }
 }
 
 /// The columns of the table: cells of a name and of a bar, and whether operations are shown.
