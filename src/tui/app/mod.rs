@@ -11,6 +11,7 @@ pub mod layout;
 pub mod main_loop;
 pub mod panel_id;
 pub mod preferences;
+pub mod token_view;
 pub mod view;
 
 use super::model::state::RunState;

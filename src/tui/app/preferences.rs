@@ -5,7 +5,8 @@
 use super::chart_settings::LossCharts;
 use super::layout::{self, SLOTS};
 use super::panel_id::Panel;
-use super::view::{EntropyDisplay, ViewState};
+use super::token_view::EntropyDisplay;
+use super::view::ViewState;
 use crate::tui::plot::axis::Scale;
 use crate::tui::plot::token_grid::TokenValue;
 use etcetera::BaseStrategy;
@@ -42,8 +43,8 @@ impl SavedView {
             focus: view.panels.focus,
             shown: view.panels.slots,
             expanded: view.panels.expanded,
-            mode: view.token_value,
-            picture: view.entropy_display,
+            mode: view.tokens.value,
+            picture: view.tokens.display,
             charts: charts.loss_charts,
             log_steps: charts.x_scale == Scale::Log,
             log_losses: charts.y_scale == Scale::Log,
@@ -59,7 +60,7 @@ impl SavedView {
             }
         }
         view.panels.focus_on(self.focus);
-        (view.panels.expanded, view.token_value, view.entropy_display, view.mouse_released) =
+        (view.panels.expanded, view.tokens.value, view.tokens.display, view.mouse_released) =
             (self.expanded, self.mode, self.picture, !self.mouse);
         let charts = &mut view.charts;
         let scale = |is_log| if is_log { Scale::Log } else { Scale::Linear };
@@ -129,7 +130,7 @@ mod tests {
         preferences().restore(&mut view);
         assert_eq!(view.panels.focus, Panel::Loss);
         view.panels.focus_on(Panel::Cost);
-        (view.token_value, view.charts.y_scale, view.mouse_released) = (TokenValue::Nll, Scale::Log, true);
+        (view.tokens.value, view.charts.y_scale, view.mouse_released) = (TokenValue::Nll, Scale::Log, true);
         preferences().save_if_changed(&view);
         let mut again = ViewState::default();
         preferences().restore(&mut again);

@@ -8,17 +8,17 @@ mod playground;
 mod prompt_input;
 mod requests;
 
-use super::actions::{Action, Direction};
+use super::actions::Action;
 use super::chart_settings::{ChartSettings, ChartSpan};
 use super::command::CommandPrompt;
 use super::draft::{SentEdit, SettingDraft};
 use super::keys::{self, Scope};
 use super::layout::ShownPanels;
 use super::panel_id::Panel;
-use crate::schema::protocol::{Command, LogLevel, TokenRow};
+use super::token_view::TokenView;
+use crate::schema::protocol::{Command, LogLevel};
 use crate::tui::model::config_history;
 use crate::tui::model::state::{EventCounts, RunState};
-use crate::tui::plot::token_grid::TokenValue;
 use playground::NextRequest;
 use ratatui::layout::Rect;
 
@@ -32,17 +32,6 @@ pub enum Overlay {
     StopDialog,
     Prompt,
     Filter,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EntropyDisplay {
-    /// One token row as text.
-    #[default]
-    Row,
-    /// A heatmap of step by entropy over the whole run.
-    #[serde(rename = "course")]
-    Heatmap,
 }
 
 /// What an action requests from the main loop.
@@ -89,12 +78,7 @@ pub struct ViewState {
     pub draft: Option<SettingDraft>,
     /// The last edit that was sent from the schedule panel.
     pub sent_edit: Option<SentEdit>,
-    /// The selected position in the token row.
-    pub selected_token: usize,
-    /// The step of the displayed token row; none for the newest.
-    pub row_step: Option<u64>,
-    pub token_value: TokenValue,
-    pub entropy_display: EntropyDisplay,
+    pub tokens: TokenView,
     pub min_log_level: LogLevel,
     pub playground: NextRequest,
     /// Whether mouse events are left to the terminal.
@@ -143,11 +127,6 @@ impl ViewState {
         self.frozen.as_deref().unwrap_or(state)
     }
 
-    pub fn displayed_row<'a>(&self, state: &'a RunState) -> Option<&'a TokenRow> {
-        let held = self.row_step.and_then(|step| state.token_rows.iter().find(|row| row.step >= step));
-        held.or(state.token_rows.back()).map(|row| &**row)
-    }
-
     pub fn list(&self, panel: Panel) -> &ListView {
         &self.lists[panel as usize]
     }
@@ -176,7 +155,7 @@ impl ViewState {
         let now = state.counts();
         let before = std::mem::replace(&mut self.last_counts, now);
         if now.trainers != before.trainers {
-            (self.draft, self.sent_edit, self.frozen, self.row_step) = (None, None, None, None);
+            (self.draft, self.sent_edit, self.frozen, self.tokens.row_step) = (None, None, None, None);
             self.charts.cursor = None;
             self.lists.iter_mut().for_each(|list| list.offset = 0);
             return;
@@ -269,24 +248,9 @@ impl ViewState {
             Action::ToggleLogY => self.charts.y_scale = self.charts.y_scale.toggled(),
             Action::NextSmoothing => self.charts.cycle_smoothing(seen.dashboard_config().smoothing),
             Action::NextLossCharts => self.charts.loss_charts = self.charts.loss_charts.next(),
-            Action::NextTokenValue => self.token_value = self.token_value.next(),
-            Action::ToggleEntropyDisplay => {
-                self.entropy_display = if self.entropy_display == EntropyDisplay::Row {
-                    EntropyDisplay::Heatmap
-                } else {
-                    EntropyDisplay::Row
-                };
-            }
-            Action::SelectRow(direction) => {
-                let shown = self.displayed_row(seen).map(|row| row.step);
-                let mut steps = seen.token_rows.iter().map(|row| row.step);
-                let newest = steps.clone().next_back();
-                let to = match direction {
-                    Direction::Backward => steps.rfind(|step| Some(*step) < shown).or(shown),
-                    Direction::Forward => steps.find(|step| Some(*step) > shown),
-                };
-                self.row_step = to.filter(|to| Some(*to) != newest);
-            }
+            Action::NextTokenValue => self.tokens.value = self.tokens.value.next(),
+            Action::ToggleEntropyDisplay => self.tokens.display = self.tokens.display.toggled(),
+            Action::SelectRow(direction) => self.tokens.select_row(direction, seen),
             Action::NextLogLevel => {
                 self.min_log_level = match self.min_log_level {
                     LogLevel::Info => LogLevel::Warn,

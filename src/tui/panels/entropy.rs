@@ -18,7 +18,8 @@ use crate::schema::metrics::Metric;
 use crate::schema::protocol::{TokenCell, TokenProb, TokenRow};
 use crate::tui::app::layout;
 use crate::tui::app::panel_id::Panel;
-use crate::tui::app::view::{EntropyDisplay, ViewState};
+use crate::tui::app::token_view::EntropyDisplay;
+use crate::tui::app::view::ViewState;
 use crate::tui::model::state::RunState;
 use crate::tui::plot::token_grid::{PlacedToken, TokenValue};
 use crate::tui::plot::{chart, token_grid};
@@ -70,15 +71,16 @@ fn line_count(placed: &[PlacedToken]) -> usize {
 /// Returns the area of the row's tokens; `within` is the area within the panel's frame.
 pub fn text_area(within: Rect, view: &ViewState, state: &RunState) -> Rect {
     let placed = view
-        .displayed_row(state)
+        .tokens
+        .row(state)
         .map_or_else(Vec::new, |row| token_grid::layout_tokens(&row.cells, within.width));
-    split_area(within, view.entropy_display, line_count(&placed)).text
+    split_area(within, view.tokens.display, line_count(&placed)).text
 }
 
 /// Draws the row, the details of the selected position, the heatmap and the legend.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
-    let picture = ctx.view.entropy_display;
-    let Some(row) = ctx.view.displayed_row(ctx.state) else {
+    let picture = ctx.view.tokens.display;
+    let Some(row) = ctx.view.tokens.row(ctx.state) else {
         if picture == EntropyDisplay::Heatmap && !ctx.state.histograms.columns().is_empty() {
             return render_heatmap(frame, area, ctx);
         }
@@ -95,7 +97,7 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let within = draw_frame(frame, area, ctx, Panel::Entropy, subtitle(ctx, row, mode), bottom);
     let placed = token_grid::layout_tokens(&row.cells, within.width);
     let parts = split_area(within, picture, line_count(&placed));
-    let selected = ctx.view.selected_token.min(placed.len().saturating_sub(1));
+    let selected = ctx.view.tokens.selected.min(placed.len().saturating_sub(1));
     draw_tokens(frame, parts.text, ctx, (row, mode), &placed, selected);
     if let Some(cell) = row.cells.get(selected) {
         draw_details(frame, parts.details, ctx, row, selected, cell);
@@ -107,14 +109,14 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
 
 /// Returns the mode to display: a row without a recycled pass only has plain values.
 fn shown_mode(ctx: RenderContext, row: &TokenRow) -> TokenValue {
-    match ctx.view.token_value {
+    match ctx.view.tokens.value {
         TokenValue::Recycled | TokenValue::Difference if !token_grid::has_recycled(row) => TokenValue::Plain,
         mode => mode,
     }
 }
 
 fn render_heatmap(frame: &mut Frame, area: Rect, ctx: RenderContext) {
-    let mode = ctx.view.token_value;
+    let mode = ctx.view.tokens.value;
     let subtitle = Line::from(ctx.span(Role::Value, entropy_heatmap::subtitle(mode)));
     let mut bottom = Line::from(chart::marker_legend(ctx));
     bottom.push_span(ctx.span(Role::Name, " t shows the row "));
@@ -135,7 +137,7 @@ fn render_empty(frame: &mut Frame, area: Rect, ctx: RenderContext) {
 fn subtitle(ctx: RenderContext, row: &TokenRow, mode: TokenValue) -> Line<'static> {
     let recycled = row.cells.iter().filter(|cell| cell.recycled).count();
     let mut line = Line::from(ctx.span(Role::Value, mode.name()));
-    if mode != ctx.view.token_value {
+    if mode != ctx.view.tokens.value {
         line.push_span(ctx.span(Role::Warn, ": no recycled pass in this row"));
     }
     line.push_span(ctx.span(Role::Name, format!(" · step {}", text::with_separators(row.step))));

@@ -27,7 +27,7 @@ const LABEL_CELLS: usize = 27;
 const PASS_MIN_CELLS: usize = 15;
 
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
-    let row = ctx.view.displayed_row(ctx.state).filter(|row| !row.thoughts.is_empty());
+    let row = ctx.view.tokens.row(ctx.state).filter(|row| !row.thoughts.is_empty());
     let Some(row) = row else {
         return render_empty(frame, area, ctx);
     };

@@ -106,7 +106,7 @@ impl TerminalGuard {
     pub fn enter() -> std::io::Result<Self> {
         install_panic_hook();
         let screen = TerminalWriter(open_terminal()?);
-        take_terminal(false)?;
+        take_terminal()?;
         let terminal = Terminal::new(CrosstermBackend::new(BufWriter::with_capacity(1 << 16, screen)));
         let mut guard = Self {
             terminal: terminal.inspect_err(|_| restore_terminal())?,
@@ -154,7 +154,10 @@ impl TerminalGuard {
 
     /// Takes the terminal again, whatever its modes are and whatever was written on it.
     fn retake(&mut self) -> std::io::Result<()> {
-        take_terminal(self.mouse_captured)?;
+        take_terminal()?;
+        if self.mouse_captured {
+            execute!(self.terminal.backend_mut(), EnableMouseCapture)?;
+        }
         self.clear_screen()
     }
 
@@ -218,7 +221,7 @@ impl Drop for TerminalGuard {
 }
 
 /// Takes the terminal, completely or not at all.
-fn take_terminal(mouse: bool) -> std::io::Result<()> {
+fn take_terminal() -> std::io::Result<()> {
     let mut screen = TerminalWriter(open_terminal()?);
     // This stops a background process before anything is written.
     enable_raw_mode()?;
@@ -231,7 +234,7 @@ fn take_terminal(mouse: bool) -> std::io::Result<()> {
         lock_held().capture = Some(capture);
         execute!(screen, EnterAlternateScreen)?;
         // A killed process may have left mouse capture on.
-        if mouse { execute!(screen, EnableMouseCapture) } else { execute!(screen, DisableMouseCapture) }
+        execute!(screen, DisableMouseCapture)
     });
     taken.inspect_err(|_| restore_terminal())
 }

@@ -124,7 +124,7 @@ fn a_frozen_display_stays_while_training_continues() {
         "a failure is shown although the display is frozen"
     );
     view.apply_action(Action::ToggleFreeze, &state, SCREEN);
-    assert_eq!(view.displayed_row(view.displayed_state(&state)).unwrap().step, 99);
+    assert_eq!(view.tokens.row(view.displayed_state(&state)).unwrap().step, 99);
 }
 
 #[test]
@@ -133,18 +133,18 @@ fn older_rows_are_kept_and_the_selection_stays_within_the_row() {
     view.panels.focus_on(Panel::Entropy);
     state.apply(Event::ProbedRow(Box::new(token_row(99))), Duration::from_secs(9));
     view.apply_action(Action::SelectRow(Direction::Backward), &state, SCREEN);
-    assert_eq!(view.displayed_row(&state).unwrap().step, 5);
+    assert_eq!(view.tokens.row(&state).unwrap().step, 5);
     view.apply_action(Action::SelectRow(Direction::Backward), &state, SCREEN);
     view.apply_action(Action::SelectRow(Direction::Forward), &state, SCREEN);
-    assert_eq!(view.displayed_row(&state).unwrap().step, 99);
+    assert_eq!(view.tokens.row(&state).unwrap().step, 99);
     for motion in [Motion::End, Motion::Right, Motion::Down, Motion::PageDown] {
         view.apply_action(Action::Move(motion), &state, SCREEN);
-        assert_eq!(view.selected_token, 119);
+        assert_eq!(view.tokens.selected, 119);
     }
     for motion in [Motion::PageUp, Motion::Home, Motion::Left, Motion::Up] {
         view.apply_action(Action::Move(motion), &state, SCREEN);
     }
-    assert_eq!(view.selected_token, 0);
+    assert_eq!(view.tokens.selected, 0);
     for step in 100..2000 {
         state.apply(Event::ProbedRow(Box::new(token_row(step))), Duration::from_secs(9));
     }
@@ -226,7 +226,7 @@ fn the_mouse_focuses_panels_moves_the_cursor_and_zooms() {
     assert!(to - from < 700 && (from..=to).contains(&cross));
     let entropy = view.panels.area_of(Panel::Entropy, SCREEN, 0);
     view.handle_mouse(&event(left, entropy.x + 8, entropy.y + 1), &state, SCREEN, 0);
-    assert_eq!((view.panels.focus, view.selected_token), (Panel::Entropy, 1));
+    assert_eq!((view.panels.focus, view.tokens.selected), (Panel::Entropy, 1));
     view.handle_mouse(&event(left, entropy.x + 13, entropy.y), &state, SCREEN, 0);
     assert_eq!(view.panels.focus, Panel::Thoughts, "a hidden panel's name is a tab");
 }

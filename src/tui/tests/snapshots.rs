@@ -5,7 +5,8 @@
 use super::*;
 use crate::tui::app::chart_settings::ChartSpan;
 use crate::tui::app::panel_id::Panel;
-use crate::tui::app::view::{EntropyDisplay, Overlay, ViewState};
+use crate::tui::app::token_view::EntropyDisplay;
+use crate::tui::app::view::{Overlay, ViewState};
 use crate::tui::plot::axis::Scale;
 use crate::tui::plot::token_grid::TokenValue;
 use insta::assert_snapshot;
@@ -147,7 +148,7 @@ fn every_panel_on_the_whole_screen() {
     // tests/dashboard.rs draws a recorded run at other sizes.
     for panel in Panel::ALL {
         let mut view = focused(panel, true);
-        (view.selected_token, view.charts.cursor) = (14, Some(700));
+        (view.tokens.selected, view.charts.cursor) = (14, Some(700));
         assert_snapshot!(format!("{}_80x24", panel.name()), draw_text(&state, &view, 80, 24));
     }
 }
@@ -167,7 +168,7 @@ fn other_views_of_the_panels() {
         ("entropy_course", TokenValue::Nll, EntropyDisplay::Heatmap),
     ] {
         let mut view = focused(Panel::Entropy, true);
-        (view.token_value, view.entropy_display) = (mode, picture_of);
+        (view.tokens.value, view.tokens.display) = (mode, picture_of);
         assert_snapshot!(name, draw_text_in(&state, &view, 80, 24, ColorDepth::None));
     }
     for panel in [Panel::Cost, Panel::Thoughts, Panel::Changes, Panel::Samples] {

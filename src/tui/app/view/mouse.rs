@@ -67,9 +67,10 @@ impl ViewState {
             Panel::Entropy => {
                 let text = entropy::text_area(layout::inner_area(area), self, seen);
                 let found = self
-                    .displayed_row(seen)
-                    .and_then(|row| entropy::token_at(row, text, self.selected_token, at));
-                self.selected_token = found.unwrap_or(self.selected_token);
+                    .tokens
+                    .row(seen)
+                    .and_then(|row| entropy::token_at(row, text, self.tokens.selected, at));
+                self.tokens.selected = found.unwrap_or(self.tokens.selected);
             }
             _ => {}
         }

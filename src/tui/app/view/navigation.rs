@@ -36,7 +36,7 @@ impl ViewState {
                 let (motion, last) = match panel {
                     Panel::Run => (motion, run::scroll_limit(state, self, area)),
                     Panel::Thoughts => {
-                        let rows = self.displayed_row(state).map_or(0, |row| row.thoughts.len());
+                        let rows = self.tokens.row(state).map_or(0, |row| row.thoughts.len());
                         (motion, rows.saturating_sub(1))
                     }
                     // The offset of the other lists counts from their newest entry.
@@ -60,11 +60,11 @@ impl ViewState {
 
     fn move_in_row(&mut self, motion: Motion, state: &RunState, area: Rect) {
         let text = entropy::text_area(area, self, state);
-        let Some(row) = self.displayed_row(state) else { return };
+        let Some(row) = self.tokens.row(state) else { return };
         let placed = token_grid::layout_tokens(&row.cells, text.width);
         let page = usize::from(text.height.max(1));
-        let from = self.selected_token.min(placed.len().saturating_sub(1));
-        self.selected_token = match motion {
+        let from = self.tokens.selected.min(placed.len().saturating_sub(1));
+        self.tokens.selected = match motion {
             Motion::Left => from.saturating_sub(1),
             Motion::Right => (from + 1).min(placed.len().saturating_sub(1)),
             Motion::Up => token_grid::move_by_lines(&placed, from, -1),
