@@ -117,7 +117,8 @@ impl Policy {
 pub fn change_start(text: &str, change: impl Fn(Threshold) -> Threshold) -> Option<String> {
     let (name, keys) = text.split_once(':')?;
     let mut pairs: Vec<String> = keys.split(',').map(str::to_owned).collect();
-    let start = pairs.iter_mut().find(|pair| pair.trim_start().starts_with("start="))?;
+    let is_start = |pair: &&mut String| pair.split_once('=').is_some_and(|(key, _)| key.trim() == "start");
+    let start = pairs.iter_mut().find(is_start)?;
     let (_, value) = start.split_once('=')?;
     *start = format!("start={}", change(value.trim().parse().ok()?));
     Some(format!("{name}:{}", pairs.join(",")))
