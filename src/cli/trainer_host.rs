@@ -3,8 +3,8 @@
 //! Invariant: there is at most one trainer at a time; signals reach the current one.
 
 use super::export;
-use crate::schema::protocol::{Command, Event, LogLevel, RunPosition};
-use crate::schema::rows::ChangeRow;
+use crate::schema::protocol::{Command, Event, LogLevel};
+use crate::schema::rows::{ChangeRow, RunPosition};
 use crate::train::{self, ForkReset, StartMode, Trainer, TrainerOptions};
 use crate::tui::{DashboardHost, HostMessage, TrainerLink};
 use std::path::Path;

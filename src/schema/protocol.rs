@@ -31,17 +31,6 @@ pub enum Command {
     StopWithoutCheckpoint,
 }
 
-/// A point in a run.
-#[derive(Clone, Copy, Debug)]
-pub struct RunPosition {
-    /// Number of updates done.
-    pub step: u64,
-    /// Number of input tokens seen.
-    pub tokens: u64,
-    /// Version of the current config.
-    pub version: u64,
-}
-
 /// A prompt for the model to continue in the playground.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlaygroundRequest {

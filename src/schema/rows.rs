@@ -52,6 +52,17 @@ pub struct EventRow {
     pub text: Option<String>,
 }
 
+/// A point in a run.
+#[derive(Clone, Copy, Debug)]
+pub struct RunPosition {
+    /// Number of updates done, or the step that a change applies from.
+    pub step: u64,
+    /// Number of input tokens seen.
+    pub tokens: u64,
+    /// Version of the current config.
+    pub version: u64,
+}
+
 /// Outcome of a change of the config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]

@@ -32,8 +32,8 @@ pub use app::panel_id::Panel;
 pub use terminal::job_control::{on_continue_signal, on_stop_signal};
 pub use terminal::{install_panic_hook, restore_terminal};
 
-use crate::schema::protocol::{Command, Event, LogLevel, RunPosition, RunSummary};
-use crate::schema::rows::ChangeRow;
+use crate::schema::protocol::{Command, Event, LogLevel, RunSummary};
+use crate::schema::rows::{ChangeRow, RunPosition};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};

@@ -9,8 +9,7 @@ use crate::record::rows::TableRow;
 use crate::record::run_folder::RunFolder;
 use crate::record::table::Table;
 use crate::record::{RecordError, changes, recorder, segments};
-use crate::schema::protocol::RunPosition;
-use crate::schema::rows::{ChangeOutcome, ChangeRow};
+use crate::schema::rows::{ChangeOutcome, ChangeRow, RunPosition};
 use crate::train::live::replay::{change_row, new_set_id};
 use std::path::Path;
 

@@ -4,7 +4,8 @@
 
 use super::MainLoop;
 use crate::schema::metrics::Metric;
-use crate::schema::protocol::{Command, ConfigUpdate, Event, LogLevel, RunPhase, RunPosition};
+use crate::schema::protocol::{Command, ConfigUpdate, Event, LogLevel, RunPhase};
+use crate::schema::rows::RunPosition;
 use crate::tui::TrainerLink;
 use crate::tui::model::state::TrainerStatus;
 
