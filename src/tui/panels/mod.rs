@@ -101,18 +101,17 @@ pub fn draw_frame(
     ]);
     let hidden = layout::other_tabs(panel).filter(|_| ctx.show_tabs);
     title.extend(hidden.map(|other| ctx.span(Role::Dim, layout::panel_title(other))));
-    if title.spans.len() > 2 && subtitle.width() > 0 {
-        title.push_span(ctx.span(role, "─ "));
-    }
-    let named = title.spans.len();
+    let (named, has_tabs) = (title.spans.len(), title.spans.len() > 2);
     // Spans of the subtitle that do not fit are left out, from its end.
     let mut room = usize::from(area.width.saturating_sub(3)).saturating_sub(title.width());
     for span in subtitle.spans.into_iter().filter(|span| !span.content.is_empty()) {
-        if span.width() + 1 > room {
+        let separator = if has_tabs && title.spans.len() == named { "─ " } else { "" };
+        let needed = text::width(separator) + span.width();
+        if needed + 1 > room {
             break;
         }
-        room -= span.width();
-        title.push_span(span);
+        room -= needed;
+        title.extend([ctx.span(role, separator), span]);
     }
     if title.spans.len() > named {
         title.push_span(" ");
