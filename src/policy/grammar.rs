@@ -109,6 +109,18 @@ impl Policy {
     }
 }
 
+/// Returns the policy `text` with its threshold `start` changed, and everything else as it is written. `None`
+/// if it has no valid `start`.
+pub fn change_start(text: &str, change: impl Fn(Threshold) -> Threshold) -> Option<String> {
+    let (name, keys) = text.split_once(':')?;
+    let mut pairs: Vec<String> = keys.split(',').map(str::to_owned).collect();
+    let is_start = |pair: &&mut String| pair.split_once('=').is_some_and(|(key, _)| key.trim() == "start");
+    let start = pairs.iter_mut().find(is_start)?;
+    let (_, value) = start.split_once('=')?;
+    *start = format!("start={}", change(value.trim().parse().ok()?));
+    Some(format!("{name}:{}", pairs.join(",")))
+}
+
 /// `key=value` pairs of a policy that have not been read yet.
 struct PolicyKeys<'a> {
     policy: &'a str,

@@ -219,8 +219,10 @@ pub struct ValidationSample {
     pub text: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Severity of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
+    #[default]
     Info,
     /// Something differs from what was requested; the run continues.
     Warn,

@@ -6,7 +6,8 @@ mod folding;
 mod snapshots;
 
 use super::app::view::ViewState;
-use super::model::state::{RunState, Series};
+use super::model::metrics::Series;
+use super::model::state::RunState;
 use super::panels::RenderContext;
 use super::picture::text_export;
 use super::terminal::screen;
