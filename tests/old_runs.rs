@@ -46,7 +46,7 @@ fn every_table_is_exported() {
     let picture = lab(dir.path(), &["snapshot", "old", "--panel", "changes", "--out", "changes.txt"]);
     assert!(picture.status.success(), "{}", stderr(&picture));
     let text = std::fs::read_to_string(dir.path().join("changes.txt")).unwrap();
-    assert!(text.contains("optim.lr") && text.contains("0.005"), "{text}");
+    assert!(text.contains("optim.lr") && text.contains("5e-3"), "{text}");
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn tables_name_every_part_and_operation_and_the_trace_nests_them() {
     for part in ["plain", "recycled", "heads", "update", "linear forward", "linear backward"] {
         assert!(line(&text, part).iter().any(|number| *number > 0.0), "{part}:\n{text}");
     }
-    for name in ["norm", "turn", "attention", "swiglu"] {
+    for name in ["norm", "rotary", "attention", "swiglu"] {
         line(&text, &format!("{name} forward"));
         line(&text, &format!("{name} backward"));
     }
