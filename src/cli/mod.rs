@@ -22,7 +22,7 @@ mod verify;
 mod watch;
 
 use crate::bench::profile::AllocationCounter;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
 /// A terminal research workbench for parallel COCONUT training of language models.
@@ -66,6 +66,11 @@ enum Verb {
     Bench(bench::BenchArgs),
     /// Show where the time of a training step goes, by part and by operation.
     Profile(profile::ProfileArgs),
+}
+
+/// Returns the definition of the command line, for reference pages made from its help texts.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the verb on the command line. `allocated` counts the allocations of this process, for `profile`.
