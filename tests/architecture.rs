@@ -264,3 +264,38 @@ fn every_relative_link_points_to_a_file() {
         assert!(linked.contains(&path), "docs/SUMMARY.md does not list {name}");
     }
 }
+
+/// Whether `path`, such as `recycle::passes::source_indices`, names a module or a word of a module's file.
+fn exists(path: &str, files: &[SourceFile]) -> bool {
+    let segments: Vec<&str> = path.split("::").collect();
+    let file = |module: &[&str]| files.iter().find(|file| file.module.iter().eq(module));
+    let (name, module) = segments.split_last().unwrap();
+    file(&segments).is_some() || file(module).is_some_and(|file| file.text.contains(name))
+}
+
+#[test]
+fn every_place_in_the_code_that_a_page_names_exists() {
+    let files = source_files(&root());
+    let rooms: BTreeSet<&str> = files.iter().map(SourceFile::room).collect();
+    let mut wrong = Vec::new();
+    for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(markdown_files("docs"))
+    {
+        let text = page(&name);
+        let prose: String = text.split("```").step_by(2).collect();
+        for word in code_words(&prose) {
+            let is_path = word.contains("::") && rooms.contains(word.split("::").next().unwrap());
+            let is_file = word.ends_with(".rs") && word.contains('/');
+            let missing = is_path
+                && word.chars().all(|c| c.is_alphanumeric() || ":_".contains(c))
+                && !exists(&word, &files)
+                || is_file && !root().join("src").join(&word).exists() && !root().join(&word).exists();
+            if missing {
+                wrong.push(format!("{name}: {word}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "pages name what is not in the code: {wrong:#?}");
+}
