@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     allocator::keep_freed_memory();
+    make_host_the_default_device();
     match cli::run(Cli::parse(), allocator::allocation_counts) {
         Ok(code) => code,
         // A reader that closes the pipe, such as `head`, has all it wants.
@@ -19,6 +20,15 @@ fn main() -> ExitCode {
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Makes the CPU Burn's default device, on which it builds what names no device, such as a loaded optimizer.
+/// In a build with CUDA the default would be the GPU, and constructing it without a driver panics.
+fn make_host_the_default_device() {
+    if std::env::var_os("BURN_DEVICE").is_none() {
+        // SAFETY: no other thread is running yet.
+        unsafe { std::env::set_var("BURN_DEVICE", "flex") };
     }
 }
 

@@ -1,0 +1,66 @@
+//! Runs that an earlier version recorded are read, exported, drawn and resumed.
+//!
+//! `tests/fixtures/old-run` was made by commit d290977 (schema version 3): four steps, then `run.steps` and `optim.lr`
+//! edited while it was stopped, then resumed to step 6. It has the Parquet table `changes/`, which is no longer written.
+
+mod common;
+
+use common::{counts, lab, metrics, runs, stderr, stdout};
+use std::path::Path;
+
+/// Copies the fixture, so that the run can be changed.
+fn old_run() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/old-run"), dir.path());
+    dir
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn every_table_is_exported() {
+    let dir = old_run();
+    let list = lab(dir.path(), &["runs"]);
+    assert!(stdout(&list).contains("finished") && stdout(&list).contains("6 / 6"), "{}", stdout(&list));
+    for (table, rows) in
+        [("metrics", 7), ("events", 58), ("changes", 2), ("tokens", 4), ("thoughts", 96), ("system", 0)]
+    {
+        let out = format!("{table}.parquet");
+        let export = lab(dir.path(), &["export", table, "old", "--out", &out]);
+        assert!(export.status.success(), "{table}: {}", stderr(&export));
+        let found = coconut_lab::record::segments::read(&dir.path().join(&out)).unwrap();
+        let found: usize = found.iter().map(|batch| batch.num_rows()).sum();
+        assert_eq!(found, rows, "rows of {table}");
+    }
+    let picture = lab(dir.path(), &["snapshot", "old", "--panel", "changes", "--out", "changes.txt"]);
+    assert!(picture.status.success(), "{}", stderr(&picture));
+    let text = std::fs::read_to_string(dir.path().join("changes.txt")).unwrap();
+    assert!(text.contains("optim.lr") && text.contains("0.005"), "{text}");
+}
+
+#[test]
+fn it_is_resumed_with_its_changes() {
+    let dir = old_run();
+    let run = runs(dir.path())[0].clone();
+    let before = common::deterministic(&run);
+    let resume = lab(dir.path(), &["resume", "old", "--steps", "8", "--headless"]);
+    assert!(resume.status.success(), "{}", stderr(&resume));
+    assert_eq!(counts(&metrics(&run), "step"), (0..=8).map(Some).collect::<Vec<_>>());
+    let after = common::deterministic(&run);
+    for ((name, before), (_, after)) in before.iter().zip(&after) {
+        assert_eq!(before[..], after[..before.len()], "{name}: recorded rows stay");
+    }
+    let config = std::fs::read_to_string(run.join("config.toml")).unwrap();
+    assert!(config.contains("lr = 0.005") && config.contains("steps = 8"), "{config}");
+}
