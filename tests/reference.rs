@@ -67,7 +67,7 @@ fn allowed(key: &ConfigKey, default: &toml::Value) -> String {
             }
         }
         toml::Value::Array(_) => format!("list of numbers{range}"),
-        _ if with_value(key, "[[1, 1.0]]").is_ok_and(|config| config.value(key).is_array()) => {
+        _ if with_value(key, "[[0, 0.5], [9, 1.0]]").is_ok_and(|config| config.value(key).is_array()) => {
             format!("number or curve `[[step, value], …]`{range}")
         }
         _ if key.path() == "recycle.passes" => "whole number, or mixture `[[passes, probability], …]`".into(),
@@ -110,23 +110,25 @@ fn config_keys() {
 
 /// Returns what a user types for `argument`.
 fn spelled(argument: &Arg) -> String {
-    let values = argument.get_value_names().unwrap_or_default().join(" ");
-    match (argument.get_long(), argument.get_short()) {
-        (Some(long), _) if argument.get_action().takes_values() => format!("--{long} {values}"),
-        (Some(long), _) => format!("--{long}"),
-        (None, Some(short)) => format!("-{short} {values}"),
-        (None, None) if argument.is_required_set() => values,
-        (None, None) => format!("[{values}]"),
-    }
+    let names = argument.get_value_names().unwrap_or_default();
+    let values = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" ");
+    let Some(long) = argument.get_long() else {
+        return if argument.is_required_set() { values } else { format!("[{values}]") };
+    };
+    let short = argument.get_short().map_or(String::new(), |short| format!("-{short}, "));
+    let values = if argument.get_action().takes_values() { format!(" {values}") } else { String::new() };
+    format!("{short}--{long}{values}")
 }
 
 fn verb(command: &Command, name: &str, level: usize, page: &mut String) {
     let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
     write!(page, "\n{} `{name}`\n\n{about}\n", "#".repeat(level)).unwrap();
-    let hidden = |argument: &&Arg| {
+    let visible = |argument: &&Arg| {
         !argument.is_hide_set() && !["help", "version"].contains(&argument.get_id().as_str())
     };
-    let arguments: Vec<&Arg> = command.get_arguments().filter(hidden).collect();
+    // Without a verb the arguments are those of `run`.
+    let is_root = level == 2;
+    let arguments: Vec<&Arg> = command.get_arguments().filter(visible).filter(|_| !is_root).collect();
     if !arguments.is_empty() {
         *page += "\n";
         *page += &table_header(&["argument", "default", "meaning"]);
@@ -139,11 +141,11 @@ fn verb(command: &Command, name: &str, level: usize, page: &mut String) {
         let values = values.map(|value| code(value.get_name())).collect::<Vec<_>>().join(", ");
         let help =
             argument.get_long_help().or(argument.get_help()).map(ToString::to_string).unwrap_or_default();
-        let help = if values.is_empty() { help } else { format!("{help} One of {values}.") };
+        let help = if values.is_empty() { help } else { format!("{}. One of {values}.", help.trim_end_matches('.')) };
         let default = if default.is_empty() { default } else { code(&default) };
         *page += &row(&[&code(&spelled(argument)), &default, &help]);
     }
-    if let Some(examples) = command.get_after_long_help().or(command.get_after_help()) {
+    if let Some(examples) = command.get_after_long_help().or(command.get_after_help()).filter(|_| !is_root) {
         write!(page, "\n```text\n{}\n```\n", examples.to_string().trim_end()).unwrap();
     }
     for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
