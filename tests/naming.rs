@@ -80,9 +80,10 @@ impl<'ast> Visit<'ast> for Definitions {
     }
 
     fn visit_item_macro(&mut self, item: &'ast syn::ItemMacro) {
-        // `section! { Run = "run" { … } }` and `text_enum! { Arch { … } }` define the type that they name.
-        if ["section", "text_enum"].iter().any(|name| item.mac.path.is_ident(name)) {
-            self.types.extend(first_name(item.mac.tokens.clone()));
+        // `sections! { Run = "run" { … } … }` and `text_enums! { Arch { … } … }` define the types that they name.
+        if ["section", "sections", "text_enum", "text_enums"].iter().any(|name| item.mac.path.is_ident(name))
+        {
+            self.types.extend(outer_names(item.mac.tokens.clone()));
         }
         if item.mac.path.is_ident("macro_rules") {
             collect_types(item.mac.tokens.clone(), &mut self.types);
@@ -90,12 +91,13 @@ impl<'ast> Visit<'ast> for Definitions {
     }
 }
 
-/// Returns the first identifier that is not part of an attribute.
-fn first_name(tokens: proc_macro2::TokenStream) -> Option<String> {
-    tokens.into_iter().find_map(|token| match token {
+/// Returns the capitalised names outside of all brackets.
+fn outer_names(tokens: proc_macro2::TokenStream) -> impl Iterator<Item = String> {
+    let name = |token| match token {
         proc_macro2::TokenTree::Ident(name) => Some(name.to_string()),
         _ => None,
-    })
+    };
+    tokens.into_iter().filter_map(name).filter(|name| name.starts_with(char::is_uppercase))
 }
 
 /// Collects the types that a macro's body defines under a fixed name.

@@ -141,7 +141,11 @@ fn verb(command: &Command, name: &str, level: usize, page: &mut String) {
         let values = values.map(|value| code(value.get_name())).collect::<Vec<_>>().join(", ");
         let help =
             argument.get_long_help().or(argument.get_help()).map(ToString::to_string).unwrap_or_default();
-        let help = if values.is_empty() { help } else { format!("{}. One of {values}.", help.trim_end_matches('.')) };
+        let help = if values.is_empty() {
+            help
+        } else {
+            format!("{}. One of {values}.", help.trim_end_matches('.'))
+        };
         let default = if default.is_empty() { default } else { code(&default) };
         *page += &row(&[&code(&spelled(argument)), &default, &help]);
     }
