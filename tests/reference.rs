@@ -135,7 +135,7 @@ fn verb(command: &Command, name: &str, level: usize, page: &mut String) {
     }
     for argument in arguments {
         let default = argument.get_default_values().iter().map(|value| value.to_string_lossy().into_owned());
-        let default = default.collect::<Vec<_>>().join(" ");
+        let default = default.filter(|_| argument.get_action().takes_values()).collect::<Vec<_>>().join(" ");
         let values = argument.get_possible_values();
         let values = values.iter().filter(|_| argument.get_action().takes_values());
         let values = values.map(|value| code(value.get_name())).collect::<Vec<_>>().join(", ");
