@@ -11,7 +11,6 @@ use coconut_lab::config::Model;
 use coconut_lab::generate::{Generation, GenerationRequest};
 use coconut_lab::model::{ModelShape, Transformer};
 use coconut_lab::ops::threads;
-use coconut_lab::policy::sampling::SamplingParams;
 use coconut_lab::policy::switch::Policy;
 use std::time::Instant;
 
@@ -27,17 +26,9 @@ const TIMED_STEPS: usize = 16;
 fn start_generation(model: &Transformer, rows: usize, prompt: usize) -> Generation {
     let prompts =
         (0..rows).map(|row| (0..prompt).map(|index| ((index * 31 + row * 7) % VOCAB) as u32).collect());
-    let request = GenerationRequest {
-        prompts: prompts.collect(),
-        policy: "never".parse::<Policy>().expect("a policy"),
-        sampling: SamplingParams::GREEDY,
-        max_tokens: 1 << 20,
-        eos_token: None,
-        seed: 0,
-        top_count: 5,
-        stream_ids: Vec::new(),
-        shuffled: false,
-    };
+    let policy = "never".parse::<Policy>().expect("a policy");
+    let request = GenerationRequest::new(prompts.collect(), policy, 1 << 20);
+    let request = GenerationRequest { top_count: 5, ..request };
     Generation::start(model, request).expect("prompts of the model's ids")
 }
 

@@ -5,7 +5,7 @@
 use coconut_lab::record::recorder::{RecordTiming, Recorder};
 use coconut_lab::record::run_folder::RunFolder;
 use coconut_lab::schema::metrics::{Metric, StepRow};
-use coconut_lab::schema::protocol::{TokenCell, TokenRow};
+use coconut_lab::schema::token_rows::{TokenCell, TokenRow};
 use std::time::{Duration, Instant};
 
 const STEP: Duration = Duration::from_millis(20);

@@ -21,6 +21,7 @@ pub mod cli;
 pub mod config;
 pub mod data;
 pub mod device;
+pub mod files;
 pub mod generate;
 pub mod model;
 pub mod ops;

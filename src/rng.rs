@@ -1,16 +1,29 @@
-//! Owns: the random number streams: one for each purpose, step, batch, pass and row.
+//! Owns: all random generators: seeded ones, and streams for each purpose, step, batch, pass and row.
 //! Must not know: what the random numbers decide.
-//! Invariant: a stream depends only on (key, purpose, row), so that any step can be reproduced, on any
-//! device.
+//! Invariant: a generator depends only on its seed, a stream only on (key, purpose, row), on any device.
 
-use rand::{RngExt, SeedableRng};
-use rand_xoshiro::Xoshiro256PlusPlus;
+use rand::{Rng, RngExt, SeedableRng};
+use rand_xoshiro::{SplitMix64, Xoshiro256PlusPlus};
+
+/// The generator behind every random number.
+pub type SeededRng = Xoshiro256PlusPlus;
+
+/// Returns a generator for numbers that are drawn in one sequence, such as initial weights.
+pub fn seeded_rng(seed: u64) -> SeededRng {
+    SeededRng::seed_from_u64(seed)
+}
+
+/// Returns a generator for one of many items, such as (seed, split, record).
+pub fn item_rng(numbers: [u64; 3]) -> SeededRng {
+    let mixed =
+        numbers.iter().fold(0, |state: u64, number| SplitMix64::seed_from_u64(state ^ number).next_u64());
+    seeded_rng(mixed)
+}
 
 /// The key of a family of random streams. Equal keys give equal numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RngKey {
     pub seed: u64,
-    /// Number of the update; the first is 1.
     pub step: u64,
     /// Index of the batch within the update.
     pub batch: u64,
@@ -42,17 +55,16 @@ pub enum RngPurpose {
 }
 
 /// A reproducible stream of random numbers.
-pub struct RngStream(Xoshiro256PlusPlus);
+pub struct RngStream(SeededRng);
 
 impl RngKey {
-    /// Returns the stream of `purpose` for one row of a batch.
     pub fn stream(self, purpose: RngPurpose, row: usize) -> RngStream {
         // Odd constants spread neighbouring keys; the generator's own seeding mixes the bits.
         let key = self.seed
             ^ self.step.wrapping_mul(0xA076_1D64_78BD_642F)
             ^ (self.batch << 16 | self.pass << 8 | purpose as u64).wrapping_mul(0xC2B2_AE3D_27D4_EB4F)
             ^ (row as u64).wrapping_mul(0xD6E8_FEB8_6659_FD93);
-        RngStream(Xoshiro256PlusPlus::seed_from_u64(key))
+        RngStream(seeded_rng(key))
     }
 
     /// Returns uniform noise in [-1, 1): `counts` numbers for each row, each row from its own stream.

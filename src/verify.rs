@@ -1,11 +1,9 @@
-//! Owns: the comparison of the model and the passes with a folder of golden numbers, as `shared/oracle`'s
-//! script writes them.
+//! Owns: the comparison of the model and the passes with a folder of golden numbers.
 //! Must not know: the training loop, terminals.
-//! Invariant: every entry of the golden file gets a verdict; an entry that is not computed here is listed as
-//! such.
+//! Invariant: every entry of the golden file gets a verdict, if only that it is not computed here.
 
 use crate::config::{Arch, Control, Dtype, GradientFlow, LossPositions, PassScope, PositionBudget, Run};
-use crate::model::accumulator::GradientAccumulator;
+use crate::model::accumulator::{GradientAccumulator, Timing};
 use crate::model::{
     Execution, HiddenStates, MatmulPrecision, ModelError, ModelShape, TokenBatch, Transformer, hf,
 };
@@ -26,12 +24,10 @@ const LOSS_TOLERANCE: f64 = 1e-4;
 /// Largest allowed error of a gradient, relative to its own largest entry.
 const GRADIENT_TOLERANCE: f64 = 1e-3;
 
-/// Largest allowed error with bf16 products, relative to the largest value of the entry. A product is rounded
-/// by 1/256. In an untrained model this grows over blocks and passes: up to 0.11 for logits after three
-/// passes, and up to 0.21 for gradients of queries.
+/// Largest allowed error with bf16 products, relative to the largest value. It grows over blocks and passes
+/// of an untrained model: to 0.11 for logits after three passes, to 0.21 for gradients of queries.
 const BF16_TOLERANCE: f64 = 0.3;
-/// Largest allowed error of losses with bf16 products, relative to the largest value. Losses are means, so it
-/// is smaller.
+/// The same for losses. They are means, so it is smaller.
 const BF16_LOSS_TOLERANCE: f64 = 0.02;
 
 /// The verdict on one golden entry.
@@ -42,7 +38,6 @@ pub struct Verdict {
     pub result: CheckResult,
 }
 
-/// How a golden entry compares with the value computed here.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum CheckResult {
     /// The entry was computed here and compared.
@@ -68,8 +63,7 @@ impl Verdict {
     }
 }
 
-/// Computes the entries of `golden.safetensors` with the checkpoint in `dir`, on `device` with these options.
-/// Returns the verdicts in the order of the entries.
+/// Computes the entries of `golden.safetensors` with the checkpoint in `dir`, in their order.
 pub fn verify(
     dir: &Path,
     device: &Device,
@@ -87,7 +81,6 @@ pub fn verify(
         .collect()
 }
 
-/// Contents of `golden.safetensors`.
 struct GoldenFile {
     file: String,
     /// Shape and row-major values of each entry, by name.
@@ -260,7 +253,6 @@ impl ModelUnderTest {
         states.hidden
     }
 
-    /// Returns the states of the plain pass.
     fn plain_states(&self, model: &Transformer) -> HiddenStates {
         model.forward(model.embed(self.tokens.inputs.clone()))
     }
@@ -280,7 +272,7 @@ impl ModelUnderTest {
         let place = plan.is_some().then_some::<passes::PlacementFn>(&mut place);
         let idle = single_pass_plan(PassScope::Dense, GradientFlow::Detached, LossPositions::All);
         passes::forward_backward(
-            GradientAccumulator::new(&self.model, 1.0, false),
+            GradientAccumulator::new(&self.model, 1.0, Timing::Off),
             &self.tokens,
             &plan.unwrap_or(idle),
             place,
@@ -297,9 +289,8 @@ impl ModelUnderTest {
             .into_iter()
             .map(|value| value as f32)
             .collect();
-        let (seq_len, draw) = (self.positions.seq_len, RngKey::default());
-        let rows =
-            PlacementRows { seq_len, doc_start: &self.doc_start, max_prefix_fraction: 0.0, rng_key: draw };
+        let (seq_len, rng_key) = (self.positions.seq_len, RngKey::default());
+        let rows = PlacementRows { seq_len, doc_start: &self.doc_start, max_prefix_fraction: 0.0, rng_key };
         let placed = place(rows, PositionBudget::Count(count), &entropy);
         placed.rows.iter().flatten().map(|t| *t as f64).collect()
     }
@@ -338,8 +329,8 @@ impl ModelUnderTest {
         }
     }
 
-    /// Returns the gradient of the first block's query weights (llama) or fused query, key and value weights
-    /// (gpt2), in the checkpoint's layout.
+    /// Returns the gradient of the first block's query (llama) or fused (gpt2) weights, as a checkpoint has
+    /// it.
     fn attention_gradient(&self, grads: &GradientsParams) -> Option<Vec<f64>> {
         let attention = &self.model.blocks.first()?.attention;
         let grad = |id| grads.get::<2>(id);
@@ -354,7 +345,6 @@ impl ModelUnderTest {
     }
 }
 
-/// A single recycled pass with loss weight 1.
 fn single_pass_plan(reach: PassScope, flow: GradientFlow, loss_on: LossPositions) -> RecyclePlan {
     RecyclePlan { pass: unmodified_pass(reach), loss_weights: vec![1.0], flow, cut: 0, loss_on }
 }
@@ -364,8 +354,7 @@ fn unmodified_pass(reach: PassScope) -> RecycledPass {
     RecycledPass { reach, control: Control::None, scale: 1.0, jitter: 0.0, rng_key: RngKey::default() }
 }
 
-/// Reads a tensor's values, row-major. A failed read gives NaN, so that the verdict is a failure and not a
-/// crash.
+/// Reads a tensor's values, row-major. A failed read gives NaN, so that the verdict is a failure.
 fn read_values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
     tensor.try_into_vec_as::<f64>().unwrap_or_else(|_| vec![f64::NAN])
 }

@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use burn::tensor::Device;
 use coconut_lab::model::hf;
 use coconut_lab::record::rows;
-use coconut_lab::schema::protocol::{TOP_TOKENS, TokenCell, TokenProb};
+use coconut_lab::schema::token_rows::{TOP_TOKENS, TokenCell, TokenProb};
 use common::*;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -4,7 +4,6 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use coconut_lab::config::Dtype;
 use coconut_lab::generate::{Generation, GenerationRequest, InputKind};
 use coconut_lab::model::{KvCache, Transformer, hf};
-use coconut_lab::policy::sampling::SamplingParams;
 use coconut_lab::verify::{CheckResult, verify};
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
@@ -123,17 +122,8 @@ fn a_generation_with_its_first_latents_forced_is_the_sequential_recurrence() {
             let first = recycled[0];
             // As many as stand in a row.
             let count = recycled.iter().enumerate().take_while(|(index, at)| **at == first + index).count();
-            let request = GenerationRequest {
-                prompts: vec![tokens[..first].to_vec()],
-                policy: format!("fixed:count={count},at=0").parse().unwrap(),
-                sampling: SamplingParams::GREEDY,
-                max_tokens: 1,
-                eos_token: None,
-                seed: 0,
-                top_count: 1,
-                stream_ids: Vec::new(),
-                shuffled: false,
-            };
+            let policy = format!("fixed:count={count},at=0").parse().unwrap();
+            let request = GenerationRequest::new(vec![tokens[..first].to_vec()], policy, 1);
             let mut generation = Generation::start(&model, request).unwrap();
             let mut latents = 0;
             while !generation.is_finished() {

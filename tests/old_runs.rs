@@ -39,7 +39,7 @@ fn every_table_is_exported() {
         let out = format!("{table}.parquet");
         let export = lab(dir.path(), &["export", table, "old", "--out", &out]);
         assert!(export.status.success(), "{table}: {}", stderr(&export));
-        let found = coconut_lab::record::segments::read(&dir.path().join(&out)).unwrap();
+        let found = coconut_lab::record::segments::read_segment(&dir.path().join(&out)).unwrap();
         let found: usize = found.iter().map(|batch| batch.num_rows()).sum();
         assert_eq!(found, rows, "rows of {table}");
     }

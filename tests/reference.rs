@@ -2,7 +2,8 @@
 //! UPDATE_REFERENCE=1 in the environment the test writes the pages.
 
 use clap::{Arg, Command};
-use coconut_lab::config::{self, Config, ConfigKey, Limit, Mutability};
+use coconut_lab::config::keys::KeyKind;
+use coconut_lab::config::{Config, ConfigKey, Limit, Mutability};
 use coconut_lab::policy::grammar::POLICY_HELP;
 use coconut_lab::policy::switch::Policy;
 use coconut_lab::schema::metrics::{self, ColumnKind, ColumnSpec, Metric};
@@ -46,41 +47,23 @@ fn code(text: &str) -> String {
     format!("`{text}`")
 }
 
-/// Returns the config with `key` set to the TOML `value`, or the error.
-fn with_value(key: &ConfigKey, value: &str) -> Result<Config, String> {
-    config::from_text("", "defaults", &[format!("{}={value}", key.path())]).map_err(|error| error.to_string())
-}
-
 /// Returns what `key` allows.
-fn allowed(key: &ConfigKey, default: &toml::Value) -> String {
+fn allowed(key: &ConfigKey) -> String {
     let range = match key.limit {
         Limit::Any => String::new(),
         limit => format!(", {limit}"),
     };
-    match default {
-        toml::Value::Boolean(_) => "`true`, `false`".into(),
-        // The error for an unknown word names the words that are known.
-        toml::Value::String(_) => {
-            match with_value(key, "no_such_word").err().as_deref().and_then(known_words) {
-                Some(words) => words,
-                None => "text".into(),
-            }
+    match key.kind {
+        KeyKind::Bool | KeyKind::Choice(_) => {
+            key.kind.choices().iter().map(|word| code(word)).collect::<Vec<_>>().join(", ")
         }
-        toml::Value::Array(_) => format!("list of numbers{range}"),
-        _ if with_value(key, "[[0, 0.5], [9, 1.0]]").is_ok_and(|config| config.value(key).is_array()) => {
-            format!("number or curve `[[step, value], …]`{range}")
-        }
-        _ if key.path() == "recycle.passes" => "whole number, or mixture `[[passes, probability], …]`".into(),
-        toml::Value::Integer(_) => format!("whole number{range}"),
-        _ => format!("number{range}"),
+        KeyKind::Text => "text".into(),
+        KeyKind::Integer => format!("whole number{range}"),
+        KeyKind::Float => format!("number{range}"),
+        KeyKind::Curve => format!("number or curve `[[step, value], …]`{range}"),
+        KeyKind::Mixture => "whole number, or mixture `[[passes, probability], …]`".into(),
+        KeyKind::FloatList => format!("list of numbers{range}"),
     }
-}
-
-/// Returns the words in backticks or quotes that follow "expected" in an error.
-fn known_words(error: &str) -> Option<String> {
-    let (_, list) = error.split_once("expected").or_else(|| error.split_once("allowed:"))?;
-    let words: Vec<String> = list.split('`').skip(1).step_by(2).map(code).collect();
-    (!words.is_empty()).then(|| words.join(", "))
 }
 
 #[test]
@@ -102,8 +85,9 @@ fn config_keys() {
             Mutability::Live => "live",
             Mutability::Frozen => "frozen",
         };
-        page +=
-            &row(&[&code(key.name), &code(&default.to_string()), &allowed(key, &default), change, key.doc]);
+        let aliases: String = key.aliases.iter().map(|alias| format!(" or {}", code(alias))).collect();
+        let name = code(key.name) + &aliases;
+        page += &row(&[&name, &code(&default.to_string()), &allowed(key), change, key.doc]);
     }
     check_page("config.md", "Config keys", &page);
 }

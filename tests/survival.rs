@@ -310,6 +310,20 @@ fn a_frozen_key_is_refused_when_a_run_is_resumed() {
 }
 
 #[test]
+fn changes_are_exported_from_the_record_alone() {
+    // A run of an older version has them as Parquet, too.
+    let session = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/session");
+    let record = changes::read_changes(&session.join("changes.jsonl")).unwrap();
+    assert!(!record.is_empty() && session.join("changes").is_dir());
+    assert_eq!(common::exported_changes(&session), record.len());
+    let dir = place(TINY);
+    assert!(train(dir.path(), &[]).status.success());
+    let run = runs(dir.path()).remove(0);
+    assert!(!run.join("changes").exists());
+    assert_eq!(common::exported_changes(&run), 0);
+}
+
+#[test]
 fn an_export_joins_runs_and_selects_steps() {
     let dir = place(TINY);
     for name in ["a", "b"] {

@@ -24,9 +24,7 @@ use std::sync::mpsc::{channel, sync_channel};
 /// How many steps to profile, and what to keep.
 #[derive(Clone, Copy, Debug)]
 pub struct ProfileOptions {
-    /// Number of steps that are measured.
     pub steps: usize,
-    /// Number of steps before the measured ones.
     pub warmup: usize,
     /// Returns the allocations of the process so far: their number and bytes.
     pub allocated: AllocationCounter,
@@ -37,13 +35,9 @@ pub struct ProfileOptions {
 /// The mean cost of a training step, by part and by operation.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    /// Number of measured steps.
     pub steps: usize,
-    /// Number of measured steps that recycled.
     pub recycled_steps: usize,
-    /// Number of parameters of the model.
     pub params: usize,
-    /// Wall time of a step, in milliseconds.
     pub step_ms: f64,
     /// The parts that a run records, then the time in none of them.
     pub parts: Vec<ProfileLine>,
@@ -53,7 +47,6 @@ pub struct Profile {
     pub allocations: [f64; 2],
     /// Readbacks in a step: their number and bytes.
     pub readbacks: [f64; 2],
-    /// All recorded events, if they were kept.
     pub events: Vec<SpanRecord>,
 }
 
@@ -69,7 +62,6 @@ pub struct ProfileLine {
     pub share: f64,
     /// Floating-point operations in units of 10^9; 0 if they are not counted.
     pub gflop: f64,
-    /// Bytes allocated during the calls.
     pub bytes: f64,
 }
 
@@ -89,8 +81,7 @@ pub fn profile_step_kind(
     measure_steps(&selected.device, options, params, next, |batch| subject.step(batch))
 }
 
-/// Profiles the first steps of the run that `config` describes, with its model, data and schedule. Nothing is
-/// recorded.
+/// Profiles the first steps of the run that `config` describes. Nothing is recorded.
 pub fn profile_run(
     mut config: Config,
     selected: &SelectedDevice,
@@ -136,11 +127,11 @@ fn measure_steps<B>(
         step(&next(round)?)?;
     }
     let recording = trace::start_recording(Some(options.allocated));
-    let mut sums = ProfileSums::default();
+    let mut sums = ProfileSums { keep_events: options.keep_events, ..ProfileSums::default() };
     for round in options.warmup..options.warmup + options.steps {
         let batches = next(round)?;
         synchronize(device)?;
-        sums.add(record_step(device, options.allocated, &recording, || step(&batches))?, options.keep_events);
+        sums.add(record_step(device, options.allocated, &recording, || step(&batches))?);
     }
     Ok(sums.into_profile(params))
 }
@@ -180,7 +171,6 @@ const PARTS: [(&str, Metric, Metric); 4] = [
     ("update", Metric::UpdateMs, Metric::UpdateFlop),
 ];
 
-/// Costs summed over all measured steps.
 #[derive(Default)]
 struct ProfileSums {
     steps: usize,
@@ -191,6 +181,7 @@ struct ProfileSums {
     allocations: [u64; 2],
     readbacks: [u64; 2],
     events: Vec<SpanRecord>,
+    keep_events: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -202,8 +193,7 @@ struct OperationSum {
 }
 
 impl ProfileSums {
-    /// Adds one step. `keep_events` also stores its events.
-    fn add(&mut self, step: RecordedStep, keep_events: bool) {
+    fn add(&mut self, step: RecordedStep) {
         self.steps += 1;
         self.recycled += usize::from(step.row.get(Metric::Recycled).is_some());
         for (sum, (_, ms, flop)) in self.parts.iter_mut().zip(PARTS) {
@@ -216,7 +206,7 @@ impl ProfileSums {
         for (sum, more) in self.allocations.iter_mut().zip(step.allocations) {
             *sum += more;
         }
-        if keep_events {
+        if self.keep_events {
             self.events.extend(step.events);
         }
     }
@@ -324,8 +314,9 @@ mod tests {
     #[test]
     fn shares_are_all_of_a_step() {
         let mut sums = ProfileSums::default();
-        sums.add(recorded(), false);
-        sums.add(recorded(), true);
+        sums.add(recorded());
+        sums.keep_events = true;
+        sums.add(recorded());
         let profile = sums.into_profile(5);
         assert!((profile.step_ms - 100.0).abs() < 1e-9 && profile.events.len() == 6);
         for lines in [&profile.parts, &profile.operations] {

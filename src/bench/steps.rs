@@ -1,7 +1,6 @@
 //! Owns: timing whole training steps of every kind on random tokens, for comparison with other programs.
 //! Must not know: command-line arguments, how results are shown.
-//! Invariant: a timed step is a run's step: from the batch on the host to the loss on the host and an idle
-//! device.
+//! Invariant: a timed step is a run's, from the batch on the host to its loss there and an idle device.
 
 use crate::config::{
     self, Arch, Config, Curve, Data, Dtype, GradientFlow, LrDecay, Model, Optim, PassScope, PositionBudget,
@@ -10,44 +9,35 @@ use crate::config::{
 use crate::data::{Batch, StreamPosition};
 use crate::device;
 use crate::device::SelectedDevice;
-use crate::model::accumulator::{GradientAccumulator, Stopwatch};
+use crate::model::accumulator::{GradientAccumulator, Stopwatch, Timing};
 use crate::model::cost::StepPart;
 use crate::model::{Execution, FeedbackSpec, ModelShape, Transformer, flatten_rows};
 use crate::ops::threads;
 use crate::record::system;
 use crate::recycle::placement::{self, PlacementRows};
 use crate::recycle::sequential::run_sequential;
-use crate::rng::RngKey;
+use crate::rng::{RngKey, seeded_rng};
 use crate::schema::metrics::{Metric, StepRow};
 use crate::train::step::readback::{Readback, mean};
-use crate::train::step::{latent_cost, learner};
+use crate::train::step::{learner, metrics_row};
 use crate::train::{Learner, TrainError};
 use burn::module::Module;
 use burn::tensor::Device;
-use rand::{RngExt, SeedableRng};
-use rand_xoshiro::Xoshiro256PlusPlus;
+use rand::RngExt;
 use std::time::Instant;
 
 /// The sizes of a Llama-style model with an untied head and of its batches, and the number of steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BenchSizes {
-    /// Vocabulary size (V).
     pub vocab_size: usize,
-    /// Positions in each row (T).
     pub seq_len: usize,
-    /// Width of the hidden states (D).
     pub width: usize,
-    /// Number of attention heads (H).
     pub heads: usize,
-    /// Number of blocks.
     pub layers: usize,
-    /// Rows in each batch (B).
     pub batch: usize,
-    /// Recycled positions in each row (R), fewer than positions.
+    /// Fewer than positions in a row.
     pub recycled: usize,
-    /// Number of timed steps.
     pub steps: usize,
-    /// Number of steps before the timed ones.
     pub warmup: usize,
     /// Element type of the operands of matrix products.
     pub dtype: Dtype,
@@ -55,10 +45,9 @@ pub struct BenchSizes {
     pub activation_checkpointing: bool,
 }
 
-/// The kind of training step that is timed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum StepKind {
-    /// One plain pass.
     Plain,
     /// A plain and a dense recycled pass, without gradient between them.
     Dense,
@@ -68,8 +57,7 @@ pub enum StepKind {
     Isolated,
     /// Like `Isolated`, but the recycled positions also attend to each other.
     Joint,
-    /// One latent after another, with gradient through the whole chain and loss at all positions (arXiv
-    /// 2412.06769).
+    /// One latent after another, with gradient through the whole chain (arXiv 2412.06769).
     Sequential,
 }
 
@@ -78,16 +66,8 @@ impl StepKind {
     pub const ALL: [Self; 6] =
         [Self::Plain, Self::Dense, Self::DenseThrough, Self::Isolated, Self::Joint, Self::Sequential];
 
-    /// Returns the name used in tables and arguments.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::Dense => "dense",
-            Self::DenseThrough => "dense_through",
-            Self::Isolated => "isolated",
-            Self::Joint => "joint",
-            Self::Sequential => "sequential",
-        }
+        self.into()
     }
 }
 
@@ -98,9 +78,17 @@ pub struct StepTimes {
     pub params: usize,
     /// Wall time of every timed step in milliseconds, shortest first.
     pub ms: Vec<f64>,
-    /// Peak memory in bytes: resident memory of the process on the CPU, memory reserved by the allocator on a
-    /// GPU.
+    /// Peak of the process's resident memory on the CPU, or of the allocator's reserve on a GPU.
     pub peak_bytes: Option<u64>,
+}
+
+impl StepTimes {
+    /// Returns the median of the wall times: the middle one, or the mean of the middle two.
+    pub fn median_ms(&self) -> f64 {
+        let at = |index: usize| self.ms.get(index).copied().unwrap_or(f64::NAN);
+        let middle = self.ms.len() / 2;
+        if self.ms.len() % 2 == 1 { at(middle) } else { (at(middle.saturating_sub(1)) + at(middle)) / 2.0 }
+    }
 }
 
 /// Trains a new model with steps of one kind, and times them.
@@ -144,7 +132,6 @@ impl BenchSubject {
         Self { kind, config, learner }
     }
 
-    /// Returns the number of parameters, without the feedback.
     pub fn params(&self) -> usize {
         params_without_feedback(&self.learner.model)
     }
@@ -159,8 +146,7 @@ impl BenchSubject {
 }
 
 impl BenchSizes {
-    /// Returns the config of a run with such steps. Every step recycles (except plain ones), AdamW has
-    /// PyTorch's defaults.
+    /// Returns the config of a run whose steps are all of this kind, with PyTorch's AdamW defaults.
     fn run_config(&self, kind: StepKind) -> Config {
         let Self { vocab_size, seq_len, width, heads, layers, batch, .. } = *self;
         let (reach, flow) = match kind {
@@ -222,7 +208,7 @@ impl BenchSizes {
 
     /// Returns random tokens that depend on `round`. Each row is one document.
     pub(in crate::bench) fn random_batch(&self, round: usize) -> Batch {
-        let (mut rng, row) = (Xoshiro256PlusPlus::seed_from_u64(round as u64), self.seq_len + 1);
+        let (mut rng, row) = (seeded_rng(round as u64), self.seq_len + 1);
         let tokens = (0..self.batch * row).map(|_| rng.random_range(0..self.vocab_size) as i32).collect();
         let doc_start = (0..self.batch * row).map(|at| at % row == 0).collect();
         Batch {
@@ -236,7 +222,6 @@ impl BenchSizes {
     }
 }
 
-/// Returns the number of parameters of a model without its feedback.
 fn params_without_feedback(model: &Transformer) -> usize {
     model.num_params() - model.feedback.num_params()
 }
@@ -260,10 +245,10 @@ fn sequential_update(learner: &mut Learner, config: &Config, batch: &Batch) -> R
     let tokens = learner::upload_batch(batch, &model.device().without_autodiff());
     let number = learner.step + 1;
     let columns = recycled_columns(config, batch.seq_len, number);
-    let timed = config.probe.cost > 0 && number.is_multiple_of(config.probe.cost);
-    let mut accumulator = GradientAccumulator::new(model, 1.0, timed);
+    let timing = Timing::for_step(&config.probe, number);
+    let mut accumulator = GradientAccumulator::new(model, 1.0, timing);
     let states = run_sequential(model, &tokens, &columns, 1.0);
-    accumulator.record_forward(StepPart::Recycled, &states, true);
+    accumulator.record_forward(StepPart::Recycled, &states);
     let output = accumulator.add_loss(
         StepPart::RecycledHead,
         flatten_rows(&states.hidden),
@@ -272,7 +257,7 @@ fn sequential_update(learner: &mut Learner, config: &Config, batch: &Batch) -> R
     );
     drop(states);
     let (grads, mut costs) = accumulator.finish();
-    let mut watch = Stopwatch::new(model.device().without_autodiff(), timed);
+    let mut watch = Stopwatch::new(model.device().without_autodiff(), timing);
     // READBACK: the step's only one.
     let mut readback = Readback::default();
     readback.add(&output.nll);
@@ -286,13 +271,13 @@ fn sequential_update(learner: &mut Learner, config: &Config, batch: &Batch) -> R
     let mut row = StepRow::new(number);
     row.set_if_some(Metric::LossPlain, mean(nll));
     row.set(Metric::GradNorm, norm);
-    learner::check_finite(&row, lr)?;
+    metrics_row::check_finite(&row, lr)?;
     learner.apply_gradients(&config.optim, lr, grads, norm);
     let flop = ModelShape::update_flop(learner.model.num_params());
     costs.add(StepPart::Update, flop, watch.lap(StepPart::Update.name()));
     let recycled = batch.batch_size * columns.len();
     row.set(Metric::Recycled, recycled as f64);
-    latent_cost::set_step_costs(&costs, timed, Some(recycled), &mut row);
+    metrics_row::set_step_costs(&costs, timing, Some(recycled), &mut row);
     Ok(row)
 }
 
@@ -321,6 +306,13 @@ fn peak_memory_bytes(selected: &SelectedDevice) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_is_the_mean_of_the_middle_two() {
+        let median = |ms: &[f64]| StepTimes { params: 0, ms: ms.to_vec(), peak_bytes: None }.median_ms();
+        assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
+        assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), 3.0);
+    }
 
     const TINY: BenchSizes = BenchSizes {
         vocab_size: 31,
@@ -382,7 +374,7 @@ mod tests {
         let loss = |learner: &Learner| {
             let tokens = learner::upload_batch(&TINY.random_batch(0), &Device::flex());
             let states = run_sequential(&learner.model, &tokens, &recycled_columns(&config, 12, 1), 1.0);
-            let mut accumulator = GradientAccumulator::new(&learner.model, 1.0, false);
+            let mut accumulator = GradientAccumulator::new(&learner.model, 1.0, Timing::Off);
             let output = accumulator.add_loss(
                 StepPart::Plain,
                 flatten_rows(&states.hidden),

@@ -33,7 +33,6 @@ Output: one line of JSON for each kind. `median_ms`, `min_ms` and `max_ms` are m
 `tokens_per_s` follows from the median, `peak_mib` is the peak memory in MiB and `params` counts parameters.
 benches/against_torch.sh compares these numbers with PyTorch.";
 
-/// Arguments of `bench`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct BenchArgs {
@@ -50,7 +49,7 @@ pub struct BenchArgs {
     threads: usize,
     /// Kinds of steps to time, in this order, separated by commas; see Kinds below.
     #[arg(long, default_value = "plain,dense,dense_through,isolated,joint,sequential", value_name = "KINDS")]
-    #[arg(value_delimiter = ',', value_parser = parse_kind)]
+    #[arg(value_delimiter = ',', value_parser = parse_name::<StepKind>)]
     kinds: Vec<StepKind>,
     /// Device: auto, cpu, cuda, cuda:N (the GPU of index N) or wgpu.
     #[arg(long, default_value = "cpu")]
@@ -82,23 +81,20 @@ pub(super) struct SizeArgs {
     #[arg(long, default_value = "32", value_name = "N", value_parser = |text: &str| parse_size(text, "data.seq_len"))]
     recycled: usize,
     /// Number type of matrix products: f32 or bf16 (bf16 needs a GPU).
-    #[arg(long, default_value = "f32", value_parser = parse_dtype)]
+    #[arg(long, default_value = "f32", value_parser = parse_name::<Dtype>)]
     dtype: Dtype,
     /// Recompute blocks in the backward pass to save memory, as `run.activation_checkpointing` does.
     #[arg(long)]
     activation_checkpointing: bool,
 }
 
-/// Limits of the number of timed steps.
 const STEPS_LIMIT: Limit = Limit::Within(1.0, 1e6);
-/// Limits of the number of warm-up steps.
 pub(super) const WARMUP_LIMIT: Limit = Limit::Within(0.0, 1e6);
-/// Limits of the number of threads.
 pub(super) const THREADS_LIMIT: Limit = Limit::Within(1.0, 1024.0);
 
 /// Parses a whole number that is at least 1 and within the limit of the config key `path`.
 fn parse_size(text: &str, path: &str) -> Result<usize, String> {
-    let limit = Config::keys().find(|key| key.path() == path).map(|key| key.limit);
+    let limit = Config::find_key(path).map(|key| key.limit);
     parse_within(
         text,
         match limit {
@@ -108,25 +104,14 @@ fn parse_size(text: &str, path: &str) -> Result<usize, String> {
     )
 }
 
-/// Parses a whole number within `limit`.
 pub(super) fn parse_within(text: &str, limit: Limit) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number: &usize| limit.allows(*number as f64));
     number.ok_or_else(|| format!("expected a whole number {limit}"))
 }
 
-/// Parses the name of a kind of step.
-pub(super) fn parse_kind(name: &str) -> Result<StepKind, String> {
-    let found = StepKind::ALL.into_iter().find(|kind| kind.name() == name);
-    found.ok_or_else(|| format!("allowed: {}", StepKind::ALL.map(StepKind::name).join(", ")))
-}
-
-/// Parses the number type of matrix products.
-pub(super) fn parse_dtype(name: &str) -> Result<Dtype, String> {
-    match name {
-        "f32" => Ok(Dtype::F32),
-        "bf16" => Ok(Dtype::Bf16),
-        _ => Err("allowed: f32, bf16".into()),
-    }
+/// Parses one of the names of an enum.
+pub(super) fn parse_name<T: std::str::FromStr + strum::VariantNames>(name: &str) -> Result<T, String> {
+    name.parse().map_err(|_| format!("allowed: {}", T::VARIANTS.join(", ")))
 }
 
 /// Times the kinds one after another, and prints a line for each.
@@ -145,8 +130,7 @@ pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Starts the threads that operations run on, this thread included; 0 means as many as the machine has.
-/// Must be called before any operation, which would start the default number of threads.
+/// Starts the pool of `threads` threads (0: one per CPU), this one included. Call it before any operation.
 pub(super) fn start_threads(threads: usize) -> anyhow::Result<()> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread();
     pool.build_global().with_context(|| format!("`--threads` = {threads}"))
@@ -205,7 +189,7 @@ struct BenchLine {
 
 impl BenchLine {
     fn new(sizes: &BenchSizes, kind: StepKind, chosen: &SelectedDevice, measured: &StepTimes) -> Self {
-        let (ms, median) = (&measured.ms, median(&measured.ms));
+        let (ms, median) = (&measured.ms, measured.median_ms());
         let rounded = |ms: f64| (ms * 1e3).round() / 1e3;
         Self {
             peer: format!("coconut-lab {}", env!("CARGO_PKG_VERSION")),
@@ -220,13 +204,6 @@ impl BenchLine {
             tokens_per_s: ((sizes.batch * sizes.seq_len) as f64 * 1e3 / median).round() as u64,
         }
     }
-}
-
-/// Returns the median of ascending numbers: the middle one, or the mean of the middle two.
-fn median(sorted: &[f64]) -> f64 {
-    let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
-    let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 { at(middle) } else { (at(middle.saturating_sub(1)) + at(middle)) / 2.0 }
 }
 
 #[cfg(test)]
@@ -273,11 +250,5 @@ mod tests {
             let found = parsed(&given).unwrap_err();
             assert!(wanted.iter().all(|part| found.contains(part)), "{given:?}: {found}");
         }
-    }
-
-    #[test]
-    fn the_median_of_an_even_number_is_the_mean_of_the_middle_two() {
-        assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
-        assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), 3.0);
     }
 }

@@ -2,18 +2,16 @@
 //! Must not know: how data is made or read.
 //! Invariant: results go to standard output; progress goes to standard error, and only to a terminal.
 
-use std::io::Write;
-use std::path::PathBuf;
-
-use anyhow::{Context, bail};
-use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
-
 use crate::data::inspect::pluralize;
 use crate::data::manifest::DatasetSummary;
 use crate::data::prosqa::{PAPER_MEANS, default_split_sizes};
 use crate::data::text::{DEFAULT_DOC_BYTES, DEFAULT_VALID_SHARE};
 use crate::data::{Progress, ProsqaOptions, Split, TextOptions, describe, make_prosqa, make_text};
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::Write;
+use std::path::PathBuf;
 
 /// Default numbers of generated records: train, valid, test. The last two are those of the published dataset.
 const DEFAULT_PROSQA_COUNTS: (usize, usize, usize) = (20_000, 300, 500);
@@ -23,7 +21,6 @@ const EXAMPLES: &str = "Examples:
   coconut-lab data text --in tinyshakespeare.txt --tokenizer gpt2 --out datasets/shakespeare
   coconut-lab data inspect datasets/shakespeare";
 
-/// Arguments of `data`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct DataArgs {
@@ -132,10 +129,7 @@ struct InspectArgs {
     json: bool,
 }
 
-/// Runs `data prosqa`, `data text` or `data inspect`.
-///
-/// # Errors
-/// Data that cannot be read, made or written. The error names the file and the row or line in it.
+/// Runs the verb. An error names the file, and the row or line in it.
 pub fn run(args: DataArgs) -> anyhow::Result<()> {
     match args.verb {
         DataVerb::Prosqa(args) => run_prosqa(args),

@@ -4,12 +4,13 @@
 
 use super::generate::SamplingArgs;
 use super::model_source::{LoadedModel, ModelArgs, PolicyArg, questions_file};
-use crate::data::{Dataset, Question, Split, Tokenizer, read_questions};
-use crate::generate::{EndReason, Generation, GenerationRequest, InputKind};
+use crate::data::{Dataset, Question, Split, read_questions};
+use crate::generate::GenerationRequest;
 use crate::policy::grammar::POLICY_HELP;
 use crate::policy::switch::Policy;
-use crate::train::eval::accuracy::{bootstrap_ratio, ends_with_answer};
-use crate::train::eval::perplexity::{ScoringOptions, SequenceNll, score_rows};
+use crate::train::eval::accuracy::{AccuracySummary, EvalPrompt, answer_questions};
+use crate::train::eval::bootstrap::Estimate;
+use crate::train::eval::perplexity::{PerplexitySummary, ScoringOptions, score_rows};
 use anyhow::bail;
 use clap::Args;
 use serde_json::{Value, json};
@@ -32,7 +33,6 @@ Columns of the table of answers:
   latents  mean number of latents (recycled states)
   cut      share of the answers that reached --max-new or the model's longest position before the end token";
 
-/// Arguments of `eval`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct EvalArgs {
@@ -45,7 +45,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Split of the dataset: train, valid or test.
-    #[arg(long, default_value = "valid", value_parser = parse_split)]
+    #[arg(long, default_value = "valid", value_parser = super::bench::parse_name::<Split>)]
     split: Split,
     /// Positions per row when measuring perplexity; 0 chooses a length.
     ///
@@ -83,12 +83,6 @@ fn policy_help() -> String {
     )
 }
 
-/// Parses the name of a split.
-fn parse_split(name: &str) -> Result<Split, String> {
-    let all = [Split::Train, Split::Valid, Split::Test];
-    all.into_iter().find(|split| split.name() == name).ok_or_else(|| "allowed: train, valid, test".into())
-}
-
 /// Evaluates the model, and prints the table or the JSON object.
 pub(super) fn run(mut args: EvalArgs) -> anyhow::Result<ExitCode> {
     if let Some(which) = args.model_name.take() {
@@ -109,18 +103,18 @@ pub(super) fn run(mut args: EvalArgs) -> anyhow::Result<ExitCode> {
     }
     let (mut results, mut asked) = (Vec::new(), None);
     if let Some((file, questions)) = questions {
-        let codec = loaded.tokenizer()?;
         let policies: Vec<Policy> =
             args.policy.iter().map(|typed| loaded.resolve_policy(typed)).collect::<Result<_, _>>()?;
-        let (prompts, left_out) = args.encode_questions(&loaded, questions)?;
+        let (prompts, skipped) = args.encode_questions(&loaded, questions)?;
         if prompts.is_empty() {
             let max_len = loaded.model.shape().max_len;
             bail!("{}: every question is longer than the model's {max_len} positions", file.display());
         }
-        for policy in &policies {
-            results.push(args.answer_questions(&loaded, &prompts, codec, policy)?);
+        for policy in policies {
+            let summary = args.answer_questions(&loaded, &prompts, &policy)?;
+            results.push((policy, summary));
         }
-        asked = Some(QuestionSet { file, count: prompts.len(), skipped: left_out });
+        asked = Some(QuestionSet { file, count: prompts.len(), skipped });
     }
     let report = EvalReport { dir: loaded.dir, perplexity, questions: asked, results };
     let mut out = std::io::stdout().lock();
@@ -131,7 +125,6 @@ pub(super) fn run(mut args: EvalArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The data to evaluate on.
 struct EvalSources {
     data: Option<PathBuf>,
     questions: Option<PathBuf>,
@@ -155,15 +148,15 @@ impl EvalArgs {
         loaded: &LoadedModel,
         questions: Vec<Question>,
     ) -> anyhow::Result<(Vec<EvalPrompt>, usize)> {
-        let (total, mut prompts) = (questions.len(), Vec::with_capacity(questions.len()));
+        let (total, mut prompts) = (questions.len(), Vec::new());
         for question in questions {
             let ids = loaded.encode(&format!("{}{}", question.question, self.separator))?;
             if ids.len() < loaded.model.shape().max_len {
                 prompts.push(EvalPrompt { ids, answer: question.answer });
             }
         }
-        let left_out = total - prompts.len();
-        Ok((prompts, left_out))
+        let skipped = total - prompts.len();
+        Ok((prompts, skipped))
     }
 
     /// Scores rows of the dataset in `data` by a plain pass.
@@ -185,137 +178,34 @@ impl EvalArgs {
                 self.split.name()
             );
         }
-        let codec = dataset.tokenizer().or_else(|| loaded.tokenizer.clone());
-        Ok(PerplexityReport::from_rows(data, self.split, &rows, codec.as_ref(), self.sampling.seed))
+        let tokenizer = dataset.tokenizer().or_else(|| loaded.tokenizer.clone());
+        let summary = PerplexitySummary::from_rows(&rows, tokenizer.as_ref(), self.sampling.seed);
+        Ok(PerplexityReport { data: data.to_owned(), split: self.split, summary })
     }
 
-    /// Generates an answer to every prompt under `policy`, and compares it with the right one.
     fn answer_questions(
         &self,
         loaded: &LoadedModel,
         prompts: &[EvalPrompt],
-        codec: &Tokenizer,
         policy: &Policy,
-    ) -> anyhow::Result<PolicyResult> {
-        let mut result = PolicyResult {
-            policy: policy.clone(),
-            scores: Vec::with_capacity(prompts.len()),
+    ) -> anyhow::Result<AccuracySummary> {
+        let request = GenerationRequest {
+            sampling: self.sampling.params()?,
+            eos_token: loaded.eos_token,
             seed: self.sampling.seed,
+            ..GenerationRequest::new(Vec::new(), policy.clone(), self.max_new)
         };
-        // Prompts of similar length share a batch, so that less of it is padding.
-        let mut order: Vec<usize> = (0..prompts.len()).collect();
-        order.sort_by_key(|at| prompts[*at].ids.len());
-        for chunk in order.chunks(self.batch) {
-            let request = GenerationRequest {
-                prompts: chunk.iter().map(|at| prompts[*at].ids.clone()).collect(),
-                policy: policy.clone(),
-                sampling: self.sampling.params()?,
-                max_tokens: self.max_new,
-                eos_token: loaded.eos_token,
-                seed: self.sampling.seed,
-                top_count: 1,
-                stream_ids: chunk.to_vec(),
-                shuffled: false,
-            };
-            let mut generation = Generation::start(&loaded.model, request)?;
-            let mut rows = vec![GeneratedRow::default(); chunk.len()];
-            while !generation.is_finished() {
-                for step in generation.step()? {
-                    let row = &mut rows[step.row];
-                    match step.kind {
-                        InputKind::Latent => row.latents += 1,
-                        InputKind::Token => row.ids.extend(step.token),
-                    }
-                }
-            }
-            for ((number, at), row) in chunk.iter().enumerate().zip(rows) {
-                let ids: Vec<u32> =
-                    row.ids.iter().copied().filter(|id| Some(*id) != loaded.eos_token).collect();
-                let correct = ends_with_answer(&codec.decode(&ids), &prompts[*at].answer);
-                let cut = generation.end_reason(number) != Some(EndReason::EosToken);
-                result.scores.push([
-                    f64::from(correct),
-                    row.ids.len() as f64,
-                    row.latents as f64,
-                    f64::from(cut),
-                ]);
-            }
-        }
-        Ok(result)
+        let scores = answer_questions(&loaded.model, loaded.tokenizer()?, prompts, self.batch, &request)?;
+        Ok(AccuracySummary::from_scores(&scores, self.sampling.seed))
     }
 }
 
-/// An encoded question with its right answer.
-struct EvalPrompt {
-    ids: Vec<u32>,
-    answer: String,
-}
-
-/// What was generated for one question.
-#[derive(Clone, Default)]
-struct GeneratedRow {
-    ids: Vec<u32>,
-    latents: usize,
-}
-
-/// A mean and its 95 % bootstrap interval `[low, high]`.
-type MeanWithInterval = (f64, [f64; 2]);
-
-/// Perplexity of the model on a split.
 struct PerplexityReport {
     data: PathBuf,
     split: Split,
-    tokens: usize,
-    rows: usize,
-    /// Nats a token.
-    nats_per_token: MeanWithInterval,
-    /// None if the dataset and the model have no tokenizer.
-    bits_per_byte: Option<MeanWithInterval>,
+    summary: PerplexitySummary,
 }
 
-impl PerplexityReport {
-    fn from_rows(
-        data: &Path,
-        split: Split,
-        rows: &[SequenceNll],
-        codec: Option<&Tokenizer>,
-        seed: u64,
-    ) -> Self {
-        let tokens = |row: &SequenceNll| row.targets.len() as f64;
-        let pairs: Vec<[f64; 2]> = rows.iter().map(|row| [row.total_nll, tokens(row)]).collect();
-        let bits_per_byte = |codec: &Tokenizer| {
-            let nats_per_bit = std::f64::consts::LN_2;
-            let pair =
-                |row: &SequenceNll| [row.total_nll / nats_per_bit, codec.decode(&row.targets).len() as f64];
-            bootstrap_ratio(&rows.iter().map(pair).collect::<Vec<_>>(), seed)
-        };
-        Self {
-            data: data.to_owned(),
-            split,
-            tokens: rows.iter().map(|row| row.targets.len()).sum(),
-            rows: rows.len(),
-            nats_per_token: bootstrap_ratio(&pairs, seed),
-            bits_per_byte: codec.map(bits_per_byte),
-        }
-    }
-}
-
-/// The answers of one policy.
-struct PolicyResult {
-    policy: Policy,
-    /// For each question: correct (0 or 1), tokens, latents, cut (0 or 1: no end token was generated).
-    scores: Vec<[f64; 4]>,
-    seed: u64,
-}
-
-impl PolicyResult {
-    /// Returns the mean of one column of `rows`.
-    fn mean(&self, column: usize) -> MeanWithInterval {
-        bootstrap_ratio(&self.scores.iter().map(|row| [row[column], 1.0]).collect::<Vec<_>>(), self.seed)
-    }
-}
-
-/// The questions that were asked.
 struct QuestionSet {
     file: PathBuf,
     count: usize,
@@ -323,29 +213,29 @@ struct QuestionSet {
     skipped: usize,
 }
 
-/// All results of an evaluation.
 struct EvalReport {
     dir: PathBuf,
     perplexity: Option<PerplexityReport>,
     questions: Option<QuestionSet>,
-    results: Vec<PolicyResult>,
+    results: Vec<(Policy, AccuracySummary)>,
 }
 
 impl EvalReport {
     fn write_table(&self, out: &mut impl Write) -> std::io::Result<()> {
         writeln!(out, "{}", self.dir.display())?;
-        if let Some(found) = &self.perplexity {
-            let (nats, [low, high]) = found.nats_per_token;
-            let split = format!("{} {}", found.data.display(), found.split.name());
-            writeln!(out, "\n{split}: {} tokens in {} rows", found.tokens, found.rows)?;
-            writeln!(out, "perplexity     {:>8.3}   {:.3} to {:.3}", nats.exp(), low.exp(), high.exp())?;
-            writeln!(out, "nats/token     {nats:>8.4}   {low:.4} to {high:.4}")?;
-            if let Some((bits, [low, high])) = found.bits_per_byte {
-                writeln!(out, "bits/byte      {bits:>8.4}   {low:.4} to {high:.4}")?;
+        if let Some(PerplexityReport { data, split, summary }) = &self.perplexity {
+            let (data, split) = (data.display(), split.name());
+            writeln!(out, "\n{data} {split}: {} tokens in {} rows", summary.tokens, summary.rows)?;
+            let Estimate { mean, low, high } = summary.perplexity;
+            writeln!(out, "perplexity     {mean:>8.3}   {low:.3} to {high:.3}")?;
+            let nats = Some(("nats/token", summary.nats_per_token));
+            let bits = summary.bits_per_byte.map(|bits| ("bits/byte", bits));
+            for (unit, Estimate { mean, low, high }) in nats.into_iter().chain(bits) {
+                writeln!(out, "{unit:<14} {mean:>8.4}   {low:.4} to {high:.4}")?;
             }
         }
-        if let Some(QuestionSet { file, count, skipped: left_out }) = &self.questions {
-            let skipped = match left_out {
+        if let Some(QuestionSet { file, count, skipped }) = &self.questions {
+            let skipped = match skipped {
                 0 => String::new(),
                 count => format!("; skipped {count} that are longer than the model takes"),
             };
@@ -356,39 +246,37 @@ impl EvalReport {
                 "correct", "95 %", "tokens", "latents", "cut"
             )?;
         }
-        for answered in &self.results {
-            let [(correct, [low, high]), (tokens, _), (latents, _), (cut, _)] =
-                [0, 1, 2, 3].map(|column| answered.mean(column));
-            let interval = format!("{:.1} to {:.1} %", 100.0 * low, 100.0 * high);
-            let [correct, cut] = [correct, cut].map(|share| format!("{:.1} %", 100.0 * share));
+        for (policy, summary) in &self.results {
+            let [accuracy, cut] =
+                [summary.accuracy, summary.truncated].map(|share| share.map(|share| 100.0 * share));
+            let interval = format!("{:.1} to {:.1} %", accuracy.low, accuracy.high);
+            let [correct, cut] = [accuracy, cut].map(|percent| format!("{:.1} %", percent.mean));
+            let (tokens, latents) = (summary.tokens.mean, summary.latents.mean);
             let counts = format!("{tokens:>7.1}  {latents:>8.2}  {cut:>7}");
-            writeln!(out, "{correct:>8}  {interval:<16}  {counts}  {}", answered.policy)?;
+            writeln!(out, "{correct:>8}  {interval:<16}  {counts}  {policy}")?;
         }
         Ok(())
     }
 
     fn to_json(&self) -> Value {
-        let mean = |(mean, [low, high]): MeanWithInterval| json!({ "mean": mean, "low": low, "high": high });
-        let perplexity = self.perplexity.as_ref().map(|found| {
-            let (nats, [low, high]) = found.nats_per_token;
+        let perplexity = self.perplexity.as_ref().map(|PerplexityReport { data, split, summary }| {
             json!({
-                "data": found.data, "split": found.split.name(), "tokens": found.tokens, "rows": found.rows,
-                "perplexity": mean((nats.exp(), [low.exp(), high.exp()])),
-                "nats_per_token": mean(found.nats_per_token),
-                "bits_per_byte": found.bits_per_byte.map(mean),
+                "data": data, "split": split.name(), "tokens": summary.tokens, "rows": summary.rows,
+                "perplexity": summary.perplexity, "nats_per_token": summary.nats_per_token,
+                "bits_per_byte": summary.bits_per_byte,
             })
         });
-        let answered = self.results.iter().map(|answered| {
+        let policies = self.results.iter().map(|(policy, summary)| {
             json!({
-                "policy": answered.policy.to_string(), "questions": answered.scores.len(),
-                "accuracy": mean(answered.mean(0)), "tokens": mean(answered.mean(1)), "latents": mean(answered.mean(2)), "cut": mean(answered.mean(3)),
+                "policy": policy.to_string(), "questions": summary.questions, "accuracy": summary.accuracy,
+                "tokens": summary.tokens, "latents": summary.latents, "cut": summary.truncated,
             })
         });
         json!({
             "model": self.dir, "shards": perplexity,
             "questions": self.questions.as_ref().map(|asked| &asked.file),
             "left_out": self.questions.as_ref().map(|asked| asked.skipped),
-            "policies": answered.collect::<Vec<_>>(),
+            "policies": policies.collect::<Vec<_>>(),
         })
     }
 }

@@ -3,13 +3,15 @@
 //! Invariant: each step of a run is in the file once, however often the run was resumed.
 
 use super::{model_source, run_lookup};
+use crate::files::atomic::StagedFolder;
+use crate::record::changes::read_changes;
 use crate::record::export::{unify, with_text_column, write_table};
 use crate::record::rows::{TableRow, ThoughtRow};
-use crate::record::run_folder::{RunFolder, create_folder_atomically};
+use crate::record::run_folder::RunFolder;
 use crate::record::segments;
 use crate::schema::metrics::{SCHEMA_VERSION, StepRow};
-use crate::schema::protocol::TokenRow;
 use crate::schema::rows::{ChangeRow, EventRow, SystemRow};
+use crate::schema::token_rows::TokenRow;
 use anyhow::Context;
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -29,7 +31,6 @@ A run is a run folder, its name in checkpoints/, a run's name (the newest of tha
 `run` names the run of each row. `export model` writes a checkpoint (the newest, or RUN@STEP) as a folder that
 the Hugging Face library `transformers` can load. For any other selection of rows, read the file with DuckDB or Polars.";
 
-/// Arguments of `export`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ExportArgs {
@@ -159,13 +160,14 @@ fn export_model(args: &ExportArgs) -> anyhow::Result<ExitCode> {
         "{} has no model.safetensors: expected a checkpoint of a run",
         from.display()
     );
-    create_folder_atomically(out, anyhow::Error::from, |dir| {
-        for file in &files {
-            std::fs::copy(from.join(file), dir.join(file))
-                .with_context(|| format!("cannot copy {} to {}", from.join(file).display(), out.display()))?;
-        }
-        std::fs::write(dir.join("README.md"), readme_text(&from)).with_context(|| out.display().to_string())
-    })?;
+    let staged = StagedFolder::create(out)?;
+    for file in &files {
+        std::fs::copy(from.join(file), staged.dir().join(file))
+            .with_context(|| format!("cannot copy {} to {}", from.join(file).display(), out.display()))?;
+    }
+    let readme = staged.dir().join("README.md");
+    std::fs::write(readme, readme_text(&from)).with_context(|| out.display().to_string())?;
+    staged.commit()?;
     writeln!(
         std::io::stdout(),
         "{} and README.md of {}, written to {}",
@@ -176,7 +178,6 @@ fn export_model(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns the text of the README in a model folder.
 fn readme_text(from: &Path) -> String {
     format!(
         "A model trained by coconut-lab, from `{}`.\n\n\
@@ -208,10 +209,14 @@ fn footer_metadata() -> [(String, String); 1] {
 fn read_table(run: &Path, table: TableName) -> anyhow::Result<Vec<RecordBatch>> {
     let (name, schema) =
         table.folder_and_schema().context("a model is not a table; use `coconut-lab export model`")?;
-    let mut batches =
-        segments::read_table(&run.join(name)).with_context(|| format!("{} of {}", name, run.display()))?;
+    let folder = RunFolder::open(run)?;
+    let mut batches = match table {
+        // Older versions wrote a folder `changes/` too; the text file is the record.
+        TableName::Changes => vec![ChangeRow::batch(&read_changes(&folder.changes_file())?)?],
+        _ => segments::read_table(&run.join(name)).with_context(|| format!("{name} of {}", run.display()))?,
+    };
     batches.push(RecordBatch::new_empty(schema.clone()));
-    let id = RunFolder::open(run)?.id();
+    let id = folder.id();
     // Batches from the write-ahead log lack the schema's metadata.
     let named = |batch: RecordBatch| {
         Ok(with_text_column(&segments::with_column_metadata(&batch, &schema)?, "run", &id)?)

@@ -4,9 +4,8 @@
 
 mod printer;
 
-use super::model_source::{LoadedModel, ModelArgs, PolicyArg};
+use super::model_source::{LoadedModel, ModelArgs, PolicyArg, policy_help};
 use crate::generate::{EndReason, Generation, GenerationRequest, GenerationStep, InputKind};
-use crate::policy::grammar::POLICY_HELP;
 use crate::policy::sampling::SamplingParams;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -34,7 +33,6 @@ With --json, each position is a line of JSON with these keys:
   top      likeliest tokens of that output with probability `p`; for a latent, what its state decodes to
   after    entropy of the output after this position, in nats; null if the row ended there";
 
-/// Arguments of `generate`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct GenerateArgs {
@@ -74,10 +72,6 @@ pub struct GenerateArgs {
     /// Print a line of JSON for each position instead of text.
     #[arg(long)]
     json: bool,
-}
-
-fn policy_help() -> String {
-    format!("Policy that decides when to think:\n{POLICY_HELP}")
 }
 
 /// How tokens are sampled. Filters apply in the order top-k, top-p, min-p.
@@ -122,24 +116,20 @@ pub(super) fn run(args: GenerateArgs) -> anyhow::Result<ExitCode> {
         .into_iter()
         .flat_map(|prompt| std::iter::repeat_n(prompt, usize::from(args.samples)))
         .collect();
-    let (rows, show) = (
+    let (rows, printer) = (
         prompts.len(),
         GenerationPrinter::new(&prompts, args.json, loaded.tokenizer.clone(), loaded.eos_token),
     );
     let request = GenerationRequest {
-        prompts,
-        policy: loaded.resolve_policy(&args.policy)?,
         sampling,
-        max_tokens: args.max_new,
         eos_token: loaded.eos_token.filter(|_| !args.ignore_end),
         seed: args.sampling.seed,
         top_count: args.top,
-        stream_ids: Vec::new(),
-        shuffled: false,
+        ..GenerationRequest::new(prompts, loaded.resolve_policy(&args.policy)?, args.max_new)
     };
     let name = loaded.dir.display();
     let generation = Generation::start(&loaded.model, request).with_context(|| format!("{name}"))?;
-    match print_generation(generation, show, rows) {
+    match print_generation(generation, printer, rows) {
         // The reader closed the pipe, for example `| head`.
         Err(error) if broken_pipe(&error) => Ok(ExitCode::SUCCESS),
         done => done.map(|()| ExitCode::SUCCESS),
@@ -153,7 +143,7 @@ fn broken_pipe(error: &anyhow::Error) -> bool {
 /// Runs the generation to its end, prints it as it comes, and reports the speed on standard error.
 fn print_generation(
     mut generation: Generation,
-    mut show: GenerationPrinter,
+    mut printer: GenerationPrinter,
     rows: usize,
 ) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
@@ -161,11 +151,11 @@ fn print_generation(
     while !generation.is_finished() {
         for step in generation.step()? {
             counts[usize::from(step.kind == InputKind::Latent)] += 1;
-            show.add_step(&step, &mut out)?;
+            printer.add_step(&step, &mut out)?;
         }
         for row in 0..rows {
             if generation.end_reason(row).is_some() {
-                show.end_row(row, &mut out)?;
+                printer.end_row(row, &mut out)?;
             }
         }
         out.flush()?;
@@ -228,7 +218,6 @@ impl GenerateArgs {
     }
 }
 
-/// Parses token ids separated by commas.
 fn parse_ids(text: &str) -> anyhow::Result<Vec<u32>> {
     let id = |id: &str| id.trim().parse().with_context(|| format!("--ids: {id:?} is no token id"));
     text.split(',').map(id).collect()

@@ -1,18 +1,18 @@
 //! Owns: `lens`: the latents of thoughts over a dataset, next to the shuffled control, as a table and a file.
-//! Must not know: how a latent is computed.
-//! Invariant: thoughts and control are of the same prompts. With `fixed` policies they are also at the same
-//! positions; other policies decide by the entropies of each run, so positions may differ.
+//! Must not know: how a latent is computed, how latents are averaged.
+//! Invariant: the arguments are checked before the work begins.
 
-use super::model_source::{LoadedModel, ModelArgs, PolicyArg, questions_file};
+use super::model_source::{ModelArgs, PolicyArg, policy_help, questions_file};
 use crate::data::{Question, Split, read_questions};
-use crate::generate::{GenerationRequest, Latent, inspect_latents};
-use crate::policy::grammar::POLICY_HELP;
-use crate::policy::sampling::SamplingParams;
+use crate::generate::{GenerationRequest, Latent};
 use crate::policy::switch::Policy;
 use crate::record::export::write_table;
 use crate::record::rows::{LensRow, TableRow};
-use crate::schema::protocol;
-use crate::train::eval::accuracy::bootstrap_ratio;
+use crate::schema::token_rows::TokenProb;
+use crate::train::eval::bootstrap::Estimate;
+use crate::train::eval::latent_statistics::{
+    EntropyChange, LatentSummary, collect_latents, summarize_latents,
+};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::io::Write;
@@ -36,7 +36,6 @@ If thinking narrows down candidates, as a breadth-first search does, entropy fal
 than in the control. Only `fixed` policies can show this: with `entropy` and `trend`, thoughts begin where
 entropy is high and end where it is low, so that it falls by construction.";
 
-/// Arguments of `lens`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct LensArgs {
@@ -68,10 +67,6 @@ pub struct LensArgs {
     out: Option<PathBuf>,
 }
 
-fn policy_help() -> String {
-    format!("Policy that decides when to think:\n{POLICY_HELP}")
-}
-
 /// Collects the latents, prints the table and writes the file.
 pub(super) fn run(args: LensArgs) -> anyhow::Result<ExitCode> {
     if args.max_questions < 2 || args.max_new == 0 || args.beam == 0 {
@@ -101,7 +96,12 @@ pub(super) fn run(args: LensArgs) -> anyhow::Result<ExitCode> {
             file.display()
         );
     }
-    let found = collect_latents(&args, &loaded, &policy, &prompts)?;
+    let request = GenerationRequest {
+        eos_token: loaded.eos_token,
+        top_count: args.beam,
+        ..GenerationRequest::new(Vec::new(), policy.clone(), args.max_new)
+    };
+    let found = collect_latents(&loaded.model, &prompts, args.batch.into(), &request)?;
     let [thoughts, control] = &found;
     let mut out = std::io::stdout().lock();
     writeln!(
@@ -116,9 +116,9 @@ pub(super) fn run(args: LensArgs) -> anyhow::Result<ExitCode> {
         writeln!(out, "the policy started no thought")?;
         return Ok(ExitCode::SUCCESS);
     }
-    write_latent_table(thoughts, control, &mut out)?;
-    write_entropy_change("entropy falls along a thought", thoughts, &mut out)?;
-    write_entropy_change("in the shuffled control", control, &mut out)?;
+    print_latent_table(&summarize_latents(thoughts, control), &mut out)?;
+    print_entropy_change("entropy falls along a thought", thoughts, &mut out)?;
+    print_entropy_change("in the shuffled control", control, &mut out)?;
     if let Some(path) = &args.out {
         let rows: Vec<LensRow> = [(false, thoughts), (true, control)]
             .into_iter()
@@ -130,41 +130,6 @@ pub(super) fn run(args: LensArgs) -> anyhow::Result<ExitCode> {
         writeln!(out, "rows: {}, written to {}", rows.len(), path.display())?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Returns the latents of all prompts, and those of the shuffled control.
-fn collect_latents(
-    args: &LensArgs,
-    loaded: &LoadedModel,
-    policy: &Policy,
-    prompts: &[Vec<u32>],
-) -> anyhow::Result<[Vec<Latent>; 2]> {
-    let mut found = [Vec::new(), Vec::new()];
-    for (shuffled, found) in [false, true].into_iter().zip(&mut found) {
-        // A last chunk of one row would have no other row to take states from.
-        let chunks = prompts.len() / usize::from(args.batch).min(prompts.len());
-        let chunk_len = prompts.len().div_ceil(chunks);
-        for (chunk, prompts) in prompts.chunks(chunk_len).enumerate().filter(|(_, prompts)| prompts.len() > 1)
-        {
-            let request = GenerationRequest {
-                prompts: prompts.to_vec(),
-                policy: policy.clone(),
-                sampling: SamplingParams::GREEDY,
-                max_tokens: args.max_new,
-                eos_token: loaded.eos_token,
-                seed: 0,
-                top_count: args.beam,
-                stream_ids: Vec::new(),
-                shuffled,
-            };
-            let beam = if shuffled { 0 } else { args.beam };
-            let latents = inspect_latents(&loaded.model, request, beam)?;
-            found.extend(
-                latents.into_iter().map(|latent| Latent { row: chunk * chunk_len + latent.row, ..latent }),
-            );
-        }
-    }
-    Ok(found)
 }
 
 /// Checks `--out` before the work begins: a .parquet file (rows hold lists) in an existing folder.
@@ -179,9 +144,8 @@ fn check_out_path(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Returns the table row of a latent.
 fn lens_row(latent: &Latent, shuffled: bool, policy: &Policy) -> LensRow {
-    let choice = |(id, prob): &(u32, f64)| protocol::TokenProb { id: *id, prob: *prob as f32 };
+    let choice = |(id, prob): &(u32, f64)| TokenProb { id: *id, prob: *prob as f32 };
     LensRow {
         prompt: latent.row as u64,
         policy: policy.to_string(),
@@ -197,58 +161,31 @@ fn lens_row(latent: &Latent, shuffled: bool, policy: &Policy) -> LensRow {
 }
 
 /// Prints one line for each index in a thought, averaged over thoughts.
-fn write_latent_table(thoughts: &[Latent], control: &[Latent], out: &mut impl Write) -> std::io::Result<()> {
+fn print_latent_table(summaries: &[LatentSummary], out: &mut impl Write) -> std::io::Result<()> {
     writeln!(
         out,
         "\n{:>6}  {:>6}  {:>7}  {:>10}  {:>6}  {:>6}  {:>13}",
         "latent", "count", "entropy", "candidates", "beam", "after", "after control"
     )?;
-    let last_index = thoughts.iter().map(|latent| latent.index).max().unwrap_or(0);
-    for index in 0..=last_index {
-        let at_index =
-            |all: &[Latent]| all.iter().filter(|latent| latent.index == index).cloned().collect::<Vec<_>>();
-        let (latents, control) = (at_index(thoughts), at_index(control));
-        let overlaps: Vec<f64> = latents.iter().filter_map(|latent| latent.overlap).collect();
+    for (index, summary) in summaries.iter().enumerate() {
+        let LatentSummary { count, entropy, candidates, entropy_after: after, .. } = summary;
+        let overlap = summary.overlap.map_or("–".into(), |share| format!("{share:.2}"));
+        let control = summary.control_entropy_after.map_or("–".into(), |nats| format!("{nats:.3}"));
         writeln!(
             out,
-            "{index:>6}  {:>6}  {:>7.3}  {:>10.2}  {:>6}  {:>6.3}  {:>13}",
-            latents.len(),
-            mean(latents.iter().map(|latent| latent.entropy)),
-            mean(latents.iter().map(Latent::candidates)),
-            if overlaps.is_empty() { "–".into() } else { format!("{:.2}", mean(overlaps.into_iter())) },
-            mean(latents.iter().map(|latent| latent.entropy_after)),
-            if control.is_empty() {
-                "–".into()
-            } else {
-                format!("{:.3}", mean(control.iter().map(|latent| latent.entropy_after)))
-            },
+            "{index:>6}  {count:>6}  {entropy:>7.3}  {candidates:>10.2}  {overlap:>6}  {after:>6.3}  {control:>13}",
         )?;
     }
     writeln!(out)
 }
 
-fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
-    let count = values.len() as f64;
-    values.sum::<f64>() / count
-}
-
-/// Prints in how many thoughts entropy falls, and by how much on average. The change is from the state that a
-/// thought begins with to the output after its last latent.
-fn write_entropy_change(label: &str, latents: &[Latent], out: &mut impl Write) -> std::io::Result<()> {
-    let ends =
-        latents.iter().enumerate().filter(|(at, _)| latents.get(at + 1).is_none_or(|next| next.index == 0));
-    let changes: Vec<f64> =
-        ends.map(|(at, end)| end.entropy_after - latents[at - end.index].entropy).collect();
-    let falls: Vec<[f64; 2]> = changes.iter().map(|change| [f64::from(*change < 0.0), 1.0]).collect();
-    let (share, [low, high]) = bootstrap_ratio(&falls, 0);
-    let (change, [change_low, change_high]) =
-        bootstrap_ratio(&changes.iter().map(|change| [*change, 1.0]).collect::<Vec<_>>(), 0);
+/// Prints in how many thoughts entropy falls, and by how much on average.
+fn print_entropy_change(label: &str, latents: &[Latent], out: &mut impl Write) -> std::io::Result<()> {
+    let EntropyChange { thoughts, falling, nats } = EntropyChange::from_latents(latents);
+    let Estimate { mean: share, low, high } = falling.map(|share| 100.0 * share);
+    let Estimate { mean: change, low: change_low, high: change_high } = nats;
     writeln!(
         out,
-        "{label:<30} {:>5.1} % of {} thoughts ({:.1} to {:.1}), by {change:+.3} nats on average ({change_low:+.3} to {change_high:+.3})",
-        100.0 * share,
-        changes.len(),
-        100.0 * low,
-        100.0 * high,
+        "{label:<30} {share:>5.1} % of {thoughts} thoughts ({low:.1} to {high:.1}), by {change:+.3} nats on average ({change_low:+.3} to {change_high:+.3})",
     )
 }

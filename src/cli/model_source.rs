@@ -8,6 +8,7 @@ use crate::data::{Dataset, Split, Tokenizer, read_questions};
 use crate::device;
 use crate::model::{Transformer, hf};
 use crate::ops::threads;
+use crate::policy::grammar::POLICY_HELP;
 use crate::policy::switch::Policy;
 use crate::record::run_folder::RunFolder;
 use anyhow::{Context, bail};
@@ -44,12 +45,10 @@ impl FromStr for PolicyArg {
     }
 }
 
-/// A loaded model.
 pub(super) struct LoadedModel {
     pub model: Transformer,
     pub dir: PathBuf,
     pub tokenizer: Option<Tokenizer>,
-    /// Id of the end-of-text token.
     pub eos_token: Option<u32>,
 }
 
@@ -62,19 +61,18 @@ impl ModelArgs {
         let chosen = device::choose_device(&self.device)?;
         let model = hf::load_with_feedback(&dir, &chosen.device)?;
         let tokenizer_file = dir.join("tokenizer.json");
-        let codec = match &self.tokenizer {
+        let tokenizer = match &self.tokenizer {
             Some(name) => Some(Tokenizer::from_name_or_file(name)?),
             None if tokenizer_file.is_file() => Some(Tokenizer::from_file(&tokenizer_file)?),
             None => None,
         };
-        if let Some(codec) = &codec
-            && codec.vocab_size() > model.shape().vocab_size
-        {
-            let (found, allowed) = (codec.vocab_size(), model.shape().vocab_size);
+        let found = tokenizer.as_ref().map_or(0, Tokenizer::vocab_size);
+        let allowed = model.shape().vocab_size;
+        if found > allowed {
             bail!("the tokenizer has {found} ids, but the model in {} only {allowed}", dir.display());
         }
-        let end = hf::eos_token(&dir).or_else(|| codec.as_ref().and_then(Tokenizer::eos_id));
-        Ok(LoadedModel { model, dir, tokenizer: codec, eos_token: end })
+        let eos_token = hf::eos_token(&dir).or_else(|| tokenizer.as_ref().and_then(Tokenizer::eos_id));
+        Ok(LoadedModel { model, dir, tokenizer, eos_token })
     }
 }
 
@@ -90,18 +88,18 @@ impl LoadedModel {
 
     /// Resolves the texts in a typed policy to token ids.
     pub fn resolve_policy(&self, typed: &PolicyArg) -> anyhow::Result<Policy> {
-        let id = |text: &str| self.tokenizer.as_ref().and_then(|codec| codec.token_id(text));
+        let id = |text: &str| self.tokenizer.as_ref().and_then(|tokenizer| tokenizer.token_id(text));
         Policy::parse_with_tokens(&typed.0, &id).map_err(anyhow::Error::msg)
     }
 
-    /// Encodes a prompt. The tokenizer's template is applied (Llama's `<s>`), except for checkpoints of runs,
-    /// which are trained on texts without it.
+    /// Encodes a prompt, with the tokenizer's template (Llama's `<s>`) except for runs, which train without
+    /// it.
     pub fn encode(&self, text: &str) -> anyhow::Result<Vec<u32>> {
-        let codec = self.tokenizer()?;
+        let tokenizer = self.tokenizer()?;
         Ok(if self.dir.join("run.toml").is_file() {
-            codec.encode(text)?
+            tokenizer.encode(text)?
         } else {
-            codec.encode_prompt(text)?
+            tokenizer.encode_prompt(text)?
         })
     }
 
@@ -120,6 +118,10 @@ impl LoadedModel {
         }
         Ok(Some(Dataset::open(dir)?))
     }
+}
+
+pub(super) fn policy_help() -> String {
+    format!("Policy that decides when to think:\n{POLICY_HELP}")
 }
 
 /// Returns the first shard of the split, if it holds the questions that it was made from.

@@ -4,9 +4,7 @@
 
 mod table;
 
-use super::bench::{
-    SizeArgs, THREADS_LIMIT, WARMUP_LIMIT, check_sizes, parse_kind, parse_within, start_threads,
-};
+use super::bench::{SizeArgs, THREADS_LIMIT, WARMUP_LIMIT, check_sizes, parse_within, start_threads};
 use crate::bench::profile;
 use crate::bench::profile::{AllocationCounter, Profile, ProfileOptions, chrome};
 use crate::bench::steps::StepKind;
@@ -30,14 +28,13 @@ of step. With --config it measures the first steps of a recipe, with its model, 
 no run behind. It prints a table of the parts of a step and one of its operations. Open the file that --trace
 writes in https://ui.perfetto.dev or chrome://tracing.";
 
-/// Arguments of `profile`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ProfileArgs {
     #[command(flatten)]
     sizes: SizeArgs,
     /// Kinds of steps to measure, in this order, separated by commas; `bench --help` explains them.
-    #[arg(long, default_value = "plain", value_name = "KINDS", value_delimiter = ',', value_parser = parse_kind)]
+    #[arg(long, default_value = "plain", value_name = "KINDS", value_delimiter = ',', value_parser = super::bench::parse_name::<StepKind>)]
     kinds: Vec<StepKind>,
     /// Config file of the recipe to measure, instead of sizes and kinds.
     #[arg(long, short, value_name = "FILE")]
@@ -80,17 +77,17 @@ pub(super) fn run(args: ProfileArgs, allocated: AllocationCounter) -> anyhow::Re
     }
     let trace = args.trace.map(|path| (create_trace(&path), path));
     let trace = trace.map(|(file, path)| file.map(|file| (file, path))).transpose()?;
-    let wish =
+    let options =
         ProfileOptions { steps: args.steps, warmup: args.warmup, allocated, keep_events: trace.is_some() };
     let mut measured = Vec::new();
     match config {
         Some(config) => {
             let name = config.run.name.clone();
-            measured.push(print_tables(name, profile::profile_run(config, &chosen, &wish)?, &chosen)?);
+            measured.push(print_tables(name, profile::profile_run(config, &chosen, &options)?, &chosen)?);
         }
         None => {
             for kind in args.kinds {
-                let found = profile::profile_step_kind(&sizes, kind, &chosen, &wish)?;
+                let found = profile::profile_step_kind(&sizes, kind, &chosen, &options)?;
                 measured.push(print_tables(kind.name().to_owned(), found, &chosen)?);
             }
         }
@@ -119,7 +116,6 @@ fn print_tables(name: String, found: Profile, chosen: &SelectedDevice) -> anyhow
     Ok((name, found))
 }
 
-/// Writes the events of all profiles into the trace file.
 fn write_trace(file: File, measured: &[(String, Profile)]) -> std::io::Result<()> {
     let mut out = BufWriter::new(file);
     let events: Vec<_> =

@@ -17,7 +17,6 @@ A run continues from its newest checkpoint. Config changes recorded after that c
 the same steps; with --from they are discarded. Edits of config.toml made while the run was not running apply
 from the first step on.";
 
-/// Arguments of `resume`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ResumeArgs {

@@ -36,7 +36,6 @@ the process at once.
 
 Exit codes: 0 finished or stopped, 1 failed, 2 wrong usage, 130 dropped without a checkpoint.";
 
-/// Arguments of `run`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RunArgs {
@@ -85,10 +84,10 @@ pub struct DisplayArgs {
 }
 
 impl DisplayArgs {
-    /// Returns the dashboard's options. `watching` means that the run belongs to another process.
-    pub fn dashboard_options(self, watching: bool) -> DashboardOptions {
+    /// Returns the dashboard's options for a run of this process.
+    pub fn dashboard_options(self) -> DashboardOptions {
         let set = std::env::var_os("COCONUT_LAB_ASCII").is_some_and(|value| !value.is_empty());
-        DashboardOptions { watching, ascii: self.ascii || set }
+        DashboardOptions { watching: false, ascii: self.ascii || set }
     }
 }
 
@@ -103,7 +102,6 @@ enum FreshPart {
     Step,
 }
 
-/// Starts a run, follows it, and reports how it ended.
 pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let (headless, display) = (args.headless, args.display);
     start_and_follow(start_mode(args)?, headless, display)
@@ -121,12 +119,12 @@ pub(super) fn start_and_follow(
     }
     let trainer = train::spawn(mode, TrainerOptions { screen_events: dashboard })
         .context("cannot start the trainer's thread")?;
-    let asked = Arc::new(SignalFlags::default());
+    let flags = Arc::new(SignalFlags::default());
     let mut host = TrainerHost::default();
-    signals::listen(host.command_sender(), asked.clone(), dashboard).context("cannot listen for signals")?;
+    signals::listen(host.command_sender(), flags.clone(), dashboard).context("cannot listen for signals")?;
     let ended = if dashboard {
         let link = host.attach(trainer);
-        let left = tui::run(link, &mut host, asked, display.dashboard_options(false));
+        let left = tui::run(link, &mut host, flags, display.dashboard_options());
         run_ending(left, host)?
     } else {
         host.set_command_channel(trainer.commands.clone());
@@ -151,7 +149,6 @@ pub(super) fn report_ending(ended: RunEnding) -> anyhow::Result<ExitCode> {
 /// Exit code of a dropped run: the code of a process that Ctrl-C ended.
 const DROPPED_EXIT_CODE: u8 = 130;
 
-/// How a run ended, if it did not fail.
 pub(super) enum RunEnding {
     /// Finished or stopped, with a summary.
     WithSummary(RunSummary),
@@ -189,8 +186,7 @@ fn start_mode(args: RunArgs) -> anyhow::Result<StartMode> {
     Ok(StartMode::New(Box::new(Recipe { config, text, watched_file: follow })))
 }
 
-/// Returns how a run of this process ended, after its dashboard was left as `left`. Waits for the trainer to
-/// end, unless the run is dropped. A failed run is an error.
+/// Waits for the run to end, unless the dashboard `left` it to be dropped. A failed run is an error.
 pub(super) fn run_ending(left: io::Result<ExitReason>, mut host: TrainerHost) -> anyhow::Result<RunEnding> {
     let summary = match left {
         Ok(ExitReason::RunEnded(summary) | ExitReason::Stopped(summary)) => summary,
@@ -213,7 +209,7 @@ pub(super) fn run_ending(left: io::Result<ExitReason>, mut host: TrainerHost) ->
     Ok(summary.map_or(RunEnding::WithoutSummary, RunEnding::WithSummary))
 }
 
-/// Prints the summary. A closed pipe is not an error: the run folder holds everything.
+/// Prints the summary. A closed pipe is no error: the run folder holds everything.
 fn print_summary(summary: &RunSummary) {
     let pair = |name: &str, losses: Option<(f64, f64)>| {
         losses.map(|(first, last)| format!("  {name:<12} {first:.4} -> {last:.4} nats\n")).unwrap_or_default()
@@ -224,10 +220,10 @@ fn print_summary(summary: &RunSummary) {
         summary.steps,
         summary.tokens,
         summary.duration.as_secs_f64(),
-        pair("plain", summary.loss_plain),
-        pair("recycled", summary.loss_recycled),
-        pair("validation", summary.valid_plain),
-        summary.recycled_steps,
+        pair("plain", summary.losses.plain),
+        pair("recycled", summary.losses.recycled),
+        pair("validation", summary.losses.valid),
+        summary.losses.recycled_steps,
         summary.folder.display(),
         summary
             .checkpoint

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 /// The default folder of run folders.
 pub(super) const RUNS_DIR: &str = "checkpoints";
 
-/// Finds the folder of the run that `name` means.
 pub(super) fn run_folder(name: &str) -> anyhow::Result<PathBuf> {
     let (path, in_runs) = (Path::new(name), Path::new(RUNS_DIR).join(name));
     for path in [path, &in_runs] {
@@ -41,7 +40,6 @@ fn has_run_name(path: &Path, name: &str) -> bool {
     run == name || run.rsplit_once('-').is_some_and(|(run, n)| run == name && n.parse::<u32>().is_ok())
 }
 
-/// Finds the run folder and the step that `RUN` or `RUN@STEP` means.
 pub(super) fn run_folder_and_step(name: &str) -> anyhow::Result<(PathBuf, Option<u64>)> {
     match (run_folder(name), name.rsplit_once('@')) {
         (Err(_), Some((name, step))) => {

@@ -22,7 +22,6 @@ const EXAMPLES: &str = "Examples:
 A run is running, finished, stopped, failed or interrupted (its process is gone). `best valid` is the smallest
 plain validation loss, in nats per token. `from` names the run or checkpoint that a run started from.";
 
-/// Arguments of `runs`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RunsArgs {
@@ -34,7 +33,6 @@ pub struct RunsArgs {
     json: bool,
 }
 
-/// One run of the list.
 #[derive(Serialize)]
 struct RunListEntry {
     run: String,
@@ -48,7 +46,6 @@ struct RunListEntry {
     bytes: u64,
 }
 
-/// Lists the runs.
 pub(super) fn run(args: RunsArgs) -> anyhow::Result<ExitCode> {
     let entries: Vec<RunListEntry> =
         run_lookup::run_folders(&args.dir).iter().map(|path| list_entry(path)).collect();
@@ -86,7 +83,6 @@ pub(super) fn run(args: RunsArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reads what the list shows of the run in `path`.
 fn list_entry(path: &Path) -> RunListEntry {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let folder = RunFolder::open(path).ok();
@@ -119,7 +115,6 @@ fn read_metrics(path: &Path) -> Vec<StepRow> {
     batches.iter().flat_map(rows::step_rows).collect()
 }
 
-/// Returns the size of a folder on disk, in bytes.
 fn folder_bytes(path: &Path) -> u64 {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
     entries

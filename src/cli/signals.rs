@@ -9,12 +9,11 @@ use crate::schema::protocol::Command;
 use crate::tui::SignalFlags;
 use std::sync::{Arc, PoisonError};
 
-/// Starts a thread that handles signals from now on. It sets the flags of `asked`, and stops the run through
-/// `commands`.
+/// Starts a thread that sets the flags of `flags` on signals, and stops the run through `commands`.
 #[cfg(unix)]
 pub(super) fn listen(
     commands: CommandSender,
-    asked: Arc<SignalFlags>,
+    flags: Arc<SignalFlags>,
     dashboard: bool,
 ) -> std::io::Result<()> {
     use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
@@ -27,10 +26,10 @@ pub(super) fn listen(
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
             match signal {
-                SIGHUP => asked.hung_up.store(true, SeqCst),
-                SIGTSTP => crate::tui::on_stop_signal(&asked),
-                SIGCONT => crate::tui::on_continue_signal(&asked),
-                _ => stop_or_exit(signal, &commands, &asked),
+                SIGHUP => flags.hung_up.store(true, SeqCst),
+                SIGTSTP => crate::tui::on_stop_signal(&flags),
+                SIGCONT => crate::tui::on_continue_signal(&flags),
+                _ => stop_or_exit(signal, &commands, &flags),
             }
         }
     })?;
@@ -39,13 +38,12 @@ pub(super) fn listen(
 
 /// Stops the run; called for the second time, ends the process.
 #[cfg(unix)]
-fn stop_or_exit(signal: i32, commands: &CommandSender, asked: &SignalFlags) {
-    if asked.stop.swap(true, std::sync::atomic::Ordering::SeqCst) {
+fn stop_or_exit(signal: i32, commands: &CommandSender, flags: &SignalFlags) {
+    if flags.stop.swap(true, std::sync::atomic::Ordering::SeqCst) {
         crate::tui::restore_terminal();
         std::process::exit(128 + signal);
     }
-    // A trainer that has ended has no sender, and needs none. A thread sends the command, because the channel
-    // may be full and a second signal must still be handled.
+    // A thread sends the command, because the channel may be full and a second signal must be handled.
     let sender = commands.lock().unwrap_or_else(PoisonError::into_inner).clone();
     if let Some(sender) = sender {
         std::thread::spawn(move || sender.send(Command::Stop));

@@ -22,7 +22,6 @@ const EXAMPLES: &str = "Examples:
 --keys takes characters and names such as <Left>, <PageUp> or <Enter>. Press `?` in the dashboard for a list
 of its keys. Keys that do more than change the picture are refused.";
 
-/// Arguments of `snapshot`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SnapshotArgs {
@@ -47,13 +46,11 @@ pub struct SnapshotArgs {
     out: PathBuf,
 }
 
-/// Parses the name of a panel.
 fn parse_panel(name: &str) -> Result<Panel, String> {
     let names = || Panel::ALL.map(Panel::name).join(", ");
     Panel::from_name(name).ok_or_else(|| format!("allowed: {}", names()))
 }
 
-/// Parses a size such as `120x40`.
 fn parse_size(text: &str) -> Result<(u16, u16), String> {
     let parts = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
     let fits =

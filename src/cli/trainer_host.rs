@@ -4,8 +4,8 @@
 
 use super::export;
 use crate::schema::protocol::{Command, Event, LogLevel};
-use crate::schema::rows::ChangeRow;
-use crate::train::{self, ForkReset, RunPosition, StartMode, Trainer, TrainerOptions};
+use crate::schema::rows::{ChangeRow, RunPosition};
+use crate::train::{self, ForkReset, StartMode, Trainer, TrainerOptions};
 use crate::tui::{DashboardHost, HostMessage, TrainerLink};
 use std::path::Path;
 use std::sync::mpsc::{Sender, SyncSender};
@@ -32,7 +32,6 @@ impl TrainerHost {
         self.commands.clone()
     }
 
-    /// Sets the command channel of the current trainer.
     pub fn set_command_channel(&self, commands: SyncSender<Command>) {
         *self.commands.lock().unwrap_or_else(PoisonError::into_inner) = Some(commands);
     }
@@ -45,7 +44,6 @@ impl TrainerHost {
         TrainerLink { events, commands, dropped_frames: dropped }
     }
 
-    /// Whether this process has a trainer.
     pub fn has_run(&self) -> bool {
         self.thread.is_some()
     }
@@ -55,7 +53,7 @@ impl TrainerHost {
         self.thread.take()?.join().ok()
     }
 
-    /// Drops the run without a checkpoint, and waits up to [`LAST_WORDS`] for its last metrics to be written.
+    /// Drops the run without a checkpoint. Its last metrics get up to [`DROP_TIMEOUT`] to be written.
     pub fn drop_run(&mut self) {
         let Some(thread) = self.thread.take() else { return };
         if let Some(commands) = &*self.commands.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -99,20 +97,18 @@ impl DashboardHost for TrainerHost {
         *self.commands.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn write_note(&mut self, run: &Path, at: (u64, u64, u64), text: &str) -> Result<ChangeRow, String> {
-        let (step, tokens, version) = at;
-        train::append_note(run, RunPosition { step, tokens, version }, text)
-            .map_err(|error| error.to_string())
+    fn write_note(&mut self, run: &Path, at: RunPosition, text: &str) -> Result<ChangeRow, String> {
+        train::append_note(run, at, text).map_err(|error| error.to_string())
     }
 
-    fn export(&mut self, run: &Path, table: &str, file: &str, say: Sender<HostMessage>) {
+    fn export(&mut self, run: &Path, table: &str, file: &str, messages: Sender<HostMessage>) {
         let (run, table, file) = (run.to_owned(), table.to_owned(), file.to_owned());
         let work = move || {
             let message = match export::export_table(&run, &table, Path::new(&file)) {
                 Ok(rows) => (LogLevel::Info, format!("exported {rows} rows of {table} to {file}")),
                 Err(error) => (LogLevel::Error, format!("cannot export {table}: {error:#}")),
             };
-            let _ = say.send(message);
+            let _ = messages.send(message);
         };
         if let Err(error) = std::thread::Builder::new().name("export".into()).spawn(work) {
             tracing::warn!("cannot start the export thread: {error}");

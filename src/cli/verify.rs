@@ -18,7 +18,6 @@ The golden numbers are those of a reference implementation. The table shows the 
 and the allowed one. Errors are absolute; those of gradients, and all with --dtype bf16, are relative to the
 entry's largest number. Exit code: 0 if no entry failed, else 1.";
 
-/// Arguments of `verify`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct VerifyArgs {
@@ -28,7 +27,7 @@ pub struct VerifyArgs {
     #[arg(long, default_value = "auto")]
     device: String,
     /// Number type of matrix products: f32 or bf16; bf16 is allowed a larger error.
-    #[arg(long, default_value = "f32", value_parser = super::bench::parse_dtype)]
+    #[arg(long, default_value = "f32", value_parser = super::bench::parse_name::<Dtype>)]
     dtype: Dtype,
     /// Recompute blocks in the backward pass, as `run.activation_checkpointing` does.
     #[arg(long)]
@@ -54,7 +53,6 @@ pub(super) fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Formats the table line of a verdict.
 fn verdict_line(verdict: &Verdict) -> String {
     match verdict.result {
         CheckResult::Compared { error, tolerance: allowed } => {

@@ -7,7 +7,7 @@ use super::trainer_host::TrainerHost;
 use super::{run_lookup, signals};
 use crate::record::reader;
 use crate::record::run_folder::RunFolder;
-use crate::tui::{self, SignalFlags, TrainerLink};
+use crate::tui::{self, DashboardOptions, SignalFlags, TrainerLink};
 use anyhow::Context;
 use clap::Args;
 use std::process::ExitCode;
@@ -22,7 +22,6 @@ const EXAMPLES: &str = "Examples:
 You can change a running run from here: `:set optim.lr 1e-4` changes a key, space pauses. Both are written to
 the run's config.toml, and the run applies them at its next step.";
 
-/// Arguments of `watch`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct WatchArgs {
@@ -38,16 +37,17 @@ pub(super) fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
     let (events_in, events) = sync_channel(4096);
     let (commands, command_receiver) = sync_channel(64);
     tui::install_panic_hook();
-    let asked = Arc::new(SignalFlags::default());
+    let flags = Arc::new(SignalFlags::default());
     // The dashboard can resume the run: then it belongs to this process.
     let mut host = TrainerHost::default();
-    signals::listen(host.command_sender(), asked.clone(), true).context("cannot listen for signals")?;
+    signals::listen(host.command_sender(), flags.clone(), true).context("cannot listen for signals")?;
     std::thread::Builder::new()
         .name("follow".into())
         .spawn(move || reader::follow_run(folder, events_in, &command_receiver))
         .context("cannot start the thread that follows the run")?;
     let link = TrainerLink { events, commands, dropped_frames: Arc::new(AtomicU64::new(0)) };
-    let left = tui::run(link, &mut host, asked, args.display.dashboard_options(true));
+    let options = DashboardOptions { watching: true, ..args.display.dashboard_options() };
+    let left = tui::run(link, &mut host, flags, options);
     if host.has_run() {
         return report_ending(run_ending(left, host)?);
     }

@@ -2,7 +2,25 @@
 //! Must not know: which positions they are.
 //! Invariant: a budget depends on config, vocabulary size and step only.
 
-use super::{Curve, Recycle, SelectionRule};
+use super::{ConfigKey, Curve, Recycle, SelectionRule};
+
+/// A key of `[recycle]` that limits how many positions are recycled.
+pub struct SelectionKey {
+    pub name: &'static str,
+    /// The selection rules that use it. The others ignore it.
+    pub rules: &'static [SelectionRule],
+    pub curve: fn(&Recycle) -> &Curve,
+}
+
+pub static SELECTION_KEYS: [SelectionKey; 3] = [
+    SelectionKey { name: "fraction", rules: &[SelectionRule::Fraction], curve: |recycle| &recycle.fraction },
+    SelectionKey { name: "count", rules: &[SelectionRule::Count], curve: |recycle| &recycle.count },
+    SelectionKey {
+        name: "threshold",
+        rules: &[SelectionRule::Threshold, SelectionRule::RelativeThreshold],
+        curve: |recycle| &recycle.threshold,
+    },
+];
 
 /// A limit on how many positions of a row are recycled.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,13 +59,24 @@ impl PositionBudget {
 }
 
 impl Recycle {
+    /// Returns whether `key` belongs to another selection rule than the chosen one.
+    pub fn ignores(&self, key: &ConfigKey) -> bool {
+        let other = |entry: &SelectionKey| entry.name == key.name && !entry.rules.contains(&self.share);
+        key.section == "recycle" && SELECTION_KEYS.iter().any(other)
+    }
+
+    /// Returns the key of the chosen selection rule.
+    pub fn selection_key(&self) -> &'static SelectionKey {
+        SELECTION_KEYS.iter().find(|key| key.rules.contains(&self.share)).unwrap_or(&SELECTION_KEYS[0])
+    }
+
     /// Returns the budget at `step`. Relative thresholds are shares of ln `vocab_size`.
     pub fn budget_at(&self, vocab_size: usize, step: u64) -> PositionBudget {
         self.budget(vocab_size, |curve| curve.value_at(step), |curve| curve.value_at(step))
     }
 
-    /// Returns the largest budget of the whole run. Validations and early probes use it, so that they stay
-    /// comparable over the run.
+    /// Returns the largest budget of the whole run. Validations and early probes use it, so that they stay comparable
+    /// over the run.
     pub fn max_budget(&self, vocab_size: usize) -> PositionBudget {
         self.budget(vocab_size, Curve::max, Curve::min)
     }
@@ -58,12 +87,13 @@ impl Recycle {
         number: impl Fn(&Curve) -> f64,
         threshold: impl Fn(&Curve) -> f64,
     ) -> PositionBudget {
+        let curve = (self.selection_key().curve)(self);
         match self.share {
-            SelectionRule::Fraction => PositionBudget::Fraction(number(&self.fraction)),
-            SelectionRule::Count => PositionBudget::Count(number(&self.count).round() as usize),
-            SelectionRule::Threshold => PositionBudget::EntropyAtLeast(threshold(&self.threshold)),
+            SelectionRule::Fraction => PositionBudget::Fraction(number(curve)),
+            SelectionRule::Count => PositionBudget::Count(number(curve).round() as usize),
+            SelectionRule::Threshold => PositionBudget::EntropyAtLeast(threshold(curve)),
             SelectionRule::RelativeThreshold => {
-                PositionBudget::EntropyAtLeast(threshold(&self.threshold) * (vocab_size as f64).ln())
+                PositionBudget::EntropyAtLeast(threshold(curve) * (vocab_size as f64).ln())
             }
         }
     }

@@ -36,13 +36,6 @@ impl Config {
     }
 }
 
-impl ConfigKey {
-    /// Returns the key's full name, `section.name`.
-    pub fn path(&self) -> String {
-        format!("{}.{}", self.section, self.name)
-    }
-}
-
 /// Returns the keys whose values differ between `old` and `new`, in the order of the key table.
 pub fn diff(old: &Config, new: &Config) -> Vec<KeyChange> {
     let (old, new) = (old.to_table(), new.to_table());
@@ -68,13 +61,12 @@ pub fn apply_changes<'a>(
     load::from_table(table, place)
 }
 
-/// Parses `text` as a new value of the key `path` (`section.name`) of `config`. The text is TOML; a key that
-/// holds text also accepts it without quotes.
+/// Parses `text` as a new value of the key `path` (`section.name`) of `config`. The text is TOML; a key that holds text
+/// also accepts it without quotes.
 pub fn parse(config: &Config, path: &str, text: &str) -> Result<KeyChange, ConfigError> {
     let changed = load::with_override(config, &format!("{path}={text}"))?;
-    let key = Config::keys().find(|key| key.path() == path.trim());
-    let key =
-        key.ok_or_else(|| ConfigError::Rule { place: path.to_owned(), message: "unknown key".into() })?;
+    let key = Config::find_key(path.trim())
+        .ok_or_else(|| ConfigError::Rule { place: path.to_owned(), message: "unknown key".into() })?;
     Ok(KeyChange { key, old: config.value(key), new: changed.value(key) })
 }
 
@@ -112,7 +104,7 @@ mod tests {
             let error = parse(&config, path, text).unwrap_err().to_string();
             assert!(error.contains(wanted), "{error}");
         }
-        let values = [(Config::keys().find(|k| k.path() == "optim.min_lr").unwrap(), &Value::Float(2.0))];
+        let values = [(Config::find_key("optim.min_lr").unwrap(), &Value::Float(2.0))];
         assert!(apply_changes(&config, values, "keys").unwrap_err().to_string().contains("must be at most"));
     }
 }

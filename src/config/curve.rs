@@ -2,15 +2,12 @@
 //! Must not know: which setting it belongs to, tensors, terminals.
 //! Invariant: at least one knot; the knots' steps ascend strictly; every value is finite.
 
-use serde::de::{self, SeqAccess, Visitor};
-use serde::ser::SerializeSeq;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::fmt;
+use serde::{Deserialize, Serialize};
 
-/// A setting that may change over the run: `0.3`, or knots `[[0, 0.0], [500, 0.0], [2000, 0.3]]`. A knot is a
-/// control point (step, value). The curve is linear between knots and constant before the first and after the
-/// last.
-#[derive(Clone, Debug, PartialEq)]
+/// A setting that may change over the run: `0.3`, or knots `[[0, 0.0], [500, 0.0], [2000, 0.3]]`. A knot is a control
+/// point (step, value). The curve is linear between knots and constant before the first and after the last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "CurveForm", into = "CurveForm")]
 pub struct Curve {
     knots: Vec<(u64, f64)>,
 }
@@ -64,52 +61,31 @@ impl Curve {
     }
 }
 
-impl Serialize for Curve {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if let [(0, value)] = self.knots[..] {
-            return serializer.serialize_f64(value);
+/// A curve as it is written in TOML and JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a number, or a curve of knots [[step, value], …]")]
+enum CurveForm {
+    Constant(f64),
+    Knots(Vec<(u64, f64)>),
+}
+
+impl From<Curve> for CurveForm {
+    fn from(curve: Curve) -> Self {
+        match curve.knots[..] {
+            [(0, value)] => CurveForm::Constant(value),
+            _ => CurveForm::Knots(curve.knots),
         }
-        let mut seq = serializer.serialize_seq(Some(self.knots.len()))?;
-        for knot in &self.knots {
-            seq.serialize_element(knot)?;
-        }
-        seq.end()
     }
 }
 
-impl<'de> Deserialize<'de> for Curve {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(CurveVisitor)
-    }
-}
+impl TryFrom<CurveForm> for Curve {
+    type Error = String;
 
-struct CurveVisitor;
-
-impl<'de> Visitor<'de> for CurveVisitor {
-    type Value = Curve;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("a number, or a curve of knots [[step, value], …]")
-    }
-
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Curve, E> {
-        Curve::from_knots(vec![(0, value)]).map_err(E::custom)
-    }
-
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Curve, E> {
-        self.visit_f64(value as f64)
-    }
-
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Curve, E> {
-        self.visit_f64(value as f64)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Curve, A::Error> {
-        let mut knots = Vec::new();
-        while let Some(knot) = seq.next_element::<(u64, f64)>()? {
-            knots.push(knot);
-        }
-        Curve::from_knots(knots).map_err(de::Error::custom)
+    fn try_from(form: CurveForm) -> Result<Self, String> {
+        Self::from_knots(match form {
+            CurveForm::Constant(value) => vec![(0, value)],
+            CurveForm::Knots(knots) => knots,
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 //! Must not know: what the settings do.
 //! Invariant: an error names the file and line (or the override), the key, the value, and what is allowed.
 
-use super::{Config, ConfigKey, sections};
+use super::{Config, ConfigKey};
 use std::path::Path;
 use toml::{Table, Value};
 
@@ -52,6 +52,7 @@ pub fn from_text(text: &str, name: &str, overrides: &[String]) -> Result<Config,
     source.check_keys(&table)?;
     // Types are checked on the file alone first, because only then do messages name its lines.
     toml::from_str::<Config>(text).map_err(|error| source.syntax_error(&error))?;
+    resolve_aliases(&mut table);
     for given in overrides {
         apply_override(&mut table, given)?;
     }
@@ -136,7 +137,7 @@ impl ConfigSource<'_> {
                 return Err(self.unknown_key("", section, nearest_section(section)));
             }
             for name in entries.keys() {
-                if !keys.iter().any(|key| key.name == name) {
+                if !keys.iter().any(|key| key.is_named(name)) {
                     let path = format!("{section}.{name}");
                     return Err(self.unknown_key(section, name, nearest_path(&path)));
                 }
@@ -158,9 +159,10 @@ impl ConfigSource<'_> {
         let table = config.to_table();
         for key in Config::keys() {
             let value = &table[key.section][key.name];
-            if let Some(number) = numbers(value).into_iter().find(|n| !sections::is_allowed(key.limit, *n)) {
+            if let Some(number) = numbers(value).into_iter().find(|n| !key.limit.allows(*n)) {
+                let name = key.name_in(|name| self.locate(key.section, name) != self.name);
                 return Err(ConfigError::Limit {
-                    place: self.locate(key.section, key.name),
+                    place: self.locate(key.section, name),
                     key: key.path(),
                     value: number.to_string(),
                     limit: key.limit.to_string(),
@@ -187,12 +189,22 @@ fn numbers(value: &Value) -> Vec<f64> {
     }
 }
 
+/// Gives values under an alias the key's name.
+fn resolve_aliases(table: &mut Table) {
+    for key in Config::keys() {
+        let Some(Value::Table(section)) = table.get_mut(key.section) else { continue };
+        if let Some(value) = key.aliases.iter().find_map(|alias| section.remove(*alias)) {
+            section.insert(key.name.to_owned(), value);
+        }
+    }
+}
+
 /// Applies one override (`section.key=value`) to the table. A value that is not valid TOML is a string.
 fn apply_override(table: &mut Table, given: &str) -> Result<(), ConfigError> {
     let wrong = |message: String| ConfigError::Override { given: given.to_owned(), message };
     let (path, value) = given.split_once('=').ok_or_else(|| wrong("expected section.key=value".into()))?;
     let path = path.trim();
-    let key = Config::keys().find(|key| key.path() == path).ok_or_else(|| {
+    let key = Config::find_key(path).ok_or_else(|| {
         let nearest =
             nearest_path(path).map_or(String::new(), |near| format!("; the nearest known one is `{near}`"));
         wrong(format!("unknown key `{path}`{nearest}"))
@@ -202,7 +214,7 @@ fn apply_override(table: &mut Table, given: &str) -> Result<(), ConfigError> {
         .ok()
         .and_then(|mut table| table.remove("value"))
         // A key that holds text accepts any value without quotes: `run.name=5`.
-        .filter(|parsed| parsed.is_str() || !is_text_key(key))
+        .filter(|parsed| parsed.is_str() || !key.kind.is_text())
         .unwrap_or_else(|| Value::String(value.to_owned()));
     let section = table.entry(key.section).or_insert_with(|| Value::Table(Table::new()));
     let Value::Table(section) = section else {
@@ -212,14 +224,6 @@ fn apply_override(table: &mut Table, given: &str) -> Result<(), ConfigError> {
     let section_only = Table::from_iter([(key.section.to_owned(), Value::Table(section.clone()))]);
     let checked: Result<Config, toml::de::Error> = section_only.try_into();
     checked.map(|_| ()).map_err(|error| wrong(without_rust_types(error.message())))
-}
-
-/// Returns whether the key's values are strings.
-fn is_text_key(key: &ConfigKey) -> bool {
-    let defaults = Table::try_from(Config::default()).unwrap_or_default();
-    let is_text = |section: &Value| section.get(key.name).is_some_and(Value::is_str);
-    // Enum variants are written as strings too, but none of them looks like a number.
-    defaults.get(key.section).is_some_and(is_text)
 }
 
 /// Replaces Rust type names in a message of the TOML parser with plain words.
@@ -254,7 +258,7 @@ pub(super) fn line_at_offset(text: &str, at: usize) -> usize {
 
 /// Returns the 1-based line of `key` in `text`, if it is written on a line of its own.
 pub fn line_of_key(text: &str, key: &ConfigKey) -> Option<usize> {
-    find_key_line(text, key.section, key.name)
+    find_key_line(text, key.section, key.name_in(|name| find_key_line(text, key.section, name).is_some()))
 }
 
 /// Returns the 1-based line of `name` in `[section]`; of a top-level key or header if `section` is empty.
@@ -330,6 +334,55 @@ mod tests {
     }
 
     #[test]
+    fn a_key_takes_the_values_of_its_kind_and_no_others() {
+        use crate::config::KeyKind;
+        for key in Config::keys() {
+            let takes = |value: &str| {
+                from_text(&format!("[{}]\n{} = {value}\n", key.section, key.name), "x", &[])
+                    .map(|config| config.value(key).to_string() == value)
+                    .or_else(|error| if let ConfigError::Syntax { .. } = error { Err(()) } else { Ok(true) })
+            };
+            let quoted = |name: &&str| format!("\"{name}\"");
+            assert_eq!(takes("\"no such name\"").is_ok(), key.kind == KeyKind::Text, "{}", key.path());
+            assert_eq!(takes("true").is_ok(), key.kind == KeyKind::Bool, "{}", key.path());
+            assert_eq!(takes("1").is_ok(), key.kind.is_number(), "{}", key.path());
+            assert_eq!(takes("[0.5]").is_ok(), key.kind == KeyKind::FloatList, "{}", key.path());
+            assert_eq!(
+                takes("[[0, 0.5], [9, 0.6]]") == Ok(true),
+                key.kind == KeyKind::Curve,
+                "{}",
+                key.path()
+            );
+            if let KeyKind::Choice(names) = key.kind {
+                assert!(names.iter().all(|name| takes(&quoted(name)) == Ok(true)), "{}", key.path());
+            }
+        }
+    }
+
+    #[test]
+    fn an_alias_is_read_and_kept_where_it_is_written() {
+        let text = "[recycle]\nscope = \"isolated\"\nbackprop_passes = 2\n";
+        let given = ["recycle.backprop=through".into(), "recycle.selection=count".into()];
+        let config = from_text(text, "x.toml", &given).unwrap();
+        let plain = "[recycle]\nreach = \"isolated\"\ncut = 2\nflow = \"through\"\nshare = \"count\"\n";
+        assert_eq!(config, from_text(plain, "y.toml", &[]).unwrap());
+        assert_eq!(
+            from_text(text, "x", &["recycle.reach=joint".into()]).unwrap().recycle.reach,
+            crate::config::PassScope::Joint
+        );
+        let edit = crate::config::change::parse(&config, "recycle.scope", "joint").unwrap();
+        assert_eq!(edit.key.path(), "recycle.reach");
+        let set = crate::config::edit::set(text, &[(edit.key, &edit.new)]).unwrap();
+        assert_eq!(set, text.replace("isolated", "joint"));
+        assert!(config.to_toml().unwrap().contains("reach = "));
+        let twice = error("[recycle]\nscope = \"dense\"\nreach = \"dense\"\n", &[]);
+        assert!(twice.contains("duplicate field"), "{twice}");
+        let far = error("[recycle]\nbackprop_passes = 99\n", &[]);
+        assert!(far.starts_with("x.toml line 2: `recycle.cut` = 99"), "{far}");
+        assert!(error("", &["recycle.backprop_passes=99"]).starts_with("--set recycle.backprop_passes: "));
+    }
+
+    #[test]
     fn errors_name_place_key_value_and_limit() {
         for (text, overrides, wanted) in [
             (
@@ -358,6 +411,14 @@ mod tests {
                 "x.toml line 2: `recycle.fraction` = 1.5 is not allowed; allowed: from 0 to 1",
             ),
             ("[recycle]\nfraction = [[9, 0.1], [9, 0.5]]\n", &[], "knots must ascend"),
+            ("[recycle]\nfraction = [[9, 0.1], [9, 0.5]]\n", &[], "x.toml line 2: "),
+            (
+                "[recycle]\nfraction = \"half\"\n",
+                &[],
+                "x.toml line 2: expected a number, or a curve of knots",
+            ),
+            ("[recycle]\npasses = -1\n", &[], "x.toml line 2: expected a number of passes, or a mixture"),
+            ("", &["recycle.fraction=[[1]]"], "expected a number, or a curve of knots"),
             ("[optim]\nlr = nan\n", &[], "`optim.lr` = NaN"),
             ("[recycle]\npass_weights = [1.0, -2.0]\n", &[], "`recycle.pass_weights` = -2"),
             ("[recycle]\npasses = [[1, 0.5], [3, 0.4]]\n", &[], "add up to 0.9"),

@@ -2,16 +2,14 @@
 //! Must not know: what a pass is.
 //! Invariant: at least one entry; passes ascend, from 1 to [`MAX_PASSES`]; probabilities are positive with sum 1.
 
-use serde::de::{self, SeqAccess, Visitor};
-use serde::ser::SerializeSeq;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::fmt;
+use serde::{Deserialize, Serialize};
 
 /// Maximum number of recycled passes per step.
 pub const MAX_PASSES: u64 = 64;
 
 /// A distribution over numbers of passes: `2`, or `[[1, 0.97], [3, 0.03]]` (passes, probability).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "MixtureForm", into = "MixtureForm")]
 pub struct Mixture {
     entries: Vec<(u64, f64)>,
 }
@@ -73,51 +71,31 @@ impl Mixture {
     }
 }
 
-impl Serialize for Mixture {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if let [(passes, _)] = self.entries[..] {
-            return serializer.serialize_u64(passes);
+/// A mixture as it is written in TOML and JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a number of passes, or a mixture [[passes, probability], …]")]
+enum MixtureForm {
+    Always(u64),
+    Entries(Vec<(u64, f64)>),
+}
+
+impl From<Mixture> for MixtureForm {
+    fn from(mixture: Mixture) -> Self {
+        match mixture.entries[..] {
+            [(passes, _)] => MixtureForm::Always(passes),
+            _ => MixtureForm::Entries(mixture.entries),
         }
-        let mut seq = serializer.serialize_seq(Some(self.entries.len()))?;
-        for entry in &self.entries {
-            seq.serialize_element(entry)?;
-        }
-        seq.end()
     }
 }
 
-impl<'de> Deserialize<'de> for Mixture {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(MixtureVisitor)
-    }
-}
+impl TryFrom<MixtureForm> for Mixture {
+    type Error = String;
 
-struct MixtureVisitor;
-
-impl<'de> Visitor<'de> for MixtureVisitor {
-    type Value = Mixture;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("a whole number of passes, or a mixture [[passes, probability], …]")
-    }
-
-    fn visit_u64<E: de::Error>(self, passes: u64) -> Result<Mixture, E> {
-        Mixture::from_entries(vec![(passes, 1.0)]).map_err(E::custom)
-    }
-
-    fn visit_i64<E: de::Error>(self, passes: i64) -> Result<Mixture, E> {
-        let whole = u64::try_from(passes);
-        whole
-            .map_err(|_| E::custom(format!("{passes} passes are not allowed")))
-            .and_then(|n| self.visit_u64(n))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Mixture, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = seq.next_element::<(u64, f64)>()? {
-            entries.push(entry);
-        }
-        Mixture::from_entries(entries).map_err(de::Error::custom)
+    fn try_from(form: MixtureForm) -> Result<Self, String> {
+        Self::from_entries(match form {
+            MixtureForm::Always(passes) => vec![(passes, 1.0)],
+            MixtureForm::Entries(entries) => entries,
+        })
     }
 }
 

@@ -15,7 +15,7 @@ pub mod watch;
 
 pub use budget::PositionBudget;
 pub use curve::Curve;
-pub use keys::{ConfigKey, Limit, Mutability};
+pub use keys::{ConfigKey, KeyKind, Limit, Mutability};
 pub use load::{ConfigError, from_text, line_of_key, load, read_file};
 pub use mixture::Mixture;
 pub use rules::ineffective_settings;
@@ -46,20 +46,13 @@ pub struct Config {
 impl Config {
     /// Iterates over the key table, section by section.
     pub fn keys() -> impl Iterator<Item = &'static ConfigKey> {
-        [
-            Run::KEYS,
-            Data::KEYS,
-            Model::KEYS,
-            Optim::KEYS,
-            Recycle::KEYS,
-            Probe::KEYS,
-            Eval::KEYS,
-            Checkpoint::KEYS,
-            Record::KEYS,
-            Dashboard::KEYS,
-        ]
-        .into_iter()
-        .flatten()
+        sections::KEYS.iter().copied().flatten()
+    }
+
+    /// Returns the key with this path (`section.name`), which may use an alias.
+    pub fn find_key(path: &str) -> Option<&'static ConfigKey> {
+        let (section, name) = path.split_once('.')?;
+        Self::keys().find(|key| key.section == section && key.is_named(name))
     }
 
     /// Returns the whole config as TOML, with every key written out.

@@ -2,6 +2,7 @@
 //! Must not know: the limits of single keys (the key table has them), tensors.
 //! Invariant: settings that contradict each other are refused, with the reason.
 
+use super::budget::SELECTION_KEYS;
 use super::{
     Arch, Config, Control, Feedback, GradientFlow, LossPositions, Model, PassScope, Placement, Recycle,
     SelectionRule, StateTransform,
@@ -78,11 +79,7 @@ fn check_recycle(recycle: &Recycle) -> Result<(), String> {
             "`recycle.{key}` is 0 at every step, so no step can recycle; set `recycle.every` = 0 to train without recycling"
         )
     };
-    ensure(
-        recycle.share != SelectionRule::Fraction || recycle.fraction.max() > 0.0,
-        always_zero("fraction"),
-    )?;
-    ensure(recycle.share != SelectionRule::Count || recycle.count.max() >= 0.5, always_zero("count"))?;
+    ensure(recycle.max_budget(1).selects_any(), always_zero(recycle.selection_key().name))?;
     ensure(recycle.weight.max() > 0.0, always_zero("weight"))?;
     let weights = &recycle.pass_weights;
     ensure(weights.is_empty() || weights.iter().any(|weight| *weight > 0.0), always_zero("pass_weights"))?;
@@ -94,7 +91,8 @@ fn check_recycle(recycle: &Recycle) -> Result<(), String> {
         None => Ok(()),
     }?;
     ensure(
-        !selects_by_threshold(recycle) || places_by_entropy(recycle),
+        !matches!(recycle.share, SelectionRule::Threshold | SelectionRule::RelativeThreshold)
+            || matches!(recycle.placement, Placement::EntropyAt | Placement::EntropyNext),
         "`recycle.share` = \"threshold\" or \"relative_threshold\" needs `recycle.placement` = \"entropy_at\" or \"entropy_next\": other placements do not use entropy".into(),
     )?;
     ensure(
@@ -111,17 +109,8 @@ fn check_recycle(recycle: &Recycle) -> Result<(), String> {
     )
 }
 
-fn selects_by_threshold(recycle: &Recycle) -> bool {
-    matches!(recycle.share, SelectionRule::Threshold | SelectionRule::RelativeThreshold)
-}
-
-fn places_by_entropy(recycle: &Recycle) -> bool {
-    matches!(recycle.placement, Placement::EntropyAt | Placement::EntropyNext)
-}
-
-/// Returns a message for each setting that differs from its default but has no effect with the others, with
-/// the reason. A run starts all the same and logs them. A run that does not recycle is skipped: its
-/// validations use the settings.
+/// Returns a message for each setting that differs from its default but has no effect with the others, with the reason.
+/// A run starts all the same and logs them. A run that does not recycle is skipped: its validations use the settings.
 pub fn ineffective_settings(config: &Config) -> Vec<String> {
     let (recycle, default) = (&config.recycle, &Recycle::default());
     let mut messages = Vec::new();
@@ -136,20 +125,12 @@ pub fn ineffective_settings(config: &Config) -> Vec<String> {
             messages.push(format!("`{key}` has no effect without {needs}"));
         }
     };
-    let by_fraction = recycle.share == SelectionRule::Fraction;
-    report(
-        recycle.fraction != default.fraction && !by_fraction,
-        "recycle.fraction",
-        "`share` = \"fraction\"",
-    );
-    let by_count = recycle.share == SelectionRule::Count;
-    report(recycle.count != default.count && !by_count, "recycle.count", "`share` = \"count\"");
-    let thresholds = recycle.threshold != default.threshold;
-    report(
-        thresholds && !selects_by_threshold(recycle),
-        "recycle.threshold",
-        "a `share` of \"threshold\" or \"relative_threshold\"",
-    );
+    for key in &SELECTION_KEYS {
+        let rules: Vec<String> = key.rules.iter().map(|rule| format!("\"{}\"", <&str>::from(rule))).collect();
+        let is_set = (key.curve)(recycle) != (key.curve)(default);
+        let (path, needs) = (format!("recycle.{}", key.name), format!("`share` = {}", rules.join(" or ")));
+        report(is_set && !key.rules.contains(&recycle.share), &path, &needs);
+    }
     let spans = recycle.placement == Placement::Span;
     report(recycle.span != default.span && !spans, "recycle.span", "`placement` = \"span\"");
     let adds = recycle.feedback == Feedback::Add;
@@ -242,7 +223,7 @@ mod tests {
             (&["recycle.span=3"], "`recycle.span` has no effect"),
             (&["recycle.add_scale=3"], "`recycle.add_scale` has no effect"),
             (&["recycle.cut=2"], "`recycle.cut` has no effect without `flow`"),
-            (&["recycle.flow=through", "recycle.cut=1"], "`recycle.cut` has no effect without more passes"),
+            (&["recycle.flow=through", "recycle.cut=1"], "`recycle.cut` has no effect without more `passes`"),
             (&["recycle.pass_weights=[1, 2]"], "`recycle.pass_weights` has no effect"),
             (&["recycle.control=masked", "recycle.flow=through"], "`recycle.flow` has no effect"),
             (&["recycle.control=pause", "recycle.state=rescaled"], "`recycle.state` has no effect"),

@@ -2,22 +2,28 @@
 //! Must not know: tensors, terminals, files.
 //! Invariant: every key has a default, so a recipe lists only what it changes.
 
-use super::keys::Limit::{self, Above, Any, AtLeast, Within};
-use super::keys::section;
+use super::keys::Limit::{Above, Any, AtLeast, Within};
+use super::keys::{KeyKind, KeyType, sections};
 use super::{Curve, Mixture};
 use serde::{Deserialize, Serialize};
 
-/// Declares an enum whose variants are written in snake case in TOML.
-macro_rules! text_enum {
-    ($(#[doc = $about:literal])* $name:ident { $( $(#[doc = $doc:literal])+ $variant:ident ),* $(,)? }) => {
+/// Declares enums whose variants are written in snake case in TOML.
+macro_rules! text_enums {
+    ($($(#[doc = $about:literal])* $name:ident { $( $(#[doc = $doc:literal])+ $variant:ident ),* $(,)? })*) => {$(
         $(#[doc = $about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(strum::VariantNames, strum::EnumString, strum::IntoStaticStr)]
         #[serde(rename_all = "snake_case")]
+        #[strum(serialize_all = "snake_case")]
         pub enum $name { $( $(#[doc = $doc])+ $variant, )* }
-    };
+
+        impl KeyType for $name {
+            const KIND: KeyKind = KeyKind::Choice(<Self as strum::VariantNames>::VARIANTS);
+        }
+    )*};
 }
 
-text_enum! {
+text_enums! {
     /// Model family whose architecture the decoder follows.
     Arch {
         /// GPT-2: learned positions, LayerNorm with biases, tanh-GELU, tied head.
@@ -25,9 +31,7 @@ text_enum! {
         /// Llama: rotary positions, RMSNorm, SwiGLU, grouped-query attention.
         Llama,
     }
-}
 
-text_enum! {
     /// Number format of the operands of matrix products.
     Dtype {
         /// 32-bit floating point.
@@ -35,9 +39,7 @@ text_enum! {
         /// 16-bit bfloat: the exponent range of f32 with 8 bits of precision.
         Bf16,
     }
-}
 
-text_enum! {
     /// Dataset that is generated if `data.dir` does not exist.
     GeneratedDataset {
         /// Generates nothing; `data.dir` must exist.
@@ -45,9 +47,7 @@ text_enum! {
         /// ProsQA-style questions from the built-in generator (after arXiv 2412.06769).
         Prosqa,
     }
-}
 
-text_enum! {
     /// How the learning rate decays after the warm-up.
     LrDecay {
         /// No decay: the learning rate stays at `lr`.
@@ -57,9 +57,7 @@ text_enum! {
         /// A straight line down to `min_lr`.
         Linear,
     }
-}
 
-text_enum! {
     /// Which positions are recycled.
     Placement {
         /// Positions drawn uniformly.
@@ -71,9 +69,7 @@ text_enum! {
         /// The positions that follow the plain outputs with the largest entropy.
         EntropyNext,
     }
-}
 
-text_enum! {
     /// Rule that sets how many positions of a row are recycled.
     SelectionRule {
         /// `recycle.fraction` of the row.
@@ -85,22 +81,17 @@ text_enum! {
         /// All positions whose plain entropy is at least `recycle.threshold` · ln V.
         RelativeThreshold,
     }
-}
 
-text_enum! {
     /// Which positions a recycled pass computes.
     PassScope {
         /// All positions of the row.
         Dense,
         /// Only the recycled positions, each attending to the keys and values of the plain pass.
         Isolated,
-        /// Only the recycled positions. Each attends to earlier recycled positions instead of their plain
-        /// counterparts.
+        /// Only the recycled positions. Each attends to earlier recycled positions instead of their plain counterparts.
         Joint,
     }
-}
 
-text_enum! {
     /// How the state `h` is combined with the token embedding `e` into an input.
     Feedback {
         /// `h` replaces the token embedding.
@@ -110,9 +101,7 @@ text_enum! {
         /// The token gates the state: `(W_u h) ⊙ σ(W_g e)` (Full-Bandwidth Transformer, arXiv 2608.08888).
         Gated,
     }
-}
 
-text_enum! {
     /// Transform of the state before it is fed back.
     StateTransform {
         /// The state as it is, after the final norm.
@@ -122,9 +111,7 @@ text_enum! {
         /// The state, multiplied by a learned matrix that starts as the identity.
         Projected,
     }
-}
 
-text_enum! {
     /// What replaces the state, to measure whether the state matters.
     Control {
         /// Nothing: the state itself is fed.
@@ -136,9 +123,7 @@ text_enum! {
         /// The state of another recycled position.
         Shuffled,
     }
-}
 
-text_enum! {
     /// Whether gradients cross the border between two passes.
     GradientFlow {
         /// A pass treats the states of the previous pass as constants.
@@ -146,9 +131,7 @@ text_enum! {
         /// Gradients flow back through all passes.
         Through,
     }
-}
 
-text_enum! {
     /// Positions at which the loss of a recycled pass counts.
     LossPositions {
         /// The recycled positions only.
@@ -156,9 +139,10 @@ text_enum! {
         /// All positions of the row.
         All,
     }
+
 }
 
-section! {
+sections! {
     /// `[run]`: name, length, folder and device of the run.
     Run = "run" {
         /// Name of the run. Its folder is `<run.dir>/<date-time>-<name>`.
@@ -169,55 +153,50 @@ section! {
         Frozen seed: u64 = 0, Any;
         /// Number of updates (optimizer steps) in the run.
         Live steps: u64 = 2000, AtLeast(1.0);
-        /// Pauses the run before its next step while true. Edit the value in the config file to pause or
-        /// resume a run from outside.
+        /// Pauses the run before its next step while true. Edit the value in the config file to pause or resume a run
+        /// from outside.
         Live paused: bool = false, Any;
-        /// Device to train on: `cpu`, `cuda`, `cuda:1`, `wgpu`, or `auto`. `auto` uses CUDA if it is built in
-        /// and a GPU responds, otherwise the CPU.
+        /// Device to train on: `cpu`, `cuda`, `cuda:1`, `wgpu`, or `auto`. `auto` uses CUDA if it is built in and a GPU
+        /// responds, otherwise the CPU.
         Frozen device: String = "auto".into(), Any;
-        /// Number format of matrix products: `f32`, or `bf16` on a GPU that supports it. Parameters, norms,
-        /// softmax, losses and the optimizer are always f32.
+        /// Number format of matrix products: `f32`, or `bf16` on a GPU that supports it. Parameters, norms, softmax,
+        /// losses and the optimizer are always f32.
         Frozen dtype: Dtype = Dtype::F32, Any;
         /// Keeps only each block's input and computes the block again in the backward pass (arXiv
         /// 1604.06174). This saves memory and takes about a third more time.
         Frozen activation_checkpointing: bool = false, Any;
     }
-}
 
-section! {
     /// `[data]`: the token shards and how they are packed into batches.
     Data = "data" {
         /// Folder of token shards, or a single Parquet file.
         Frozen dir: String = "datasets/prosqa".into(), Any;
-        /// Dataset to generate if `data.dir` does not exist: `prosqa`, or `none` to require that `data.dir`
-        /// exists. ProsQA is the question task of arXiv 2412.06769.
+        /// Dataset to generate if `data.dir` does not exist: `prosqa`, or `none` to require that `data.dir` exists.
+        /// ProsQA is the question task of arXiv 2412.06769.
         Frozen make: GeneratedDataset = GeneratedDataset::None, Any;
         /// Number of records generated for the training split if `data.make` generates the dataset.
         Frozen make_train: usize = 12000, AtLeast(1.0);
-        /// Number of records generated for the validation split, and again for the test split, if `data.make`
-        /// generates the dataset.
+        /// Number of records generated for the validation split, and again for the test split, if `data.make` generates
+        /// the dataset.
         Frozen make_held_out: usize = 500, AtLeast(1.0);
-        /// Reads all shards once before the first step, so that a damaged shard is refused early; this takes
-        /// about one second per 40 million tokens. If false, a damaged row group is refused when training
-        /// reaches it.
+        /// Reads all shards once before the first step, so that a damaged shard is refused early; this takes about one
+        /// second per 40 million tokens. If false, a damaged row group is refused when training reaches it.
         Frozen check: bool = true, Any;
         /// Rows per batch (B).
         Frozen batch: usize = 8, Within(1.0, 65536.0);
         /// Positions per row (T), in tokens.
         Frozen seq_len: usize = 256, Within(2.0, 1048576.0);
-        /// Visits row groups and documents in an order drawn from the seed, with a new order every epoch. If
-        /// false, they are visited in file order.
+        /// Visits row groups and documents in an order drawn from the seed, with a new order every epoch. If false,
+        /// they are visited in file order.
         Frozen shuffle: bool = true, Any;
         /// Batches that the loader thread reads ahead.
         Frozen prefetch: usize = 4, Within(1.0, 1024.0);
     }
-}
 
-section! {
     /// `[model]`: the decoder-only transformer.
     Model = "model" {
-        /// Folder with a Hugging Face `config.json` and `model.safetensors` to start from. Empty: a new model
-        /// with the shape given by the other `[model]` keys.
+        /// Folder with a Hugging Face `config.json` and `model.safetensors` to start from. Empty: a new model with the
+        /// shape given by the other `[model]` keys.
         Frozen from: String = String::new(), Any;
         /// Model family: `gpt2` or `llama`.
         Frozen arch: Arch = Arch::Llama, Any;
@@ -230,8 +209,7 @@ section! {
         /// Number of key/value heads for `llama` (grouped-query attention, arXiv 2305.13245). 0: as many as
         /// `model.heads`.
         Frozen kv_heads: usize = 0, Within(0.0, 1024.0);
-        /// Hidden width of the MLP. 0: 4·width for `gpt2`, and 8/3·width rounded up to a multiple of 32 for
-        /// `llama`.
+        /// Hidden width of the MLP. 0: 4·width for `gpt2`, and 8/3·width rounded up to a multiple of 32 for `llama`.
         Frozen mlp_width: usize = 0, Within(0.0, 1048576.0);
         /// Shares the token embedding's matrix with the output head (arXiv 1608.05859). `gpt2` always does.
         Frozen tied: bool = false, Any;
@@ -245,9 +223,7 @@ section! {
         /// Base of the rotary position angles of `llama` (arXiv 2104.09864).
         Frozen rope_theta: f64 = 10000.0, Above(1.0);
     }
-}
 
-section! {
     /// `[optim]`: AdamW (Loshchilov and Hutter, arXiv 1711.05101) and its learning rate.
     Optim = "optim" {
         /// Peak learning rate, reached at the end of the warm-up.
@@ -256,8 +232,7 @@ section! {
         Live min_lr: f64 = 1e-5, Within(0.0, 10.0);
         /// Steps over which the learning rate rises linearly to `lr`. 0: no warm-up.
         Live warmup: u64 = 100, Any;
-        /// Shape of the learning-rate decay after the warm-up: `constant`, `cosine` (arXiv 1608.03983) or
-        /// `linear`.
+        /// Shape of the learning-rate decay after the warm-up: `constant`, `cosine` (arXiv 1608.03983) or `linear`.
         Live decay: LrDecay = LrDecay::Cosine, Any;
         /// AdamW's decay rate of the first moment, per update.
         Frozen beta1: f64 = 0.9, Within(0.0, 0.999999);
@@ -268,121 +243,110 @@ section! {
         Frozen eps: f64 = 1e-8, Within(1e-30, 1.0);
         /// Decoupled weight decay, applied to matrices only and not to norms and biases. 0: none.
         Frozen weight_decay: f64 = 0.1, Within(0.0, 10.0);
-        /// Global gradient norm above which gradients are scaled down to it (arXiv 1211.5063). 0: no
-        /// clipping.
+        /// Global gradient norm above which gradients are scaled down to it (arXiv 1211.5063). 0: no clipping.
         Live clip: f64 = 1.0, AtLeast(0.0);
         /// Batches whose gradients are averaged into one update.
         Frozen accumulate: usize = 1, Within(1.0, 65536.0);
     }
-}
 
-section! {
     /// `[recycle]`: when, where and how hidden states are fed back (Müller 2025, after arXiv 2412.06769).
     Recycle = "recycle" {
         /// Every n-th step is eligible to carry recycled passes. 0: no step recycles.
         Live every: u64 = 4, Any;
         /// Probability that an eligible step carries recycled passes. A number or a curve over steps.
         Live probability: Curve = Curve::constant(1.0), Within(0.0, 1.0);
-        /// Rule that sets how many positions of a row are recycled: `fraction`, `count`, `threshold` (entropy
-        /// in nats) or `relative_threshold` (entropy as a share of ln V).
-        Live share: SelectionRule = SelectionRule::Fraction, Any;
-        /// Fraction of a row's positions that are recycled, with `share = "fraction"`: at least one position,
-        /// or none if 0. A number or a curve over steps.
+        /// Rule that sets how many positions of a row are recycled: `fraction`, `count`, `threshold` (entropy in nats)
+        /// or `relative_threshold` (entropy as a share of ln V).
+        Live share | "selection": SelectionRule = SelectionRule::Fraction, Any;
+        /// Fraction of a row's positions that are recycled, with `share = "fraction"`: at least one position, or none
+        /// if 0. A number or a curve over steps.
         Live fraction: Curve = Curve::constant(0.125), Within(0.0, 1.0);
-        /// Positions per row that are recycled, with `share = "count"`. A number or a curve over steps;
-        /// rounded to a whole number.
+        /// Positions per row that are recycled, with `share = "count"`. A number or a curve over steps; rounded to a
+        /// whole number.
         Live count: Curve = Curve::constant(8.0), AtLeast(0.0);
         /// Plain entropy at or above which a position is recycled, with `share` `threshold` (in nats) or
         /// `relative_threshold` (1 is ln V). A number or a curve over steps.
         Live threshold: Curve = Curve::constant(0.5), AtLeast(0.0);
-        /// Which positions are recycled: `random`, `span` (runs of neighbours), `entropy_at` (where the plain
-        /// output is most uncertain) or `entropy_next` (right after those positions).
+        /// Which positions are recycled: `random`, `span` (runs of neighbours), `entropy_at` (where the plain output is
+        /// most uncertain) or `entropy_next` (right after those positions).
         Live placement: Placement = Placement::Random, Any;
         /// Positions per run, with `placement = "span"`.
         Live span: usize = 4, Within(1.0, 65536.0);
-        /// Positions a recycled pass computes: `dense` (all), `isolated` (the recycled ones, attending to
-        /// plain keys and values) or `joint` (the recycled ones, attending also to earlier recycled ones).
-        Live reach: PassScope = PassScope::Dense, Any;
+        /// Positions a recycled pass computes: `dense` (all), `isolated` (the recycled ones, attending to plain keys
+        /// and values) or `joint` (the recycled ones, attending also to earlier recycled ones).
+        Live reach | "scope": PassScope = PassScope::Dense, Any;
         /// Recycled passes per step; pass k is fed the states of pass k-1. A number, or a mixture `[[1,
         /// 0.97], [3, 0.03]]` (passes, probability) drawn again at each step.
         Live passes: Mixture = Mixture::always(1), Any;
-        /// Weights of the losses of pass 1, 2, …; the last weight also holds for all later passes. Empty:
-        /// only the last pass of a step counts.
+        /// Weights of the losses of pass 1, 2, …; the last weight also holds for all later passes. Empty: only the last
+        /// pass of a step counts.
         Live pass_weights: Vec<f64> = Vec::new(), Within(0.0, 1000.0);
-        /// How the state of the preceding position becomes an input: `replace` the token embedding, `add` to
-        /// it with a learned scale, or `gated` by it with two learned matrices (arXiv 2608.08888).
+        /// How the state of the preceding position becomes an input: `replace` the token embedding, `add` to it with a
+        /// learned scale, or `gated` by it with two learned matrices (arXiv 2608.08888).
         Frozen feedback: Feedback = Feedback::Replace, Any;
-        /// Transform of the state before it is fed back: `raw`, `rescaled` (to the root mean square of the
-        /// token embeddings) or `projected` (by a learned matrix).
+        /// Transform of the state before it is fed back: `raw`, `rescaled` (to the root mean square of the token
+        /// embeddings) or `projected` (by a learned matrix).
         Frozen state: StateTransform = StateTransform::Raw, Any;
         /// Initial value of the learned scale of `feedback = "add"`.
         Frozen add_scale: f64 = 0.1, Within(-10.0, 10.0);
         /// Factor on the state that is fed back. A number or a curve over steps.
         Live scale: Curve = Curve::constant(1.0), Within(0.0, 100.0);
-        /// Uniform noise added to the state during training, from -jitter to +jitter times its root mean
-        /// square. 0: no noise.
+        /// Uniform noise added to the state during training, from -jitter to +jitter times its root mean square. 0: no
+        /// noise.
         Live jitter: f64 = 0.0, Within(0.0, 10.0);
-        /// Longest plain prefix of a row, as a fraction of the row; its length is drawn uniformly from 0 to
-        /// this for each row, and no position in it is recycled. 0: no prefix.
+        /// Longest plain prefix of a row, as a fraction of the row; its length is drawn uniformly from 0 to this for
+        /// each row, and no position in it is recycled. 0: no prefix.
         Live prefix: f64 = 0.0, Within(0.0, 1.0);
         /// Control arm of an experiment: `none`, or what training feeds instead of the states: `pause` (arXiv
         /// 2310.02226), `masked` or `shuffled`. Validation measures all controls in any case.
         Live control: Control = Control::None, Any;
-        /// Fraction of the recycling steps that feed the pause vector instead of all states, so that model
-        /// and vector learn the `pause` control (arXiv 2310.02226). 0: none; the vector is then fitted at
-        /// validations only.
+        /// Fraction of the recycling steps that feed the pause vector instead of all states, so that model and vector
+        /// learn the `pause` control (arXiv 2310.02226). 0: none; the vector is then fitted at validations only.
         Live pause_share: f64 = 0.0, Within(0.0, 1.0);
         /// Whether gradients cross between passes: `detached` (no) or `through` (yes).
-        Live flow: GradientFlow = GradientFlow::Detached, Any;
-        /// Number of borders between passes that gradients cross, counted from the last pass, with `flow =
-        /// "through"`. 0: all.
-        Live cut: usize = 0, Within(0.0, 64.0);
+        Live flow | "backprop": GradientFlow = GradientFlow::Detached, Any;
+        /// Number of borders between passes that gradients cross, counted from the last pass, with `flow = "through"`.
+        /// 0: all.
+        Live cut | "backprop_passes": usize = 0, Within(0.0, 64.0);
         /// Positions at which the loss of a recycled pass counts: `recycled` or `all`.
         Live loss_on: LossPositions = LossPositions::Recycled, Any;
         /// Weight of the recycled loss, relative to the plain loss at 1. A number or a curve over steps.
         Live weight: Curve = Curve::constant(1.0), Within(0.0, 1000.0);
     }
-}
 
-section! {
     /// `[probe]`: forward probes of single rows for the entropy heatmap, and timing of a step's parts.
     Probe = "probe" {
         /// Steps between two forward probes of a row, in runs with a screen. 0: no probes.
         Live every: u64 = 10, Any;
-        /// Minimum number of recycled passes in a forward probe. The states fed and the outputs are decoded
-        /// after each pass.
+        /// Minimum number of recycled passes in a forward probe. The states fed and the outputs are decoded after each
+        /// pass.
         Live passes: usize = 3, Within(1.0, 64.0);
-        /// Steps between two steps that are timed by part; on a GPU, a timed step waits for the device after
-        /// each part. 0: no step is timed.
+        /// Steps between two steps that are timed by part; on a GPU, a timed step waits for the device after each part.
+        /// 0: no step is timed.
         Live cost: u64 = 1, Any;
     }
-}
 
-section! {
     /// `[eval]`: validation on the validation split.
     Eval = "eval" {
         /// Steps between two validations. 0: only at the start and the end of the run.
         Live every: u64 = 200, Any;
         /// Batches per validation.
         Live batches: usize = 4, Within(1.0, 1000000.0);
-        /// Updates of the pause vector before each validation, with the model held fixed, unless training has
-        /// updated it since the last one. The `pause` control then shows what a constant can do for a model
-        /// not trained on it; 0: no updates.
+        /// Updates of the pause vector before each validation, with the model held fixed, unless training has updated
+        /// it since the last one. The `pause` control then shows what a constant can do for a model not trained on it;
+        /// 0: no updates.
         Live pause_steps: usize = 8, Within(0.0, 10000.0);
-        /// Validations between two measurements of the sequential latent cost (arXiv 2412.06769), from the
-        /// first validation after step 0 on. It runs a sequential pass over one validation batch; 0: never.
+        /// Validations between two measurements of the sequential latent cost (arXiv 2412.06769), from the first
+        /// validation after step 0 on. It runs a sequential pass over one validation batch; 0: never.
         Live sequential_every: usize = 10, Any;
-        /// Prompts of the validation split that the model continues at each validation, by greedy decoding.
-        /// 0: none.
+        /// Prompts of the validation split that the model continues at each validation, by greedy decoding. 0: none.
         Live samples: usize = 1, Within(0.0, 16.0);
         /// Maximum number of tokens generated per sample.
         Live sample_tokens: usize = 24, Within(1.0, 1024.0);
         /// Also runs a validation before the first step.
         Frozen at_start: bool = true, Any;
     }
-}
 
-section! {
     /// `[checkpoint]`: when checkpoints are written, and how many are kept.
     Checkpoint = "checkpoint" {
         /// Steps between two checkpoints. 0: by time only.
@@ -396,18 +360,15 @@ section! {
         /// Also keeps every checkpoint whose step is a multiple of this. 0: none.
         Live keep_every: u64 = 0, Any;
     }
-}
 
-section! {
     /// `[record]`: how metrics and other tables are written.
     Record = "record" {
-        /// Maximum age, in seconds, of rows that a killed process or a power cut can lose. Rows of that age
-        /// are synced to disk.
+        /// Maximum age, in seconds, of rows that a killed process or a power cut can lose. Rows of that age are synced
+        /// to disk.
         Live sync_seconds: f64 = 2.0, Within(0.001, 3600.0);
         /// Steps after which rows are synced to disk, even before `sync_seconds` have passed.
         Live sync_rows: usize = 1000, Within(1.0, 10000000.0);
-        /// Rows per Parquet segment (`part-NNNNN.parquet`). Other programs can read a segment as soon as it
-        /// is written.
+        /// Rows per Parquet segment (`part-NNNNN.parquet`). Other programs can read a segment as soon as it is written.
         Live part_rows: usize = 5000, Within(1.0, 10000000.0);
         /// Seconds after which rows become a Parquet segment, even if there are fewer than `part_rows`.
         Live part_seconds: f64 = 60.0, Within(0.001, 1e9);
@@ -416,15 +377,12 @@ section! {
         /// Seconds between two rows of the `system/` table. 0: no rows.
         Live system_seconds: f64 = 10.0, Within(0.0, 1e9);
     }
-}
 
-section! {
     /// `[dashboard]`: the screen.
     Dashboard = "dashboard" {
         /// Maximum redraws per second.
         Live fps: u32 = 20, Within(1.0, 30.0);
-        /// Weight of past values in the smoothed loss curves (exponential moving average). 0: raw values
-        /// only.
+        /// Weight of past values in the smoothed loss curves (exponential moving average). 0: raw values only.
         Live smoothing: f64 = 0.9, Within(0.0, 0.999);
         /// Seconds between two progress lines of a headless run.
         Live line_seconds: f64 = 10.0, Within(0.001, 1e9);
@@ -446,11 +404,6 @@ impl Optim {
         };
         self.min_lr + (self.lr - self.min_lr) * remaining
     }
-}
-
-/// Returns whether `limit` allows `number`. NaN is never allowed, whatever the limit.
-pub(crate) fn is_allowed(limit: Limit, number: f64) -> bool {
-    !number.is_nan() && limit.allows(number)
 }
 
 #[cfg(test)]

@@ -1,277 +1,307 @@
-//! Owns: following config files: saying when their content is another, however an editor saves them.
-//! Must not know: what stands in the files, who asks.
-//! Invariant: content that is known, or that was written by ourselves, is never reported; half-written content neither.
+//! Owns: watching config files: reporting when their content changes, however an editor saves them.
+//! Must not know: what the files mean, who asks.
+//! Invariant: known content and our own writes are never reported, nor half-written content; reading never waits for a
+//! writer and never takes more than `MAX_BYTES`.
 //!
-//! Editors replace files, so folders are watched and not files. An event is but a hint to look: the truth is the content,
-//! once it has been the same for a while. A slow poll stands in where there are no events.
+//! Editors replace files, so their folders are watched. An event is only a hint to compare file stamps: our own reading
+//! causes events, too. What counts is content that has stayed the same for a while. A slow poll covers missing events.
 
-mod content;
-mod folders;
-
-use content::{Content, Found, Stamp, find, stamp};
-use folders::Folders;
-use std::io::Error;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use notify_debouncer_mini::notify::{RecommendedWatcher, RecursiveMode};
+use notify_debouncer_mini::{Debouncer, new_debouncer};
+use std::collections::BTreeMap;
+use std::fs::Metadata;
+use std::io::{Error, ErrorKind, Read};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Editors empty a file before they write it: so many times the rest of other content is waited for.
+/// Editors empty a file before they write it: an empty file must rest this many times longer than other content.
 const EMPTY_RESTS: u32 = 3;
-/// And take it away before they put another in its place.
+/// Editors remove a file before they put another in its place: likewise.
 const MISSING_RESTS: u32 = 5;
-/// Events that come together are answered by one look, so that a busy folder costs little.
-const GATHER: Duration = Duration::from_millis(10);
-/// How long a thread that hangs in a dead file system is waited for at the end.
-const LONGEST_END: Duration = Duration::from_millis(250);
+/// Largest file that is read. A config is far smaller.
+const MAX_BYTES: u64 = 1 << 20;
 
-/// A file whose content is another than was known.
+/// A file whose content has changed.
 #[derive(Debug)]
 pub struct Saved {
-    /// Which of the files.
+    /// Index of the file.
     pub file: usize,
-    /// What it holds, or why that cannot be read.
+    /// Its content, or why it cannot be read.
     pub text: Result<String, Error>,
     /// When it was saved, as far as that is known; never in the future.
     pub at: SystemTime,
 }
 
-/// How long is waited for what.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// How long content must have been the same.
+    /// How long content must have stayed the same.
     pub debounce: Duration,
-    /// Time between two looks without an event.
+    /// Time between two reads without an event.
     pub poll: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self { debounce: Duration::from_millis(100), poll: Duration::from_secs(2) }
-    }
+    /// Events within this time cause one look at the files. `None`: no events, polling only.
+    pub gather: Option<Duration>,
 }
 
 impl Timing {
-    /// How long this content must have been there to count.
+    pub const DEFAULT: Self = Self {
+        debounce: Duration::from_millis(100),
+        poll: Duration::from_secs(2),
+        gather: Some(Duration::from_millis(10)),
+    };
+
+    /// Returns how long this content must have stayed the same to be reported.
     fn rest(self, content: &Content) -> Duration {
         self.debounce.saturating_mul(match content {
-            Content::Missing => MISSING_RESTS,
-            Content::Text(text) if text.is_empty() => EMPTY_RESTS,
+            Err((ErrorKind::NotFound, _)) => MISSING_RESTS,
+            Ok(text) if text.is_empty() => EMPTY_RESTS,
             _ => 1,
         })
     }
 
-    /// The same while somebody waits: content that is there counts as it is.
+    /// Returns the same for a caller who waits: content that is neither empty nor missing counts at once.
     fn rest_when_asked(self, content: &Content) -> Duration {
-        let rest = self.rest(content);
-        if rest > self.debounce { rest } else { Duration::ZERO }
+        Some(self.rest(content)).filter(|rest| *rest > self.debounce).unwrap_or_default()
     }
 }
 
-/// What is known of a file.
-struct File {
+/// The content of a file, or why there is none.
+type Content = Result<String, (ErrorKind, String)>;
+
+/// Identifies a version of a file without reading it: modification time, size, device, inode and change time. `None` if
+/// there is no file.
+type Stamp = Option<(Option<SystemTime>, u64, [i64; 4])>;
+
+struct WatchedContent {
     known: Content,
-    /// Other content, and since when it has been there.
-    rests: Option<(Content, Instant)>,
-    /// As it was when it was read last, and whether the same stamp later means the same content.
-    seen: Option<(Stamp, bool)>,
-    /// As it was when we began to write it ourselves. Until it is another, its old content is no news.
-    before: Option<Stamp>,
+    /// Changed content, and since when it has been there.
+    pending: Option<(Content, Instant)>,
+    /// Stamp at the last read.
+    stamp: Option<Stamp>,
+    /// Stamp at the start of our own write. Until it changes, the old content is no news.
+    before_own_write: Option<Stamp>,
 }
 
 #[derive(Default)]
-struct State {
-    files: Vec<File>,
+struct WatchState {
+    files: Vec<WatchedContent>,
     saved: Vec<Saved>,
+    stopped: bool,
 }
 
 struct Shared {
     paths: Vec<PathBuf>,
     timing: Timing,
-    state: Mutex<State>,
-    stop: AtomicBool,
-    /// Times a file was read.
-    #[cfg(test)]
-    reads: std::sync::atomic::AtomicUsize,
+    state: Mutex<WatchState>,
 }
 
-/// Follows files on a thread of its own, which ends with this.
+/// Watches files on its own thread, which ends when this is dropped.
 pub struct Watcher {
     shared: Arc<Shared>,
     wake: SyncSender<()>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Watcher {
-    /// Follows `files`, which hold `texts` as far as is known. A file without a text is reported as it is found.
-    pub fn start(files: Vec<PathBuf>, texts: Vec<String>, timing: Timing) -> Self {
-        Self::with(files, texts, timing, true)
-    }
-
-    fn with(files: Vec<PathBuf>, mut texts: Vec<String>, timing: Timing, events: bool) -> Self {
+    /// Watches `files`, whose known contents are `texts`. A file without a text counts as known to be empty.
+    pub fn start(files: Vec<PathBuf>, mut texts: Vec<String>, timing: Timing) -> Self {
         texts.resize(files.len(), String::new());
-        let file = |text| File { known: Content::Text(text), rests: None, seen: None, before: None };
-        let state = State { files: texts.into_iter().map(file).collect(), saved: Vec::new() };
-        let shared = Arc::new(Shared {
-            // The working folder may become another.
-            paths: files.into_iter().map(|path| std::path::absolute(&path).unwrap_or(path)).collect(),
-            timing,
-            state: Mutex::new(state),
-            stop: AtomicBool::new(false),
-            #[cfg(test)]
-            reads: Default::default(),
-        });
+        let known =
+            |text| WatchedContent { known: Ok(text), pending: None, stamp: None, before_own_write: None };
+        let state = WatchState { files: texts.into_iter().map(known).collect(), ..WatchState::default() };
+        // The working folder may change.
+        let paths = files.into_iter().map(|path| std::path::absolute(&path).unwrap_or(path)).collect();
+        let shared = Arc::new(Shared { paths, timing, state: Mutex::new(state) });
         // One hint is as good as many.
         let (wake, wakes) = sync_channel(1);
-        let (seen, hint) = (shared.clone(), wake.clone());
-        let thread = std::thread::Builder::new().name("config watch".into()).spawn(move || {
-            let folders = if events { Folders::watched(hint) } else { Folders::unwatched() };
-            work(&seen, &wakes, folders);
-        });
-        Self { shared, wake, thread: thread.ok() }
+        let (watched, hint) = (shared.clone(), wake.clone());
+        let thread = std::thread::Builder::new().name("config watch".into());
+        if let Err(error) = thread.spawn(move || watched.run(&wakes, &hint)) {
+            tracing::warn!("config files are not watched: {error}");
+        }
+        Self { shared, wake }
     }
 
-    /// What was saved since it was asked last. Does not wait.
-    pub fn take(&self) -> Vec<Saved> {
+    /// Returns what was saved since the last call. Does not wait.
+    pub fn drain_saved(&self) -> Vec<Saved> {
         std::mem::take(&mut self.shared.lock().saved)
     }
 
-    /// Looks at the files now, and then as [`Self::take`]. What is empty or missing may be being written, and is left to
+    /// Reads the files now, then returns what was saved. Empty and missing files may be half-written and are left to
     /// the thread.
-    pub fn look(&self) -> Vec<Saved> {
-        for file in 0..self.shared.paths.len() {
-            self.shared.look_at(file, Timing::rest_when_asked);
-        }
-        let mut state = self.shared.lock();
-        if state.files.iter().any(|file| file.rests.is_some()) {
-            let _ = self.wake.try_send(());
-        }
-        std::mem::take(&mut state.saved)
+    pub fn read_now(&self) -> Vec<Saved> {
+        (0..self.shared.paths.len()).for_each(|file| self.shared.read(file, Timing::rest_when_asked));
+        let _ = self.wake.try_send(());
+        self.drain_saved()
     }
 
-    /// `text` is about to be written into the file by ourselves, or just was.
-    pub fn own(&self, file: usize, text: &str) {
+    /// Notes that we are about to write `text` into the file, or just have.
+    pub fn note_own_write(&self, file: usize, text: &str) {
         let Some(path) = self.shared.paths.get(file) else { return };
-        let stamp = stamp(path);
+        let stamp = Some(stamp(path));
         let file = &mut self.shared.lock().files[file];
-        // What is there now is no news while we write, but only if it is known: not a save that has yet to be reported.
-        let is_known = file.rests.is_none() && file.seen.as_ref().is_some_and(|(seen, _)| *seen == stamp);
-        if is_known || file.before.as_ref() == Some(&stamp) {
-            file.before = Some(stamp);
-        } else {
-            file.before = None;
-        }
-        (file.known, file.rests, file.seen) = (Content::Text(text.to_owned()), None, None);
+        // The present content is no news while we write, but only if it is known: an unreported save must not get lost.
+        let is_known = file.pending.is_none() && file.stamp == stamp || file.before_own_write == stamp;
+        file.before_own_write = stamp.filter(|_| is_known);
+        (file.known, file.pending, file.stamp) = (Ok(text.to_owned()), None, None);
     }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Release);
-        // If a hint is there already, that one wakes it.
+        self.shared.lock().stopped = true;
         let _ = self.wake.try_send(());
-        let Some(thread) = self.thread.take() else { return };
-        let began = Instant::now();
-        while !thread.is_finished() {
-            if began.elapsed() > LONGEST_END {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let _ = thread.join();
-    }
-}
-
-fn work(shared: &Shared, wakes: &Receiver<()>, mut folders: Folders) {
-    while !shared.stop.load(Ordering::Acquire) {
-        // Watched first: what changes while the files are looked at is then hinted at.
-        folders.follow(&shared.paths);
-        for file in 0..shared.paths.len() {
-            shared.look_at(file, Timing::rest);
-        }
-        match wakes.recv_timeout(shared.wait()) {
-            Ok(()) if !shared.stop.load(Ordering::Acquire) => {
-                std::thread::sleep(GATHER);
-                let _ = wakes.try_recv();
-            }
-            Ok(()) | Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
-        }
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, WatchState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long there is nothing to do without a hint.
+    fn run(&self, wakes: &Receiver<()>, hint: &SyncSender<()>) {
+        let mut folders = FolderEvents::default();
+        let mut next_poll = Instant::now();
+        while !self.lock().stopped {
+            // Watched first, so that a change during the reading causes an event.
+            folders.follow(&self.paths, self.timing.gather, hint);
+            let polls = Instant::now() >= next_poll;
+            (0..self.paths.len())
+                .filter(|file| polls || self.needs_read(*file))
+                .for_each(|file| self.read(file, Timing::rest));
+            if polls {
+                next_poll = Instant::now() + self.timing.poll;
+            }
+            let until_poll = next_poll.saturating_duration_since(Instant::now());
+            if let Err(RecvTimeoutError::Disconnected) = wakes.recv_timeout(self.wait().min(until_poll)) {
+                return;
+            }
+        }
+    }
+
+    /// Returns how long pending content still has to rest.
     fn wait(&self) -> Duration {
         let state = self.lock();
-        let rests = state.files.iter().filter_map(|file| file.rests.as_ref());
-        let left = rests.map(|(content, since)| self.timing.rest(content).saturating_sub(since.elapsed()));
-        // Not quite without a pause, whatever the timing says.
-        left.fold(self.timing.poll, Duration::min).max(Duration::from_millis(1))
+        let pending = state.files.iter().filter_map(|file| file.pending.as_ref());
+        let left = pending.map(|(content, since)| self.timing.rest(content).saturating_sub(since.elapsed()));
+        left.min().unwrap_or(Duration::MAX).max(Duration::from_millis(1))
     }
 
-    /// Reads a file, unless it is sure to be the same, and reports what has been there for its `rest`.
-    fn look_at(&self, index: usize, rest: impl Fn(Timing, &Content) -> Duration) {
-        if self.is_untouched(index) {
-            return;
-        }
-        #[cfg(test)]
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        // Without the lock: a slow file system must not hold up who asks.
-        let found = find(&self.paths[index]);
-        let mut state = self.lock();
+    /// Returns whether the file has another stamp than at the last read, or pending content that has rested.
+    fn needs_read(&self, index: usize) -> bool {
+        // Without the lock: a slow file system must not block callers.
+        let stamp = stamp(&self.paths[index]);
+        let file = &self.lock().files[index];
+        let rested = |(content, since): &(Content, Instant)| since.elapsed() >= self.timing.rest(content);
+        file.stamp.as_ref() != Some(&stamp) || file.pending.as_ref().is_some_and(rested)
+    }
+
+    /// Reads a file, and reports changed content that has been there for its `rest`.
+    fn read(&self, index: usize, rest: impl Fn(Timing, &Content) -> Duration) {
+        let path = &self.paths[index];
+        // From before the read, so that a change during it is noticed the next time.
+        let stamp = stamp(path);
+        let content = read_content(path);
+        let state = &mut *self.lock();
         let file = &mut state.files[index];
-        if !file.is_news(&found) {
-            file.rests = None;
+        file.stamp = Some(stamp);
+        if content == file.known {
+            file.before_own_write = None;
+        }
+        if content == file.known || file.before_own_write == file.stamp {
+            file.pending = None;
             return;
         }
-        let since = match &file.rests {
-            Some((content, since)) if *content == found.content => *since,
+        let since = match &file.pending {
+            Some((pending, since)) if *pending == content => *since,
             _ => Instant::now(),
         };
-        if since.elapsed() >= rest(self.timing, &found.content) {
-            state.report(index, found);
-        } else {
-            file.rests = Some((found.content, since));
+        if since.elapsed() < rest(self.timing, &content) {
+            file.pending = Some((content, since));
+            return;
         }
-    }
-
-    fn is_untouched(&self, index: usize) -> bool {
-        // Not under the lock, either.
-        let now = stamp(&self.paths[index]);
-        let file = &self.lock().files[index];
-        file.rests.is_none()
-            && file.seen.as_ref().is_some_and(|(seen, is_settled)| *is_settled && *seen == now)
-    }
-}
-
-impl State {
-    fn report(&mut self, index: usize, found: Found) {
+        file.known = content.clone();
+        (file.before_own_write, file.pending) = (None, None);
         let now = SystemTime::now();
-        let at = found.stamp.modified().unwrap_or(now).min(now);
-        let file = &mut self.files[index];
-        file.known = found.content.clone();
-        (file.before, file.rests) = (None, None);
-        self.saved.push(Saved { file: index, text: found.content.into_text(), at });
+        let at = stamp.and_then(|(modified, ..)| modified).unwrap_or(now).min(now);
+        let text = content.map_err(|(kind, message)| Error::new(kind, message));
+        state.saved.push(Saved { file: index, text, at });
     }
 }
 
-impl File {
-    /// Whether it holds what is not known and was not there when we began to write it.
-    fn is_news(&mut self, found: &Found) -> bool {
-        self.seen = Some((found.stamp.clone(), found.is_settled));
-        if found.content == self.known {
-            self.before = None;
-            return false;
+/// The folders whose events are hints, and which folder each name stood for.
+#[derive(Default)]
+struct FolderEvents {
+    debouncer: Option<Debouncer<RecommendedWatcher>>,
+    watched: BTreeMap<PathBuf, (i64, Option<SystemTime>)>,
+}
+
+impl FolderEvents {
+    /// Watches the folders of `paths` and of the files that links lead to. Folders that cannot be watched are left to
+    /// the poll.
+    fn follow(&mut self, paths: &[PathBuf], gather: Option<Duration>, hint: &SyncSender<()>) {
+        let Some(gather) = gather else { return };
+        let linked = paths.iter().filter_map(|path| path.parent()?.canonicalize().ok());
+        let real = paths.iter().filter_map(|path| Some(path.canonicalize().ok()?.parent()?.to_owned()));
+        let wanted: BTreeMap<_, _> = linked
+            .chain(real)
+            .filter_map(|folder| {
+                let about = std::fs::metadata(&folder).ok()?;
+                Some((folder, (identity(&about)[1], about.created().ok())))
+            })
+            .collect();
+        if wanted == self.watched {
+            return;
         }
-        self.before.as_ref() != Some(&found.stamp)
+        let hint = hint.clone();
+        let debouncer = new_debouncer(gather, move |_| {
+            let _ = hint.try_send(());
+        });
+        self.debouncer = debouncer.ok();
+        if let Some(debouncer) = &mut self.debouncer {
+            for folder in wanted.keys() {
+                let _ = debouncer.watcher().watch(folder, RecursiveMode::NonRecursive);
+            }
+        }
+        self.watched = wanted;
     }
+}
+
+fn stamp(path: &Path) -> Stamp {
+    let about = std::fs::metadata(path).ok()?;
+    Some((about.modified().ok(), about.len(), identity(&about)))
+}
+
+#[cfg(unix)]
+fn identity(about: &Metadata) -> [i64; 4] {
+    use std::os::unix::fs::MetadataExt;
+    [about.dev().cast_signed(), about.ino().cast_signed(), about.ctime(), about.ctime_nsec()]
+}
+
+#[cfg(not(unix))]
+fn identity(_: &Metadata) -> [i64; 4] {
+    [0; 4]
+}
+
+fn read_content(path: &Path) -> Content {
+    let invalid = |message: String| (ErrorKind::InvalidData, message);
+    let failed = |error: Error| match error.kind() {
+        // An editor may replace a folder on the path by a file for a moment.
+        ErrorKind::NotFound | ErrorKind::NotADirectory => (ErrorKind::NotFound, "the file is gone".into()),
+        kind => (kind, error.to_string()),
+    };
+    // Opening a pipe would wait for its writer.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(invalid("it is not a file".into()));
+    }
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    // One byte more than allowed shows that there is more, even while the file grows.
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(invalid(format!("it is larger than {MAX_BYTES} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|error| invalid(format!("it is not UTF-8 text: {error}")))
 }
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
-//! Owns: the layout of a dataset on disk: which files belong to which split, and what is known about their
-//! tokens.
+//! Owns: the layout of a dataset on disk: which files belong to which split, and facts about their tokens.
 //! Must not know: order, batches, the terminal.
 //! Invariant: an opened dataset has at least one of the splits train, valid and test. Every shard has a
 //! readable footer and a token column, and no split is without rows.
@@ -8,11 +7,6 @@
 //! Datasets made elsewhere need neither file. The start of a file name decides its split; if no name has one,
 //! all are train.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
-
-use serde::{Deserialize, Serialize};
-
 use super::error::{DataError, Result};
 use super::manifest::{
     DatasetManifest, EOS_ID_KEY, MANIFEST_FILE, TOKENIZER_FILE, TOKENIZER_HASH_KEY, VOCAB_SIZE_KEY,
@@ -20,10 +14,27 @@ use super::manifest::{
 use super::shard::{MAX_VOCAB, Shard, ShardReadOptions};
 use super::tokenizer::Tokenizer;
 use super::{OnProgress, Progress};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 
-/// A split of a dataset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantNames,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Split {
     Train,
     Valid,
@@ -35,11 +46,7 @@ impl Split {
 
     /// Returns the name of the split, with which the file names of its shards start.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Valid => "valid",
-            Self::Test => "test",
-        }
+        self.into()
     }
 
     /// Returns the split whose name, or a common variant of it such as `dev`, starts this file name.
@@ -52,12 +59,6 @@ impl Split {
             () if starts_with_any(&["test"]) => Some(Self::Test),
             () => None,
         }
-    }
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 
@@ -78,12 +79,8 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Opens a dataset folder, or a single `.parquet` file as a train split.
-    ///
-    /// # Errors
-    /// Fails if nothing is there, a shard is not Parquet or has no token column, or a split has no rows.
-    /// Fails too if `dataset.json` or `tokenizer.json` is broken, or the shards were written with another
-    /// tokenizer.
+    /// Opens a dataset folder, or a single `.parquet` file as a train split. Fails if a file is broken or
+    /// lacks a token column, a split has no rows, or the shards were written with another tokenizer.
     pub fn open(path: &Path) -> Result<Self> {
         let metadata = std::fs::metadata(path).map_err(DataError::io(path, "be opened"))?;
         let (files, folder) = match metadata.is_dir() {
@@ -102,7 +99,6 @@ impl Dataset {
         Ok(dataset)
     }
 
-    /// Returns the path that the dataset was opened from.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -121,15 +117,13 @@ impl Dataset {
         self.opened_shards(split).iter().map(Shard::rows).sum()
     }
 
-    /// Returns the vocabulary size from the footers, else the manifest, else the tokenizer; `None` if
-    /// unknown.
+    /// Returns the vocabulary size from the footers, else the manifest, else the tokenizer.
     pub fn vocab_size(&self) -> Option<usize> {
         let footers = self.footer_values(VOCAB_SIZE_KEY).filter_map(|value| value.parse().ok()).max();
         let manifest = || self.manifest.as_ref().map(|manifest| manifest.vocab_size);
         footers.or_else(manifest).or_else(|| self.tokenizer.as_ref().map(Tokenizer::vocab_size))
     }
 
-    /// Returns the tokenizer in the folder of the shards, if there is one.
     pub fn tokenizer(&self) -> Option<Tokenizer> {
         self.tokenizer.clone()
     }
@@ -141,15 +135,11 @@ impl Dataset {
         footers.or_else(manifest).or_else(|| self.tokenizer.as_ref().and_then(Tokenizer::eos_id))
     }
 
-    /// Returns the manifest of a dataset that this program made.
     pub fn manifest(&self) -> Option<&DatasetManifest> {
         self.manifest.as_ref()
     }
 
-    /// Returns the opened shards of a split.
-    ///
-    /// # Errors
-    /// Fails if the dataset has no such split.
+    /// Returns the opened shards of a split, which must exist.
     pub(crate) fn require_split(&self, split: Split) -> Result<&[Shard]> {
         if self.has_split(split) {
             return Ok(self.opened_shards(split));
@@ -165,11 +155,7 @@ impl Dataset {
         &self.splits[split as usize].shards
     }
 
-    /// Reads a whole split once, to find damaged pages and ids not below `vocab_size` before training starts.
-    /// It holds one row group in memory and reports progress in rows.
-    ///
-    /// # Errors
-    /// Returns the first fault in the order of the files.
+    /// Reads a whole split once, to find damaged pages and ids not below `vocab_size` before training.
     pub fn check_split(&self, split: Split, vocab_size: usize, on_progress: OnProgress<'_>) -> Result<()> {
         let read_options = ShardReadOptions { vocab_size, eos_id: self.eos_id() };
         let (total, mut done) = (self.rows(split), 0);
@@ -255,8 +241,7 @@ fn list_shards(dir: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-/// Assigns each file to the split that its name starts with. Files without one are left out if any other file
-/// has one; if none has, all of them are the train split.
+/// Assigns each file to the split in its name. Files without one are train if no file has one, else left out.
 fn assign_splits(files: Vec<PathBuf>) -> Vec<(Split, PathBuf)> {
     let split_of =
         |file: &Path| file.file_name().and_then(|name| Split::from_name_prefix(&name.to_string_lossy()));

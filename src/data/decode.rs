@@ -1,17 +1,14 @@
 //! Owns: the accepted types of a token column, and the decoding of its arrays into checked ids.
 //! Must not know: files beyond their path in a message, row groups, splits.
-//! Invariant: every decoded id is below the vocabulary size. A null row, a null id or any other id is an
-//! error that names the row of the file.
+//! Invariant: every decoded id is below the vocabulary size; any other id or null is an error with its row.
 
-use std::path::Path;
-
-use arrow::array::{Array, ArrayRef, AsArray, OffsetSizeTrait};
+use super::error::{DataError, Result};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Int8Type, Int16Type, Int32Type, Int64Type, Schema, UInt8Type, UInt16Type,
     UInt32Type, UInt64Type,
 };
-
-use super::error::{DataError, Result};
+use std::path::Path;
 
 /// Accepted names of the token column, in order of preference.
 const TOKEN_COLUMNS: [&str; 4] = ["input_ids", "tokens", "token_ids", "token"];
@@ -29,7 +26,6 @@ impl Documents {
         self.ends.len()
     }
 
-    /// Returns the number of tokens in all documents together.
     pub fn token_count(&self) -> usize {
         self.tokens.len()
     }
@@ -51,9 +47,19 @@ impl Documents {
     }
 }
 
+/// How the token column holds ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ColumnLayout {
+    /// A row is a document: a list of ids.
+    Lists,
+    /// A row is a single id.
+    Flat,
+}
+
 /// Decodes arrays of the token column into checked ids.
 pub(crate) struct TokenDecoder<'a> {
     path: &'a Path,
+    layout: ColumnLayout,
     /// Row of the file that is decoded next, counted from 0.
     next_row: u64,
     vocab_size: usize,
@@ -61,60 +67,54 @@ pub(crate) struct TokenDecoder<'a> {
 }
 
 impl<'a> TokenDecoder<'a> {
-    /// Creates a decoder for ids below `vocab_size`, which is at least 1. The first row pushed is row
-    /// `first_row` of the file.
-    pub fn new(path: &'a Path, first_row: u64, vocab_size: usize, documents: &'a mut Documents) -> Self {
-        Self { path, next_row: first_row, vocab_size: vocab_size.max(1), documents }
+    /// The first row pushed is row `first_row` of the file. Ids must be below `vocab_size`.
+    pub fn new(
+        path: &'a Path,
+        layout: ColumnLayout,
+        first_row: u64,
+        vocab_size: usize,
+        documents: &'a mut Documents,
+    ) -> Self {
+        Self { path, layout, next_row: first_row, vocab_size: vocab_size.max(1), documents }
     }
 
-    /// Decodes one array of the token column: lists with one document each or, if `flat`, single ids.
-    pub fn push(&mut self, column: &ArrayRef, flat: bool) -> Result<()> {
-        if flat {
-            let rows = column.len() as u64;
-            self.push_ids(column, flat)?;
-            self.next_row += rows;
+    pub fn push(&mut self, column: &ArrayRef) -> Result<()> {
+        if self.layout == ColumnLayout::Flat {
+            self.push_ids(column)?;
+            self.next_row += column.len() as u64;
             return Ok(());
         }
         match column.data_type() {
-            DataType::List(_) => self.push_lists::<i32>(column),
-            DataType::LargeList(_) => self.push_lists::<i64>(column),
-            _ => {
-                let lists = column.as_fixed_size_list();
-                (0..lists.len())
-                    .try_for_each(|index| self.push_row(lists.is_null(index), || lists.value(index)))
-            }
+            DataType::List(_) => column.as_list::<i32>().iter().try_for_each(|row| self.push_row(row)),
+            DataType::LargeList(_) => column.as_list::<i64>().iter().try_for_each(|row| self.push_row(row)),
+            _ => column.as_fixed_size_list().iter().try_for_each(|row| self.push_row(row)),
         }
     }
 
-    fn push_lists<O: OffsetSizeTrait>(&mut self, column: &ArrayRef) -> Result<()> {
-        let lists = column.as_list::<O>();
-        (0..lists.len()).try_for_each(|index| self.push_row(lists.is_null(index), || lists.value(index)))
-    }
-
-    fn push_row(&mut self, is_null: bool, ids: impl FnOnce() -> ArrayRef) -> Result<()> {
-        if is_null {
+    fn push_row(&mut self, ids: Option<ArrayRef>) -> Result<()> {
+        let Some(ids) = ids else {
             return Err(self.row_error(0, "the row is null", "a list of token ids"));
-        }
-        self.push_ids(&ids(), false)?;
+        };
+        self.push_ids(&ids)?;
         self.documents.ends.push(self.documents.tokens.len());
         self.next_row += 1;
         Ok(())
     }
 
-    fn push_ids(&mut self, values: &ArrayRef, flat: bool) -> Result<()> {
+    fn push_ids(&mut self, values: &ArrayRef) -> Result<()> {
         match values.data_type() {
-            DataType::Int8 => self.push_typed_ids::<Int8Type>(values, flat),
-            DataType::Int16 => self.push_typed_ids::<Int16Type>(values, flat),
-            DataType::Int32 => self.push_typed_ids::<Int32Type>(values, flat),
-            DataType::Int64 => self.push_typed_ids::<Int64Type>(values, flat),
-            DataType::UInt8 => self.push_typed_ids::<UInt8Type>(values, flat),
-            DataType::UInt16 => self.push_typed_ids::<UInt16Type>(values, flat),
-            DataType::UInt32 => self.push_typed_ids::<UInt32Type>(values, flat),
-            _ => self.push_typed_ids::<UInt64Type>(values, flat),
+            DataType::Int8 => self.push_typed_ids::<Int8Type>(values),
+            DataType::Int16 => self.push_typed_ids::<Int16Type>(values),
+            DataType::Int32 => self.push_typed_ids::<Int32Type>(values),
+            DataType::Int64 => self.push_typed_ids::<Int64Type>(values),
+            DataType::UInt8 => self.push_typed_ids::<UInt8Type>(values),
+            DataType::UInt16 => self.push_typed_ids::<UInt16Type>(values),
+            DataType::UInt32 => self.push_typed_ids::<UInt32Type>(values),
+            _ => self.push_typed_ids::<UInt64Type>(values),
         }
     }
 
-    fn push_typed_ids<P>(&mut self, values: &ArrayRef, flat: bool) -> Result<()>
+    fn push_typed_ids<P>(&mut self, values: &ArrayRef) -> Result<()>
     where
         P: ArrowPrimitiveType,
         P::Native: Copy + std::fmt::Display + TryInto<u32>,
@@ -124,20 +124,21 @@ impl<'a> TokenDecoder<'a> {
         for (index, id) in values.iter().enumerate() {
             match id.map(|id| (id, id.try_into())) {
                 Some((_, Ok(id))) if (id as usize) < self.vocab_size => self.documents.tokens.push(id),
-                Some((id, _)) => return Err(self.id_error(index, flat, &format!("token id {id}"))),
-                None => return Err(self.id_error(index, flat, "a null token id")),
+                Some((id, _)) => return Err(self.id_error(index, &format!("token id {id}"))),
+                None => return Err(self.id_error(index, "a null token id")),
             }
         }
         Ok(())
     }
 
-    /// Returns the error for a bad id at `index` of an array. In a flat file `index` counts rows; in a list
-    /// it counts tokens within the current row.
-    fn id_error(&self, index: usize, flat: bool, found: &str) -> DataError {
+    /// Returns the error for a bad id at `index`: a row of a flat array, or a token within the current row.
+    fn id_error(&self, index: usize, found: &str) -> DataError {
         let allowed = format!("ids 0 to {} (vocabulary of {})", self.vocab_size - 1, self.vocab_size);
-        match flat {
-            true => self.row_error(index, found, &allowed),
-            false => self.row_error(0, &format!("{found} at index {index} of the row"), &allowed),
+        match self.layout {
+            ColumnLayout::Flat => self.row_error(index, found, &allowed),
+            ColumnLayout::Lists => {
+                self.row_error(0, &format!("{found} at index {index} of the row"), &allowed)
+            }
         }
     }
 
@@ -152,11 +153,8 @@ impl<'a> TokenDecoder<'a> {
     }
 }
 
-/// Finds the token column. Returns its index and whether it is flat (one token per row).
-///
-/// # Errors
-/// Fails if no column has an accepted name, or the first such column does not hold integers.
-pub(crate) fn find_token_column(path: &Path, schema: &Schema) -> Result<(usize, bool)> {
+/// Finds the token column, which holds integers. Returns its index and its layout.
+pub(crate) fn find_token_column(path: &Path, schema: &Schema) -> Result<(usize, ColumnLayout)> {
     let fault =
         |found: String, allowed: String| DataError::Column { file: path.to_path_buf(), found, allowed };
     let names = format!("`{}`", TOKEN_COLUMNS.join("`, `"));
@@ -170,17 +168,17 @@ pub(crate) fn find_token_column(path: &Path, schema: &Schema) -> Result<(usize, 
         return Err(fault(found, format!("a column named {names}, of lists of integers")));
     };
     let field = schema.field(index);
-    let (item, flat) = match field.data_type() {
+    let (item, layout) = match field.data_type() {
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            (item.data_type(), false)
+            (item.data_type(), ColumnLayout::Lists)
         }
-        other => (other, true),
+        other => (other, ColumnLayout::Flat),
     };
     if !item.is_integer() {
         let found = format!("column `{}` is {}", field.name(), type_name(field.data_type()));
         return Err(fault(found, "lists of integers, or one integer per row".to_owned()));
     }
-    Ok((index, flat))
+    Ok((index, layout))
 }
 
 /// Returns the readable name of an Arrow type, such as `list<int32>` or `fixed_size_list<int32, 64>`.

@@ -1,13 +1,11 @@
 //! Owns: the errors of the data module and their messages to the user.
 //! Must not know: terminals, tensors, who reads the data.
-//! Invariant: a message names the file as the user gave it, the row, line or record if there is one, what was
-//! found, and what is allowed.
-
-use std::path::{Path, PathBuf};
+//! Invariant: a message names the file as given, the row, line or record, what was found, what is allowed.
 
 use super::Split;
+use crate::files::FileError;
+use std::path::{Path, PathBuf};
 
-/// Result type of the data module.
 pub type Result<T> = std::result::Result<T, DataError>;
 
 /// A fault in data or its files, or a request that they cannot satisfy.
@@ -26,7 +24,6 @@ pub enum DataError {
     /// A required column is missing or has the wrong type.
     #[error("{}: {found}; allowed: {allowed}", file.display())]
     Column { file: PathBuf, found: String, allowed: String },
-    /// A row has a value that is not allowed.
     #[error("{}: row {row} (counted from 0): {found}; allowed: {allowed}", file.display())]
     Row { file: PathBuf, row: u64, found: String, allowed: String },
     /// A line of a text input cannot be used.
@@ -66,6 +63,12 @@ impl DataError {
     pub(crate) fn io(file: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let file = file.to_path_buf();
         move |cause| Self::Io { file, action, cause }
+    }
+}
+
+impl From<FileError> for DataError {
+    fn from(error: FileError) -> Self {
+        Self::Io { file: error.path, action: "be written", cause: error.cause }
     }
 }
 

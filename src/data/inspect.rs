@@ -1,54 +1,45 @@
 //! Owns: the description of a dataset and its shards, as text for people and as JSON for programs.
 //! Must not know: the terminal, batches.
-//! Invariant: only data that was read completely without a fault is described. The first fault is returned as
-//! an error.
-
-use std::collections::BTreeMap;
-use std::fmt;
-use std::path::{Path, PathBuf};
-
-use serde::Serialize;
+//! Invariant: only data that was read completely is described. The first fault is returned as an error.
 
 use super::dataset::{Dataset, Split};
 use super::error::{DataError, Result};
 use super::shard::{Shard, ShardReadOptions};
 use super::{OnProgress, Progress, Tokenizer};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 /// Number of sample documents per split.
 const SAMPLES_PER_SPLIT: usize = 2;
 /// Tokens shown of the start and the end of a long sample document.
 const HEAD_TOKENS: usize = 80;
 const TAIL_TOKENS: usize = 48;
-/// Longest footer value that the text form shows, in characters.
 const MAX_VALUE_CHARS: usize = 72;
 
-/// The description of a dataset, or of a single shard.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DatasetDescription {
     pub path: PathBuf,
     /// `prosqa` or `text` for datasets that this program made, otherwise `None`.
     pub kind: Option<String>,
     pub vocab_size: Option<usize>,
-    /// Hash of the tokenizer in the folder of the shards.
     pub tokenizer_hash: Option<String>,
     pub eos_id: Option<u32>,
     pub splits: Vec<SplitDescription>,
 }
 
-/// The description of one split, all of which was read.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SplitDescription {
     pub split: Split,
     pub documents: u64,
     pub tokens: u64,
-    /// Largest token id that occurs.
     pub max_id: u32,
     pub lengths: DocumentLengths,
     pub shards: Vec<ShardDescription>,
     pub samples: Vec<SampleDocument>,
 }
 
-/// Statistics of document lengths, in tokens.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct DocumentLengths {
     pub min: usize,
@@ -59,15 +50,12 @@ pub struct DocumentLengths {
     pub max: usize,
 }
 
-/// The description of one shard.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ShardDescription {
     pub file: PathBuf,
     pub bytes: u64,
-    /// Name and type of the token column.
     pub column: String,
     pub compression: String,
-    /// Number of rows in each row group.
     pub row_groups: Vec<u64>,
     /// Key/value metadata in the footer.
     pub footer: BTreeMap<String, String>,
@@ -76,7 +64,6 @@ pub struct ShardDescription {
 /// The start and end of a sample document. A short document is complete in `head`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SampleDocument {
-    /// Number of tokens in the whole document.
     pub tokens: usize,
     pub head: DocumentExcerpt,
     pub tail: Option<DocumentExcerpt>,
@@ -91,10 +78,7 @@ pub struct DocumentExcerpt {
 }
 
 /// Reads all of a dataset folder or a single shard and describes it. Ids must be below the data's own
-/// vocabulary size and below `vocab_size`, if either is known.
-///
-/// # Errors
-/// Returns the first fault in the data.
+/// vocabulary size and below `vocab_size`. Fails on the first fault in the data.
 pub fn describe(
     path: &Path,
     vocab_size: Option<usize>,

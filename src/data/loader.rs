@@ -1,5 +1,4 @@
-//! Owns: the batches: windows `[B, T+1]` cut from a split's stream of tokens and prefetched on a separate
-//! thread.
+//! Owns: the batches: windows `[B, T+1]` cut from a split's token stream, prefetched on a thread.
 //! Must not know: tensors, what a batch is used for.
 //! Invariant: the batches are a function of dataset, options and start position. A loader opened at a batch's
 //! [`Batch::after`] yields exactly the batches that follow it.
@@ -7,13 +6,12 @@
 //! Packing: window i takes T+1 tokens of the stream, starting at token i·T. It shares one token with the next
 //! window, so every token is a target once. B consecutive windows form a batch.
 
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread::JoinHandle;
-
 use super::dataset::{Dataset, Split};
 use super::error::{DataError, Result};
 use super::shard::{MAX_VOCAB, ShardReadOptions};
 use super::stream::{StreamPosition, TokenOrder, TokenStream};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
 
 /// Options for cutting a split into batches.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +20,6 @@ pub struct LoaderOptions {
     pub batch_size: usize,
     /// T, input tokens per row, at least 1.
     pub seq_len: usize,
-    /// Seed of the shuffled order.
     pub seed: u64,
     /// Whether to shuffle row groups and documents; `false` keeps the order of the files.
     pub shuffle: bool,
@@ -46,7 +43,6 @@ pub struct Batch {
     pub tokens: Vec<i32>,
     /// `[B, T+1]`, `true` at the first token of a document.
     pub doc_start: Vec<bool>,
-    /// Stream position at which the next batch starts.
     pub next_position: StreamPosition,
     /// Epoch in which this batch starts, counted from 0.
     pub epoch: u64,
@@ -59,11 +55,8 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Opens a loader at `start`, which is the default position or a batch's [`Batch::after`].
-    ///
-    /// # Errors
-    /// Fails if the split does not exist, the vocabulary is larger than the model's, a setting is 0, or the
-    /// dataset has no such position.
+    /// Opens a loader at `start`, the default or a batch's [`Batch::next_position`]. Fails if the dataset has
+    /// no such split or position, its vocabulary is larger than the model's, or a setting is 0.
     pub fn open(
         dataset: &Dataset,
         split: Split,
@@ -97,10 +90,8 @@ impl Loader {
         Ok(Self { batches: Some(batches), thread: Some(thread) })
     }
 
-    /// Returns the next batch; `None` at the end of the data (never with `repeat`), or after an error.
-    ///
-    /// # Errors
-    /// Returns a fault in the data once the batch that it affects is due.
+    /// Returns the next batch; `None` at the end of the data (never with `repeat`), or after an error. A
+    /// fault in the data is returned once the batch that it affects is due.
     pub fn next_batch(&mut self) -> Result<Option<Batch>> {
         match self.batches.as_ref().map(Receiver::recv) {
             Some(Ok(batch)) => batch.map(Some),
@@ -148,10 +139,8 @@ struct BatchPacker {
     options: LoaderOptions,
     /// Epoch after which the data ends.
     last_epoch: u64,
-    /// First token of the next batch, which is also the last of the previous one, and whether a document
-    /// starts at it.
+    /// First token of the next batch, the last of the previous one, and whether a document starts at it.
     carry: Option<(i32, bool)>,
-    /// Stream position at which the next batch starts.
     next_position: StreamPosition,
     ended: bool,
 }
@@ -186,8 +175,7 @@ impl BatchPacker {
         Ok(Some(self.cut_windows(&tokens, &starts, next_position, self.next_position.epoch)))
     }
 
-    /// Adds the last target to the B·T tokens in `tokens` and returns the batch. The stream must have one
-    /// more token.
+    /// Adds the last target to the B·T tokens in `tokens`, and returns the batch.
     fn complete_batch(
         &mut self,
         mut tokens: Vec<i32>,

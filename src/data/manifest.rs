@@ -10,19 +10,18 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{DataError, Result, json_error_text};
 use super::{Split, Tokenizer};
+use crate::files::atomic::replace_json;
 
 /// File name of the tokenizer in the dataset folder, in Hugging Face's format.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 /// File name of the manifest in the dataset folder.
 pub const MANIFEST_FILE: &str = "dataset.json";
-/// Footer key of the vocabulary size.
 pub const VOCAB_SIZE_KEY: &str = "coconut.vocab_size";
 pub const TOKENIZER_HASH_KEY: &str = "coconut.tokenizer_hash";
 pub const EOS_ID_KEY: &str = "coconut.eos_id";
 pub const KIND_KEY: &str = "coconut.kind";
 pub const VERSION_KEY: &str = "coconut.version";
 
-/// The size of a split.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SplitCounts {
     pub shards: usize,
@@ -45,7 +44,6 @@ pub struct DatasetManifest {
     pub vocab_size: usize,
     pub tokenizer_hash: String,
     pub eos_id: Option<u32>,
-    /// Version of the program that wrote the dataset.
     pub version: String,
 }
 
@@ -81,16 +79,13 @@ impl DatasetManifest {
     }
 
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
-        text.push('\n');
-        std::fs::write(path, text).map_err(DataError::io(path, "be written"))
+        Ok(replace_json(path, self)?)
     }
 }
 
 /// The summary of a dataset that was just made.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DatasetSummary {
-    /// Folder of the dataset.
     pub out: PathBuf,
     pub splits: BTreeMap<Split, SplitCounts>,
     pub vocab_size: usize,

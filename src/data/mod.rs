@@ -1,6 +1,5 @@
-//! Owns: reading and writing token shards, tokenizers, the ProsQA task, and the batch loader. It turns text
-//! into shards, and shards into [`Batch`]es.
-//! Must not know: tensors, the terminal, or any other module of the crate.
+//! Owns: token shards, tokenizers, the ProsQA task, and the loader that turns shards into [`Batch`]es.
+//! Must not know: tensors, the terminal, or any other module of the crate but `rng`.
 //! Invariant: every token id that leaves this module is below the vocabulary size. A fault in a file is a
 //! [`DataError`] that names the file and the row, never a panic.
 //!
@@ -15,6 +14,7 @@ pub mod inspect;
 pub mod loader;
 pub mod manifest;
 pub mod prosqa;
+mod prosqa_words;
 pub mod questions;
 mod shard;
 mod source;

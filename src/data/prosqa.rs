@@ -7,43 +7,34 @@
 
 mod graph;
 mod record;
-mod words;
-
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-
-use rand::seq::SliceRandom;
 
 use super::error::{DataError, Result};
 use super::manifest::{DatasetManifest, DatasetSummary, GraphMeans, MANIFEST_FILE, TOKENIZER_FILE};
-use super::staging::StagedFolder;
-use super::stream::seeded_rng;
+use super::staging::StagedDataset;
 use super::tokenizer::split_words;
 use super::writer::{DocumentRow, SolvedQuestion, SplitWriters};
 use super::{OnProgress, Progress, Split, Tokenizer};
+use crate::rng::item_rng;
+use rand::seq::SliceRandom;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 pub use record::{ProsqaRecord, document_text, read_records};
 
-/// Means of the graphs in the paper.
 pub const PAPER_MEANS: GraphMeans = GraphMeans { nodes: 23.0, edges: 36.0, shortest_path: 3.8 };
 
-/// Number of records that are encoded at a time.
 const CHUNK_RECORDS: usize = 512;
 
-/// Options for making a ProsQA dataset.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProsqaOptions {
-    /// Folder to create.
     pub out: PathBuf,
     pub seed: u64,
-    /// Number of train records. With one `from` file, train gets at most this many of those that valid and
-    /// test leave.
+    /// Number of train records; with one `from` file at most, of those that valid and test leave.
     pub train: usize,
     pub valid: usize,
     pub test: usize,
-    /// Files of published records, to use instead of generated ones. A single file is shuffled by the seed
-    /// and divided into splits. Of several files, each is a whole split, named by its file name
-    /// (`prosqa_train.json`, …).
+    /// Files of published records, to use instead of generated ones. A single file is divided by the seed; of
+    /// several files, each is the split in its name (`prosqa_train.json`, …).
     pub from: Vec<PathBuf>,
     /// Name or file of a tokenizer; `words` has one id per word.
     pub tokenizer: String,
@@ -51,29 +42,16 @@ pub struct ProsqaOptions {
     pub force: bool,
 }
 
-/// Returns the fixed word list of the tokenizer `words`.
-pub(super) fn word_list() -> impl Iterator<Item = &'static str> {
-    words::FUNCTION_WORDS.into_iter().chain(words::NAMES).chain(words::CONCEPTS)
-}
-
-/// Returns the default sizes (train, valid, test) for a file of records: a tenth each for valid and test, the
-/// rest for train. Valid and test get at least one record each if there are three or more.
-///
-/// # Errors
-/// Fails if the file cannot be read as records.
+/// Returns the default sizes (train, valid, test): a tenth each for valid and test, at least one of three.
 pub fn default_split_sizes(from: &Path) -> Result<(usize, usize, usize)> {
     let records = read_records(from)?.len();
     let tenth = records.div_ceil(10).min((records - 1) / 2);
     Ok((records - 2 * tenth, tenth, tenth))
 }
 
-/// Makes a ProsQA dataset.
-///
-/// # Errors
-/// Fails if `out` exists or cannot be written, the tokenizer cannot be loaded, or a `from` file cannot be
-/// used.
+/// Makes a ProsQA dataset. Fails if `out` exists or cannot be written, or a tokenizer or file cannot be used.
 pub fn make_prosqa(options: &ProsqaOptions, on_progress: OnProgress<'_>) -> Result<DatasetSummary> {
-    let staging = StagedFolder::create(&options.out, options.force)?;
+    let staging = StagedDataset::create(&options.out, options.force)?;
     let source = RecordSource::open(options)?;
     let tokenizer = source.load_tokenizer(&options.tokenizer)?;
     let total = source.counts().iter().map(|(_, count)| *count as u64).sum();
@@ -110,11 +88,8 @@ impl ProsqaOptions {
     }
 }
 
-/// The source of the records.
 enum RecordSource {
-    /// Records generated from the seed, with the number of records in each split.
     Generated([(Split, usize); 3]),
-    /// Records read from published files.
     Published(BTreeMap<Split, Vec<ProsqaRecord>>),
 }
 
@@ -145,13 +120,12 @@ impl RecordSource {
 
     fn record(&self, seed: u64, split: Split, index: usize) -> ProsqaRecord {
         match self {
-            Self::Generated(_) => ProsqaRecord::generate(&mut seeded_rng([seed, split as u64, index as u64])),
+            Self::Generated(_) => ProsqaRecord::generate(&mut item_rng([seed, split as u64, index as u64])),
             Self::Published(records) => records[&split][index].clone(),
         }
     }
 
-    /// Loads the tokenizer `name`. For `words`, records with words outside the fixed list get a tokenizer of
-    /// their own words, over all splits.
+    /// Loads the tokenizer `name`. For `words`, records with other words get a tokenizer of their own words.
     fn load_tokenizer(&self, name: &str) -> Result<Tokenizer> {
         let tokenizer = Tokenizer::from_name_or_file(name)?;
         let Self::Published(records) = self else { return Ok(tokenizer) };
@@ -190,7 +164,7 @@ fn divide_file(path: &Path, options: &ProsqaOptions) -> Result<BTreeMap<Split, V
             allowed: "valid and test together fewer than the records, and at least 1 to train on",
         });
     }
-    records.shuffle(&mut seeded_rng([options.seed, 0, 0]));
+    records.shuffle(&mut item_rng([options.seed, 0, 0]));
     let valid = records.split_off(records.len() - options.valid);
     let test = records.split_off(records.len() - options.test);
     records.truncate(options.train);

@@ -1,18 +1,14 @@
 //! Owns: the reading of questions with answers from `.json` (an array), `.jsonl` and `.parquet` files.
 //! Must not know: tokens, how an answer is judged.
-//! Invariant: every question returned has a text and an answer. One without is an error that names its
-//! record, line or row.
-
-use std::path::Path;
-
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use serde::Deserialize;
+//! Invariant: every question has a text and an answer; an error names the record, line or row without.
 
 use super::error::{DataError, Result, json_error_text};
 use super::shard::{for_each_batch, open_parquet, read_columns};
 use super::source::{LineReader, lowercase_extension, string_values};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use serde::Deserialize;
+use std::path::Path;
 
-/// Number of Parquet rows that are decoded at a time.
 const DECODE_ROWS: usize = 256;
 const EXPECTED_FIELDS: &str =
     "an object with strings under `question` and `answer`, and optionally a list of strings under `steps`";
@@ -26,11 +22,7 @@ pub struct Question {
     pub answer: String,
 }
 
-/// Reads the first `max_questions` questions of a file.
-///
-/// # Errors
-/// Fails if the file has an unknown extension, is unreadable or has no questions, or if a record lacks its
-/// question or answer.
+/// Reads the first `max_questions` questions of a file, at least one, each with question and answer.
 pub fn read_questions(path: &Path, max_questions: usize) -> Result<Vec<Question>> {
     let questions = match lowercase_extension(path).as_str() {
         "json" => read_json_array(path, max_questions)?,

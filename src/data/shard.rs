@@ -9,32 +9,26 @@
 //! then a document, split after every end-of-document token if that token is known. Row groups are what the
 //! writer kept together, and they bound memory.
 
+use super::decode::{ColumnLayout, Documents, TokenDecoder, find_token_column, type_name};
+use super::error::{DataError, Result};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-};
-
-use super::decode::{Documents, TokenDecoder, find_token_column, type_name};
-use super::error::{DataError, Result};
-
-/// Largest vocabulary size allowed. No tokenizer is this large, so an id from here on means that a file of
-/// unknown vocabulary is corrupt.
+/// Largest vocabulary size allowed: an id from here on means that a file of unknown vocabulary is corrupt.
 pub(crate) const MAX_VOCAB: usize = 1 << 24;
 
 /// Number of rows decoded at a time, which bounds the memory used in addition to the ids themselves.
 const LIST_ROWS: usize = 512;
-/// The same bound for flat files, whose rows are single tokens.
 const FLAT_ROWS: usize = 1 << 16;
 
-/// Options for reading the token ids of a shard.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShardReadOptions {
-    /// Ids must be below this.
     pub vocab_size: usize,
     /// Id of the token that ends a document; it splits flat files into documents.
     pub eos_id: Option<u32>,
@@ -45,21 +39,16 @@ pub(crate) struct ShardReadOptions {
 pub(crate) struct Shard {
     path: PathBuf,
     metadata: ArrowReaderMetadata,
-    /// Index of the token column.
     column: usize,
-    /// Whether each row is a single token instead of a document.
-    flat: bool,
+    layout: ColumnLayout,
 }
 
 impl Shard {
-    /// Reads the footer and finds the token column.
-    ///
-    /// # Errors
-    /// Fails if the file is missing, is not Parquet, or has no integer column with an accepted name.
+    /// Reads the footer and finds the token column, which must hold integers.
     pub fn open(path: &Path) -> Result<Self> {
         let metadata = open_parquet(path)?.1;
-        let (column, flat) = find_token_column(path, metadata.schema())?;
-        Ok(Self { path: path.to_path_buf(), metadata, column, flat })
+        let (column, layout) = find_token_column(path, metadata.schema())?;
+        Ok(Self { path: path.to_path_buf(), metadata, column, layout })
     }
 
     pub fn path(&self) -> &Path {
@@ -100,25 +89,27 @@ impl Shard {
             .collect()
     }
 
-    /// Reads all of row group `group`. It needs four bytes of memory per token, and one decoded batch of
-    /// rows.
-    ///
-    /// # Errors
-    /// Fails on a page that cannot be decoded, on a null, and on an id that `options` does not allow.
+    /// Reads all of a row group. Fails on a broken page, a null, or an id that `options` does not allow.
     pub fn read_group(&self, group: usize, options: ShardReadOptions) -> Result<Documents> {
         let first_row: u64 = self.compression_and_group_rows().1.iter().take(group).sum();
         let mut documents = Documents::default();
-        let mut decoder = TokenDecoder::new(&self.path, first_row, options.vocab_size, &mut documents);
-        let columns = vec![self.column];
-        let batch_rows = if self.flat { FLAT_ROWS } else { LIST_ROWS };
-        let reader = read_columns(&self.path, &self.metadata, &columns, group, batch_rows)?;
-        for_each_batch(&self.path, first_row, reader, |batch, _| decoder.push(batch.column(0), self.flat))?;
-        let rows_read = if self.flat { documents.token_count() } else { documents.len() } as u64;
+        let mut decoder =
+            TokenDecoder::new(&self.path, self.layout, first_row, options.vocab_size, &mut documents);
+        let batch_rows = match self.layout {
+            ColumnLayout::Flat => FLAT_ROWS,
+            ColumnLayout::Lists => LIST_ROWS,
+        };
+        let reader = read_columns(&self.path, &self.metadata, &[self.column], group, batch_rows)?;
+        for_each_batch(&self.path, first_row, reader, |batch, _| decoder.push(batch.column(0)))?;
+        let rows_read = match self.layout {
+            ColumnLayout::Flat => documents.token_count() as u64,
+            ColumnLayout::Lists => documents.len() as u64,
+        };
         if Some(rows_read) != self.compression_and_group_rows().1.get(group).copied() {
             let found = format!("row group {group} ends after {rows_read} rows");
             return Err(DataError::Corrupt { file: self.path.clone(), row: first_row + rows_read, found });
         }
-        if self.flat {
+        if self.layout == ColumnLayout::Flat {
             documents.split_after(options.eos_id);
         }
         Ok(documents)
@@ -131,7 +122,6 @@ impl Shard {
     }
 }
 
-/// Opens a Parquet file and reads its footer.
 pub(crate) fn open_parquet(path: &Path) -> Result<(File, ArrowReaderMetadata)> {
     let file = File::open(path).map_err(DataError::io(path, "be opened"))?;
     let length = file.metadata().map_err(DataError::io(path, "be opened"))?.len();
@@ -173,8 +163,7 @@ pub(crate) fn read_columns(
     }
 }
 
-/// Calls `each` with every record batch and the row of the file at which it starts. A fault or panic of the
-/// decoder is returned as an error.
+/// Calls `each` with every record batch and its first row. A panic of the decoder is returned as an error.
 pub(crate) fn for_each_batch(
     path: &Path,
     first_row: u64,

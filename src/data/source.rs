@@ -1,38 +1,28 @@
 //! Owns: the streamed reading of documents from text files: `.txt`, `.jsonl` and `.parquet`.
 //! Must not know: tokens, shards, splits.
-//! Invariant: memory holds one document, line or record batch at a time. Text that is not UTF-8 is an error
-//! with its line or row.
-
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
-
-use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::DataType;
-use serde::Deserialize;
+//! Invariant: memory holds one document, line or record batch at a time. Text that is not UTF-8 is an error.
 
 use super::decode::type_name;
 use super::error::{DataError, Result, json_error_text};
 use super::shard::{for_each_batch, open_parquet, read_columns};
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::DataType;
+use serde::Deserialize;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 
-/// Number of rows of a text column that are decoded at a time.
 const TEXT_ROWS: usize = 64;
 /// Name of the JSON key and of the Parquet column that hold the text.
 const TEXT_KEY: &str = "text";
 
-/// A document of a text file.
 pub(crate) struct TextDocument {
     pub text: String,
     /// Number of bytes of the file read up to the end of this document; for Parquet an estimate.
     pub bytes_read: u64,
 }
 
-/// Calls `each` with every document of a file, in order. Texts may be empty. `doc_bytes` limits documents of
-/// `.txt` files.
-///
-/// # Errors
-/// Fails on an unknown extension, an unreadable file, or a line or row without text. Errors of `each` are
-/// passed on.
+/// Calls `each` with every document, which may be empty. `doc_bytes` limits documents of `.txt` files.
 pub(crate) fn for_each_document(
     path: &Path,
     doc_bytes: usize,
@@ -46,10 +36,7 @@ pub(crate) fn for_each_document(
     }
 }
 
-/// Checks that an input file can be read, and returns its size in bytes.
-///
-/// # Errors
-/// Fails if the input is missing, is a folder, or has an unknown extension.
+/// Checks that an input file can be read and has a known extension. Returns its size in bytes.
 pub(crate) fn input_size(path: &Path) -> Result<u64> {
     let metadata = std::fs::metadata(path).map_err(DataError::io(path, "be opened"))?;
     match metadata.is_file() && matches!(lowercase_extension(path).as_str(), "txt" | "jsonl" | "parquet") {
@@ -71,9 +58,7 @@ fn unsupported_input(path: &Path) -> DataError {
     }
 }
 
-/// Splits a `.txt` file into documents of about `doc_bytes` at most. A document ends at the last paragraph
-/// end before the limit, or else at the last line end. A single line that is longer is split. All documents
-/// joined are the file.
+/// Splits a `.txt` file at the last end of a paragraph, else of a line, before `doc_bytes`. It loses nothing.
 fn read_plain_text(
     path: &Path,
     doc_bytes: usize,
@@ -118,8 +103,7 @@ fn read_json_lines(path: &Path, each: &mut dyn FnMut(TextDocument) -> Result<()>
     Ok(())
 }
 
-/// Reads a file line by line, with line ends, and checks that it is UTF-8. It skips a byte order mark. A line
-/// longer than `limit` bytes is returned in several parts.
+/// Reads UTF-8 lines with their ends, without a byte order mark, in parts of at most `limit` bytes.
 pub(super) struct LineReader<'a> {
     path: &'a Path,
     reader: BufReader<File>,
@@ -127,9 +111,7 @@ pub(super) struct LineReader<'a> {
     buffer: Vec<u8>,
     /// First bytes of a character that the limit has split.
     carry: Vec<u8>,
-    /// Number of the current line, counted from 1.
     line_number: u64,
-    /// Number of bytes read so far.
     bytes_read: u64,
 }
 
@@ -165,7 +147,6 @@ impl<'a> LineReader<'a> {
         Ok(Some(if is_first { line.trim_start_matches('\u{feff}') } else { line }))
     }
 
-    /// Returns an error about the current line.
     pub fn line_error(&self, found: String, allowed: &'static str) -> DataError {
         DataError::Line { file: self.path.to_path_buf(), line: self.line_number, found, allowed }
     }

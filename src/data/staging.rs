@@ -1,66 +1,55 @@
-//! Owns: the atomic creation of datasets: a dataset is written to a folder next to its destination, then
-//! renamed.
+//! Owns: where a dataset is created: in a staged folder, which replaces its destination when it is complete.
 //! Must not know: what is written.
-//! Invariant: the destination never holds a partly written dataset. A folder that was not made by this
-//! program is never replaced.
+//! Invariant: a folder that was not made by this program is never replaced.
 
 use std::path::{Path, PathBuf};
 
 use super::error::{DataError, Result};
 use super::manifest::MANIFEST_FILE;
+use crate::files::atomic::StagedFolder;
 
-/// A temporary output folder. It is removed on drop, unless [`Staging::commit`] has moved it to its
-/// destination.
-pub(crate) struct StagedFolder {
-    partial: PathBuf,
+/// A dataset in the making. It is removed on drop, unless [`StagedDataset::commit`] has moved it to its destination.
+pub(crate) struct StagedDataset {
+    folder: StagedFolder,
     out: PathBuf,
     force: bool,
 }
 
-impl StagedFolder {
-    /// Creates `OUT.partial-<pid>`.
+impl StagedDataset {
+    /// Creates the folder to write to.
     ///
     /// # Errors
     /// Fails if `out` is a file or a folder with content, unless it is a dataset and `force` is set. Fails
     /// too if the folder cannot be created.
     pub fn create(out: &Path, force: bool) -> Result<Self> {
         check_output(out, force)?;
-        let partial = sibling_path(out, "partial")?;
-        if let Some(parent) = partial.parent() {
+        sibling_path(out, "replaced")?;
+        if let Some(parent) = out.parent() {
             std::fs::create_dir_all(parent).map_err(DataError::io(parent, "be created"))?;
         }
-        std::fs::create_dir(&partial).map_err(DataError::io(&partial, "be created"))?;
-        Ok(Self { partial, out: out.to_path_buf(), force })
+        Ok(Self { folder: StagedFolder::create(out)?, out: out.to_path_buf(), force })
     }
 
     /// Returns the folder to write to.
     pub fn dir(&self) -> &Path {
-        &self.partial
+        self.folder.dir()
     }
 
-    /// Renames the folder to its destination. An older dataset there is first moved away, and removed
-    /// afterwards.
+    /// Moves the folder to its destination. An older dataset there is first moved away, and removed afterwards.
     ///
     /// # Errors
-    /// Fails if the destination was taken in the meantime, as in [`Staging::begin`], or if a rename fails.
+    /// Fails if the destination was taken in the meantime, as in [`StagedDataset::create`], or if a rename fails.
     pub fn commit(self) -> Result<()> {
         check_output(&self.out, self.force)?;
         let old = sibling_path(&self.out, "replaced")?;
         if self.out.exists() {
             std::fs::rename(&self.out, &old).map_err(DataError::io(&self.out, "be replaced"))?;
         }
-        std::fs::rename(&self.partial, &self.out).map_err(DataError::io(&self.out, "be created"))?;
+        self.folder.commit()?;
         if old.exists() {
             std::fs::remove_dir_all(&old).map_err(DataError::io(&old, "be removed"))?;
         }
         Ok(())
-    }
-}
-
-impl Drop for StagedFolder {
-    fn drop(&mut self) {
-        // After a commit nothing is left under this name. In `drop` an error cannot be reported.
-        let _ = std::fs::remove_dir_all(&self.partial);
     }
 }
 
@@ -111,7 +100,7 @@ mod tests {
     fn a_dropped_staging_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("a/b");
-        let staging = StagedFolder::create(&out, false).unwrap();
+        let staging = StagedDataset::create(&out, false).unwrap();
         std::fs::write(staging.dir().join("x"), "x").unwrap();
         drop(staging);
         assert_eq!(std::fs::read_dir(dir.path().join("a")).unwrap().count(), 0);
@@ -122,13 +111,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("set");
         std::fs::create_dir(&out).unwrap();
-        StagedFolder::create(&out, false).unwrap().commit().unwrap();
+        StagedDataset::create(&out, false).unwrap().commit().unwrap();
         std::fs::write(out.join("precious"), "x").unwrap();
-        assert!(StagedFolder::create(&out, false).is_err());
-        assert!(StagedFolder::create(&out, true).is_err());
+        assert!(StagedDataset::create(&out, false).is_err());
+        assert!(StagedDataset::create(&out, true).is_err());
         std::fs::write(out.join(MANIFEST_FILE), "{}").unwrap();
-        assert!(StagedFolder::create(&out, false).is_err());
-        StagedFolder::create(&out, true).unwrap().commit().unwrap();
+        assert!(StagedDataset::create(&out, false).is_err());
+        StagedDataset::create(&out, true).unwrap().commit().unwrap();
         assert!(!out.join("precious").exists());
     }
 }

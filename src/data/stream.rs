@@ -1,17 +1,13 @@
-//! Owns: the order of a split's tokens (row groups, documents within them, epoch after epoch) and positions
-//! in it.
+//! Owns: the order of a split's tokens (row groups, documents, epoch after epoch), and positions in it.
 //! Must not know: batches, threads.
-//! Invariant: the stream is a function of the files, the seed and `shuffle` alone. A stream opened at any
-//! [`Position`] continues exactly from there.
-
-use rand::seq::SliceRandom;
-use rand::{Rng, SeedableRng};
-use rand_xoshiro::{SplitMix64, Xoshiro256PlusPlus};
-use serde::{Deserialize, Serialize};
+//! Invariant: the stream is a function of files, seed and `shuffle`, and continues exactly from any position.
 
 use super::decode::Documents;
 use super::error::{DataError, Result};
 use super::shard::{Shard, ShardReadOptions};
+use crate::rng::item_rng;
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
 
 /// A position in a split's endless stream of tokens. The default is the start of the stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -21,7 +17,6 @@ pub struct StreamPosition {
     pub group: u64,
     /// Index of the document in the group's order of that epoch.
     pub document: u64,
-    /// Index of the token within the document.
     pub token: u64,
 }
 
@@ -30,7 +25,6 @@ impl StreamPosition {
         Self { epoch, ..Self::default() }
     }
 
-    /// Returns whether this is the start of an epoch.
     pub(crate) fn is_epoch_start(&self) -> bool {
         *self == Self::epoch_start(self.epoch)
     }
@@ -44,7 +38,6 @@ pub(crate) struct TokenOrder {
     pub shuffle: bool,
 }
 
-/// A row group in memory and the order of its documents.
 struct LoadedRowGroup {
     documents: Documents,
     /// Indices into `documents`, in the epoch's order.
@@ -56,7 +49,6 @@ pub(crate) struct TokenStream {
     order: TokenOrder,
     /// Pairs (shard, row group) in this epoch's order.
     groups: Vec<(usize, usize)>,
-    /// Position of the next token.
     position: StreamPosition,
     loaded_group: Option<LoadedRowGroup>,
     /// Number of tokens read in this epoch, to detect an empty one; `None` if the epoch was entered midway.
@@ -64,10 +56,7 @@ pub(crate) struct TokenStream {
 }
 
 impl TokenStream {
-    /// Opens a stream at a position.
-    ///
-    /// # Errors
-    /// Fails if the position does not exist in this dataset, or if its row group cannot be read.
+    /// Opens a stream at a position, which must exist in this dataset.
     pub fn open(order: TokenOrder, start: StreamPosition) -> Result<Self> {
         let groups = order.group_order(start.epoch);
         let epoch_tokens = start.is_epoch_start().then_some(0);
@@ -76,21 +65,16 @@ impl TokenStream {
         Ok(stream)
     }
 
-    /// Returns the position of the next token.
     pub fn position(&self) -> &StreamPosition {
         &self.position
     }
 
-    /// Returns the position of the end of `epoch`.
     pub fn epoch_end(&self, epoch: u64) -> StreamPosition {
         StreamPosition { group: self.groups.len() as u64, ..StreamPosition::epoch_start(epoch) }
     }
 
-    /// Appends `count` tokens to `tokens`, and to `starts` whether each is the first of a document. Fewer are
-    /// appended only at the end of `last_epoch`.
-    ///
-    /// # Errors
-    /// Fails on a fault in a shard, or on an epoch with fewer than two tokens, which has nothing to predict.
+    /// Appends `count` tokens, and to `starts` whether each is the first of a document; fewer only at the end
+    /// of `last_epoch`. Fails on an epoch with fewer than two tokens, which has nothing to predict.
     pub fn append_tokens(
         &mut self,
         count: usize,
@@ -221,7 +205,7 @@ impl TokenOrder {
             |(index, shard): (usize, &Shard)| (0..shard.group_count()).map(move |group| (index, group));
         let mut groups: Vec<_> = self.shards.iter().enumerate().flat_map(groups_of).collect();
         if self.shuffle {
-            groups.shuffle(&mut seeded_rng([self.seed, epoch, u64::MAX]));
+            groups.shuffle(&mut item_rng([self.seed, epoch, u64::MAX]));
         }
         groups
     }
@@ -232,15 +216,8 @@ impl TokenOrder {
         let mut order: Vec<usize> = (0..documents.len()).collect();
         if self.shuffle {
             let number: usize = self.shards[..shard].iter().map(Shard::group_count).sum::<usize>() + group;
-            order.shuffle(&mut seeded_rng([self.seed, epoch, number as u64]));
+            order.shuffle(&mut item_rng([self.seed, epoch, number as u64]));
         }
         Ok(LoadedRowGroup { documents, order })
     }
-}
-
-/// Returns a random generator seeded by three numbers, the same on every platform.
-pub(crate) fn seeded_rng(numbers: [u64; 3]) -> Xoshiro256PlusPlus {
-    let mixed =
-        numbers.iter().fold(0, |state: u64, number| SplitMix64::seed_from_u64(state ^ number).next_u64());
-    Xoshiro256PlusPlus::seed_from_u64(mixed)
 }

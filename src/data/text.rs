@@ -1,20 +1,17 @@
 //! Owns: the creation of datasets from text files.
 //! Must not know: the terminal, tasks.
-//! Invariant: the same inputs, tokenizer, seed and validation share give the same shards. Memory holds a
-//! chunk of documents and one row group per split.
-
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
-use rand::RngExt;
+//! Invariant: equal inputs and options give equal shards. Memory holds a chunk and a row group per split.
 
 use super::error::{DataError, Result};
 use super::manifest::{DatasetManifest, DatasetSummary, MANIFEST_FILE, TOKENIZER_FILE};
 use super::source::{TextDocument, for_each_document, input_size};
-use super::staging::StagedFolder;
-use super::stream::seeded_rng;
+use super::staging::StagedDataset;
 use super::writer::{DocumentRow, SplitWriters};
 use super::{OnProgress, Progress, Split, Tokenizer};
+use crate::rng::item_rng;
+use rand::RngExt;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Default limit on the size of a document from a `.txt` file, in bytes.
 pub const DEFAULT_DOC_BYTES: usize = 16 << 10;
@@ -25,36 +22,27 @@ pub const DEFAULT_VALID_SHARE: f64 = 0.01;
 const CHUNK_DOCUMENTS: usize = 256;
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Options for making a dataset from text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextOptions {
     /// Input files (`.txt`, `.jsonl` or `.parquet`), read in this order.
     pub inputs: Vec<PathBuf>,
-    /// Name or file of a tokenizer.
     pub tokenizer: String,
-    /// Folder to create.
     pub out: PathBuf,
-    /// Share of documents that go to the valid split, at least 0 and below 1. If it is above 0 and there are
-    /// two or more documents, at least one goes there.
+    /// Share of documents for the valid split, below 1. If it is above 0, at least one of several goes there.
     pub valid_share: f64,
-    /// Limit on the size of a document from a `.txt` file, in bytes. Documents end at a paragraph end if
-    /// possible.
+    /// Limit on the size of a document from a `.txt` file, in bytes.
     pub doc_bytes: usize,
     /// Seed that decides which documents are held out.
     pub seed: u64,
-    /// Whether to replace an existing dataset.
     pub force: bool,
 }
 
-/// Makes a dataset from text files.
-///
-/// # Errors
-/// Fails if `out` exists or cannot be written, or if the tokenizer cannot be loaded or lacks an id for a
-/// text. Fails too if an input is missing or unreadable, or if no input has any text.
+/// Makes a dataset from text files. Fails if `out` exists or cannot be written, the tokenizer cannot be
+/// loaded or lacks an id for a text, or an input is missing, unreadable or without text.
 pub fn make_text(options: &TextOptions, on_progress: OnProgress<'_>) -> Result<DatasetSummary> {
     check_options(options)?;
     let sizes = options.inputs.iter().map(|path| input_size(path)).collect::<Result<Vec<u64>>>()?;
-    let staging = StagedFolder::create(&options.out, options.force)?;
+    let staging = StagedDataset::create(&options.out, options.force)?;
     let tokenizer = Tokenizer::from_name_or_file(&options.tokenizer)?;
     let mut builder = TextDatasetBuilder {
         options,
@@ -123,14 +111,11 @@ struct TextDatasetBuilder<'a> {
     options: &'a TextOptions,
     tokenizer: &'a Tokenizer,
     writers: SplitWriters,
-    /// Documents waiting to be encoded.
     chunk: Vec<String>,
     chunk_bytes: usize,
     /// Token ids of the latest document. It is held back so that it can fill a split that would be empty.
     held_back: Option<Vec<u32>>,
-    /// Number of documents written.
     documents: u64,
-    /// Number of documents without text.
     empty: u64,
 }
 
@@ -196,7 +181,7 @@ impl TextDatasetBuilder<'_> {
 
     /// Draws the split of the next document. It depends only on the seed and the document's number.
     fn draw_split(&self) -> Split {
-        match seeded_rng([self.options.seed, u64::MAX, self.documents]).random::<f64>()
+        match item_rng([self.options.seed, u64::MAX, self.documents]).random::<f64>()
             < self.options.valid_share
         {
             true => Split::Valid,

@@ -8,14 +8,12 @@ mod build;
 mod lookup;
 mod spelling;
 
+use super::error::{DataError, Result};
+use lookup::WordTable;
+pub(crate) use lookup::split_words;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-
-use lookup::WordTable;
 use tokenizers::Tokenizer as HfTokenizer;
-
-use super::error::{DataError, Result};
-pub(crate) use lookup::split_words;
 
 /// Tokens that may end a document, in order of preference.
 const EOS_TOKENS: [&str; 7] =
@@ -40,17 +38,12 @@ struct Inner {
 }
 
 impl Tokenizer {
-    /// Creates the tokenizer `words`: one id per word of the fixed ProsQA vocabulary, and one per punctuation
-    /// mark.
-    ///
-    /// # Errors
-    /// Never fails in practice, since the vocabulary is part of the program.
+    /// Creates the tokenizer `words`: one id per word of ProsQA and per punctuation mark.
     pub fn words() -> Result<Self> {
-        Self::from_words(super::prosqa::word_list())
+        Self::from_words(super::prosqa_words::all_words())
     }
 
-    /// Creates a tokenizer with one id per word of `words`, in this order, after `<unk>`, `<eos>` and the
-    /// punctuation.
+    /// Gives an id to each of `words`, in this order, after `<unk>`, `<eos>` and the punctuation.
     pub fn from_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         let mut tokenizer = Self::from_json("words", build::words_json(words))?;
         let vocab = tokenizer.inner.tokenizer.get_vocab(true);
@@ -68,26 +61,16 @@ impl Tokenizer {
     }
 
     /// Creates GPT-2's byte-pair tokenizer with 50257 ids, from the ranks in `tiktoken-rs`.
-    ///
-    /// # Errors
-    /// Never fails in practice, since the ranks are part of the program.
     pub fn gpt2() -> Result<Self> {
         Self::from_json("gpt2", build::gpt2_json()?)
     }
 
-    /// Loads a Hugging Face `tokenizer.json`.
-    ///
-    /// # Errors
-    /// Fails if the file cannot be read or is not a tokenizer.
     pub fn from_file(path: &Path) -> Result<Self> {
         let json = std::fs::read_to_string(path).map_err(DataError::io(path, "be read as a tokenizer"))?;
         Self::from_json(&path.display().to_string(), json)
     }
 
     /// Loads a tokenizer by name (`words`, `byte` or `gpt2`), or from the path of a `tokenizer.json`.
-    ///
-    /// # Errors
-    /// Fails if `name` is neither a known name nor a file, or if the file is not a tokenizer.
     pub fn from_name_or_file(name: &str) -> Result<Self> {
         match name {
             "words" => Self::words(),
@@ -125,10 +108,6 @@ impl Tokenizer {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Writes the `tokenizer.json` to `path`.
-    ///
-    /// # Errors
-    /// Fails if the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
         std::fs::write(path, &self.inner.json).map_err(DataError::io(path, "be written"))
     }
@@ -149,21 +128,16 @@ impl Tokenizer {
         self.inner.vocab_size
     }
 
-    /// Returns the id of the token that ends a document: the first of `<|endoftext|>`, `<|end_of_text|>`,
-    /// `</s>`, `<eos>`, … that the vocabulary has.
+    /// Returns the id of the token that ends a document, the first of [`EOS_TOKENS`] that there is.
     pub fn eos_id(&self) -> Option<u32> {
         self.inner.eos_id
     }
 
-    /// Returns the id of a token by its exact text.
     pub fn token_id(&self, token: &str) -> Option<u32> {
         self.inner.tokenizer.token_to_id(token)
     }
 
-    /// Encodes a text, without adding special tokens.
-    ///
-    /// # Errors
-    /// Fails if the tokenizer has no id for a part of the text and no unknown token.
+    /// Encodes a text without special tokens. Fails on a text without ids, if there is no unknown token.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let encoding =
             self.inner.tokenizer.encode_fast(text, false).map_err(|error| self.encode_error(&error))?;
@@ -171,19 +145,13 @@ impl Tokenizer {
     }
 
     /// Encodes a text, with the special tokens that the tokenizer's template adds around it.
-    ///
-    /// # Errors
-    /// Fails like [`Codec::encode`].
     pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>> {
         let encoding =
             self.inner.tokenizer.encode_fast(text, true).map_err(|error| self.encode_error(&error))?;
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// Encodes many texts like [`Codec::encode`], on all cores.
-    ///
-    /// # Errors
-    /// Fails like [`Codec::encode`].
+    /// Encodes many texts like [`Tokenizer::encode`], on all cores.
     pub fn encode_all(&self, texts: &[String]) -> Result<Vec<Vec<u32>>> {
         let look_up = |lookup: &WordTable| texts.iter().map(|text| lookup.encode(text)).collect();
         if let Some(ids) = self.inner.lookup.as_ref().and_then(look_up) {
@@ -198,11 +166,7 @@ impl Tokenizer {
         Ok(encodings.into_iter().map(|encoding| encoding.get_ids().to_vec()).collect())
     }
 
-    /// Encodes many texts and appends the end-of-document token to each, if the tokenizer has one. An empty
-    /// text stays empty.
-    ///
-    /// # Errors
-    /// Fails like [`Codec::encode`].
+    /// Encodes many texts, and appends the end-of-document token, if there is one, to all that are not empty.
     pub fn encode_documents(&self, texts: &[String]) -> Result<Vec<Vec<u32>>> {
         let mut documents = self.encode_all(texts)?;
         for document in documents.iter_mut().filter(|document| !document.is_empty()) {
@@ -211,7 +175,7 @@ impl Tokenizer {
         Ok(documents)
     }
 
-    /// Decodes ids to text, including special tokens. Ids that do not exist appear as in [`Codec::piece`].
+    /// Decodes ids to text, special tokens included; unknown ids become those of [`Tokenizer::token_text`].
     pub fn decode(&self, ids: &[u32]) -> String {
         match self.inner.tokenizer.decode(ids, false) {
             Ok(text) if ids.iter().all(|id| self.inner.tokenizer.id_to_token(*id).is_some()) => text,

@@ -11,14 +11,12 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int32Builder, ListBuilder, RecordBatch, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
 
 use super::error::{DataError, Result};
 use super::manifest::{EOS_ID_KEY, KIND_KEY, SplitCounts, TOKENIZER_HASH_KEY, VERSION_KEY, VOCAB_SIZE_KEY};
 use super::{Split, Tokenizer};
+use crate::files::parquet::{Footer, start_parquet};
 
 /// Limits of a row group, which is closed at either one: tokens (4 MiB of ids) and rows.
 const GROUP_TOKENS: usize = 1 << 20;
@@ -46,8 +44,7 @@ pub(crate) struct SplitWriter {
     dir: PathBuf,
     split: Split,
     schema: SchemaRef,
-    /// Key/value metadata for the footers.
-    metadata: Vec<KeyValue>,
+    footer: Footer,
     /// Path and writer of the current shard.
     open_shard: Option<(PathBuf, ArrowWriter<File>)>,
     shard_tokens: u64,
@@ -60,19 +57,19 @@ pub(crate) struct SplitWriter {
 impl SplitWriter {
     /// Creates a writer. `with_questions` adds the columns question, steps and answer.
     pub fn new(dir: &Path, split: Split, kind: &str, tokenizer: &Tokenizer, with_questions: bool) -> Self {
-        let entry = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
-        let mut metadata = vec![
+        let entry = |key: &str, value: String| (key.to_owned(), value);
+        let mut footer = vec![
             entry(KIND_KEY, kind.to_owned()),
             entry(VOCAB_SIZE_KEY, tokenizer.vocab_size().to_string()),
             entry(TOKENIZER_HASH_KEY, tokenizer.hash()),
             entry(VERSION_KEY, env!("CARGO_PKG_VERSION").to_owned()),
         ];
-        metadata.extend(tokenizer.eos_id().map(|id| entry(EOS_ID_KEY, id.to_string())));
+        footer.extend(tokenizer.eos_id().map(|id| entry(EOS_ID_KEY, id.to_string())));
         Self {
             dir: dir.to_path_buf(),
             split,
             schema: shard_schema(with_questions),
-            metadata,
+            footer,
             open_shard: None,
             shard_tokens: 0,
             pending_rows: Vec::new(),
@@ -81,7 +78,6 @@ impl SplitWriter {
         }
     }
 
-    /// Returns the number of documents pushed so far.
     pub fn documents(&self) -> u64 {
         self.counts.documents
     }
@@ -131,22 +127,15 @@ impl SplitWriter {
         }
     }
 
-    /// Creates the next shard.
     fn create_shard(&mut self) -> Result<(PathBuf, ArrowWriter<File>)> {
         let path = self.dir.join(format!("{}-{:05}.parquet", self.split, self.counts.shards));
         let file = File::create(&path).map_err(DataError::io(&path, "be created"))?;
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_max_row_group_row_count(Some(GROUP_ROWS))
-            .set_key_value_metadata(Some(self.metadata.clone()))
-            .build();
-        let writer = ArrowWriter::try_new(file, self.schema.clone(), Some(properties))
+        let writer = start_parquet(file, self.schema.clone(), GROUP_ROWS, &self.footer)
             .map_err(|error| write_error(&path, error))?;
         self.counts.shards += 1;
         Ok((path, writer))
     }
 
-    /// Closes the current shard, if there is one.
     fn close_shard(&mut self) -> Result<()> {
         self.shard_tokens = 0;
         match self.open_shard.take() {
@@ -156,7 +145,6 @@ impl SplitWriter {
     }
 }
 
-/// The writers of a dataset, one per split.
 pub(crate) struct SplitWriters(BTreeMap<Split, SplitWriter>);
 
 impl SplitWriters {
@@ -197,7 +185,6 @@ fn shard_schema(with_questions: bool) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// Converts rows to the arrays of a record batch.
 fn to_arrays(schema: &Schema, rows: Vec<DocumentRow>) -> Vec<ArrayRef> {
     let mut ids = ListBuilder::new(Int32Builder::new());
     let mut steps = ListBuilder::new(StringBuilder::new());
@@ -222,8 +209,7 @@ fn to_arrays(schema: &Schema, rows: Vec<DocumentRow>) -> Vec<ArrayRef> {
     arrays
 }
 
-/// Converts an error of the Parquet crate. An operating system error, such as a full disk, is unwrapped from
-/// it.
+/// Converts an error of the Parquet crate, which may wrap one of the operating system, such as a full disk.
 fn write_error(path: &Path, error: ParquetError) -> DataError {
     let cause = match error {
         ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {

@@ -1,7 +1,6 @@
 //! Owns: the place of the on-disk cache for compiled GPU kernels and autotune results.
 //! Must not know: which device is used.
-//! Invariant: it is configured once, before the first device is created; CubeCL does not accept a later
-//! change.
+//! Invariant: it is configured once, before the first device: CubeCL does not accept a later change.
 
 use cubecl::config::cache::CacheConfig;
 use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};

@@ -1,30 +1,24 @@
-//! Owns: selecting a run's device, checking that a GPU has a driver, and measuring the rate of matrix
-//! products.
+//! Owns: selecting a device, checking that a GPU has a driver, and measuring its rate of matrix products.
 //! Must not know: what runs on the device.
-//! Invariant: a device is created only after its driver has answered, because asking Burn for a CUDA device
-//! without a driver panics on Burn's own thread.
+//! Invariant: a device is created only after its driver has answered: without one, Burn's thread panics.
 
 use super::DeviceError;
 use crate::config::Dtype;
 use burn::tensor::{DType, Device, Int, Tensor};
 use std::time::{Duration, Instant};
 
-/// A device, and why it was selected.
 #[derive(Clone, Debug)]
 pub struct SelectedDevice {
-    /// The device, without autodiff.
     pub device: Device,
-    /// Human-readable name of the device.
     pub name: String,
-    /// Why it was selected.
     pub reason: String,
     pub kind: DeviceKind,
-    /// PCI bus id, if the driver reports it.
     pub pci_bus_id: Option<String>,
 }
 
 /// The backend of a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum DeviceKind {
     Cpu,
     Cuda,
@@ -34,11 +28,7 @@ pub enum DeviceKind {
 impl DeviceKind {
     /// Returns the name that `run.device` takes.
     pub fn name(self) -> &'static str {
-        match self {
-            DeviceKind::Cpu => "cpu",
-            DeviceKind::Cuda => "cuda",
-            DeviceKind::Wgpu => "wgpu",
-        }
+        self.into()
     }
 
     /// Whether kernels are compiled when they run for the first time.
@@ -46,8 +36,7 @@ impl DeviceKind {
         self != DeviceKind::Cpu
     }
 
-    /// Returns the side of the matrices that measure the device, and the maximum time of the measurement. The
-    /// matrices are large enough to fill the device.
+    /// Returns the side of matrices that fill the device, and the maximum time of the measurement.
     fn measurement_size(self) -> (usize, Duration) {
         match self {
             DeviceKind::Cpu => (512, Duration::from_millis(40)),
@@ -58,8 +47,7 @@ impl DeviceKind {
 }
 
 impl SelectedDevice {
-    /// Returns an error about `key` if the device does not support `dtype` in matrix products, or only
-    /// emulates it.
+    /// Returns an error about `key` if the device cannot multiply in `dtype`, or only emulates it.
     pub fn check_dtype(&self, dtype: Dtype, key: &'static str) -> Result<(), DeviceError> {
         let reason = match (dtype, self.kind) {
             (Dtype::F32, _) => return Ok(()),
@@ -74,14 +62,12 @@ impl SelectedDevice {
 
 /// Products in one round. On a GPU, waiting for a single product would take longer than the product itself.
 const PRODUCTS_PER_ROUND: usize = 4;
-/// Maximum number of timed rounds.
 const MAX_ROUNDS: usize = 8;
 /// Large matrices are skipped if one round would take longer.
 const MAX_ROUND_TIME: Duration = Duration::from_secs(1);
 
-/// Returns the best rate of the device's f32 product of two square matrices in FLOP/s; `None` if the device
-/// fails. A software driver behind wgpu would take minutes for large matrices, so wgpu is measured with small
-/// ones first.
+/// Returns the best rate of f32 products of square matrices; `None` if the device fails. wgpu starts with
+/// small ones, because a software driver would take minutes for large ones.
 pub fn measure_flop_per_s(device: &Device, kind: DeviceKind) -> Option<f64> {
     let (side, time) = kind.measurement_size();
     if kind == DeviceKind::Wgpu {
@@ -94,13 +80,11 @@ pub fn measure_flop_per_s(device: &Device, kind: DeviceKind) -> Option<f64> {
     measure_rate(device, side, time)
 }
 
-/// Returns the floating-point operations of a round with square matrices of `side` rows.
 fn round_flop(side: usize) -> f64 {
     (PRODUCTS_PER_ROUND * 2 * side.pow(3)) as f64
 }
 
-/// Measures the rate with square matrices of `side` rows in FLOP/s. The first round, in which a GPU compiles,
-/// does not count.
+/// Measures the rate with matrices of `side` rows. The first round, in which a GPU compiles, does not count.
 fn measure_rate(device: &Device, side: usize, time: Duration) -> Option<f64> {
     // Irregular numbers, because a device could be faster with a pattern.
     let numbers = Tensor::<1, Int>::arange(0..(side * side) as i64, device).float();
@@ -125,10 +109,7 @@ fn measure_rate(device: &Device, side: usize, time: Duration) -> Option<f64> {
     Some(round_flop(side) / best)
 }
 
-/// Selects the device that `requested` (`auto`, `cpu`, `cuda`, `cuda:1`, `wgpu`) names.
-///
-/// # Errors
-/// If the name is unknown, or the device is not available.
+/// Selects the device that `requested` (`auto`, `cpu`, `cuda`, `cuda:1`, `wgpu`) names, if it is available.
 pub fn choose_device(requested: &str) -> Result<SelectedDevice, DeviceError> {
     #[cfg(feature = "gpu")]
     super::kernel_cache::configure_kernel_cache();

@@ -9,9 +9,6 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 /// Returns the last tokens of the `width` most likely continuations of `prefix`, ascending and without
 /// duplicates, for each of the `depth` positions after it. Ends early if the model has no more positions.
-///
-/// # Errors
-/// If the device fails, or an output is not finite.
 pub(in crate::generate) fn beam_tokens(
     model: &Transformer,
     prefix: &[u32],

@@ -1,8 +1,6 @@
-//! Owns: batched generation of rows of different length. Each step feeds every row one token or latent, as
-//! the row's own policy decides.
+//! Owns: batched generation: each step feeds every row one token or latent, as the row's own policy decides.
 //! Must not know: what tokens mean, where prompts come from, what is done with the steps.
-//! Invariant: the state that is fed at `t` is that of `t-1`; a latent takes the position that a token would
-//! have had.
+//! Invariant: the state fed at `t` is that of `t-1`; a latent takes the position that a token would have had.
 
 use super::GenerateError;
 use crate::model::{KvCache, Transformer, index_tensor};
@@ -16,11 +14,8 @@ use rayon::prelude::*;
 /// Prompts and settings of a generation.
 #[derive(Clone, Debug)]
 pub struct GenerationRequest {
-    /// Token ids of each row's prompt.
     pub prompts: Vec<Vec<u32>>,
-    /// Policy that decides when to think.
     pub policy: Policy,
-    /// How tokens are sampled.
     pub sampling: SamplingParams,
     /// Maximum number of generated tokens of a row. Latents do not count.
     pub max_tokens: usize,
@@ -36,7 +31,23 @@ pub struct GenerationRequest {
     pub shuffled: bool,
 }
 
-/// Whether an input is a token or a latent.
+impl GenerationRequest {
+    /// Requests greedy continuations of up to `max_tokens` tokens, without an end token.
+    pub fn new(prompts: Vec<Vec<u32>>, policy: Policy, max_tokens: usize) -> Self {
+        Self {
+            prompts,
+            policy,
+            sampling: SamplingParams::GREEDY,
+            max_tokens,
+            eos_token: None,
+            seed: 0,
+            stream_ids: Vec::new(),
+            top_count: 1,
+            shuffled: false,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputKind {
     Token,
@@ -44,23 +55,19 @@ pub enum InputKind {
     Latent,
 }
 
-/// One position of one row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GenerationStep {
     /// Index of the row in the request.
     pub row: usize,
     pub kind: InputKind,
-    /// The token that was fed. For a latent, the token that its feedback is combined with, if any (`gated`,
-    /// `add`).
+    /// The token that was fed, or that a latent's feedback is combined with, if any (`gated`, `add`).
     pub token: Option<u32>,
-    /// Output of the previous position: the distribution that a token is sampled from, or what a latent
-    /// decodes to.
+    /// Output of the previous position: what a token is sampled from, or what a latent decodes to.
     pub distribution: TokenDistribution,
     /// Entropy of the output at this position, in nats; `None` if the row ended with it.
     pub entropy_after: Option<f64>,
 }
 
-/// The reason why a row ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndReason {
     /// It generated its end token.
@@ -71,31 +78,36 @@ pub enum EndReason {
     ModelLength,
 }
 
-/// State of one row of a generation.
 struct RowState {
     policy_state: PolicyState,
     stream: RngStream,
-    /// Number of generated tokens.
     tokens: usize,
-    /// The last input, if it was a token.
     last_token: Option<u32>,
-    /// The last step, not returned yet: the entropy after it is unknown, and a latent may still replace its
-    /// token.
+    /// The last step, not returned yet: the entropy after it is unknown, and a latent may replace its token.
     pending: Option<GenerationStep>,
     end_reason: Option<EndReason>,
+}
+
+impl RowState {
+    /// Returns why the row ends with its last input; `otherwise` if it is neither its end token nor its last one.
+    fn find_end(&self, request: &GenerationRequest, otherwise: Option<EndReason>) -> Option<EndReason> {
+        match self.last_token {
+            Some(id) if Some(id) == request.eos_token => Some(EndReason::EosToken),
+            Some(_) if self.tokens >= request.max_tokens => Some(EndReason::MaxTokens),
+            _ => otherwise,
+        }
+    }
 }
 
 /// Largest number of positions after the prompts that the cache is created with. It grows if more are needed.
 const MAX_RESERVED_POSITIONS: usize = 512;
 
-/// The next input of a row.
 enum NextInput {
     Token(u32),
     /// The state of the last position. The feedback may combine it with this token.
     LastState(u32),
     /// The state of the position before the last, in place of this token.
     ReplacingState(u32),
-    /// The row has ended.
     Ended,
 }
 
@@ -110,11 +122,8 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Starts a generation: runs the model on the prompts. `model` must be without autodiff.
-    ///
-    /// # Errors
-    /// If there is no prompt, or a prompt is empty, too long, or contains a token that is not in the model's
-    /// vocabulary. Also if the policy contains such a token, the device fails, or an output is not finite.
+    /// Runs `model`, which must be without autodiff, on the prompts. Fails if there is no prompt, one is empty or
+    /// too long, or prompts or policy have a token that is not in the vocabulary.
     pub fn start(model: &Transformer, request: GenerationRequest) -> Result<Self, GenerateError> {
         check_request(model, &request)?;
         let b = request.prompts.len();
@@ -162,7 +171,6 @@ impl Generation {
         Ok(Self { model, request, cache, rows, states: [last.clone(), last] })
     }
 
-    /// Whether every row has ended.
     pub fn is_finished(&self) -> bool {
         self.rows.iter().all(|row| row.end_reason.is_some())
     }
@@ -172,11 +180,8 @@ impl Generation {
         self.rows[row].end_reason
     }
 
-    /// Generates one more position of every row that has not ended. Returns the steps that are final now, row
-    /// by row. A step is final as soon as the entropy after it is known.
-    ///
-    /// # Errors
-    /// If the device fails, or an output is not finite.
+    /// Generates one more position of every row that has not ended. Returns, row by row, the steps that are final
+    /// now, because the entropy after them is known. Fails if the device fails, or an output is not finite.
     pub fn step(&mut self) -> Result<Vec<GenerationStep>, GenerateError> {
         let _awake = threads::keep_workers_spinning();
         let (distributions, logits) =
@@ -197,8 +202,7 @@ impl Generation {
         Ok(finished)
     }
 
-    /// Decides the next input of row `row` after an output with `distribution` and `logits` `[V]`. Adds the
-    /// row's steps that are final now to `finished`.
+    /// Decides the next input of a row after an output, and adds its steps that are final now to `finished`.
     fn decide_input(
         &mut self,
         row: usize,
@@ -220,12 +224,10 @@ impl Generation {
                 (InputKind::Token, Some(id), distribution, NextInput::Token(id))
             }
             PolicyAction::Marker(id) => (InputKind::Token, Some(id), distribution, NextInput::Token(id)),
-            PolicyAction::Latent => (
-                InputKind::Latent,
-                uses_token.then_some(top_token),
-                distribution,
-                NextInput::LastState(top_token),
-            ),
+            PolicyAction::Latent => {
+                let token = uses_token.then_some(top_token);
+                (InputKind::Latent, token, distribution, NextInput::LastState(top_token))
+            }
             PolicyAction::ReplaceToken => {
                 // The state that is fed is the one that the replaced token was sampled from.
                 let (id, distribution) = previous.as_ref().map_or((top_token, distribution), |step| {
@@ -240,18 +242,8 @@ impl Generation {
         state.tokens += usize::from(kind == InputKind::Token);
         let step = GenerationStep { row, kind, token, distribution, entropy_after: None };
         let replaced = usize::from(action == PolicyAction::ReplaceToken);
-        state.end_reason = match () {
-            () if state.last_token.is_some() && state.last_token == self.request.eos_token => {
-                Some(EndReason::EosToken)
-            }
-            () if state.tokens >= self.request.max_tokens && kind == InputKind::Token => {
-                Some(EndReason::MaxTokens)
-            }
-            () if self.cache.next_position(row) - replaced >= self.model.shape().max_len => {
-                Some(EndReason::ModelLength)
-            }
-            () => None,
-        };
+        let is_full = self.cache.next_position(row) - replaced >= self.model.shape().max_len;
+        state.end_reason = state.find_end(&self.request, is_full.then_some(EndReason::ModelLength));
         match state.end_reason {
             // A latent without a position has no effect and is not reported.
             Some(EndReason::ModelLength) if kind == InputKind::Latent => {}
@@ -323,8 +315,7 @@ impl Generation {
     }
 }
 
-/// Returns for each row the index of the next row that has not ended, cyclically; its own index if there is
-/// none.
+/// Returns for each row the next row that has not ended, cyclically; the row itself if there is none.
 fn next_unfinished_rows(ended: &[bool]) -> Vec<usize> {
     let count = ended.len();
     (0..count)
@@ -345,8 +336,7 @@ fn select_by_row(
     no.mask_where(mask.expand([b, d]), yes)
 }
 
-/// Returns the head's distributions at states `[N, D]`, each with its `top` most likely tokens (at least
-/// one), and the logits `[N, V]`, row-major.
+/// Returns the distributions at states `[N, D]`, with at least one likely token, and the logits `[N, V]`.
 pub(in crate::generate) fn output_distributions(
     model: &Transformer,
     states: Tensor<2>,

@@ -1,5 +1,4 @@
-//! Owns: the latent lens: what each latent of a thought decodes to, and how it compares with plain
-//! continuations.
+//! Owns: the latent lens: what each latent decodes to, compared with plain continuations.
 //! Must not know: files, what tokens mean.
 //! Invariant: a latent is described by the state that is fed, which is the output of the previous position.
 
@@ -12,11 +11,8 @@ use crate::model::Transformer;
 pub struct Latent {
     /// Index of the row in the request.
     pub row: usize,
-    /// Index of the thought in the row, from 0.
     pub thought: usize,
-    /// Index of the latent in the thought, from 0.
     pub index: usize,
-    /// Position of the latent in the row.
     pub position: usize,
     /// Entropy of the head's distribution at the fed state, in nats.
     pub entropy: f64,
@@ -24,8 +20,7 @@ pub struct Latent {
     pub entropy_after: f64,
     /// The most likely tokens at the fed state as (id, probability), most likely first.
     pub top: Vec<(u32, f64)>,
-    /// Fraction of the tokens reached by a beam of plain continuations at this position that are also in
-    /// `top`. Only for a row's first thought: the text before a later one is not plain.
+    /// Share of the tokens that a plain beam reaches here which are in `top`; only for a row's first thought.
     pub overlap: Option<f64>,
 }
 
@@ -36,11 +31,7 @@ impl Latent {
     }
 }
 
-/// Runs `request`, and describes every latent of it. Compares the first thoughts with a beam of `width`; 0
-/// means no comparison.
-///
-/// # Errors
-/// The errors of [`Generation::begin`] and [`Generation::step`].
+/// Runs `request`, and describes every latent of it. Compares first thoughts with a beam of `width`, if not 0.
 pub fn inspect_latents(
     model: &Transformer,
     request: GenerationRequest,
@@ -68,15 +59,12 @@ pub fn inspect_latents(
     Ok(rows.into_iter().flat_map(|row| row.latents).collect())
 }
 
-/// Latents of one row so far.
 struct LensTrace {
     /// Tokens before the first thought.
     prefix: Vec<u32>,
     /// Position of the next input.
     position: usize,
-    /// Number of finished thoughts.
     finished_thoughts: usize,
-    /// Number of latents of the current thought.
     current_latents: usize,
     latents: Vec<Latent>,
 }
@@ -137,23 +125,14 @@ mod tests {
     use super::*;
     use crate::config;
     use crate::model::ModelShape;
-    use crate::policy::sampling::SamplingParams;
     use burn::tensor::Device;
 
     fn inspect(policy: &str, shuffled: bool) -> Vec<Latent> {
         let config = config::Model { width: 32, layers: 2, heads: 4, ..Default::default() };
         let model = Transformer::new(ModelShape::from_config(&config, 19, 40), 3, 0.4, &Device::flex());
-        let request = GenerationRequest {
-            prompts: vec![vec![3, 1, 4], vec![1, 5]],
-            policy: policy.parse().unwrap(),
-            sampling: SamplingParams::GREEDY,
-            max_tokens: 4,
-            eos_token: None,
-            seed: 0,
-            top_count: 3,
-            stream_ids: Vec::new(),
-            shuffled,
-        };
+        let prompts = vec![vec![3, 1, 4], vec![1, 5]];
+        let request = GenerationRequest::new(prompts, policy.parse().unwrap(), 4);
+        let request = GenerationRequest { top_count: 3, shuffled, ..request };
         super::inspect_latents(&model, request, 4).unwrap()
     }
 

@@ -1,9 +1,8 @@
 //! Owns: generation whose next input is a token or a latent (a recycled hidden state), as a policy decides
 //! from the entropy (Sebastian Müller, "COCONUT: Parallel pre-training", 2025; Hao et al., arXiv 2412.06769).
 //! Must not know: training, files, terminals.
-//! Invariant: a row's generation depends only on model, prompt, policy, sampling parameters, seed and the
-//! row's stream number, not on the other rows of the batch (except with the shuffled control, which uses
-//! their states).
+//! Invariant: a row's generation depends only on model, prompt, policy, sampling parameters, seed and stream
+//! number, not on other rows (but for the shuffled control, which uses their states).
 
 mod beam;
 mod generation;

@@ -1,17 +1,32 @@
-//! Owns: the accumulated gradients of several passes, and the cost of each part of the work: floating-point
-//! operations and, if requested, seconds.
+//! Owns: the accumulated gradients of several passes, and operations and seconds of each part of the work.
 //! Must not know: what the passes compute, the optimizer.
-//! Invariant: an autodiff graph lives from the pass that builds it to the [`Ledger::take`] that consumes it,
-//! and no longer.
+//! Invariant: an autodiff graph lives only from the pass that builds it to its backward pass.
 
 use super::cost::{BACKWARD_FACTOR, PartCosts, StepPart};
 use super::head::RequestedGradients;
 use super::{HiddenStates, Transformer, head};
+use crate::config;
 use crate::ops::{adamw, trace};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor};
 use std::time::Instant;
+
+/// Whether seconds are measured, which costs a synchronization of the device for each part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timing {
+    Off,
+    On,
+}
+
+impl Timing {
+    pub fn for_step(probe: &config::Probe, step: u64) -> Self {
+        match probe.cost > 0 && step.is_multiple_of(probe.cost) {
+            true => Self::On,
+            false => Self::Off,
+        }
+    }
+}
 
 /// Measures laps of wall-clock time, and synchronizes the device at the end of each.
 pub struct Stopwatch {
@@ -20,9 +35,9 @@ pub struct Stopwatch {
 }
 
 impl Stopwatch {
-    /// Starts the stopwatch. If not `running`, it never starts and all laps are 0.
-    pub fn new(device: Device, running: bool) -> Self {
-        Self { device, since: running.then(Instant::now) }
+    /// Starts the stopwatch. With timing off, all laps are 0.
+    pub fn new(device: Device, timing: Timing) -> Self {
+        Self { device, since: (timing == Timing::On).then(Instant::now) }
     }
 
     /// Ends a lap, names it `part` in the trace, and returns its seconds; 0 if the stopwatch does not run.
@@ -62,8 +77,7 @@ pub struct GradientAccumulator<'a> {
 
 impl<'a> GradientAccumulator<'a> {
     /// Creates an empty accumulator. All losses are multiplied by `loss_scale`: 1 / (batches of an update).
-    /// `timed`: measure seconds too, starting now.
-    pub fn new(model: &'a Transformer, loss_scale: f64, timed: bool) -> Self {
+    pub fn new(model: &'a Transformer, loss_scale: f64, timing: Timing) -> Self {
         Self {
             model,
             loss_scale,
@@ -71,22 +85,24 @@ impl<'a> GradientAccumulator<'a> {
             pending_backward: Vec::new(),
             head_grad: None,
             grads: GradientsParams::new(),
-            stopwatch: Stopwatch::new(model.device().without_autodiff(), timed),
+            stopwatch: Stopwatch::new(model.device().without_autodiff(), timing),
             costs: PartCosts::default(),
         }
     }
 
-    /// Returns the model whose gradients are accumulated.
     pub fn model(&self) -> &'a Transformer {
         self.model
     }
 
-    /// Records the cost of a forward pass that has just run. `graph`: its backward pass will follow.
-    pub fn record_forward(&mut self, part: StepPart, states: &HiddenStates, graph: bool) {
+    /// Records the cost of a forward pass that has just run, and of its backward pass, which will follow.
+    pub fn record_forward(&mut self, part: StepPart, states: &HiddenStates) {
+        self.record_inference(part, states);
+        self.pending_backward.push((part, states.backward_flop));
+    }
+
+    /// Records the cost of a forward pass that has just run and has no backward pass.
+    pub fn record_inference(&mut self, part: StepPart, states: &HiddenStates) {
         self.costs.add(part, states.flop, self.stopwatch.lap(part.name()));
-        if graph {
-            self.pending_backward.push((part, states.backward_flop));
-        }
     }
 
     /// Records the time since the last recorded part as time of `part`.

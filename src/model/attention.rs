@@ -1,5 +1,4 @@
-//! Owns: causal multi-head attention, with grouped key/value heads and rotary positions if the architecture
-//! has them.
+//! Owns: causal multi-head attention, with grouped key/value heads and rotary positions where configured.
 //! Must not know: blocks, recycling.
 //! Invariant: position `t` sees positions `0..=t` of its own row and nothing else.
 
@@ -72,13 +71,11 @@ pub struct KeysValues {
 }
 
 impl KeysValues {
-    /// Builds them from a grid `[B, C, (H+2G)·K]`.
     pub(super) fn from_grid(grid: Tensor<3>) -> Self {
         let [rows, positions, width] = grid.dims();
         Self { packed: grid.reshape([rows * positions, width]), rows }
     }
 
-    /// Returns them as a grid `[B, C, (H+2G)·K]`.
     pub(super) fn to_grid(&self) -> Tensor<3> {
         self.packed.clone().reshape([self.rows, self.positions(), self.width()])
     }

@@ -1,5 +1,4 @@
-//! Owns: the KV cache of a batch of rows: the keys and values of past inputs, one column at a time for all
-//! rows. Rows may differ in length.
+//! Owns: the KV cache of a batch: keys and values of past inputs, by columns. Rows may differ in length.
 //! Must not know: what the inputs are, why a column is dropped.
 //! Invariant: a row attends to its own columns except the dropped ones, and its next position follows the
 //! last remaining one. The result equals that of a row of the remaining inputs alone.
@@ -17,13 +16,10 @@ const CAPACITY_STEP: usize = 64;
 pub struct KvCache {
     /// One tensor `[B, capacity, (H+2G)·K]` for each block; empty before the first columns.
     blocks: Vec<Tensor<3>>,
-    /// Next position of each row, `[B]`.
     next_positions: Vec<usize>,
     /// Dropped columns of each row as ascending ranges, `[B]`.
     dropped: Vec<Vec<std::ops::Range<usize>>>,
-    /// Number of columns in use.
     used_columns: usize,
-    /// Number of columns that the tensors have space for.
     capacity: usize,
 }
 
@@ -39,7 +35,6 @@ impl KvCache {
         }
     }
 
-    /// Returns the next position of `row`.
     pub fn next_position(&self, row: usize) -> usize {
         self.next_positions[row]
     }
@@ -90,8 +85,7 @@ impl KvCache {
         self.next_positions.iter_mut().for_each(|next| *next += s);
     }
 
-    /// Grows the tensors to hold `s` more columns, at least to twice the capacity. `new`: the columns to
-    /// come, one element for each block.
+    /// Grows the tensors to hold `s` more columns, at least to twice the capacity.
     fn grow(&mut self, new: &[KeysValues], s: usize) {
         let b = self.next_positions.len();
         if !self.blocks.is_empty() {

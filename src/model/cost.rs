@@ -8,16 +8,18 @@
 
 use super::ModelShape;
 
-/// A part of the work of a training step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum StepPart {
     /// Blocks of the plain pass, forward and backward, without the head.
     Plain,
     /// Blocks of all recycled passes, forward and backward, without the head.
     Recycled,
     /// Head, loss and their gradients in the plain pass.
+    #[strum(serialize = "plain head")]
     PlainHead,
     /// Head, loss and their gradients in the recycled passes.
+    #[strum(serialize = "recycled head")]
     RecycledHead,
     /// Gradient norm, clipping and optimizer.
     Update,
@@ -26,13 +28,7 @@ pub enum StepPart {
 impl StepPart {
     /// Returns the name that traces and tables use.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::Recycled => "recycled",
-            Self::PlainHead => "plain head",
-            Self::RecycledHead => "recycled head",
-            Self::Update => "update",
-        }
+        self.into()
     }
 
     /// Head and loss of all passes.
@@ -49,13 +45,11 @@ pub struct PartCosts {
 }
 
 impl PartCosts {
-    /// Adds operations and seconds to one part.
     pub fn add(&mut self, part: StepPart, flop: f64, seconds: f64) {
         self.flop[part as usize] += flop;
         self.seconds[part as usize] += seconds;
     }
 
-    /// Adds `other`, part by part.
     pub fn add_all(&mut self, other: &Self) {
         for part in 0..self.flop.len() {
             self.flop[part] += other.flop[part];
@@ -63,7 +57,6 @@ impl PartCosts {
         }
     }
 
-    /// Returns the total operations of `parts`.
     pub fn flop(&self, parts: &[StepPart]) -> f64 {
         parts.iter().map(|part| self.flop[*part as usize]).sum()
     }
@@ -76,13 +69,11 @@ impl PartCosts {
 
 /// Operations of a backward pass, as a multiple of its forward pass.
 pub const BACKWARD_FACTOR: f64 = 2.0;
-/// Element-wise operations of an update for each parameter: 16 for AdamW with decoupled decay, 2 for the
-/// gradient norm.
+/// Element-wise operations of an update for each parameter: 16 for AdamW, 2 for the gradient norm.
 const UPDATE_FLOP_PER_PARAM: f64 = 18.0;
 
 impl ModelShape {
-    /// Returns the operations of all blocks, forward, at `positions` positions that attend to `keys` keys
-    /// each.
+    /// Returns the operations of all blocks, forward, at positions that attend to `keys` keys each.
     pub fn blocks_flop(&self, positions: usize, keys: usize) -> f64 {
         let (q, kv) = (self.heads * self.head_width, self.kv_heads * self.head_width);
         let mlp = if self.arch == crate::config::Arch::Llama { 3 } else { 2 };
@@ -95,12 +86,10 @@ impl ModelShape {
         4.0 * (self.layers * positions * self.heads * self.head_width * keys) as f64
     }
 
-    /// Returns the operations of the head at `positions` positions, forward.
     pub fn head_flop(&self, positions: usize) -> f64 {
         2.0 * positions as f64 * (self.width * self.vocab_size) as f64
     }
 
-    /// Returns the operations of one update of `params` parameters.
     pub fn update_flop(params: usize) -> f64 {
         UPDATE_FLOP_PER_PARAM * params as f64
     }

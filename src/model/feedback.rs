@@ -19,8 +19,7 @@ pub struct Feedback {
     pub projection: Option<Linear>,
     /// For `gated`: `W_u`, maps a state to an input, `[D, D]`. Initially twice the identity.
     pub up: Option<Linear>,
-    /// For `gated`: `W_g`, maps a token embedding to gate logits, `[D, D]`. Initially 0, so that the gate is
-    /// 0.5.
+    /// For `gated`: `W_g`, maps a token embedding to gate logits, `[D, D]`. Initially 0: the gate is 0.5.
     pub gate: Option<Linear>,
     /// For `add`: the factor of the state, `[1]`.
     pub scale: Option<Param<Tensor<1>>>,
@@ -66,8 +65,7 @@ impl Feedback {
         }
     }
 
-    /// Transforms hidden states `[N, D]` into input space, `[N, D]`. A `rescaled` state gets the root mean
-    /// square of `embeddings` `[V, D]`.
+    /// Transforms hidden states `[N, D]` into input space; `rescaled` takes the size of the `embeddings`.
     pub fn transform_state(&self, state: Tensor<2>, embeddings: Tensor<2>) -> Tensor<2> {
         let state = match self.rescaled {
             true => {
@@ -82,9 +80,8 @@ impl Feedback {
         }
     }
 
-    /// Returns the inputs to feed, `[N, D]`. `state` is the result of [`Self::state`], or a control's
-    /// replacement. `tokens` computes the token embeddings `[N, D]` of the same positions; it is called only
-    /// if they are needed.
+    /// Returns the inputs to feed, `[N, D]`. `state` is a transformed state or a control's replacement.
+    /// `tokens` computes the token embeddings `[N, D]`; it is called only if they are needed.
     pub fn combine_input(&self, state: Tensor<2>, tokens: impl FnOnce() -> Tensor<2>) -> Tensor<2> {
         match (&self.up, &self.gate, &self.scale) {
             (Some(up), Some(gate), _) => up.forward(state) * activation::sigmoid(gate.forward(tokens())),
@@ -98,10 +95,10 @@ impl Feedback {
         self.gate.is_some() || self.scale.is_some()
     }
 
-    /// Returns the floating-point operations of its matrix products at `positions` positions, forward pass
-    /// only. `states`: hidden states are fed, not a control's replacement.
-    pub fn flop(&self, positions: usize, states: bool) -> f64 {
-        let projection = self.projection.as_ref().filter(|_| states);
+    /// Returns the operations of its matrix products, forward. A control's replacement is not projected.
+    pub fn flop(&self, positions: usize, control: config::Control) -> f64 {
+        let feeds_states = matches!(control, config::Control::None | config::Control::Shuffled);
+        let projection = self.projection.as_ref().filter(|_| feeds_states);
         let products = [projection, self.up.as_ref(), self.gate.as_ref()].into_iter().flatten().count();
         let width = self.pause.val().dims()[0];
         2.0 * (products * positions * width * width) as f64

@@ -1,11 +1,16 @@
-//! Owns: a few selected positions of each row: gathering their states from whole rows, scattering them back,
-//! and their attention mask as one `[B, R]` grid.
+//! Owns: a few selected positions of each row: gathering, scattering, and their attention mask as a grid.
 //! Must not know: why these positions were selected, what is fed at them.
-//! Invariant: rows with fewer positions are padded at the end of the grid; padding is visible only to
-//! padding, and its results are never read.
+//! Invariant: shorter rows are padded at the end; padding is visible only to padding, and never read.
 
 use crate::ops::AttentionMask;
 use burn::tensor::{Device, Int, Tensor, TensorData};
+
+/// Whether selected positions attend to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visibility {
+    Isolated,
+    Joint,
+}
 
 /// Selected positions of all rows, row by row: N positions in total, at most R in one row.
 pub struct GatherIndex {
@@ -17,15 +22,13 @@ pub struct GatherIndex {
     slot_sources: Tensor<1, Int>,
     /// The N slots of `[B·R]` that are not padding.
     real_slots: Vec<usize>,
-    /// The slots that are not padding, as a tensor on the device.
     real_slots_tensor: Tensor<1, Int>,
     rows: usize,
     seq_len: usize,
 }
 
 impl GatherIndex {
-    /// Builds the index from the ascending positions of each row of `seq_len` (T) positions. At least one
-    /// position in total is required.
+    /// Builds the index from the ascending positions of each row of `seq_len` (T), at least one in total.
     pub fn new(rows: &[Vec<usize>], seq_len: usize, device: &Device) -> Self {
         let r = rows.iter().map(Vec::len).max().unwrap_or(0);
         let (mut flat_indices, mut at, mut from, mut real) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -63,8 +66,7 @@ impl GatherIndex {
         flatten_rows(whole).select(0, self.flat_indices())
     }
 
-    /// Returns `whole` `[B, T, D]` with the selected positions replaced by `states` `[N, D]`. All other
-    /// values keep their exact bits.
+    /// Returns `whole` `[B, T, D]` with `states` `[N, D]` at the selected positions, otherwise bit for bit.
     pub fn scatter(&self, whole: &Tensor<3>, states: Tensor<2>) -> Tensor<3> {
         let [b, t, d] = whole.dims();
         let mut from: Vec<usize> = (0..b * t).collect();
@@ -87,17 +89,16 @@ impl GatherIndex {
         flatten_rows(filled).select(0, self.real_slots_tensor.clone())
     }
 
-    /// Returns the attention mask of the grid. A position sees the plain positions before it in its row, and
-    /// itself. If `joint`, it also sees the earlier positions of the grid, instead of their plain
-    /// counterparts.
-    pub(super) fn attention_mask(&self, joint: bool) -> AttentionMask {
+    /// Returns the attention mask of the grid. A position sees itself, and the plain positions before it in its
+    /// row, or with [`Visibility::Joint`] the earlier positions of the grid instead of their plain counterparts.
+    pub(super) fn attention_mask(&self, visibility: Visibility) -> AttentionMask {
         let ([_, r], t) = (self.positions.dims(), self.seq_len);
         // Padding has position 1.
         let mut limits = vec![1; self.rows * r];
         for (slot, position) in self.real_slots.iter().zip(&self.flat_indices) {
             limits[*slot] = position % t;
         }
-        let hidden = joint.then(|| {
+        let hidden = (visibility == Visibility::Joint).then(|| {
             let mut hidden = vec![false; self.rows * t];
             self.flat_indices.iter().for_each(|position| hidden[*position] = true);
             hidden
@@ -111,7 +112,6 @@ pub fn flatten_rows(whole: &Tensor<3>) -> Tensor<2> {
     whole.clone().flatten(0, 1)
 }
 
-/// Uploads indices to `device`.
 pub fn index_tensor(indices: &[usize], device: &Device) -> Tensor<1, Int> {
     let values: Vec<i32> = indices.iter().map(|index| *index as i32).collect();
     Tensor::from_data(TensorData::new(values, [indices.len()]), device)

@@ -1,5 +1,4 @@
-//! Owns: the outputs of the model's head at hidden states: loss, entropy and their gradients (`ops::score`),
-//! and the most likely tokens.
+//! Owns: the head's outputs at hidden states: loss, entropy, gradients (`ops::score`), most likely tokens.
 //! Must not know: which pass the hidden states come from, how losses are weighted.
 //! Invariant: logits never exist for more than one block of rows at a time.
 
@@ -10,8 +9,7 @@ use crate::ops::score::{Softmax, block_rows};
 use burn::optim::GradientsParams;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
-/// Scores hidden states `[N, D]` against `targets` `[N]`. Computes the gradients in `wanted`, if any. It does
-/// not use autodiff: the graph ends at the hidden states, and [`surrogate`] passes their gradient back to it.
+/// Scores hidden states `[N, D]`; the graph ends there, and [`surrogate_loss`] passes their gradient on.
 pub fn score_hidden(
     model: &Transformer,
     hidden: Tensor<2>,
@@ -37,8 +35,7 @@ pub struct TopTokens {
     pub probs: Tensor<2>,
 }
 
-/// Returns the `k` most likely tokens at hidden states `[N, D]`, or all tokens of a smaller vocabulary. It
-/// does not use autodiff, and reads nothing back from the device.
+/// Returns the `k` most likely tokens at hidden states `[N, D]`, without autodiff and without a readback.
 pub fn top_tokens(model: &Transformer, hidden: Tensor<2>, k: usize) -> TopTokens {
     let matrix = model.head_weights().matrix();
     let hidden = hidden.inner();
@@ -56,8 +53,7 @@ pub fn top_tokens(model: &Transformer, hidden: Tensor<2>, k: usize) -> TopTokens
     TopTokens { entropy: Tensor::cat(entropy, 0), ids: Tensor::cat(ids, 0), probs: Tensor::cat(probs, 0) }
 }
 
-/// Returns the indices and values of the `k` largest of each row of `probs` `[n, V]`, both `[n, k]`. Repeats
-/// argmax `k` times, which is many times faster than sorting a whole vocabulary.
+/// Returns indices and values of the `k` largest of each row, `[n, k]`: `k` argmax are faster than a sort.
 fn top_k(mut probs: Tensor<2>, k: usize) -> (Tensor<2, Int>, Tensor<2>) {
     let (mut ids, mut values) = (Vec::with_capacity(k), Vec::with_capacity(k));
     for _ in 0..k {

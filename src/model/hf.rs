@@ -1,6 +1,5 @@
-//! Owns: the Hugging Face layout of a checkpoint folder (`config.json`, `model.safetensors`) and the mapping
-//! of its tensors to the model's, in both directions. This program's own checkpoints use it, so that other
-//! programs can open them.
+//! Owns: the Hugging Face layout of a checkpoint folder (`config.json`, `model.safetensors`), both ways. Our
+//! own checkpoints use it, so that other programs can open them.
 //! Must not know: training.
 //! Invariant: saving and loading a model preserves all bits.
 
@@ -21,8 +20,7 @@ use std::path::Path;
 use weights::{CheckpointTensors, WEIGHTS_FILE, read_matrices};
 
 const CONFIG_FILE: &str = "config.json";
-/// File next to the checkpoint with the feedback weights, which other programs do not know, under their names
-/// here.
+/// File with the feedback weights, which other programs do not know.
 const FEEDBACK_FILE: &str = "feedback.safetensors";
 /// Prefix of these names in the model.
 const FEEDBACK_PREFIX: &str = "feedback.";
@@ -30,8 +28,7 @@ const FEEDBACK_PREFIX: &str = "feedback.";
 /// Name suffixes of block tensors that are not weights and are ignored: masks and rotary frequencies.
 const IGNORED_SUFFIXES: [&str; 3] = [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"];
 
-/// Loads the model in `dir` onto `device`, with the plain feedback. Fails if a tensor is missing, unexpected
-/// or of another shape than `config.json` describes.
+/// Loads the model in `dir`, with the plain feedback. All tensors must be there and of the right shape.
 pub fn load(dir: &Path, device: &Device) -> Result<Transformer, ModelError> {
     let shape = ModelShape::from_hf(&dir.join(CONFIG_FILE))?;
     let weights = CheckpointTensors::open(dir)?;
@@ -74,8 +71,7 @@ pub fn load(dir: &Path, device: &Device) -> Result<Transformer, ModelError> {
     }
 }
 
-/// Loads the model in `dir` with its learned feedback, if the folder has one: this program's own checkpoints
-/// do.
+/// Loads the model in `dir` with its learned feedback, if this program saved one.
 pub fn load_with_feedback(dir: &Path, device: &Device) -> Result<Transformer, ModelError> {
     let model = load(dir, device)?;
     let Ok(note) = serde_json::from_value::<FeedbackNote>(read_note(dir)) else { return Ok(model) };
@@ -107,8 +103,7 @@ fn read_note(dir: &Path) -> serde_json::Value {
     config["coconut_lab"].take()
 }
 
-/// Loads the feedback weights of the checkpoint in `dir` into `model`. If there are none, or they belong to
-/// another kind of feedback, the model is unchanged and the result says why.
+/// Loads the feedback weights in `dir` into `model`, which is unchanged if there are none or of another kind.
 pub fn load_feedback(dir: &Path, model: &mut Transformer) -> Result<FeedbackLoad, ModelError> {
     let file = dir.join(FEEDBACK_FILE);
     if !file.is_file() {
@@ -132,7 +127,6 @@ pub fn load_feedback(dir: &Path, model: &mut Transformer) -> Result<FeedbackLoad
     }
 }
 
-/// Outcome of [`load_feedback`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedbackLoad {
     /// The checkpoint has no learned feedback.
@@ -155,8 +149,7 @@ fn feedback_shapes(model: &Transformer) -> BTreeMap<String, Vec<usize>> {
     feedback.map(|tensor| (tensor.name.clone(), tensor.shape.to_vec())).collect()
 }
 
-/// Writes `model` into `dir`, which must exist, in the layout that `transformers` loads, and its feedback in
-/// a file of its own. `eos` is the id of the token that ends a document, if there is one.
+/// Writes `model` into the folder `dir`, as `transformers` loads it, with the feedback in a file of its own.
 pub fn save(model: &Transformer, eos: Option<u32>, dir: &Path) -> Result<(), ModelError> {
     let shape = model.shape();
     let write = |name: &str, bytes: &[u8]| {

@@ -2,30 +2,24 @@
 //! Must not know: what a weight is used for.
 //! Invariant: the values depend only on (seed, order of the calls, shapes).
 
+use crate::rng::{SeededRng, seeded_rng};
 use burn::module::{Param, ParamId};
 use burn::nn::{Embedding, Linear};
 use burn::tensor::{Device, Tensor, TensorData};
-use rand::{RngExt, SeedableRng};
-use rand_xoshiro::Xoshiro256PlusPlus;
+use rand::RngExt;
 
 /// Creates initialized parameters on a device.
 pub(super) struct WeightInit<'a> {
-    rng: Xoshiro256PlusPlus,
+    rng: SeededRng,
     std: f64,
     residual_std: f64,
     device: &'a Device,
 }
 
 impl<'a> WeightInit<'a> {
-    /// Matrices get normal values of standard deviation `std`. The last matrix of each of the model's
-    /// `branches` residual branches gets `std / √branches` (Radford et al. 2019).
+    /// The last matrix of each of `branches` residual branches gets `std / √branches` (Radford et al. 2019).
     pub fn new(seed: u64, std: f64, branches: usize, device: &'a Device) -> Self {
-        Self {
-            rng: Xoshiro256PlusPlus::seed_from_u64(seed),
-            std,
-            residual_std: std / (branches as f64).sqrt(),
-            device,
-        }
+        Self { rng: seeded_rng(seed), std, residual_std: std / (branches as f64).sqrt(), device }
     }
 
     pub fn linear(&mut self, input: usize, output: usize, bias: bool) -> Linear {

@@ -10,11 +10,9 @@ use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::tensor::Tensor;
 
-/// LayerNorm with bias (`gpt2`) or RMSNorm (`llama`, Zhang and Sennrich, arXiv 1910.07467), over the last
-/// axis.
+/// LayerNorm (`gpt2`) or RMSNorm (`llama`, Zhang and Sennrich, arXiv 1910.07467), over the last axis.
 #[derive(Module, Debug)]
 pub struct Norm {
-    /// Scale of shape `[D]`.
     pub weight: Param<Tensor<1>>,
     /// Shift `[D]`: present in a LayerNorm, absent in an RMSNorm.
     pub bias: Option<Param<Tensor<1>>>,
@@ -36,15 +34,12 @@ impl Norm {
     }
 }
 
-/// `down(gelu(up(x)))` (`gpt2`, tanh form) or `down(silu(gate(x)) · up(x))` (`llama`, SwiGLU, arXiv
-/// 2002.05202).
+/// `down(gelu(up(x)))` (`gpt2`) or `down(silu(gate(x)) · up(x))` (`llama`, SwiGLU, arXiv 2002.05202).
 #[derive(Module, Debug)]
 pub struct Mlp {
-    /// Weight `[D, F]`, where `F` is the MLP's inner width. Present in a SwiGLU, absent in a GELU MLP.
+    /// Weight `[D, F]` of a SwiGLU, where `F` is the MLP's inner width.
     pub gate: Option<Linear>,
-    /// Input weight of shape `[D, F]`.
     pub up: Linear,
-    /// Output weight of shape `[F, D]`.
     pub down: Linear,
 }
 

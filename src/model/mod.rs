@@ -9,6 +9,7 @@
 
 pub mod accumulator;
 mod attention;
+mod block;
 mod cache;
 pub mod cost;
 mod execution;
@@ -27,7 +28,7 @@ pub use attention::KeysValues;
 pub use cache::KvCache;
 pub use execution::{Execution, MatmulPrecision};
 pub use feedback::{Feedback, FeedbackSpec, rms};
-pub use gather_index::{GatherIndex, flatten_rows, index_tensor};
+pub use gather_index::{GatherIndex, Visibility, flatten_rows, index_tensor};
 pub use shape::ModelShape;
 pub use tokens::TokenBatch;
 pub use transformer::{HiddenStates, Transformer};

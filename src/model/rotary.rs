@@ -1,5 +1,4 @@
-//! Owns: rotary position angles (Su et al., arXiv 2104.09864) in the rotate-half form of Hugging Face's
-//! Llama.
+//! Owns: rotary position angles (Su et al., arXiv 2104.09864) in the rotate-half form of Llama.
 //! Must not know: attention.
 //! Invariant: the angles of a vector depend only on its absolute position.
 
@@ -43,8 +42,7 @@ impl Rotary {
     }
 }
 
-/// Cosines and sines of the positions of one forward pass: `[S, K]` if all rows have the same positions, else
-/// `[B·S, K]`.
+/// Cosines and sines of one forward pass: `[S, K]` if all rows have the same positions, else `[B·S, K]`.
 #[derive(Clone, Debug)]
 pub struct RotaryAngles {
     pub cos: Tensor<2>,

@@ -1,5 +1,4 @@
-//! Owns: the hyperparameters that fix a model's shape, read from a run's config or a Hugging Face
-//! `config.json`.
+//! Owns: the hyperparameters that fix a model's shape, from a run's config or Hugging Face's `config.json`.
 //! Must not know: weights.
 //! Invariant: every number is resolved: 0 never means "automatic" here.
 
@@ -18,19 +17,15 @@ pub struct ModelShape {
     pub vocab_size: usize,
     /// Width of the residual stream (D).
     pub width: usize,
-    /// Number of transformer blocks.
     pub layers: usize,
     /// Number of query heads (H).
     pub heads: usize,
     /// Number of key/value heads (G).
     pub kv_heads: usize,
-    /// Width of a head (K).
     pub head_width: usize,
     /// Inner width of the MLP (F).
     pub mlp_width: usize,
-    /// Largest number of positions in a row.
     pub max_len: usize,
-    /// Epsilon that norms add to the variance.
     pub norm_eps: f64,
     /// Base of the rotary frequencies (llama).
     pub rope_theta: f64,
@@ -39,8 +34,7 @@ pub struct ModelShape {
 }
 
 impl ModelShape {
-    /// Resolves the `[model]` section. `vocab_size` and `seq_len` are used if it sets no vocabulary or
-    /// length.
+    /// Resolves the `[model]` section; `vocab_size` and `seq_len` fill what it leaves open.
     pub fn from_config(model: &config::Model, vocab_size: usize, seq_len: usize) -> Self {
         let or = |given: usize, default: usize| if given == 0 { default } else { given };
         let mlp_width = match model.arch {
@@ -219,7 +213,6 @@ impl HfConfig<'_> {
         Ok(width / heads)
     }
 
-    /// Reads an integer of at least 1.
     fn positive_integer(&self, key: &str) -> Result<usize, ModelError> {
         let number = self.value[key].as_u64().and_then(|number| usize::try_from(number).ok());
         number.filter(|number| *number > 0).ok_or_else(|| ModelError::File {
@@ -246,8 +239,7 @@ impl HfConfig<'_> {
         self.optional_value(key, &self.value[key], "true or false", Value::as_bool)
     }
 
-    /// Converts `value` with `read`; `None` if it is absent or null. An error if `read` fails: it says that
-    /// `key` must be `what`.
+    /// Converts `value` with `read`; `None` if it is absent or null. An error says that `key` must be `what`.
     fn optional_value<'v, T>(
         &self,
         key: &str,

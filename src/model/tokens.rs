@@ -15,15 +15,13 @@ pub struct TokenBatch {
 }
 
 impl TokenBatch {
-    /// Uploads `tokens` `[B, T+1]`, row-major. A row's inputs are all its tokens but the last, its targets
-    /// all but the first.
+    /// Uploads `tokens` `[B, T+1]`. Inputs are all tokens of a row but the last, targets all but the first.
     pub fn upload(tokens: &[i32], batch: usize, seq_len: usize, device: &Device) -> Self {
         let data = TensorData::new(tokens.to_vec(), [batch, seq_len + 1]);
         let ids = Tensor::<2, Int>::from_data(data, device);
         Self { inputs: ids.clone().narrow(1, 0, seq_len), targets: ids.narrow(1, 1, seq_len) }
     }
 
-    /// Returns the first `count` rows.
     pub fn first_rows(&self, count: usize) -> Self {
         let first = |rows: &Tensor<2, Int>| rows.clone().narrow(0, 0, count);
         Self { inputs: first(&self.inputs), targets: first(&self.targets) }

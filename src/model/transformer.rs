@@ -1,14 +1,14 @@
 //! Owns: the decoder: embeddings, blocks, last norm, head matrix.
 //! Must not know: recycling, losses, training.
-//! Invariant: forward passes take embeddings, not tokens, so that the caller decides what is fed at a
-//! position.
+//! Invariant: forward passes take embeddings, so that the caller decides what is fed at a position.
 
 use super::ModelShape;
 use super::attention::{Attention, KeysValues};
+use super::block::{BlockContext, TransformerBlock, forward_checkpointed};
 use super::cost::BACKWARD_FACTOR;
-use super::execution::{BlockContext, Execution, forward_checkpointed};
+use super::execution::Execution;
 use super::feedback::{Feedback, FeedbackSpec, rms};
-use super::gather_index::GatherIndex;
+use super::gather_index::{GatherIndex, Visibility};
 use super::init::WeightInit;
 use super::layers::{Mlp, Norm};
 use super::rotary::{Rotary, RotaryAngles};
@@ -19,35 +19,11 @@ use burn::module::{Module, Param};
 use burn::nn::{Embedding, Linear};
 use burn::tensor::{Device, Int, Tensor};
 
-/// One pre-norm block: attention, then MLP, each added to the residual stream.
-#[derive(Module, Debug)]
-pub struct TransformerBlock {
-    /// Norm of the attention's input.
-    pub norm1: Norm,
-    pub attention: Attention,
-    /// Norm of the MLP's input.
-    pub norm2: Norm,
-    pub mlp: Mlp,
-}
-
-impl TransformerBlock {
-    /// Runs the block on `x` `[N, D]`. Returns its output `[N, D]`, and the keys and values of these
-    /// positions.
-    pub(super) fn forward(&self, x: Tensor<2>, context: &BlockContext) -> (Tensor<2>, KeysValues) {
-        let BlockContext { angles, mask, prefix, precision } = context;
-        let normed = self.norm1.forward(x.clone());
-        let (x, keys_values) =
-            self.attention.forward(normed, x, angles.as_ref(), mask, prefix.as_ref(), *precision);
-        (self.mlp.forward(self.norm2.forward(x.clone()), x, *precision), keys_values)
-    }
-}
-
 /// Result of a forward pass through all blocks.
 #[derive(Clone)]
 pub struct HiddenStates {
     /// Final hidden states `[B, T, D]`, after the last norm.
     pub hidden: Tensor<3>,
-    /// Keys and values of each block.
     pub keys_values: Vec<KeysValues>,
     /// Floating-point operations of the forward pass.
     pub flop: f64,
@@ -76,7 +52,6 @@ pub struct Transformer {
     pub embed: Embedding,
     /// Learned position embeddings `[max_len, D]` (gpt2).
     pub positions: Option<Embedding>,
-    /// Blocks, from input to output.
     pub blocks: Vec<TransformerBlock>,
     /// The last norm. Hidden states are its output.
     pub norm: Norm,
@@ -92,8 +67,7 @@ pub struct Transformer {
 }
 
 impl Transformer {
-    /// Creates a model on `device` with weights drawn from `seed` with standard deviation `init_std`, and the
-    /// plain feedback.
+    /// Creates a model with weights drawn from `seed` with standard deviation `init_std`, and plain feedback.
     pub fn new(shape: ModelShape, seed: u64, init_std: f64, device: &Device) -> Self {
         let mut init = WeightInit::new(seed, init_std, 2 * shape.layers, device);
         let block = |init: &mut WeightInit| TransformerBlock {
@@ -116,7 +90,6 @@ impl Transformer {
         }
     }
 
-    /// Sets how the model is computed.
     pub fn with_execution(self, execution: Execution) -> Self {
         Self { execution, ..self }
     }
@@ -153,7 +126,7 @@ impl Transformer {
         self.forward_whole(embeddings, self.execution.checkpointing)
     }
 
-    /// Like [`Self::row`]; `checkpoint`: keep only the inputs of blocks in the graph.
+    /// Like [`Self::forward`]; `checkpoint`: keep only the inputs of blocks in the graph.
     fn forward_whole(&self, embeddings: Tensor<3>, checkpoint: bool) -> HiddenStates {
         let [_, t, d] = embeddings.dims();
         let learned =
@@ -163,18 +136,17 @@ impl Transformer {
         self.forward_blocks(embeddings, learned, angles, &mask, None, checkpoint)
     }
 
-    /// Runs a few positions of each row: inputs `[N, D]` at the positions of `index`. They attend to `plain`
-    /// (the keys and values of each block for whole rows) and, if `joint`, to each other. Returns their
-    /// hidden states `[N, D]`, and the states as a grid `[B, R, D]`.
+    /// Runs a few positions of each row: inputs `[N, D]`, which attend to the whole rows of `plain`. Returns
+    /// their hidden states `[N, D]`, and the states as a grid `[B, R, D]`.
     pub fn forward_sparse(
         &self,
         inputs: Tensor<2>,
         index: &GatherIndex,
         plain: &[KeysValues],
-        joint: bool,
+        visibility: Visibility,
     ) -> (Tensor<2>, HiddenStates) {
-        let states =
-            self.forward_at(index.to_grid(inputs), &index.positions, &index.attention_mask(joint), plain);
+        let mask = index.attention_mask(visibility);
+        let states = self.forward_at(index.to_grid(inputs), &index.positions, &mask, plain);
         (index.from_grid(&states.hidden), states)
     }
 
@@ -191,8 +163,7 @@ impl Transformer {
         self.forward_at(inputs, &columns.unsqueeze::<2>().expand([b, s]), &mask, prefix)
     }
 
-    /// Runs inputs `[B, S, D]` at `positions` `[B, S]`. They attend to `prefix` (C positions) and each other
-    /// as `mask` allows.
+    /// Runs inputs `[B, S, D]` at `positions` `[B, S]`, which attend to `prefix` and each other by `mask`.
     pub(super) fn forward_at(
         &self,
         inputs: Tensor<3>,

@@ -159,8 +159,7 @@ const SQRT_2_OVER_PI: f32 = 0.797_884_6;
 /// The coefficient of x³ in GELU's tanh form.
 const CUBIC_COEFFICIENT: f32 = 0.044_715;
 
-/// Returns the approximate normal distribution function, `(1 + tanh(√(2/π)·(x + 0.044715·x³))) / 2`, and its
-/// slope.
+/// Returns `(1 + tanh(√(2/π)·(x + 0.044715·x³))) / 2`, a normal distribution function, and its slope.
 #[inline(always)]
 fn normal_cdf(x: f32) -> (f32, f32) {
     let t = tanh(SQRT_2_OVER_PI * (x + CUBIC_COEFFICIENT * x * x * x));

@@ -1,5 +1,4 @@
-//! Owns: the arithmetic of an AdamW update (Loshchilov and Hutter, arXiv 1711.05101) and of a gradient's
-//! norm, each as one pass over the numbers.
+//! Owns: an AdamW update (Loshchilov and Hutter, arXiv 1711.05101) and a gradient's norm, in one pass each.
 //! Must not know: which parameters there are.
 //! Invariant: parameter and moments are changed in place if nobody else holds them.
 

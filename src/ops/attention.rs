@@ -1,7 +1,7 @@
 //! Owns: attention of the query positions of each row, from packed queries, keys and values to mixed values.
 //! It is one operation with its own backward pass, which computes the scores again instead of keeping them.
 //! Must not know: where positions come from, what is done with the result.
-//! Invariant: a position attends to what its [`Sight`] allows and to nothing else.
+//! Invariant: a position attends to what its [`AttentionMask`] allows and to nothing else.
 
 mod blocks;
 mod cpu;

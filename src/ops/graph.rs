@@ -1,5 +1,4 @@
-//! Owns: conversion between Burn's tensors and the CPU device's numbers, and custom operations in the
-//! autodiff graph.
+//! Owns: conversion between Burn's tensors and CPU numbers, and custom operations in the autodiff graph.
 //! Must not know: what an operation computes.
 //! Invariant: an operation without tracked operands adds nothing to the graph.
 
@@ -17,7 +16,7 @@ use burn::tensor::{Bytes, DType, Device, Float, Shape, Tensor, TensorData};
 use std::fmt::Debug;
 use std::marker::PhantomData;
 
-/// A tensor on the CPU device, without autodiff. Its numbers may be shared; [`whole`] makes them writable.
+/// A tensor on the CPU device, without autodiff. Its numbers may be shared, until [`make_unique`].
 pub type CpuTensor = FloatTensor<Flex>;
 type TrackedCpuTensor = FloatTensor<Autodiff<Flex>>;
 
@@ -26,12 +25,11 @@ pub fn is_native_cpu<const D: usize>(tensor: &Tensor<D>) -> bool {
     on_cpu(&tensor.device()) && tensor.dtype() == DType::F32
 }
 
-/// Returns whether `device`, with or without autodiff, is the CPU.
 pub fn on_cpu(device: &Device) -> bool {
     matches!(device.clone().without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
 }
 
-/// Returns `tensor` without autodiff, row-major. It must be one that [`ours`] accepts.
+/// Returns `tensor` without autodiff, row-major. It must be one that [`is_native_cpu`] accepts.
 pub fn detach<const D: usize>(tensor: Tensor<D>) -> CpuTensor {
     match tensor.device().is_autodiff() {
         true => into_cpu_tensor(tensor.inner()),
@@ -53,12 +51,10 @@ fn row_major(values: CpuTensor) -> CpuTensor {
     }
 }
 
-/// Returns the numbers of a row-major tensor.
 pub fn slice(values: &CpuTensor) -> &[f32] {
     values.as_slice().unwrap_or_default()
 }
 
-/// Creates a CPU tensor from row-major `numbers`.
 pub fn cpu_tensor(numbers: Vec<f32>, shape: impl Into<Shape>) -> CpuTensor {
     let data = TensorData::from_bytes(Bytes::from_elems(numbers), shape.into(), DType::F32);
     CpuTensor::from_data(data)
@@ -76,7 +72,7 @@ pub struct Operand {
     tracked: bool,
 }
 
-/// Converts a tensor that [`ours`] accepts into an operand.
+/// Converts a tensor that [`is_native_cpu`] accepts into an operand.
 pub fn operand<const D: usize>(tensor: Tensor<D>) -> Operand {
     if !tensor.device().is_autodiff() {
         return Operand { tensor: TrackedCpuTensor::new(into_cpu_tensor(tensor)), tracked: false };
@@ -87,12 +83,10 @@ pub fn operand<const D: usize>(tensor: Tensor<D>) -> Operand {
     }
 }
 
-/// Computes the gradients of a CPU operation's operands from its saved state and the gradient of its result.
-/// `wanted` tells for each operand whether its gradient is used.
+/// Computes the gradients of the operands from the saved state; `wanted` tells which of them are used.
 pub type CpuBackwardFn<S> = fn(state: S, grad: CpuTensor, wanted: &[bool]) -> Vec<Option<CpuTensor>>;
 
-/// Runs a CPU operation on at most eight operands. `forward` returns the result and the state that `backward`
-/// needs.
+/// Runs a CPU operation on at most eight operands. `forward` also returns the state for `backward`.
 pub fn cpu_op<S, const D: usize>(
     cost: OpCost,
     operands: Vec<Operand>,
@@ -141,7 +135,6 @@ where
     }
 }
 
-/// The backward step of a CPU operation.
 struct CpuOpBackward<S> {
     backward: CpuBackwardFn<S>,
     cost: OpCost,
@@ -168,8 +161,7 @@ impl<S: Clone + Debug + Send + 'static, const N: usize> Backward<Flex, N> for Cp
     }
 }
 
-/// Returns `values` for writing. They are copied only if the allocation holds more than the tensor, and by
-/// Burn if they are shared.
+/// Returns `values` for writing, copied only if they are shared or the allocation holds more than the tensor.
 pub fn make_unique(values: CpuTensor) -> CpuTensor {
     match values.bytes().len() == size_of_val(slice(&values)) {
         true => values,
@@ -177,14 +169,12 @@ pub fn make_unique(values: CpuTensor) -> CpuTensor {
     }
 }
 
-/// An operand on any device.
 pub struct AnyOperand {
     tensor: DispatchTensor,
     /// Whether it has a place in the graph.
     tracked: bool,
 }
 
-/// Converts a tensor on any device into an operand.
 pub fn any_operand<const D: usize>(tensor: Tensor<D>) -> AnyOperand {
     AnyOperand { tracked: tensor.is_autodiff(), tensor: tensor.autodiff().into_dispatch() }
 }
@@ -199,13 +189,11 @@ pub fn gradient<const D: usize>(tensor: Tensor<D>) -> Gradient {
 
 /// A hand-written backward pass in terms of tensors, for any device. The value holds what was saved for it.
 pub trait CustomBackward: Clone + Debug + Send + 'static {
-    /// Returns the gradients of the operands, given that of the result; all tensors are without autodiff.
-    /// `wanted` tells for each operand whether its gradient is used.
+    /// Returns the gradients of the operands, without autodiff; `wanted` tells which of them are used.
     fn backward(self, grad: Tensor<2>, wanted: &[bool]) -> Vec<Gradient>;
 }
 
-/// Gives `out` a place in the graph. It was computed without autodiff from at most three `operands`, and `op`
-/// is its backward pass.
+/// Gives `out`, computed without autodiff from at most three `operands`, a place in the graph.
 pub fn with_custom_backward<R: CustomBackward>(
     operands: Vec<AnyOperand>,
     out: Tensor<2>,
@@ -270,7 +258,7 @@ where
     }
 }
 
-/// The backward step of an operation with a [`Recompute`].
+/// The backward step of an operation with a [`CustomBackward`].
 #[derive(Debug)]
 struct CustomBackwardStep<R>(PhantomData<R>);
 

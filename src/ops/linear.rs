@@ -4,7 +4,7 @@
 //! Invariant: a row of the result depends on the same row of the input alone.
 
 use super::graph::{CpuTensor, cpu_op, cpu_tensor, is_native_cpu, operand, slice};
-use super::matmul::{MatrixView, MatrixViewMut, matmul_parallel};
+use super::matmul::{MatrixView, MatrixViewMut, WriteMode, matmul_parallel};
 use super::simd::{self, dispatch};
 use super::threads::{self, PARTIAL_SUM_ROWS, sum_in_order, uninit_vec};
 use super::trace::OpCost;
@@ -31,8 +31,7 @@ pub fn linear(
     reference(x, weights, residual, precision)
 }
 
-/// Counts two operations a multiply-add. The backward pass has one product with the input and one with the
-/// weights.
+/// Counts two operations a multiply-add; the backward pass has two products.
 fn op_cost(x: &Tensor<2>, weights: &[&Linear]) -> OpCost {
     let weights: usize = weights.iter().map(|weight| weight.weight.shape().num_elements()).sum();
     let forward = 2.0 * (x.dims()[0] * weights) as f64;
@@ -103,16 +102,16 @@ fn forward(
 ) -> CpuTensor {
     let [n, d] = [x.shape()[0], x.shape()[1]];
     let width: usize = weights.iter().map(|weight| weight.shape()[1]).sum();
-    let mut out = match residual {
-        Some(residual) => slice(residual).to_vec(),
-        None => uninit_vec(n * width),
+    let (mut out, mode) = match residual {
+        Some(residual) => (slice(residual).to_vec(), WriteMode::Add),
+        None => (uninit_vec(n * width), WriteMode::Overwrite),
     };
     let x = MatrixView::new(slice(x), n, d, d);
     let mut from = 0;
     for weight in weights {
         let f = weight.shape()[1];
         let columns = MatrixViewMut::new(&mut out[from..], n, f, width);
-        matmul_parallel(columns, x, MatrixView::new(slice(weight), d, f, f), residual.is_some());
+        matmul_parallel(columns, x, MatrixView::new(slice(weight), d, f, f), mode);
         from += f;
     }
     if !biases.is_empty() {
@@ -141,12 +140,13 @@ fn backward(state: SavedLinear, grad: CpuTensor, wanted: &[bool]) -> Vec<Option<
         let columns = MatrixView::new(&numbers[from..], n, f, width);
         if let Some(to_x) = &mut to_x {
             let transposed = MatrixView::new(slice(weight), d, f, f).t();
-            matmul_parallel(MatrixViewMut::new(to_x, n, d, d), columns, transposed, index > 0);
+            let mode = if index > 0 { WriteMode::Add } else { WriteMode::Overwrite };
+            matmul_parallel(MatrixViewMut::new(to_x, n, d, d), columns, transposed, mode);
         }
         to_weights.push(wanted[1 + index].then(|| {
             let mut to = uninit_vec(d * f);
             let x = MatrixView::new(slice(&x), n, d, d).t();
-            matmul_parallel(MatrixViewMut::new(&mut to, d, f, f), x, columns, false);
+            matmul_parallel(MatrixViewMut::new(&mut to, d, f, f), x, columns, WriteMode::Overwrite);
             cpu_tensor(to, [d, f])
         }));
         from += f;

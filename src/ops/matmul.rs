@@ -12,8 +12,7 @@ use std::ops::Range;
 const MIN_WORK_PER_THREAD: usize = 1 << 20;
 /// Most rows of a result for which the second matrix is read as it lies, instead of being packed first.
 const MAX_SKINNY_ROWS: usize = 8;
-/// Rows whose arithmetic takes as long as reading the second matrix does, which is what a skinny product
-/// costs.
+/// Rows whose arithmetic takes as long as reading the second matrix, the cost of a skinny product.
 const SKINNY_COST_ROWS: usize = 32;
 
 /// How a matrix lies in a slice; steps are in numbers.
@@ -86,7 +85,6 @@ impl<'a> MatrixView<'a> {
         }
     }
 
-    /// Returns the transposed view.
     pub fn t(self) -> Self {
         Self { layout: self.layout.transposed(), ..self }
     }
@@ -154,7 +152,6 @@ impl<'a> MatrixViewMut<'a> {
         }
     }
 
-    /// Returns the rows in order.
     pub fn rows(&mut self) -> impl ExactSizeIterator<Item = &mut [f32]> {
         let (data, layout) = (self.data, self.layout);
         // SAFETY: rows do not overlap (`columns <= step`), lie inside the borrowed data, and `self` stays
@@ -164,7 +161,6 @@ impl<'a> MatrixViewMut<'a> {
         })
     }
 
-    /// Returns the numbers of rows and columns.
     pub fn dims(&self) -> [usize; 2] {
         [self.layout.rows, self.layout.columns]
     }
@@ -174,18 +170,27 @@ impl<'a> MatrixViewMut<'a> {
     }
 }
 
-/// Computes `out = a·b`, or `out += a·b` if `add`, on the calling thread.
-pub fn matmul(out: MatrixViewMut<'_>, a: MatrixView<'_>, b: MatrixView<'_>, add: bool) {
-    let job = MatmulJob { out: out.data, layout: out.layout, a, b, add };
+/// What a product does with the numbers of its result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteMode {
+    /// `out = a·b`
+    Overwrite,
+    /// `out += a·b`
+    Add,
+}
+
+/// Computes `a·b` on the calling thread.
+pub fn matmul(out: MatrixViewMut<'_>, a: MatrixView<'_>, b: MatrixView<'_>, mode: WriteMode) {
+    let job = MatmulJob { out: out.data, layout: out.layout, a, b, mode };
     job.check();
     // SAFETY: `out.data` is borrowed mutably here; the shapes fit (`check`), and views lie inside their
     // slices.
     unsafe { job.run() }
 }
 
-/// Computes the same on all threads of the pool, if the product is large enough.
-pub fn matmul_parallel(out: MatrixViewMut<'_>, a: MatrixView<'_>, b: MatrixView<'_>, add: bool) {
-    let job = MatmulJob { out: out.data, layout: out.layout, a, b, add };
+/// Computes `a·b` on all threads of the pool, if the product is large enough.
+pub fn matmul_parallel(out: MatrixViewMut<'_>, a: MatrixView<'_>, b: MatrixView<'_>, mode: WriteMode) {
+    let job = MatmulJob { out: out.data, layout: out.layout, a, b, mode };
     job.check();
     // SAFETY: as on one thread; the halves of `split` write no number in common.
     unsafe { job.run_parallel(rayon::current_num_threads()) }
@@ -198,7 +203,7 @@ struct MatmulJob<'a> {
     layout: MatrixLayout,
     a: MatrixView<'a>,
     b: MatrixView<'a>,
-    add: bool,
+    mode: WriteMode,
 }
 
 // SAFETY: only parts of one product cross threads, and they write different numbers of `out`.
@@ -238,8 +243,7 @@ impl MatmulJob<'_> {
         );
     }
 
-    /// Splits the product by rows or by columns, whichever there are more of. The first part is `share` of
-    /// `total`.
+    /// Splits the product by rows or columns, whichever are more. The first part is `share` of `total`.
     fn split(self, share: usize, total: usize) -> (Self, Self) {
         let transpose = self.layout.columns > self.layout.rows;
         let (layout, a, b) = match transpose {
@@ -258,7 +262,7 @@ impl MatmulJob<'_> {
         (part(0..cut), part(cut..layout.rows))
     }
 
-    /// Returns whether the result has few rows and the matrices lie as [`few`] takes them.
+    /// Returns whether the result has few rows and the matrices lie as `skinny` takes them.
     fn is_skinny(&self) -> bool {
         let (out, a, b) = (self.layout, self.a.layout, self.b.layout);
         let by_rows = out.column_step == 1 && a.column_step == 1;
@@ -278,11 +282,11 @@ impl MatmulJob<'_> {
             // SAFETY: the caller guarantees that `out` is valid and not used elsewhere.
             let mut out = MatrixViewMut { data: self.out, layout: self.layout, borrow: PhantomData };
             return match b.column_step {
-                1 => skinny::matmul(&mut out, self.a, self.b, self.add),
-                _ => skinny::matmul_transposed(&mut out, self.a, self.b.t(), self.add),
+                1 => skinny::matmul(&mut out, self.a, self.b, self.mode),
+                _ => skinny::matmul_transposed(&mut out, self.a, self.b.t(), self.mode),
             };
         }
-        let out_factor = if self.add { 1.0 } else { 0.0 };
+        let adds = self.mode == WriteMode::Add;
         // SAFETY: shapes fit (`check`), and matrices lie inside their slices (`new` of the views; `out` by
         // the caller).
         unsafe {
@@ -293,14 +297,14 @@ impl MatmulJob<'_> {
                 self.out,
                 out.column_step as isize,
                 out.row_step as isize,
-                self.add,
+                adds,
                 self.a.data.as_ptr(),
                 a.column_step as isize,
                 a.row_step as isize,
                 self.b.data.as_ptr(),
                 b.column_step as isize,
                 b.row_step as isize,
-                out_factor,
+                if adds { 1.0 } else { 0.0 },
                 1.0_f32,
                 false,
                 false,
@@ -337,8 +341,9 @@ mod tests {
             let (a, b, initial) = (numbers(m * k, 1), numbers(k * n, 2), numbers(m * n, 3));
             let at: Vec<f32> = (0..k * m).map(|i| a[i % m * k + i / m]).collect();
             let bt: Vec<f32> = (0..k * n).map(|i| b[i % k * n + i / k]).collect();
-            for add in [false, true] {
-                let mut wanted = if add { initial.clone() } else { vec![0.0; m * n] };
+            for mode in [WriteMode::Overwrite, WriteMode::Add] {
+                let adds = mode == WriteMode::Add;
+                let mut wanted = if adds { initial.clone() } else { vec![0.0; m * n] };
                 for (i, row) in wanted.chunks_mut(n).enumerate() {
                     for (j, value) in row.iter_mut().enumerate() {
                         *value += (0..k).map(|l| a[i * k + l] * b[l * n + j]).sum::<f32>();
@@ -349,11 +354,11 @@ mod tests {
                     (MatrixView::new(&at, k, m, m).t(), MatrixView::new(&bt, n, k, k).t()),
                 ] {
                     let (mut single, mut parallel) = (initial.clone(), initial.clone());
-                    matmul(MatrixViewMut::new(&mut single, m, n, n), a, b, add);
-                    matmul_parallel(MatrixViewMut::new(&mut parallel, m, n, n), a, b, add);
+                    matmul(MatrixViewMut::new(&mut single, m, n, n), a, b, mode);
+                    matmul_parallel(MatrixViewMut::new(&mut parallel, m, n, n), a, b, mode);
                     for found in [single, parallel] {
                         let worst = found.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-                        assert!(worst < 1e-3, "{m} {k} {n} {add}: {worst}");
+                        assert!(worst < 1e-3, "{m} {k} {n} {mode:?}: {worst}");
                     }
                 }
             }
@@ -369,7 +374,7 @@ mod tests {
             MatrixViewMut::new(&mut out, 2, 3, 3),
             MatrixView::new(&a, 2, 3, 3),
             MatrixView::new(&a, 2, 3, 3),
-            false,
+            WriteMode::Overwrite,
         );
     }
 }

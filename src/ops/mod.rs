@@ -2,8 +2,7 @@
 //! and in f32 an operation is *fused*: one pass over the numbers, with SIMD and on all threads. Elsewhere it
 //! is composed of Burn's own operations, or runs a GPU kernel if there is one.
 //! Must not know: models, passes, training.
-//! Invariant: all implementations of an operation compute the same; tests compare each with its *reference*,
-//! which is composed of Burn's operations.
+//! Invariant: all implementations of an operation compute what its *reference*, of Burn's operations, does.
 //!
 //! Shape letters as in the model: `B` rows, `T` positions, `N` positions of all rows, `D` width, `H` heads,
 //! `G` key/value heads, `K` head width, `V` vocabulary. Queries, keys and values are *packed* in one matrix

@@ -1,5 +1,4 @@
-//! Owns: LayerNorm (Ba et al., arXiv 1607.06450) and RMSNorm (Zhang and Sennrich, arXiv 1910.07467) as one
-//! operation with its own backward pass.
+//! Owns: LayerNorm (arXiv 1607.06450) and RMSNorm (arXiv 1910.07467), with their own backward pass.
 //! Must not know: which norm of a model it is.
 //! Invariant: each row is normalised on its own.
 
@@ -44,9 +43,16 @@ pub(super) fn reference(x: Tensor<2>, weight: Tensor<1>, bias: Option<Tensor<1>>
     }
 }
 
-/// What the backward pass needs: the input, the weight, and each row's mean (0 for RMSNorm) and `1 / √(… +
-/// eps)`.
-type SavedNorm = (CpuTensor, CpuTensor, Vec<[f32; 2]>);
+/// What the backward pass needs.
+#[derive(Clone, Debug)]
+struct SavedNorm {
+    x: CpuTensor,
+    weight: CpuTensor,
+    /// Mean of each row (0 for RMSNorm), and `1 / √(… + eps)`.
+    stats: Vec<[f32; 2]>,
+    /// Whether the mean is subtracted, as in LayerNorm.
+    centred: bool,
+}
 
 fn fused(x: Tensor<2>, weight: Tensor<1>, bias: Option<Tensor<1>>, eps: f32) -> Tensor<2> {
     let mut operands = vec![operand(x), operand(weight)];
@@ -58,9 +64,9 @@ fn fused(x: Tensor<2>, weight: Tensor<1>, bias: Option<Tensor<1>>, eps: f32) -> 
             let [x, weight] = [operands[0].clone(), operands[1].clone()];
             let bias = operands.get(2);
             let (result, stats) = forward(&x, slice(&weight), bias.map(slice), eps);
-            (result, (x, weight, stats))
+            (result, SavedNorm { x, weight, stats, centred: bias.is_some() })
         },
-        |state, grad, wanted| backward(state, &grad, wanted.len() > 2),
+        |state, grad, _| backward(state, &grad),
     )
 }
 
@@ -96,7 +102,7 @@ fn forward(x: &CpuTensor, weight: &[f32], bias: Option<&[f32]>, eps: f32) -> (Cp
 ///
 /// With `y = (x - mean)·scale` and `g = grad·weight`: `dx = scale·(g - mean(g) - y·mean(g·y))`, without
 /// `mean(g)` if not `centred`; `dweight = Σ grad·y` and `dbias = Σ grad` over the rows.
-fn backward((x, weight, stats): SavedNorm, grad: &CpuTensor, centred: bool) -> Vec<Option<CpuTensor>> {
+fn backward(SavedNorm { x, weight, stats, centred }: SavedNorm, grad: &CpuTensor) -> Vec<Option<CpuTensor>> {
     let (x, weight, grad) = (slice(&x), slice(&weight), slice(grad));
     let (n, d) = (stats.len(), weight.len());
     let mut out = uninit_vec(n * d);

@@ -12,7 +12,7 @@ use super::MatmulPrecision;
 use super::graph::{
     CpuTensor, cpu_op, cpu_tensor, detach, is_native_cpu, make_unique, operand, slice, tensor_from_vec,
 };
-use super::matmul::{MatrixView, MatrixViewMut, matmul_parallel};
+use super::matmul::{MatrixView, MatrixViewMut, WriteMode, matmul_parallel};
 use super::simd::{self, dispatch};
 use super::threads::{rows_per_chunk, uninit_vec};
 use super::trace::{self, OpCost, SpanKind};
@@ -87,7 +87,9 @@ pub fn score(
     requested: Option<RequestedGradients>,
     precision: MatmulPrecision,
 ) -> Scores {
-    let _span = trace::span("score", SpanKind::NoGraph, flop_count(&hidden, head, requested.is_some()));
+    // With gradients, the backward pass has two more products.
+    let products = if requested.is_some() { 3 } else { 1 };
+    let _span = trace::span("score", SpanKind::NoGraph, flop_count(&hidden, head, products));
     match precision == MatmulPrecision::F32 && is_native_cpu(&hidden) {
         true => fused(hidden, head, targets, requested),
         false => {
@@ -100,7 +102,7 @@ pub fn score(
 /// Returns the logits `[N, V]` of hidden states `[N, D]`, all without autodiff. It is meant for few rows,
 /// because it holds all logits at once.
 pub fn logits(hidden: Tensor<2>, head: &Head) -> Tensor<2> {
-    let _span = trace::span("logits", SpanKind::NoGraph, flop_count(&hidden, head, false));
+    let _span = trace::span("logits", SpanKind::NoGraph, flop_count(&hidden, head, 1));
     if !is_native_cpu(&hidden) {
         return hidden.matmul(head.matrix());
     }
@@ -110,7 +112,7 @@ pub fn logits(hidden: Tensor<2>, head: &Head) -> Tensor<2> {
     let v = weights.vocab;
     let mut out = uninit_vec(n * v);
     let h = MatrixView::new(slice(&hidden), n, d, d);
-    matmul_parallel(MatrixViewMut::new(&mut out, n, v, v), h, weights.matrix(), false);
+    matmul_parallel(MatrixViewMut::new(&mut out, n, v, v), h, weights.matrix(), WriteMode::Overwrite);
     tensor_from_vec(out, [n, v])
 }
 
@@ -141,12 +143,10 @@ impl CpuHeadWeights {
     }
 }
 
-/// Returns the operations of the logits' product and, with gradients, of the two products of the backward
-/// pass.
-fn flop_count(hidden: &Tensor<2>, head: &Head, with_grads: bool) -> f64 {
+/// Returns the operations of `products` matrix products between hidden states and the head's weights.
+fn flop_count(hidden: &Tensor<2>, head: &Head, products: usize) -> f64 {
     let (Head::Untied(weight) | Head::Tied(weight)) = head;
-    let products = if with_grads { 3.0 } else { 1.0 };
-    products * 2.0 * (hidden.dims()[0] * weight.shape().num_elements()) as f64
+    2.0 * (products * hidden.dims()[0] * weight.shape().num_elements()) as f64
 }
 
 fn fused(
@@ -159,15 +159,18 @@ fn fused(
     let [n, d] = [hidden.shape()[0], hidden.shape()[1]];
     let weight = CpuHeadWeights::from_head(head);
     let (v, matrix) = (weight.vocab, weight.matrix());
-    let (loss_weights, overwrite, mut sum) = match requested {
-        None => (None, true, None),
+    let mut mode = WriteMode::Overwrite;
+    let (loss_weights, mut sum) = match requested {
+        None => (None, None),
         Some(RequestedGradients { loss_weights: weights, weight_grad_sum: sum }) => {
-            let overwrite = sum.is_none();
-            let sum = sum.map_or_else(
-                || cpu_tensor(uninit_vec(d * v), weight.numbers.shape()),
-                |sum| make_unique(detach(sum)),
-            );
-            (Some(detach(weights)), overwrite, Some(sum))
+            let sum = match sum {
+                Some(sum) => {
+                    mode = WriteMode::Add;
+                    make_unique(detach(sum))
+                }
+                None => cpu_tensor(uninit_vec(d * v), weight.numbers.shape()),
+            };
+            (Some(detach(weights)), Some(sum))
         }
     };
     let mut losses = vec![[0.0_f32; 2]; n];
@@ -179,19 +182,19 @@ fn fused(
         let count = end - start;
         let h = MatrixView::new(&slice(&hidden)[start * d..end * d], count, d, d);
         let logits = &mut logits[..count * v];
-        matmul_parallel(MatrixViewMut::new(logits, count, v, v), h, matrix, false);
+        matmul_parallel(MatrixViewMut::new(logits, count, v, v), h, matrix, WriteMode::Overwrite);
         let block_weights = loss_weights.as_ref().map(|weights| &slice(weights)[start..end]);
         softmax_rows(logits, &targets[start..end], block_weights, &mut losses[start..end]);
         if let (Some(to_hidden), Some(sum)) = (&mut to_hidden, &mut sum) {
             let logit_grads = MatrixView::new(logits, count, v, v);
             let to_hidden = MatrixViewMut::new(&mut to_hidden[start * d..end * d], count, d, d);
-            matmul_parallel(to_hidden, logit_grads, matrix.t(), false);
-            let add = !overwrite || start > 0;
+            matmul_parallel(to_hidden, logit_grads, matrix.t(), WriteMode::Overwrite);
             let sum: &mut [f32] = sum.storage_mut();
             match weight.tied {
-                true => matmul_parallel(MatrixViewMut::new(sum, v, d, d), logit_grads.t(), h, add),
-                false => matmul_parallel(MatrixViewMut::new(sum, d, v, v), h.t(), logit_grads, add),
+                true => matmul_parallel(MatrixViewMut::new(sum, v, d, d), logit_grads.t(), h, mode),
+                false => matmul_parallel(MatrixViewMut::new(sum, d, v, v), h.t(), logit_grads, mode),
             }
+            mode = WriteMode::Add;
         }
     }
     let grads = to_hidden.zip(sum).map(|(to_hidden, sum)| ScoreGrads {
@@ -203,8 +206,7 @@ fn fused(
     Scores { nll, entropy, grads }
 }
 
-/// Writes `[nll, entropy]` of each row to `losses`. With loss weights, replaces the logits by their
-/// gradients.
+/// Writes `[nll, entropy]` of each row. With loss weights, replaces the logits by their gradients.
 fn softmax_rows(logits: &mut [f32], targets: &[i32], weights: Option<&[f32]>, losses: &mut [[f32; 2]]) {
     let v = logits.len() / targets.len();
     let chunk_rows = rows_per_chunk(targets.len(), v);
@@ -230,8 +232,7 @@ fn softmax_rows(logits: &mut [f32], targets: &[i32], weights: Option<&[f32]>, lo
     });
 }
 
-/// Returns a scalar whose gradient with respect to `hidden` is the constant `grad`, both `[N, D]`. Its value
-/// is meaningless.
+/// Returns a scalar, itself meaningless, whose gradient with respect to `hidden` is the constant `grad`.
 pub fn surrogate_loss(hidden: Tensor<2>, grad: Tensor<2>) -> Tensor<1> {
     let cost = OpCost::without_matmul("surrogate");
     if !is_native_cpu(&hidden) {

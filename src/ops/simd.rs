@@ -2,7 +2,7 @@
 //! Must not know: tensors, threads.
 //! Invariant: a result does not depend on the processor's vector width: sums run in `LANES` lanes everywhere.
 //!
-//! The functions are plain loops. [`wide`] has the compiler make a version for each instruction set (AVX-512,
+//! The functions are plain loops. [`dispatch`] has the compiler make a version for each instruction set (AVX-512,
 //! AVX2, NEON, the target's baseline) and chooses one at run time. What is called inside must be
 //! `#[inline(always)]`, or it is compiled for the baseline.
 
@@ -56,13 +56,11 @@ pub fn exp(x: f32) -> f32 {
     value * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)
 }
 
-/// Returns `1 / (1 + e^-x)`.
 #[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// Returns the hyperbolic tangent of `x`.
 #[inline(always)]
 pub fn tanh(x: f32) -> f32 {
     2.0 * sigmoid(2.0 * x) - 1.0
@@ -95,25 +93,21 @@ fn add_lanes(sums: [f32; LANES]) -> f32 {
     sums.iter().sum()
 }
 
-/// Returns the sum `Σ a`.
 #[inline(always)]
 pub fn sum(a: &[f32]) -> f32 {
     sum_lanes(a, a, a, |a, _, _| a)
 }
 
-/// Returns the dot product `Σ a·b`.
 #[inline(always)]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     sum_lanes(a, b, b, |a, b, _| a * b)
 }
 
-/// Returns the sum of products `Σ a·b·c`.
 #[inline(always)]
 pub fn dot3(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
     sum_lanes(a, b, c, |a, b, c| a * b * c)
 }
 
-/// Returns the squared deviations `Σ (a - mean)²`.
 #[inline(always)]
 pub fn squared_deviations(a: &[f32], mean: f32) -> f32 {
     sum_lanes(a, a, a, |a, _, _| (a - mean) * (a - mean))

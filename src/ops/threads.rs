@@ -29,8 +29,7 @@ pub fn enter_pool(threads: usize) {
 #[must_use]
 pub struct SpinGuard(Arc<AtomicBool>);
 
-/// Makes the pool's other threads wait for work without going to sleep, because waking one up takes as long
-/// as a small operation. Does nothing on a thread that belongs to no pool.
+/// Keeps the pool's other threads from going to sleep: waking one up takes as long as a small operation.
 pub fn keep_workers_spinning() -> SpinGuard {
     let stop = Arc::new(AtomicBool::new(false));
     if rayon::current_thread_index().is_some() {
@@ -58,8 +57,7 @@ fn spin_until(stop: &AtomicBool) {
     }
 }
 
-/// Returns the rows of a chunk, for `rows` of `width` numbers each. There are a few chunks per thread, so
-/// that others compensate for a slow one.
+/// Returns the rows of a chunk: a few chunks per thread, so that others compensate for a slow one.
 pub fn rows_per_chunk(rows: usize, width: usize) -> usize {
     let threads = rayon::current_num_threads();
     match threads {
@@ -69,8 +67,7 @@ pub fn rows_per_chunk(rows: usize, width: usize) -> usize {
     }
 }
 
-/// Calls `f` in parallel with chunks of `out`, whose rows have `width` numbers: the index of the first row,
-/// and the rows.
+/// Calls `f` in parallel with chunks of `out`: the index of the first row, and rows of `width` numbers.
 pub fn for_each_chunk(out: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
     let chunk_rows = rows_per_chunk(out.len() / width.max(1), width);
     let chunks = out.par_chunks_mut(chunk_rows * width.max(1));
@@ -80,8 +77,7 @@ pub fn for_each_chunk(out: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32
 /// Rows that are summed into one partial sum; the same on every machine, so that results are too.
 pub const PARTIAL_SUM_ROWS: usize = 64;
 
-/// Returns the sum of `parts`, `[count]` each. It is computed in their order, so every run gives the same
-/// result.
+/// Returns the sum of `parts`, `[count]` each, in their order, so that every run gives the same result.
 pub fn sum_in_order<I>(count: usize, parts: I) -> Vec<f32>
 where
     I: IndexedParallelIterator<Item = Vec<f32>>,

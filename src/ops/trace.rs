@@ -1,5 +1,4 @@
-//! Owns: the trace of where a step's time goes: spans of time on a thread, of operations and of the phases of
-//! a step.
+//! Owns: the trace of where a step's time goes: spans of operations and of phases, by thread.
 //! Must not know: who records it, how it is evaluated.
 //! Invariant: while nothing is recorded, a span costs one relaxed load and leaves nothing.
 
@@ -20,40 +19,31 @@ struct TraceBuffer {
     allocation_counter: Option<AllocationCounter>,
 }
 
-/// What a span measures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum SpanKind {
-    /// A step of training.
     Step,
-    /// A phase of a step.
+    #[strum(serialize = "part")]
     Phase,
     /// An operation's forward pass. On other devices than the CPU: the time to submit it.
     Forward,
-    /// An operation's backward pass.
     Backward,
     /// An operation outside of the autodiff graph.
+    #[strum(serialize = "")]
     NoGraph,
 }
 
 impl SpanKind {
-    /// Returns the label in tables and exports; empty for [`Of::Whole`].
+    /// Returns the label in tables and exports; empty for [`SpanKind::NoGraph`].
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Step => "step",
-            Self::Phase => "part",
-            Self::Forward => "forward",
-            Self::Backward => "backward",
-            Self::NoGraph => "",
-        }
+        self.into()
     }
 
-    /// Returns whether the span is that of one operation.
     pub fn is_operation(self) -> bool {
         !matches!(self, Self::Step | Self::Phase)
     }
 }
 
-/// A recorded span.
 #[derive(Clone, Debug)]
 pub struct SpanRecord {
     pub name: &'static str,
@@ -66,12 +56,10 @@ pub struct SpanRecord {
     pub flop: f64,
     /// Bytes that the process allocated during the span; 0 if they are not counted.
     pub allocated_bytes: u64,
-    /// Bytes that were read back from the device.
     pub readback_bytes: u64,
 }
 
 impl SpanRecord {
-    /// Returns the span's duration in seconds.
     pub fn seconds(&self) -> f64 {
         (self.ended - self.began).as_secs_f64()
     }
@@ -145,7 +133,6 @@ fn bytes_so_far(buffer: &TraceBuffer) -> u64 {
 }
 
 impl Span {
-    /// Adds `bytes` that were read back from the device.
     pub fn add_readback(&mut self, bytes: u64) {
         if let Some(open) = &mut self.0 {
             open.readback_bytes += bytes;
@@ -203,7 +190,6 @@ fn push(buffer: &mut TraceBuffer, event: SpanRecord) {
     }
 }
 
-/// Returns the calling thread's number, from 1.
 fn thread_number() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(1);
     thread_local!(static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed));
@@ -224,13 +210,11 @@ impl OpCost {
         Self { name, forward_flop: 0.0, backward_flop: 0.0 }
     }
 
-    /// Starts the span of the operation's forward pass.
     #[inline]
     pub fn forward_span(&self) -> Span {
         span(self.name, SpanKind::Forward, self.forward_flop)
     }
 
-    /// Starts the span of the operation's backward pass.
     #[inline]
     pub fn backward_span(&self) -> Span {
         span(self.name, SpanKind::Backward, self.backward_flop)

@@ -1,5 +1,4 @@
-//! Owns: the text form of policies in command line, dashboard and records:
-//! `entropy:start=1.5,stop=0.5,most=8`.
+//! Owns: the text form of policies, such as `entropy:start=1.5,stop=0.5,most=8`.
 //! Must not know: what a policy does.
 //! Invariant: parsing the text of a policy gives the same policy.
 
@@ -84,10 +83,8 @@ impl FromStr for Policy {
 }
 
 impl Policy {
-    /// Parses a policy whose tokens are given as ids, or as texts that `token_id` maps to ids.
-    ///
-    /// # Errors
-    /// Names the part of `text` that is not valid, and what is allowed.
+    /// Parses a policy whose tokens are given as ids, or as texts that `token_id` maps to ids. An error names the
+    /// part of `text` that is not valid, and what is allowed.
     pub fn parse_with_tokens(text: &str, token_id: &dyn Fn(&str) -> Option<u32>) -> Result<Self, String> {
         let (name, rest) = text.trim().split_once(':').unwrap_or((text.trim(), ""));
         let mut keys = PolicyKeys::split(name, rest)?;
@@ -112,6 +109,18 @@ impl Policy {
     }
 }
 
+/// Returns the policy `text` with its threshold `start` changed, and everything else as it is written. `None`
+/// if it has no valid `start`.
+pub fn change_start(text: &str, change: impl Fn(Threshold) -> Threshold) -> Option<String> {
+    let (name, keys) = text.split_once(':')?;
+    let mut pairs: Vec<String> = keys.split(',').map(str::to_owned).collect();
+    let is_start = |pair: &&mut String| pair.split_once('=').is_some_and(|(key, _)| key.trim() == "start");
+    let start = pairs.iter_mut().find(is_start)?;
+    let (_, value) = start.split_once('=')?;
+    *start = format!("start={}", change(value.trim().parse().ok()?));
+    Some(format!("{name}:{}", pairs.join(",")))
+}
+
 /// `key=value` pairs of a policy that have not been read yet.
 struct PolicyKeys<'a> {
     policy: &'a str,
@@ -132,7 +141,6 @@ impl<'a> PolicyKeys<'a> {
         Ok(Self { policy, pairs: pairs.map(pair).collect::<Result<_, String>>()?, known: Vec::new() })
     }
 
-    /// Removes the value of `key` from the pairs.
     fn take_text(&mut self, key: &'static str) -> Option<&'a str> {
         self.known.push(key);
         let index = self.pairs.iter().position(|(name, _)| *name == key)?;
@@ -180,7 +188,6 @@ impl<'a> PolicyKeys<'a> {
         self.take_text(key).map(parse).transpose()
     }
 
-    /// Reads all keys of `fixed`.
     fn take_fixed(&mut self, token_id: &dyn Fn(&str) -> Option<u32>) -> Result<FixedPolicy, String> {
         let count = self.take_value("count")?.unwrap_or(6);
         let number = |text: &str| text.parse().map_err(|error| format!("fixed: at={text}: {error}"));

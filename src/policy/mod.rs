@@ -1,5 +1,4 @@
-//! Owns: what is decided during generation, as pure functions: when to think (switch policies), their text form,
-//! entropy thresholds, and how a token is sampled.
+//! Owns: decisions of generation as pure functions: when to think, in which text form, which token to sample.
 //! Must not know: tensors, models, screens.
 //! Invariant: a policy's text form and its value convert into each other without loss.
 

@@ -1,23 +1,19 @@
 //! Owns: distributions over tokens, and sampling of a token.
 //! Must not know: where logits come from, latents.
-//! Invariant: entropy and probabilities are those of the plain softmax, whatever the sampling parameters;
-//! equal streams sample equal tokens.
+//! Invariant: entropy and probabilities are those of the plain softmax; equal streams sample equal tokens.
 
 use crate::rng::RngStream;
 
-/// How a token is sampled. The filters apply in this order, each to what the previous one keeps. The most
-/// likely token is always kept.
+/// How a token is sampled. Each filter, in this order, keeps the most likely token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SamplingParams {
     /// Divisor of the logits; 0 means greedy decoding.
     pub temperature: f64,
     /// Keeps this many of the most likely tokens; 0 means all.
     pub top_k: usize,
-    /// Keeps the most likely tokens that together reach this probability (Holtzman et al., arXiv 1904.09751);
-    /// 1 means all.
+    /// Keeps the likeliest tokens that reach this probability (Holtzman et al., arXiv 1904.09751); 1: all.
     pub top_p: f64,
-    /// Keeps tokens with at least this fraction of the largest probability (Nguyen et al., arXiv 2407.01082);
-    /// 0 means all.
+    /// Keeps tokens with this share of the largest probability (Nguyen et al., arXiv 2407.01082); 0: all.
     pub min_p: f64,
 }
 
@@ -25,10 +21,7 @@ impl SamplingParams {
     /// Always takes the most likely token.
     pub const GREEDY: Self = Self { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0 };
 
-    /// Checks the ranges of the parameters.
-    ///
-    /// # Errors
-    /// Names the first value that is out of range, and its range.
+    /// Checks the ranges of the parameters; an error names the value and its range.
     pub fn validate(&self) -> Result<(), String> {
         let within = |name: &str, value: f64, max: f64| match value >= 0.0 && value <= max {
             true => Ok(()),
@@ -78,10 +71,8 @@ impl SamplingParams {
     }
 }
 
-/// Summary of a distribution over tokens.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenDistribution {
-    /// Entropy of the distribution, in nats.
     pub entropy: f64,
     /// The most likely tokens as (id, probability), most likely first.
     pub top: Vec<(u32, f64)>,
@@ -105,8 +96,7 @@ impl TokenDistribution {
     }
 }
 
-/// Returns the `count` largest logits (at least one) as (id, logit), largest first. Of equal logits the lower
-/// id is first.
+/// Returns the `count` largest logits (at least one) as (id, logit), largest and then lowest id first.
 fn top_logits(logits: &[f32], count: usize) -> Vec<(u32, f32)> {
     let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
     let tokens = (0..).zip(logits.iter().copied());

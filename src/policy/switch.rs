@@ -1,11 +1,9 @@
-//! Owns: when a generation thinks: a state machine that gets the entropy at each position and decides the
-//! next input.
+//! Owns: when a generation thinks: a state machine from the entropy at each position to the next input.
 //! Must not know: models, what tokens mean, how a token is sampled.
 //! Invariant: pure: equal entropies and tokens give equal actions; no bound is ever exceeded.
 
 use super::threshold::{EntropyScale, Threshold};
 
-/// What the next input of a row is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PolicyAction {
     /// A token sampled from the distribution.
@@ -18,7 +16,6 @@ pub enum PolicyAction {
     ReplaceToken,
 }
 
-/// When to think.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Policy {
     /// Plain decoding.
@@ -27,8 +24,7 @@ pub enum Policy {
     Fixed(FixedPolicy),
     /// Thinks from a high entropy on, until the entropy is low.
     Entropy(EntropyPolicy),
-    /// Thinks while the entropy is above that of the last switch between tokens and latents (SwiReasoning,
-    /// arXiv 2510.05069).
+    /// Thinks while the entropy is above that of the last switch (SwiReasoning, arXiv 2510.05069).
     Trend(TrendPolicy),
 }
 
@@ -41,7 +37,6 @@ impl Policy {
         named.into_iter().filter_map(|(key, id)| id.map(|id| (key, id))).collect()
     }
 
-    /// Whether decisions depend on the entropies of the prompt.
     pub fn uses_prompt_entropies(&self) -> bool {
         let is_quantile = |threshold| matches!(threshold, Threshold::Quantile(_));
         matches!(self, Self::Entropy(policy) if is_quantile(policy.start) || is_quantile(policy.stop))
@@ -51,9 +46,7 @@ impl Policy {
 /// Thoughts with a fixed number of latents.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FixedPolicy {
-    /// Number of latents of a thought.
     pub count: usize,
-    /// Where thoughts start.
     pub starts: ThoughtStarts,
     /// Token to insert before each thought (beginning of thought).
     pub bot: Option<u32>,
@@ -61,7 +54,6 @@ pub struct FixedPolicy {
     pub eot: Option<u32>,
 }
 
-/// Where fixed thoughts start.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ThoughtStarts {
     /// After these numbers of generated tokens, markers included. 0 is directly after the prompt.
@@ -70,14 +62,12 @@ pub enum ThoughtStarts {
     AfterToken(u32),
 }
 
-/// Thoughts between two entropy thresholds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EntropyPolicy {
     /// A thought starts at or above this entropy.
     pub start: Threshold,
     /// A thought ends below this entropy.
     pub stop: Threshold,
-    /// How long thoughts may be.
     pub bounds: ThoughtBounds,
     /// Which hidden state starts a thought.
     pub position: LatentPosition,
@@ -86,9 +76,7 @@ pub struct EntropyPolicy {
 /// Thoughts while the entropy is above that of the last switch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrendPolicy {
-    /// Minimum number of tokens between two thoughts.
     pub dwell: usize,
-    /// How long thoughts may be.
     pub bounds: ThoughtBounds,
     /// Which hidden state starts a thought.
     pub position: LatentPosition,
@@ -97,26 +85,21 @@ pub struct TrendPolicy {
 /// How long thoughts may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThoughtBounds {
-    /// Minimum number of latents of a thought.
     pub min_latents: usize,
-    /// Maximum number of latents of a thought.
     pub max_latents: usize,
-    /// Maximum number of latents of the whole row; `None` means no limit.
+    /// `None` means no limit for the row.
     pub max_total_latents: Option<usize>,
 }
 
-/// Which hidden state is recycled if the output at position `t` is uncertain. The article allows both
-/// readings.
+/// Which hidden state is recycled if the output at `t` is uncertain: the article allows both readings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LatentPosition {
     /// The uncertain state itself, as the input at `t+1`.
     Next,
-    /// The state at `t-1`, as the input at `t`, in place of the token there. Tokens of the prompt are never
-    /// replaced.
+    /// The state at `t-1`, as the input at `t`, in place of the token there, if it is not of the prompt.
     InPlace,
 }
 
-/// What a row is currently doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ThoughtPhase {
     Tokens,
@@ -126,7 +109,6 @@ enum ThoughtPhase {
     Thinking(usize),
 }
 
-/// State of a policy on one row.
 #[derive(Clone, Debug)]
 pub struct PolicyState {
     policy: Policy,
@@ -164,8 +146,7 @@ impl PolicyState {
         self.entropy_scale.observe(entropy);
     }
 
-    /// Decides the next input from `entropy` (nats) at the last position. `last` is the token fed there;
-    /// `None` for a latent.
+    /// Decides the next input from the entropy (nats) at the last position; `last`: its token, if it has one.
     pub fn next_action(&mut self, entropy: f64, last: Option<u32>) -> PolicyAction {
         let action = self.decide(entropy, last);
         self.entropy_scale.observe(entropy);
@@ -186,7 +167,6 @@ impl PolicyState {
         action
     }
 
-    /// Returns the number of latents so far.
     pub fn latents(&self) -> usize {
         self.latents
     }
@@ -235,7 +215,6 @@ impl PolicyState {
         }
     }
 
-    /// Whether a thought of `count` latents continues.
     fn continues(&self, count: usize, entropy: f64) -> bool {
         let (bounds, uncertain) = match &self.policy {
             Policy::Never => return false,

@@ -1,20 +1,16 @@
-//! Owns: entropy thresholds: in nats, as a fraction of the maximum entropy, or as a quantile of past
-//! entropies.
+//! Owns: entropy thresholds: in nats, a fraction of the maximum, or a quantile of past entropies.
 //! Must not know: what happens above or below a threshold.
 //! Invariant: without past entropies, no entropy reaches a quantile.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A threshold of entropy.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Threshold {
-    /// An entropy in nats.
     Nats(f64),
     /// A fraction of ln V, the entropy of the uniform distribution.
     FractionOfMax(f64),
-    /// A quantile of the row's entropies so far, including those of the prompt: this fraction of them is
-    /// lower.
+    /// This fraction of the row's entropies so far, the prompt's included, is lower.
     Quantile(f64),
 }
 
@@ -69,7 +65,6 @@ impl EntropyScale {
         self.past.insert(index, entropy);
     }
 
-    /// Returns the threshold in nats.
     pub(in crate::policy) fn to_nats(&self, threshold: Threshold) -> f64 {
         match threshold {
             Threshold::Nats(value) => value,

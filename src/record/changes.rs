@@ -4,16 +4,13 @@
 //! Invariant: a line is complete or absent; applying the record to the first config gives the last one.
 
 use super::RecordError;
-use super::run_folder::replace_file;
-use super::segments::sync_folder;
+use crate::files::atomic::{append_synced, replace_file, sync_folder};
 use crate::schema::rows::{ChangeOutcome, ChangeRow};
 use std::collections::HashSet;
 use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::Path;
 
-/// Reads the changes in `file`, in order. A missing file has none. An incomplete last line is dropped, with a
-/// warning.
+/// Reads the changes in `file`, in order. A missing file has none. Warns of an incomplete last line.
 pub fn read_changes(file: &Path) -> Result<Vec<ChangeRow>, RecordError> {
     let bytes = match std::fs::read(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -38,15 +35,12 @@ pub fn append_changes(file: &Path, changes: &[ChangeRow]) -> Result<(), RecordEr
         text += &json_line(file, change)?;
     }
     let write = || {
-        let mut log = OpenOptions::new().create(true).append(true).open(file)?;
+        let log = OpenOptions::new().create(true).append(true).open(file)?;
         let before = log.metadata()?.len();
         if before == 0 {
             file.parent().into_iter().for_each(sync_folder);
         }
-        log.write_all(text.as_bytes()).and_then(|()| log.sync_data()).inspect_err(|_| {
-            // An incomplete line would corrupt the next one.
-            let _ = log.set_len(before);
-        })
+        append_synced(&log, before, text.as_bytes())
     };
     write().map_err(RecordError::io("write", file))
 }
@@ -54,7 +48,7 @@ pub fn append_changes(file: &Path, changes: &[ChangeRow]) -> Result<(), RecordEr
 /// Replaces the content of `file` with `changes`, atomically.
 pub fn rewrite_changes(file: &Path, changes: &[ChangeRow]) -> Result<(), RecordError> {
     let lines: Result<String, _> = changes.iter().map(|change| json_line(file, change)).collect();
-    replace_file(file, lines?.as_bytes())
+    Ok(replace_file(file, lines?.as_bytes())?)
 }
 
 fn json_line(file: &Path, change: &ChangeRow) -> Result<String, RecordError> {
@@ -100,7 +94,7 @@ mod tests {
             key: Some("optim.lr".into()),
             old: json!(0.0),
             new: json!(new),
-            source: "keys".into(),
+            source: crate::schema::rows::ChangeSource::Keys,
             outcome,
             reason: None,
         }

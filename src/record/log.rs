@@ -19,7 +19,6 @@ pub struct RunLog {
     listener: Arc<dyn Fn(LogLine) + Send + Sync>,
 }
 
-/// Where log lines are written.
 enum LogDestination {
     /// No file yet: lines are kept in memory.
     Buffered(String),
@@ -53,8 +52,7 @@ impl LogDestination {
 }
 
 impl RunLog {
-    /// Creates a log that passes each line to `listener` and keeps lines in memory until `write_to` names a
-    /// file.
+    /// Creates a log that passes each line to `listener`. It keeps lines in memory until it has a file.
     pub fn new(listener: impl Fn(LogLine) + Send + Sync + 'static) -> Self {
         let kept = Arc::new(Mutex::new(LogDestination::Buffered(String::new())));
         Self { destination: kept, listener: Arc::new(listener) }

@@ -6,12 +6,13 @@
 use super::RecordError;
 use super::rows::{TableRow, ThoughtRow};
 use super::run_folder::RunFolder;
-use super::segments::{self, Footer};
-use super::system::SystemProbe;
+use super::segments;
+use super::system::SystemMonitor;
 use super::table::Table;
+use crate::files::parquet::Footer;
 use crate::schema::metrics::{SCHEMA_VERSION, StepRow};
-use crate::schema::protocol::TokenRow;
-use crate::schema::rows::{ChangeRow, EventRow, SystemRow};
+use crate::schema::rows::{EventRow, SystemRow};
+use crate::schema::token_rows::TokenRow;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +21,6 @@ use std::time::{Duration, Instant};
 
 /// Messages that may wait for the thread before the trainer blocks.
 const QUEUE_CAPACITY: usize = 4096;
-/// Time between two attempts to write to a full disk.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// When rows are synced, and when they become a segment.
@@ -38,16 +38,16 @@ pub struct RecordTiming {
     pub system_time: Duration,
 }
 
-/// A message from the trainer to the recorder's thread.
 enum RecorderMessage {
     Step(Box<StepRow>),
     Event(EventRow),
-    Change(ChangeRow),
     Tokens(Box<TokenRow>),
     /// New timing, and the hash of the new config.
     Config(RecordTiming, String),
     /// PCI bus id of the GPU that the run uses.
     Gpu(String),
+    /// Measure the system for a screen too, then reply.
+    ShowSystem(SyncSender<()>),
     /// Write all rows to segments, then reply.
     Flush(SyncSender<()>),
 }
@@ -66,6 +66,7 @@ pub enum RecorderHealth {
 pub struct Recorder {
     sender: Option<SyncSender<RecorderMessage>>,
     health: Arc<Mutex<RecorderHealth>>,
+    latest_system: Arc<Mutex<Option<SystemRow>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -73,16 +74,16 @@ impl Recorder {
     /// Starts the thread that writes into `folder`, whose WALs must have been recovered.
     pub fn start(folder: &RunFolder, timing: RecordTiming, config_hash: String) -> Result<Self, RecordError> {
         let health = Arc::new(Mutex::new(RecorderHealth::Healthy));
+        let latest_system: Arc<Mutex<Option<SystemRow>>> = Arc::default();
         let (sender, messages) = sync_channel(QUEUE_CAPACITY);
         let mut writer = RecorderThread {
             tables: Tables::open(folder)?,
-            system_probe: SystemProbe::new(folder.path()),
+            system: SystemMonitor::new(folder.path(), latest_system.clone()),
             run: folder.id(),
             config_hash,
             timing,
             step: 0,
             unsynced_since: None,
-            system_measured_at: Instant::now(),
             health: health.clone(),
             path: folder.path().to_owned(),
         };
@@ -90,22 +91,15 @@ impl Recorder {
             .name("recorder".into())
             .spawn(move || writer.run(&messages))
             .map_err(RecordError::io("start a thread for", folder.path()))?;
-        Ok(Self { sender: Some(sender), health, thread: Some(thread) })
+        Ok(Self { sender: Some(sender), health, latest_system, thread: Some(thread) })
     }
 
-    /// Records a step's metrics.
     pub fn record_step(&self, row: StepRow) {
         self.send(RecorderMessage::Step(Box::new(row)));
     }
 
-    /// Records an event.
     pub fn record_event(&self, row: EventRow) {
         self.send(RecorderMessage::Event(row));
-    }
-
-    /// Records a change of the config.
-    pub fn record_change(&self, row: ChangeRow) {
-        self.send(RecorderMessage::Change(row));
     }
 
     /// Records a probed row of tokens and its thoughts.
@@ -123,17 +117,30 @@ impl Recorder {
         self.send(RecorderMessage::Gpu(bus));
     }
 
+    /// Measures the system for a screen too, now and every few seconds.
+    pub fn show_system(&self) {
+        self.send_and_wait(RecorderMessage::ShowSystem);
+    }
+
+    /// Returns a measurement of the system that the screen does not have yet, if there is one.
+    pub fn take_system_row(&self) -> Option<SystemRow> {
+        self.latest_system.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Waits until all rows are in segments or could not be written. Returns the recorder's health.
     pub fn flush(&self) -> RecorderHealth {
-        let (sender, done) = sync_channel(1);
-        self.send(RecorderMessage::Flush(sender));
-        let _ = done.recv();
+        self.send_and_wait(RecorderMessage::Flush);
         self.health()
     }
 
-    /// Returns the state of the writing.
     pub fn health(&self) -> RecorderHealth {
         self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn send_and_wait(&self, message: impl FnOnce(SyncSender<()>) -> RecorderMessage) {
+        let (sender, done) = sync_channel(1);
+        self.send(message(sender));
+        let _ = done.recv();
     }
 
     fn send(&self, message: RecorderMessage) {
@@ -160,11 +167,9 @@ impl Drop for Recorder {
     }
 }
 
-/// The tables of a run.
 struct Tables {
     steps: Table<StepRow>,
     events: Table<EventRow>,
-    changes: Table<ChangeRow>,
     tokens: Table<TokenRow>,
     thoughts: Table<ThoughtRow>,
     system: Table<SystemRow>,
@@ -176,7 +181,6 @@ impl Tables {
         Ok(Self {
             steps: Table::open(run)?,
             events: Table::open(run)?,
-            changes: Table::open(run)?,
             tokens: Table::open(run)?,
             thoughts: Table::open(run)?,
             system: Table::open(run)?,
@@ -193,7 +197,6 @@ impl Tables {
         let (rows, time) = if all { (0, Duration::ZERO) } else { (timing.part_rows, timing.part_time) };
         self.steps.write_pending(rows, time, footer)?;
         self.events.write_pending(rows, time, footer)?;
-        self.changes.write_pending(rows, time, footer)?;
         // Before the tokens: a reader that sees a row of tokens then also finds its thoughts.
         self.thoughts.write_pending(rows, time, footer)?;
         self.tokens.write_pending(rows, time, footer)?;
@@ -201,17 +204,15 @@ impl Tables {
     }
 }
 
-/// State of the recorder's thread.
 struct RecorderThread {
     tables: Tables,
-    system_probe: SystemProbe,
+    system: SystemMonitor,
     run: String,
     config_hash: String,
     timing: RecordTiming,
     step: u64,
     /// When the oldest unsynced row arrived.
     unsynced_since: Option<Instant>,
-    system_measured_at: Instant,
     health: Arc<Mutex<RecorderHealth>>,
     path: PathBuf,
 }
@@ -236,8 +237,7 @@ impl RecorderThread {
             return RETRY_INTERVAL;
         }
         let sync = self.unsynced_since.map(|since| self.timing.sync_time.saturating_sub(since.elapsed()));
-        let system = (self.timing.system_time > Duration::ZERO)
-            .then(|| self.timing.system_time.saturating_sub(self.system_measured_at.elapsed()));
+        let system = self.system.time_until_due(self.timing.system_time);
         sync.into_iter().chain(system).min().unwrap_or(Duration::from_secs(3600))
     }
 
@@ -248,10 +248,14 @@ impl RecorderThread {
                 self.tables.steps.push(*row);
             }
             RecorderMessage::Event(row) => self.tables.events.push(row),
-            RecorderMessage::Change(row) => self.tables.changes.push(row),
             RecorderMessage::Tokens(row) => self.tables.push_probe(*row),
             RecorderMessage::Config(timing, hash) => (self.timing, self.config_hash) = (timing, hash),
-            RecorderMessage::Gpu(bus) => return self.system_probe.watch_gpu(&bus),
+            RecorderMessage::Gpu(bus) => return self.system.watch_gpu(&bus),
+            RecorderMessage::ShowSystem(done) => {
+                self.system.show(self.step);
+                let _ = done.send(());
+                return;
+            }
             RecorderMessage::Flush(done) => {
                 self.write_tables(true);
                 let _ = done.send(());
@@ -266,10 +270,9 @@ impl RecorderThread {
 
     /// Measures the system if that is due. Returns whether rows must be written.
     fn measure_and_check_due(&mut self) -> bool {
-        let time = self.timing.system_time;
-        if time > Duration::ZERO && self.system_measured_at.elapsed() >= time && !self.is_disk_full() {
-            self.system_measured_at = Instant::now();
-            self.tables.system.push(self.system_probe.measure(self.step));
+        let time = if self.is_disk_full() { Duration::ZERO } else { self.timing.system_time };
+        if let Some(row) = self.system.measure_if_due(self.step, time) {
+            self.tables.system.push(row);
             self.unsynced_since.get_or_insert_with(Instant::now);
         }
         let by_rows = self.tables.steps.unsynced_rows() >= self.timing.sync_rows;
@@ -278,8 +281,7 @@ impl RecorderThread {
         if self.is_disk_full() { by_age } else { by_rows || by_age }
     }
 
-    /// Syncs all rows, and writes segments of the tables that are due, or of all tables if `all`. Updates the
-    /// health.
+    /// Syncs all rows, and writes segments of the tables that are due, or of all tables if `all`.
     fn write_tables(&mut self, all: bool) {
         let result = self.try_write_tables(all);
         self.unsynced_since = match &result {
@@ -297,8 +299,8 @@ impl RecorderThread {
 
     fn try_write_tables(&mut self, all: bool) -> Result<(), RecordError> {
         if !self.path.is_dir() {
-            let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
-            return Err(RecordError::io("write to", &self.path)(missing));
+            let path = self.path.display().to_string();
+            return Err(RecordError::NoRun { path, reason: "it was removed".into() });
         }
         self.tables.write(all, &self.timing, &segment_footer(&self.run, &self.config_hash))
     }
@@ -311,8 +313,7 @@ pub fn segment_footer(run: &str, config_hash: &str) -> Footer {
         .to_vec()
 }
 
-/// Converts the WALs that a killed process left in `folder` to segments, and removes all rows after step
-/// `until` (-1: all rows).
+/// Converts the WALs of a killed process to segments, and removes all rows after step `until` (-1: all rows).
 pub fn recover_tables(folder: &RunFolder, config_hash: &str, until: i64) -> Result<(), RecordError> {
     fn recover_table<R: TableRow>(
         folder: &RunFolder,
@@ -326,7 +327,6 @@ pub fn recover_tables(folder: &RunFolder, config_hash: &str, until: i64) -> Resu
     let footer = segment_footer(&folder.id(), config_hash);
     recover_table::<StepRow>(folder, &footer, until)?;
     recover_table::<EventRow>(folder, &footer, until)?;
-    recover_table::<ChangeRow>(folder, &footer, until)?;
     recover_table::<TokenRow>(folder, &footer, until)?;
     recover_table::<ThoughtRow>(folder, &footer, until)?;
     recover_table::<SystemRow>(folder, &footer, until)

@@ -26,12 +26,10 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// A row of a table.
 pub trait TableRow: Send + 'static {
     /// Name of the table's folder.
     const TABLE: &'static str;
-    /// Returns the specification of each column.
-    fn column_specs() -> Vec<ColumnSpec>;
+    const COLUMNS: &'static [ColumnSpec];
     /// Converts `rows` to arrays, one per column.
     fn arrays(rows: &[Self]) -> Vec<ArrayRef>
     where
@@ -39,10 +37,9 @@ pub trait TableRow: Send + 'static {
 
     /// Returns the table's schema, with units and descriptions as column metadata.
     fn schema() -> SchemaRef {
-        Arc::new(Schema::new(Self::column_specs().iter().map(arrow_field).collect::<Vec<_>>()))
+        Arc::new(Schema::new(Self::COLUMNS.iter().map(arrow_field).collect::<Vec<_>>()))
     }
 
-    /// Converts `rows` to a batch.
     fn batch(rows: &[Self]) -> Result<RecordBatch, ArrowError>
     where
         Self: Sized,
@@ -69,10 +66,7 @@ fn arrow_field(spec: &ColumnSpec) -> Field {
 
 impl TableRow for StepRow {
     const TABLE: &'static str = "metrics";
-
-    fn column_specs() -> Vec<ColumnSpec> {
-        Metric::ALL.iter().map(|metric| metric.spec()).collect()
-    }
+    const COLUMNS: &'static [ColumnSpec] = metrics::METRICS;
 
     fn arrays(rows: &[Self]) -> Vec<ArrayRef> {
         let column = |metric: &Metric| -> ArrayRef {
@@ -103,10 +97,8 @@ pub fn step_rows(batch: &RecordBatch) -> Vec<StepRow> {
     rows
 }
 
-/// Reads the samples in `batch`, from the events table.
 pub fn samples(batch: &RecordBatch) -> Vec<ValidationSample> {
-    let text =
-        |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>().cloned());
+    let text = |name| text_values(batch, name);
     let steps = batch.column_by_name("step").and_then(|column| column.as_primitive_opt::<Int64Type>());
     let (Some(steps), Some(kinds), Some(names), Some(texts)) =
         (steps, text("kind"), text("name"), text("text"))
@@ -128,14 +120,17 @@ pub fn samples(batch: &RecordBatch) -> Vec<ValidationSample> {
 /// Returns whether the run was paused after the last event of `batch`, from the events table. A run that
 /// starts, resumes or ends is not paused. Returns `None` if no event tells.
 pub fn paused_after(batch: &RecordBatch) -> Option<bool> {
-    let text = |name: &str| batch.column_by_name(name)?.as_string_opt::<i32>().cloned();
-    let (kinds, names) = (text("kind")?, text("name")?);
+    let (kinds, names) = (text_values(batch, "kind")?, text_values(batch, "name")?);
     let paused = |row: usize| match kind_of(kinds.value(row)) {
         Some(EventKind::Pause) => Some(names.value(row) == PAUSE_STARTED),
         Some(EventKind::Start | EventKind::Resume | EventKind::End) => Some(false),
         _ => None,
     };
     (0..batch.num_rows()).rev().find_map(paused)
+}
+
+fn text_values<'a>(batch: &'a RecordBatch, name: &str) -> Option<&'a StringArray> {
+    batch.column_by_name(name)?.as_string_opt()
 }
 
 /// Returns the event kind that a file names, unless a newer version of the program wrote it.
@@ -145,10 +140,7 @@ fn kind_of(word: &str) -> Option<EventKind> {
 
 impl TableRow for EventRow {
     const TABLE: &'static str = "events";
-
-    fn column_specs() -> Vec<ColumnSpec> {
-        metrics::EVENTS.to_vec()
-    }
+    const COLUMNS: &'static [ColumnSpec] = metrics::EVENTS;
 
     fn arrays(rows: &[Self]) -> Vec<ArrayRef> {
         vec![
@@ -165,10 +157,7 @@ impl TableRow for EventRow {
 
 impl TableRow for ChangeRow {
     const TABLE: &'static str = "changes";
-
-    fn column_specs() -> Vec<ColumnSpec> {
-        metrics::CHANGES.to_vec()
-    }
+    const COLUMNS: &'static [ColumnSpec] = metrics::CHANGES;
 
     fn arrays(rows: &[Self]) -> Vec<ArrayRef> {
         let json = |value: &Value| (!value.is_null()).then(|| value.to_string());
@@ -181,7 +170,7 @@ impl TableRow for ChangeRow {
             text_column(rows.iter().map(|row| row.key.clone())),
             text_column(rows.iter().map(|row| json(&row.old))),
             text_column(rows.iter().map(|row| json(&row.new))),
-            text_column(rows.iter().map(|row| Some(row.source.clone()))),
+            text_column(rows.iter().map(|row| Some(row.source.to_string()))),
             text_column(rows.iter().map(|row| Some(<&str>::from(row.outcome).to_owned()))),
             text_column(rows.iter().map(|row| row.reason.clone())),
         ]
@@ -190,10 +179,7 @@ impl TableRow for ChangeRow {
 
 impl TableRow for SystemRow {
     const TABLE: &'static str = "system";
-
-    fn column_specs() -> Vec<ColumnSpec> {
-        metrics::SYSTEM.to_vec()
-    }
+    const COLUMNS: &'static [ColumnSpec] = metrics::SYSTEM;
 
     fn arrays(rows: &[Self]) -> Vec<ArrayRef> {
         vec![
@@ -203,12 +189,12 @@ impl TableRow for SystemRow {
             count_column(rows.iter().map(|row| row.process_bytes)),
             count_column(rows.iter().map(|row| row.memory_used_bytes)),
             count_column(rows.iter().map(|row| row.memory_bytes)),
-            optional_count_column(rows.iter().map(|row| row.disk_free_bytes)),
+            count_column(rows.iter().map(|row| row.disk_free_bytes)),
             real_column(rows.iter().map(|row| Some(row.machine_cpu))),
             count_column(rows.iter().map(|row| row.cores)),
             real_column(rows.iter().map(|row| row.gpu.map(|gpu| gpu.load))),
-            optional_count_column(rows.iter().map(|row| row.gpu.map(|gpu| gpu.memory_used_bytes))),
-            optional_count_column(rows.iter().map(|row| row.gpu.map(|gpu| gpu.memory_bytes))),
+            count_column(rows.iter().map(|row| row.gpu.map(|gpu| gpu.memory_used_bytes))),
+            count_column(rows.iter().map(|row| row.gpu.map(|gpu| gpu.memory_bytes))),
         ]
     }
 }
@@ -238,12 +224,8 @@ pub fn last_system_row(batch: &RecordBatch) -> Option<SystemRow> {
     })
 }
 
-fn count_column(values: impl Iterator<Item = u64>) -> ArrayRef {
-    Arc::new(values.map(|value| Some(value as i64)).collect::<Int64Array>())
-}
-
-fn optional_count_column(values: impl Iterator<Item = Option<u64>>) -> ArrayRef {
-    Arc::new(values.map(|value| value.map(|value| value as i64)).collect::<Int64Array>())
+fn count_column<T: Into<Option<u64>>>(values: impl Iterator<Item = T>) -> ArrayRef {
+    Arc::new(values.map(|value| value.into().map(|value| value as i64)).collect::<Int64Array>())
 }
 
 fn real_column(values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
@@ -262,8 +244,8 @@ fn time_column(values: impl Iterator<Item = DateTime<Utc>>) -> ArrayRef {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::protocol::TokenRow;
     use crate::schema::rows::ChangeOutcome;
+    use crate::schema::token_rows::TokenRow;
 
     #[test]
     fn a_written_row_is_read_back() {
@@ -309,7 +291,7 @@ mod tests {
             key: None,
             old: Value::Null,
             new: 0.5.into(),
-            source: "keys".into(),
+            source: crate::schema::rows::ChangeSource::Keys,
             outcome: ChangeOutcome::Refused,
             reason: None,
         };

@@ -1,10 +1,9 @@
-//! Owns: the layout of a run folder, its lock, and the atomic writing of its files.
+//! Owns: the layout of a run folder, and its lock.
 //! Must not know: what the files contain.
 //! Invariant: a folder or file that has its final name is complete and survives a power cut.
 
 use super::RecordError;
-use super::segments::sync_folder;
-use serde::Serialize;
+use crate::files::atomic::{is_partial_name, sync_folder};
 use serde::de::DeserializeOwned;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
@@ -17,8 +16,7 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Creates the folder of a new run that starts `now`. A name that is already taken gets a number as its
-    /// suffix.
+    /// Creates the folder of a new run that starts `now`. A name that is taken gets a number as its suffix.
     pub fn create(dir: &Path, name: &str, now: chrono::DateTime<chrono::Local>) -> Result<Self, RecordError> {
         std::fs::create_dir_all(dir).map_err(RecordError::io("create", dir))?;
         let base = format!("{}-{name}", now.format("%Y%m%d-%H%M%S"));
@@ -68,14 +66,13 @@ impl RunFolder {
             .flat_map(|dir| paths_in(&dir).collect::<Vec<_>>());
         for path in paths_in(&self.path).chain(tables).collect::<Vec<_>>() {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name.starts_with('.') && (name.ends_with(".partial") || name.ends_with(".old")) {
+            if is_partial_name(&name) || name.starts_with('.') && name.ends_with(".old") {
                 let _ =
                     if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
             }
         }
     }
 
-    /// Returns the path of the journal of a resume in progress.
     pub fn resume_journal(&self) -> PathBuf {
         self.path.join(".resume.json")
     }
@@ -91,47 +88,41 @@ impl RunFolder {
         path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
-    /// Returns the path of the config file. Saving this file changes the run.
+    /// The config of the run. Saving this file changes the run.
     pub fn config_file(&self) -> PathBuf {
         self.path.join("config.toml")
     }
 
-    /// Returns the path of a copy of the config file as the program last read or wrote it.
+    /// A copy of the config file as the program last read or wrote it.
     pub fn known_config_file(&self) -> PathBuf {
         self.path.join(".config.known")
     }
 
-    /// Returns the path of the complete config at `version`.
     pub fn version_file(&self, version: u64) -> PathBuf {
         self.path.join(VERSIONS).join(format!("config-{version:04}.toml"))
     }
 
-    /// Returns the path of the record of config changes.
     pub fn changes_file(&self) -> PathBuf {
         self.path.join("changes.jsonl")
     }
 
-    /// Returns the path of the recorded changes that are still to be replayed.
+    /// The recorded changes that are still to be replayed.
     pub fn replay_file(&self) -> PathBuf {
         self.path.join("replay.jsonl")
     }
 
-    /// Returns the path of the text log.
     pub fn log_file(&self) -> PathBuf {
         self.path.join("log.txt")
     }
 
-    /// Returns the path of the facts that are fixed for the run.
     pub fn run_info_file(&self) -> PathBuf {
         self.path.join("run.json")
     }
 
-    /// Returns the path of the run's status.
     pub fn status_file(&self) -> PathBuf {
         self.path.join("status.json")
     }
 
-    /// Returns the folder of the checkpoint of `step`.
     pub fn checkpoint_folder(&self, step: u64) -> PathBuf {
         self.path.join(format!("step-{step:06}"))
     }
@@ -146,8 +137,7 @@ impl RunFolder {
         steps
     }
 
-    /// Quarantines a checkpoint: moves it to `aside/step-…`, because it is damaged or no longer in the run's
-    /// history. Returns the new path.
+    /// Moves a checkpoint that is damaged or no longer in the run's history to `aside/`. Returns its new path.
     pub fn quarantine(&self, step: u64) -> Result<PathBuf, RecordError> {
         let (from, quarantine) = (self.checkpoint_folder(step), self.path.join("aside"));
         std::fs::create_dir_all(&quarantine).map_err(RecordError::io("create", &quarantine))?;
@@ -161,8 +151,7 @@ impl RunFolder {
         Ok(to)
     }
 
-    /// Locks the run for this process until the lock is dropped. A process that ended holds no lock. Fails if
-    /// another process holds it.
+    /// Locks the run until the lock is dropped or the process ends. Fails if another process holds it.
     pub fn lock(&self) -> Result<RunLock, RecordError> {
         let path = self.path.join("lock");
         let mut file = OpenOptions::new()
@@ -198,7 +187,6 @@ impl RunFolder {
         Ok(RunLock { _file: file })
     }
 
-    /// Returns whether a process holds the run's lock now.
     pub fn is_locked(&self) -> bool {
         let open = OpenOptions::new().read(true).write(true).open(self.path.join("lock"));
         open.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
@@ -212,83 +200,9 @@ pub struct RunLock {
 
 const VERSIONS: &str = "versions";
 
-/// Replaces the content of `file` with `bytes`, atomically: readers see the old or the new content. Follows
-/// links.
-pub fn replace_file(file: &Path, bytes: &[u8]) -> Result<(), RecordError> {
-    replace_file_if(file, bytes, || true).map(|_| ())
-}
-
-/// Replaces `file` as [`replace`] does, if `still` returns true just before. Returns whether it did.
-pub fn replace_file_if(file: &Path, bytes: &[u8], still: impl FnOnce() -> bool) -> Result<bool, RecordError> {
-    let file = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-    let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let hidden = file.with_file_name(format!(".{name}.{}.partial", std::process::id()));
-    let written = write_synced(&hidden, bytes);
-    if written.is_ok() && still() {
-        std::fs::rename(&hidden, &file).map_err(RecordError::io("rename", &hidden))?;
-        file.parent().into_iter().for_each(sync_folder);
-        return Ok(true);
-    }
-    let _ = std::fs::remove_file(&hidden);
-    written.map(|()| false)
-}
-
-/// Replaces the content of `file` with `value` as pretty-printed JSON, atomically.
-pub fn replace_json(file: &Path, value: &impl Serialize) -> Result<(), RecordError> {
-    let json = serde_json::to_string_pretty(value).map_err(|error| RecordError::table(file, &error))?;
-    replace_file(file, (json + "\n").as_bytes())
-}
-
 /// Reads `file` as JSON. Returns `None` if it does not exist or does not hold a `T`.
 pub fn read_json<T: DeserializeOwned>(file: &Path) -> Option<T> {
     serde_json::from_str(&std::fs::read_to_string(file).ok()?).ok()
-}
-
-/// Writes `bytes` to `file` and syncs them, so that they survive a power cut.
-pub fn write_synced(file: &Path, bytes: &[u8]) -> Result<(), RecordError> {
-    let write = || {
-        let mut file = File::create(file)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(RecordError::io("write", file))
-}
-
-/// Creates the folder `path` atomically: `fill` writes into a hidden folder next to it, which is then synced
-/// and renamed. If `fill` fails, the hidden folder is removed.
-pub fn create_folder_atomically<E>(
-    path: &Path,
-    wrap: impl Fn(RecordError) -> E,
-    fill: impl FnOnce(&Path) -> Result<(), E>,
-) -> Result<(), E> {
-    let hidden = match (path.parent(), path.file_name()) {
-        (Some(parent), Some(name)) => parent.join(format!(".{}.partial", name.to_string_lossy())),
-        _ => path.with_extension("partial"),
-    };
-    if hidden.exists() {
-        std::fs::remove_dir_all(&hidden).map_err(|error| wrap(RecordError::io("remove", &hidden)(error)))?;
-    }
-    std::fs::create_dir(&hidden).map_err(|error| wrap(RecordError::io("create", &hidden)(error)))?;
-    let filled = fill(&hidden).and_then(|()| {
-        sync_files_in(&hidden).map_err(&wrap)?;
-        std::fs::rename(&hidden, path).map_err(|error| wrap(RecordError::io("rename", &hidden)(error)))
-    });
-    match filled {
-        Ok(()) => path.parent().into_iter().for_each(sync_folder),
-        // Report the first error. A hidden folder that cannot be removed is replaced next time.
-        Err(_) => drop(std::fs::remove_dir_all(&hidden)),
-    }
-    filled
-}
-
-fn sync_files_in(dir: &Path) -> Result<(), RecordError> {
-    let entries = std::fs::read_dir(dir).map_err(RecordError::io("read", dir))?;
-    for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()) {
-        let synced = OpenOptions::new().write(true).open(&path).and_then(|file| file.sync_all());
-        synced.map_err(RecordError::io("write", &path))?;
-    }
-    sync_folder(dir);
-    Ok(())
 }
 
 #[cfg(test)]
@@ -306,20 +220,6 @@ mod tests {
         let a = RunFolder::create(dir.path(), "x", now).unwrap();
         let b = RunFolder::create(dir.path(), "x", now).unwrap();
         assert!(a.id().ends_with("-x") && b.id().ends_with("-x-2"));
-    }
-
-    #[test]
-    fn a_folder_that_cannot_be_filled_leaves_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("step-000001");
-        let fail = |dir: &Path| {
-            std::fs::write(dir.join("half"), "x").unwrap();
-            Err(RecordError::table(dir, "full"))
-        };
-        assert!(create_folder_atomically(&path, |error| error, fail).is_err());
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-        create_folder_atomically(&path, |error: RecordError| error, |_| Ok(())).unwrap();
-        assert!(path.is_dir());
     }
 
     #[test]
@@ -342,22 +242,6 @@ mod tests {
         assert!(folder.is_locked());
         drop(lock);
         assert!(!folder.is_locked() && folder.lock().is_ok());
-    }
-
-    #[test]
-    fn what_is_replaced_is_whole_and_links_stay_links() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("a");
-        replace_file(&file, b"one").unwrap();
-        #[cfg(unix)]
-        {
-            let link = dir.path().join("link");
-            std::os::unix::fs::symlink(&file, &link).unwrap();
-            replace_file(&link, b"two").unwrap();
-            assert!(link.is_symlink());
-            assert_eq!(std::fs::read(&file).unwrap(), b"two");
-        }
-        assert!(replace_file(&dir.path().join("no/where"), b"x").is_err());
     }
 
     #[test]

@@ -4,27 +4,21 @@
 //! Invariant: a segment has its final name only when it is complete; a row is in exactly one segment or WAL.
 
 use super::{RecordError, wal};
+use crate::files::atomic::replace_file;
+use crate::files::parquet::{Footer, write_parquet};
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Field, FieldRef, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::arrow::{ArrowWriter, ProjectionMask};
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::errors::ParquetError;
-use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// Key/value metadata of a segment's Parquet footer.
-pub type Footer = Vec<(String, String)>;
-
 /// Attempts to read a table while new segments appear.
 const MAX_READ_ATTEMPTS: usize = 100;
 
-/// Returns the path of segment `number`.
 pub fn segment_path(dir: &Path, number: usize) -> PathBuf {
     dir.join(format!("part-{number:05}.parquet"))
 }
@@ -34,8 +28,7 @@ pub fn wal_path(dir: &Path, number: usize) -> PathBuf {
     dir.join(format!("part-{number:05}.log"))
 }
 
-/// Returns the numbers of the segments (ending `parquet`) or WALs (ending `log`) in `dir`, ascending. A
-/// missing folder has none.
+/// Returns the numbers of the segments (ending `parquet`) or WALs (ending `log`) in `dir`, ascending.
 pub fn file_numbers(dir: &Path, ending: &str) -> Vec<usize> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let mut numbers: Vec<usize> = entries
@@ -56,72 +49,36 @@ pub fn write_segment(
     batches: &[RecordBatch],
     footer: &Footer,
 ) -> Result<(), RecordError> {
-    let (path, hidden) = (segment_path(dir, number), dir.join(format!(".part-{number:05}.partial")));
-    let written = write_parquet_file(&hidden, schema, batches, footer)
-        .and_then(|()| std::fs::rename(&hidden, &path).map_err(RecordError::io("rename", &hidden)));
-    if written.is_err() {
-        // Leave no incomplete segment behind.
-        let _ = std::fs::remove_file(&hidden);
-    }
-    written.inspect(|()| sync_folder(dir))
-}
-
-fn write_parquet_file(
-    path: &Path,
-    schema: SchemaRef,
-    batches: &[RecordBatch],
-    footer: &Footer,
-) -> Result<(), RecordError> {
-    let pairs = footer.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_key_value_metadata(Some(pairs))
-        .build();
+    let path = segment_path(dir, number);
     // Encode to memory first: the write can then fail only with an I/O error, whose kind is kept.
     let mut bytes = Vec::new();
-    let fail = |error: &dyn std::fmt::Display| RecordError::table(path, error);
-    let mut writer =
-        ArrowWriter::try_new(&mut bytes, schema, Some(properties)).map_err(|error| fail(&error))?;
-    for batch in batches {
-        writer.write(batch).map_err(|error| fail(&error))?;
-    }
-    writer.close().map_err(|error| fail(&error))?;
-    super::run_folder::write_synced(path, &bytes)
+    write_parquet(&mut bytes, schema, batches, footer).map_err(|error| RecordError::table(&path, &error))?;
+    Ok(replace_file(&path, &bytes)?)
 }
 
-/// Syncs the file names in `dir`, so that they survive a power cut. Errors are ignored: not every file system
-/// supports this.
-pub fn sync_folder(dir: &Path) {
-    if let Ok(dir) = File::open(dir) {
-        let _ = dir.sync_all();
-    }
-}
-
-/// Reads all rows of the segment `path`, in batches.
 pub fn read_segment(path: &Path) -> Result<Vec<RecordBatch>, RecordError> {
-    let file = File::open(path).map_err(RecordError::io("open", path))?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-        .and_then(|builder| builder.with_batch_size(65_536).build())
-        .map_err(|error| RecordError::table(path, &error))?;
-    reader.map(|batch| batch.map_err(|error| RecordError::table(path, &error))).collect()
+    read_segment_if(path, |_| true)
 }
 
-/// Reads only the columns `names` of the segment `path`, ignoring missing ones. Reads much less if others are
-/// lists.
+/// Reads only the columns `names` of the segment `path`, as far as they exist. Lists take the most time.
 pub fn read_columns(path: &Path, names: &[&str]) -> Result<Vec<RecordBatch>, RecordError> {
-    let file = File::open(path).map_err(RecordError::io("open", path))?;
-    let fail = |error: ParquetError| RecordError::table(path, &error);
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(fail)?;
-    let fields = builder.schema().fields().iter().enumerate();
-    let roots: Vec<usize> =
-        fields.filter(|(_, field)| names.contains(&field.name().as_str())).map(|(index, _)| index).collect();
-    let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-    let reader = builder.with_projection(mask).with_batch_size(65_536).build().map_err(fail)?;
-    reader.map(|batch| batch.map_err(|error| RecordError::table(path, &error))).collect()
+    read_segment_if(path, |name| names.contains(&name))
 }
 
-/// Reads all rows of the table in `dir`, in order: the segments, then the WAL. The run may continue
-/// meanwhile.
+fn read_segment_if(path: &Path, wants: impl Fn(&str) -> bool) -> Result<Vec<RecordBatch>, RecordError> {
+    let file = File::open(path).map_err(RecordError::io("open", path))?;
+    let read = || -> Result<Vec<RecordBatch>, ArrowError> {
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+        let fields = builder.schema().fields().iter().enumerate();
+        let roots: Vec<usize> =
+            fields.filter(|(_, field)| wants(field.name())).map(|(index, _)| index).collect();
+        let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
+        builder.with_projection(mask).with_batch_size(65_536).build()?.collect()
+    };
+    read().map_err(|error| RecordError::table(path, &error))
+}
+
+/// Reads all rows of the table in `dir`, in order. The run may write more meanwhile.
 pub fn read_table(dir: &Path) -> Result<Vec<RecordBatch>, RecordError> {
     let mut batches = Vec::new();
     let mut next = file_numbers(dir, "parquet").first().copied().unwrap_or(0);
@@ -132,8 +89,7 @@ pub fn read_table(dir: &Path) -> Result<Vec<RecordBatch>, RecordError> {
             next = number + 1;
         }
         let bytes = std::fs::read(wal_path(dir, next));
-        // A WAL next to its segment is already compacted. A WAL after the next number means that a segment
-        // appeared in between.
+        // A WAL next to its segment is already compacted. A later WAL means that a segment has appeared.
         let logs = file_numbers(dir, "log");
         let is_last = !segment_path(dir, next).exists() && logs.iter().all(|number| *number <= next);
         match bytes {
@@ -148,8 +104,7 @@ pub fn read_table(dir: &Path) -> Result<Vec<RecordBatch>, RecordError> {
     Err(RecordError::table(dir, "segments are written faster than they can be read"))
 }
 
-/// Converts the WALs of a killed process to segments. An incomplete frame at the end is dropped, with a
-/// warning.
+/// Converts the WALs of a killed process to segments. Warns of an incomplete frame at the end and drops it.
 pub fn recover_wals(dir: &Path, schema: &SchemaRef, footer: &Footer) -> Result<(), RecordError> {
     for number in file_numbers(dir, "log") {
         let path = wal_path(dir, number);
@@ -173,8 +128,7 @@ pub fn recover_wals(dir: &Path, schema: &SchemaRef, footer: &Footer) -> Result<(
     Ok(())
 }
 
-/// Returns `batch` with the column metadata that `schema` has for columns of the same name and type, and no
-/// other metadata.
+/// Returns `batch` with only the column metadata that `schema` has for columns of the same name and type.
 pub fn with_column_metadata(batch: &RecordBatch, schema: &Schema) -> Result<RecordBatch, ArrowError> {
     let with_metadata = |field: &FieldRef| match schema.field_with_name(field.name()) {
         Ok(known) if known.data_type() == field.data_type() => {
@@ -207,7 +161,6 @@ pub fn truncate_after(dir: &Path, step: i64, footer: &Footer) -> Result<(), Reco
     Ok(())
 }
 
-/// Returns the rows of `batch` whose step is at most `step`.
 fn rows_up_to(batch: &RecordBatch, step: i64) -> Result<RecordBatch, String> {
     let steps = batch.column_by_name("step").and_then(|column| column.as_primitive_opt::<Int64Type>());
     let steps = steps.ok_or("it has no integer column `step`")?;

@@ -4,12 +4,12 @@
 //! interrupted.
 
 use super::RecordError;
-use super::run_folder::{RunFolder, read_json, replace_json};
+use super::run_folder::{RunFolder, read_json};
+use crate::files::atomic::replace_json;
 use crate::schema::status::{RunState, RunStatus};
 
-/// Writes `status.json` of the run in `folder`, atomically.
 pub fn write_status(folder: &RunFolder, status: &RunStatus) -> Result<(), RecordError> {
-    replace_json(&folder.status_file(), status)
+    Ok(replace_json(&folder.status_file(), status)?)
 }
 
 /// Reads the status of the run in `folder`, corrected by the run's lock. Returns `None` if there is none.
@@ -33,7 +33,7 @@ mod tests {
         let folder = RunFolder::create(dir.path(), "x", chrono::Local::now()).unwrap();
         assert_eq!(read_status(&folder), None);
         let lock = folder.lock().unwrap();
-        write_status(&folder, &RunStatus::running(3, 9)).unwrap();
+        write_status(&folder, &RunStatus::new(RunState::Running, 3, 9)).unwrap();
         assert_eq!(read_status(&folder).unwrap().state, RunState::Running);
         drop(lock);
         assert_eq!(read_status(&folder).unwrap().state, RunState::Interrupted);

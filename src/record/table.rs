@@ -4,32 +4,28 @@
 //! again.
 
 use super::rows::TableRow;
-use super::segments::{self, Footer};
-use super::{RecordError, wal};
+use super::{RecordError, segments, wal};
+use crate::files::atomic::{append_synced, sync_folder};
+use crate::files::parquet::Footer;
 use arrow::datatypes::Schema;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// A table of rows `R`, written to a folder of its own.
 pub struct Table<R> {
     dir: PathBuf,
-    /// Rows since the last segment.
     rows: Vec<R>,
     /// Number of these rows that the WAL holds.
     synced_rows: usize,
     /// The WAL, once opened, and its length in bytes.
     wal: Option<(File, u64)>,
-    /// Number of the next segment.
     segment: usize,
-    /// When the first of `rows` arrived.
     segment_began: Instant,
 }
 
 impl<R: TableRow> Table<R> {
-    /// Opens the table in the run folder `run`. Creates the table's folder if needed. Its WALs must have been
-    /// recovered.
+    /// Opens or creates the table in the run folder `run`. Its WALs must have been recovered.
     pub fn open(run: &Path) -> Result<Self, RecordError> {
         let dir = run.join(R::TABLE);
         std::fs::create_dir_all(&dir).map_err(RecordError::io("create", &dir))?;
@@ -75,13 +71,11 @@ impl<R: TableRow> Table<R> {
                 let file = OpenOptions::new().create(true).append(true).open(&path);
                 let file = file.map_err(RecordError::io("open", &path))?;
                 let length = file.metadata().map_err(RecordError::io("open", &path))?.len();
-                segments::sync_folder(&self.dir);
+                sync_folder(&self.dir);
                 none.insert((file, length))
             }
         };
-        if let Err(cause) = file.write_all(&frame).and_then(|()| file.sync_data()) {
-            // An incomplete frame would hide all frames after it.
-            let _ = file.set_len(*length);
+        if let Err(cause) = append_synced(file, *length, &frame) {
             self.wal = None;
             return Err(RecordError::io("write", &path)(cause));
         }
@@ -90,8 +84,7 @@ impl<R: TableRow> Table<R> {
         Ok(())
     }
 
-    /// Writes the rows since the last segment as a segment. They go to the WAL first, so a failed write loses
-    /// nothing.
+    /// Writes the rows since the last segment as a segment; first to the WAL, so a failure loses nothing.
     pub fn compact(&mut self, footer: &Footer) -> Result<(), RecordError> {
         self.sync_wal()?;
         if self.rows.is_empty() {

@@ -32,8 +32,7 @@ pub fn encode_frame(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
     Ok(bytes)
 }
 
-/// Decodes the frames of a WAL. Returns their batches and total length in bytes; bytes after that are
-/// damaged.
+/// Returns the batches of a WAL's frames and their length in bytes; the bytes after that are damaged.
 pub fn decode_frames(log: &[u8]) -> (Vec<RecordBatch>, usize) {
     let (mut batches, mut offset) = (Vec::new(), 0);
     while let Some((batch, length)) = decode_first(&log[offset..]) {

@@ -1,8 +1,7 @@
 //! Owns: the central idea (Sebastian Müller, "COCONUT: Parallel pre-training", 2025, after Hao et al., arXiv
 //! 2412.06769): which steps recycle, at which positions, and the passes themselves.
 //! Must not know: the training loop, the optimizer, files, terminals.
-//! Invariant: `schedule` (when), `placement` (where) and `passes` (what), read in this order, describe the
-//! whole idea.
+//! Invariant: `schedule` (when), `placement` (where), `passes` (what), in this order, are the whole idea.
 //!
 //! 1. Plain pass: compute hidden states, the loss on all positions, and gradients.
 //! 2. Choose positions: at random, or where the output distribution is uncertain.

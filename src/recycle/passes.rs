@@ -1,19 +1,19 @@
 //! Owns: the plain pass, the recycled passes, and the gradients of both.
 //! Must not know: when to recycle, the optimizer, files, terminals.
-//! Invariant: the state fed at `t` is that of `t-1` in the same row and batch; the target at `t` is
-//! unchanged.
+//! Invariant: the state fed at `t` is that of `t-1` in the same row; the target at `t` is unchanged.
 
 use super::placement::RecycledPositions;
 use crate::config::{Control, GradientFlow, LossPositions, PassScope};
 use crate::model::accumulator::{GradientAccumulator, PassOutput};
 use crate::model::cost::{PartCosts, StepPart};
-use crate::model::{GatherIndex, HiddenStates, TokenBatch, Transformer, flatten_rows, index_tensor, rms};
+use crate::model::{
+    GatherIndex, HiddenStates, TokenBatch, Transformer, Visibility, flatten_rows, index_tensor, rms,
+};
 use crate::rng::{RngKey, RngPurpose};
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 
-/// Settings of one recycled pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RecycledPass {
     /// What it computes: whole rows (`dense`), or the recycled positions alone (`isolated`, `joint`).
@@ -24,22 +24,16 @@ pub struct RecycledPass {
     pub scale: f64,
     /// Amplitude of uniform noise on the fed states, relative to their root mean square.
     pub jitter: f64,
-    /// Key of its random choices.
     pub rng_key: RngKey,
 }
 
-/// Settings of all recycled passes of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecyclePlan {
-    /// Settings that all passes share.
     pub pass: RecycledPass,
-    /// Weight of each pass's loss relative to the plain loss. Pass k is fed with the states of pass k-1. A
-    /// pass of weight 0 has no loss, and a graph only if gradient flows through it.
+    /// Weight of each pass's loss. A pass of weight 0 has a graph only if gradient flows through it.
     pub loss_weights: Vec<f64>,
-    /// Whether gradient flows between passes.
     pub flow: GradientFlow,
-    /// Truncation depth of `through` flow: the number of pass boundaries, counted from the last, that
-    /// gradient crosses. 0 means all.
+    /// Truncation depth of `through` flow: how many of the last pass boundaries gradient crosses; 0: all.
     pub cut: usize,
     /// Which positions the recycled losses count: all, or the recycled ones.
     pub loss_on: LossPositions,
@@ -64,8 +58,7 @@ pub struct BatchOutcome {
     pub costs: PartCosts,
     /// Output of the plain pass at all positions, `[B·T]`.
     pub plain: PassOutput,
-    /// Output of the last recycled pass with a loss, at the positions where the loss counts, and the recycled
-    /// positions.
+    /// Output of the last recycled pass with a loss, and the recycled positions.
     pub recycled: Option<(PassOutput, RecycledPositions)>,
 }
 
@@ -80,7 +73,7 @@ pub fn forward_backward(
     let model = accumulator.model();
     // 1. Plain pass: hidden states, and the loss on all positions.
     let states = model.forward(model.embed(tokens.inputs.clone()));
-    accumulator.record_forward(StepPart::Plain, &states, true);
+    accumulator.record_forward(StepPart::Plain, &states);
     let plain =
         accumulator.add_loss(StepPart::PlainHead, flatten_rows(&states.hidden), tokens.flat_targets(), 1.0);
     // 2. The positions whose inputs are replaced.
@@ -96,8 +89,7 @@ pub fn forward_backward(
     BatchOutcome { grads, costs, plain, recycled }
 }
 
-/// Runs all recycled passes, each fed with the states of the previous one. Returns the output of the last
-/// pass that has a loss.
+/// Runs all recycled passes. Returns the output of the last one that has a loss.
 fn run_recycled_passes(
     accumulator: &mut GradientAccumulator<'_>,
     tokens: &TokenBatch,
@@ -108,8 +100,7 @@ fn run_recycled_passes(
     let model = accumulator.model();
     let mut output = None;
     for (pass, weight) in (1..).zip(&plan.loss_weights) {
-        // If no gradient crosses this boundary, run the backward pass now: this frees the graph of the
-        // previous pass.
+        // If no gradient crosses this boundary, the backward pass now frees the graph of the previous pass.
         if !plan.gradient_crosses(pass) {
             states = states.detached();
             accumulator.run_backward();
@@ -121,7 +112,10 @@ fn run_recycled_passes(
         let (next, own_hidden) =
             recycled_pass(valid.as_ref().unwrap_or(model), tokens, states, positions, &settings);
         states = next;
-        accumulator.record_forward(StepPart::Recycled, &states, graph);
+        match graph {
+            true => accumulator.record_forward(StepPart::Recycled, &states),
+            false => accumulator.record_inference(StepPart::Recycled, &states),
+        }
         if *weight > 0.0 {
             let (hidden, targets) = match plan.loss_on {
                 LossPositions::All => (flatten_rows(&states.hidden), tokens.flat_targets()),
@@ -154,20 +148,21 @@ pub fn recycled_pass(
             (states, own_hidden)
         }
         PassScope::Isolated | PassScope::Joint => {
-            let joint = pass.reach == PassScope::Joint;
-            let (own_hidden, grid) = model.forward_sparse(inputs, &index, &before.keys_values, joint);
+            let visibility = match pass.reach {
+                PassScope::Joint => Visibility::Joint,
+                _ => Visibility::Isolated,
+            };
+            let (own_hidden, grid) = model.forward_sparse(inputs, &index, &before.keys_values, visibility);
             let hidden = index.scatter(&before.hidden, own_hidden.clone());
             (HiddenStates { hidden, keys_values: before.keys_values, ..grid }, own_hidden)
         }
     };
-    let feeds_states = matches!(pass.control, Control::None | Control::Shuffled);
-    states.add_flop(model.feedback.flop(positions.count(), feeds_states));
+    states.add_flop(model.feedback.flop(positions.count(), pass.control));
     (states, own_hidden)
 }
 
-/// Returns what is fed at the recycled positions, `[N, D]`: transformed states or a control's replacement,
-/// with jitter. `hidden`: the hidden states of the previous pass, `[B, T, D]`. The model adds the position
-/// information of `t` later.
+/// Returns what is fed at the recycled positions, `[N, D]`, from the hidden states `[B, T, D]` of the
+/// previous pass. The model adds the position information of `t` later.
 fn feedback_inputs(
     model: &Transformer,
     hidden: &Tensor<3>,
@@ -201,15 +196,13 @@ pub fn source_indices(positions: &RecycledPositions) -> Vec<usize> {
     positions.flat_indices().into_iter().map(|t| t - 1).collect()
 }
 
-/// Returns a wrong source for each recycled position, for the shuffled control, as indices into `[B·T]`. It
-/// is the source of a recycled position of another row. If no other row has one, it is any position of
-/// another row. In a batch of one row it is an earlier position of the row (the first position keeps its own
-/// state), because a later state would reveal the target.
-fn shuffled_indices(positions: &RecycledPositions, draw: RngKey) -> Vec<usize> {
+/// Returns wrong sources, for the shuffled control: of recycled positions of another row, else any position
+/// of another row. A batch of one row takes earlier positions, because a later state would reveal the target.
+fn shuffled_indices(positions: &RecycledPositions, key: RngKey) -> Vec<usize> {
     let (source, t) = (source_indices(positions), positions.seq_len);
     let skip = |at: usize, from: usize, count: usize| if at < from { at } else { at + count };
     let other = |(n, own): (usize, &usize)| {
-        let (row, mut stream) = (own / t, draw.stream(RngPurpose::Shuffle, n));
+        let (row, mut stream) = (own / t, key.stream(RngPurpose::Shuffle, n));
         let from = source.partition_point(|at| at / t < row);
         let in_row = source.partition_point(|at| at / t <= row) - from;
         match (source.len() - in_row, positions.rows.len()) {

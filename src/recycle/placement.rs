@@ -6,17 +6,14 @@
 use crate::config::PositionBudget;
 use crate::rng::{RngKey, RngPurpose};
 
-/// The recycled positions of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecycledPositions {
-    /// Number of positions of a row (T).
     pub seq_len: usize,
     /// Ascending positions of each row. Rows with short documents may have fewer.
     pub rows: Vec<Vec<usize>>,
 }
 
 impl RecycledPositions {
-    /// Returns the number of recycled positions in all rows (N).
     pub fn count(&self) -> usize {
         self.rows.iter().map(Vec::len).sum()
     }
@@ -44,14 +41,12 @@ pub struct PlacementRows<'a> {
     pub doc_start: &'a [bool],
     /// Largest fraction of a row that its plain prefix takes. The prefix's length is drawn for each row.
     pub max_prefix_fraction: f64,
-    /// Key of the random choices.
     pub rng_key: RngKey,
 }
 
 impl PlacementRows<'_> {
-    /// Returns the positions of a row that may be recycled: all after its plain prefix, except the first of
-    /// the row and the first of each document. The state before these does not exist, or belongs to another
-    /// document.
+    /// Returns the positions that may be recycled: after the plain prefix, and not the first of row or
+    /// document, whose preceding state does not exist or belongs to another document.
     fn eligible_positions(&self, row: usize) -> Vec<usize> {
         let doc_start = &self.doc_start[row * self.seq_len..][..self.seq_len];
         let max_prefix = self.max_prefix_fraction * self.seq_len as f64;
@@ -59,7 +54,6 @@ impl PlacementRows<'_> {
         ((prefix as usize).max(1)..doc_start.len()).filter(|t| !doc_start[*t]).collect()
     }
 
-    /// Applies `choose` to the eligible positions of each row.
     fn place_each_row(&self, choose: impl Fn(usize, Vec<usize>) -> Vec<usize>) -> RecycledPositions {
         let rows = self.doc_start.len() / self.seq_len;
         let rows = (0..rows).map(|row| choose(row, self.eligible_positions(row))).collect();
@@ -72,9 +66,8 @@ pub fn random(rows: PlacementRows<'_>, budget: PositionBudget) -> RecycledPositi
     span(rows, budget, 1)
 }
 
-/// Draws runs of `length` consecutive positions, so that chains of latents are trained. A run starts at a
-/// position drawn uniformly among the free ones. It extends to the right until it is complete, meets a
-/// position that is taken or not eligible, or the budget is used up.
+/// Draws runs of `length` consecutive positions, so that chains of latents are trained. A run extends from a
+/// free position until it is complete, meets a position that is not free, or the budget is used up.
 pub fn span(rows: PlacementRows<'_>, budget: PositionBudget, length: usize) -> RecycledPositions {
     let max_positions = budget.max_positions(rows.seq_len);
     rows.place_each_row(|row, mut free| {
@@ -91,15 +84,13 @@ pub fn span(rows: PlacementRows<'_>, budget: PositionBudget, length: usize) -> R
     })
 }
 
-/// Chooses the positions `t` whose *own* plain output is the most uncertain, so that the state before the
-/// uncertain position is recycled. `entropy` is `[B·T]`, in nats. Of equal entropies the earlier position
-/// wins; NaN counts as lowest.
+/// Chooses the positions `t` whose own plain output is the most uncertain. `entropy` is `[B·T]`, in nats. Of
+/// equal entropies the earlier position wins; NaN counts as lowest.
 pub fn entropy_at(rows: PlacementRows<'_>, budget: PositionBudget, entropy: &[f32]) -> RecycledPositions {
     by_entropy(rows, budget, entropy, 0)
 }
 
-/// Chooses the positions `t` for which the plain output at `t-1` is the most uncertain, so that the uncertain
-/// state itself is recycled. `entropy`, ties and NaN are as in [`entropy_at`].
+/// Chooses the positions `t` whose preceding output, at `t-1`, is the most uncertain; see [`entropy_at`].
 pub fn entropy_next(rows: PlacementRows<'_>, budget: PositionBudget, entropy: &[f32]) -> RecycledPositions {
     by_entropy(rows, budget, entropy, 1)
 }

@@ -8,25 +8,18 @@ use crate::rng::{RngKey, RngPurpose};
 /// The recycling settings of one step, with curves evaluated and random choices made.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepSettings {
-    /// Probability that an eligible step recycles.
     pub probability: f64,
-    /// How many positions of each row are recycled.
     pub budget: PositionBudget,
-    /// Weight of the recycled loss relative to the plain loss.
     pub weight: f64,
-    /// Factor of the fed states.
     pub scale: f64,
     /// Number of recycled passes, if the step recycles.
     pub passes: usize,
-    /// What is fed instead of the states, if anything.
     pub control: Control,
-    /// Whether this step has recycled passes.
     pub recycles: bool,
 }
 
-/// Returns the settings of update `step`, counted from 1. Every `every`-th step is eligible, and an eligible
-/// step recycles with the current probability. A fraction `pause_share` of the steps feeds the pause vector
-/// in a single pass, so that the vector is learned. Relative thresholds are relative to ln `vocab_size`.
+/// Returns the settings of update `step`, from 1. A fraction `pause_share` of the steps feeds the pause
+/// vector in a single pass, so that it is learned. Relative thresholds are relative to ln `vocab_size`.
 pub fn step_settings(recycle: &Recycle, vocab_size: usize, seed: u64, step: u64) -> StepSettings {
     let uniform = |purpose| RngKey { seed, step, ..RngKey::default() }.stream(purpose, 0).uniform();
     let (probability, weight) = (recycle.probability.value_at(step), recycle.weight.value_at(step));

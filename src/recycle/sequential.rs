@@ -3,6 +3,7 @@
 //! Must not know: where the columns come from.
 //! Invariant: the result is the exact recurrence, which R dense recycled passes reach, too.
 
+use crate::config::Control;
 use crate::model::cost::BACKWARD_FACTOR;
 use crate::model::{HiddenStates, KeysValues, TokenBatch, Transformer};
 use burn::tensor::Tensor;
@@ -19,7 +20,7 @@ pub fn run_sequential(
     let embeddings = model.embed(tokens.inputs.clone());
     let [_, t, _] = embeddings.dims();
     let mut from = 0;
-    let mut flop = model.feedback.flop(columns.len() * tokens.inputs.dims()[0], true);
+    let mut flop = model.feedback.flop(columns.len() * tokens.inputs.dims()[0], Control::None);
     let (mut context, mut hidden) = (Vec::<KeysValues>::new(), Vec::<Tensor<3>>::new());
     for &to in columns.iter().chain(&[t]) {
         let mut piece = embeddings.clone().narrow(1, from, to - from);
@@ -49,8 +50,7 @@ pub fn run_sequential(
     }
 }
 
-/// Returns the input `[B, 1, D]` that the feedback makes of the last state in `states` `[B, S, D]` and the
-/// token's embedding `[B, 1, D]`.
+/// Returns the input `[B, 1, D]` that the feedback makes of the last state and the token's embedding.
 fn recycled_input(model: &Transformer, states: &Tensor<3>, token: Tensor<3>, scale: f64) -> Tensor<3> {
     let [_, s, _] = states.dims();
     let last = states.clone().narrow(1, s - 1, 1).squeeze_dim::<2>(1);

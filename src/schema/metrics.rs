@@ -3,15 +3,14 @@
 //! Must not know: who computes a metric, who draws or writes it.
 //! Invariant: a column's name, unit and description are written in one place only.
 
+use serde::{Deserialize, Serialize};
+
 /// Version of the tables' schemas, written to every segment's footer.
 pub const SCHEMA_VERSION: &str = "3";
 
-/// Type of a column's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnKind {
-    /// 64-bit integers.
     Count,
-    /// Double-precision floats.
     Real,
     Text,
     /// Times in UTC, milliseconds since 1970.
@@ -20,11 +19,9 @@ pub enum ColumnKind {
     Counts,
     /// Lists of single-precision floats.
     Reals,
-    /// Lists of booleans.
     Flags,
 }
 
-/// Specification of a column.
 #[derive(Clone, Copy, Debug)]
 pub struct ColumnSpec {
     /// Column name, which includes the unit if there is one.
@@ -43,16 +40,16 @@ macro_rules! metrics {
         pub enum Metric { $( #[doc = $doc] $variant, )* }
 
         impl Metric {
-            /// All metrics, in column order.
             pub const ALL: &'static [Metric] = &[ $( Metric::$variant, )* ];
 
-            /// Returns the specification of the metric's column.
             pub const fn spec(self) -> ColumnSpec {
-                match self {
-                    $( Metric::$variant => ColumnSpec { name: $name, unit: $unit, kind: ColumnKind::$kind, doc: $doc }, )*
-                }
+                METRICS[self as usize]
             }
         }
+
+        /// `metrics/`: one row per step.
+        pub const METRICS: &[ColumnSpec] =
+            &[ $( ColumnSpec { name: $name, unit: $unit, kind: ColumnKind::$kind, doc: $doc }, )* ];
     };
 }
 
@@ -127,7 +124,7 @@ columns! {
         "value" "" Real "Value of the metric, in its unit; for a sample, the mean entropy of its tokens' distributions in nats; null if the event has no value.";
         "text" "" Text "Description in words; for a sample, the continuation; null if the value says it all.";
     }
-    /// `changes/`: one row per config key that was changed or refused, and per note.
+    /// `export changes`: one row per config key that was changed or refused, and per note.
     CHANGES {
         "step" "" Count "First step that the change applies to.";
         "tokens" "tokens" Count "Input tokens processed before that step.";
@@ -209,7 +206,6 @@ pub struct StepRow {
 }
 
 impl StepRow {
-    /// Creates a row with no values except the step.
     pub fn new(step: u64) -> Self {
         let mut row = Self { values: [None; Metric::ALL.len()] };
         row.set(Metric::Step, step as f64);
@@ -221,7 +217,6 @@ impl StepRow {
         self.values[metric as usize]
     }
 
-    /// Sets the value of `metric`.
     pub fn set(&mut self, metric: Metric, value: f64) {
         self.values[metric as usize] = Some(value);
     }
@@ -236,6 +231,33 @@ impl StepRow {
     /// Returns the number of updates done.
     pub fn step(&self) -> u64 {
         self.get(Metric::Step).unwrap_or(0.0) as u64
+    }
+}
+
+/// First and last losses of a run, in nats. The field names are those of `state.json` in a checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LossSummary {
+    pub plain: Option<(f64, f64)>,
+    pub recycled: Option<(f64, f64)>,
+    /// Plain loss at validations.
+    pub valid: Option<(f64, f64)>,
+    pub recycled_steps: u64,
+}
+
+impl LossSummary {
+    /// Updates the losses with the metrics of the next step.
+    pub fn update(&mut self, row: &StepRow) {
+        let losses = [
+            (&mut self.plain, Metric::LossPlain),
+            (&mut self.recycled, Metric::LossRecycled),
+            (&mut self.valid, Metric::ValidPlain),
+        ];
+        for (ends, metric) in losses {
+            if let Some(loss) = row.get(metric) {
+                *ends = Some((ends.map_or(loss, |(first, _)| first), loss));
+            }
+        }
+        self.recycled_steps += u64::from(row.get(Metric::Recycled).is_some());
     }
 }
 

@@ -6,3 +6,4 @@ pub mod metrics;
 pub mod protocol;
 pub mod rows;
 pub mod status;
+pub mod token_rows;

@@ -5,14 +5,12 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::fmt;
 
-/// Kind of a row of the events table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString)]
 #[strum(serialize_all = "snake_case")]
 pub enum EventKind {
-    /// A new run starts.
     Start,
-    /// A run is resumed.
     Resume,
     /// A run ends; the name is the outcome.
     End,
@@ -30,7 +28,6 @@ pub enum EventKind {
     Alert,
 }
 
-/// Name of the event of a pause that begins.
 pub const PAUSE_STARTED: &str = "paused";
 /// Decoding method of all validation samples.
 pub const GREEDY: &str = "greedy";
@@ -48,11 +45,78 @@ pub struct EventRow {
     pub name: String,
     /// Value of the metric, in its unit.
     pub value: Option<f64>,
-    /// Description in words.
     pub text: Option<String>,
 }
 
-/// Outcome of a change of the config.
+/// A point in a run.
+#[derive(Clone, Copy, Debug)]
+pub struct RunPosition {
+    /// Number of updates done, or the step that a change applies from.
+    pub step: u64,
+    /// Number of input tokens seen.
+    pub tokens: u64,
+    /// Version of the current config.
+    pub version: u64,
+}
+
+/// Source of a config change. The files hold it as one string.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", from = "String")]
+pub enum ChangeSource {
+    /// The dashboard's keys: "keys".
+    Keys,
+    /// A saved config file, by its name.
+    File(String),
+    /// The run's config file, edited while no trainer was running.
+    Offline,
+    /// A recorded change of that source, applied again: "again: …".
+    Replay(Box<ChangeSource>),
+}
+
+impl ChangeSource {
+    const KEYS: &str = "keys";
+    const OFFLINE: &str = "config.toml, while the run was not running";
+    const REPLAY_PREFIX: &str = "again: ";
+
+    /// Returns the source of the same change when it is applied again. It does not pile up.
+    pub fn replayed(&self) -> Self {
+        match self {
+            Self::Replay(_) => self.clone(),
+            first => Self::Replay(Box::new(first.clone())),
+        }
+    }
+}
+
+impl fmt::Display for ChangeSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keys => f.write_str(Self::KEYS),
+            Self::File(name) => f.write_str(name),
+            Self::Offline => f.write_str(Self::OFFLINE),
+            Self::Replay(first) => write!(f, "{}{first}", Self::REPLAY_PREFIX),
+        }
+    }
+}
+
+impl From<ChangeSource> for String {
+    fn from(source: ChangeSource) -> Self {
+        source.to_string()
+    }
+}
+
+impl From<String> for ChangeSource {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            Self::KEYS => Self::Keys,
+            Self::OFFLINE => Self::Offline,
+            other => match other.strip_prefix(Self::REPLAY_PREFIX) {
+                Some(first) => Self::Replay(Box::new(first.to_owned().into())),
+                None => Self::File(text),
+            },
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -70,7 +134,6 @@ pub enum ChangeOutcome {
 pub struct ChangeRow {
     /// First step that the change applies to.
     pub step: u64,
-    /// Input tokens processed before that step.
     pub tokens: u64,
     pub time: DateTime<Utc>,
     /// Version of the config after the change.
@@ -79,15 +142,13 @@ pub struct ChangeRow {
     pub set: String,
     /// Full name of the key, `section.key`. `None` for notes and for a file that could not be read.
     pub key: Option<String>,
-    /// Previous value.
     pub old: Value,
     /// New or refused value.
     pub new: Value,
     /// New or refused value as TOML, with all digits. This is what a replay applies.
     #[serde(default)]
     pub value: String,
-    /// Source of the change, such as a file or the keyboard.
-    pub source: String,
+    pub source: ChangeSource,
     pub outcome: ChangeOutcome,
     /// Reason of a refusal, or the text of a note.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,13 +165,9 @@ pub struct SystemRow {
     pub process_cpu: f64,
     /// Average CPU use of the whole machine since the last row, in cores.
     pub machine_cpu: f64,
-    /// Number of CPU cores of the machine.
     pub cores: u64,
-    /// Resident memory of this process.
     pub process_bytes: u64,
-    /// Memory in use on the machine.
     pub memory_used_bytes: u64,
-    /// Total memory of the machine.
     pub memory_bytes: u64,
     /// Free space on the disk that holds the run folder, if known.
     pub disk_free_bytes: Option<u64>,
@@ -124,6 +181,25 @@ pub struct GpuRow {
     /// Share of recent time in which the GPU was busy.
     pub load: f64,
     pub memory_used_bytes: u64,
-    /// Total memory of the GPU.
     pub memory_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_stored_as_its_string() {
+        let file = ChangeSource::File("/a/recipe.toml".into());
+        for (source, text) in [
+            (ChangeSource::Keys, "keys"),
+            (ChangeSource::Keys.replayed(), "again: keys"),
+            (file.replayed().replayed(), "again: /a/recipe.toml"),
+            (ChangeSource::Offline.replayed(), "again: config.toml, while the run was not running"),
+            (file, "/a/recipe.toml"),
+        ] {
+            assert_eq!(serde_json::to_value(&source).unwrap(), text);
+            assert_eq!(serde_json::from_value::<ChangeSource>(text.into()).unwrap(), source);
+        }
+    }
 }

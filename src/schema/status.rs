@@ -4,18 +4,14 @@
 
 use serde::{Deserialize, Serialize};
 
-/// State of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum RunState {
-    /// A process trains it.
     Running,
-    /// It did all its steps.
     Finished,
     /// It was stopped before its last step.
     Stopped,
-    /// An error ended it.
     Failed,
     /// Its process died. The file never holds this word: readers conclude it from the lock.
     Interrupted,
@@ -29,33 +25,19 @@ pub struct RunStatus {
     pub step: u64,
     /// Number of updates of the whole run, `run.steps`.
     pub steps: u64,
-    /// Error that ended a failed run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Time at which the status was written.
     pub at: chrono::DateTime<chrono::Utc>,
-    /// Id of the process that wrote the status.
     pub process: u32,
 }
 
 impl RunStatus {
-    /// Creates the status of a run in progress.
-    pub fn running(step: u64, steps: u64) -> Self {
-        Self::new(RunState::Running, step, steps, None)
+    /// Creates the status of a run now, without an error.
+    pub fn new(state: RunState, step: u64, steps: u64) -> Self {
+        Self { state, step, steps, error: None, at: chrono::Utc::now(), process: std::process::id() }
     }
 
-    /// Creates the status of a run that ended without an error.
-    pub fn ended(state: RunState, step: u64, steps: u64) -> Self {
-        Self::new(state, step, steps, None)
-    }
-
-    /// Creates the status of a run that failed with `error`.
     pub fn failed(step: u64, steps: u64, error: String) -> Self {
-        Self::new(RunState::Failed, step, steps, Some(error))
-    }
-
-    fn new(state: RunState, step: u64, steps: u64, error: Option<String>) -> Self {
-        let (at, process) = (chrono::Utc::now(), std::process::id());
-        Self { state, step, steps, error, at, process }
+        Self { error: Some(error), ..Self::new(RunState::Failed, step, steps) }
     }
 }

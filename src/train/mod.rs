@@ -1,15 +1,18 @@
 //! Owns: the training run (device, data, optimizer, loop, checkpoints) and the thread that it runs on.
 //! Must not know: screens. It emits `Event`s and receives `Command`s.
 //! Invariant: every tensor of a run belongs to the one thread that `spawn` starts.
+//!
+//! An objective other than pre-training goes into a room `objective`, which `step::learner` asks for passes and losses.
 
 pub use live::replay::replay_changes;
-pub use run::notes::{RunPosition, append_note};
+pub use run::notes::append_note;
 pub use run::thread::{Trainer, TrainerOptions, spawn};
 pub use step::learner::Learner;
 
 use crate::config::{Config, ConfigError};
 use crate::data::DataError;
 use crate::device::DeviceError;
+use crate::files::{FileError, means_disk_full};
 use crate::model::ModelError;
 use crate::record::RecordError;
 use std::path::PathBuf;
@@ -20,38 +23,20 @@ pub enum StartMode {
     /// Starts at step 0 from a recipe.
     New(Box<Recipe>),
     /// Starts as another run started, and applies its recorded changes again at their steps.
-    Replay {
-        /// Folder of the run that is replayed.
-        run: PathBuf,
-        /// Overrides, each `section.key=value`.
-        overrides: Vec<String>,
-    },
+    Replay { run: PathBuf, overrides: Vec<String> },
     /// Starts from a checkpoint of another run: that of `step`, or else its newest.
-    Fork {
-        /// Folder of the parent run.
-        run: PathBuf,
-        /// Step of the parent's checkpoint.
-        step: Option<u64>,
-        /// Parts of the checkpoint that are not taken over.
-        reset: ForkReset,
-        /// Overrides, each `section.key=value`.
-        overrides: Vec<String>,
-    },
+    Fork { run: PathBuf, step: Option<u64>, reset: ForkReset, overrides: Vec<String> },
     /// Continues the run in a folder from one of its own checkpoints.
     Resume {
-        /// Folder of the run.
         run: PathBuf,
         /// Step of the checkpoint to rewind to; later steps are discarded. `None`: the newest checkpoint.
         step: Option<u64>,
-        /// Overrides of live keys, each `section.key=value`.
         overrides: Vec<String>,
     },
 }
 
-/// A config and its source.
 #[derive(Clone, Debug)]
 pub struct Recipe {
-    /// The config with all overrides applied.
     pub config: Config,
     /// The TOML text it was read from. The run's config file keeps its comments.
     pub text: String,
@@ -62,7 +47,6 @@ pub struct Recipe {
 /// Which parts of the parent's state a fork resets instead of taking over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ForkReset {
-    /// Reset the optimizer's moments.
     pub optimizer: bool,
     /// Start at the beginning of the training data.
     pub data: bool,
@@ -71,7 +55,6 @@ pub struct ForkReset {
 }
 
 impl ForkReset {
-    /// Returns the names of the parts that are reset.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         let parts = [(self.optimizer, "optimizer"), (self.data, "data"), (self.step, "step")];
         parts.into_iter().filter(|(reset, _)| *reset).map(|(_, word)| word)
@@ -117,13 +100,19 @@ pub enum TrainError {
     Recording(String),
 }
 
+impl From<FileError> for TrainError {
+    fn from(error: FileError) -> Self {
+        Self::Record(error.into())
+    }
+}
+
 impl TrainError {
     /// Whether the disk was full. Such an operation can be retried when there is space again.
     fn is_disk_full(&self) -> bool {
         match self {
             TrainError::Record(error) => error.is_disk_full(),
             TrainError::Model(ModelError::Write { cause, .. })
-            | TrainError::Data(DataError::Io { cause, .. }) => crate::record::means_disk_full(cause.kind()),
+            | TrainError::Data(DataError::Io { cause, .. }) => means_disk_full(cause.kind()),
             _ => false,
         }
     }

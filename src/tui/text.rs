@@ -1,13 +1,13 @@
 //! Owns: formatting numbers, durations and foreign text for the screen; their width in cells.
 //! Must not know: panels, colours.
-//! Invariant: the text that [`visible`] and [`clip`] return holds no control, zero-width or
+//! Invariant: the text that [`make_visible`] and [`clip`] return holds no control, zero-width or
 //! direction-changing character, so its measured width is the width it takes.
 
-use crate::schema::metrics::Metric;
+use crate::schema::metrics::{ColumnKind, Metric};
+use crate::schema::token_rows::TokenRow;
 use ratatui::text::Span;
 use std::time::Duration;
 
-/// Returns the width of `text` in cells.
 pub fn width(text: &str) -> usize {
     Span::raw(text).width()
 }
@@ -34,14 +34,16 @@ pub fn abbreviated(number: f64) -> String {
         n if n >= 1e4 => (number / 1e3, "k"),
         _ => return format!("{number:.0}"),
     };
-    let decimals = if scaled.abs() >= 99.95 {
-        0
-    } else if scaled.abs() >= 9.995 {
-        1
-    } else {
-        2
+    three_digits(scaled) + suffix
+}
+
+fn three_digits(number: f64) -> String {
+    let decimals = match number.abs() {
+        n if n >= 99.95 => 0,
+        n if n >= 9.995 => 1,
+        _ => 2,
     };
-    format!("{scaled:.decimals$}{suffix}")
+    format!("{number:.decimals$}")
 }
 
 /// Formats a number with three significant digits, a space and the SI prefix of its unit: `12.3 G`, `1.26 M`.
@@ -54,12 +56,7 @@ pub fn with_si_prefix(number: f64) -> String {
         n if n >= 1e3 => (number / 1e3, "k"),
         _ => (number, ""),
     };
-    let decimals = match scaled.abs() {
-        n if n >= 99.95 => 0,
-        n if n >= 9.995 => 1,
-        _ => 2,
-    };
-    format!("{scaled:.decimals$} {prefix}")
+    format!("{} {prefix}", three_digits(scaled))
 }
 
 /// Formats a size: `812 MiB`, `3.4 GiB`.
@@ -112,15 +109,13 @@ pub fn metric_label(metric: Metric) -> String {
 
 /// Formats a metric's value as its unit requires.
 pub fn metric_value(metric: Metric, number: f64) -> String {
+    use Metric::{Lr, RecycleFraction, RecycleProbability, RecycleWeight, StepMs, TokensPerS, WallS};
     match (metric.spec().kind, metric) {
-        (crate::schema::metrics::ColumnKind::Count, _) => with_separators(number.max(0.0) as u64),
-        (_, Metric::Lr) => setting_value(number),
-        (_, Metric::RecycleProbability | Metric::RecycleFraction | Metric::RecycleWeight) => {
-            setting_value(number)
-        }
-        (_, Metric::TokensPerS) => abbreviated(number),
+        (ColumnKind::Count, _) => with_separators(number.max(0.0) as u64),
+        (_, Lr | RecycleProbability | RecycleFraction | RecycleWeight) => setting_value(number),
+        (_, TokensPerS) => abbreviated(number),
         _ if metric.spec().unit == "flop" => abbreviated(number),
-        (_, Metric::StepMs | Metric::WallS) => format!("{number:.1}"),
+        (_, StepMs | WallS) => format!("{number:.1}"),
         _ => decimal(number),
     }
 }
@@ -141,7 +136,7 @@ pub fn make_visible(text: &str) -> String {
     out
 }
 
-/// Like [`visible`], but spaces become `␣` and characters that take no cell are written as their code point.
+/// Like [`make_visible`], but spaces become `␣` and characters that take no cell are written as their code point.
 pub fn spell_out(text: &str) -> String {
     text.chars()
         .map(|c| match c {
@@ -151,6 +146,11 @@ pub fn spell_out(text: &str) -> String {
             c => c.to_string(),
         })
         .collect()
+}
+
+/// Returns the spelled out text of a token of `row`, or its id if the text is not known.
+pub fn token_text(row: &TokenRow, id: u32) -> String {
+    row.token_texts.get(&id).map_or_else(|| id.to_string(), |text| spell_out(text))
 }
 
 /// Returns whether a character takes at least one cell.

@@ -4,7 +4,6 @@
 
 use ratatui::style::{Color, Modifier, Style};
 
-/// How many colours the terminal shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColorDepth {
     /// No colours, or the user wants none (`NO_COLOR`).
@@ -13,30 +12,22 @@ pub enum ColorDepth {
     Sixteen,
     /// The 256 indexed colours.
     Indexed,
-    /// 24 bits of colour.
     TrueColor,
 }
 
 /// The meaning of a style; the theme maps it to colours and attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Frames and axes.
     Frame,
     /// The frame and the name of the focused panel.
     Focus,
     Name,
-    /// Text of little importance.
     Dim,
     Value,
-    /// A key that can be pressed.
     Key,
-    /// The plain curve.
     Plain,
-    /// The plain curve's raw points.
     PlainRaw,
-    /// The recycled curve.
     Recycled,
-    /// The recycled curve's raw points.
     RecycledRaw,
     /// The plain loss at the recycled positions.
     PlainAtRecycled,
@@ -52,9 +43,7 @@ pub enum Role {
     Mark,
     /// The cursor: the step whose values the charts show.
     Cursor,
-    /// A good state, such as training.
     Good,
-    /// A state that needs attention.
     Warn,
     Bad,
     Selected,
@@ -120,34 +109,30 @@ impl Theme {
         Self::new(color_depth(&read("NO_COLOR"), &read("COLORTERM"), &read("TERM")))
     }
 
-    /// Returns the style for `role`.
     pub fn style(&self, role: Role) -> Style {
         let plain = Style::new();
         if self.depth == ColorDepth::None {
             return plain.add_modifier(attributes(role));
         }
-        match role {
-            Role::Frame => plain.fg(self.color(FRAME)),
-            Role::Focus => plain.fg(self.color(SKY)).add_modifier(Modifier::BOLD),
-            Role::Dim => plain.fg(self.color(GREY)),
-            Role::Name => plain.fg(self.color(GREY)),
+        let tint = match role {
             // Set explicitly: text in a border would inherit the border's colour.
-            Role::Value => plain.fg(Color::Reset),
-            Role::Key => plain.fg(self.color(SKY)),
-            Role::Plain => plain.fg(self.color(SKY)),
-            Role::PlainRaw => plain.fg(self.color(SKY_DIM)),
-            Role::Recycled => plain.fg(self.color(ORANGE)),
-            Role::RecycledRaw => plain.fg(self.color(ORANGE_DIM)),
-            Role::PlainAtRecycled => plain.fg(self.color(BLUE)),
-            Role::Pause => plain.fg(self.color(PURPLE)),
-            Role::Masked | Role::Mark => plain.fg(self.color(YELLOW)),
-            Role::Shuffled => plain.fg(self.color(VERMILION)),
-            Role::Cursor => plain.fg(self.color(WHITE)),
-            Role::Lr | Role::Good => plain.fg(self.color(GREEN)),
-            Role::Warn => plain.fg(self.color(ORANGE)),
-            Role::Bad => plain.fg(self.color(VERMILION)).add_modifier(Modifier::BOLD),
-            Role::Selected => plain.fg(self.color(BLACK)).bg(self.color(WHITE)),
-        }
+            Role::Value => return plain.fg(Color::Reset),
+            Role::Selected => return plain.fg(self.color(BLACK)).bg(self.color(WHITE)),
+            Role::Focus | Role::Key | Role::Plain => SKY,
+            Role::PlainRaw => SKY_DIM,
+            Role::Recycled | Role::Warn => ORANGE,
+            Role::RecycledRaw => ORANGE_DIM,
+            Role::PlainAtRecycled => BLUE,
+            Role::Pause => PURPLE,
+            Role::Masked | Role::Mark => YELLOW,
+            Role::Shuffled | Role::Bad => VERMILION,
+            Role::Lr | Role::Good => GREEN,
+            Role::Cursor => WHITE,
+            Role::Dim | Role::Name => GREY,
+            Role::Frame => FRAME,
+        };
+        let style = plain.fg(self.color(tint));
+        if matches!(role, Role::Focus | Role::Bad) { style.add_modifier(Modifier::BOLD) } else { style }
     }
 
     /// Returns the style of a value that is the fraction `share` (0..=1) of the largest possible one.

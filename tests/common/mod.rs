@@ -77,6 +77,16 @@ pub fn table(run: &Path, name: &str) -> Vec<RecordBatch> {
     coconut_lab::record::segments::read_table(&run.join(name)).unwrap()
 }
 
+/// The number of rows that `export changes` writes of a run.
+pub fn exported_changes(run: &Path) -> usize {
+    let dir = tempfile::tempdir().unwrap();
+    let run = run.canonicalize().unwrap();
+    let export = lab(dir.path(), &["export", "changes", run.to_str().unwrap(), "--out", "c.parquet"]);
+    assert!(export.status.success(), "{}", stderr(&export));
+    let batches = coconut_lab::record::segments::read_segment(&dir.path().join("c.parquet")).unwrap();
+    batches.iter().map(RecordBatch::num_rows).sum()
+}
+
 pub fn metrics(run: &Path) -> Vec<RecordBatch> {
     table(run, "metrics")
 }

@@ -4,7 +4,7 @@ use crate::subject::*;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, activation};
 use coconut_lab::config::{Arch, Control, Feedback, GradientFlow, LossPositions, PassScope, StateTransform};
-use coconut_lab::model::accumulator::GradientAccumulator;
+use coconut_lab::model::accumulator::{GradientAccumulator, Timing};
 use coconut_lab::model::{FeedbackSpec, GatherIndex, rms};
 use coconut_lab::recycle::passes::{self, RecycledPass};
 use coconut_lab::recycle::placement::RecycledPositions;
@@ -188,7 +188,7 @@ fn a_control_arm_trains_the_pause_and_no_other_run_does() {
         plan.pass.control = control;
         let mut place = |_: &Tensor<1>| placed.clone();
         let grads = passes::forward_backward(
-            GradientAccumulator::new(&model, 1.0, false),
+            GradientAccumulator::new(&model, 1.0, Timing::Off),
             &tokens,
             &plan,
             Some(&mut place),

@@ -5,8 +5,8 @@ use crate::subject::*;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, activation};
-use coconut_lab::config::{Arch, Feedback, GradientFlow, LossPositions, PassScope, StateTransform};
-use coconut_lab::model::accumulator::GradientAccumulator;
+use coconut_lab::config::{Arch, Control, Feedback, GradientFlow, LossPositions, PassScope, StateTransform};
+use coconut_lab::model::accumulator::{GradientAccumulator, Timing};
 use coconut_lab::model::{FeedbackSpec, GatherIndex, TokenBatch, Transformer};
 use coconut_lab::recycle::passes::{self, RecyclePlan, RecycledPass};
 use coconut_lab::recycle::placement::RecycledPositions;
@@ -171,7 +171,8 @@ fn one_after_another_is_the_recurrence_whatever_the_feedback() {
         let scaled = RecycledPass { scale: 0.8, ..pass(PassScope::Dense) };
         let parallel = reached(&model, &tokens, &placed, &scaled, columns.len());
         let found = run_sequential(&model.valid(), &tokens, &columns, 0.8);
-        let (flop, found) = (found.flop - model.feedback.flop(B * columns.len(), true), found.hidden);
+        let (flop, found) =
+            (found.flop - model.feedback.flop(B * columns.len(), Control::None), found.hidden);
         close(found.clone(), parallel.clone(), 1e-4);
         if form == FeedbackSpec::PLAIN && arch == Arch::Llama {
             close(
@@ -275,7 +276,7 @@ fn gradients_are_those_of_plain_autodiff() {
             let plan = RecyclePlan { cut, ..plan(reach, flow, loss_on, weights) };
             let mut place = |_: &Tensor<1>| placed.clone();
             let found = passes::forward_backward(
-                GradientAccumulator::new(&model, 1.0, false),
+                GradientAccumulator::new(&model, 1.0, Timing::Off),
                 &tokens,
                 &plan,
                 Some(&mut place),
@@ -316,9 +317,10 @@ fn without_a_placement_a_step_is_a_plain_one() {
     let (model, tokens) = (model(Arch::Llama, 8), tokens(&ids(8)));
     let plan = plan(PassScope::Dense, GradientFlow::Detached, LossPositions::Recycled, &[1.0]);
     let mut nowhere = |_: &Tensor<1>| none(B);
-    let plain = passes::forward_backward(GradientAccumulator::new(&model, 1.0, false), &tokens, &plan, None);
+    let plain =
+        passes::forward_backward(GradientAccumulator::new(&model, 1.0, Timing::Off), &tokens, &plan, None);
     let empty = passes::forward_backward(
-        GradientAccumulator::new(&model, 1.0, true),
+        GradientAccumulator::new(&model, 1.0, Timing::On),
         &tokens,
         &plan,
         Some(&mut nowhere),

@@ -1,14 +1,12 @@
 //! Owns: how generated rows are printed: as text with thoughts in between, or as lines of JSON.
 //! Must not know: models, terminals.
-//! Invariant: rows do not mix. The first row is printed as it is generated, each later one when all earlier
-//! rows have ended.
+//! Invariant: rows do not mix. A row is printed as it is generated once all earlier rows have ended.
 
 use super::{GenerationStep, InputKind};
 use crate::data::Tokenizer;
 use serde::Serialize;
 use std::io::{self, Write};
 
-/// The JSON line of one position.
 #[derive(Serialize)]
 struct JsonPosition {
     row: usize,
@@ -20,7 +18,6 @@ struct JsonPosition {
     after: Option<f64>,
 }
 
-/// A likely token, as JSON.
 #[derive(Serialize)]
 struct JsonTokenProb {
     token: u32,
@@ -28,7 +25,6 @@ struct JsonTokenProb {
     p: f64,
 }
 
-/// Prints all rows of a generation.
 pub(super) struct GenerationPrinter {
     rows: Vec<PrintedRow>,
     /// The row that is printed as it is generated; all earlier rows have ended.
@@ -39,7 +35,6 @@ pub(super) struct GenerationPrinter {
     eos_token: Option<u32>,
 }
 
-/// The printing state of one row.
 #[derive(Default)]
 struct PrintedRow {
     /// Formatted output that is not written yet.
@@ -57,16 +52,21 @@ struct PrintedRow {
 }
 
 impl GenerationPrinter {
-    pub fn new(prompts: &[Vec<u32>], json: bool, codec: Option<Tokenizer>, end: Option<u32>) -> Self {
+    pub fn new(
+        prompts: &[Vec<u32>],
+        json: bool,
+        tokenizer: Option<Tokenizer>,
+        eos_token: Option<u32>,
+    ) -> Self {
         let rows = prompts
             .iter()
             .map(|prompt| PrintedRow { ids: prompt.clone(), ..PrintedRow::default() })
             .collect();
-        let mut show = Self { rows, current: 0, json, tokenizer: codec, eos_token: end };
+        let mut printer = Self { rows, current: 0, json, tokenizer, eos_token };
         for row in 0..prompts.len() {
-            show.rows[row].formatted_bytes = show.decode_row(row).len();
+            printer.rows[row].formatted_bytes = printer.decode_row(row).len();
         }
-        show
+        printer
     }
 
     /// Adds one position, and writes what can be written.
@@ -109,7 +109,6 @@ impl GenerationPrinter {
         Ok(())
     }
 
-    /// Formats a position as text.
     fn format_text(&mut self, step: &GenerationStep) -> String {
         let row = &mut self.rows[step.row];
         let mut text = String::new();
@@ -150,14 +149,13 @@ impl GenerationPrinter {
         let ids = &self.rows[row].ids;
         match &self.tokenizer {
             _ if ids.is_empty() => String::new(),
-            Some(codec) => codec.decode(ids),
+            Some(tokenizer) => tokenizer.decode(ids),
             None => ids.iter().map(|id| format!("{id} ")).collect(),
         }
     }
 
-    /// Formats a position as a line of JSON.
     fn format_json(&self, step: &GenerationStep) -> String {
-        let text = |id: u32| self.tokenizer.as_ref().map(|codec| codec.token_text(id));
+        let text = |id: u32| self.tokenizer.as_ref().map(|tokenizer| tokenizer.token_text(id));
         let top =
             step.distribution.top.iter().map(|(id, p)| JsonTokenProb { token: *id, text: text(*id), p: *p });
         let line = JsonPosition {

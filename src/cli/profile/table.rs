@@ -6,7 +6,6 @@ use crate::bench::profile::{Profile, ProfileLine};
 use crate::device::{DeviceKind, SelectedDevice};
 use std::fmt::Write;
 
-/// Formats the tables of `profile` under the headline `name`.
 pub(super) fn format_tables(name: &str, profile: &Profile, chosen: &SelectedDevice) -> String {
     let mut text = format!(
         "{name}: {:.2} ms per step, the mean of {} ({} recycled); {} parameters; {}\n\n",

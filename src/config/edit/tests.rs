@@ -10,7 +10,7 @@ const TEXT: &str = "# The recipe.\n[run]\nname = \"a\" # mine\n\n[recycle]   # t
                     fraction = 1e-1 # of a row\n\n[optim]\nlr = 1\n# the end\n";
 
 fn key(path: &str) -> &'static ConfigKey {
-    Config::keys().find(|key| key.path() == path).unwrap()
+    Config::find_key(path).unwrap()
 }
 
 fn value(text: &str) -> Value {
@@ -82,7 +82,7 @@ fn what_is_not_there_is_added_to_its_section() {
         ("[eval] # x\n\n[run]\n", "eval.every", "[eval] # x\nevery = 9\n\n[run]\n".into()),
         ("[eval]\n  batches = 1", "eval.every", "[eval]\n  batches = 1\n  every = 9".into()),
         ("[eval.x]\n[eval]\n", "eval.every", "[eval.x]\n[eval]\nevery = 9\n".into()),
-        ("[eval.x]\n", "eval.every", "[eval.x]\n\n[eval]\nevery = 9\n".into()),
+        ("[eval.x]\n", "eval.every", "[eval]\nevery = 9\n[eval.x]\n".into()),
         (
             "[recycle]\npasses = [\n  1,\n] # x\n\n",
             "recycle.span",
@@ -99,7 +99,7 @@ fn a_section_may_be_written_in_any_way() {
         (
             "  recycle . every = 3 # x\nrun.seed = 1\n",
             "  recycle . every = 5 # x\nrun.seed = 1\n",
-            "  recycle . every = 5 # x\n  recycle.span = 9\nrun.seed = 1\n",
+            "  recycle . every = 5 # x\n  recycle .span = 9\nrun.seed = 1\n",
         ),
         (
             "recycle = { every = 3 } # x\n",
@@ -111,7 +111,7 @@ fn a_section_may_be_written_in_any_way() {
             "recycle = { # a\n  every = 5, # b\n} # x\n",
             "recycle = { # a\n  every = 5, span = 9, # b\n} # x\n",
         ),
-        ("\"recycle\".'every'=3", "\"recycle\".'every'=5", "\"recycle\".'every'=5\nrecycle.span = 9"),
+        ("\"recycle\".'every'=3", "\"recycle\".'every'=5", "\"recycle\".'every'=5\n\"recycle\".span = 9"),
     ] {
         let set = with(text, "recycle.every", "5");
         assert_eq!(set, changed);

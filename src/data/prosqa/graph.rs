@@ -1,5 +1,4 @@
-//! Owns: the random graph of a ProsQA question, and the check that exactly one of its two targets is
-//! reachable.
+//! Owns: the random graph of a ProsQA question, of whose two targets exactly one is reachable.
 //! Must not know: words, text, files.
 //! Invariant: every [`Puzzle`] returned from this module has passed that check.
 //!
@@ -8,9 +7,9 @@
 //! with probability 0.35, and from root 1 with probability 0.35. Node counts, sources and the choice of
 //! targets are fitted to the published records.
 
+use crate::rng::SeededRng;
 use rand::RngExt;
 use rand::seq::IndexedRandom;
-use rand_xoshiro::Xoshiro256PlusPlus;
 
 /// Mean number of parents drawn for a new node; a small graph may have fewer candidates.
 const MEAN_PARENTS: f64 = 1.5;
@@ -24,15 +23,14 @@ const MAX_NODES: usize = MIN_NODES + 12;
 /// Minimum number of steps from root to target.
 const MIN_STEPS: usize = 3;
 
-/// A directed acyclic graph with a question about it. Nodes 0 and 1 are the roots; edges run from older to
-/// newer nodes.
+/// A directed acyclic graph with a question. Nodes 0 and 1 are the roots; edges run to newer nodes.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Puzzle {
     pub nodes: usize,
     pub edges: Vec<(usize, usize)>,
     /// Root that the question asks about: 0 or 1.
     pub root: usize,
-    /// Node reachable from `root`, at least [`PATH_MIN`] steps away.
+    /// Node reachable from `root`, at least [`MIN_STEPS`] steps away.
     pub target: usize,
     /// Node reachable only from the other root.
     pub neg_target: usize,
@@ -40,7 +38,6 @@ pub(super) struct Puzzle {
     pub chain: Vec<usize>,
 }
 
-/// A graph under construction.
 struct GrowingGraph {
     edges: Vec<(usize, usize)>,
     /// For each node: bit 0 is set if it is root 0 or descends from it, bit 1 likewise for root 1.
@@ -50,7 +47,7 @@ struct GrowingGraph {
 }
 
 /// Draws puzzles until one has valid targets, which one of the first few nearly always has.
-pub(super) fn draw_puzzle(rng: &mut Xoshiro256PlusPlus) -> Puzzle {
+pub(super) fn draw_puzzle(rng: &mut SeededRng) -> Puzzle {
     loop {
         let graph = grow_graph(rng);
         if let Some(puzzle) = choose_targets(&graph, rng).filter(is_sound) {
@@ -76,7 +73,7 @@ fn is_sound(puzzle: &Puzzle) -> bool {
         && puzzle.chain.windows(2).all(follows)
 }
 
-fn grow_graph(rng: &mut Xoshiro256PlusPlus) -> GrowingGraph {
+fn grow_graph(rng: &mut SeededRng) -> GrowingGraph {
     let nodes = MIN_NODES + (0..MAX_NODES - MIN_NODES).filter(|_| rng.random_bool(0.5)).count();
     let mut graph = GrowingGraph { edges: Vec::new(), root_bits: vec![1, 2], depth: vec![0, 0] };
     for node in 2..nodes {
@@ -95,7 +92,7 @@ fn grow_graph(rng: &mut Xoshiro256PlusPlus) -> GrowingGraph {
 
 impl GrowingGraph {
     /// Draws the parents of a new node among those that do not descend from `excluded_roots`, a bit mask.
-    fn draw_parents(&self, excluded_roots: u8, rng: &mut Xoshiro256PlusPlus) -> Vec<usize> {
+    fn draw_parents(&self, excluded_roots: u8, rng: &mut SeededRng) -> Vec<usize> {
         let mut candidates: Vec<usize> =
             (0..self.root_bits.len()).filter(|node| self.root_bits[*node] & excluded_roots == 0).collect();
         let mut parents = Vec::new();
@@ -110,7 +107,7 @@ impl GrowingGraph {
     }
 
     /// Draws an index into `candidates`, which must not be empty. Deeper nodes are more likely.
-    fn draw_weighted_index(&self, candidates: &[usize], rng: &mut Xoshiro256PlusPlus) -> usize {
+    fn draw_weighted_index(&self, candidates: &[usize], rng: &mut SeededRng) -> usize {
         let weight = |node: &usize| DEPTH_WEIGHT * self.depth[*node] as f64 + 1.0;
         let mut left = rng.random::<f64>() * candidates.iter().map(weight).sum::<f64>();
         let reached = candidates.iter().position(|node| {
@@ -122,10 +119,8 @@ impl GrowingGraph {
     }
 }
 
-/// Draws the number of parents from a Poisson distribution, and once more if the first draw is 0. The
-/// published records have few nodes without parents: on average half a node per record, not counting the two
-/// roots.
-fn draw_parent_count(rng: &mut Xoshiro256PlusPlus) -> usize {
+/// Draws the number of parents, once more if it is 0, because the published records have few nodes without.
+fn draw_parent_count(rng: &mut SeededRng) -> usize {
     match draw_poisson(rng) {
         0 => draw_poisson(rng),
         count => count,
@@ -133,7 +128,7 @@ fn draw_parent_count(rng: &mut Xoshiro256PlusPlus) -> usize {
 }
 
 /// Draws from a Poisson distribution with mean [`MEAN_PARENTS`], by Knuth's product of uniforms.
-fn draw_poisson(rng: &mut Xoshiro256PlusPlus) -> usize {
+fn draw_poisson(rng: &mut SeededRng) -> usize {
     let floor = (-MEAN_PARENTS).exp();
     let mut product = rng.random::<f64>();
     let mut count = 0;
@@ -146,7 +141,7 @@ fn draw_poisson(rng: &mut Xoshiro256PlusPlus) -> usize {
 
 /// Chooses the targets among nodes without children, as in the published records. The target is one of those
 /// with the longest shortest path from their root. Returns `None` if there are no valid targets.
-fn choose_targets(graph: &GrowingGraph, rng: &mut Xoshiro256PlusPlus) -> Option<Puzzle> {
+fn choose_targets(graph: &GrowingGraph, rng: &mut SeededRng) -> Option<Puzzle> {
     let nodes = graph.root_bits.len();
     let is_leaf = |node: &usize| !graph.edges.iter().any(|(parent, _)| parent == node);
     let leaves =

@@ -1,17 +1,14 @@
-//! Owns: a ProsQA record: its text, its published JSON form, and the check that its answer follows from its
-//! graph.
+//! Owns: a ProsQA record: text, published JSON form, and the check of its answer against its graph.
 //! Must not know: tokens, shards.
 //! Invariant: every record returned from this module has an answer that its graph proves.
 
-use std::path::Path;
-
-use rand::seq::SliceRandom;
-use rand_xoshiro::Xoshiro256PlusPlus;
-use serde::{Deserialize, Serialize};
-
 use super::graph::{self, Puzzle};
-use super::words::{CONCEPTS, NAMES};
 use crate::data::error::{DataError, Result, json_error_text};
+use crate::data::prosqa_words::{CONCEPTS, NAMES};
+use crate::rng::SeededRng;
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// A question with its graph, in the form of the published files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,7 +17,6 @@ pub struct ProsqaRecord {
     pub answer: String,
     /// Shortest path from root to target, one sentence per edge.
     pub steps: Vec<String>,
-    /// Label of each node.
     pub idx_to_symbol: Vec<String>,
     pub edges: Vec<(usize, usize)>,
     pub root: usize,
@@ -30,7 +26,7 @@ pub struct ProsqaRecord {
 
 impl ProsqaRecord {
     /// Generates a record: draws a graph, labels its nodes, and writes the question and the answer.
-    pub(super) fn generate(rng: &mut Xoshiro256PlusPlus) -> Self {
+    pub(super) fn generate(rng: &mut SeededRng) -> Self {
         let puzzle = graph::draw_puzzle(rng);
         let labels = draw_labels(&puzzle, rng);
         let statement = |parent: usize, child: usize| match is_name(&labels[parent]) {
@@ -55,8 +51,7 @@ impl ProsqaRecord {
         }
     }
 
-    /// Checks the record. Returns a description of the first fault: an index out of range, or an answer that
-    /// the graph does not prove.
+    /// Returns the first fault: an index out of range, or an answer that the graph does not prove.
     fn find_fault(&self) -> Option<String> {
         let nodes = self.idx_to_symbol.len();
         let ends = [self.root, self.target, self.neg_target];
@@ -80,10 +75,7 @@ pub fn document_text(question: &str, steps: &[String], answer: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Reads a published file, which is a JSON array of records.
-///
-/// # Errors
-/// Fails if the file is not such an array, or if the answer of a record does not follow from its graph.
+/// Reads a published JSON array of records, and checks that each answer follows from its graph.
 pub fn read_records(path: &Path) -> Result<Vec<ProsqaRecord>> {
     let text = std::fs::read(path).map_err(DataError::io(path, "be read"))?;
     let records: Vec<ProsqaRecord> = serde_json::from_slice(&text).map_err(|error| DataError::Line {
@@ -105,9 +97,8 @@ pub fn read_records(path: &Path) -> Result<Vec<ProsqaRecord>> {
     Ok(records)
 }
 
-/// Draws a label for each node: a name for nodes without parents, a concept for all others. There are more
-/// names and more concepts than nodes, so no label is used twice.
-fn draw_labels(puzzle: &Puzzle, rng: &mut Xoshiro256PlusPlus) -> Vec<String> {
+/// Draws a different label for each node: a name for nodes without parents, a concept for all others.
+fn draw_labels(puzzle: &Puzzle, rng: &mut SeededRng) -> Vec<String> {
     let (mut concepts, mut names) = (CONCEPTS, NAMES);
     concepts.shuffle(rng);
     names.shuffle(rng);

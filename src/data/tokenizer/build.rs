@@ -1,14 +1,11 @@
 //! Owns: the three built-in vocabularies, written as `tokenizer.json` text.
 //! Must not know: how they are used.
-//! Invariant: the text depends only on the program (for `words`, on the given list), so its hash identifies
-//! the vocabulary.
-
-use std::collections::HashMap;
-
-use serde_json::{Map, Value, json};
+//! Invariant: the text depends only on the program (and the list of `words`), so its hash identifies it.
 
 use super::spelling::char_for_byte;
 use crate::data::error::{DataError, Result};
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
 
 /// Token that replaces a word outside the `words` vocabulary.
 pub(super) const UNKNOWN: &str = "<unk>";
@@ -17,8 +14,7 @@ const END_OF_TEXT: &str = "<|endoftext|>";
 const WORD_SPECIALS: [&str; 2] = [UNKNOWN, "<eos>"];
 const PUNCTUATION: [&str; 2] = [".", "?"];
 
-/// Builds the `words` tokenizer, with one id per word and per punctuation mark. It decodes to readable text
-/// ("Tom is a lempus.").
+/// Builds the `words` tokenizer: one id per word and punctuation mark. It decodes to readable text.
 pub(super) fn words_json<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let mut vocab = Map::new();
     for word in WORD_SPECIALS.into_iter().chain(PUNCTUATION).chain(words) {
@@ -69,8 +65,7 @@ pub(super) fn gpt2_json() -> Result<String> {
     Ok(byte_level_json(vocab.collect(), merges, tokens.len()))
 }
 
-/// Merges the bytes of `token` by all ranks below its own, which leaves two parts. They form the token's own
-/// merge. Returns the offset at which the second part starts.
+/// Merges the bytes of `token` by all ranks below its own, and returns the offset between the two parts left.
 fn last_merge_offset(token: &[u8], rank: usize, ranks: &HashMap<&[u8], usize>) -> Option<usize> {
     // Boundaries of the parts, which are single bytes at first.
     let mut boundaries: Vec<usize> = (0..=token.len()).collect();

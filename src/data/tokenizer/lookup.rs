@@ -5,14 +5,13 @@
 
 use std::collections::HashMap;
 
-/// A table from words to token ids.
 pub(super) struct WordTable {
     ids: HashMap<String, u32>,
     unknown_id: u32,
 }
 
 impl WordTable {
-    /// Creates a table from the whole vocabulary; `unknown` is the id of any other word.
+    /// `ids` is the whole vocabulary; `unknown_id` that of any other word.
     pub fn new(ids: HashMap<String, u32>, unknown_id: u32) -> Self {
         Self { ids, unknown_id }
     }

@@ -44,9 +44,8 @@ impl TokenSpelling {
     }
 }
 
-/// Returns the printable character that stands for a byte in byte-level vocabularies. It is the byte itself
-/// if that is printable in Latin-1, else the next free character from U+0100 on. Source: GPT-2's
-/// `bytes_to_unicode`.
+/// Returns the printable character for a byte in byte-level vocabularies (GPT-2's `bytes_to_unicode`): the
+/// byte itself if it is printable in Latin-1, else the next free character from U+0100 on.
 pub(super) fn char_for_byte(byte: u8) -> char {
     match is_printable(byte) {
         true => char::from(byte),
@@ -57,7 +56,7 @@ pub(super) fn char_for_byte(byte: u8) -> char {
     }
 }
 
-/// Returns the byte that a character stands for: the inverse of [`char_of`].
+/// Returns the byte that a character stands for: the inverse of [`char_for_byte`].
 fn byte_for_char(letter: char) -> Option<u8> {
     match u8::try_from(letter) {
         Ok(byte) => is_printable(byte).then_some(byte),

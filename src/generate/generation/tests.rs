@@ -16,18 +16,8 @@ fn model(arch: config::Arch, spec: FeedbackSpec) -> Transformer {
 
 fn request(policy: &str, prompts: &[&[u32]]) -> GenerationRequest {
     let prompts = prompts.iter().map(|prompt| prompt.to_vec()).collect();
-    let (policy, choice) = (policy.parse().unwrap(), SamplingParams::GREEDY);
-    GenerationRequest {
-        prompts,
-        policy,
-        sampling: choice,
-        max_tokens: 12,
-        eos_token: None,
-        seed: 1,
-        top_count: 3,
-        stream_ids: Vec::new(),
-        shuffled: false,
-    }
+    let request = GenerationRequest::new(prompts, policy.parse().unwrap(), 12);
+    GenerationRequest { seed: 1, top_count: 3, ..request }
 }
 
 fn generate(model: &Transformer, request: GenerationRequest) -> Vec<Vec<GenerationStep>> {

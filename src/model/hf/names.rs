@@ -2,6 +2,7 @@
 //! Must not know: files, numbers.
 //! Invariant: every tensor of a model except its feedback is mapped exactly once.
 
+use self::TensorLayout::{FusedThird, Same, Transposed};
 use crate::config::Arch;
 use crate::model::ModelShape;
 
@@ -40,7 +41,6 @@ pub(super) fn detect_prefix(shape: &ModelShape, has: impl Fn(&str) -> bool) -> &
     if has(first) { "" } else { default_prefix(shape) }
 }
 
-/// Returns the prefix of the names of all block tensors.
 pub(super) fn block_prefix(shape: &ModelShape, prefix: &str) -> String {
     match shape.arch {
         Arch::Gpt2 => format!("{prefix}h."),
@@ -50,64 +50,69 @@ pub(super) fn block_prefix(shape: &ModelShape, prefix: &str) -> String {
 
 /// Returns the whole mapping, in the order of the model.
 pub(super) fn tensor_mappings(shape: &ModelShape, prefix: &str) -> Vec<TensorMapping> {
-    use TensorLayout::{FusedThird, Same, Transposed};
-    let mut list = Vec::new();
-    let mut add = |ours: String, theirs: String, layout| {
-        list.push(TensorMapping { native_name: ours, hf_name: theirs, layout })
-    };
     match shape.arch {
-        Arch::Gpt2 => {
-            add("embed.weight".into(), format!("{prefix}wte.weight"), Same);
-            add("positions.weight".into(), format!("{prefix}wpe.weight"), Same);
-            for layer in 0..shape.layers {
-                for part in ["weight", "bias"] {
-                    let mut block = |ours: &str, theirs: &str, layout| {
-                        add(
-                            format!("blocks.{layer}.{ours}.{part}"),
-                            format!("{prefix}h.{layer}.{theirs}.{part}"),
-                            layout,
-                        )
-                    };
-                    block("norm1", "ln_1", Same);
-                    block("attention.q", "attn.c_attn", FusedThird(0));
-                    block("attention.k", "attn.c_attn", FusedThird(1));
-                    block("attention.v", "attn.c_attn", FusedThird(2));
-                    block("attention.out", "attn.c_proj", Same);
-                    block("norm2", "ln_2", Same);
-                    block("mlp.up", "mlp.c_fc", Same);
-                    block("mlp.down", "mlp.c_proj", Same);
-                }
-            }
-            add("norm.weight".into(), format!("{prefix}ln_f.weight"), Same);
-            add("norm.bias".into(), format!("{prefix}ln_f.bias"), Same);
-        }
-        Arch::Llama => {
-            add("embed.weight".into(), format!("{prefix}embed_tokens.weight"), Same);
-            for layer in 0..shape.layers {
-                let mut block = |ours: &str, theirs: &str, layout| {
-                    add(
-                        format!("blocks.{layer}.{ours}.weight"),
-                        format!("{prefix}layers.{layer}.{theirs}.weight"),
-                        layout,
-                    )
-                };
-                block("norm1", "input_layernorm", Same);
-                block("attention.q", "self_attn.q_proj", Transposed);
-                block("attention.k", "self_attn.k_proj", Transposed);
-                block("attention.v", "self_attn.v_proj", Transposed);
-                block("attention.out", "self_attn.o_proj", Transposed);
-                block("norm2", "post_attention_layernorm", Same);
-                block("mlp.gate", "mlp.gate_proj", Transposed);
-                block("mlp.up", "mlp.up_proj", Transposed);
-                block("mlp.down", "mlp.down_proj", Transposed);
-            }
-            add("norm.weight".into(), format!("{prefix}norm.weight"), Same);
-            if !shape.tied {
-                add("head.weight".into(), "lm_head.weight".into(), Transposed);
-            }
+        Arch::Gpt2 => gpt2_mappings(shape, prefix),
+        Arch::Llama => llama_mappings(shape, prefix),
+    }
+}
+
+fn gpt2_mappings(shape: &ModelShape, prefix: &str) -> Vec<TensorMapping> {
+    let mut list = vec![
+        mapping("embed.weight", format!("{prefix}wte.weight"), Same),
+        mapping("positions.weight", format!("{prefix}wpe.weight"), Same),
+    ];
+    let tensors = [
+        ("norm1", "ln_1", Same),
+        ("attention.q", "attn.c_attn", FusedThird(0)),
+        ("attention.k", "attn.c_attn", FusedThird(1)),
+        ("attention.v", "attn.c_attn", FusedThird(2)),
+        ("attention.out", "attn.c_proj", Same),
+        ("norm2", "ln_2", Same),
+        ("mlp.up", "mlp.c_fc", Same),
+        ("mlp.down", "mlp.c_proj", Same),
+    ];
+    for layer in 0..shape.layers {
+        for part in ["weight", "bias"] {
+            list.extend(tensors.map(|(native, hf, layout)| {
+                let native = format!("blocks.{layer}.{native}.{part}");
+                mapping(native, format!("{prefix}h.{layer}.{hf}.{part}"), layout)
+            }));
         }
     }
+    list.extend(
+        ["weight", "bias"].map(|part| mapping(format!("norm.{part}"), format!("{prefix}ln_f.{part}"), Same)),
+    );
     list
+}
+
+fn llama_mappings(shape: &ModelShape, prefix: &str) -> Vec<TensorMapping> {
+    let mut list = vec![mapping("embed.weight", format!("{prefix}embed_tokens.weight"), Same)];
+    let tensors = [
+        ("norm1", "input_layernorm", Same),
+        ("attention.q", "self_attn.q_proj", Transposed),
+        ("attention.k", "self_attn.k_proj", Transposed),
+        ("attention.v", "self_attn.v_proj", Transposed),
+        ("attention.out", "self_attn.o_proj", Transposed),
+        ("norm2", "post_attention_layernorm", Same),
+        ("mlp.gate", "mlp.gate_proj", Transposed),
+        ("mlp.up", "mlp.up_proj", Transposed),
+        ("mlp.down", "mlp.down_proj", Transposed),
+    ];
+    for layer in 0..shape.layers {
+        list.extend(tensors.map(|(native, hf, layout)| {
+            let native = format!("blocks.{layer}.{native}.weight");
+            mapping(native, format!("{prefix}layers.{layer}.{hf}.weight"), layout)
+        }));
+    }
+    list.push(mapping("norm.weight", format!("{prefix}norm.weight"), Same));
+    if !shape.tied {
+        list.push(mapping("head.weight", "lm_head.weight".into(), Transposed));
+    }
+    list
+}
+
+fn mapping(native_name: impl Into<String>, hf_name: String, layout: TensorLayout) -> TensorMapping {
+    TensorMapping { native_name: native_name.into(), hf_name, layout }
 }
 
 /// Returns the shape of a checkpoint's tensor that holds a tensor of shape `ours` in this layout.

@@ -15,7 +15,6 @@ pub(super) const WEIGHTS_FILE: &str = "model.safetensors";
 /// Name of the index of a sharded checkpoint, which maps each tensor to its file.
 const INDEX_FILE: &str = "model.safetensors.index.json";
 
-/// Contents of the index file.
 #[derive(Deserialize)]
 struct WeightIndex {
     weight_map: BTreeMap<String, String>,
@@ -29,7 +28,6 @@ pub(super) struct CheckpointTensors {
 }
 
 impl CheckpointTensors {
-    /// Opens the checkpoint in `dir`.
     pub fn open(dir: &Path) -> Result<Self, ModelError> {
         let (whole, index) = (dir.join(WEIGHTS_FILE), dir.join(INDEX_FILE));
         match (whole.is_file(), index.is_file()) {
@@ -72,7 +70,6 @@ impl CheckpointTensors {
         Ok(Self { source_file: index.display().to_string(), tensors })
     }
 
-    /// Whether there is a tensor with this name.
     pub fn contains(&self, tensor: &str) -> bool {
         self.tensors.contains_key(tensor)
     }
@@ -101,7 +98,6 @@ fn list_tensors(path: &Path) -> Result<BTreeMap<String, (PathBuf, PackTensor)>, 
     Ok(tensors.iter().map(|(name, tensor)| (name.clone(), (path.to_owned(), tensor.clone()))).collect())
 }
 
-/// Reads all tensors of a safetensors file.
 pub(super) fn read_matrices(path: &Path) -> Result<BTreeMap<String, HostMatrix>, ModelError> {
     let tensors = list_tensors(path)?.into_iter();
     tensors.map(|(name, (path, tensor))| Ok((name, read_matrix(&path, tensor)?))).collect()

@@ -54,7 +54,6 @@ impl BlockwiseAttention {
         (0..rows).step_by(max_rows).map(move |start| (start, max_rows.min(rows - start)))
     }
 
-    /// Returns `count` rows from row `start` on, unpacked.
     fn row_group(&self, start: usize, count: usize) -> RowGroup {
         let Heads { queries, keys, width } = self.heads;
         let unpack = |packed: &Tensor<2>, positions: usize| {
@@ -79,7 +78,6 @@ impl BlockwiseAttention {
     }
 }
 
-/// A group of `b` rows, unpacked.
 struct RowGroup {
     /// `[b, G, H/G·S, K]`: query heads that share a key head are stacked.
     queries: Tensor<4>,

@@ -1,13 +1,12 @@
-//! Owns: fused attention on the CPU, forward and backward. A task has one key/value head of a row, works on a
-//! block of queries at a time and keeps the scores of that block alone (after FlashAttention, Dao et al.,
-//! arXiv 2205.14135).
+//! Owns: fused attention on the CPU (after FlashAttention, Dao et al., arXiv 2205.14135). A task has one
+//! key/value head of a row, and keeps the scores of one block of queries at a time.
 //! Must not know: tensors' places in a graph.
 //! Invariant: a masked score has a probability of exactly 0.
 
 use super::{AttentionMask, SavedAttention};
 use crate::ops::Heads;
 use crate::ops::graph::{CpuTensor, cpu_tensor, slice};
-use crate::ops::matmul::{MatrixView, MatrixViewMut, matmul};
+use crate::ops::matmul::{MatrixView, MatrixViewMut, WriteMode, matmul};
 use crate::ops::simd::{self, dispatch};
 use crate::ops::threads::uninit_vec;
 use rayon::prelude::*;
@@ -99,8 +98,7 @@ fn split_by_task(mut all: MatrixViewMut<'_>, positions: usize, width: usize) -> 
     views
 }
 
-/// Where a task writes gradients: of queries `[S, (H/G)·K]`, of keys and of values `[S, K]`; for the prefix
-/// `C` rows.
+/// Where a task writes gradients: of queries `[S, (H/G)·K]`, of keys and of values `[S, K]` (prefix: C rows).
 struct TaskGrads<'a> {
     queries: MatrixViewMut<'a>,
     keys: MatrixViewMut<'a>,
@@ -108,7 +106,6 @@ struct TaskGrads<'a> {
 }
 
 impl<'a> TaskGrads<'a> {
-    /// Splits packed gradients into one part for each task.
     fn split_by_task(packed: &'a mut [f32], positions: usize, heads: Heads) -> Vec<Self> {
         let (k, width) = (heads.width, heads.packed_width());
         let rows = packed.len() / width;
@@ -151,9 +148,8 @@ fn head_tasks<'a>(
     (0..mask.rows()).flat_map(|row| (0..heads.keys).map(move |group| task(row, group))).collect()
 }
 
-/// A block of queries, and the keys that it has scores for: the first `prefix_len` of the prefix, then those
-/// of query positions `key_start..key_end`. If `isolated`, a query attends to one of the latter, its own, and
-/// there is a single column for it.
+/// A block of queries with its keys: the first `prefix_len` of the prefix, then `key_start..key_end`. If
+/// `isolated`, a query has a single column for the latter: its own.
 struct QueryBlock {
     start: usize,
     end: usize,
@@ -242,14 +238,19 @@ impl<'a> HeadTask<'a> {
         out: &mut [f32],
     ) {
         let (rows, columns) = (block.rows(), block.columns());
-        matmul(MatrixViewMut::new(out, rows, block.prefix_len, columns), a, keys[0].t(), false);
+        matmul(
+            MatrixViewMut::new(out, rows, block.prefix_len, columns),
+            a,
+            keys[0].t(),
+            WriteMode::Overwrite,
+        );
         let current = &mut out[block.prefix_len..];
         if !block.isolated {
             return matmul(
                 MatrixViewMut::new(current, rows, block.current_columns(), columns),
                 a,
                 keys[1].t(),
-                false,
+                WriteMode::Overwrite,
             );
         }
         dispatch(
@@ -262,8 +263,7 @@ impl<'a> HeadTask<'a> {
         );
     }
 
-    /// Returns what `update` makes of the visible scores of head `head`, `[rows, columns]`, and 0 for masked
-    /// ones.
+    /// Returns what `update` makes of the visible scores of a head, `[rows, columns]`, and 0 for masked ones.
     #[inline(always)]
     fn map_scores<'r>(
         &self,
@@ -281,8 +281,7 @@ impl<'a> HeadTask<'a> {
         probs
     }
 
-    /// Calls `update` with the query position and its visible scores, those of the prefix and those of query
-    /// positions. Sets all masked scores to 0.
+    /// Calls `update` with a position and its visible scores (prefix, current), and sets masked scores to 0.
     #[inline(always)]
     fn for_each_visible(
         &self,
@@ -354,11 +353,11 @@ impl<'a> HeadTask<'a> {
             }
         } else {
             let current = MatrixView::new(current, rows, block.current_columns(), columns);
-            matmul(out.submatrix(0..rows, 0..k), current, values[1], false);
+            matmul(out.submatrix(0..rows, 0..k), current, values[1], WriteMode::Overwrite);
         }
         if block.prefix_len > 0 {
             let prefix = MatrixView::new(weights, rows, block.prefix_len, columns);
-            matmul(out.submatrix(0..rows, 0..k), prefix, values[0], true);
+            matmul(out.submatrix(0..rows, 0..k), prefix, values[0], WriteMode::Add);
         }
     }
 
@@ -416,8 +415,7 @@ impl<'a> HeadTask<'a> {
         }
     }
 
-    /// Adds `weightsᵀ·right` to the rows of `current` `[S, K]` that the block has columns for and, if given,
-    /// to those of `prefix` `[C, K]`.
+    /// Adds `weightsᵀ·right` to the rows of `current` and, if given, `prefix` that the block has columns for.
     fn accumulate_transposed(
         &self,
         weights: &[f32],
@@ -439,12 +437,12 @@ impl<'a> HeadTask<'a> {
                 current,
                 MatrixView::new(current_weights, rows, block.current_columns(), columns).t(),
                 right,
-                true,
+                WriteMode::Add,
             );
         }
         if let Some(prefix) = prefix.filter(|_| block.prefix_len > 0) {
             let prefix_weights = MatrixView::new(weights, rows, block.prefix_len, columns).t();
-            matmul(prefix.submatrix(0..block.prefix_len, 0..k), prefix_weights, right, true);
+            matmul(prefix.submatrix(0..block.prefix_len, 0..k), prefix_weights, right, WriteMode::Add);
         }
     }
 }

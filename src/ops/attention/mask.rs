@@ -71,23 +71,19 @@ impl AttentionMask {
         }
     }
 
-    /// Returns the number of rows, B.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Returns the number of query positions in a row, S.
     pub fn query_positions(&self) -> usize {
         self.query_positions
     }
 
-    /// Returns the number of prefix positions in a row, C.
     pub fn prefix_positions(&self) -> usize {
         self.prefix_positions
     }
 
-    /// Returns the length of the prefix that query position `at` of row `row` attends to, except for hidden
-    /// positions.
+    /// Returns the length of the prefix that a query position attends to, except for hidden positions.
     #[inline]
     pub(super) fn prefix_limit(&self, row: usize, at: usize) -> usize {
         match &self.kind {
@@ -96,8 +92,7 @@ impl AttentionMask {
         }
     }
 
-    /// Returns which prefix positions of row `row` are hidden from all query positions, `[C]`; empty if none
-    /// is.
+    /// Returns which prefix positions of a row are hidden from all query positions, `[C]`; empty if none is.
     #[inline]
     pub(super) fn hidden_prefix(&self, row: usize) -> &[bool] {
         match &self.kind {
@@ -148,8 +143,7 @@ impl AttentionMask {
         KernelMask { table, query_positions: s, prefix_positions: c, joint }
     }
 
-    /// Returns the numbers to add to scores, `[B or 1, 1, S, C+S]`: 0 if the position (row) may attend to the
-    /// other (column), else -inf. They are built once.
+    /// Returns the numbers to add to scores, `[B or 1, 1, S, C+S]`: 0 if visible, else -inf. Built once.
     pub(super) fn dense(&self, device: &Device) -> Tensor<4> {
         self.dense.get_or_init(|| self.build_dense(device)).clone()
     }

@@ -1,6 +1,5 @@
-//! Owns: attention probabilities of scores, and gradients of scores in the backward pass, on other devices
-//! than the CPU. A GPU runs one kernel for each, which reads and writes every score once; elsewhere Burn's
-//! operations do it.
+//! Owns: probabilities and gradients of attention scores on other devices than the CPU: a GPU kernel, which
+//! reads and writes every score once, or else Burn's operations.
 //! Must not know: where rows come from.
 //! Invariant: a masked score has a probability of exactly 0.
 
@@ -9,8 +8,7 @@ use crate::ops::cube::{self, KernelMask};
 use crate::ops::{cast_like, to_f32};
 use burn::tensor::{Tensor, activation};
 
-/// Something of every key, split in two: one matrix for the S query positions, and one for the C prefix
-/// positions if there are any.
+/// Something of every key: one matrix for the S query positions, and one for the C prefix positions if any.
 pub(super) struct KeySplit {
     pub current: Tensor<4>,
     pub prefix: Option<Tensor<4>>,
@@ -39,8 +37,7 @@ impl KeySplit {
         }
     }
 
-    /// Returns `xᵀ·right` for the part `x` of the query positions and, if `with_prefix`, for that of the
-    /// prefix.
+    /// Returns `xᵀ·right` for the part `x` of the query positions and, if `with_prefix`, of the prefix.
     pub fn transposed_mul(&self, right: &Tensor<4>, with_prefix: bool) -> Self {
         let multiply = |x: &Tensor<4>| x.clone().transpose().matmul(right.clone());
         Self {
@@ -53,8 +50,7 @@ impl KeySplit {
         Self { current: f(&self.current), prefix: self.prefix.as_ref().map(&f) }
     }
 
-    /// Turns scores `[b, G, H/G·S, S]` and `[b, G, H/G·S, C]` into probabilities: `softmax(scale·scores)` of
-    /// the visible ones, over both parts.
+    /// Turns scores `[b, G, H/G·S, S or C]` into probabilities: `softmax(scale·scores)` over both parts.
     pub fn softmax(self, mask: &DeviceMask, scale: f32) -> Self {
         match mask {
             DeviceMask::Dense(mask) => self.masked_softmax(mask, scale),
@@ -81,8 +77,7 @@ impl KeySplit {
         Self { current: probs.narrow(3, c, s), prefix }
     }
 
-    /// Turns the gradients `dp` of the probabilities `probs` into gradients of the scores: `p·(dp - Σ
-    /// p·dp)·scale`.
+    /// Turns gradients `dp` of probabilities into gradients of scores: `p·(dp - Σ p·dp)·scale`.
     pub fn score_grads(self, probs: Self, scale: f32) -> Self {
         #[cfg(any(feature = "cuda", feature = "wgpu"))]
         if cube::has_kernels_for(&self.current) {

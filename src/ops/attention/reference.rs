@@ -1,6 +1,6 @@
 //! Owns: attention composed of Burn's operations, with Burn's own backward pass: the reference of the others.
 //! Must not know: the other implementations.
-//! Invariant: a position attends to what its [`Sight`] allows and to nothing else.
+//! Invariant: a position attends to what its [`AttentionMask`] allows and to nothing else.
 
 use super::AttentionMask;
 use crate::ops::{Heads, to_f32};
@@ -20,8 +20,7 @@ pub(in crate::ops) fn attention(
     let scores = q.clone().matmul(k.transpose());
     let mixed = match prefix {
         None => softmax(scores, mask).matmul(v),
-        // Two products instead of one of joined matrices: a constant prefix is neither copied nor
-        // differentiated.
+        // Two products instead of a joined one: a constant prefix is neither copied nor differentiated.
         Some(prefix) => {
             let [prefix_keys, prefix_values] = keys_values(&prefix, b, heads);
             let c = prefix_keys.dims()[2];

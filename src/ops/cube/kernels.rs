@@ -1,8 +1,7 @@
 //! Owns: the GPU kernels of softmax. One cube has one row of numbers: its units stride over the row, then
 //! combine their results in the cube's shared memory. Sums are f32 whatever the number type is.
 //! Must not know: tensors of Burn, whose prelude has the same names.
-//! Invariant: a row's result depends on that row alone. A number is written by one unit, and only after a
-//! barrier if another unit has read it.
+//! Invariant: a row's result depends on that row alone; barriers order what units read and write.
 
 use cubecl::prelude::*;
 

@@ -17,8 +17,7 @@ use cubecl::prelude::{CubeCount, CubeDim};
 /// Units of a cube that sums columns, and rows that each of them sums.
 const TILE: usize = 64;
 
-/// A [`KernelMask`](super::KernelMask) without its table: S query positions, C prefix positions, and whether
-/// query positions attend to preceding ones.
+/// A [`KernelMask`](super::KernelMask) without its table.
 #[derive(Clone, Copy, Debug)]
 pub struct MaskShape {
     pub query_positions: usize,
@@ -73,8 +72,7 @@ pub trait GpuKernels: Backend {
         scale: f32,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// Returns normalised rows `[N, D]`, and their mean and scale `[N, 2]`; `bias` is ignored if not
-    /// `centred`.
+    /// Returns normalised rows `[N, D]`, and mean and scale `[N, 2]`; `bias` is ignored if not `centred`.
     #[fusion(meta = |x, _, _, _, _| (x.clone(), stats_spec(x)))]
     fn norm(
         x: FloatTensor<Self>,

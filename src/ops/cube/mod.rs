@@ -1,5 +1,4 @@
-//! Owns: GPU kernels for the row-wise part of operations, which Burn's operations do in several passes.
-//! Matrix products are the library's.
+//! Owns: GPU kernels for row-wise work that Burn's operations do in several passes.
 //! Must not know: the fused implementations on the CPU.
 //! Invariant: a kernel computes what Burn's operations compute; tests compare them.
 
@@ -48,16 +47,13 @@ pub fn nll_entropy(
 pub struct KernelMask {
     /// `[B, S+C]`: the prefix length that each of the S attends to, then 1 for each hidden one of the C.
     pub table: Tensor<2, Int>,
-    /// Query positions in a row, S.
     pub query_positions: usize,
-    /// Prefix positions in a row, C.
     pub prefix_positions: usize,
     /// Whether a query position attends to preceding query positions too.
     pub joint: bool,
 }
 
 impl KernelMask {
-    /// Returns the mask of `count` rows from row `start` on.
     pub fn rows(&self, start: usize, count: usize) -> Self {
         Self { table: self.table.clone().narrow(0, start, count), ..self.clone() }
     }
@@ -74,8 +70,7 @@ impl KernelMask {
 /// A matrix for the keys of the query positions and, if there are any, one for those of the prefix.
 type KeyPair = (Tensor<4>, Option<Tensor<4>>);
 
-/// Turns scores `[b, G, H/G·S, S]` and `[b, G, H/G·S, C]` into probabilities: `softmax(scale·scores)` of the
-/// visible ones, over both.
+/// Turns scores `[b, G, H/G·S, S or C]` into probabilities: `softmax(scale·scores)` over both parts.
 pub fn attention_probs((current, prefix): KeyPair, mask: &KernelMask, scale: f32) -> KeyPair {
     let (current, table, shape) = (current.into_dispatch(), mask.table.clone().into_dispatch(), mask.shape());
     match prefix {
@@ -90,8 +85,7 @@ pub fn attention_probs((current, prefix): KeyPair, mask: &KernelMask, scale: f32
     }
 }
 
-/// Turns gradients `dp` of probabilities `p` into those of scores, `p·(dp - Σ p·dp)·scale`. The sum is over
-/// both.
+/// Turns gradients `dp` of probabilities into those of scores, `p·(dp - Σ p·dp)·scale`, over both parts.
 pub fn score_grads(
     (current, prefix): KeyPair,
     (current_probs, prefix_probs): KeyPair,

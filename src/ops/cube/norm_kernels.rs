@@ -1,5 +1,4 @@
-//! Owns: the GPU kernels of norms, forward and backward. One cube has one row or, for the gradients of the
-//! weights, one tile of columns.
+//! Owns: the GPU kernels of norms. A cube has one row or, for gradients of weights, one tile of columns.
 //! Must not know: tensors of Burn, whose prelude has the same names.
 //! Invariant: a row is normalised on its own.
 
@@ -107,8 +106,7 @@ pub fn backward(
     }
 }
 
-/// Writes `Σ grad·y`, then `Σ grad`, over `chunk` rows each, `[N/chunk, 2, D]`. A cube has one chunk, and one
-/// column for each unit.
+/// Writes `Σ grad·y`, then `Σ grad`, of each `chunk` of rows, `[N/chunk, 2, D]`: a cube for each chunk.
 #[cube(launch)]
 pub fn weight_grads(
     x: &Tensor<f32>,

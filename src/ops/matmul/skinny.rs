@@ -1,12 +1,11 @@
-//! Owns: matrix products with a few rows, as decoding has them (skinny GEMM). The second matrix is read once,
-//! as it lies, because reading it is most of the cost.
+//! Owns: matrix products with few rows (skinny GEMM). The second matrix is read once, as it lies.
 //! Must not know: threads, how many rows count as few.
 //! Invariant: a row of the result depends on the same row of the first matrix alone.
 
 // One index is used for several arrays.
 #![allow(clippy::needless_range_loop)]
 
-use super::{MatrixView, MatrixViewMut};
+use super::{MatrixView, MatrixViewMut, WriteMode};
 use crate::ops::simd::{self, dispatch};
 use std::ops::Range;
 
@@ -19,12 +18,12 @@ const GROUP_ROWS: usize = 4;
 /// Columns of the result that stay in registers.
 const TILE_COLUMNS: usize = 16;
 
-/// Computes `out = a·b`, or `out += a·b` if `add`, for a row-major `b`.
-pub(super) fn matmul(out: &mut MatrixViewMut<'_>, a: MatrixView<'_>, b: MatrixView<'_>, add: bool) {
+/// Computes `a·b` for a row-major `b`.
+pub(super) fn matmul(out: &mut MatrixViewMut<'_>, a: MatrixView<'_>, b: MatrixView<'_>, mode: WriteMode) {
     let [rows, columns] = out.dims();
     let block_columns = BLOCK_NUMBERS / rows / TILE_COLUMNS * TILE_COLUMNS;
     let mut out: Vec<&mut [f32]> = out.rows().collect();
-    if !add {
+    if mode == WriteMode::Overwrite {
         out.iter_mut().for_each(|row| row.fill(0.0));
     }
     dispatch(
@@ -82,7 +81,7 @@ fn add_block(
     columns.start..end
 }
 
-/// Adds what `DEPTH` rows of `b` from `start` on contribute to `TILE` columns from `at` on.
+/// Adds what `DEPTH` rows of `b` from `start` on contribute to `TILE_COLUMNS` columns from `at` on.
 #[inline(always)]
 fn add_tile(
     group: &mut [&mut [f32]; GROUP_ROWS],
@@ -133,12 +132,12 @@ fn add_row(out: &mut [f32], factors: &[f32], b: MatrixView<'_>, start: usize, co
     }
 }
 
-/// Computes `out = a·bᵀ`, or `out += a·bᵀ` if `add`, for a row-major `b` `[columns, depth]`.
+/// Computes `a·bᵀ` for a row-major `b` `[columns, depth]`.
 pub(super) fn matmul_transposed(
     out: &mut MatrixViewMut<'_>,
     a: MatrixView<'_>,
     b: MatrixView<'_>,
-    add: bool,
+    mode: WriteMode,
 ) {
     let mut out: Vec<&mut [f32]> = out.rows().collect();
     dispatch(
@@ -151,7 +150,10 @@ pub(super) fn matmul_transposed(
                 }
                 for (row, out) in out.iter_mut().enumerate() {
                     let dot = simd::dot(a.row(row), b_row);
-                    out[column] = if add { out[column] + dot } else { dot };
+                    match mode {
+                        WriteMode::Overwrite => out[column] = dot,
+                        WriteMode::Add => out[column] += dot,
+                    }
                 }
             }
         },

@@ -9,8 +9,7 @@ use crate::ops::cube;
 use crate::ops::{MatmulPrecision, to_f32};
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
-/// Computes nll, entropy and logit gradients of a block's logits `[n, V]`, targets `[n]` and loss weights
-/// `[n]`.
+/// Scores a block: logits `[n, V]`, targets `[n]` and loss weights `[n]`.
 pub(super) type BlockScorer = fn(Tensor<2>, Tensor<1, Int>, Option<Tensor<1>>) -> BlockScores;
 
 /// Returns the kernel if the device of `hidden` has one, else the implementation with Burn's operations.

@@ -6,14 +6,13 @@ mod unify;
 
 pub use unify::unify;
 
+use crate::files::FileError;
+use crate::files::atomic::replace_file_with;
+use crate::files::parquet::write_parquet;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, TimestampMillisecondType};
 use arrow::error::ArrowError;
 use chrono::{DateTime, SecondsFormat};
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,32 +20,24 @@ use std::sync::Arc;
 /// Why a table could not be merged or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// There are no batches, or no columns.
     #[error("nothing to export")]
     Empty,
-    /// The file's name does not end in a known format.
     #[error("cannot export to {path}: the name must end in .parquet or .csv")]
     UnknownEnding { path: String },
-    /// A column has a nested type, which CSV cannot hold.
     #[error("column `{column}` has type {found}, which CSV cannot hold; export to .parquet instead")]
     NestedColumn { column: String, found: String },
-    /// A column has incompatible types in two tables.
     #[error("column `{column}` is {first} in one table and {other} in another")]
     TypeMismatch { column: String, first: String, other: String },
-    /// A table has two columns of the same name.
     #[error("column `{column}` exists twice")]
     DuplicateColumn { column: String },
-    /// A value does not fit into the common type of its column.
     #[error("column `{column}` does not fit into {wanted}: {cause}")]
-    CastFailed { column: String, wanted: String, cause: arrow::error::ArrowError },
-    /// A batch has another schema than the first one.
+    CastFailed { column: String, wanted: String, cause: ArrowError },
     #[error("batch {batch} has other columns than batch 0")]
     SchemaMismatch { batch: usize },
-    /// Arrow failed although the input was checked, which is a bug.
-    #[error("cannot merge the tables: {0}")]
-    Arrow(#[from] arrow::error::ArrowError),
-    #[error("cannot write {path}: {message}")]
-    Write { path: String, message: String },
+    #[error("cannot convert the tables: {0}")]
+    Arrow(#[from] ArrowError),
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// Returns `batch` with a text column `name` added in front, which holds `value` in every row.
@@ -63,7 +54,6 @@ pub fn with_text_column(batch: &RecordBatch, name: &str, value: &str) -> Result<
     Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
 }
 
-/// File format of an export.
 #[derive(Clone, Copy)]
 enum ExportFormat {
     Parquet,
@@ -80,21 +70,14 @@ pub fn write_table(
 ) -> Result<(), ExportError> {
     let format = export_format(out)?;
     check_batches(format, batches)?;
-    let failed = |message: String| ExportError::Write { path: out.display().to_string(), message };
-    let name = out.file_name().unwrap_or_default().to_string_lossy();
-    let hidden = out.with_file_name(format!(".{name}.partial"));
-    let file = File::create(&hidden).map_err(|error| failed(error.to_string()))?;
-    let written = match format {
-        ExportFormat::Parquet => write_parquet(&file, batches, footer),
-        ExportFormat::Csv => write_csv(&file, batches),
-    };
-    let finished = written
-        .and_then(|()| file.sync_all().map_err(|error| error.to_string()))
-        .and_then(|()| std::fs::rename(&hidden, out).map_err(|error| error.to_string()));
-    finished.map_err(|message| {
-        // Remove the incomplete file and report the first error.
-        let _ = std::fs::remove_file(&hidden);
-        failed(message)
+    replace_file_with(out, |file| match format {
+        // `check_batches` made sure that there is a first batch.
+        ExportFormat::Parquet => {
+            let schema =
+                batches.first().map(RecordBatch::schema).unwrap_or_else(|| Arc::new(Schema::empty()));
+            Ok(write_parquet(file, schema, batches, footer).map_err(ArrowError::from)?)
+        }
+        ExportFormat::Csv => write_csv(file, batches),
     })
 }
 
@@ -106,7 +89,6 @@ fn export_format(out: &Path) -> Result<ExportFormat, ExportError> {
     }
 }
 
-/// Checks the batches before a file is created.
 fn check_batches(format: ExportFormat, batches: &[RecordBatch]) -> Result<(), ExportError> {
     let fields = match batches.first() {
         Some(first) if first.num_columns() > 0 => first.schema_ref().fields(),
@@ -124,29 +106,10 @@ fn check_batches(format: ExportFormat, batches: &[RecordBatch]) -> Result<(), Ex
     }
 }
 
-fn write_parquet(file: &File, batches: &[RecordBatch], footer: &[(String, String)]) -> Result<(), String> {
-    let footer = footer.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_key_value_metadata(Some(footer))
-        .build();
-    // `check_batches` made sure that there is a first batch.
-    let schema = batches.first().map(RecordBatch::schema).unwrap_or_else(|| Arc::new(Schema::empty()));
-    let mut writer =
-        ArrowWriter::try_new(file, schema, Some(properties)).map_err(|error| error.to_string())?;
-    for batch in batches {
-        writer.write(batch).map_err(|error| error.to_string())?;
-    }
-    writer.close().map(|_| ()).map_err(|error| error.to_string())
-}
-
-fn write_csv(file: &File, batches: &[RecordBatch]) -> Result<(), String> {
+fn write_csv(file: &File, batches: &[RecordBatch]) -> Result<(), ExportError> {
     let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(file);
     // The writer adds the header before the first batch and flushes after each batch.
-    batches
-        .iter()
-        .try_for_each(|batch| writer.write(&with_text_times(batch)?))
-        .map_err(|error| error.to_string())
+    Ok(batches.iter().try_for_each(|batch| writer.write(&with_text_times(batch)?))?)
 }
 
 /// Returns `batch` with times as RFC 3339 text, because Arrow's CSV writer does not support named time zones.

@@ -9,6 +9,8 @@ use arrow::array::{
 };
 use arrow::datatypes::{Float64Type, Int64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::Compression;
+use parquet::file::metadata::KeyValue;
 use std::collections::HashMap;
 use std::path::PathBuf;
 

@@ -5,50 +5,41 @@
 use super::run_reader::RunReader;
 use crate::config::change::{self, KeyChange};
 use crate::config::{self, ConfigError, edit};
-use crate::record::run_folder::replace_file;
+use crate::files::atomic::replace_file;
 use crate::schema::protocol::{Alert, AlertTopic, Command, Event, SetKeys};
 
 impl RunReader {
-    /// Carries out a command by writing the run's config file. A command that this cannot carry out raises an
-    /// alert.
+    /// Carries out a command by writing the run's config file, and sends an alert that tells how that went.
     pub fn handle_command(&mut self, command: Command) {
-        match command {
+        let text = match command {
             Command::SetKeys(set) => self.set_keys(&set),
             Command::SetPaused(false) if self.pause_recorded && !self.config.run.paused => {
-                let text = "paused by a key in the run's own dashboard; continue it there";
-                self.emit(Event::Alert(Alert { topic: AlertTopic::DashboardEdit, text: Some(text.into()) }));
+                Some("paused by a key in the run's own dashboard; continue it there".into())
             }
-            Command::SetPaused(hold) => {
-                self.set_keys(&SetKeys::single("run.paused", hold.to_string()));
-            }
+            Command::SetPaused(hold) => self.set_keys(&SetKeys::single("run.paused", hold.to_string())),
             Command::Ask(_) => {
-                let text = "only the run's own dashboard can ask its model; try `coconut-lab generate`";
-                self.emit(Event::Alert(Alert { topic: AlertTopic::DashboardEdit, text: Some(text.into()) }));
+                Some("only the run's own dashboard can ask its model; try `coconut-lab generate`".into())
             }
             Command::StepOnce
             | Command::Note(_)
             | Command::Save
             | Command::Stop
             | Command::StopWithoutCheckpoint => {
-                let text = "only the run's own dashboard can do this; here you can change keys and pause";
-                self.emit(Event::Alert(Alert { topic: AlertTopic::DashboardEdit, text: Some(text.into()) }));
+                Some("only the run's own dashboard can do this; here you can change keys and pause".into())
             }
-        }
-    }
-
-    /// Writes the keys, and sends an alert if that failed or if the run is not running.
-    fn set_keys(&mut self, set: &SetKeys) {
-        let mut text = self.write_keys(set).err();
-        if text.is_none() && self.end_sent {
-            let keys: Vec<&str> = set.values.iter().map(|(key, _)| key.as_str()).collect();
-            text =
-                Some(format!("the run is not running: `{}` applies when it is resumed", keys.join("`, `")));
-        }
+        };
         self.emit(Event::Alert(Alert { topic: AlertTopic::DashboardEdit, text }));
     }
 
-    /// Writes new values of keys into the run's config file, all or none. Frozen keys and invalid values are
-    /// errors.
+    /// Writes the keys. Returns why that failed, or that the run is not running.
+    fn set_keys(&self, set: &SetKeys) -> Option<String> {
+        let error = self.write_keys(set).err();
+        let keys = || set.values.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>().join("`, `");
+        let not_running = || format!("the run is not running: `{}` applies when it is resumed", keys());
+        error.or_else(|| self.end_sent.then(not_running))
+    }
+
+    /// Writes new values of keys into the run's config file, all or none. Fails for frozen keys.
     fn write_keys(&self, set: &SetKeys) -> Result<(), String> {
         let file = self.folder.config_file();
         let edits: Result<Vec<KeyChange>, ConfigError> =

@@ -8,18 +8,18 @@ use crate::record::reader::tail::{ReadDepth, TableTail, TextTail};
 use crate::record::rows::{self};
 use crate::record::run_folder::{RunFolder, read_json};
 use crate::record::{log, status};
-use crate::schema::metrics::{Metric, StepRow};
+use crate::schema::metrics::{LossSummary, Metric, StepRow};
 use crate::schema::protocol::{
-    Alert, AlertTopic, Command, ConfigUpdate, EntropyHistogram, Event, RunInfo, RunPhase, RunSummary,
+    Alert, AlertTopic, Command, ConfigUpdate, Event, RunInfo, RunPhase, RunSummary,
 };
-use crate::schema::rows::{ChangeOutcome, ChangeRow};
+use crate::schema::rows::{ChangeOutcome, ChangeRow, ChangeSource};
 use crate::schema::status::{RunState, RunStatus};
+use crate::schema::token_rows::EntropyHistogram;
 use arrow::array::RecordBatch;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-/// Time between two polls of the files.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Follows the run in `folder` until a channel is closed. Sends `events`, and carries out `commands`.
@@ -48,7 +48,6 @@ pub struct RunReader {
     /// Whether `run.json` was read and `Started` sent.
     started: bool,
     pub(super) config: Config,
-    /// Version of `config`.
     version: u64,
     tokenizer: Option<Tokenizer>,
     vocab_size: usize,
@@ -57,24 +56,18 @@ pub struct RunReader {
     thoughts: TableTail,
     events_table: TableTail,
     system: TableTail,
-    /// Recycled positions of probed rows that are not sent yet.
     unsent_thoughts: Vec<RecordBatch>,
     log: TextTail,
     changes: TextTail,
     last_row: Option<StepRow>,
-    /// First and last loss, in nats: plain, recycled, plain at validations.
-    losses: [Option<(f64, f64)>; 3],
-    recycled_steps: u64,
+    losses: LossSummary,
     phase: Option<RunPhase>,
     /// Whether the last recorded pause event says that the run is paused.
     pub(super) pause_recorded: bool,
     /// The config file whose last edit was refused.
     refused_file: Option<AlertTopic>,
-    /// Id of the process that wrote the status last.
     process_id: Option<u32>,
-    /// Whether the end of the run was sent.
     pub(super) end_sent: bool,
-    /// Whether the receiver of the events is gone.
     disconnected: bool,
 }
 
@@ -97,8 +90,7 @@ impl RunReader {
             tokenizer: None,
             vocab_size: 0,
             last_row: None,
-            losses: [None; 3],
-            recycled_steps: 0,
+            losses: LossSummary::default(),
             phase: None,
             pause_recorded: false,
             refused_file: None,
@@ -200,9 +192,9 @@ impl RunReader {
                 self.config = config;
                 self.version = rows[0].version;
             }
-            let about = match rows[0].source.as_str() {
-                "keys" => AlertTopic::DashboardEdit,
-                file => AlertTopic::ConfigFile(file.to_owned()),
+            let about = match &rows[0].source {
+                ChangeSource::Keys => AlertTopic::DashboardEdit,
+                file => AlertTopic::ConfigFile(file.to_string()),
             };
             let text = rows[0].reason.clone().filter(|_| !applied);
             if !noted && let AlertTopic::ConfigFile(_) = about {
@@ -239,23 +231,12 @@ impl RunReader {
                 if self.last_row.as_ref().is_some_and(|last| last.step() >= row.step()) {
                     continue;
                 }
-                self.record_losses(&row);
+                self.losses.update(&row);
                 self.last_row = Some(row.clone());
                 self.emit(Event::Step(Box::new(row)));
             }
         });
         self.metrics = metrics;
-    }
-
-    /// Updates first and last losses and the count of recycled steps.
-    fn record_losses(&mut self, row: &StepRow) {
-        let losses = [Metric::LossPlain, Metric::LossRecycled, Metric::ValidPlain];
-        for (metric, seen) in losses.into_iter().zip(&mut self.losses) {
-            if let Some(loss) = row.get(metric) {
-                *seen = Some((seen.map_or(loss, |(first, _)| first), loss));
-            }
-        }
-        self.recycled_steps += u64::from(row.get(Metric::Recycled).is_some());
     }
 
     fn emit_token_rows(&mut self) {
@@ -328,10 +309,7 @@ impl RunReader {
             steps: status.step,
             tokens: last(Metric::Tokens).unwrap_or(0.0) as u64,
             duration: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
-            loss_plain: self.losses[0],
-            loss_recycled: self.losses[1],
-            valid_plain: self.losses[2],
-            recycled_steps: self.recycled_steps,
+            losses: self.losses.clone(),
             checkpoint: self
                 .folder
                 .checkpoint_steps()
@@ -346,8 +324,9 @@ impl RunReader {
 mod tests {
     use super::*;
     use crate::record::recorder::{RecordTiming, Recorder};
-    use crate::schema::protocol::{DecodedState, LogLevel, Thought, TokenCell, TokenProb, TokenRow};
+    use crate::schema::protocol::LogLevel;
     use crate::schema::rows::{EventKind, EventRow};
+    use crate::schema::token_rows::{DecodedState, Thought, TokenCell, TokenProb, TokenRow};
 
     #[test]
     fn a_line_of_the_log_is_read_as_it_was_written() {

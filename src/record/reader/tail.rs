@@ -10,11 +10,9 @@ use std::path::{Path, PathBuf};
 /// Reads the new rows of a growing table.
 pub struct TableTail {
     dir: PathBuf,
-    /// Number of the next segment.
     segment: usize,
     /// Rows of that segment that were read from its log already.
     known_rows: usize,
-    /// Bytes of that log that were read.
     log_bytes: u64,
 }
 
@@ -67,7 +65,6 @@ impl TableTail {
 #[derive(Clone, Copy)]
 pub enum ReadDepth {
     AllColumns,
-    /// Only these columns.
     Columns(&'static [&'static str]),
     /// Nothing, except of the last but one.
     Skip,
@@ -96,7 +93,6 @@ impl TextTail {
     }
 }
 
-/// Reads a file from byte `offset` to its end.
 fn read_from(path: &Path, offset: u64) -> std::io::Result<Vec<u8>> {
     let mut file = std::fs::File::open(path)?;
     file.seek(SeekFrom::Start(offset))?;

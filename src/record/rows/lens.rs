@@ -6,7 +6,7 @@ use super::token_rows::{top_id_lists, top_prob_lists};
 use super::{TableRow, count_column, real_column, text_column};
 use crate::schema::metrics;
 use crate::schema::metrics::ColumnSpec;
-use crate::schema::protocol::TokenProb;
+use crate::schema::token_rows::TokenProb;
 use arrow::array::ArrayRef;
 
 /// A row of the latent lens: one latent of a thought.
@@ -14,7 +14,6 @@ use arrow::array::ArrayRef;
 pub struct LensRow {
     /// Index of the prompt in the dataset, from 0.
     pub prompt: u64,
-    /// Switch policy that produced the latent.
     pub policy: String,
     /// Whether another row's state was fed instead, as a control.
     pub shuffled: bool,
@@ -36,10 +35,7 @@ pub struct LensRow {
 
 impl TableRow for LensRow {
     const TABLE: &'static str = "lens";
-
-    fn column_specs() -> Vec<ColumnSpec> {
-        metrics::LENS.to_vec()
-    }
+    const COLUMNS: &'static [ColumnSpec] = metrics::LENS;
 
     fn arrays(rows: &[Self]) -> Vec<ArrayRef> {
         let tops: Vec<_> = rows.iter().map(|row| Some(row.top.clone())).collect();

@@ -6,7 +6,7 @@
 use super::{TableRow, count_column, real_column};
 use crate::schema::metrics;
 use crate::schema::metrics::ColumnSpec;
-use crate::schema::protocol::{DecodedState, EntropyHistogram, Thought, TokenCell, TokenProb, TokenRow};
+use crate::schema::token_rows::{DecodedState, EntropyHistogram, Thought, TokenCell, TokenProb, TokenRow};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float32Builder, Int32Builder, ListBuilder,
     RecordBatch,
@@ -16,10 +16,7 @@ use std::sync::Arc;
 
 impl TableRow for TokenRow {
     const TABLE: &'static str = "tokens";
-
-    fn column_specs() -> Vec<ColumnSpec> {
-        metrics::TOKENS.to_vec()
-    }
+    const COLUMNS: &'static [ColumnSpec] = metrics::TOKENS;
 
     fn arrays(rows: &[Self]) -> Vec<ArrayRef> {
         // A row without a recycled pass has a null instead of a list of nulls.
@@ -86,10 +83,7 @@ impl ThoughtRow {
 
 impl TableRow for ThoughtRow {
     const TABLE: &'static str = "thoughts";
-
-    fn column_specs() -> Vec<ColumnSpec> {
-        metrics::THOUGHTS.to_vec()
-    }
+    const COLUMNS: &'static [ColumnSpec] = metrics::THOUGHTS;
 
     fn arrays(rows: &[Self]) -> Vec<ArrayRef> {
         let decoded_columns = |which: fn(&Self) -> &DecodedState| {
@@ -163,7 +157,7 @@ pub fn entropy_histograms(batch: &RecordBatch, vocab_size: usize) -> Vec<Entropy
     (0..batch.num_rows()).filter_map(histogram).collect()
 }
 
-/// Columns of the tokens table that [`spreads`] reads.
+/// Columns of the tokens table that [`entropy_histograms`] reads.
 pub const HISTOGRAM_COLUMNS: &[&str] = &["step", "entropy_plain_nats", "entropy_recycled_nats", "recycled"];
 
 /// Reads the thoughts probed at `at_step` from `batch`, of the thoughts table.

@@ -1,12 +1,92 @@
-//! Owns: exact match of generated text with an answer, and bootstrap confidence intervals of means over
-//! questions.
-//! Must not know: models, tokens.
-//! Invariant: equal numbers and seeds give equal intervals.
+//! Owns: answering questions under a policy, and exact match of generated text with the right answer.
+//! Must not know: where questions come from, how a policy decides.
+//! Invariant: the sampled tokens of a question do not depend on the batch size.
 
-use crate::rng::{RngKey, RngPurpose};
+use super::bootstrap::Estimate;
+use crate::data::Tokenizer;
+use crate::generate::{EndReason, GenerateError, Generation, GenerationRequest, InputKind};
+use crate::model::Transformer;
 
-/// Number of bootstrap resamples.
-const RESAMPLES: usize = 2000;
+/// An encoded question with its right answer.
+#[derive(Clone, Debug)]
+pub struct EvalPrompt {
+    pub ids: Vec<u32>,
+    pub answer: String,
+}
+
+/// How one question was answered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AnswerScore {
+    /// Whether the generated text ends with the right answer.
+    pub correct: bool,
+    pub tokens: usize,
+    pub latents: usize,
+    /// Whether the answer was cut off before its end token.
+    pub truncated: bool,
+}
+
+/// Means over the questions that were answered under one policy.
+#[derive(Clone, Debug)]
+pub struct AccuracySummary {
+    pub questions: usize,
+    pub accuracy: Estimate,
+    pub tokens: Estimate,
+    pub latents: Estimate,
+    pub truncated: Estimate,
+}
+
+impl AccuracySummary {
+    pub fn from_scores(scores: &[AnswerScore], seed: u64) -> Self {
+        let mean = |value: fn(&AnswerScore) -> f64| Estimate::from_values(scores.iter().map(value), seed);
+        Self {
+            questions: scores.len(),
+            accuracy: mean(|score| f64::from(score.correct)),
+            tokens: mean(|score| score.tokens as f64),
+            latents: mean(|score| score.latents as f64),
+            truncated: mean(|score| f64::from(score.truncated)),
+        }
+    }
+}
+
+/// Answers every question with the settings of `request`, `batch` at a time, in the order of their lengths.
+/// Fails as [`Generation::start`] and [`Generation::step`] do.
+pub fn answer_questions(
+    model: &Transformer,
+    tokenizer: &Tokenizer,
+    questions: &[EvalPrompt],
+    batch: usize,
+    request: &GenerationRequest,
+) -> Result<Vec<AnswerScore>, GenerateError> {
+    let mut scores = Vec::with_capacity(questions.len());
+    // Prompts of similar length share a batch, so that less of it is padding.
+    let mut order: Vec<usize> = (0..questions.len()).collect();
+    order.sort_by_key(|index| questions[*index].ids.len());
+    for chunk in order.chunks(batch) {
+        let prompts = chunk.iter().map(|index| questions[*index].ids.clone()).collect();
+        let request = GenerationRequest { prompts, stream_ids: chunk.to_vec(), ..request.clone() };
+        let eos_token = request.eos_token;
+        let mut generation = Generation::start(model, request)?;
+        let mut rows = vec![(AnswerScore::default(), Vec::new()); chunk.len()];
+        while !generation.is_finished() {
+            for step in generation.step()? {
+                let (score, ids) = &mut rows[step.row];
+                match step.kind {
+                    InputKind::Latent => score.latents += 1,
+                    InputKind::Token => {
+                        score.tokens += 1;
+                        ids.extend(step.token.filter(|id| Some(*id) != eos_token));
+                    }
+                }
+            }
+        }
+        for (row, ((score, ids), index)) in rows.into_iter().zip(chunk).enumerate() {
+            let correct = ends_with_answer(&tokenizer.decode(&ids), &questions[*index].answer);
+            let truncated = generation.end_reason(row) != Some(EndReason::EosToken);
+            scores.push(AnswerScore { correct, truncated, ..score });
+        }
+    }
+    Ok(scores)
+}
 
 /// Whether `text` ends with `answer`, compared word by word. White space between words is ignored.
 pub fn ends_with_answer(text: &str, answer: &str) -> bool {
@@ -14,8 +94,7 @@ pub fn ends_with_answer(text: &str, answer: &str) -> bool {
     !answer.is_empty() && text.ends_with(&answer)
 }
 
-/// Splits `text` into runs of letters and digits; every other character except white space is a word by
-/// itself.
+/// Splits into runs of letters and digits; every other character except white space is a word by itself.
 fn split_words(text: &str) -> Vec<&str> {
     let mut words = Vec::new();
     for part in text.split_whitespace() {
@@ -30,26 +109,12 @@ fn split_words(text: &str) -> Vec<&str> {
     words
 }
 
-/// Returns `Σ value / Σ weight` over `[value, weight]` pairs, and its 95 % confidence interval by percentile
-/// bootstrap (Efron 1979). NaN if the weights sum to 0.
-pub fn bootstrap_ratio(pairs: &[[f64; 2]], seed: u64) -> (f64, [f64; 2]) {
-    let quotient = |sums: [f64; 2]| if sums[1] > 0.0 { sums[0] / sums[1] } else { f64::NAN };
-    let add = |sums: [f64; 2], pair: &[f64; 2]| [sums[0] + pair[0], sums[1] + pair[1]];
-    let ratio = quotient(pairs.iter().fold([0.0; 2], add));
-    if pairs.len() < 2 {
-        return (ratio, [ratio; 2]);
-    }
-    let mut stream = RngKey { seed, ..RngKey::default() }.stream(RngPurpose::Bootstrap, 0);
-    let mut sample =
-        || (0..pairs.len()).fold([0.0; 2], |sums, _| add(sums, &pairs[stream.uniform_below(pairs.len())]));
-    let mut samples: Vec<f64> = (0..RESAMPLES).map(|_| quotient(sample())).collect();
-    samples.sort_unstable_by(f64::total_cmp);
-    (ratio, [0.025, 0.975].map(|quantile| samples[(quantile * (RESAMPLES - 1) as f64).round() as usize]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
+    use crate::model::ModelShape;
+    use burn::tensor::Device;
 
     #[test]
     fn an_answer_must_be_at_the_end() {
@@ -69,17 +134,30 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_contains_the_mean_and_narrows_with_more_pairs() {
-        let pairs = |count: usize| (0..count).map(|at| [f64::from(at % 4 == 0), 1.0]).collect::<Vec<_>>();
-        let (few, many) = (bootstrap_ratio(&pairs(40), 1), bootstrap_ratio(&pairs(4000), 1));
-        assert_eq!((few.0, many.0), (0.25, 0.25));
-        for (mean, [low, high]) in [few, many] {
-            assert!(low < mean && mean < high);
-        }
-        // Two standard errors in each direction: √(0.25·0.75/n).
-        assert!((few.1[1] - few.1[0] - 0.27).abs() < 0.05, "{few:?}");
-        assert!((many.1[1] - many.1[0] - 0.027).abs() < 0.005, "{many:?}");
-        assert_eq!(bootstrap_ratio(&pairs(40), 1), few);
-        assert_eq!(bootstrap_ratio(&[[3.0, 2.0]], 1), (1.5, [1.5, 1.5]));
+    fn every_question_is_answered_under_the_policy() {
+        let config = config::Model { width: 16, layers: 1, heads: 2, ..Default::default() };
+        let tokenizer = Tokenizer::byte().unwrap();
+        let shape = ModelShape::from_config(&config, tokenizer.vocab_size(), 12);
+        let model = Transformer::new(shape, 3, 0.6, &Device::flex());
+        let request = GenerationRequest::new(Vec::new(), "fixed:count=2,at=0".parse().unwrap(), 3);
+        let prompt = |text: &str, answer: &str| EvalPrompt {
+            ids: tokenizer.encode(text).unwrap(),
+            answer: answer.to_owned(),
+        };
+        let questions = [prompt("who?", "nobody"), prompt("123456789", ""), prompt("a", "b")];
+        let answered = |batch| answer_questions(&model, &tokenizer, &questions, batch, &request).unwrap();
+        // The longest question leaves room for two latents, a token, and one that is not fed.
+        let score = |tokens| AnswerScore { tokens, latents: 2, truncated: true, ..Default::default() };
+        assert_eq!(answered(2), [score(3), score(3), score(2)]);
+        assert_eq!(answered(1), answered(2));
+    }
+
+    #[test]
+    fn a_summary_has_the_means_of_all_questions() {
+        let right = AnswerScore { correct: true, tokens: 4, latents: 6, truncated: false };
+        let wrong = AnswerScore { correct: false, tokens: 8, latents: 0, truncated: true };
+        let found = AccuracySummary::from_scores(&[right.clone(), right.clone(), wrong, right], 0);
+        let means = [found.accuracy, found.tokens, found.latents, found.truncated].map(|found| found.mean);
+        assert_eq!((found.questions, means), (4, [0.75, 5.0, 4.5, 0.25]));
     }
 }

@@ -49,8 +49,7 @@ impl Evaluator {
         Ok(Some(Self { batches }))
     }
 
-    /// Sets the validation metrics of `row`. Fits the pause vector first if `last`, the preceding training
-    /// batch, is given.
+    /// Sets the validation metrics of `row`, after fitting the pause vector on the batch `last`, if given.
     pub fn validate(
         &self,
         config: &Config,
@@ -84,8 +83,7 @@ impl Evaluator {
         Ok(())
     }
 
-    /// Continues prompts from the first rows, `eval.samples` of them, up to `eos_token`. Returns prompts and
-    /// continuations.
+    /// Continues `eval.samples` prompts from the first rows. Returns prompts and continuations.
     pub fn samples(
         &self,
         config: &Config,
@@ -102,8 +100,7 @@ impl Evaluator {
         prompts.map(generate).collect()
     }
 
-    /// Measures the sequential cost of a latent on the first batch and sets it in `row`. `model` is with
-    /// autodiff.
+    /// Measures the sequential cost of a latent on the first batch. `model` is with autodiff.
     pub fn measure_sequential_cost(&self, config: &Config, model: &Transformer, row: &mut StepRow) {
         let Some(batch) = self.batches.first() else { return };
         let (frozen, tokens) = (model.valid(), upload_batch(batch, &model.device().without_autodiff()));
@@ -114,14 +111,12 @@ impl Evaluator {
     }
 }
 
-/// Returns the RNG key of a validation batch. Its step is always 0, so that positions are drawn once for the
-/// whole run.
+/// Returns the key of a validation batch; its step is always 0, so that positions are the same all run long.
 fn validation_key(config: &Config, index: usize) -> RngKey {
     RngKey { seed: config.run.seed, step: 0, batch: index as u64, pass: 0 }
 }
 
-/// Probes a batch with the largest position budget and scale of the schedule. A run without recycling is
-/// probed, too: it is the control of the others.
+/// Probes a batch with the largest budget and scale of the schedule; a run without recycling is a control.
 fn probe_batch<'a>(
     config: &Config,
     model: &'a Transformer,

@@ -14,14 +14,12 @@ use burn::tensor::Tensor;
 pub(in crate::train) struct ForwardProbe<'a> {
     pub model: &'a Transformer,
     pub tokens: &'a TokenBatch,
-    /// Settings of each recycled pass.
     pub pass: RecycledPass,
     /// nll and entropy of the plain pass at all positions, `[B·T]`.
     pub plain: PassOutput,
     /// Hidden states of the plain pass at all positions, `[B·T, D]`.
     pub hidden: Tensor<2>,
-    /// The recycled positions, and the states before the last recycled pass; `None` without recycled
-    /// positions.
+    /// The recycled positions, and the states before the last recycled pass.
     pub recycled: Option<(RecycledPositions, HiddenStates)>,
 }
 
@@ -31,8 +29,7 @@ pub(in crate::train) fn probe_pass(recycle: &Recycle, scale: f64, key: RngKey) -
 }
 
 impl<'a> ForwardProbe<'a> {
-    /// Runs the plain pass and all but the last of `num_passes` recycled passes on `model`, which is without
-    /// autodiff. Without `place` it runs only the plain pass.
+    /// Runs the plain pass and, with `place`, all but the last of `num_passes` recycled passes.
     pub fn run(
         model: &'a Transformer,
         tokens: &'a TokenBatch,
@@ -53,16 +50,14 @@ impl<'a> ForwardProbe<'a> {
         Self { model, tokens, pass, plain, hidden, recycled }
     }
 
-    /// Runs the last recycled pass under `control`. Returns its states, and the hidden states at the recycled
-    /// positions, `[N, D]`.
+    /// Runs the last recycled pass. Returns its states, and those at the recycled positions, `[N, D]`.
     pub fn last_pass(&self, control: Control) -> Option<(HiddenStates, Tensor<2>)> {
         let (positions, before) = self.recycled.as_ref()?;
         let pass = RecycledPass { control, ..self.pass };
         Some(passes::recycled_pass(self.model, self.tokens, before.clone(), positions, &pass))
     }
 
-    /// Scores hidden states on their targets: `[N, D]` at the recycled positions, or `[B·T, D]` at all
-    /// positions.
+    /// Scores hidden states, `[N, D]` at the recycled positions or `[B·T, D]` at all positions.
     pub fn score(&self, hidden: Tensor<2>) -> PassOutput {
         let positions = self.recycled.as_ref().map(|(positions, _)| positions);
         let is_all = hidden.dims()[0] == self.tokens.inputs.dims().iter().product::<usize>();

@@ -1,8 +1,9 @@
-//! Owns: the negative log-likelihood (nll) of the tokens of a split under a model's plain pass, row by row.
-//! Must not know: which statistics are computed from it.
+//! Owns: the nll of a split's tokens under a model's plain pass, row by row, and perplexity.
+//! Must not know: how results are shown.
 //! Invariant: rows are the loader's windows in the order of the files; every target counts once.
 
-use crate::data::{Dataset, Loader, LoaderOptions, Split, StreamPosition};
+use super::bootstrap::Estimate;
+use crate::data::{Dataset, Loader, LoaderOptions, Split, StreamPosition, Tokenizer};
 use crate::model::{Transformer, flatten_rows, head};
 use crate::train::TrainError;
 use crate::train::step::learner::upload_batch;
@@ -12,15 +13,11 @@ use crate::train::step::readback::Readback;
 #[derive(Clone, Copy, Debug)]
 pub struct ScoringOptions {
     pub split: Split,
-    /// Positions in each row (T).
     pub seq_len: usize,
-    /// Rows in each batch (B).
     pub batch: usize,
-    /// Maximum number of rows to score.
     pub max_rows: usize,
 }
 
-/// The nll of one row, and its targets.
 #[derive(Clone, Debug)]
 pub struct SequenceNll {
     /// Sum of the nll over all targets, nats.
@@ -28,10 +25,38 @@ pub struct SequenceNll {
     pub targets: Vec<u32>,
 }
 
+/// How well a model predicts the tokens of some rows.
+#[derive(Clone, Debug)]
+pub struct PerplexitySummary {
+    pub tokens: usize,
+    pub rows: usize,
+    pub perplexity: Estimate,
+    pub nats_per_token: Estimate,
+    /// Known if there is a tokenizer.
+    pub bits_per_byte: Option<Estimate>,
+}
+
+impl PerplexitySummary {
+    /// Summarizes rows; the bootstrap resamples whole rows.
+    pub fn from_rows(rows: &[SequenceNll], tokenizer: Option<&Tokenizer>, seed: u64) -> Self {
+        let pairs: Vec<_> = rows.iter().map(|row| [row.total_nll, row.targets.len() as f64]).collect();
+        let nats_per_token = Estimate::from_ratio(&pairs, seed);
+        let bits_per_byte = |tokenizer: &Tokenizer| {
+            let bits = |row: &SequenceNll| row.total_nll / std::f64::consts::LN_2;
+            let pair = |row: &SequenceNll| [bits(row), tokenizer.decode(&row.targets).len() as f64];
+            Estimate::from_ratio(&rows.iter().map(pair).collect::<Vec<_>>(), seed)
+        };
+        Self {
+            tokens: rows.iter().map(|row| row.targets.len()).sum(),
+            rows: rows.len(),
+            perplexity: nats_per_token.map(f64::exp),
+            nats_per_token,
+            bits_per_byte: tokenizer.map(bits_per_byte),
+        }
+    }
+}
+
 /// Scores the rows of a split with `model`, which is without autodiff.
-///
-/// # Errors
-/// If the dataset cannot be read, its vocabulary is larger than the model's, or the device fails.
 pub fn score_rows(
     model: &Transformer,
     dataset: &Dataset,
@@ -68,4 +93,22 @@ pub fn score_rows(
     }
     scored.truncate(options.max_rows);
     Ok(scored)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn perplexity_is_of_all_tokens_and_bits_are_of_the_bytes_of_their_text() {
+        let rows = [
+            SequenceNll { total_nll: 6.0, targets: b"abc".map(u32::from).to_vec() },
+            SequenceNll { total_nll: 2.0, targets: b"d".map(u32::from).to_vec() },
+        ];
+        let found = PerplexitySummary::from_rows(&rows, Some(&Tokenizer::byte().unwrap()), 0);
+        assert_eq!((found.rows, found.tokens, found.nats_per_token.mean), (2, 4, 2.0));
+        assert_eq!(found.perplexity.mean, 2f64.exp());
+        assert!((found.bits_per_byte.unwrap().mean - 2.0 / 2f64.ln()).abs() < 1e-12);
+        assert_eq!(PerplexitySummary::from_rows(&rows, None, 0).bits_per_byte, None);
+    }
 }

@@ -1,8 +1,6 @@
-//! Owns: probing one row of a batch: tokens, entropies, nll, most probable next tokens, and the states at
-//! recycled positions decoded pass by pass.
+//! Owns: probing one row: tokens, entropies, nll, likeliest tokens, and states decoded pass by pass.
 //! Must not know: who shows the row.
-//! Invariant: a probe changes nothing that is trained, and waits for the device once (twice with placement by
-//! entropy).
+//! Invariant: a probe changes nothing, and waits for the device once (twice with placement by entropy).
 
 use super::forward_probe::{ForwardProbe, probe_pass};
 use crate::config::{Config, Control, Recycle};
@@ -10,7 +8,7 @@ use crate::data::{Batch, Tokenizer};
 use crate::model::{Transformer, flatten_rows, head, index_tensor};
 use crate::recycle::passes::{self, PlacementFn, RecycledPass};
 use crate::rng::RngKey;
-use crate::schema::protocol::{DecodedState, TOP_TOKENS, Thought, TokenCell, TokenProb, TokenRow};
+use crate::schema::token_rows::{DecodedState, TOP_TOKENS, Thought, TokenCell, TokenProb, TokenRow};
 use crate::train::TrainError;
 use crate::train::step::learner::{placement_fn, upload_batch};
 use crate::train::step::readback::Readback;
@@ -20,8 +18,7 @@ use burn::tensor::Tensor;
 /// Maximum number of recycled positions of a row whose states are decoded.
 const MAX_THOUGHTS: usize = 64;
 
-/// Probes the first row of `batch` after `step` updates. The position budget is that of the step, or the
-/// largest one of the schedule if the step has none.
+/// Probes the first row of `batch`, with the position budget of the step or the largest of the schedule.
 pub(in crate::train) fn probe_row(
     config: &Config,
     model: &Transformer,
@@ -56,7 +53,6 @@ pub(in crate::train) fn probe_row(
 struct ProbedRow {
     /// Hidden states at all positions after the run's last pass, `[T, D]`.
     last_states: Tensor<2>,
-    /// Positions whose states are decoded.
     positions: Vec<usize>,
     /// After pass 0, 1, …: the states preceding these N positions, then those at them, `[2·N, D]`.
     pass_states: Vec<Tensor<2>>,
@@ -64,8 +60,7 @@ struct ProbedRow {
     is_recycled: Vec<bool>,
 }
 
-/// Runs the recycled passes of a probed row: as many as the run has, but at least `min_passes`. Each pass is
-/// fed the states themselves, even if the run uses a control. Returns `None` without recycled positions.
+/// Runs the passes of a probed row, at least `min_passes`, always fed with states. `None` without positions.
 fn run_recycled_passes(probe: &ForwardProbe<'_>, recycle: &Recycle, min_passes: usize) -> Option<ProbedRow> {
     let (positions, plain) = probe.recycled.as_ref()?;
     let usual = recycle.passes.most_probable();
@@ -135,8 +130,7 @@ fn read_probe(
     Ok(TokenRow { cells: (0..batch.seq_len).map(cell).collect(), thoughts, ..TokenRow::default() })
 }
 
-/// Groups decoded states by position. `decoded` holds for each pass the states preceding the positions `at`,
-/// then those at them.
+/// Groups states by position: for each pass, `decoded` has those preceding the positions, then those at them.
 fn group_thoughts(at: &[usize], decoded: &[DecodedState]) -> Vec<Thought> {
     let n = at.len();
     let thought = |(which, position): (usize, &usize)| Thought {
@@ -176,7 +170,6 @@ pub(in crate::train) fn decode_text(tokenizer: Option<&Tokenizer>, ids: &[u32]) 
     tokenizer.decode(ids).chars().map(escape).collect()
 }
 
-/// Returns the text of one token, or its id without a tokenizer.
 fn token_text(tokenizer: Option<&Tokenizer>, id: u32) -> String {
     tokenizer.map_or_else(|| format!("{id} "), |tokenizer| tokenizer.token_text(id))
 }

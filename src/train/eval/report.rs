@@ -4,7 +4,6 @@
 
 use crate::schema::metrics::{Metric, StepRow};
 
-/// Logs the validation metrics in `row`.
 pub(in crate::train) fn log_validation(row: &StepRow) {
     validation_lines(row).iter().for_each(|line| tracing::info!("{line}"));
 }

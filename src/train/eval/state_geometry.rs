@@ -14,9 +14,8 @@ pub(in crate::train) fn relative_change(before: Tensor<2>, after: Tensor<2>) -> 
     row_norms(after.clone() - before) / (row_norms(after) + EPSILON)
 }
 
-/// Returns the mean cosine between two different states of a row, for each row with at least two states.
-/// `states` `[N, D]` holds the rows in order, each with its number of states in `counts`. `None` if no row
-/// has two.
+/// Returns the mean cosine between two states of a row, for rows with at least two of the states `[N, D]`.
+/// `counts` has the number of states of each row. `None` if no row has two.
 pub(in crate::train) fn mean_pair_cosines(states: Tensor<2>, counts: &[usize]) -> Option<Tensor<1>> {
     let [n, _] = states.dims();
     let device = states.device();

@@ -1,5 +1,4 @@
-//! Owns: the validation metrics of a batch: losses under every control, entropies, and the geometry of the
-//! states.
+//! Owns: a batch's validation metrics: losses under every control, entropies, geometry of the states.
 //! Must not know: the config, files.
 //! Invariant: every value belongs to one position (or row); a metric is the mean of its values.
 
@@ -18,8 +17,7 @@ const CONTROLS: [(Control, Metric); 3] = [
     (Control::Shuffled, Metric::ValidShuffled),
 ];
 
-/// Returns the values of every validation metric, on the device. Without recycled positions only the plain
-/// loss.
+/// Returns the values of every validation metric, on the device; only the plain loss without positions.
 pub(in crate::train) fn validation_values(probe: &ForwardProbe<'_>) -> Vec<(Metric, Tensor<1>)> {
     let mut metrics = vec![(Metric::ValidPlain, probe.plain.nll.clone())];
     let (Some((positions, states)), Some((_, hidden))) = (&probe.recycled, probe.last_pass(Control::None))

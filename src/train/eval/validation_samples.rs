@@ -1,19 +1,15 @@
 //! Owns: validation samples: prompts from validation rows and their greedy continuation.
 //! Must not know: where samples are shown.
-//! Invariant: samples use the plain pass and the most probable token. They are deterministic and use no
-//! random stream.
+//! Invariant: samples use the plain pass and the most probable token, and no random stream.
 
 use crate::data::Batch;
 use crate::generate::{GenerateError, Generation, GenerationRequest};
 use crate::model::Transformer;
-use crate::policy::sampling::SamplingParams;
 use crate::policy::switch::Policy;
 use crate::train::TrainError;
 
-/// Maximum number of tokens of a prompt.
 const MAX_PROMPT_TOKENS: usize = 32;
 
-/// The greedy continuation of a prompt.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::train) struct GreedySample {
     pub ids: Vec<u32>,
@@ -21,8 +17,7 @@ pub(in crate::train) struct GreedySample {
     pub entropies: Vec<f32>,
 }
 
-/// Returns a prompt for each row of `batch`: the first half, but at most 32 tokens, of the row's longest
-/// stretch from one document.
+/// Returns for each row the first half, at most 32 tokens, of its longest stretch from one document.
 pub(in crate::train) fn prompts(batch: &Batch) -> impl Iterator<Item = Vec<u32>> + '_ {
     let width = batch.seq_len + 1;
     let rows = batch.tokens.chunks(width).zip(batch.doc_start.chunks(width));
@@ -39,8 +34,7 @@ fn row_prompt(tokens: &[i32], starts: &[bool]) -> Vec<u32> {
     tokens[from..from + count].iter().map(|id| *id as u32).collect()
 }
 
-/// Continues `prompt` by up to `max_tokens` tokens, until `eos_token` or the model's maximum length. `model`
-/// is without autodiff. Stops early if the outputs are not finite.
+/// Continues `prompt`; stops early if outputs are not finite. `model` is without autodiff.
 pub(in crate::train) fn generate_greedy(
     model: &Transformer,
     prompt: &[u32],
@@ -52,17 +46,8 @@ pub(in crate::train) fn generate_greedy(
     if max_tokens == 0 || prompt.is_empty() {
         return Ok(sample);
     }
-    let request = GenerationRequest {
-        prompts: vec![prompt.to_vec()],
-        policy: Policy::Never,
-        sampling: SamplingParams::GREEDY,
-        max_tokens,
-        eos_token,
-        seed: 0,
-        top_count: 1,
-        stream_ids: Vec::new(),
-        shuffled: false,
-    };
+    let request = GenerationRequest::new(vec![prompt.to_vec()], Policy::Never, max_tokens);
+    let request = GenerationRequest { eos_token, ..request };
     let failed = |error: GenerateError| TrainError::DeviceFailed(error.to_string());
     let mut generation = Generation::start(model, request).map_err(failed)?;
     while !generation.is_finished() {

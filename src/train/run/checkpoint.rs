@@ -1,17 +1,19 @@
-//! Owns: a checkpoint folder: weights in the Hugging Face layout, tokenizer, optimizer state, and the state
-//! of the run.
+//! Owns: a checkpoint folder: weights in the Hugging Face layout, tokenizer, optimizer, and the state of the run.
 //! Must not know: when a checkpoint is due, how a loaded state is used.
 //! Invariant: a folder named `step-…` was complete when written; its manifest shows whether it still is.
 
-use super::training_loop::LossSummary;
+use super::recording;
 use crate::config::Config;
 use crate::data::{StreamPosition, Tokenizer};
+use crate::files::atomic::StagedFolder;
 use crate::model::hf;
 use crate::record::RecordError;
-use crate::record::run_folder::{RunFolder, create_folder_atomically};
-use crate::train::TrainError;
+use crate::record::run_folder::RunFolder;
+use crate::schema::metrics::LossSummary;
+use crate::schema::protocol::Lineage;
 use crate::train::step::learner::Learner;
 use crate::train::step::optimizer_state;
+use crate::train::{ForkReset, TrainError};
 use burn::optim::ModuleOptimizer;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -28,15 +30,11 @@ const CONFIG: &str = "run.toml";
 /// The state of a run at a checkpoint. It is stored as `state.json`, whose keys are a file format.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CheckpointState {
-    /// Id of the run.
     pub run: String,
-    /// Number of updates done.
     pub step: u64,
-    /// Number of input tokens seen.
     pub tokens: u64,
     /// Position of the loader's next batch.
     pub loader: StreamPosition,
-    /// Version of the current config.
     pub config_version: u64,
     /// Number of pause-vector updates: until now, and until the last validation.
     #[serde(rename = "lessons")]
@@ -45,19 +43,17 @@ pub struct CheckpointState {
     pub validations: usize,
     /// Seconds since training began, over all processes of the run.
     pub wall_s: f64,
-    /// First and last losses, nats.
     #[serde(rename = "seen")]
     pub losses: LossSummary,
     /// Fingerprint of the dataset, because the loader's position is only valid in the same data.
     #[serde(rename = "data")]
     pub dataset: String,
-    /// State of the random streams, always [`RANDOM`].
+    /// State of the random streams, always [`RANDOM_STATE`].
     #[serde(rename = "random")]
     pub random_state: String,
     /// When the checkpoint was written, local time, RFC 3339.
     #[serde(rename = "written")]
     pub written_at: String,
-    /// Version of the program that wrote it.
     #[serde(rename = "program")]
     pub program_version: String,
 }
@@ -78,8 +74,7 @@ struct ManifestFile {
     sha256: String,
 }
 
-/// Writes the checkpoint of `state.step` and returns its folder. An existing folder is of the same step of
-/// the same run and is kept.
+/// Writes the checkpoint of `state.step` and returns its folder. An existing one of the same step is kept.
 pub(in crate::train) fn write_checkpoint(
     folder: &RunFolder,
     learner: &Learner,
@@ -91,16 +86,17 @@ pub(in crate::train) fn write_checkpoint(
     if path.is_dir() {
         return Ok(path);
     }
-    create_folder_atomically(&path, TrainError::Record, |dir| {
-        hf::save(&learner.model, tokenizer.and_then(Tokenizer::eos_id), dir)?;
-        optimizer_state::save(learner.optimizer(), &learner.model, &dir.join(OPTIMIZER))?;
-        if let Some(tokenizer) = tokenizer {
-            tokenizer.save(&dir.join("tokenizer.json"))?;
-        }
-        write_text(dir, CONFIG, config.to_toml()?)?;
-        write_text(dir, STATE, to_json(state))?;
-        write_text(dir, MANIFEST, to_json(&build_manifest(dir)?))
-    })?;
+    let staged = StagedFolder::create(&path)?;
+    let dir = staged.dir();
+    hf::save(&learner.model, tokenizer.and_then(Tokenizer::eos_id), dir)?;
+    optimizer_state::save(learner.optimizer(), &learner.model, &dir.join(OPTIMIZER))?;
+    if let Some(tokenizer) = tokenizer {
+        tokenizer.save(&dir.join("tokenizer.json"))?;
+    }
+    write_text(dir, CONFIG, config.to_toml()?)?;
+    write_text(dir, STATE, to_json(state))?;
+    write_text(dir, MANIFEST, to_json(&build_manifest(dir)?))?;
+    staged.commit()?;
     Ok(path)
 }
 
@@ -113,7 +109,6 @@ fn write_text(dir: &Path, name: &str, text: String) -> Result<(), TrainError> {
     Ok(std::fs::write(&file, text).map_err(RecordError::io("write", &file))?)
 }
 
-/// Lists all files in `dir` except the manifest.
 fn build_manifest(dir: &Path) -> Result<CheckpointManifest, RecordError> {
     let entries = std::fs::read_dir(dir).map_err(RecordError::io("read", dir))?;
     let mut files = BTreeMap::new();
@@ -126,7 +121,6 @@ fn build_manifest(dir: &Path) -> Result<CheckpointManifest, RecordError> {
     Ok(CheckpointManifest { files })
 }
 
-/// Computes a file's size and SHA-256.
 fn hash_file(path: &Path) -> std::io::Result<ManifestFile> {
     let (mut file, mut hash) = (File::open(path)?, Sha256::new());
     let (mut buffer, mut bytes) = (vec![0; 1 << 20], 0);
@@ -139,26 +133,18 @@ fn hash_file(path: &Path) -> std::io::Result<ManifestFile> {
             }
         }
     }
-    Ok(ManifestFile { bytes, sha256: hex(&hash.finalize()) })
-}
-
-/// Formats a hash in lower-case hexadecimal.
-pub(in crate::train) fn hex(hash: &[u8]) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(ManifestFile { bytes, sha256: recording::hex(&hash.finalize()) })
 }
 
 /// A checkpoint that was checked against its manifest.
+#[derive(Clone)]
 pub struct LoadedCheckpoint {
     pub dir: PathBuf,
     pub state: CheckpointState,
-    /// The config of the run when the checkpoint was written.
     pub config: Config,
 }
 
-/// Loads the checkpoint in `dir` and checks all its files.
-///
-/// # Errors
-/// A text that names the first missing or damaged file.
+/// Loads the checkpoint in `dir`. The error names the first missing or damaged file.
 pub(in crate::train) fn read_checkpoint(dir: &Path) -> Result<LoadedCheckpoint, String> {
     let read_file = |name: &str| {
         std::fs::read_to_string(dir.join(name)).map_err(|error| format!("{name} cannot be read: {error}"))
@@ -180,8 +166,49 @@ pub(in crate::train) fn read_checkpoint(dir: &Path) -> Result<LoadedCheckpoint, 
     Ok(LoadedCheckpoint { dir: dir.to_owned(), state, config })
 }
 
-/// Returns the optimizer of the new `learner` with the checkpoint's state, and the number of stored tensors
-/// that match no parameter.
+/// Loads the checkpoint of `step`, or the newest intact one. Also returns the steps of the damaged ones.
+pub(in crate::train) fn find_checkpoint(
+    folder: &RunFolder,
+    step: Option<u64>,
+) -> Result<(Option<LoadedCheckpoint>, Vec<u64>), TrainError> {
+    let steps = folder.checkpoint_steps();
+    if let Some(step) = step {
+        let dir = folder.checkpoint_folder(step);
+        let error =
+            |reason: String| TrainError::NoCheckpoint { run: folder.path().display().to_string(), reason };
+        if !steps.contains(&step) {
+            let existing: Vec<String> = steps.iter().map(u64::to_string).collect();
+            let existing = if existing.is_empty() { "none".into() } else { existing.join(", ") };
+            return Err(error(format!("there is none of step {step}; existing steps: {existing}")));
+        }
+        let found = read_checkpoint(&dir).map_err(|reason| error(format!("{}: {reason}", dir.display())))?;
+        return Ok((Some(found), Vec::new()));
+    }
+    let mut damaged = Vec::new();
+    for step in steps.into_iter().rev() {
+        let dir = folder.checkpoint_folder(step);
+        match read_checkpoint(&dir) {
+            Ok(found) => return Ok((Some(found), damaged)),
+            Err(reason) => {
+                tracing::warn!("{} is damaged; skipping it: {reason}", dir.display());
+                damaged.push(step);
+            }
+        }
+    }
+    Ok((None, damaged))
+}
+
+/// Loads the parent checkpoint that `lineage` names, and which parts of it are reset.
+pub(in crate::train) fn parent_checkpoint(
+    lineage: &Lineage,
+) -> Result<(Option<LoadedCheckpoint>, ForkReset), TrainError> {
+    let (found, _) = find_checkpoint(&RunFolder::open(&lineage.folder)?, lineage.step)?;
+    let without = |what: &str| lineage.left_out.iter().any(|word| word == what);
+    let reset = ForkReset { optimizer: without("optimizer"), data: without("data"), step: without("step") };
+    Ok((found, reset))
+}
+
+/// Returns the new `learner`'s optimizer with the stored state, and the number of tensors that match no parameter.
 pub(in crate::train) fn load_optimizer(
     found: &LoadedCheckpoint,
     learner: &Learner,
@@ -189,8 +216,7 @@ pub(in crate::train) fn load_optimizer(
     optimizer_state::load(learner.optimizer().clone(), &learner.model, &found.dir.join(OPTIMIZER))
 }
 
-/// Removes all checkpoints except the last `keep` (0: keeps all) and those of every `keep_every`-th step (0:
-/// none).
+/// Removes all checkpoints but the last `keep` (0: all) and those of every `keep_every`-th step (0: none).
 pub(in crate::train) fn prune_checkpoints(
     folder: &RunFolder,
     keep: usize,

@@ -3,6 +3,7 @@
 //! Invariant: all rows up to a checkpoint's step are on disk before the checkpoint exists.
 
 use super::checkpoint::{self, CheckpointState};
+use super::hold::Ending;
 use super::setup;
 use super::training_loop::TrainingRun;
 use crate::schema::protocol::{Event, RunPhase, RunSummary};
@@ -23,8 +24,7 @@ impl TrainingRun<'_> {
         (self.is_due(checkpoint.every) && !(last && checkpoint.at_end)) || (by_time && !last)
     }
 
-    /// Writes a checkpoint and returns its folder. Waits while the disk is full; returns `None` if a command
-    /// ended the wait.
+    /// Writes a checkpoint and returns its folder; `None` if a command ended the wait for disk space.
     pub fn save_checkpoint(&mut self) -> Result<Option<PathBuf>, TrainError> {
         self.publisher.send_fact(Event::Phase(RunPhase::Save));
         // A resumed run does not repeat the steps before its checkpoint, so their rows must be on disk first.
@@ -41,7 +41,7 @@ impl TrainingRun<'_> {
             tracing::info!("checkpoint: {}", path.display());
             self.record_event(EventKind::Checkpoint, &path.display().to_string(), None, None);
         }
-        self.publisher.send_fact(Event::Phase(self.active_phase()));
+        self.publisher.send_fact(Event::Phase(self.active_phase));
         Ok(path.filter(|_| saved))
     }
 
@@ -50,13 +50,13 @@ impl TrainingRun<'_> {
         let state = CheckpointState {
             run: self.folder.id(),
             step: self.learner.step,
-            tokens: self.tokens,
+            tokens: self.progress.tokens,
             loader: self.next_position.clone(),
-            config_version: self.controller.version,
-            pause_updates: (self.learner.pause_updates, self.pause_updates_at_validation),
-            validations: self.validations,
+            config_version: self.controller.live.version,
+            pause_updates: (self.learner.pause_updates, self.progress.pause_updates_at_validation),
+            validations: self.progress.validations,
             wall_s: self.wall_s(),
-            losses: self.losses.clone(),
+            losses: self.progress.losses.clone(),
             dataset: setup::dataset_fingerprint(&self.dataset),
             random_state: checkpoint::RANDOM_STATE.into(),
             written_at: chrono::Local::now().to_rfc3339(),
@@ -80,25 +80,26 @@ impl TrainingRun<'_> {
     pub fn finish_run(&mut self) -> Result<RunSummary, TrainError> {
         let step = self.learner.step;
         // A stopped run gets a checkpoint, so that it can be resumed.
-        let save = (self.config().checkpoint.at_end || self.stopped) && !self.dropped;
+        let save = match self.hold.ending() {
+            Ending::No => self.config().checkpoint.at_end,
+            Ending::WithCheckpoint => true,
+            Ending::WithoutCheckpoint => false,
+        };
         let checkpoint = if save { self.save_checkpoint()? } else { None };
-        let state = if self.stopped { RunState::Stopped } else { RunState::Finished };
+        let state = if self.hold.is_ending() { RunState::Stopped } else { RunState::Finished };
         let outcome: &str = state.into();
         tracing::info!("{outcome} after {step} steps");
         self.record_event(EventKind::End, outcome, None, None);
         self.retry_while_disk_full("recording", |run| run.flush_records())?;
-        self.write_status(RunStatus::ended(state, step, self.config().run.steps));
+        self.write_status(RunStatus::new(state, step, self.config().run.steps));
         Ok(RunSummary {
             folder: self.folder.path().to_owned(),
             steps: step,
-            tokens: self.tokens,
+            tokens: self.progress.tokens,
             duration: self.started.elapsed(),
-            loss_plain: self.losses.plain,
-            loss_recycled: self.losses.recycled,
-            valid_plain: self.losses.valid,
-            recycled_steps: self.losses.recycled_steps,
+            losses: self.progress.losses.clone(),
             checkpoint,
-            stopped_early: self.stopped,
+            stopped_early: self.hold.is_ending(),
         })
     }
 }

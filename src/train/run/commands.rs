@@ -2,16 +2,22 @@
 //! Must not know: what a step does.
 //! Invariant: a run that is held handles commands and config changes exactly as a running one does.
 
+use super::hold::Ending;
+use super::playground::PlaygroundSession;
 use super::training_loop::TrainingRun;
-use super::{plan, setup};
+use super::{recording, setup};
 use crate::config::Config;
+use crate::model::{Transformer, hf};
 use crate::record::RecordError;
 use crate::record::recorder::RecorderHealth;
-use crate::schema::protocol::{Alert, AlertTopic, Command, Event, RunPhase, SetKeys};
-use crate::schema::rows::{ChangeOutcome, EventKind, EventRow, PAUSE_STARTED};
+use crate::schema::protocol::{
+    Alert, AlertTopic, Command, Event, PlaygroundAnswer, PlaygroundRequest, RunPhase, SetKeys,
+};
+use crate::schema::rows::{ChangeOutcome, EventKind, EventRow, PAUSE_STARTED, RunPosition};
 use crate::train::TrainError;
 use crate::train::eval::evaluator::Evaluator;
-use crate::train::live::controller::{Boundary, BoundaryReport, PAUSED_KEY};
+use crate::train::live::controller::{BoundaryReport, PAUSED_KEY};
+use burn::module::Module;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
@@ -21,26 +27,21 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 impl TrainingRun<'_> {
-    /// Handles commands and config changes. Blocks while the run is paused or the disk is full. Returns
-    /// `false` if the run has to stop.
+    /// Handles commands and config changes while the run is held. Returns `false` if the run has to end.
     pub fn handle_commands(&mut self) -> Result<bool, TrainError> {
         let mut held = false;
         loop {
             let is_answering = self.continue_answer();
             self.poll_commands(if held && !is_answering { POLL_INTERVAL } else { Duration::ZERO })?;
             self.publish_system_row();
-            // Needed while paused, too, because it persists config changes.
-            let has_space = self.try_persist()?;
-            let hold = !self.stopped && ((self.paused && self.steps_while_paused == 0) || !has_space);
-            if hold != held {
-                self.report_hold(hold);
-                held = hold;
+            // Needed while held, too, because it persists config changes.
+            self.persist()?;
+            if self.hold.is_held() != held {
+                held = !held;
+                self.report_hold();
             }
-            if !hold {
-                self.single_stepping = self.paused;
-                self.steps_while_paused =
-                    if self.paused { self.steps_while_paused.saturating_sub(1) } else { 0 };
-                return Ok(!self.stopped);
+            if !held {
+                return Ok(self.hold.begin_step());
             }
         }
     }
@@ -51,24 +52,21 @@ impl TrainingRun<'_> {
         let mut next = self.deferred.pop_front().or_else(|| self.wait_for_command(wait));
         while let Some(command) = next {
             self.handle_command(command, &mut edits)?;
-            let more = !self.stopped;
-            next =
-                more.then(|| self.deferred.pop_front().or_else(|| self.commands.try_recv().ok())).flatten();
+            next = match self.hold.is_ending() {
+                true => None,
+                false => self.deferred.pop_front().or_else(|| self.commands.try_recv().ok()),
+            };
         }
         self.apply_config_changes(edits)
     }
 
-    /// Sends a system measurement to the screen, if one is due.
     fn publish_system_row(&mut self) {
-        if let Some(row) =
-            self.system_monitor.as_mut().and_then(|monitor| monitor.measure_if_due(self.learner.step))
-        {
+        if let Some(row) = self.recorder.take_system_row() {
             self.publisher.send_frame(Event::System(Box::new(row)));
         }
     }
 
-    /// Returns a command that arrives within `wait`. If all senders are gone it still waits, because an edit
-    /// of a config file can end a pause.
+    /// Returns a command that arrives within `wait`. Without senders it still waits: a file can end a pause.
     fn wait_for_command(&self, wait: Duration) -> Option<Command> {
         if wait.is_zero() {
             return self.commands.try_recv().ok();
@@ -83,42 +81,43 @@ impl TrainingRun<'_> {
     /// Executes one command. Config edits are only collected in `edits`.
     fn handle_command(&mut self, command: Command, edits: &mut Vec<SetKeys>) -> Result<(), TrainError> {
         match command {
-            Command::SetPaused(hold) => {
-                self.paused = hold;
+            Command::SetPaused(true) => self.hold.pause(),
+            Command::SetPaused(false) => {
+                self.hold.unpause();
                 // Otherwise the config file would still say `paused`.
-                if self.config().run.paused && !hold {
+                if self.config().run.paused {
                     edits.push(SetKeys::single(PAUSED_KEY, "false"));
                 }
             }
             Command::SetKeys(set) => edits.push(set),
-            Command::StepOnce => self.request_single_step(),
+            Command::StepOnce => self.hold.request_step(),
             Command::Note(text) => self.add_note(&text),
-            Command::Ask(ask) => self.start_answer(*ask),
+            Command::Ask(request) => self.start_answer(*request),
             Command::Save => drop(self.save_checkpoint()?),
-            Command::Stop => self.stopped = true,
-            Command::StopWithoutCheckpoint => (self.stopped, self.dropped) = (true, true),
+            Command::Stop => self.hold.end(Ending::WithCheckpoint),
+            Command::StopWithoutCheckpoint => self.hold.end(Ending::WithoutCheckpoint),
         }
         Ok(())
     }
 
-    /// Lets a paused run do one more step. Does nothing for a running one.
-    fn request_single_step(&mut self) {
-        self.steps_while_paused += u64::from(self.paused);
+    /// Returns the position from which changes apply now.
+    fn next_boundary(&self) -> RunPosition {
+        let version = self.controller.live.version;
+        RunPosition { step: self.learner.step + 1, tokens: self.progress.tokens, version }
     }
 
     /// Adds a person's note to the record of changes, at the next step.
     fn add_note(&mut self, text: &str) {
-        let at = Boundary { step: self.learner.step + 1, tokens: self.tokens };
+        let at = self.next_boundary();
         let report = self.controller.record_note(text, at);
         self.publish_report(report);
         tracing::info!("note: {text}");
     }
 
-    /// Applies config changes at this step boundary: scheduled ones, edits of files, and `edits` from
-    /// commands.
+    /// Applies config changes at this step boundary: scheduled ones, saved files, and `edits` from commands.
     fn apply_config_changes(&mut self, edits: Vec<SetKeys>) -> Result<(), TrainError> {
         let old_batches = self.config().eval.batches;
-        let at = Boundary { step: self.learner.step + 1, tokens: self.tokens };
+        let at = self.next_boundary();
         let (shape, dataset) = (self.learner.model.shape(), &self.dataset);
         let check = |config: &Config| setup::check_compatible(config, shape, dataset.vocab_size());
         let report = self.controller.process_boundary(at, edits, &check);
@@ -131,21 +130,19 @@ impl TrainingRun<'_> {
     fn publish_report(&mut self, report: BoundaryReport) {
         for changed in report.changes {
             for row in &changed.rows {
-                let sets_paused =
-                    row.outcome == ChangeOutcome::Applied && row.key.as_deref() == Some(PAUSED_KEY);
-                self.paused = if sets_paused { changed.config.run.paused } else { self.paused };
-                self.recorder.record_change(row.clone());
+                if row.outcome == ChangeOutcome::Applied && row.key.as_deref() == Some(PAUSED_KEY) {
+                    if changed.config.run.paused { self.hold.pause() } else { self.hold.unpause() }
+                }
             }
             self.publisher.send_fact(Event::ConfigChanged(Box::new(changed)));
         }
         report.alerts.into_iter().for_each(|alert| self.publisher.send_fact(Event::Alert(alert)));
     }
 
-    /// Updates recorder and evaluator after a config change. `old_batches` is the former number of validation
-    /// batches.
+    /// Updates recorder and evaluator, whose number of batches was `old_batches`, after a config change.
     fn after_config_change(&mut self, old_batches: usize) -> Result<(), TrainError> {
-        let config = &self.controller.config;
-        self.recorder.set_config(plan::recorder_timing(&config.record), plan::config_hash(config));
+        let config = &self.controller.live.config;
+        self.recorder.set_config(recording::recorder_timing(&config.record), recording::config_hash(config));
         if config.eval.batches != old_batches {
             let vocab_size = self.learner.model.shape().vocab_size;
             self.evaluator = Evaluator::new(config, &self.dataset, vocab_size)?;
@@ -153,30 +150,26 @@ impl TrainingRun<'_> {
         Ok(())
     }
 
-    /// Persists config changes and checks the recorder. Returns `false` if the disk is full.
-    fn try_persist(&mut self) -> Result<bool, TrainError> {
-        let persist_error = match self.controller.persist() {
+    /// Persists config changes and checks the recorder. A full disk holds the run.
+    fn persist(&mut self) -> Result<(), TrainError> {
+        let unwritten = match self.controller.persist() {
             Err(error) if error.is_disk_full() => Some(error.to_string()),
-            result => {
-                result?;
-                None
-            }
+            result => result.map(|()| None)?,
         };
         let full = match self.recorder.health() {
-            RecorderHealth::Healthy => persist_error,
+            RecorderHealth::Healthy => unwritten,
             RecorderHealth::DiskFull(error) => Some(error),
             RecorderHealth::Failed(error) => return Err(TrainError::Recording(error)),
         };
-        self.report_disk_state(full.clone());
-        Ok(full.is_none())
+        self.report_disk_state(full);
+        Ok(())
     }
 
     /// Logs, records and alerts when the disk has become full (`error`) or has space again.
     fn report_disk_state(&mut self, error: Option<String>) {
-        if error.is_some() == self.disk_full {
+        if !self.hold.set_disk_full(error.is_some()) {
             return;
         }
-        self.disk_full = error.is_some();
         let text = error.map(|error| format!("disk full; waiting for space: {error}"));
         match &text {
             Some(text) => tracing::error!("{text}"),
@@ -186,47 +179,41 @@ impl TrainingRun<'_> {
         self.publisher.send_fact(Event::Alert(Alert { topic: AlertTopic::DiskFull, text }));
     }
 
-    /// Logs, records and shows that the run holds, or continues.
-    fn report_hold(&mut self, hold: bool) {
-        if self.stopped {
+    /// Logs, records and shows that the run is held, or continues.
+    fn report_hold(&mut self) {
+        if self.hold.is_ending() {
             return;
         }
         // The name of the recorded event is part of the file format.
-        let (name, word) =
-            if hold { (PAUSE_STARTED, "paused before") } else { ("goes on", "continuing with") };
+        let (name, word, phase) = match self.hold.is_held() {
+            true => (PAUSE_STARTED, "paused before", RunPhase::Paused),
+            false => ("goes on", "continuing with", self.active_phase),
+        };
         tracing::info!("{word} step {}", self.learner.step + 1);
         self.record_event(EventKind::Pause, name, None, None);
-        self.publisher.send_fact(Event::Phase(if hold { RunPhase::Paused } else { self.active_phase() }));
-        if hold && !self.disk_full && !std::mem::take(&mut self.single_stepping) {
-            // A pause may be long, so flush the rows measured so far.
+        self.publisher.send_fact(Event::Phase(phase));
+        if self.hold.is_held() && self.hold.is_long() {
+            // Flush the rows measured so far.
             self.recorder.flush();
         }
     }
 
     /// Flushes all recorded rows into finished segments.
-    ///
-    /// # Errors
-    /// If the disk is full or the recorder has failed.
     pub fn flush_records(&mut self) -> Result<(), TrainError> {
         match self.recorder.flush() {
             RecorderHealth::Healthy => Ok(()),
-            RecorderHealth::DiskFull(error) => {
-                let cause = std::io::Error::new(std::io::ErrorKind::StorageFull, error);
-                let path = self.folder.path().display().to_string();
-                Err(TrainError::Record(RecordError::Io { action: "record in", path, cause }))
-            }
+            RecorderHealth::DiskFull(error) => Err(RecordError::DiskFull(error).into()),
             RecorderHealth::Failed(error) => Err(TrainError::Recording(error)),
         }
     }
 
-    /// Runs `work`, and retries it as long as the disk is full. `what` names the work in alerts. Returns
-    /// `false` if a command ended the wait.
+    /// Runs `work`, called `what` in alerts, until the disk has space. Returns `false` if a command ended the wait.
     pub fn retry_while_disk_full(
         &mut self,
         what: &str,
         mut work: impl FnMut(&mut Self) -> Result<(), TrainError>,
     ) -> Result<bool, TrainError> {
-        let was_stopping = self.stopped;
+        let ending = self.hold.ending();
         loop {
             match work(self) {
                 Err(error) if error.is_disk_full() => {
@@ -241,26 +228,77 @@ impl TrainingRun<'_> {
             let until = Instant::now() + RETRY_DELAY;
             while Instant::now() < until {
                 match self.commands.recv_timeout(POLL_INTERVAL) {
-                    Ok(Command::StopWithoutCheckpoint) => (self.stopped, self.dropped) = (true, true),
-                    Ok(Command::Stop) => self.stopped = true,
+                    Ok(Command::StopWithoutCheckpoint) => self.hold.end(Ending::WithoutCheckpoint),
+                    Ok(Command::Stop) => self.hold.end(Ending::WithCheckpoint),
                     // All other commands have to wait for a step boundary.
                     Ok(command) => self.deferred.push_back(command),
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => std::thread::sleep(POLL_INTERVAL),
                 }
-                // A run that was already stopping keeps waiting until it is dropped.
-                if self.dropped || (self.stopped && !was_stopping) {
+                if self.hold.gives_up_waiting(ending) {
                     return Ok(false);
                 }
             }
         }
     }
 
-    /// Records an event at the current step.
+    /// Starts a playground answer. An answer in progress is abandoned for it.
+    fn start_answer(&mut self, request: PlaygroundRequest) {
+        self.answers_requested += 1;
+        self.end_answer("replaced by the next request");
+        let answer = PlaygroundAnswer {
+            number: self.answers_requested,
+            step: request.checkpoint.unwrap_or(self.learner.step),
+            policy: request.policy.clone(),
+            prompt: request.prompt.clone(),
+            ..PlaygroundAnswer::default()
+        };
+        self.record_event(EventKind::Asked, &request.policy, None, Some(request.prompt.clone()));
+        let tokenizer = self.tokenizer.as_ref();
+        let model = || self.answering_model(request.checkpoint);
+        let shown = match PlaygroundSession::start(&request, answer.clone(), tokenizer, model) {
+            Ok(session) => {
+                self.playground = Some(session);
+                answer
+            }
+            Err(reason) => PlaygroundAnswer { end_reason: Some(reason), ..answer },
+        };
+        self.publisher.send_fact(Event::Answer(Box::new(shown)));
+    }
+
+    /// Returns the current model without autodiff, or the model of the checkpoint of step `checkpoint`.
+    fn answering_model(&self, checkpoint: Option<u64>) -> Result<Transformer, String> {
+        let Some(step) = checkpoint else { return Ok(self.learner.model.valid()) };
+        let steps = self.folder.checkpoint_steps();
+        if !steps.contains(&step) {
+            let steps: Vec<String> = steps.iter().map(u64::to_string).collect();
+            return Err(format!("no checkpoint of step {step}; existing steps: {}", steps.join(", ")));
+        }
+        let device = self.learner.model.device().without_autodiff();
+        hf::load_with_feedback(&self.folder.checkpoint_folder(step), &device)
+            .map_err(|error| error.to_string())
+    }
+
+    /// Continues the answer in progress for a short time. Returns whether one is still in progress.
+    fn continue_answer(&mut self) -> bool {
+        let Some(session) = &mut self.playground else { return false };
+        match session.advance(self.tokenizer.as_ref()) {
+            Some(reason) => self.end_answer(&reason),
+            None => self.publisher.send_frame(Event::Answer(Box::new(session.answer().clone()))),
+        }
+        self.playground.is_some()
+    }
+
+    fn end_answer(&mut self, reason: &str) {
+        if let Some(session) = self.playground.take() {
+            self.publisher.send_fact(Event::Answer(Box::new(session.into_ended(reason))));
+        }
+    }
+
     pub fn record_event(&self, kind: EventKind, name: &str, value: Option<f64>, text: Option<String>) {
         self.recorder.record_event(EventRow {
             step: self.learner.step,
-            tokens: self.tokens,
+            tokens: self.progress.tokens,
             time: chrono::Utc::now(),
             kind,
             name: name.to_owned(),

@@ -7,16 +7,16 @@ use crate::record::rows::{self, TableRow};
 use crate::record::run_folder::RunFolder;
 use crate::record::{RecordError, changes, segments};
 use crate::schema::metrics::StepRow;
-use crate::schema::protocol::{ConfigUpdate, EntropyHistogram, Event, TokenRow, ValidationSample};
+use crate::schema::protocol::{ConfigUpdate, Event, ValidationSample};
 use crate::schema::rows::{ChangeOutcome, ChangeRow, EventRow};
+use crate::schema::token_rows::{EntropyHistogram, TokenRow};
 use arrow::array::RecordBatch;
 use std::path::Path;
 
 /// Maximum number of rows of a table. They are held in memory until the screen receives them.
 const MAX_ROWS: usize = 100_000;
 
-/// Returns the history as events, in the order that a screen expects. `config` is the current config, of
-/// version `version`.
+/// Returns the history as events, in the order that a screen expects, up to the `config` of `version`.
 pub(in crate::train) fn history_events(
     folder: &RunFolder,
     config: &Config,
@@ -38,8 +38,7 @@ pub(in crate::train) fn history_events(
     steps.chain(spreads).chain(samples).chain(changed)
 }
 
-/// Converts a table's newest finished segments, in order, one vector for each segment. Unreadable segments
-/// are skipped.
+/// Converts a table's newest readable segments, in order, one vector for each segment.
 fn read_table<T>(
     folder: &RunFolder,
     name: &str,
@@ -64,8 +63,7 @@ fn read_table<T>(
     segments
 }
 
-/// Returns the recorded changes, each with the config that resulted from it. The first event has no rows and
-/// the config that the run started with. Empty if nothing was changed.
+/// Returns the recorded changes, each with the config after it, preceded by the first config.
 fn change_events(folder: &RunFolder, current: &Config, newest: u64) -> Vec<ConfigUpdate> {
     let record = changes::read_changes(&folder.changes_file()).unwrap_or_default();
     let version = |version: u64| match version == newest {

@@ -1,53 +1,23 @@
 //! Owns: adding a note to the record of a run that has no trainer.
 //! Must not know: who writes the note, screens.
-//! Invariant: a run that another process has locked is not touched; the record and its table get the same
-//! row.
+//! Invariant: a run that another process has locked is not touched.
 
-use super::plan;
-use crate::config;
-use crate::record::rows::TableRow;
 use crate::record::run_folder::RunFolder;
-use crate::record::table::Table;
-use crate::record::{RecordError, changes, recorder, segments};
-use crate::schema::rows::{ChangeOutcome, ChangeRow};
-use crate::train::live::replay::{change_row, new_set_id};
+use crate::record::{RecordError, changes};
+use crate::schema::rows::{ChangeOutcome, ChangeRow, ChangeSource, RunPosition};
+use crate::train::live::replay::{ChangeStamp, change_row};
 use std::path::Path;
 
-/// A point in a run.
-#[derive(Clone, Copy, Debug)]
-pub struct RunPosition {
-    /// Number of updates done.
-    pub step: u64,
-    /// Number of input tokens seen.
-    pub tokens: u64,
-    /// Version of the current config.
-    pub version: u64,
-}
-
-/// Adds the note `text` to the record of the run in folder `run`, at the point `at`. Returns the row that was
-/// written.
-///
-/// # Errors
-/// If another process has locked the run, or a write fails.
+/// Adds a note to the record of the run in folder `run`, and returns its row. Fails if the run is locked.
 pub fn append_note(run: &Path, at: RunPosition, text: &str) -> Result<ChangeRow, RecordError> {
     let folder = RunFolder::open(run)?;
     let _lock = folder.lock()?;
     let row = ChangeRow {
-        tokens: at.tokens,
-        version: at.version,
         outcome: ChangeOutcome::Noted,
         reason: Some(text.to_owned()),
-        ..change_row(None, at.step, &new_set_id(), "keys")
+        ..change_row(None, &ChangeStamp::new(at), &ChangeSource::Keys)
     };
     changes::append_changes(&folder.changes_file(), std::slice::from_ref(&row))?;
-    let hash = config::load(&folder.version_file(at.version), &[])
-        .map_or_else(|_| String::new(), |c| plan::config_hash(&c));
-    let footer = recorder::segment_footer(&folder.id(), &hash);
-    // Recover the rows that a killed process left in its write-ahead log first.
-    segments::recover_wals(&folder.path().join(ChangeRow::TABLE), &ChangeRow::schema(), &footer)?;
-    let mut table = Table::<ChangeRow>::open(folder.path())?;
-    table.push(row.clone());
-    table.compact(&footer)?;
     Ok(row)
 }
 
@@ -56,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_note_is_in_the_record_and_in_its_table() {
+    fn a_note_is_in_the_record() {
         let dir = tempfile::tempdir().unwrap();
         let folder = RunFolder::create(dir.path(), "x", chrono::Local::now()).unwrap();
         std::fs::write(folder.config_file(), "").unwrap();
@@ -66,9 +36,7 @@ mod tests {
         }
         let written = changes::read_changes(&folder.changes_file()).unwrap();
         assert_eq!(written[1].reason.as_deref(), Some("or was it"));
-        let rows: usize =
-            segments::read_table(&folder.path().join("changes")).unwrap().iter().map(|b| b.num_rows()).sum();
-        assert_eq!((written.len(), rows, written[0].step), (2, 2, 9));
+        assert_eq!((written.len(), written[0].step), (2, 9));
         let _held = folder.lock().unwrap();
         assert!(matches!(append_note(folder.path(), at, "no"), Err(RecordError::Locked { .. })));
     }

@@ -1,7 +1,6 @@
 //! Owns: sending events from the trainer to a screen.
 //! Must not know: which screen, if any.
-//! Invariant: the trainer never waits for a screen. Frames may be dropped and are counted; facts are queued
-//! until they fit.
+//! Invariant: the trainer never waits for a screen. Dropped frames are counted; facts are queued until they fit.
 
 use crate::schema::protocol::{Event, LogLine};
 use std::collections::VecDeque;
@@ -13,7 +12,6 @@ use std::time::{Duration, Instant};
 /// How long the last facts wait for a slow screen at the end of the run.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
-/// Sends events without blocking the trainer.
 pub struct Publisher {
     events: SyncSender<Event>,
     dropped: Arc<AtomicU64>,
@@ -60,7 +58,6 @@ impl Publisher {
         }
     }
 
-    /// Waits a few seconds for the last facts to be received.
     pub fn close(mut self) {
         let deadline = Instant::now() + LAST_WAIT;
         self.send_waiting();

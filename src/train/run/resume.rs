@@ -1,143 +1,100 @@
-//! Owns: planning to resume a run: from which checkpoint, with which config, and which changes are still to
-//! be applied.
+//! Owns: planning to resume a run: from which checkpoint, with which config and which changes to apply again.
 //! Must not know: tensors, the training loop.
-//! Invariant: the folder is not touched before everything that could be refused has been checked. Exceptions
-//! are the rest of an interrupted resume, and a deleted config file.
+//! Invariant: before all checks, only an interrupted resume is completed and a deleted config file restored.
 
-use super::checkpoint::LoadedCheckpoint;
-use super::plan;
-use super::plan::{ResumedFolder, RunPlan};
 use super::resume_journal::{self, ResumeJournal};
+use super::run_plan::{Origin, ResumedFolder, RunPlan, check_steps_left, config_file_error};
+use super::{checkpoint, recording};
 use crate::config::change::{self, KeyChange};
 use crate::config::{self, Config};
-use crate::record::run_folder::{RunFolder, read_json, replace_file};
+use crate::files::atomic::replace_file;
+use crate::record::run_folder::{RunFolder, read_json};
 use crate::record::{changes, status};
 use crate::schema::protocol::{Lineage, RunInfo};
-use crate::schema::rows::{ChangeOutcome, ChangeRow};
+use crate::schema::rows::{ChangeOutcome, ChangeRow, ChangeSource, RunPosition};
 use crate::schema::status::{RunState, RunStatus};
-use crate::train::live::replay;
-use crate::train::{ForkReset, TrainError};
+use crate::train::live::replay::{self, ChangeStamp, change_row};
+use crate::train::{Recipe, TrainError};
 use std::path::Path;
 
-/// Recorded source of offline edits, which apply from the next step on.
-const OFFLINE_SOURCE: &str = "config.toml, while the run was not running";
-
-/// The state of the run that is resumed.
-struct CurrentRun {
-    /// The checkpoint to continue from: the run's own, or a fork's parent; `None` without one.
-    checkpoint: Option<LoadedCheckpoint>,
-    reset: ForkReset,
-    /// The config at that checkpoint, and its version.
-    base_config: Config,
-    version: u64,
-    /// Number of updates done.
-    step: u64,
-    /// The last step whose rows are kept; -1: none.
-    last_kept_step: i64,
-    /// Steps of the damaged checkpoints.
-    damaged_checkpoints: Vec<u64>,
-}
-
-/// Plans to resume the run in folder `run` from its newest checkpoint. With `step`, rewinds to that
-/// checkpoint and discards all later steps.
+/// Plans to resume the run from its newest checkpoint, or to rewind it to the checkpoint of `step`.
 pub(in crate::train) fn plan_resume(
     run: &Path,
     step: Option<u64>,
     overrides: &[String],
-) -> Result<RunPlan, TrainError> {
+) -> Result<(RunPlan, ResumedFolder), TrainError> {
     let folder = RunFolder::open(run)?;
     let lock = folder.lock()?;
     resume_journal::finish_interrupted(&folder)?;
     let text = read_config_text(&folder)?;
     let (recipe, lineage) = read_json::<RunInfo>(&folder.run_info_file())
         .map_or((None, None), |info| (info.recipe, info.lineage));
-    let current = current_run(&folder, lineage.as_ref(), step)?;
+    let (start, damaged_checkpoints) = starting_plan(&folder, lineage.as_ref(), step)?;
     let (edits, edited_text) = offline_edits(&folder, &text, overrides)?;
-    let (kept, scheduled) = split_changes(&folder, &current, &edits, step.is_some())?;
-    if let Err(error) =
-        plan::check_steps_left(current.step, &replay::replay_changes(&current.base_config, &scheduled))
-    {
-        mark_finished(&folder, current.step);
+    let (kept, scheduled) = split_changes(&folder, &start, &edits, step.is_some())?;
+    let steps_done = start.steps_done();
+    if let Err(error) = check_steps_left(steps_done, &replay::replay_changes(&start.config, &scheduled)) {
+        mark_finished(&folder, steps_done);
         return Err(error);
     }
-    log_resume(&current, scheduled.len());
+    if start.checkpoint.is_none() {
+        tracing::info!("no checkpoint yet: starting at the beginning");
+    }
+    if !scheduled.is_empty() {
+        tracing::info!("{} changes after step {steps_done} will be applied at their steps", scheduled.len());
+    }
     // A config file that is not rewritten keeps the settings of later changes.
     let rewritten = match step {
-        Some(_) => Some(with_edits(&text, &current.base_config, &edits)?),
+        Some(_) => Some(with_edits(&text, &start.config, &edits)?),
         None => Some(edited_text).filter(|edited| *edited != text),
     };
     let journal = ResumeJournal {
-        last_kept_step: current.last_kept_step,
+        last_kept_step: if start.origin == Origin::Resume { steps_done as i64 } else { -1 },
         kept_changes: kept,
         scheduled: scheduled.clone(),
         config_before: text.clone(),
         config_after: rewritten.clone(),
-        damaged_checkpoints: current.damaged_checkpoints,
-        config_version: current.version,
+        damaged_checkpoints,
+        config_version: start.version,
         rewind: step.is_some(),
-        config_hash: plan::config_hash(&current.base_config),
+        config_hash: recording::config_hash(&start.config),
     };
-    Ok(RunPlan {
-        config: current.base_config,
-        version: current.version,
-        config_text: rewritten.unwrap_or(text),
-        recipe,
-        checkpoint: current.checkpoint,
-        reset: current.reset,
-        scheduled,
-        lineage,
-        resumed: Some(ResumedFolder { folder, lock, journal }),
-    })
+    let config_text = rewritten.unwrap_or(text);
+    let plan = RunPlan { config_text, recipe, scheduled, lineage, ..start };
+    Ok((plan, ResumedFolder { folder, lock, journal }))
 }
 
-/// Returns the state to resume from. Without an own checkpoint, a fork continues from its parent's.
-fn current_run(
+/// Returns a plan to start from the own checkpoint, or as at first, and the steps of the damaged checkpoints.
+fn starting_plan(
     folder: &RunFolder,
     lineage: Option<&Lineage>,
     step: Option<u64>,
-) -> Result<CurrentRun, TrainError> {
-    let (own, damaged_checkpoints) = plan::find_checkpoint(folder, step)?;
-    if let Some(found) = own {
-        let (step, version) = (found.state.step, found.state.config_version);
-        return Ok(CurrentRun {
-            reset: ForkReset::default(),
-            base_config: found.config.clone(),
-            version,
-            step,
-            last_kept_step: step as i64,
-            damaged_checkpoints,
-            checkpoint: Some(found),
-        });
-    }
-    let base_config = config::load(&folder.version_file(0), &[])?;
-    let (checkpoint, reset) = match lineage.filter(|lineage| lineage.step.is_some()) {
-        Some(lineage) => plan::parent_checkpoint(lineage)?,
-        None => (None, ForkReset::default()),
+) -> Result<(RunPlan, Vec<u64>), TrainError> {
+    let new = |config| RunPlan::new(Recipe { config, text: String::new(), watched_file: None });
+    let (own, damaged) = checkpoint::find_checkpoint(folder, step)?;
+    let plan = match own {
+        Some(found) => RunPlan {
+            version: found.state.config_version,
+            origin: Origin::Resume,
+            checkpoint: Some(found.clone()),
+            ..new(found.config)
+        },
+        None => new(config::load(&folder.version_file(0), &[])?).with_parent(lineage)?,
     };
-    let step = checkpoint.as_ref().filter(|_| !reset.step).map_or(0, |found| found.state.step);
-    Ok(CurrentRun {
-        checkpoint,
-        reset,
-        base_config,
-        version: 0,
-        step,
-        last_kept_step: -1,
-        damaged_checkpoints,
-    })
+    Ok((plan, damaged))
 }
 
-/// Returns the record of changes to keep, and the changes to apply: offline edits, then recorded changes that
-/// are newer than the checkpoint's config. With `rewind` the latter are discarded.
+/// Returns the changes to keep and those to apply: offline edits, then recorded ones unless `rewind`.
 fn split_changes(
     folder: &RunFolder,
-    current: &CurrentRun,
+    start: &RunPlan,
     edits: &[KeyChange],
     rewind: bool,
 ) -> Result<(Vec<ChangeRow>, Vec<ChangeRow>), TrainError> {
     let (record, pending) =
         (changes::read_changes(&folder.changes_file())?, changes::read_changes(&folder.replay_file())?);
-    let (mut kept, mut scheduled) = changes::split_for_replay(record, pending, current.version);
-    let at = current.step;
+    let (mut kept, mut scheduled) = changes::split_for_replay(record, pending, start.version);
+    let at = start.steps_done();
     if rewind {
         tracing::info!("discarding {} changes after step {at}", scheduled.len());
         scheduled.clear();
@@ -146,8 +103,8 @@ fn split_changes(
     }
     // A replayed change must not undo a newer edit of the same key.
     scheduled.retain(|change| !replay::has_same_key(change, edits));
-    let set = replay::new_set_id();
-    let offline = edits.iter().map(|edit| replay::change_row(Some(edit), at + 1, &set, OFFLINE_SOURCE));
+    let stamp = ChangeStamp::new(RunPosition { step: at + 1, tokens: 0, version: 0 });
+    let offline = edits.iter().map(|edit| change_row(Some(edit), &stamp, &ChangeSource::Offline));
     Ok((kept, offline.chain(scheduled).collect()))
 }
 
@@ -171,25 +128,11 @@ fn mark_finished(folder: &RunFolder, step: u64) {
     if status::read_status(folder)
         .is_some_and(|status| [RunState::Running, RunState::Interrupted].contains(&status.state))
     {
-        let _ = status::write_status(folder, &RunStatus::ended(RunState::Finished, step, step));
+        let _ = status::write_status(folder, &RunStatus::new(RunState::Finished, step, step));
     }
 }
 
-/// Logs where the run continues and how many changes are scheduled.
-fn log_resume(current: &CurrentRun, changes: usize) {
-    if current.checkpoint.is_none() {
-        tracing::info!("no checkpoint yet: starting at the beginning");
-    }
-    if changes > 0 {
-        tracing::info!("{changes} changes after step {} will be applied at their steps", current.step);
-    }
-}
-
-/// Returns the edits made while the run was not running, in its config file and by `overrides`, and the
-/// file's text with all of them.
-///
-/// # Errors
-/// If an edit changes a frozen key, or the file or an override is invalid.
+/// Returns the edits made while the run was not running, by file and `overrides`, and the file's text with them.
 fn offline_edits(
     folder: &RunFolder,
     text: &str,
@@ -216,13 +159,13 @@ fn offline_edits(
         });
     }
     let values: Vec<_> = edits.iter().map(|edit| (edit.key, &edit.new)).collect();
-    let text = config::edit::set(text, &values).map_err(plan::config_file_error)?;
+    let text = config::edit::set(text, &values).map_err(config_file_error)?;
     Ok((edits, text))
 }
 
 /// Returns the config text with the values of `base`, to which the run is rewound, and with `edits`.
 fn with_edits(text: &str, base: &Config, edits: &[KeyChange]) -> Result<String, TrainError> {
-    let text = config::edit::complete(text, base).map_err(plan::config_file_error)?;
+    let text = config::edit::complete(text, base).map_err(config_file_error)?;
     let values: Vec<_> = edits.iter().map(|edit| (edit.key, &edit.new)).collect();
-    Ok(config::edit::set(&text, &values).map_err(plan::config_file_error)?)
+    Ok(config::edit::set(&text, &values).map_err(config_file_error)?)
 }

@@ -1,11 +1,11 @@
 //! Owns: truncating a run folder to the state of a checkpoint, by way of a journal.
 //! Must not know: why a run is resumed.
-//! Invariant: the journal is written before anything is touched, and applying it again after an interruption
-//! is safe.
+//! Invariant: the journal is written before anything is touched, and can be applied again after an interruption.
 
+use crate::files::atomic::replace_file;
 use crate::record::rows::TableRow;
-use crate::record::run_folder::{RunFolder, replace_file};
-use crate::record::{RecordError, changes, recorder, segments};
+use crate::record::run_folder::RunFolder;
+use crate::record::{RecordError, changes, recorder};
 use crate::schema::rows::ChangeRow;
 use crate::train::live::replay::write_known_texts;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,6 @@ pub(in crate::train) struct ResumeJournal {
     /// New text of the config file; `None` if it does not change.
     #[serde(rename = "rewritten")]
     pub config_after: Option<String>,
-    /// Steps of the damaged checkpoints.
     #[serde(rename = "aside")]
     pub damaged_checkpoints: Vec<u64>,
     /// Version of the config to continue with.
@@ -39,7 +38,6 @@ pub(in crate::train) struct ResumeJournal {
     pub config_hash: String,
 }
 
-/// Writes the journal, then applies it.
 pub(in crate::train) fn write_and_apply(
     folder: &RunFolder,
     journal: &ResumeJournal,
@@ -71,7 +69,7 @@ fn apply_journal(folder: &RunFolder, journal: &ResumeJournal) -> Result<(), Reco
     write_config(folder, journal)?;
     quarantine_checkpoints(folder, journal)?;
     recorder::recover_tables(folder, &journal.config_hash, journal.last_kept_step)?;
-    rewrite_changes_table(folder, journal)?;
+    remove_changes_table(folder)?;
     if journal.rewind {
         let stale = (journal.config_version + 1..).map(|version| folder.version_file(version));
         for version in stale.take_while(|path| path.exists()) {
@@ -106,18 +104,11 @@ fn quarantine_checkpoints(folder: &RunFolder, journal: &ResumeJournal) -> Result
     Ok(())
 }
 
-/// Writes the table of changes again from the record. A kept change may belong to a step whose other rows are
-/// removed.
-fn rewrite_changes_table(folder: &RunFolder, journal: &ResumeJournal) -> Result<(), RecordError> {
+/// Removes the table of changes that older versions wrote next to the record.
+fn remove_changes_table(folder: &RunFolder) -> Result<(), RecordError> {
     let dir = folder.path().join(ChangeRow::TABLE);
-    for number in segments::file_numbers(&dir, "parquet") {
-        let part = segments::segment_path(&dir, number);
-        std::fs::remove_file(&part).map_err(RecordError::io("remove", &part))?;
+    match std::fs::remove_dir_all(&dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(RecordError::io("remove", &dir)),
     }
-    if journal.kept_changes.is_empty() {
-        return Ok(());
-    }
-    let batch = ChangeRow::batch(&journal.kept_changes).map_err(|error| RecordError::table(&dir, &error))?;
-    let footer = recorder::segment_footer(&folder.id(), &journal.config_hash);
-    segments::write_segment(&dir, 0, ChangeRow::schema(), &[batch], &footer)
 }

@@ -1,25 +1,25 @@
-//! Owns: the setup before the first step: open or make the dataset, select the device, build the model,
-//! create the folder.
+//! Owns: the setup before the first step: the dataset, the device, the model, the run folder.
 //! Must not know: the training loop.
-//! Invariant: settings that do not fit together (ids and vocabulary, row and model length) are refused before
-//! training.
+//! Invariant: settings that do not fit together are refused before training.
 
-use super::checkpoint::LoadedCheckpoint;
-use super::plan::RunPlan;
+use super::checkpoint::{self, LoadedCheckpoint};
 use super::publisher::Publisher;
-use super::{plan, resume_journal};
+use super::resume_journal;
+use super::run_plan::{ResumedFolder, RunPlan, config_file_error};
 use crate::config::{self, Config, GeneratedDataset, PositionBudget};
 use crate::data::{
     DataError, Dataset, Loader, LoaderOptions, Progress, ProsqaOptions, Split, StreamPosition, make_prosqa,
 };
 use crate::device;
+use crate::files::atomic::{replace_file, replace_json};
 use crate::model::{Execution, FeedbackSpec, ModelShape, Transformer, hf};
 use crate::record::log::RunLog;
-use crate::record::run_folder::{RunFolder, RunLock, replace_file, replace_json};
+use crate::record::run_folder::{RunFolder, RunLock};
 use crate::record::{RecordError, changes};
 use crate::schema::protocol::{Event, RunInfo, RunPhase};
 use crate::train::TrainError;
 use crate::train::live::replay;
+use crate::train::step::learner::Learner;
 use burn::module::Module;
 use burn::tensor::Device;
 use std::fs::OpenOptions;
@@ -90,8 +90,7 @@ fn progress_frames(out: &mut Publisher) -> impl FnMut(Progress<'_>) {
     }
 }
 
-/// Opens an endless loader of training batches at `start`. With `data.check` it first checks all ids of both
-/// splits.
+/// Opens an endless loader of training batches at `start`. With `data.check`, checks all ids of both splits.
 pub fn open_loader(
     config: &Config,
     dataset: &Dataset,
@@ -117,20 +116,6 @@ pub fn open_loader(
     Ok(Loader::open(dataset, Split::Train, options, start)?)
 }
 
-/// Writes the model's actual shape into the config of the run.
-pub fn adopt_shape(model: &mut config::Model, shape: &ModelShape) {
-    model.arch = shape.arch;
-    model.width = shape.width;
-    model.layers = shape.layers;
-    model.heads = shape.heads;
-    model.kv_heads = shape.kv_heads;
-    model.mlp_width = shape.mlp_width;
-    model.tied = shape.tied;
-    model.max_len = shape.max_len;
-    model.vocab_size = shape.vocab_size;
-    model.rope_theta = shape.rope_theta;
-}
-
 /// Returns a text that identifies the training data: names and sizes of its files, and the number of rows.
 pub fn dataset_fingerprint(dataset: &Dataset) -> String {
     let files = dataset.shard_paths(Split::Train).iter().map(|path| {
@@ -141,76 +126,36 @@ pub fn dataset_fingerprint(dataset: &Dataset) -> String {
     format!("{}; {} rows", files.join(", "), dataset.rows(Split::Train))
 }
 
-/// Returns the position in the training data to start at: the checkpoint's, if data and order are the same.
-///
-/// # Errors
-/// If a resumed run's dataset has changed.
-pub(in crate::train) fn start_position(
-    plan: &mut RunPlan,
-    dataset: &Dataset,
-) -> Result<StreamPosition, TrainError> {
-    let Some(found) = &plan.checkpoint else { return Ok(StreamPosition::default()) };
-    let (then, now) = (&found.state.dataset, dataset_fingerprint(dataset));
-    if plan.resumed.is_some() && *then != now {
-        let dir = plan.config.data.dir.clone();
-        return Err(TrainError::DatasetMismatch { dir, reason: format!("it was {then}; it is now {now}") });
-    }
-    let (old, new) = (&found.config, &plan.config);
-    let same = *then == now && (old.run.seed, old.data.shuffle) == (new.run.seed, new.data.shuffle);
-    if same && !plan.reset.data {
-        return Ok(found.state.loader.clone());
-    }
-    if !plan.reset.data {
-        tracing::warn!(
-            "the data, its order or the seed differs from the checkpoint's: starting at the plan of the data"
-        );
-        if let Some(lineage) = &mut plan.lineage {
-            lineage.left_out.push("data".into());
-        }
-    }
-    Ok(StreamPosition::default())
+/// A run folder that this process has locked.
+pub(in crate::train) struct ClaimedFolder {
+    pub folder: RunFolder,
+    pub lock: RunLock,
+    pub config_text: String,
 }
 
-/// Returns an error if `requested` differs from the shape of the checkpoint's weights, which `config` holds.
-pub fn check_same_shape(requested: &config::Model, config: &Config) -> Result<(), TrainError> {
-    let requested = Config { model: requested.clone(), ..config.clone() };
-    // 0 means that the value is derived.
-    let is_derived = |value: &toml::Value| value.as_integer() == Some(0);
-    match config::change::diff(config, &requested).iter().find(|edit| !is_derived(&edit.new)) {
-        Some(edit) => Err(TrainError::ShapeMismatch {
-            key: edit.key.path(),
-            value: edit.new.to_string(),
-            found: edit.old.to_string(),
-        }),
-        None => Ok(()),
-    }
+/// Creates the folder of a new run, or applies the resume journal to an existing one.
+pub(in crate::train) fn claim_folder(
+    plan: &RunPlan,
+    resumed: Option<ResumedFolder>,
+) -> Result<ClaimedFolder, TrainError> {
+    let Some(ResumedFolder { folder, lock, journal }) = resumed else { return create_folder(plan) };
+    resume_journal::write_and_apply(&folder, &journal)?;
+    Ok(ClaimedFolder { folder, lock, config_text: plan.config_text.clone() })
 }
 
-/// Locks the run folder for this process. Creates it for a new run, or applies the resume journal to an
-/// existing one.
-pub(in crate::train) fn claim_folder(plan: &mut RunPlan) -> Result<(RunFolder, RunLock), TrainError> {
-    if let Some(resumed) = plan.resumed.take() {
-        resume_journal::write_and_apply(&resumed.folder, &resumed.journal)?;
-        return Ok((resumed.folder, resumed.lock));
-    }
-    let (folder, lock, text) = create_folder(plan)?;
-    plan.config_text = text;
-    Ok((folder, lock))
-}
-
-/// Creates the folder of a new run with its config file. Returns the text of that file, too.
-fn create_folder(plan: &RunPlan) -> Result<(RunFolder, RunLock, String), TrainError> {
+/// Creates and locks the folder of a new run with its config file.
+fn create_folder(plan: &RunPlan) -> Result<ClaimedFolder, TrainError> {
     let config = &plan.config;
     let folder = RunFolder::create(Path::new(&config.run.dir), &config.run.name, chrono::Local::now())?;
     let lock = folder.lock()?;
-    let text = config::edit::complete(&plan.config_text, config).map_err(plan::config_file_error)?;
+    let text = config::edit::complete(&plan.config_text, config).map_err(config_file_error)?;
     replay::write_known_texts(&folder, &[&text])?;
     replace_file(&folder.version_file(0), config.to_toml()?.as_bytes())?;
     if !plan.scheduled.is_empty() {
         changes::rewrite_changes(&folder.replay_file(), &plan.scheduled)?;
     }
     replace_file(&folder.config_file(), text.as_bytes())?;
-    Ok((folder, lock, text))
+    Ok(ClaimedFolder { folder, lock, config_text: text })
 }
 
 /// Appends the log to the run's `log.txt`: the lines so far, and all later ones.
@@ -271,10 +216,7 @@ pub fn measure_peak(selected: &device::SelectedDevice) -> Option<f64> {
     peak
 }
 
-/// Selects the device that `run.device` names.
-///
-/// # Errors
-/// If there is no such device, or it does not support `run.dtype`.
+/// Selects the device that `run.device` names. Fails if there is none, or it does not support `run.dtype`.
 pub fn select_device(config: &Config) -> Result<device::SelectedDevice, TrainError> {
     let selected = device::choose_device(&config.run.device)?;
     tracing::info!("device: {} ({})", selected.name, selected.reason);
@@ -282,8 +224,7 @@ pub fn select_device(config: &Config) -> Result<device::SelectedDevice, TrainErr
     Ok(selected)
 }
 
-/// Builds the model on the device, with autodiff. It is loaded from checkpoint `from`, else from
-/// `model.from`, else it is new.
+/// Builds the model with autodiff: loaded from checkpoint `from`, else from `model.from`, else new.
 pub fn build_model(
     config: &Config,
     dataset: &Dataset,
@@ -309,7 +250,22 @@ pub fn build_model(
     Ok(model.with_execution(Execution::from_config(&config.run)))
 }
 
-/// Initializes a new model. The dataset's vocabulary size takes precedence over `model.vocab_size`.
+/// Restores optimizer and step count from the plan's checkpoint, except for the parts that are reset.
+pub(in crate::train) fn restore_learner(plan: &RunPlan, learner: Learner) -> Result<Learner, TrainError> {
+    let Some(found) = &plan.checkpoint else { return Ok(learner) };
+    let (step, pause_updates) =
+        if plan.reset.step { (0, 0) } else { (found.state.step, found.state.pause_updates.0) };
+    if plan.reset.optimizer {
+        let optimizer = learner.optimizer().clone();
+        return Ok(learner.with_state(optimizer, step, pause_updates));
+    }
+    let (optimizer, unmatched) = checkpoint::load_optimizer(found, &learner)?;
+    if unmatched > 0 {
+        tracing::warn!("ignoring {unmatched} tensors of the checkpoint's optimizer: they match no parameter");
+    }
+    Ok(learner.with_state(optimizer, step, pause_updates))
+}
+
 fn new_model(config: &Config, vocab_size: Option<usize>, device: &Device) -> Result<Transformer, TrainError> {
     let vocab_size = vocab_size.unwrap_or(config.model.vocab_size);
     if vocab_size == 0 && config.model.vocab_size == 0 {
@@ -337,8 +293,7 @@ fn load_model(config: &Config, dir: &Path, device: &Device) -> Result<Transforme
     Ok(model)
 }
 
-/// Checks the config against model and data. It is called at the start and after every change of a live
-/// setting.
+/// Checks the config against model and data, at the start and after every change of a live setting.
 pub fn check_compatible(
     config: &Config,
     shape: &ModelShape,

@@ -24,17 +24,12 @@ const COMMAND_CAPACITY: usize = 64;
 /// What a trainer emits besides metrics.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainerOptions {
-    /// Whether to emit what only a screen needs: probed token rows, system measurements and, if a run is
-    /// resumed, its history. A probed row costs the forward passes of `probe.passes` and a few more, for one
-    /// row.
+    /// Emit what only a screen needs: probed rows, which cost a few forward passes, system rows, past history.
     pub screen_events: bool,
 }
 
-/// A handle to a running trainer.
 pub struct Trainer {
-    /// Events from the trainer, in order.
     pub events: Receiver<Event>,
-    /// Commands to the trainer.
     pub commands: SyncSender<Command>,
     /// Number of frames dropped because the receiver was slow.
     pub dropped_frames: Arc<AtomicU64>,
@@ -90,7 +85,6 @@ fn run_trainer(
     }
 }
 
-/// Returns the message that a panic carries.
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
     match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(text), _) => text,

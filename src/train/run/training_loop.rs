@@ -1,30 +1,30 @@
 //! Owns: the run: its setup, the training loop, and its end.
 //! Must not know: the contents of tensors, screens.
-//! Invariant: a metrics row reaches the recorder before a screen, and the disk before a checkpoint of its
-//! step exists.
+//! Invariant: a metrics row reaches the recorder before a screen, and the disk before its step's checkpoint.
 
-use super::plan::RunPlan;
+use super::hold::Hold;
 use super::playground::PlaygroundSession;
 use super::publisher::Publisher;
-use super::system_monitor::SystemMonitor;
-use super::{history_backfill, plan, setup};
+use super::run_plan::{Origin, RunPlan};
+use super::setup::ClaimedFolder;
+use super::{history_backfill, plan, recording, setup};
 use crate::config::Config;
 use crate::data::{Batch, Dataset, Loader, StreamPosition, Tokenizer};
 use crate::record::log::RunLog;
 use crate::record::recorder::Recorder;
 use crate::record::run_folder::{RunFolder, RunLock};
 use crate::record::status;
-use crate::schema::metrics::{Metric, StepRow};
+use crate::schema::metrics::{LossSummary, Metric, StepRow};
 use crate::schema::protocol::{Command, Event, RunPhase, RunSummary, ValidationSample};
 use crate::schema::rows::{EventKind, GREEDY};
-use crate::schema::status::RunStatus;
+use crate::schema::status::{RunState, RunStatus};
 use crate::train::eval::evaluator::Evaluator;
 use crate::train::eval::{probe, report};
 use crate::train::live::controller::ConfigController;
 use crate::train::step::learner::Learner;
+use crate::train::step::metrics_row;
 use crate::train::step::readback::mean;
 use crate::train::{StartMode, TrainError, TrainerOptions};
-use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
@@ -42,81 +42,54 @@ pub(in crate::train) struct TrainingRun<'a> {
     pub commands: &'a Receiver<Command>,
     pub publisher: &'a mut Publisher,
     options: TrainerOptions,
-    /// Measures CPU, memory and GPU for a screen; `None` without one.
-    pub system_monitor: Option<SystemMonitor>,
-    /// Whether the device still has to compile its kernels, because no step has run yet.
-    compiling: bool,
+    /// The phase to show while no other is active: on a GPU, kernels are compiled until the first step is done.
+    pub active_phase: RunPhase,
     /// Measured rate of the device's matrix product, FLOP/s.
     peak_flop_per_s: Option<f64>,
     pub next_position: StreamPosition,
-    pub tokens: u64,
+    pub progress: RunProgress,
     pub started: Instant,
-    /// Seconds that the run took before it was resumed.
-    earlier_wall_s: f64,
     pub last_save: Instant,
-    /// Whether the run started from another run's checkpoint.
-    forked: bool,
-    /// The playground answer in progress.
+    origin: Origin,
     pub playground: Option<PlaygroundSession>,
-    /// How many answers were requested so far.
     pub answers_requested: u64,
     /// Commands that arrived when none could be handled.
     pub deferred: VecDeque<Command>,
-    pub paused: bool,
-    /// Steps that still have to run although the run is paused.
-    pub steps_while_paused: u64,
-    /// Whether the current step is one of these. The pause after it does not flush the tables.
-    pub single_stepping: bool,
-    pub stopped: bool,
-    pub dropped: bool,
-    /// Whether the last write found the disk full.
-    pub disk_full: bool,
-    pub losses: LossSummary,
-    /// Number of validations after step 0.
-    pub validations: usize,
-    /// Pause-vector updates at the last validation.
-    pub pause_updates_at_validation: u64,
-    /// Keeps other processes out of the run folder.
+    pub hold: Hold,
     _lock: RunLock,
 }
 
-/// First and last losses in nats, for the summary. Stored in `state.json` of a checkpoint.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(in crate::train) struct LossSummary {
-    pub plain: Option<(f64, f64)>,
-    pub recycled: Option<(f64, f64)>,
-    pub valid: Option<(f64, f64)>,
-    pub recycled_steps: u64,
-}
-
-/// What earlier processes have done of this run, or its parent before the fork.
+/// What is done of a run, and kept in its checkpoints.
 #[derive(Default)]
-struct PriorProgress {
-    /// Whether the progress is this run's own, and not its parent's.
-    is_same_run: bool,
-    tokens: u64,
-    validations: usize,
-    pause_updates: u64,
-    wall_s: f64,
-    losses: LossSummary,
+pub(in crate::train) struct RunProgress {
+    pub tokens: u64,
+    /// Validations after step 0.
+    pub validations: usize,
+    pub pause_updates_at_validation: u64,
+    /// Seconds that the run took before it was resumed.
+    earlier_wall_s: f64,
+    pub losses: LossSummary,
 }
 
-impl PriorProgress {
-    fn from_plan(plan: &RunPlan, is_own: bool) -> Self {
-        let Some(state) = plan.checkpoint.as_ref().map(|found| &found.state).filter(|_| !plan.reset.step)
-        else {
+impl RunProgress {
+    /// Returns what the plan's checkpoint has done. Time and losses of a parent do not count.
+    fn from_plan(plan: &RunPlan) -> Self {
+        let Some(found) = plan.checkpoint.as_ref().filter(|_| !plan.reset.step) else {
             return Self::default();
         };
-        let (tokens, validations, pause_updates) = (state.tokens, state.validations, state.pause_updates.1);
-        let (wall_s, losses) =
-            if is_own { (state.wall_s, state.losses.clone()) } else { (0.0, LossSummary::default()) };
-        Self { is_same_run: is_own, tokens, validations, pause_updates, wall_s, losses }
+        let state = &found.state;
+        let (earlier_wall_s, losses) = match plan.origin {
+            Origin::Resume => (state.wall_s, state.losses.clone()),
+            _ => (0.0, LossSummary::default()),
+        };
+        let (tokens, validations) = (state.tokens, state.validations);
+        let pause_updates_at_validation = state.pause_updates.1;
+        Self { tokens, validations, pause_updates_at_validation, earlier_wall_s, losses }
     }
 }
 
 impl<'a> TrainingRun<'a> {
-    /// Sets up a run: opens the data, selects the device, builds the model, and creates or reopens the run
-    /// folder.
+    /// Opens the data, selects the device, builds the model, and creates or reopens the run folder.
     pub fn set_up(
         mode: StartMode,
         options: TrainerOptions,
@@ -124,42 +97,43 @@ impl<'a> TrainingRun<'a> {
         commands: &'a Receiver<Command>,
         publisher: &'a mut Publisher,
     ) -> Result<Self, TrainError> {
-        let mut plan = plan::plan_run(mode)?;
+        let (mut plan, resumed) = plan::plan_run(mode)?;
         let dataset = setup::open_dataset(&plan.config, publisher)?;
         let device = setup::select_device(&plan.config)?;
         let model = setup::build_model(&plan.config, &dataset, &device, plan.checkpoint.as_ref(), publisher)?;
         let peak_flop_per_s = setup::measure_peak(&device);
         let vocab_size = model.shape().vocab_size;
-        // Record the actual shape, which a loaded model brings along.
-        let requested = plan.config.model.clone();
-        setup::adopt_shape(&mut plan.config.model, model.shape());
-        if plan.checkpoint.is_some() {
-            setup::check_same_shape(&requested, &plan.config)?;
+        plan.adopt_shape(model.shape())?;
+        let fingerprint = setup::dataset_fingerprint(&dataset);
+        let is_resumed = resumed.is_some();
+        if is_resumed {
+            plan.check_same_dataset(&fingerprint)?;
         }
-        let start_position = setup::start_position(&mut plan, &dataset)?;
+        let next_position = plan.start_position(&fingerprint);
         let loader =
-            setup::open_loader(&plan.config, &dataset, vocab_size, start_position.clone(), publisher)?;
+            setup::open_loader(&plan.config, &dataset, vocab_size, next_position.clone(), publisher)?;
         let evaluator = Evaluator::new(&plan.config, &dataset, vocab_size)?;
-        let learner = plan::restore_learner(&plan, Learner::new(model, &plan.config.optim))?;
-        let is_resumed = plan.resumed.is_some();
-        let (folder, lock) = setup::claim_folder(&mut plan)?;
+        let learner = setup::restore_learner(&plan, Learner::new(model, &plan.config.optim))?;
+        let ClaimedFolder { folder, lock, config_text } = setup::claim_folder(&plan, resumed)?;
         setup::attach_log(&folder, log)?;
         let info = setup::run_info(&plan, &dataset, &device, &learner.model, &folder, peak_flop_per_s)?;
-        let past = PriorProgress::from_plan(&plan, is_resumed && folder.id() == plan.parent_run());
-        let config = plan.config.clone();
-        let recorder =
-            Recorder::start(&folder, plan::recorder_timing(&config.record), plan::config_hash(&config))?;
+        let progress = RunProgress::from_plan(&plan);
+        let RunPlan { config, version, recipe, origin, scheduled, .. } = plan;
+        let (timing, hash) = (recording::recorder_timing(&config.record), recording::config_hash(&config));
+        let recorder = Recorder::start(&folder, timing, hash)?;
         device.pci_bus_id.iter().for_each(|bus| recorder.watch_gpu(bus.clone()));
-        let system_monitor =
-            options.screen_events.then(|| SystemMonitor::new(&folder, device.pci_bus_id.as_deref()));
-        let forked = plan.checkpoint.is_some() && !past.is_same_run;
-        let current = (config, plan.version);
-        let controller =
-            ConfigController::new(&folder, current, plan.config_text, plan.recipe, plan.scheduled)?;
+        if options.screen_events {
+            recorder.show_system();
+        }
+        let mut hold = Hold::default();
+        if config.run.paused {
+            hold.pause();
+        }
+        let controller = ConfigController::new(&folder, (config, version), config_text, recipe, scheduled)?;
         publisher.send_fact(Event::Started(Box::new(info)));
         let mut run = Self {
-            paused: controller.config.run.paused,
-            forked,
+            hold,
+            origin,
             tokenizer: dataset.tokenizer(),
             playground: None,
             answers_requested: 0,
@@ -174,41 +148,32 @@ impl<'a> TrainingRun<'a> {
             commands,
             publisher,
             options,
-            system_monitor,
-            compiling: device.kind.compiles_kernels(),
+            active_phase: if device.kind.compiles_kernels() { RunPhase::Compile } else { RunPhase::Train },
             peak_flop_per_s,
-            next_position: start_position,
-            tokens: past.tokens,
+            next_position,
+            progress,
             started: Instant::now(),
-            earlier_wall_s: past.wall_s,
             last_save: Instant::now(),
-            steps_while_paused: 0,
-            single_stepping: false,
-            stopped: false,
-            dropped: false,
-            disk_full: false,
-            losses: past.losses,
-            validations: past.validations,
-            pause_updates_at_validation: past.pause_updates,
             _lock: lock,
         };
         if options.screen_events && is_resumed {
-            let (config, version) = (run.controller.config.clone(), run.controller.version);
+            let (config, version) = (run.config().clone(), run.controller.live.version);
             history_backfill::history_events(&run.folder, &config, version, vocab_size)
                 .for_each(|event| run.publisher.send_fact(event));
         }
-        run.announce_start(past.is_same_run);
+        run.announce_start();
         Ok(run)
     }
 
     /// Logs and records that the run has started or was resumed.
-    fn announce_start(&mut self, resumed: bool) {
-        let (step, kind) = (self.learner.step, if resumed { EventKind::Resume } else { EventKind::Start });
+    fn announce_start(&mut self) {
+        let step = self.learner.step;
+        let kind = if self.origin == Origin::Resume { EventKind::Resume } else { EventKind::Start };
         if step > 0 {
             tracing::info!("continuing after step {step}");
         }
         self.record_event(kind, env!("CARGO_PKG_VERSION"), None, None);
-        self.write_status(RunStatus::running(step, self.config().run.steps));
+        self.write_status(RunStatus::new(RunState::Running, step, self.config().run.steps));
     }
 
     /// Trains to the last step, or until a command stops the run. Records a failure before returning it.
@@ -232,16 +197,16 @@ impl<'a> TrainingRun<'a> {
             self.finish_row(row);
         }
         // The parent keeps only its newest checkpoints: this one may be gone when the fork is resumed.
-        if self.forked && !self.has_checkpoint() {
+        if self.origin == Origin::Fork && !self.has_checkpoint() {
             self.save_checkpoint()?;
         }
-        self.publisher.send_fact(Event::Phase(self.active_phase()));
+        self.publisher.send_fact(Event::Phase(self.active_phase));
         while self.handle_commands()? && self.learner.step < self.config().run.steps {
             let began = Instant::now();
             let batches = self.next_batches()?;
-            let (mut row, failed) = self.learner.update(&self.controller.config, &batches)?;
+            let (mut row, failed) = self.learner.update(&self.controller.live.config, &batches)?;
             self.record_timing(&mut row, &batches, began);
-            if std::mem::take(&mut self.compiling) {
+            if std::mem::replace(&mut self.active_phase, RunPhase::Train) == RunPhase::Compile {
                 self.publisher.send_fact(Event::Phase(RunPhase::Train));
             }
             if let Some(error) = failed {
@@ -260,18 +225,12 @@ impl<'a> TrainingRun<'a> {
         Ok(())
     }
 
-    /// Returns the phase to show while no other phase is active.
-    pub fn active_phase(&self) -> RunPhase {
-        if self.compiling { RunPhase::Compile } else { RunPhase::Train }
-    }
-
     fn has_checkpoint(&self) -> bool {
         !self.folder.checkpoint_steps().is_empty()
     }
 
-    /// Returns the current config.
     pub fn config(&self) -> &Config {
-        &self.controller.config
+        &self.controller.live.config
     }
 
     /// Loads the batches of the next update, `optim.accumulate` of them.
@@ -279,16 +238,11 @@ impl<'a> TrainingRun<'a> {
         let accumulate = self.config().optim.accumulate;
         let mut batches = Vec::with_capacity(accumulate);
         while batches.len() < accumulate {
-            match self.loader.next_batch()? {
-                Some(batch) => batches.push(batch),
-                None => {
-                    return Err(TrainError::InvalidSetting {
-                        key: "data.dir",
-                        value: self.config().data.dir.clone(),
-                        reason: "the training split has no more batches".into(),
-                    });
-                }
-            }
+            batches.push(self.loader.next_batch()?.ok_or_else(|| TrainError::InvalidSetting {
+                key: "data.dir",
+                value: self.controller.live.config.data.dir.clone(),
+                reason: "the training split has no more batches".into(),
+            })?);
         }
         Ok(batches)
     }
@@ -296,21 +250,16 @@ impl<'a> TrainingRun<'a> {
     /// Sets the time, throughput and epoch of a step in `row`, and advances the position in the data.
     fn record_timing(&mut self, row: &mut StepRow, batches: &[Batch], began: Instant) {
         let tokens = batches.iter().map(|batch| (batch.batch_size * batch.seq_len) as u64).sum::<u64>();
-        self.tokens += tokens;
+        self.progress.tokens += tokens;
         if let Some(last) = batches.last() {
             self.next_position = last.next_position.clone();
             row.set(Metric::Epoch, last.epoch as f64);
         }
         let seconds = began.elapsed().as_secs_f64();
-        row.set(Metric::StepMs, seconds * 1e3);
-        row.set(Metric::TokensPerS, tokens as f64 / seconds);
-        let flop = [Metric::PlainFlop, Metric::RecycledFlop, Metric::HeadFlop, Metric::UpdateFlop];
-        let flop: f64 = flop.into_iter().filter_map(|metric| row.get(metric)).sum();
-        row.set_if_some(Metric::ShareOfPeak, self.peak_flop_per_s.map(|peak| flop / seconds / peak));
+        metrics_row::set_speed(row, tokens, seconds, self.peak_flop_per_s);
     }
 
-    /// Probes the first row of the first batch, if `record.token_every` or `probe.every` asks for it at this
-    /// step.
+    /// Probes the first row of the first batch, if `record.token_every` or `probe.every` asks for it now.
     fn probe_row(&mut self, batches: &[Batch]) -> Result<(), TrainError> {
         let step = self.learner.step;
         let due = |every: u64| every > 0 && (step == 1 || step.is_multiple_of(every));
@@ -328,29 +277,25 @@ impl<'a> TrainingRun<'a> {
         Ok(())
     }
 
-    /// Validates and writes samples. Fits the pause vector on `last` first, unless training has updated it
-    /// since the last validation. Does nothing without a validation split.
+    /// Validates and writes samples. Fits the pause vector on `last` first, unless training has updated it.
     fn evaluate(&mut self, last: Option<&Batch>, row: &mut StepRow) -> Result<(), TrainError> {
         let Some(evaluator) = &self.evaluator else {
             return Ok(());
         };
-        self.publisher.send_fact(Event::Phase(if self.compiling {
-            RunPhase::Compile
-        } else {
-            RunPhase::Eval
-        }));
+        let compiles = self.active_phase == RunPhase::Compile;
+        self.publisher.send_fact(Event::Phase(if compiles { RunPhase::Compile } else { RunPhase::Eval }));
         // Do not refit a pause vector that training has updated.
-        let fit = last.filter(|_| self.learner.pause_updates == self.pause_updates_at_validation);
-        self.pause_updates_at_validation = self.learner.pause_updates;
-        let config = &self.controller.config;
+        let fit = last.filter(|_| self.learner.pause_updates == self.progress.pause_updates_at_validation);
+        self.progress.pause_updates_at_validation = self.learner.pause_updates;
+        let config = &self.controller.live.config;
         evaluator.validate(config, &mut self.learner.model, fit, row)?;
         let every = config.eval.sequential_every;
         // At step 0 nothing is warm yet.
         if row.step() > 0 && every > 0 && config.recycle.every > 0 {
-            if self.validations.is_multiple_of(every) {
+            if self.progress.validations.is_multiple_of(every) {
                 evaluator.measure_sequential_cost(config, &self.learner.model, row);
             }
-            self.validations += 1;
+            self.progress.validations += 1;
         }
         report::log_validation(row);
         for metric in Metric::ALL.iter().filter(|metric| metric.spec().name.starts_with("valid_")) {
@@ -359,7 +304,7 @@ impl<'a> TrainingRun<'a> {
             }
         }
         self.write_samples()?;
-        self.publisher.send_fact(Event::Phase(self.active_phase()));
+        self.publisher.send_fact(Event::Phase(self.active_phase));
         Ok(())
     }
 
@@ -387,17 +332,17 @@ impl<'a> TrainingRun<'a> {
 
     /// Completes a metrics row, records it, then sends it to the screen.
     fn finish_row(&mut self, mut row: StepRow) {
-        row.set(Metric::Tokens, self.tokens as f64);
+        row.set(Metric::Tokens, self.progress.tokens as f64);
         row.set(Metric::WallS, self.wall_s());
-        row.set(Metric::ConfigVersion, self.controller.version as f64);
-        self.losses.update(&row);
+        row.set(Metric::ConfigVersion, self.controller.live.version as f64);
+        self.progress.losses.update(&row);
         self.recorder.record_step(row.clone());
         self.publisher.send_frame(Event::Step(Box::new(row)));
     }
 
     /// Returns the seconds since training began, earlier processes included.
     pub fn wall_s(&self) -> f64 {
-        self.earlier_wall_s + self.started.elapsed().as_secs_f64()
+        self.progress.earlier_wall_s + self.started.elapsed().as_secs_f64()
     }
 
     /// Whether something that happens every `every` steps (0: never) is due at the current step.
@@ -410,20 +355,5 @@ impl<'a> TrainingRun<'a> {
         if let Err(error) = status::write_status(&self.folder, &status) {
             tracing::warn!("{error}");
         }
-    }
-}
-
-impl LossSummary {
-    /// Updates the first and last losses with a metrics row.
-    fn update(&mut self, row: &StepRow) {
-        let keep = |pair: &mut Option<(f64, f64)>, value: Option<f64>| {
-            if let Some(value) = value {
-                *pair = Some((pair.map_or(value, |(first, _)| first), value));
-            }
-        };
-        keep(&mut self.plain, row.get(Metric::LossPlain));
-        keep(&mut self.recycled, row.get(Metric::LossRecycled));
-        keep(&mut self.valid, row.get(Metric::ValidPlain));
-        self.recycled_steps += u64::from(row.get(Metric::Recycled).is_some());
     }
 }

@@ -1,40 +1,18 @@
-//! Owns: the cost of a latent: in a step's parallel passes, and computed sequentially.
+//! Owns: the sequential cost of a latent.
 //! Must not know: when a cost is measured.
-//! Invariant: both costs are of a pass with a loss at the latents, forward and backward, divided by the
-//! number of latents.
+//! Invariant: it is that of a pass with a loss at the latents, forward and backward, divided by their number.
 
-use crate::model::accumulator::GradientAccumulator;
+use crate::model::accumulator::{GradientAccumulator, Timing};
 use crate::model::cost::{PartCosts, StepPart};
 use crate::model::{GatherIndex, TokenBatch, Transformer};
 use crate::recycle::placement::RecycledPositions;
 use crate::recycle::sequential::run_sequential;
 use crate::schema::metrics::{Metric, StepRow};
 
-/// Sets the cost metrics of a step in `row`: each part's, and that of one of its `recycled` positions.
-/// Seconds are set only if `timed`.
-pub fn set_step_costs(costs: &PartCosts, timed: bool, recycled: Option<usize>, row: &mut StepRow) {
-    let mut set = |ms: Metric, flop: Metric, parts: &[StepPart], count: f64| {
-        row.set(flop, costs.flop(parts) / count);
-        if timed {
-            row.set(ms, costs.seconds(parts) * 1e3 / count);
-        }
-    };
-    set(Metric::PlainMs, Metric::PlainFlop, &[StepPart::Plain], 1.0);
-    set(Metric::HeadMs, Metric::HeadFlop, StepPart::HEAD, 1.0);
-    set(Metric::UpdateMs, Metric::UpdateFlop, &[StepPart::Update], 1.0);
-    if let Some(recycled) = recycled {
-        set(Metric::RecycledMs, Metric::RecycledFlop, &[StepPart::Recycled], 1.0);
-        set(Metric::LatentMs, Metric::LatentFlop, StepPart::RECYCLING, recycled as f64);
-    }
-}
-
-/// Maximum number of cached keys and values in a measurement, in f32 elements. Each piece of a row has its
-/// own copy, which its backward pass needs.
+/// Maximum of cached keys and values, in f32 elements. The backward pass needs a copy for each piece of a row.
 const MAX_CACHED: usize = 1 << 28;
 
-/// Measures the sequential cost of a latent and sets it in `row`. Every row of `tokens` gets the recycled
-/// positions of the fullest row. If memory does not allow all rows, fewer are measured; if it allows none,
-/// nothing is set.
+/// Measures the sequential cost of a latent with the fullest row's positions, in as many rows as memory allows.
 pub(in crate::train) fn measure_sequential_cost(
     model: &Transformer,
     tokens: &TokenBatch,
@@ -72,9 +50,9 @@ fn sequential_pass(
     index: &GatherIndex,
     scale: f64,
 ) -> PartCosts {
-    let mut accumulator = GradientAccumulator::new(model, 1.0, true);
+    let mut accumulator = GradientAccumulator::new(model, 1.0, Timing::On);
     let states = run_sequential(model, tokens, columns, scale);
-    accumulator.record_forward(StepPart::Recycled, &states, true);
+    accumulator.record_forward(StepPart::Recycled, &states);
     let targets = tokens.flat_targets().select(0, index.flat_indices());
     accumulator.add_loss(StepPart::RecycledHead, index.gather(&states.hidden), targets, 1.0);
     accumulator.finish().1
@@ -83,6 +61,7 @@ fn sequential_pass(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Control;
     use crate::config::{Feedback, StateTransform};
     use crate::model::FeedbackSpec;
     use crate::train::tests::{SEQ_LEN, batch, model};
@@ -98,7 +77,7 @@ mod tests {
         let shape = model.shape();
         let pieces: f64 =
             [(2, 2), (4, 6), (2, 8)].iter().map(|(s, keys)| shape.blocks_flop(2 * s, *keys)).sum();
-        let fed = model.feedback.flop(4, true);
+        let fed = model.feedback.flop(4, Control::None);
         let expected = 3.0 * (pieces + fed + shape.head_flop(4)) / 4.0;
         assert_eq!(row.get(Metric::SequentialFlop), Some(expected));
         assert!(row.get(Metric::SequentialMs).is_some_and(|ms| ms > 0.0));

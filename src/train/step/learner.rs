@@ -2,11 +2,12 @@
 //! Must not know: the training loop, screens, files.
 //! Invariant: a step whose loss or gradient is not finite updates nothing.
 
-use super::readback::{Readback, mean, read_values};
-use super::{latent_cost, optim};
+use super::metrics_row::{self, BatchReadback, RecycledReadback, UpdateKind};
+use super::optim;
+use super::readback::{Readback, read_values};
 use crate::config::{Config, Control, LossPositions, Optim, Placement, PositionBudget, Recycle};
 use crate::data::Batch;
-use crate::model::accumulator::{GradientAccumulator, Stopwatch, accumulate_gradients};
+use crate::model::accumulator::{GradientAccumulator, Stopwatch, Timing, accumulate_gradients};
 use crate::model::cost::{PartCosts, StepPart};
 use crate::model::{ModelShape, TokenBatch, Transformer};
 use crate::ops::threads;
@@ -26,28 +27,11 @@ pub struct Learner {
     pub model: Transformer,
     optimizer: ModuleOptimizer,
     grad_scale: optim::GradScale,
-    /// A copy of the model whose parameters hold no data. It takes the model's place during the optimizer
-    /// step, so that the parameters are not shared and can be updated in place.
+    /// A copy of the model without data, in its place during the optimizer step: so parameters are updated in place.
     placeholder: Transformer,
-    /// Number of updates done.
     pub step: u64,
     /// Number of updates that trained the pause vector.
     pub pause_updates: u64,
-}
-
-/// The losses and entropies of one batch, read back to the host.
-struct BatchReadback {
-    plain_nll: Vec<f32>,
-    plain_entropy: Vec<f32>,
-    recycled: Option<RecycledReadback>,
-}
-
-struct RecycledReadback {
-    /// nll at the positions that the recycled loss covers, nats.
-    nll: Vec<f32>,
-    positions: RecycledPositions,
-    /// Whether `nll` covers all positions, or only the recycled ones.
-    covers_all: bool,
 }
 
 impl Learner {
@@ -58,8 +42,7 @@ impl Learner {
         Self { optimizer, grad_scale, placeholder, model, step: 0, pause_updates: 0 }
     }
 
-    /// Returns this learner with a restored optimizer after `step` updates, `pause_updates` of which trained
-    /// the pause vector.
+    /// Returns this learner with a restored optimizer, after so many updates and pause-vector updates.
     pub(in crate::train) fn with_state(
         self,
         optimizer: ModuleOptimizer,
@@ -69,16 +52,13 @@ impl Learner {
         Self { optimizer, step, pause_updates, ..self }
     }
 
-    /// Returns the optimizer with its moments.
     pub(in crate::train) fn optimizer(&self) -> &ModuleOptimizer {
         &self.optimizer
     }
 
-    /// Does one update with the mean gradient over `batches`. The row has all metrics but wall time, tokens
-    /// and epoch.
+    /// Does one update with the mean gradient over `batches`, and returns the step's row.
     ///
-    /// If the loss or the gradient norm is not finite, nothing is updated and the row is returned with the
-    /// error.
+    /// A loss or gradient that is not finite is returned as an error with the row, and updates nothing.
     pub fn update(
         &mut self,
         config: &Config,
@@ -88,13 +68,13 @@ impl Learner {
         let step = self.step + 1;
         let vocab_size = self.model.shape().vocab_size;
         let settings = schedule::step_settings(&config.recycle, vocab_size, config.run.seed, step);
-        let timed = config.probe.cost > 0 && step.is_multiple_of(config.probe.cost);
-        let mut watch = Stopwatch::new(self.model.device().without_autodiff(), timed);
+        let timing = Timing::for_step(&config.probe, step);
+        let mut watch = Stopwatch::new(self.model.device().without_autodiff(), timing);
         let (mut grads, mut costs) = (GradientsParams::new(), PartCosts::default());
         let mut outcomes = Vec::with_capacity(batches.len());
         for (index, batch) in batches.iter().enumerate() {
             let key = RngKey { seed: config.run.seed, step, batch: index as u64, pass: 0 };
-            let mut outcome = self.run_passes(config, &settings, batch, key, batches.len(), timed);
+            let mut outcome = self.run_passes(config, &settings, batch, key, batches.len(), timing);
             watch.lap("passes");
             accumulate_gradients(&self.model, &mut grads, std::mem::take(&mut outcome.grads));
             costs.add(StepPart::Update, 0.0, watch.lap(StepPart::Update.name()));
@@ -102,13 +82,12 @@ impl Learner {
             outcomes.push(outcome);
         }
         let lr = config.optim.lr_at(step, config.run.steps);
-        let all_positions = config.recycle.loss_on == LossPositions::All;
-        let (readings, grad_norm) = read_outcomes(&self.model, outcomes, &grads, all_positions)?;
-        let is_pause_update = settings.control == Control::Pause && config.recycle.control != Control::Pause;
-        let mut row = metrics_row(step, &readings, &settings, is_pause_update);
+        let (readings, grad_norm) = read_outcomes(&self.model, outcomes, &grads, config.recycle.loss_on)?;
+        let update = UpdateKind::new(&settings, &config.recycle);
+        let mut row = metrics_row::loss_row(step, &readings, &settings, update);
         row.set(Metric::Lr, lr);
         row.set(Metric::GradNorm, grad_norm);
-        if let Err(error) = check_finite(&row, lr) {
+        if let Err(error) = metrics_row::check_finite(&row, lr) {
             return Ok((row, Some(error)));
         }
         self.apply_gradients(&config.optim, lr, grads, grad_norm);
@@ -116,17 +95,12 @@ impl Learner {
         self.pause_updates += u64::from(trained_pause);
         let flop = ModelShape::update_flop(self.model.num_params());
         costs.add(StepPart::Update, flop, watch.lap(StepPart::Update.name()));
-        latent_cost::set_step_costs(
-            &costs,
-            timed,
-            row.get(Metric::Recycled).map(|count| count as usize),
-            &mut row,
-        );
+        let recycled = row.get(Metric::Recycled).map(|count| count as usize);
+        metrics_row::set_step_costs(&costs, timing, recycled, &mut row);
         Ok((row, None))
     }
 
-    /// Runs the passes over one of `num_batches` batches and collects their gradients. `timed` measures
-    /// seconds, too.
+    /// Runs the passes over one of `num_batches` batches and collects their gradients.
     fn run_passes(
         &self,
         config: &Config,
@@ -134,7 +108,7 @@ impl Learner {
         batch: &Batch,
         key: RngKey,
         num_batches: usize,
-        timed: bool,
+        timing: Timing,
     ) -> passes::BatchOutcome {
         let device = self.model.device().without_autodiff();
         let tokens = upload_batch(batch, &device);
@@ -142,7 +116,7 @@ impl Learner {
         let mut place = placement_fn(batch, &config.recycle, settings.budget, key);
         let place = settings.recycles.then_some::<passes::PlacementFn>(&mut place);
         passes::forward_backward(
-            GradientAccumulator::new(&self.model, 1.0 / num_batches as f64, timed),
+            GradientAccumulator::new(&self.model, 1.0 / num_batches as f64, timing),
             &tokens,
             &plan,
             place,
@@ -169,7 +143,6 @@ impl ModuleMapper for PlaceholderMapper {
     }
 }
 
-/// Uploads a batch's tokens to `device`.
 pub fn upload_batch(batch: &Batch, device: &Device) -> TokenBatch {
     TokenBatch::upload(&batch.tokens, batch.batch_size, batch.seq_len, device)
 }
@@ -181,8 +154,6 @@ fn pass_plan(recycle: &Recycle, settings: &StepSettings, key: RngKey) -> Recycle
         None => settings.weight,
         Some(last) => settings.weight * recycle.pass_weights.get(pass - 1).unwrap_or(last),
     };
-    // An update of the pause vector has one pass, whatever `recycle.pass_weights` says.
-    let is_pause_update = settings.control != recycle.control;
     let pass = RecycledPass {
         reach: recycle.reach,
         control: settings.control,
@@ -192,10 +163,10 @@ fn pass_plan(recycle: &Recycle, settings: &StepSettings, key: RngKey) -> Recycle
     };
     RecyclePlan {
         pass,
-        loss_weights: if is_pause_update {
-            vec![settings.weight]
-        } else {
-            (1..=settings.passes).map(weight).collect()
+        loss_weights: match UpdateKind::new(settings, recycle) {
+            // One pass, whatever `recycle.pass_weights` says.
+            UpdateKind::PauseVector => vec![settings.weight],
+            UpdateKind::Model => (1..=settings.passes).map(weight).collect(),
         },
         flow: recycle.flow,
         cut: recycle.cut,
@@ -203,8 +174,7 @@ fn pass_plan(recycle: &Recycle, settings: &StepSettings, key: RngKey) -> Recycle
     }
 }
 
-/// Returns a function that chooses the recycled positions of `batch` from the plain entropy `[B·T]` on the
-/// device.
+/// Returns a function that chooses the recycled positions of `batch` from the plain entropy `[B·T]`.
 pub(in crate::train) fn placement_fn<'a>(
     batch: &'a Batch,
     recycle: &'a Recycle,
@@ -237,13 +207,12 @@ pub(in crate::train) fn placement_fn<'a>(
     }
 }
 
-/// READBACK: the step's only one, except with placement by entropy. Returns the losses and entropies of all
-/// batches, and the global gradient norm.
+/// READBACK: the only one of most steps. Returns all batches' losses and entropies, and the global gradient norm.
 fn read_outcomes(
     model: &Transformer,
     outcomes: Vec<passes::BatchOutcome>,
     grads: &GradientsParams,
-    all_positions: bool,
+    covers: LossPositions,
 ) -> Result<(Vec<BatchReadback>, f64), TrainError> {
     let mut readback = Readback::default();
     for outcome in &outcomes {
@@ -266,88 +235,10 @@ fn read_outcomes(
             recycled: outcome.recycled.map(|(_, positions)| RecycledReadback {
                 nll: next(),
                 positions,
-                covers_all: all_positions,
+                covers,
             }),
         })
         .collect();
     let square = next().first().copied().unwrap_or(0.0);
     Ok((readings, (square as f64).sqrt()))
-}
-
-/// Returns the metrics row of a step. With `is_pause_update` the step has trained the pause vector: its
-/// recycled loss does not measure the states and is reported as `LossPause`.
-fn metrics_row(
-    step: u64,
-    readings: &[BatchReadback],
-    settings: &StepSettings,
-    is_pause_update: bool,
-) -> StepRow {
-    let mut row = StepRow::new(step);
-    row.set(Metric::RecycleProbability, settings.probability);
-    match settings.budget {
-        PositionBudget::Fraction(fraction) => row.set(Metric::RecycleFraction, fraction),
-        PositionBudget::Count(count) => row.set(Metric::RecycleCount, count as f64),
-        PositionBudget::EntropyAtLeast(nats) => row.set(Metric::RecycleThreshold, nats),
-    }
-    row.set(Metric::RecycleWeight, settings.weight);
-    row.set(Metric::RecycleScale, settings.scale);
-    row.set_if_some(
-        Metric::LossPlain,
-        mean(readings.iter().flat_map(|reading| reading.plain_nll.iter().copied())),
-    );
-    row.set_if_some(
-        Metric::EntropyPlain,
-        mean(readings.iter().flat_map(|reading| reading.plain_entropy.iter().copied())),
-    );
-    let recycled: Vec<(&BatchReadback, &RecycledReadback)> = readings
-        .iter()
-        .filter_map(|reading| reading.recycled.as_ref().map(|recycled| (reading, recycled)))
-        .collect();
-    if recycled.is_empty() {
-        return row;
-    }
-    let count: usize = recycled.iter().map(|(_, recycled)| recycled.positions.count()).sum();
-    row.set(Metric::Recycled, count as f64);
-    row.set(Metric::RecycledPasses, settings.passes as f64);
-    let at_recycled = mean(recycled.iter().flat_map(|(_, r)| r.recycled_nll()));
-    if is_pause_update {
-        row.set_if_some(Metric::LossPause, at_recycled);
-        return row;
-    }
-    row.set_if_some(Metric::LossRecycled, mean(recycled.iter().flat_map(|(_, r)| r.nll.iter().copied())));
-    row.set_if_some(Metric::LossRecycledAtRecycled, at_recycled);
-    let plain_at =
-        |values: fn(&BatchReadback) -> &Vec<f32>| {
-            mean(recycled.iter().flat_map(|(reading, r)| {
-                r.positions.flat_indices().into_iter().map(|at| values(reading)[at])
-            }))
-        };
-    row.set_if_some(Metric::LossPlainAtRecycled, plain_at(|reading| &reading.plain_nll));
-    row.set_if_some(Metric::EntropyPlainAtRecycled, plain_at(|reading| &reading.plain_entropy));
-    row
-}
-
-impl RecycledReadback {
-    /// Returns the nll at the recycled positions only, nats.
-    fn recycled_nll(&self) -> Vec<f32> {
-        match self.covers_all {
-            true => self.positions.flat_indices().into_iter().map(|at| self.nll[at]).collect(),
-            false => self.nll.clone(),
-        }
-    }
-}
-
-/// Returns an error if a loss or the gradient norm in `row` is not finite.
-pub fn check_finite(row: &StepRow, lr: f64) -> Result<(), TrainError> {
-    for (metric, what) in [
-        (Metric::LossPlain, "the plain loss"),
-        (Metric::LossRecycled, "the recycled loss"),
-        (Metric::LossPause, "the loss with a pause"),
-        (Metric::GradNorm, "the gradient norm"),
-    ] {
-        if let Some(value) = row.get(metric).filter(|value| !value.is_finite()) {
-            return Err(TrainError::NotFinite { step: row.step(), what, value, lr });
-        }
-    }
-    Ok(())
 }

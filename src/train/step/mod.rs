@@ -4,6 +4,7 @@
 
 pub mod latent_cost;
 pub mod learner;
+pub mod metrics_row;
 pub mod optim;
 pub mod optimizer_state;
 pub mod readback;

@@ -11,8 +11,7 @@ use burn::tensor::{Device, Tensor};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Returns AdamW with decoupled weight decay on matrices only, and the handle that scales the gradients of
-/// its next step.
+/// Returns AdamW with weight decay on matrices only, and the handle that scales its next step's gradients.
 pub(in crate::train) fn adamw(optim: &Optim, model: &Transformer) -> (ModuleOptimizer, GradScale) {
     let grad_scale = GradScale::default();
     let with_decay = |decay: f64| AdamW {
@@ -31,8 +30,7 @@ pub(in crate::train) fn adamw(optim: &Optim, model: &Transformer) -> (ModuleOpti
     (optimizer, grad_scale)
 }
 
-/// A factor on all gradients of a step, as clipping needs it. It is applied within the update, which saves a
-/// separate pass over the gradients.
+/// A factor on all gradients of a step, for clipping. Applied in the update, it saves a pass over the gradients.
 #[derive(Clone)]
 pub(in crate::train) struct GradScale(Arc<AtomicU64>);
 
@@ -43,7 +41,6 @@ impl Default for GradScale {
 }
 
 impl GradScale {
-    /// Sets the factor for the next step.
     pub fn set(&self, scale: f64) {
         self.0.store(scale.to_bits(), Ordering::Relaxed);
     }

@@ -16,7 +16,6 @@ use safetensors::{Dtype, SafeTensors};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-/// Maps parameter ids to the dotted names of the parameters.
 #[derive(Default)]
 struct ParamNames {
     path: Vec<String>,
@@ -97,8 +96,7 @@ pub(in crate::train) fn save(
     std::fs::write(file, bytes).map_err(RecordError::io("write", file)).map_err(TrainError::Record)
 }
 
-/// Returns the new `optimizer` with the state in `file`, and the number of tensors in `file` that match no
-/// parameter. Parameters without a stored state start with an empty one.
+/// Returns `optimizer` with the state in `file`, and the number of tensors in it that match no parameter.
 pub(in crate::train) fn load(
     optimizer: ModuleOptimizer,
     model: &Transformer,
@@ -135,8 +133,7 @@ pub(in crate::train) fn load(
     Ok((optimizer.load_record(record), unmatched))
 }
 
-/// Splits `full` into a parameter, returned by id, and the rest. Parameter names contain dots, so the longest
-/// name that matches wins.
+/// Splits `full` into a parameter's id and the rest. Names contain dots: the longest that matches wins.
 fn match_param<'a>(names: &BTreeMap<u64, String>, full: &'a str) -> Option<(u64, &'a str)> {
     let dots = full.rmatch_indices('.').map(|(dot, _)| dot);
     dots.into_iter().find_map(|dot| {
@@ -145,7 +142,6 @@ fn match_param<'a>(names: &BTreeMap<u64, String>, full: &'a str) -> Option<(u64,
     })
 }
 
-/// Encodes a scalar as its type and its value.
 fn encode_scalar(scalar: &Scalar) -> String {
     match scalar {
         Scalar::Int(value) => format!("int {value}"),
@@ -155,7 +151,6 @@ fn encode_scalar(scalar: &Scalar) -> String {
     }
 }
 
-/// Decodes a scalar; `None` if `text` is not one.
 fn decode_scalar(text: &str) -> Option<Scalar> {
     let (kind, value) = text.split_once(' ')?;
     match kind {

@@ -9,7 +9,6 @@ use burn::tensor::{Int, Tensor, Transaction};
 /// Name of a readback's span in recorded profiles.
 pub const READBACK_SPAN: &str = "readback";
 
-/// Collects tensors that are read back together.
 #[derive(Default)]
 pub struct Readback {
     transaction: Transaction,
@@ -42,8 +41,7 @@ impl Readback {
     }
 }
 
-/// READBACK: returns one tensor's values; `None` if the device failed (the step's own readback then reports
-/// it).
+/// READBACK: returns one tensor's values; `None` if the device failed, which the step's own readback reports.
 pub fn read_values(tensor: &Tensor<1>) -> Option<Vec<f32>> {
     let mut readback = Readback::default();
     readback.add(tensor);

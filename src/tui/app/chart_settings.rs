@@ -2,10 +2,12 @@
 //! Must not know: what is charted, or how.
 //! Invariant: the range has at least two steps and lies in the run, after any sequence of keys.
 
-/// The range of steps that charts show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use super::actions::{Direction, Zoom};
+use crate::tui::plot::axis::Scale;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChartSpan {
-    /// The whole run.
+    #[default]
     All,
     /// The last steps of the run, following its end: number of steps.
     Last(u64),
@@ -14,17 +16,17 @@ pub enum ChartSpan {
 }
 
 /// Which charts the loss panel shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LossCharts {
     /// Losses, with their difference below if there is room.
+    #[default]
     Both,
     Losses,
     Difference,
 }
 
 impl LossCharts {
-    /// Returns the next one, cyclically.
     pub fn next(self) -> Self {
         match self {
             LossCharts::Both => LossCharts::Difference,
@@ -34,40 +36,22 @@ impl LossCharts {
     }
 }
 
-/// Range, cursor and scales of the charts.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ChartSettings {
     pub span: ChartSpan,
     /// The step at which all charts show their values, if one is selected.
     pub cursor: Option<u64>,
-    /// Whether the step axis is logarithmic.
-    pub log_x: bool,
-    /// Whether the loss axis is logarithmic.
-    pub log_y: bool,
+    pub x_scale: Scale,
+    pub y_scale: Scale,
     /// Weight of the past in smoothed curves; none for the value in the config.
     pub smoothing: Option<f64>,
     pub loss_charts: LossCharts,
 }
 
-impl Default for ChartSettings {
-    fn default() -> Self {
-        Self {
-            span: ChartSpan::All,
-            cursor: None,
-            log_x: false,
-            log_y: false,
-            smoothing: None,
-            loss_charts: LossCharts::Both,
-        }
-    }
-}
-
-/// The selectable smoothing weights.
 const SMOOTHING_LEVELS: [f64; 6] = [0.0, 0.5, 0.8, 0.9, 0.97, 0.99];
 
 impl ChartSettings {
-    /// Returns the first and the last displayed step, of a run with the steps `first..=last`. A fork does not
-    /// start at 0.
+    /// Returns the first and the last displayed step of a run with these steps. A fork does not start at 0.
     pub fn visible_steps(&self, (first, last): (u64, u64)) -> (u64, u64) {
         let last = last.max(first + 1);
         match self.span {
@@ -80,13 +64,12 @@ impl ChartSettings {
         }
     }
 
-    /// Halves or doubles the range: around the cursor, else at the end if it is followed, else around its
-    /// middle.
-    pub fn zoom(&mut self, run: (u64, u64), inward: bool) {
+    /// Halves or doubles the range around the cursor, else at a followed end, else around its middle.
+    pub fn zoom(&mut self, run: (u64, u64), zoom: Zoom) {
         let (first, last) = run;
         let (from, to) = self.visible_steps(run);
         let width = to - from;
-        let new_width = if inward { (width / 2).max(2) } else { width.saturating_mul(2) };
+        let new_width = if zoom == Zoom::In { (width / 2).max(2) } else { width.saturating_mul(2) };
         let follows = !matches!(self.span, ChartSpan::Fixed(..));
         let center = self.cursor.filter(|cursor| (from..=to).contains(cursor));
         self.span = match center {
@@ -102,14 +85,14 @@ impl ChartSettings {
     }
 
     /// Moves the range by a quarter of its width. At the end of the run it starts to follow it.
-    pub fn pan(&mut self, run: (u64, u64), forward: bool) {
+    pub fn pan(&mut self, run: (u64, u64), direction: Direction) {
         let (first, last) = run;
         let (from, to) = self.visible_steps(run);
         let (width, by) = (to - from, ((to - from) / 4).max(1));
         if self.span == ChartSpan::All {
             return;
         }
-        self.span = if !forward {
+        self.span = if direction == Direction::Backward {
             let from = from.saturating_sub(by).max(first);
             ChartSpan::Fixed(from, from + width)
         } else if to + by >= last {
@@ -139,8 +122,7 @@ impl ChartSettings {
         self.cursor = None;
     }
 
-    /// Moves the cursor by `by` columns, with `columns` columns for the range. A new cursor starts at the
-    /// end.
+    /// Moves the cursor by `by` of the range's `columns` columns. A new cursor starts at the end.
     pub fn move_cursor(&mut self, run: (u64, u64), columns: u16, by: i64) {
         let (from, to) = self.visible_steps(run);
         let column = ((to - from) / u64::from(columns.max(1))).max(1) as i64;
@@ -171,25 +153,25 @@ mod tests {
     #[test]
     fn zooming_follows_the_end_unless_there_is_a_cursor() {
         let mut charts = ChartSettings::default();
-        charts.zoom((0, 1000), true);
+        charts.zoom((0, 1000), Zoom::In);
         assert_eq!((charts.span, charts.visible_steps((0, 1000))), (ChartSpan::Last(500), (500, 1000)));
         assert_eq!(charts.visible_steps((0, 1200)), (700, 1200), "it follows");
         charts.cursor = Some(600);
-        charts.zoom((0, 1000), true);
+        charts.zoom((0, 1000), Zoom::In);
         assert_eq!(charts.span, ChartSpan::Fixed(475, 725));
-        charts.zoom((0, 1000), false);
-        charts.zoom((0, 1000), false);
+        charts.zoom((0, 1000), Zoom::Out);
+        charts.zoom((0, 1000), Zoom::Out);
         assert_eq!(charts.span, ChartSpan::All);
     }
 
     #[test]
     fn panning_stops_at_the_start_and_follows_the_end() {
         let mut charts = ChartSettings { span: ChartSpan::Last(100), ..ChartSettings::default() };
-        charts.pan((0, 1000), false);
+        charts.pan((0, 1000), Direction::Backward);
         assert_eq!(charts.span, ChartSpan::Fixed(875, 975));
-        (0..100).for_each(|_| charts.pan((0, 1000), false));
+        (0..100).for_each(|_| charts.pan((0, 1000), Direction::Backward));
         assert_eq!(charts.span, ChartSpan::Fixed(0, 100));
-        (0..100).for_each(|_| charts.pan((0, 1000), true));
+        (0..100).for_each(|_| charts.pan((0, 1000), Direction::Forward));
         assert_eq!(charts.span, ChartSpan::Last(100));
     }
 
@@ -199,10 +181,10 @@ mod tests {
         for turn in 0..2000_u64 {
             let run = (turn % 3 * 40, turn % 3 * 40 + turn * 7919 % 500);
             match turn * 31 % 7 {
-                0 => charts.zoom(run, true),
-                1 => charts.zoom(run, false),
-                2 => charts.pan(run, true),
-                3 => charts.pan(run, false),
+                0 => charts.zoom(run, Zoom::In),
+                1 => charts.zoom(run, Zoom::Out),
+                2 => charts.pan(run, Direction::Forward),
+                3 => charts.pan(run, Direction::Backward),
                 4 => charts.move_cursor(run, 40, -3),
                 5 => charts.cycle_span(run),
                 _ => charts.cursor = Some(turn),

@@ -2,7 +2,6 @@
 //! Must not know: the terminal, how the line is drawn, whether a command is allowed (the trainer decides).
 //! Invariant: a line that cannot be parsed gives an error message, and stays so that it can be corrected.
 
-use super::view::PlaygroundCommand;
 use crate::config::{Config, ConfigKey, Mutability};
 use crate::schema::protocol::{Command, SetKeys};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -30,7 +29,6 @@ pub const COMMANDS: [(&str, &str); 19] = [
     ("quit", "leave the dashboard"),
 ];
 
-/// Maximum number of lines kept in the history.
 const MAX_HISTORY: usize = 100;
 
 /// The line being typed.
@@ -41,7 +39,6 @@ pub struct CommandPrompt {
     pub error: Option<String>,
     /// Completions of the last word, if Tab found more than one.
     pub candidates: Vec<String>,
-    /// Number of characters after the cursor.
     pub chars_after_cursor: usize,
     /// Submitted lines, oldest first.
     history: Vec<String>,
@@ -52,26 +49,20 @@ pub struct CommandPrompt {
 /// What a key press in the prompt led to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PromptOutcome {
-    /// The user is still typing.
     Editing,
-    /// The line was cancelled.
     Cancelled,
     /// The line was accepted as text (a filter).
     Accepted,
-    /// The line is a command for the trainer.
     Trainer(Command),
-    /// The line is a command for the dashboard.
     Dashboard(DashboardCommand),
 }
 
 /// A command that the dashboard carries out itself.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DashboardCommand {
-    /// Undo the last config change.
     Undo,
     /// Send a prompt to the playground, or change its settings.
     Playground(PlaygroundCommand),
-    /// Move the step cursor to a step.
     Goto(u64),
     /// Write a table to a file: table name, file name.
     Export(String, String),
@@ -79,9 +70,19 @@ pub enum DashboardCommand {
     Fork(String, Vec<String>),
     /// Resume a run that has ended, up to this many steps in total if given.
     Resume(Option<u64>),
-    /// Show the help page.
     Help,
     Quit,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum PlaygroundCommand {
+    /// Generate an answer to this prompt.
+    Ask(String),
+    Policy(String),
+    Temperature(f64),
+    Length(usize),
+    /// Set the step of the checkpoint that answers; none for the current weights.
+    Weights(Option<u64>),
 }
 
 impl CommandPrompt {
@@ -91,7 +92,6 @@ impl CommandPrompt {
         self.candidates.clear();
     }
 
-    /// Returns the text before and after the cursor.
     pub fn split_at_cursor(&self) -> (&str, &str) {
         let at = self
             .text
@@ -216,6 +216,11 @@ impl CommandPrompt {
                 let value = self.config_key().zip(config).map(|(key, config)| config.value(key).to_string());
                 value.into_iter().collect()
             }
+            ["set", _, word] => {
+                let choices = self.config_key().map_or(&[][..], |key| key.kind.choices());
+                let choices = choices.iter().filter(|choice| choice.starts_with(word));
+                choices.map(|choice| (*choice).to_owned()).collect()
+            }
             _ => Vec::new(),
         };
         self.candidates.clear();
@@ -239,11 +244,10 @@ impl CommandPrompt {
             "lr" => "optim.lr",
             _ => return None,
         };
-        Config::keys().find(|key| key.path() == path)
+        Config::find_key(path)
     }
 }
 
-/// Returns the keys that may change during a run.
 fn live_keys() -> impl Iterator<Item = &'static ConfigKey> {
     Config::keys().filter(|key| key.mutability == Mutability::Live)
 }
@@ -393,6 +397,10 @@ mod tests {
         assert_eq!(typed("che\t").0.text, "checkpoint ");
         assert_eq!(typed("set data.ba\t").0.text, "set data.ba", "frozen keys are not offered");
         assert_eq!(typed("set optim.lr \t").0.text, "set optim.lr 0.001");
+        let (prompt, _) = typed("set recycle.placement e\t");
+        assert_eq!(prompt.text, "set recycle.placement entropy_");
+        assert_eq!(prompt.candidates, ["entropy_at", "entropy_next"]);
+        assert_eq!(typed("set run.paused t\t").0.text, "set run.paused true");
         assert_eq!(typed("set optim.lr 5").0.config_key().unwrap().path(), "optim.lr");
         assert_eq!(typed("lr 5").0.config_key().unwrap().path(), "optim.lr");
     }

@@ -1,16 +1,16 @@
-//! Owns: `SettingDraft`, an edit in progress of a live setting: a value or the knots of a curve, moved by
-//! keys, before it is sent.
+//! Owns: `SettingDraft`, an edit in progress of a live setting: a value or the knots of a curve, moved by keys, before
+//! it is sent.
 //! Must not know: how it is drawn, or whether the run will accept it.
 //! Invariant: a draft is always a curve within the setting's limits, with ascending knots.
 
-use crate::config::{Curve, Limit};
-use crate::tui::model::config_history::{NumericSetting, knot_to_toml, numeric_settings};
+use crate::config::{ConfigKey, Curve, KeyKind, Limit};
+use crate::tui::model::config_history::{knot_to_toml, numeric_settings};
 use toml::Value;
 
 /// An edit of a live setting that is not sent yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SettingDraft {
-    /// The setting, as an index into [`numbers`].
+    /// The setting, as an index into [`numeric_settings`].
     pub setting_index: usize,
     /// The knots as (step, value), ascending in step. A single knot is a constant.
     pub knots: Vec<(u64, f64)>,
@@ -39,8 +39,7 @@ pub enum NudgeSize {
 }
 
 impl SettingDraft {
-    /// Creates a draft of setting `setting` with the current value `curve`. Selects the knot nearest to
-    /// `step`.
+    /// Creates a draft of setting `setting` with the current value `curve`. Selects the knot nearest to `step`.
     pub fn new(setting: usize, curve: &Curve, step: u64) -> Self {
         let knots = curve.knots().to_vec();
         let nearest = knots.iter().enumerate().min_by_key(|(_, (knot, _))| knot.abs_diff(step));
@@ -49,8 +48,8 @@ impl SettingDraft {
     }
 
     /// Returns the setting that is edited.
-    pub fn setting(&self) -> &'static NumericSetting {
-        &numeric_settings()[self.setting_index]
+    pub fn setting(&self) -> &'static ConfigKey {
+        numeric_settings()[self.setting_index]
     }
 
     /// Returns the selected knot as (step, value).
@@ -72,7 +71,7 @@ impl SettingDraft {
     pub fn nudge(&mut self, up: bool, nudge: NudgeSize) {
         let setting = self.setting();
         let value = &mut self.knots[self.knot_index].1;
-        *value = nudged_value(*value, up, nudge, setting.limit(), setting.is_integer);
+        *value = nudged_value(*value, up, nudge, setting.limit, setting.kind);
     }
 
     /// Selects the next or the previous knot.
@@ -94,7 +93,7 @@ impl SettingDraft {
 
     /// Adds a knot at `step`, on the curve. Does nothing if the setting cannot be a curve.
     pub fn add_knot(&mut self, step: u64) {
-        if !self.setting().is_curve {
+        if self.setting().kind != KeyKind::Curve {
             return;
         }
         let value = self.value_at(step);
@@ -119,7 +118,7 @@ impl SettingDraft {
     pub fn to_toml(&self) -> String {
         match self.knots[..] {
             // A single knot is a constant.
-            [(_, value)] if self.setting().is_integer => Value::Integer(value as i64).to_string(),
+            [(_, value)] if self.setting().kind.is_integer() => Value::Integer(value as i64).to_string(),
             [(_, value)] => Value::Float(value).to_string(),
             _ => Value::Array(self.knots.iter().map(|(step, value)| knot_to_toml(*step, *value)).collect())
                 .to_string(),
@@ -128,15 +127,15 @@ impl SettingDraft {
 }
 
 /// Returns `value` moved up or down by one nudge, within its limit.
-fn nudged_value(value: f64, up: bool, nudge: NudgeSize, limit: Limit, whole: bool) -> f64 {
+fn nudged_value(value: f64, up: bool, nudge: NudgeSize, limit: Limit, kind: KeyKind) -> f64 {
     let (min, max) = match limit {
-        Limit::Any => (if whole { 0.0 } else { f64::MIN }, f64::MAX),
+        Limit::Any => (if kind.is_integer() { 0.0 } else { f64::MIN }, f64::MAX),
         Limit::Within(low, high) => (low, high),
         Limit::AtLeast(low) => (low, f64::MAX),
         Limit::Above(low) => (low + f64::EPSILON, f64::MAX),
     };
     let sign = if up { 1.0 } else { -1.0 };
-    let unit = nudge_unit(value, up, nudge, (min, max), whole);
+    let unit = nudge_unit(value, up, nudge, (min, max), kind);
     // Rounded to the unit, so that 0.1 + 0.2 is 0.3.
     let moved = ((value + sign * unit) / unit).round() * unit;
     let digits = (-unit.log10().floor()).clamp(0.0, 12.0);
@@ -145,11 +144,11 @@ fn nudged_value(value: f64, up: bool, nudge: NudgeSize, limit: Limit, whole: boo
     moved.clamp(min, max)
 }
 
-fn nudge_unit(value: f64, up: bool, nudge: NudgeSize, (min, max): (f64, f64), whole: bool) -> f64 {
+fn nudge_unit(value: f64, up: bool, nudge: NudgeSize, (min, max): (f64, f64), kind: KeyKind) -> f64 {
     let coarse: f64 = if nudge == NudgeSize::Coarse { 10.0 } else { 1.0 };
     if value == 0.0 {
         let unit = match max - min {
-            span if whole => coarse.min(span.max(1.0)),
+            span if kind.is_integer() => coarse.min(span.max(1.0)),
             span if span <= 10.0 => span / 100.0 * coarse,
             _ => 0.01 * coarse,
         };
@@ -158,7 +157,7 @@ fn nudge_unit(value: f64, up: bool, nudge: NudgeSize, (min, max): (f64, f64), wh
     // Going down from 1, the next value is 0.99 or 0.9: the unit comes from the decade below.
     let size = value.abs() * if (value > 0.0) == up { 1.0 } else { 1.0 - 1e-9 };
     let figure = 10f64.powf(size.log10().floor() - 1.0) * coarse;
-    if whole { figure.round().max(1.0) } else { figure }
+    if kind.is_integer() { figure.round().max(1.0) } else { figure }
 }
 
 #[cfg(test)]
@@ -177,16 +176,25 @@ mod tests {
             (0.0, true, NudgeSize::Fine, 0.01),
             (0.0, false, NudgeSize::Fine, 0.0),
         ] {
-            assert_eq!(nudged_value(value, up, nudge, share, false), wanted, "{value} {up} {nudge:?}");
+            assert_eq!(
+                nudged_value(value, up, nudge, share, KeyKind::Float),
+                wanted,
+                "{value} {up} {nudge:?}"
+            );
         }
-        assert!((nudged_value(8.1e-4, true, NudgeSize::Fine, Limit::Any, false) - 8.2e-4).abs() < 1e-12);
-        assert_eq!(nudged_value(4.0, false, NudgeSize::Fine, Limit::Any, true), 3.0);
+        assert!(
+            (nudged_value(8.1e-4, true, NudgeSize::Fine, Limit::Any, KeyKind::Float) - 8.2e-4).abs() < 1e-12
+        );
+        assert_eq!(nudged_value(4.0, false, NudgeSize::Fine, Limit::Any, KeyKind::Integer), 3.0);
         assert_eq!(
-            nudged_value(0.0, false, NudgeSize::Fine, Limit::Any, true),
+            nudged_value(0.0, false, NudgeSize::Fine, Limit::Any, KeyKind::Integer),
             0.0,
             "a count is never negative"
         );
-        assert_eq!(nudged_value(2000.0, true, NudgeSize::Fine, Limit::AtLeast(1.0), true), 2100.0);
+        assert_eq!(
+            nudged_value(2000.0, true, NudgeSize::Fine, Limit::AtLeast(1.0), KeyKind::Integer),
+            2100.0
+        );
     }
 
     #[test]

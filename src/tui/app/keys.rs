@@ -2,8 +2,9 @@
 //! Must not know: how actions are applied, how hints are drawn.
 //! Invariant: no key has two meanings in one scope.
 
+use super::actions::{Action, Direction, DraftEdit, Motion, Nudge, Zoom};
 use super::draft::NudgeSize;
-use super::view::{DraftEdit, Panel};
+use super::panel_id::Panel;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 /// Where a key works.
@@ -34,120 +35,10 @@ pub fn is_list_panel(panel: Panel) -> bool {
     )
 }
 
-/// A movement through rows or lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Motion {
-    Left,
-    Right,
-    Up,
-    Down,
-    PageUp,
-    PageDown,
-    Home,
-    End,
-}
-
-impl Motion {
-    /// Returns the opposite movement.
-    pub fn reversed(self) -> Self {
-        match self {
-            Motion::Left => Motion::Right,
-            Motion::Right => Motion::Left,
-            Motion::Up => Motion::Down,
-            Motion::Down => Motion::Up,
-            Motion::PageUp => Motion::PageDown,
-            Motion::PageDown => Motion::PageUp,
-            Motion::Home => Motion::End,
-            Motion::End => Motion::Home,
-        }
-    }
-}
-
-/// What a key does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Show or hide the help page.
-    Help,
-    /// Leave; asks first while the run is running.
-    Quit,
-    /// Like `Quit`; the second time leaves at once.
-    Interrupt,
-    /// Suspend the process until the shell resumes it.
-    Suspend,
-    /// Pause the run, or continue it.
-    Pause,
-    /// Run one step of a paused run.
-    Step,
-    /// Resume a run that has ended.
-    Resume,
-    /// Undo the last config change.
-    Undo,
-    /// Open the command line with this text. `=` stands for a `set` command with the selected setting.
-    OpenPrompt(&'static str),
-    /// Filter the focused panel.
-    OpenFilter,
-    NextPanel,
-    PreviousPanel,
-    FocusPanel(Panel),
-    /// Show the focused panel on the full screen, or all panels.
-    ToggleExpanded,
-    /// Leave one level: alerts, filter, step cursor, full screen.
-    Back,
-    /// Freeze the display, or unfreeze it.
-    ToggleFreeze,
-    /// Capture the mouse, or leave it to the terminal.
-    ToggleMouse,
-    /// Move in the focused panel or in the help page.
-    Move(Motion),
-    /// Show half (`true`) or twice as many steps in the charts.
-    Zoom(bool),
-    /// Cycle the charts through the whole run, its last half, its last tenth.
-    NextChartSpan,
-    ShowWholeRun,
-    /// Follow the newest step.
-    FollowEnd,
-    /// Show later (`true`) or earlier steps.
-    Pan(bool),
-    /// Move the step cursor by this many columns.
-    MoveCursor(i64),
-    /// Switch the step axis between linear and logarithmic.
-    ToggleLogX,
-    /// Switch the loss axis between linear and logarithmic.
-    ToggleLogY,
-    /// Switch to the next smoothing level.
-    NextSmoothing,
-    /// Switch between losses, difference, and both.
-    NextLossCharts,
-    /// Switch to the next value shown for each token.
-    NextTokenValue,
-    /// Switch between the token row and the entropy heatmap.
-    ToggleEntropyDisplay,
-    /// Show an older (`true`) or a newer token row.
-    SelectRow(bool),
-    /// Switch to the next minimum level of the log.
-    NextLogLevel,
-    /// Raise (`true`) or lower the entropy threshold of the playground's policy.
-    NudgeThreshold(bool),
-    /// Change the edit in progress, without sending it.
-    EditDraft(DraftEdit),
-    /// Send the edit in progress to the trainer.
-    SendDraft,
-    /// Discard the edit in progress.
-    DiscardDraft,
-    /// Stop the run, wait for its checkpoint, then leave.
-    StopRun,
-    /// Close the stop dialog and keep the run running.
-    KeepRunning,
-    /// Leave without waiting for a checkpoint.
-    LeaveNow,
-}
-
-/// A key with its modifiers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyPress(KeyCode, KeyModifiers);
 
 impl KeyPress {
-    /// Returns the key of a character, without modifiers.
     pub fn from_char(c: char) -> Self {
         KeyPress(KeyCode::Char(c), KeyModifiers::NONE)
     }
@@ -172,12 +63,10 @@ impl KeyPress {
         Some(KeyPress(code, KeyModifiers::NONE))
     }
 
-    /// Returns the terminal event of this key.
     pub fn to_event(self) -> KeyEvent {
         KeyEvent::new(self.0, self.1)
     }
 
-    /// Returns the name to display.
     pub fn name(self) -> String {
         let name = match self.0 {
             KeyCode::Char(' ') => "space".into(),
@@ -201,7 +90,6 @@ impl KeyPress {
     }
 }
 
-/// A row of the key table.
 #[derive(Clone, Copy, Debug)]
 pub struct Binding {
     /// The keys; each of them triggers the action.
@@ -236,7 +124,6 @@ const fn bind(
     Binding { keys, scope, action, help, hint }
 }
 
-/// The key table.
 #[rustfmt::skip] // one line per key
 pub const BINDINGS: &[Binding] = &[
     bind(&[char('?')], Scope::Panels, Action::Help, "help", "show this help"),
@@ -272,10 +159,10 @@ pub const BINDINGS: &[Binding] = &[
     bind(&[key(KeyCode::Right), char('l')], Scope::Panel(Panel::Loss), Action::MoveCursor(1), "", "move the step cursor"),
     bind(&[char('H')], Scope::Panel(Panel::Loss), Action::MoveCursor(-10), "", "move the cursor 10 columns"),
     bind(&[char('L')], Scope::Panel(Panel::Loss), Action::MoveCursor(10), "", "move the cursor 10 columns"),
-    bind(&[char('+'), char('='), key(KeyCode::Up), char('k')], Scope::Panel(Panel::Loss), Action::Zoom(true), "zoom", "zoom in"),
-    bind(&[char('-'), key(KeyCode::Down), char('j')], Scope::Panel(Panel::Loss), Action::Zoom(false), "", "zoom out"),
-    bind(&[char('<'), key(KeyCode::PageUp)], Scope::Panel(Panel::Loss), Action::Pan(false), "", "pan to earlier or later steps"),
-    bind(&[char('>'), key(KeyCode::PageDown)], Scope::Panel(Panel::Loss), Action::Pan(true), "", "pan to earlier or later steps"),
+    bind(&[char('+'), char('='), key(KeyCode::Up), char('k')], Scope::Panel(Panel::Loss), Action::Zoom(Zoom::In), "zoom", "zoom in"),
+    bind(&[char('-'), key(KeyCode::Down), char('j')], Scope::Panel(Panel::Loss), Action::Zoom(Zoom::Out), "", "zoom out"),
+    bind(&[char('<'), key(KeyCode::PageUp)], Scope::Panel(Panel::Loss), Action::Pan(Direction::Backward), "", "pan to earlier or later steps"),
+    bind(&[char('>'), key(KeyCode::PageDown)], Scope::Panel(Panel::Loss), Action::Pan(Direction::Forward), "", "pan to earlier or later steps"),
     bind(&[char('z')], Scope::Panel(Panel::Loss), Action::NextChartSpan, "range", "show all, last half, last tenth"),
     bind(&[char('0'), key(KeyCode::Home)], Scope::Panel(Panel::Loss), Action::ShowWholeRun, "", "show the whole run"),
     bind(&[char('G'), key(KeyCode::End)], Scope::Panel(Panel::Loss), Action::FollowEnd, "", "follow the newest step"),
@@ -286,28 +173,28 @@ pub const BINDINGS: &[Binding] = &[
 
     bind(&[key(KeyCode::Up), char('k')], Scope::Panel(Panel::Schedule), Action::Move(Motion::Up), "setting", "select a setting"),
     bind(&[key(KeyCode::Down), char('j')], Scope::Panel(Panel::Schedule), Action::Move(Motion::Down), "", "select a setting"),
-    bind(&[char('+')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::NudgeValue(true, NudgeSize::Fine)), "change", "raise or lower the value"),
-    bind(&[char('-')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::NudgeValue(false, NudgeSize::Fine)), "", "raise or lower the value"),
-    bind(&[char('K')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::NudgeValue(true, NudgeSize::Coarse)), "", "raise or lower it coarsely"),
-    bind(&[char('J')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::NudgeValue(false, NudgeSize::Coarse)), "", "raise or lower it coarsely"),
-    bind(&[key(KeyCode::Left), char('h')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::SelectKnot(false)), "", "select a knot"),
-    bind(&[key(KeyCode::Right), char('l')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::SelectKnot(true)), "", "select a knot"),
-    bind(&[char('[')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::ShiftKnot(false)), "", "move the knot earlier or later"),
-    bind(&[char(']')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::ShiftKnot(true)), "", "move the knot earlier or later"),
+    bind(&[char('+')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::NudgeValue(Nudge::Up, NudgeSize::Fine)), "change", "raise or lower the value"),
+    bind(&[char('-')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::NudgeValue(Nudge::Down, NudgeSize::Fine)), "", "raise or lower the value"),
+    bind(&[char('K')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::NudgeValue(Nudge::Up, NudgeSize::Coarse)), "", "raise or lower it coarsely"),
+    bind(&[char('J')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::NudgeValue(Nudge::Down, NudgeSize::Coarse)), "", "raise or lower it coarsely"),
+    bind(&[key(KeyCode::Left), char('h')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::SelectKnot(Direction::Backward)), "", "select a knot"),
+    bind(&[key(KeyCode::Right), char('l')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::SelectKnot(Direction::Forward)), "", "select a knot"),
+    bind(&[char('[')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::ShiftKnot(Direction::Backward)), "", "move the knot earlier or later"),
+    bind(&[char(']')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::ShiftKnot(Direction::Forward)), "", "move the knot earlier or later"),
     bind(&[char('a')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::AddKnot), "knot", "add knot at cursor or next step"),
     bind(&[char('x')], Scope::Panel(Panel::Schedule), Action::EditDraft(DraftEdit::RemoveKnot), "", "remove the knot"),
     bind(&[char('=')], Scope::Panel(Panel::Schedule), Action::OpenPrompt("="), "type", "type a value"),
 
     bind(&[key(KeyCode::Enter)], Scope::Draft, Action::SendDraft, "apply", "apply the edit"),
     bind(&[key(KeyCode::Esc), char('q')], Scope::Draft, Action::DiscardDraft, "discard", "discard the edit"),
-    bind(&[char('+'), key(KeyCode::Up), char('k')], Scope::Draft, Action::EditDraft(DraftEdit::NudgeValue(true, NudgeSize::Fine)), "value", "raise or lower the value"),
-    bind(&[char('-'), key(KeyCode::Down), char('j')], Scope::Draft, Action::EditDraft(DraftEdit::NudgeValue(false, NudgeSize::Fine)), "", "raise or lower the value"),
-    bind(&[char('K')], Scope::Draft, Action::EditDraft(DraftEdit::NudgeValue(true, NudgeSize::Coarse)), "coarse", "raise or lower it coarsely"),
-    bind(&[char('J')], Scope::Draft, Action::EditDraft(DraftEdit::NudgeValue(false, NudgeSize::Coarse)), "", "raise or lower it coarsely"),
-    bind(&[key(KeyCode::Left), char('h')], Scope::Draft, Action::EditDraft(DraftEdit::SelectKnot(false)), "knot", "select a knot"),
-    bind(&[key(KeyCode::Right), char('l')], Scope::Draft, Action::EditDraft(DraftEdit::SelectKnot(true)), "", "select a knot"),
-    bind(&[char('[')], Scope::Draft, Action::EditDraft(DraftEdit::ShiftKnot(false)), "move", "move the knot earlier or later"),
-    bind(&[char(']')], Scope::Draft, Action::EditDraft(DraftEdit::ShiftKnot(true)), "", "move the knot earlier or later"),
+    bind(&[char('+'), key(KeyCode::Up), char('k')], Scope::Draft, Action::EditDraft(DraftEdit::NudgeValue(Nudge::Up, NudgeSize::Fine)), "value", "raise or lower the value"),
+    bind(&[char('-'), key(KeyCode::Down), char('j')], Scope::Draft, Action::EditDraft(DraftEdit::NudgeValue(Nudge::Down, NudgeSize::Fine)), "", "raise or lower the value"),
+    bind(&[char('K')], Scope::Draft, Action::EditDraft(DraftEdit::NudgeValue(Nudge::Up, NudgeSize::Coarse)), "coarse", "raise or lower it coarsely"),
+    bind(&[char('J')], Scope::Draft, Action::EditDraft(DraftEdit::NudgeValue(Nudge::Down, NudgeSize::Coarse)), "", "raise or lower it coarsely"),
+    bind(&[key(KeyCode::Left), char('h')], Scope::Draft, Action::EditDraft(DraftEdit::SelectKnot(Direction::Backward)), "knot", "select a knot"),
+    bind(&[key(KeyCode::Right), char('l')], Scope::Draft, Action::EditDraft(DraftEdit::SelectKnot(Direction::Forward)), "", "select a knot"),
+    bind(&[char('[')], Scope::Draft, Action::EditDraft(DraftEdit::ShiftKnot(Direction::Backward)), "move", "move the knot earlier or later"),
+    bind(&[char(']')], Scope::Draft, Action::EditDraft(DraftEdit::ShiftKnot(Direction::Forward)), "", "move the knot earlier or later"),
     bind(&[char('a')], Scope::Draft, Action::EditDraft(DraftEdit::AddKnot), "add", "add knot at cursor or next step"),
     bind(&[char('x')], Scope::Draft, Action::EditDraft(DraftEdit::RemoveKnot), "remove", "remove the knot"),
 
@@ -321,17 +208,17 @@ pub const BINDINGS: &[Binding] = &[
     bind(&[key(KeyCode::End), char('G')], Scope::Panel(Panel::Entropy), Action::Move(Motion::End), "", "go to the first or last token"),
     bind(&[char('m')], Scope::Panel(Panel::Entropy), Action::NextTokenValue, "mode", "plain, recycled, diff or nll"),
     bind(&[char('t')], Scope::Panel(Panel::Entropy), Action::ToggleEntropyDisplay, "heatmap", "row as text, or run heatmap"),
-    bind(&[char('[')], Scope::Panel(Panel::Entropy), Action::SelectRow(true), "row", "show an older or newer row"),
-    bind(&[char(']')], Scope::Panel(Panel::Entropy), Action::SelectRow(false), "", "show an older or newer row"),
+    bind(&[char('[')], Scope::Panel(Panel::Entropy), Action::SelectRow(Direction::Backward), "row", "show an older or newer row"),
+    bind(&[char(']')], Scope::Panel(Panel::Entropy), Action::SelectRow(Direction::Forward), "", "show an older or newer row"),
 
-    bind(&[char('[')], Scope::Panel(Panel::Thoughts), Action::SelectRow(true), "row", "show an older or newer row"),
-    bind(&[char(']')], Scope::Panel(Panel::Thoughts), Action::SelectRow(false), "", "show an older or newer row"),
+    bind(&[char('[')], Scope::Panel(Panel::Thoughts), Action::SelectRow(Direction::Backward), "row", "show an older or newer row"),
+    bind(&[char(']')], Scope::Panel(Panel::Thoughts), Action::SelectRow(Direction::Forward), "", "show an older or newer row"),
     bind(&[char('v')], Scope::Panel(Panel::Log), Action::NextLogLevel, "level", "show all, warnings or errors"),
 
     bind(&[char('a')], Scope::Panel(Panel::Playground), Action::OpenPrompt("ask "), "ask", "type a prompt to continue"),
     bind(&[char('y')], Scope::Panel(Panel::Playground), Action::OpenPrompt("policy "), "policy", "set the thinking policy"),
-    bind(&[char('[')], Scope::Panel(Panel::Playground), Action::NudgeThreshold(false), "threshold", "lower or raise the threshold"),
-    bind(&[char(']')], Scope::Panel(Panel::Playground), Action::NudgeThreshold(true), "", "lower or raise the threshold"),
+    bind(&[char('[')], Scope::Panel(Panel::Playground), Action::NudgeThreshold(Nudge::Down), "threshold", "lower or raise the threshold"),
+    bind(&[char(']')], Scope::Panel(Panel::Playground), Action::NudgeThreshold(Nudge::Up), "", "lower or raise the threshold"),
     bind(&[char('t')], Scope::Panel(Panel::Playground), Action::OpenPrompt("temperature "), "", "set the sampling temperature"),
     bind(&[char('w')], Scope::Panel(Panel::Playground), Action::OpenPrompt("weights "), "", "choose the weights that answer"),
 
@@ -350,7 +237,6 @@ pub const BINDINGS: &[Binding] = &[
     bind(&[char('d')], Scope::StopDialog, Action::LeaveNow, "drop", "drop: quit now, no checkpoint"),
 ];
 
-/// Returns the rows that work in any of `scopes`.
 pub fn bindings_in(scopes: &[Scope]) -> impl Iterator<Item = &'static Binding> {
     BINDINGS.iter().filter(|binding| scopes.contains(&binding.scope))
 }

@@ -15,7 +15,7 @@
 //!                           └─────────────────────┘ └─────────────────────────────┘
 //! ```
 
-use super::view::{Panel, ViewState};
+use super::panel_id::Panel;
 use crate::tui::text;
 use ratatui::layout::{Constraint, Layout, Margin, Position, Rect};
 
@@ -25,46 +25,52 @@ pub const MIN_SIZE: (u16, u16) = (60, 16);
 /// Number of slots: on small screens, several panels share one slot.
 pub const SLOTS: usize = 3;
 
-/// The panels of each slot, in the order of their numbers.
 const SLOT_PANELS: [&[Panel]; SLOTS] = [
     &[Panel::Schedule, Panel::Cost],
     &[Panel::Entropy, Panel::Thoughts],
     &[Panel::Changes, Panel::Log, Panel::Samples, Panel::Playground],
 ];
 
-/// The panel that each slot shows at first.
-pub const INITIAL_PANELS: [Panel; SLOTS] = [Panel::Schedule, Panel::Entropy, Panel::Log];
+/// Which panels the user sees.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ShownPanels {
+    pub focus: Panel,
+    /// The panel that each slot shows, on screens where panels share slots.
+    pub slots: [Panel; SLOTS],
+    /// Whether the focused panel fills the screen by request.
+    pub expanded: bool,
+}
 
-/// Returns the slot of `panel`, if it shares one.
+impl Default for ShownPanels {
+    fn default() -> Self {
+        let slots = [Panel::Schedule, Panel::Entropy, Panel::Log];
+        Self { focus: Panel::Loss, slots, expanded: false }
+    }
+}
+
 pub fn slot_of(panel: Panel) -> Option<usize> {
     SLOT_PANELS.iter().position(|panels| panels.contains(&panel))
 }
 
-/// Returns the other panels in the slot of `panel`.
 pub fn other_tabs(panel: Panel) -> impl Iterator<Item = Panel> {
     let panels = slot_of(panel).map_or(&[][..], |slot| SLOT_PANELS[slot]);
     panels.iter().copied().filter(move |other| *other != panel)
 }
 
-/// The rectangles of a screen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ScreenAreas {
     /// One rectangle per panel, in their order. Empty if there is no room, or another panel has the slot.
     pub panels: [Rect; Panel::ALL.len()],
-    /// Loss, schedule and entropy together, as far as they form one rectangle. The preparation view is drawn
-    /// there.
+    /// Where the preparation is drawn: loss, schedule and entropy, as far as they form one rectangle.
     pub preparation: Rect,
     /// Alerts and banners.
     pub notice: Rect,
-    /// The line of key hints.
     pub footer: Rect,
-    /// Whether panels share slots.
     pub panels_share_slots: bool,
 }
 
-/// Returns the rectangles of `screen`, with `notice` lines for alerts and the panels `shown` in the slots.
-/// `None` if the screen is too small.
-pub fn screen_areas(screen: Rect, notice: u16, shown: &[Panel; SLOTS]) -> Option<ScreenAreas> {
+/// Returns the rectangles of `screen`; `None` if it is too small.
+fn screen_areas(screen: Rect, notice: u16, shown: &[Panel; SLOTS]) -> Option<ScreenAreas> {
     if screen.width < MIN_SIZE.0 || screen.height < MIN_SIZE.1 {
         return None;
     }
@@ -140,43 +146,57 @@ pub fn full_screen_area(screen: Rect, notice: u16) -> Rect {
     rest
 }
 
-/// Returns the rectangle of `panel` in this `view`; an empty one if another panel fills the screen.
-pub fn panel_area(screen: Rect, notice: u16, view: &ViewState, panel: Panel) -> Rect {
-    match screen_areas(screen, notice, &view.slot_panels) {
-        Some(areas) if !is_full_screen(view, &areas) => areas.panels[panel as usize],
-        _ if panel == view.focus => full_screen_area(screen, notice),
-        _ => Rect::ZERO,
+impl ShownPanels {
+    /// Focuses `panel`, and shows it in its slot.
+    pub fn focus_on(&mut self, panel: Panel) {
+        self.focus = panel;
+        if let Some(slot) = slot_of(panel) {
+            self.slots[slot] = panel;
+        }
+    }
+
+    pub fn areas(&self, screen: Rect, notice: u16) -> Option<ScreenAreas> {
+        screen_areas(screen, notice, &self.slots)
+    }
+
+    /// Returns the rectangle of `panel`; an empty one if another panel fills the screen.
+    pub fn area_of(&self, panel: Panel, screen: Rect, notice: u16) -> Rect {
+        match self.areas(screen, notice) {
+            Some(areas) if !self.fill_screen(&areas) => areas.panels[panel as usize],
+            _ if panel == self.focus => full_screen_area(screen, notice),
+            _ => Rect::ZERO,
+        }
+    }
+
+    /// Returns whether the focused panel fills the screen, by request or because it has no room otherwise.
+    pub fn fill_screen(&self, areas: &ScreenAreas) -> bool {
+        self.expanded || areas.panels[self.focus as usize].is_empty()
+    }
+
+    /// Returns the panel whose name, as a tab in another panel's frame, is at this position.
+    pub fn tab_at(&self, at: Position, screen: Rect, notice: u16) -> Option<Panel> {
+        let areas = self.areas(screen, notice)?;
+        if !areas.panels_share_slots || self.fill_screen(&areas) {
+            return None;
+        }
+        let shown = Panel::ALL.into_iter().find(|panel| areas.panels[*panel as usize].contains(at))?;
+        let area = areas.panels[shown as usize];
+        if at.y != area.y {
+            return None;
+        }
+        let mut x = area.x + 1 + text::width(&panel_title(shown)) as u16;
+        other_tabs(shown).find(|panel| {
+            let from = x;
+            x += text::width(&panel_title(*panel)) as u16;
+            (from..x).contains(&at.x)
+        })
     }
 }
 
-/// Returns whether the focused panel fills the screen, by request or because it has no room otherwise.
-pub fn is_full_screen(view: &ViewState, areas: &ScreenAreas) -> bool {
-    view.expanded || areas.panels[view.focus as usize].is_empty()
-}
-
-/// Returns the title of a panel in its frame.
 pub fn panel_title(panel: Panel) -> String {
     format!(" {} {} ", panel.key(), panel.name())
 }
 
-/// Returns the panel whose name, as a tab in another panel's frame, is at this position.
-pub fn tab_at(screen: Rect, notice: u16, view: &ViewState, at: Position) -> Option<Panel> {
-    let areas = screen_areas(screen, notice, &view.slot_panels)
-        .filter(|areas| areas.panels_share_slots && !is_full_screen(view, areas))?;
-    let shown = Panel::ALL.into_iter().find(|panel| areas.panels[*panel as usize].contains(at))?;
-    let area = areas.panels[shown as usize];
-    if at.y != area.y {
-        return None;
-    }
-    let mut x = area.x + 1 + text::width(&panel_title(shown)) as u16;
-    other_tabs(shown).find(|panel| {
-        let from = x;
-        x += text::width(&panel_title(*panel)) as u16;
-        (from..x).contains(&at.x)
-    })
-}
-
-/// Returns `area` without its border.
 pub fn inner_area(area: Rect) -> Rect {
     area.inner(Margin::new(1, 1))
 }
@@ -202,7 +222,7 @@ mod tests {
         for (width, height) in [(60, 16), (80, 24), (100, 30), (120, 40), (180, 45), (250, 70), (400, 200)] {
             for notice in 0..3 {
                 let screen = Rect::new(0, 0, width, height);
-                let areas = screen_areas(screen, notice, &INITIAL_PANELS).unwrap();
+                let areas = ShownPanels::default().areas(screen, notice).unwrap();
                 let mut all = areas.panels.to_vec();
                 all.extend([areas.notice, areas.footer]);
                 let covered: u32 = all.iter().map(|area| area.area()).sum();
@@ -218,7 +238,7 @@ mod tests {
 
     #[test]
     fn charts_keep_their_size_on_a_small_screen() {
-        let areas = screen_areas(Rect::new(0, 0, 80, 24), 0, &INITIAL_PANELS).unwrap();
+        let areas = ShownPanels::default().areas(Rect::new(0, 0, 80, 24), 0).unwrap();
         let loss = areas.panels[Panel::Loss as usize];
         assert!((loss.width, loss.height) >= (50, 10), "{loss:?}");
         assert_eq!(areas.panels[Panel::Log as usize].height, 4);
@@ -226,34 +246,34 @@ mod tests {
 
     #[test]
     fn a_screen_below_the_minimum_has_no_rectangles() {
-        assert_eq!(screen_areas(Rect::new(0, 0, 59, 40), 0, &INITIAL_PANELS), None);
-        assert_eq!(screen_areas(Rect::new(0, 0, 100, 15), 0, &INITIAL_PANELS), None);
+        assert_eq!(ShownPanels::default().areas(Rect::new(0, 0, 59, 40), 0), None);
+        assert_eq!(ShownPanels::default().areas(Rect::new(0, 0, 100, 15), 0), None);
     }
 
     #[test]
     fn a_panel_without_room_fills_the_screen_when_it_is_focused() {
         let screen = Rect::new(0, 0, 60, 16);
-        let view = ViewState { focus: Panel::Log, ..ViewState::default() };
-        assert_eq!(panel_area(screen, 0, &view, Panel::Log).height, 14);
-        assert!(panel_area(screen, 0, &view, Panel::Loss).is_empty());
+        let panels = ShownPanels { focus: Panel::Log, ..ShownPanels::default() };
+        assert_eq!(panels.area_of(Panel::Log, screen, 0).height, 14);
+        assert!(panels.area_of(Panel::Loss, screen, 0).is_empty());
     }
 
     #[test]
     fn every_panel_can_be_focused_and_its_tab_clicked() {
         let screen = Rect::new(0, 0, 120, 40);
         for wanted in Panel::ALL {
-            let mut view = ViewState::default();
-            view.focus_panel(wanted);
-            assert!(!panel_area(screen, 0, &view, wanted).is_empty(), "{wanted:?}");
+            let mut panels = ShownPanels::default();
+            panels.focus_on(wanted);
+            assert!(!panels.area_of(wanted, screen, 0).is_empty(), "{wanted:?}");
             for other in other_tabs(wanted) {
-                let area = panel_area(screen, 0, &view, wanted);
+                let area = panels.area_of(wanted, screen, 0);
                 let found = (area.left()..area.right())
-                    .any(|x| tab_at(screen, 0, &view, Position::new(x, area.y)) == Some(other));
+                    .any(|x| panels.tab_at(Position::new(x, area.y), screen, 0) == Some(other));
                 assert!(found, "{other:?} is a tab of {wanted:?}");
             }
         }
         assert!(Panel::ALL.iter().all(|panel| {
-            let wide = screen_areas(Rect::new(0, 0, 250, 70), 0, &INITIAL_PANELS).unwrap();
+            let wide = ShownPanels::default().areas(Rect::new(0, 0, 250, 70), 0).unwrap();
             !wide.panels[*panel as usize].is_empty()
         }));
     }

@@ -2,23 +2,27 @@
 //! Must not know: the terminal, the channels, the time of day (the caller passes the time).
 //! Invariant: the same events, keys and size draw the same screen.
 
+pub mod actions;
 pub mod chart_settings;
 pub mod command;
 pub mod draft;
-pub mod handover;
 pub mod keys;
 pub mod layout;
+pub mod main_loop;
+pub mod panel_id;
 pub mod preferences;
+pub mod token_view;
 pub mod view;
 
 use super::model::state::RunState;
 use super::panels::{RenderContext, notice};
 use super::terminal::ascii::convert_to_ascii;
 use super::terminal::screen;
-use super::theme::{ColorDepth, Theme};
+use super::theme::Theme;
 use crate::schema::protocol::Event;
+use actions::Action;
 use crossterm::event::{KeyEvent, KeyEventKind, MouseEvent};
-use keys::{Action, Scope};
+use keys::Scope;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -31,14 +35,12 @@ pub struct App {
     pub state: RunState,
     pub view: ViewState,
     pub theme: Theme,
-    /// Whether only ASCII characters are drawn.
     pub ascii: bool,
 }
 
 impl App {
-    /// Creates an app that knows no run, with colours of this depth.
-    pub fn new(depth: ColorDepth, ascii: bool) -> Self {
-        Self { state: RunState::default(), view: ViewState::default(), theme: Theme::new(depth), ascii }
+    pub fn new(theme: Theme) -> Self {
+        Self { state: RunState::default(), view: ViewState::default(), theme, ascii: false }
     }
 
     fn render_context(&self) -> RenderContext<'_> {
@@ -52,7 +54,6 @@ impl App {
         self.view.reconcile(&self.state);
     }
 
-    /// Handles a key, on a screen of this size.
     pub fn handle_key(&mut self, key: &KeyEvent, screen: Rect) -> Effect {
         if key.kind == KeyEventKind::Release {
             return Effect::None;
@@ -70,7 +71,6 @@ impl App {
         }
     }
 
-    /// Handles a mouse event, on a screen of this size.
     pub fn handle_mouse(&mut self, event: &MouseEvent, screen: Rect) -> Effect {
         let notice = notice::lines(self.render_context(), screen.width).len() as u16;
         self.view.handle_mouse(event, &self.state, screen, notice)
@@ -83,7 +83,6 @@ impl App {
         }
     }
 
-    /// Draws into a new buffer of this size.
     pub fn render_to_buffer(&self, width: u16, height: u16) -> Buffer {
         let Ok(mut terminal) = Terminal::new(TestBackend::new(width, height));
         let Ok(_) = terminal.draw(|frame| self.draw(frame));

@@ -4,7 +4,11 @@
 
 use super::chart_settings::LossCharts;
 use super::layout::{self, SLOTS};
-use super::view::{EntropyDisplay, Panel, ViewState};
+use super::panel_id::Panel;
+use super::token_view::EntropyDisplay;
+use super::view::ViewState;
+use crate::files::atomic::replace_file_unsynced;
+use crate::tui::plot::axis::Scale;
 use crate::tui::plot::token_grid::TokenValue;
 use etcetera::BaseStrategy;
 use serde::{Deserialize, Serialize};
@@ -37,30 +41,32 @@ impl SavedView {
     fn from_view(view: &ViewState) -> Self {
         let charts = &view.charts;
         Self {
-            focus: view.focus,
-            shown: view.slot_panels,
-            expanded: view.expanded,
-            mode: view.token_value,
-            picture: view.entropy_display,
+            focus: view.panels.focus,
+            shown: view.panels.slots,
+            expanded: view.panels.expanded,
+            mode: view.tokens.value,
+            picture: view.tokens.display,
             charts: charts.loss_charts,
-            log_steps: charts.log_x,
-            log_losses: charts.log_y,
+            log_steps: charts.x_scale == Scale::Log,
+            log_losses: charts.y_scale == Scale::Log,
             smoothing: charts.smoothing,
-            mouse: view.mouse_captured,
+            mouse: !view.mouse_released,
         }
     }
 
     fn apply_to(&self, view: &mut ViewState) {
         for (slot, panel) in self.shown.iter().enumerate() {
             if layout::slot_of(*panel) == Some(slot) {
-                view.slot_panels[slot] = *panel;
+                view.panels.slots[slot] = *panel;
             }
         }
-        view.focus_panel(self.focus);
-        (view.expanded, view.token_value, view.entropy_display, view.mouse_captured) =
-            (self.expanded, self.mode, self.picture, self.mouse);
+        view.panels.focus_on(self.focus);
+        (view.panels.expanded, view.tokens.value, view.tokens.display, view.mouse_released) =
+            (self.expanded, self.mode, self.picture, !self.mouse);
         let charts = &mut view.charts;
-        (charts.loss_charts, charts.log_x, charts.log_y) = (self.charts, self.log_steps, self.log_losses);
+        let scale = |is_log| if is_log { Scale::Log } else { Scale::Linear };
+        charts.loss_charts = self.charts;
+        (charts.x_scale, charts.y_scale) = (scale(self.log_steps), scale(self.log_losses));
         charts.smoothing = self.smoothing.filter(|smoothing| (0.0..1.0).contains(smoothing));
     }
 }
@@ -83,7 +89,6 @@ impl UiPreferences {
         Self { file, saved: SavedView::default() }
     }
 
-    /// Applies the saved preferences to `view`.
     pub fn restore(&mut self, view: &mut ViewState) {
         let text = self.file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
         if let Some(saved) = text.and_then(|text| toml::from_str::<SavedView>(&text).ok()) {
@@ -92,8 +97,7 @@ impl UiPreferences {
         self.saved = SavedView::from_view(view);
     }
 
-    /// Saves the preferences if they have changed. A write error is ignored: it must not disturb the
-    /// dashboard.
+    /// Saves changed preferences. A write error is ignored: it must not disturb the dashboard.
     pub fn save_if_changed(&mut self, view: &ViewState) {
         let now = SavedView::from_view(view);
         if now != self.saved {
@@ -103,15 +107,13 @@ impl UiPreferences {
     }
 }
 
-/// Writes a temporary file and renames it, because two dashboards may save at once.
+/// Replaces the file atomically, because two dashboards may save at once, and without waiting for a busy disk.
 fn write_preferences(file: &Path, saved: &SavedView) -> io::Result<()> {
     let text = toml::to_string(saved).map_err(io::Error::other)?;
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    let temporary = file.with_extension(format!("{}.tmp", std::process::id()));
-    std::fs::write(&temporary, text)?;
-    std::fs::rename(&temporary, file)
+    replace_file_unsynced(file, text.as_bytes()).map_err(|error| error.cause)
 }
 
 #[cfg(test)]
@@ -125,21 +127,21 @@ mod tests {
         let preferences = || UiPreferences::with_file(Some(file.clone()));
         let mut view = ViewState::default();
         preferences().restore(&mut view);
-        assert_eq!(view.focus, Panel::Loss);
-        view.focus_panel(Panel::Cost);
-        (view.token_value, view.charts.log_y, view.mouse_captured) = (TokenValue::Nll, true, false);
+        assert_eq!(view.panels.focus, Panel::Loss);
+        view.panels.focus_on(Panel::Cost);
+        (view.tokens.value, view.charts.y_scale, view.mouse_released) = (TokenValue::Nll, Scale::Log, true);
         preferences().save_if_changed(&view);
         let mut again = ViewState::default();
         preferences().restore(&mut again);
         assert_eq!(SavedView::from_view(&again), SavedView::from_view(&view));
-        assert_eq!(again.slot_panels[0], Panel::Cost);
+        assert_eq!(again.panels.slots[0], Panel::Cost);
         for text in
             ["", "focus = \"nowhere\"", "\u{0}", "smoothing = 5.0", "shown = [\"log\", \"log\", \"log\"]"]
         {
             std::fs::write(&file, text).unwrap();
             let mut view = ViewState::default();
             preferences().restore(&mut view);
-            assert_eq!((view.charts.smoothing, view.slot_panels[0]), (None, Panel::Schedule), "{text:?}");
+            assert_eq!((view.charts.smoothing, view.panels.slots[0]), (None, Panel::Schedule), "{text:?}");
         }
     }
 
@@ -148,7 +150,7 @@ mod tests {
         let mut preferences = UiPreferences::with_file(Some("/proc/none/dashboard.toml".into()));
         let mut view = ViewState::default();
         preferences.restore(&mut view);
-        view.focus_panel(Panel::Log);
+        view.panels.focus_on(Panel::Log);
         preferences.save_if_changed(&view);
     }
 }

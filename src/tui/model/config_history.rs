@@ -1,63 +1,33 @@
 //! Owns: the configs of a run by step; the live numeric settings of a config, and their values over the run.
 //! Must not know: how a setting is drawn, or who changes it.
-//! Invariant: bounded. A value at a past step comes from the config of that step, at a future step from the
-//! current config.
+//! Invariant: bounded. A value at a past step comes from the config of that step, at a future step from the current
+//! config.
 
-use crate::config::{Config, ConfigKey, Curve, Limit, Mutability, SelectionRule};
-use std::sync::OnceLock;
+use crate::config::{Config, ConfigKey, Curve, KeyKind, Mutability};
+use std::sync::LazyLock;
 use toml::Value;
 
 /// Maximum number of configs kept. The oldest are dropped first, except the initial one.
 const MAX_EPOCHS: usize = 512;
 
-/// A numeric config key that may change during a run.
-#[derive(Clone, Copy, Debug)]
-pub struct NumericSetting {
-    pub key: &'static ConfigKey,
-    /// Whether it is an integer.
-    pub is_integer: bool,
-    /// Whether it may be a curve over steps.
-    pub is_curve: bool,
-}
-
-impl NumericSetting {
-    /// Returns whether it is the learning rate. Its key holds the peak; charts show the scheduled rate.
-    pub fn is_lr(&self) -> bool {
-        (self.key.section, self.key.name) == ("optim", "lr")
-    }
-
-    /// Returns the limit of its values.
-    pub fn limit(&self) -> Limit {
-        self.key.limit
-    }
-}
-
-/// Returns all live settings: first those that matter most to recycling, then the rest in the order of the
-/// key table.
-pub fn numeric_settings() -> &'static [NumericSetting] {
-    static NUMBERS: OnceLock<Vec<NumericSetting>> = OnceLock::new();
-    NUMBERS.get_or_init(|| {
-        let table = Config::default();
-        let mut found: Vec<NumericSetting> = Config::keys()
-            .filter(|key| key.mutability == Mutability::Live)
-            .filter_map(|key| {
-                let whole = match table.value(key) {
-                    Value::Integer(_) => true,
-                    Value::Float(_) => false,
-                    _ => return None,
-                };
-                Some(NumericSetting { key, is_integer: whole, is_curve: accepts_curve(key) })
-            })
-            .collect();
-        let rank = |setting: &NumericSetting| {
-            LEADING_SETTINGS
-                .iter()
-                .position(|path| setting.key.path() == **path)
-                .unwrap_or(LEADING_SETTINGS.len())
-        };
-        found.sort_by_key(rank);
+/// Returns the numeric keys that may change during a run: first those that matter most to recycling, then the rest in
+/// the order of the key table.
+pub fn numeric_settings() -> &'static [&'static ConfigKey] {
+    static SETTINGS: LazyLock<Vec<&'static ConfigKey>> = LazyLock::new(|| {
+        let mut found: Vec<&ConfigKey> =
+            Config::keys().filter(|key| key.mutability == Mutability::Live && key.kind.is_number()).collect();
+        found.sort_by_key(|key| {
+            let rank = LEADING_SETTINGS.iter().position(|path| key.path() == *path);
+            rank.unwrap_or(LEADING_SETTINGS.len())
+        });
         found
-    })
+    });
+    &SETTINGS
+}
+
+/// Returns whether a key is the learning rate. Its value is the peak; charts show the scheduled rate.
+pub fn is_lr(key: &ConfigKey) -> bool {
+    (key.section, key.name) == ("optim", "lr")
 }
 
 /// The settings that matter most to recycling.
@@ -74,38 +44,15 @@ const LEADING_SETTINGS: [&str; 10] = [
     "optim.clip",
 ];
 
-/// Returns whether a key can be a curve: whether setting one and reading it back gives the same curve.
-fn accepts_curve(key: &ConfigKey) -> bool {
-    let knots = Value::Array(vec![knot_to_toml(0, 0.5), knot_to_toml(9, 0.6)]);
-    crate::config::change::apply_changes(&Config::default(), [(key, &knots)], "curve")
-        .is_ok_and(|config| config.value(key) == knots)
-}
-
 /// Returns a knot as the TOML array `[step, value]`.
 pub fn knot_to_toml(step: u64, value: f64) -> Value {
     Value::Array(vec![Value::Integer(step as i64), Value::Float(value)])
 }
 
-/// Returns the indices of the settings that have an effect in `config`. Of the keys that select recycled
-/// positions, only the one chosen by `recycle.share` has an effect.
+/// Returns the indices of the settings that have an effect in `config`.
 pub fn settings_in_use(config: &Config) -> Vec<usize> {
-    let share = match config.recycle.share {
-        SelectionRule::Fraction => "fraction",
-        SelectionRule::Count => "count",
-        SelectionRule::Threshold | SelectionRule::RelativeThreshold => "threshold",
-    };
-    let idle = |setting: &NumericSetting| {
-        let name = setting.key.name;
-        setting.key.section == "recycle"
-            && ["fraction", "count", "threshold"].contains(&name)
-            && name != share
-    };
-    numeric_settings()
-        .iter()
-        .enumerate()
-        .filter(|(_, setting)| !idle(setting))
-        .map(|(index, _)| index)
-        .collect()
+    let settings = numeric_settings();
+    (0..settings.len()).filter(|index| !config.recycle.ignores(settings[*index])).collect()
 }
 
 /// A config and the range of steps that starts with it.
@@ -114,34 +61,30 @@ pub struct ConfigEpoch {
     /// The first step that this config applies to.
     pub first_step: u64,
     pub config: Config,
-    /// Its live settings, in the order of [`numbers`]; none if the value is not a number or a curve.
+    /// Its live settings, in the order of [`numeric_settings`]; none if the value is not a number or a curve.
     pub curves: Vec<Option<Curve>>,
 }
 
 impl ConfigEpoch {
     fn new(first_step: u64, config: &Config) -> Self {
-        let curves = numeric_settings()
-            .iter()
-            .map(|setting| parse_curve(setting, &config.value(setting.key)))
-            .collect();
+        let curves = numeric_settings().iter().map(|key| parse_curve(key, &config.value(key))).collect();
         Self { first_step, config: config.clone(), curves }
     }
 
     /// Returns setting `index` at `step`. For the learning rate this is the scheduled rate.
     fn value_at(&self, index: usize, step: u64) -> Option<f64> {
-        if numeric_settings()[index].is_lr() {
+        if is_lr(numeric_settings()[index]) {
             return Some(self.config.optim.lr_at(step, self.config.run.steps));
         }
         self.curves[index].as_ref().map(|curve| curve.value_at(step))
     }
 }
 
-fn parse_curve(setting: &NumericSetting, value: &Value) -> Option<Curve> {
+fn parse_curve(key: &ConfigKey, value: &Value) -> Option<Curve> {
     match value {
         Value::Integer(number) => Some(Curve::constant(*number as f64)),
         Value::Float(number) => Some(Curve::constant(*number)),
-        // A data mixture is an array, too, but does not parse as a curve.
-        Value::Array(_) if setting.is_curve => value.clone().try_into::<Curve>().ok(),
+        Value::Array(_) if key.kind == KeyKind::Curve => value.clone().try_into::<Curve>().ok(),
         _ => None,
     }
 }
@@ -188,17 +131,15 @@ pub(in crate::tui) mod tests {
     use super::*;
 
     pub fn setting_index(path: &str) -> usize {
-        numeric_settings().iter().position(|setting| setting.key.path() == path).unwrap()
+        numeric_settings().iter().position(|key| key.path() == path).unwrap()
     }
 
     #[test]
     fn live_numbers_are_found_in_the_key_table() {
-        let [fraction, every, lr] = ["recycle.fraction", "recycle.every", "optim.lr"]
-            .map(|path| numeric_settings()[setting_index(path)]);
-        assert!(fraction.is_curve && !fraction.is_integer);
-        assert!(every.is_integer && !every.is_curve);
-        assert!(!lr.is_curve);
-        assert!(numeric_settings().iter().all(|setting| setting.key.path() != "data.batch"), "frozen");
+        let kinds = ["recycle.fraction", "recycle.every", "optim.lr", "recycle.passes"]
+            .map(|path| numeric_settings()[setting_index(path)].kind);
+        assert_eq!(kinds, [KeyKind::Curve, KeyKind::Integer, KeyKind::Float, KeyKind::Mixture]);
+        assert!(numeric_settings().iter().all(|key| key.path() != "data.batch"), "frozen");
         let used = settings_in_use(&Config::default());
         assert!(
             used.contains(&setting_index("recycle.fraction"))

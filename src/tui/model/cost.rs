@@ -20,13 +20,11 @@ pub const STEP_PARTS: [(&str, Metric, Metric); 4] = [
 /// Average cost of one kind of step.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StepCost {
-    /// Number of steps.
     pub steps: u64,
-    /// Milliseconds by part, in the order of [`PARTS`].
+    /// Milliseconds by part, in the order of [`STEP_PARTS`].
     pub ms: [MovingAverage; STEP_PARTS.len()],
-    /// FLOP by part, in the order of [`PARTS`].
+    /// FLOP by part, in the order of [`STEP_PARTS`].
     pub flop: [MovingAverage; STEP_PARTS.len()],
-    /// Milliseconds of the whole step.
     pub step_ms: MovingAverage,
 }
 
@@ -46,14 +44,12 @@ impl StepCost {
     }
 }
 
-/// The costs of a run so far.
 #[derive(Clone, Debug, Default)]
 pub struct RunCost {
     /// Steps with a plain pass only.
     pub plain: StepCost,
     /// Steps with recycled passes.
     pub recycled: StepCost,
-    /// Number of positions recycled so far.
     pub recycled_positions: f64,
     /// Milliseconds of all timed steps: (recycling, total).
     timed_ms: (f64, f64),
@@ -62,7 +58,6 @@ pub struct RunCost {
 }
 
 impl RunCost {
-    /// Adds the metrics of a step.
     pub fn add(&mut self, row: &StepRow) {
         if row.step() == 0 {
             return;
@@ -84,12 +79,10 @@ impl RunCost {
         self.flop.1 += STEP_PARTS.iter().filter_map(|(_, _, flop)| finite_value(row, *flop)).sum::<f64>();
     }
 
-    /// Returns recycling's share of the run's time.
     pub fn share_of_time(&self) -> Option<f64> {
         (self.timed_ms.1 > 0.0).then(|| self.timed_ms.0 / self.timed_ms.1)
     }
 
-    /// Returns recycling's share of the run's FLOP.
     pub fn share_of_flop(&self) -> Option<f64> {
         (self.flop.1 > 0.0).then(|| self.flop.0 / self.flop.1)
     }

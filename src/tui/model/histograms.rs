@@ -2,23 +2,19 @@
 //! Must not know: colours, how they are drawn.
 //! Invariant: at most `MAX_COLUMNS` columns, ascending in step. Merging keeps every count.
 
-use crate::schema::protocol::{ENTROPY_BINS, EntropyHistogram};
+use crate::schema::token_rows::{ENTROPY_BINS, EntropyHistogram};
 
-/// Maximum number of columns.
 pub const MAX_COLUMNS: usize = 512;
 
 /// Histograms of adjacent steps, added up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HistogramColumn {
-    /// Step of the first histogram.
     pub first_step: u64,
-    /// Step of the last histogram.
     pub last_step: u64,
     /// Token counts of the plain pass, by entropy bin.
     pub plain: [u64; ENTROPY_BINS],
     /// Token counts of the recycled pass, by entropy bin.
     pub recycled: [u64; ENTROPY_BINS],
-    /// Number of merged histograms.
     pub count: u64,
 }
 
@@ -40,7 +36,6 @@ impl From<&EntropyHistogram> for HistogramColumn {
     }
 }
 
-/// The token entropy histograms of a run.
 #[derive(Clone, Debug)]
 pub struct EntropyHistograms {
     columns: Vec<HistogramColumn>,
@@ -78,13 +73,11 @@ impl EntropyHistograms {
         self.histograms_per_column *= 2;
     }
 
-    /// Returns the columns, ascending in step.
     pub fn columns(&self) -> &[HistogramColumn] {
         &self.columns
     }
 
-    /// Returns the sum of the columns that overlap `first..=last`. If none does, returns the last column
-    /// before them, if any.
+    /// Returns the sum of the columns that overlap `first..=last`, or the last column before them.
     pub fn sum_of_range(&self, first: u64, last: u64) -> Option<HistogramColumn> {
         let start = self.columns.partition_point(|column| column.last_step < first);
         let end = self.columns.partition_point(|column| column.first_step <= last);

@@ -10,25 +10,29 @@ pub const MAX_BUCKETS: usize = 2048;
 /// Adjacent values of a series, merged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bucket {
-    /// Step of the first value.
     pub first_step: u64,
-    /// Step of the last value.
     pub last_step: u64,
     pub min: f64,
     pub max: f64,
     pub mean: f64,
-    /// Number of merged values.
     pub count: u64,
     /// Whether values that were not finite are missing before this bucket.
     pub gap_before: bool,
 }
 
 impl Bucket {
-    fn new(step: u64, value: f64, gap_before: bool) -> Self {
-        Self { first_step: step, last_step: step, min: value, max: value, mean: value, count: 1, gap_before }
+    fn new(step: u64, value: f64) -> Self {
+        Self {
+            first_step: step,
+            last_step: step,
+            min: value,
+            max: value,
+            mean: value,
+            count: 1,
+            gap_before: false,
+        }
     }
 
-    /// Returns this bucket merged with the next one.
     fn merged_with(self, next: Bucket) -> Self {
         let count = self.count + next.count;
         Self {
@@ -43,7 +47,6 @@ impl Bucket {
     }
 }
 
-/// A bounded series of (step, value).
 #[derive(Clone, Debug)]
 pub struct SeriesHistory {
     buckets: Vec<Bucket>,
@@ -59,8 +62,7 @@ impl Default for SeriesHistory {
 }
 
 impl SeriesHistory {
-    /// Adds `value` at `step`. A value that is not finite leaves a gap. A step that does not ascend is
-    /// ignored.
+    /// Adds `value` at `step`, if the steps ascend. A value that is not finite leaves a gap.
     pub fn push(&mut self, step: u64, value: f64) {
         let ascends = self.buckets.last().is_none_or(|last| step > last.last_step);
         if !ascends {
@@ -71,7 +73,8 @@ impl SeriesHistory {
             return;
         }
         self.latest = Some(value);
-        let next = Bucket::new(step, value, std::mem::take(&mut self.pending_gap));
+        let gap_before = std::mem::take(&mut self.pending_gap);
+        let next = Bucket { gap_before, ..Bucket::new(step, value) };
         match self.buckets.last_mut() {
             Some(bucket) if bucket.count < self.values_per_bucket && !next.gap_before => {
                 *bucket = bucket.merged_with(next)
@@ -89,8 +92,7 @@ impl SeriesHistory {
 
     /// Merges adjacent pairs of buckets. From then on a bucket takes twice as many values.
     fn merge_pairs(&mut self) {
-        // Gaps start new buckets before the last one is full. If most buckets are not full, they still have
-        // room.
+        // Gaps start new buckets early. If most buckets are not full, they still have room.
         let full = self.buckets.iter().filter(|bucket| bucket.count >= self.values_per_bucket).count();
         let merged = |pair: &[Bucket]| pair.iter().skip(1).fold(pair[0], |a, b| a.merged_with(*b));
         self.buckets = self.buckets.chunks(2).map(merged).collect();
@@ -99,21 +101,18 @@ impl SeriesHistory {
         }
     }
 
-    /// Returns the buckets, ascending in step.
     #[cfg(test)]
     pub fn buckets(&self) -> &[Bucket] {
         &self.buckets
     }
 
-    /// Returns the buckets that overlap the steps `first..=last`.
     pub fn buckets_in(&self, first: u64, last: u64) -> &[Bucket] {
         let start = self.buckets.partition_point(|bucket| bucket.last_step < first);
         let end = self.buckets.partition_point(|bucket| bucket.first_step <= last);
         &self.buckets[start..end.max(start)]
     }
 
-    /// Iterates over the buckets, each with the moving average after it. `smoothing` is the weight of the
-    /// past per value.
+    /// Iterates over the buckets with the moving average. `smoothing` is the weight of the past per value.
     pub fn smoothed(&self, smoothing: f64) -> impl Iterator<Item = (&Bucket, f64)> {
         let mut average = MovingAverage::default();
         // Most buckets have the same count, so the power is cached.
@@ -140,18 +139,15 @@ impl SeriesHistory {
         self.buckets[..self.buckets.partition_point(|bucket| bucket.first_step <= step)].last()
     }
 
-    /// Returns the last value.
     pub fn latest(&self) -> Option<f64> {
         self.latest
     }
 
-    /// Returns the last step.
     #[cfg(test)]
     pub fn last_step(&self) -> Option<u64> {
         self.buckets.last().map(|bucket| bucket.last_step)
     }
 
-    /// Returns whether no value was pushed.
     pub fn is_empty(&self) -> bool {
         self.buckets.is_empty()
     }

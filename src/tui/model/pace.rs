@@ -11,7 +11,6 @@ const WARM_UP_STEPS: u32 = 5;
 const MAX_SAMPLES: usize = 128;
 const MIN_SPACING: Duration = Duration::from_secs(1);
 
-/// Estimates seconds per step and the time left.
 #[derive(Clone, Debug, Default)]
 pub struct PaceEstimator {
     samples: VecDeque<(u64, Duration)>,
@@ -22,15 +21,15 @@ pub struct PaceEstimator {
 }
 
 impl PaceEstimator {
-    /// Records that the run is paused (`true`) or continues, from `now` on.
-    pub fn set_paused(&mut self, paused: bool, now: Duration) {
-        match (paused, self.paused_since) {
-            (true, None) => self.paused_since = Some(now),
-            (false, Some(since)) => {
-                self.paused_total += now.saturating_sub(since);
-                self.paused_since = None;
-            }
-            _ => {}
+    /// Records that the run is paused from `now` on.
+    pub fn start_pause(&mut self, now: Duration) {
+        self.paused_since.get_or_insert(now);
+    }
+
+    /// Records that the run continues from `now` on, if it was paused.
+    pub fn end_pause(&mut self, now: Duration) {
+        if let Some(since) = self.paused_since.take() {
+            self.paused_total += now.saturating_sub(since);
         }
     }
 
@@ -51,7 +50,6 @@ impl PaceEstimator {
         }
     }
 
-    /// Returns the time since the start, without pauses.
     fn active_time(&self, now: Duration) -> Duration {
         let current_pause = self.paused_since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
         now.saturating_sub(self.paused_total + current_pause)
@@ -64,7 +62,6 @@ impl PaceEstimator {
         Some(last.1.saturating_sub(first.1).as_secs_f64() / steps as f64)
     }
 
-    /// Returns the estimated time until `total` steps are done.
     pub fn eta(&self, total: u64, now: Duration) -> Option<Duration> {
         let (step, at) = self.latest?;
         let pace = self.seconds_per_step()?;
@@ -103,10 +100,10 @@ mod tests {
         for step in 1..=10 {
             pace.record_step(step, seconds(step));
         }
-        pace.set_paused(true, seconds(10));
-        pace.set_paused(true, seconds(500));
+        pace.start_pause(seconds(10));
+        pace.start_pause(seconds(500));
         assert_eq!(pace.eta(20, seconds(900)), Some(seconds(10)));
-        pace.set_paused(false, seconds(1010));
+        pace.end_pause(seconds(1010));
         pace.record_step(11, seconds(1011));
         assert_eq!(pace.seconds_per_step(), Some(1.0));
     }

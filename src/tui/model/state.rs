@@ -4,53 +4,32 @@
 
 mod queries;
 
+use super::bounded_list::BoundedList;
 use super::config_history::ConfigHistory;
 use super::cost::RunCost;
 use super::histograms::EntropyHistograms;
-use super::history::{MovingAverage, SeriesHistory};
+use super::history::MovingAverage;
+use super::metrics::RunMetrics;
 use super::pace::PaceEstimator;
-use crate::config::{Config, ConfigKey, Dashboard};
+use crate::config::{Config, ConfigKey};
 use crate::schema::metrics::{Metric, StepRow};
 use crate::schema::protocol::{
-    AlertTopic, ConfigUpdate, EntropyHistogram, Event, LogLevel, LogLine, PlaygroundAnswer, RunInfo,
-    RunPhase, RunSummary, TokenRow, ValidationSample,
+    AlertTopic, ConfigUpdate, Event, LogLevel, LogLine, PlaygroundAnswer, RunInfo, RunPhase, RunSummary,
+    ValidationSample,
 };
 use crate::schema::rows::{ChangeOutcome, ChangeRow, SystemRow};
-use crate::tui::text;
+use crate::schema::token_rows::{EntropyHistogram, TokenRow};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-const MAX_LOG_LINES: usize = 2000;
 /// Maximum number of positions kept of one token row: more than a user scrolls through.
 const MAX_CELLS_PER_ROW: usize = 16_384;
 /// Maximum number of positions in all kept token rows together.
 const MAX_CELLS: usize = 65_536;
-const MAX_CHANGES: usize = 2000;
-const MAX_SAMPLES: usize = 500;
-const MAX_ANSWERS: usize = 50;
-/// Maximum number of config changes that can be undone.
 const MAX_UNDO: usize = 200;
 /// Weight of previous values in the displayed speed.
 const SPEED_SMOOTHING: f64 = 0.9;
 
-/// Selects a series of values over steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Series {
-    Metric(Metric),
-    /// The first metric minus the second, at the same step.
-    Difference(Metric, Metric),
-}
-
-/// The differences whose history is kept: recycling minus each of its controls.
-pub const TRACKED_DIFFERENCES: [(Metric, Metric); 5] = [
-    (Metric::LossRecycledAtRecycled, Metric::LossPlainAtRecycled),
-    (Metric::ValidRecycled, Metric::ValidPlainAtRecycled),
-    (Metric::ValidRecycled, Metric::ValidPause),
-    (Metric::ValidRecycled, Metric::ValidMasked),
-    (Metric::ValidRecycled, Metric::ValidShuffled),
-];
-
-/// Progress of a preparation phase.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PrepareProgress {
     /// What is counted, such as `records`.
@@ -61,12 +40,12 @@ pub struct PrepareProgress {
 }
 
 /// Whether the trainer still works on the run, and if not, how it ended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum TrainerStatus {
+    #[default]
     Running,
     /// The run reached its last step, or was stopped.
     Finished(Box<RunSummary>),
-    /// The run failed with this error.
     Failed(String),
     /// The trainer disconnected without a summary, after it was asked to stop.
     Disconnected,
@@ -84,66 +63,53 @@ pub struct LogEntry {
 /// Something that charts mark at a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChartMark {
-    /// The config changed.
     Change,
-    /// The user wrote a note.
     Note,
+}
+
+/// How many trainers, and items of each list, a dashboard has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventCounts {
+    pub trainers: u64,
+    pub log_lines: u64,
+    pub changes: u64,
+    pub samples: u64,
+    pub answers: u64,
 }
 
 /// Config keys with their values, as text that `set` accepts.
 pub type KeyValues = Vec<(String, String)>;
 
-/// Everything known of the run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RunState {
     /// The run's fixed facts and its current config, after `Event::Started`.
     pub run: Option<Box<RunInfo>>,
-    /// The trainer's current phase, after it has reported one.
     pub phase: Option<RunPhase>,
     pub progress: Option<PrepareProgress>,
-    /// The last finite value of every metric.
-    pub latest: StepRow,
+    pub metrics: RunMetrics,
     /// Whether a live step was received (history does not count).
     pub has_live_step: bool,
-    /// The first step with known metrics.
-    first_step: Option<u64>,
-    /// Number of times a trainer has started.
-    pub trainers_started: u64,
-    /// Numbers of log lines, samples and answers received so far, including those no longer kept.
-    pub log_lines_total: u64,
-    pub samples_total: u64,
-    pub answers_total: u64,
+    trainers_started: u64,
     /// The last token rows, oldest first.
     pub token_rows: VecDeque<Box<TokenRow>>,
-    /// Histograms of token entropy over the whole run.
     pub histograms: EntropyHistograms,
-    /// Samples that the model generated, oldest first.
-    pub samples: VecDeque<ValidationSample>,
-    /// The playground's answers, oldest first. The last may be unfinished.
-    pub answers: VecDeque<PlaygroundAnswer>,
-    /// Config changes that were applied or refused, and notes, oldest first.
-    pub changes: VecDeque<ChangeRow>,
-    /// Number of changes and notes received so far.
-    pub changes_total: u64,
-    /// The configs of the run, by step.
+    pub samples: BoundedList<ValidationSample, 500>,
+    /// The playground's answers. The last may be unfinished.
+    pub answers: BoundedList<PlaygroundAnswer, 50>,
+    /// Config changes that were applied or refused, and notes.
+    pub changes: BoundedList<ChangeRow, 2000>,
     pub config_history: ConfigHistory,
     /// Undo stack: for each change, the values before it and the values it set.
     undo_stack: Vec<(KeyValues, KeyValues)>,
-    /// Time and FLOP of steps.
     pub cost: RunCost,
-    /// The last sample of the system monitor.
     pub system: Option<Box<SystemRow>>,
-    /// The log, oldest first.
-    pub log: VecDeque<LogEntry>,
+    pub log: BoundedList<LogEntry, 2000>,
     pub pace: PaceEstimator,
     /// Tokens per second, smoothed.
     pub tokens_per_s: MovingAverage,
     pub status: TrainerStatus,
-    /// The last value that was not finite, as text, and how many there were.
-    pub not_finite: Option<(String, u64)>,
     /// The last panic of a thread other than the dashboard's.
     pub panic: Option<String>,
-    /// Number of frames that the trainer dropped.
     pub dropped_frames: u64,
     /// The current time, since the dashboard opened.
     pub now: Duration,
@@ -151,49 +117,6 @@ pub struct RunState {
     clock_offset_s: f64,
     /// Alerts that need the user's attention, by subject.
     pub alerts: BTreeMap<AlertTopic, String>,
-    histories: Vec<SeriesHistory>,
-    differences: [SeriesHistory; TRACKED_DIFFERENCES.len()],
-    dashboard: Dashboard,
-}
-
-impl Default for RunState {
-    fn default() -> Self {
-        Self {
-            run: None,
-            phase: None,
-            progress: None,
-            latest: StepRow::new(0),
-            has_live_step: false,
-            first_step: None,
-            trainers_started: 0,
-            log_lines_total: 0,
-            samples_total: 0,
-            answers_total: 0,
-            token_rows: VecDeque::new(),
-            histograms: EntropyHistograms::default(),
-            samples: VecDeque::new(),
-            answers: VecDeque::new(),
-            changes: VecDeque::new(),
-            changes_total: 0,
-            config_history: ConfigHistory::default(),
-            undo_stack: Vec::new(),
-            cost: RunCost::default(),
-            system: None,
-            log: VecDeque::new(),
-            pace: PaceEstimator::default(),
-            tokens_per_s: MovingAverage::default(),
-            status: TrainerStatus::Running,
-            not_finite: None,
-            panic: None,
-            dropped_frames: 0,
-            now: Duration::ZERO,
-            clock_offset_s: 0.0,
-            alerts: BTreeMap::new(),
-            histories: vec![SeriesHistory::default(); Metric::ALL.len()],
-            differences: Default::default(),
-            dashboard: Config::default().dashboard,
-        }
-    }
 }
 
 impl RunState {
@@ -202,7 +125,11 @@ impl RunState {
         self.now = now;
         match event {
             Event::Phase(phase) => {
-                self.pace.set_paused(phase == RunPhase::Paused, self.now_on_run_clock());
+                let now = self.now_on_run_clock();
+                match phase {
+                    RunPhase::Paused => self.pace.start_pause(now),
+                    _ => self.pace.end_pause(now),
+                }
                 self.progress = None;
                 self.phase = Some(phase);
             }
@@ -212,20 +139,13 @@ impl RunState {
             Event::Started(info) => {
                 if self.run.is_some() {
                     // Another trainer continues the run, perhaps from an earlier step.
-                    let (log, lead) = (std::mem::take(&mut self.log), self.clock_offset_s);
-                    let (logged, begun) = (self.log_lines_total, self.trainers_started);
-                    *self = Self {
-                        log,
-                        clock_offset_s: lead,
-                        log_lines_total: logged,
-                        trainers_started: begun,
-                        phase: self.phase,
-                        now,
-                        ..Self::default()
-                    };
+                    let last = std::mem::take(self);
+                    self.log = last.log;
+                    self.clock_offset_s = last.clock_offset_s;
+                    self.trainers_started = last.trainers_started;
+                    (self.phase, self.now) = (last.phase, now);
                 }
                 self.trainers_started += 1;
-                self.dashboard = info.config.dashboard.clone();
                 self.config_history = ConfigHistory::new(&info.config);
                 self.progress = None;
                 self.run = Some(info);
@@ -237,12 +157,11 @@ impl RunState {
                 histograms.iter().for_each(|next| self.histograms.push(next))
             }
             Event::System(row) => self.system = Some(row),
-            Event::Sample(sample) => {
-                self.samples_total += 1;
-                push_bounded(&mut self.samples, *sample, MAX_SAMPLES);
-            }
+            Event::Sample(sample) => self.samples.push(*sample),
             Event::Answer(answer) => self.update_answer(*answer),
-            Event::Log(line) => self.push_log_line(line),
+            Event::Log(LogLine { time, level, text }) => {
+                self.log.push(LogEntry { time: time.format("%H:%M:%S").to_string(), level, text })
+            }
             Event::ConfigChanged(changed) => self.apply_changes(*changed),
             Event::Alert(alert) => {
                 self.alerts.remove(&alert.topic);
@@ -254,12 +173,9 @@ impl RunState {
     }
 
     fn update_answer(&mut self, answer: PlaygroundAnswer) {
-        match self.answers.back_mut().filter(|last| last.number == answer.number) {
+        match self.answers.last_mut().filter(|last| last.number == answer.number) {
             Some(last) => *last = answer,
-            None => {
-                self.answers_total += 1;
-                push_bounded(&mut self.answers, answer, MAX_ANSWERS);
-            }
+            None => self.answers.push(answer),
         }
     }
 
@@ -282,9 +198,7 @@ impl RunState {
             self.push_undo(&changed);
             self.config_history.push(changed.rows[0].step, &changed.config);
         }
-        self.dashboard = changed.config.dashboard.clone();
-        self.changes_total += changed.rows.len() as u64;
-        changed.rows.into_iter().for_each(|row| push_bounded(&mut self.changes, row, MAX_CHANGES));
+        changed.rows.into_iter().for_each(|row| self.changes.push(row));
         if let Some(run) = &mut self.run {
             (run.config, run.version) = (changed.config, changed.version);
         }
@@ -294,8 +208,7 @@ impl RunState {
     fn push_undo(&mut self, changed: &ConfigUpdate) {
         let Some(before) = self.run.as_ref().map(|run| &run.config) else { return };
         let keys = changed.rows.iter().filter_map(|row| row.key.as_deref());
-        let keys: Vec<&ConfigKey> =
-            keys.filter_map(|path| Config::keys().find(|key| key.path() == path)).collect();
+        let keys: Vec<&ConfigKey> = keys.filter_map(Config::find_key).collect();
         let values = |config: &Config| -> KeyValues {
             keys.iter().map(|key| (key.path(), config.value(key).to_string())).collect()
         };
@@ -328,48 +241,17 @@ impl RunState {
 
     /// Adds the metrics of a step, live or from history.
     fn add_metrics(&mut self, row: &StepRow) {
-        for &metric in Metric::ALL {
-            match row.get(metric) {
-                Some(value) if value.is_finite() => self.latest.set(metric, value),
-                Some(value) => self.record_not_finite(metric, value, row.step()),
-                None => {}
-            }
-        }
-        self.first_step.get_or_insert(row.step());
         self.cost.add(row);
-        for (metric, history) in Metric::ALL.iter().zip(&mut self.histories) {
-            row.get(*metric).into_iter().for_each(|value| history.push(row.step(), value));
-        }
-        for ((one, other), history) in TRACKED_DIFFERENCES.iter().zip(&mut self.differences) {
-            if let (Some(one), Some(other)) = (row.get(*one), row.get(*other)) {
-                history.push(row.step(), one - other);
-            }
-        }
+        self.metrics.add(row);
     }
 
-    /// Returns the time on the run's own clock.
     fn now_on_run_clock(&self) -> Duration {
         Duration::try_from_secs_f64(self.now.as_secs_f64() + self.clock_offset_s).unwrap_or_default()
     }
 
-    fn record_not_finite(&mut self, metric: Metric, value: f64, step: u64) {
-        let times = self.not_finite.as_ref().map_or(0, |(_, times)| *times) + 1;
-        let text = format!("{} was {value} at step {}", metric.spec().name, text::with_separators(step));
-        self.not_finite = Some((text, times));
-    }
-
-    fn push_log_line(&mut self, line: LogLine) {
-        self.push_log_entry(line.time.format("%H:%M:%S").to_string(), line.level, line.text);
-    }
-
-    fn push_log_entry(&mut self, at: String, level: LogLevel, text: String) {
-        self.log_lines_total += 1;
-        push_bounded(&mut self.log, LogEntry { time: at, level, text }, MAX_LOG_LINES);
-    }
-
     /// Appends a log line of the dashboard's own.
     pub fn log_message(&mut self, level: LogLevel, text: String) {
-        self.push_log_entry(String::new(), level, text);
+        self.log.push(LogEntry { time: String::new(), level, text });
     }
 
     fn set_failed(&mut self, text: String) {
@@ -384,7 +266,8 @@ impl RunState {
 
     /// Resets what belonged to the last trainer, before another continues the run.
     pub fn reset_for_new_trainer(&mut self) {
-        (self.status, self.phase, self.panic, self.not_finite) = (TrainerStatus::Running, None, None, None);
+        (self.status, self.phase, self.panic) = (TrainerStatus::Running, None, None);
+        self.metrics.not_finite = None;
         self.alerts.clear();
     }
 
@@ -405,12 +288,4 @@ impl RunState {
             None => self.set_failed("its thread ended without an error message".into()),
         }
     }
-}
-
-/// Appends `item`, and drops the oldest item beyond `max_len`.
-fn push_bounded<T>(items: &mut VecDeque<T>, item: T, max_len: usize) {
-    if items.len() == max_len {
-        items.pop_front();
-    }
-    items.push_back(item);
 }

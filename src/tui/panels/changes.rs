@@ -10,9 +10,11 @@
 //! ╰──────────────────────────────────────────────────────────────╯
 //! ```
 
+use super::list::EntryRoom;
 use super::{RenderContext, list};
 use crate::schema::rows::{ChangeOutcome, ChangeRow};
-use crate::tui::app::view::{Panel, ViewState};
+use crate::tui::app::panel_id::Panel;
+use crate::tui::app::view::ViewState;
 use crate::tui::model::state::RunState;
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -33,12 +35,11 @@ pub fn entries<'a>(state: &'a RunState, view: &'a ViewState) -> impl Iterator<It
     state.changes.iter().rev().filter(|row| list::matches_filter(view, Panel::Changes, &row_text(row)))
 }
 
-/// Draws the newest rows.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
-    let mut subtitle = Line::from(ctx.span(Role::Name, outcome_counts(ctx.state)));
-    subtitle.extend(list::filter_label(ctx, Panel::Changes));
-    let lines = |row: &ChangeRow, width, wraps| row_lines(ctx, row, width, wraps);
-    list::render(frame, area, ctx, Panel::Changes, entries(ctx.state, ctx.view), subtitle, lines);
+    let subtitle = Line::from(ctx.span(Role::Name, outcome_counts(ctx.state)));
+    let panel = (Panel::Changes, "no changes yet; n writes a note, :set changes a key");
+    let lines = |row: &ChangeRow, room| row_lines(ctx, row, room);
+    list::render(frame, area, ctx, panel, subtitle, entries(ctx.state, ctx.view), lines);
 }
 
 /// Returns how many rows have each outcome; it is also the legend of the glyphs.
@@ -54,7 +55,7 @@ fn outcome_counts(state: &RunState) -> String {
     counts.join(", ")
 }
 
-fn row_lines(ctx: RenderContext, row: &ChangeRow, width: usize, wraps: bool) -> Vec<Line<'static>> {
+fn row_lines(ctx: RenderContext, row: &ChangeRow, room: EntryRoom) -> Vec<Line<'static>> {
     let style = OUTCOMES.iter().find(|(outcome, ..)| *outcome == row.outcome);
     let (glyph, role) = style.map_or((" ", Role::Value), |(_, glyph, role, _)| (*glyph, *role));
     let first = vec![
@@ -62,11 +63,10 @@ fn row_lines(ctx: RenderContext, row: &ChangeRow, width: usize, wraps: bool) -> 
         ctx.span(role, format!("{glyph} ")),
     ];
     let role = if row.outcome == ChangeOutcome::Refused { Role::Bad } else { Role::Value };
-    list::entry_lines(ctx, first, (role, &row_text(row)), width, wraps)
+    list::entry_lines(ctx, first, (role, &row_text(row)), room)
 }
 
-/// Returns the text of a row: the change with its source and config version, the reason of a refusal, or the
-/// note.
+/// Returns the text of a row: a change with source and version, the reason of a refusal, or a note.
 pub fn row_text(row: &ChangeRow) -> String {
     let key = row.key.as_deref().unwrap_or_default();
     let reason = row.reason.as_deref().unwrap_or_default();

@@ -18,10 +18,10 @@
 use super::{LinePart, RenderContext, draw_frame, fit_line};
 use crate::schema::metrics::Metric;
 use crate::tui::app::layout;
-use crate::tui::app::view::Panel;
-use crate::tui::model::cost::{STEP_PARTS, StepCost};
-use crate::tui::model::history::MovingAverage;
-use crate::tui::model::state::Series;
+use crate::tui::app::panel_id::Panel;
+use crate::tui::model::cost::STEP_PARTS;
+use crate::tui::model::metrics::Series;
+use crate::tui::plot::axis::StepLabels;
 use crate::tui::plot::chart::{Chart, PlotCurve};
 use crate::tui::plot::raster::Dash;
 use crate::tui::plot::{axis, chart};
@@ -35,8 +35,7 @@ use ratatui::widgets::Paragraph;
 /// The fewest lines that the chart needs.
 const CHART_MIN_HEIGHT: u16 = 8;
 
-/// Draws the table and the costs of latents as far as there is room, and a chart of the parts if there is
-/// enough.
+/// Draws the table, the costs of latents, and a chart of the parts, as far as there is room.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let subtitle = Line::from(ctx.span(Role::Name, Metric::StepMs.spec().unit));
     let within = layout::inner_area(area).inner(Margin::new(1, 0));
@@ -53,11 +52,7 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let used = (lines.len() as u16 + 1).min(within.height);
     let below = Rect { y: within.y + used, height: within.height - used, ..within };
     let shows_chart = below.height >= CHART_MIN_HEIGHT;
-    let markers = if shows_chart {
-        chart::marker_legend(ctx, ctx.view.charts.visible_steps(ctx.state.known_steps()))
-    } else {
-        Vec::new()
-    };
+    let markers = if shows_chart { chart::marker_legend(ctx) } else { Vec::new() };
     draw_frame(frame, area, ctx, Panel::Cost, subtitle, Line::from(markers));
     frame.render_widget(Paragraph::new(lines), within);
     if shows_chart {
@@ -76,25 +71,41 @@ fn draw_parts_chart(frame: &mut Frame, area: Rect, ctx: RenderContext) {
         dash: (Dash::Solid, dashes[part]),
     };
     let chart = Chart { curves: STEP_PARTS.iter().enumerate().map(curve).collect(), points: Vec::new() };
-    let steps = ctx.view.charts.visible_steps(ctx.state.known_steps());
+    let steps = ctx.visible_steps();
     let Some(plane) = chart.plane(ctx, steps) else { return };
-    let names = STEP_PARTS.iter().zip(roles).map(|((name, ms, _), role)| {
-        let at = ctx.view.charts.cursor.unwrap_or(u64::MAX);
-        let value = ctx.state.history(Series::Metric(*ms)).smoothed_at(at, ctx.smoothing());
-        let value = value.map_or_else(|| "–".into(), format_ms);
-        (0, vec![ctx.span(role, format!("━ {name} ")), ctx.span(Role::Value, value)])
-    });
-    let legend = fit_line(ctx, names.collect(), "   ", usize::from(area.width));
+    let legend = parts_legend(ctx, roles, usize::from(area.width));
     frame.render_widget(legend, Rect { height: 1, ..area });
     let below = Rect { y: area.y + 1, height: area.height - 1, ..area };
-    let Some(plot) = axis::plot_area(below, axis::gutter(plane.y, below.height - 1), true) else { return };
-    axis::render(frame.buffer_mut(), plot, &plane, true, ctx.theme);
+    let Some(plot) = axis::plot_area(below, axis::gutter(plane.y, below.height - 1), StepLabels::Shown)
+    else {
+        return;
+    };
+    axis::render(frame.buffer_mut(), plot, &plane, StepLabels::Shown, ctx.theme);
     chart.render(frame.buffer_mut(), plot, &plane, ctx);
     chart::draw_step_markers(frame.buffer_mut(), plot, &plane, ctx);
 }
 
-/// The columns of the table: cells of a name, cells of the bar after a value, and whether operations are
-/// shown.
+/// Returns the legend of the chart: every part with its value, with short names if the long ones do not fit.
+fn parts_legend(ctx: RenderContext, roles: [Role; STEP_PARTS.len()], width: usize) -> Line<'static> {
+    let glyphs =
+        if ctx.theme.has_colors() { ["━"; STEP_PARTS.len()] } else { ["━", "╍", "┈", "┈"] };
+    let line = |names: [&str; STEP_PARTS.len()], between: &'static str| {
+        let mut line = Line::default();
+        for (part, (_, ms, _)) in STEP_PARTS.iter().enumerate() {
+            let value =
+                ctx.state.history(Series::Metric(*ms)).smoothed_at(ctx.cursor_step(), ctx.smoothing());
+            let value = value.map_or_else(|| "–".into(), format_ms);
+            let gap = if part > 0 { between } else { "" };
+            line.push_span(ctx.span(roles[part], format!("{gap}{} {} ", glyphs[part], names[part])));
+            line.push_span(ctx.span(Role::Value, value));
+        }
+        line
+    };
+    let long = line(STEP_PARTS.map(|(name, ..)| name), "   ");
+    if long.width() <= width { long } else { line(SHORT_NAMES, " ") }
+}
+
+/// The columns of the table: cells of a name and of a bar, and whether operations are shown.
 struct TableColumns {
     name_cells: usize,
     bar_cells: usize,
@@ -111,18 +122,16 @@ impl TableColumns {
     }
 }
 
-/// The names of the parts in a narrow table.
 const SHORT_NAMES: [&str; STEP_PARTS.len()] = ["plain", "recycle", "head", "update"];
 
-/// Cells of a value.
 const VALUE_CELLS: usize = 9;
-/// Cells of a number of operations.
 const FLOP_CELLS: usize = 14;
 
 /// Returns the lines of the table: a heading, each part, and the whole step.
 fn table_lines(ctx: RenderContext, width: usize) -> Vec<Line<'static>> {
     let (cost, columns) = (&ctx.state.cost, TableColumns::for_width(width));
-    let largest = [&cost.plain, &cost.recycled].iter().filter_map(|kind| step_ms(kind)).fold(0.0, f64::max);
+    let largest =
+        [&cost.plain, &cost.recycled].iter().filter_map(|kind| kind.step_ms.get()).fold(0.0, f64::max);
     let recycling = if columns.bar_cells > 0 { "recycling" } else { "recycled" };
     let heading = |text: &str| {
         format!("{:>VALUE_CELLS$}{}", text::clip(text, VALUE_CELLS), " ".repeat(columns.bar_cells))
@@ -162,10 +171,6 @@ fn table_lines(ctx: RenderContext, width: usize) -> Vec<Line<'static>> {
     lines
 }
 
-fn step_ms(kind: &StepCost) -> Option<f64> {
-    MovingAverage::get(&kind.step_ms)
-}
-
 fn name_span(ctx: RenderContext, name: &str, cells: usize) -> Span<'static> {
     ctx.span(Role::Name, format!("{:<cells$}", text::clip(name, cells - 1)))
 }
@@ -199,8 +204,7 @@ fn format_flop(value: f64) -> String {
     format!("{}flop", text::with_si_prefix(value))
 }
 
-/// Returns the cost of a latent in parallel passes and in sequential generation, and the share of all
-/// recycling so far.
+/// Returns the costs of a latent, in parallel and in sequence, and the share of recycling so far.
 fn latent_cost_lines(ctx: RenderContext, width: usize) -> Vec<Line<'static>> {
     let smoothed = |metric| ctx.state.history(Series::Metric(metric)).smoothed_at(u64::MAX, 0.95);
     let (parallel, sequential) =

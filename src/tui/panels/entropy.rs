@@ -15,9 +15,11 @@
 
 use super::{LinePart, RenderContext, draw_frame, entropy_heatmap, fit_line};
 use crate::schema::metrics::Metric;
-use crate::schema::protocol::{TokenCell, TokenProb, TokenRow};
+use crate::schema::token_rows::{TokenCell, TokenProb, TokenRow};
 use crate::tui::app::layout;
-use crate::tui::app::view::{EntropyDisplay, Panel, ViewState};
+use crate::tui::app::panel_id::Panel;
+use crate::tui::app::token_view::EntropyDisplay;
+use crate::tui::app::view::ViewState;
 use crate::tui::model::state::RunState;
 use crate::tui::plot::token_grid::{PlacedToken, TokenValue};
 use crate::tui::plot::{chart, token_grid};
@@ -28,16 +30,13 @@ use ratatui::layout::{Margin, Position, Rect};
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
-/// Cells of the colour scale in the legend.
 const SCALE_CELLS: usize = 12;
 /// The fewest lines within the frame that have room for the likeliest tokens.
 const TOP_TOKENS_MIN_HEIGHT: u16 = 8;
 /// The fewest lines within the frame that have room for the heatmap below the row.
 const HEATMAP_MIN_HEIGHT: u16 = 26;
-/// The most lines about the selected position.
 const MAX_DETAIL_LINES: u16 = 3;
 
-/// How the area within the frame is divided.
 struct EntropyAreas {
     text: Rect,
     details: Rect,
@@ -65,7 +64,6 @@ fn split_area(within: Rect, picture: EntropyDisplay, lines: usize) -> EntropyAre
     EntropyAreas { text, details: status, heatmap: Rect { y: status.bottom(), height: course, ..within } }
 }
 
-/// Returns how many lines the row takes.
 fn line_count(placed: &[PlacedToken]) -> usize {
     placed.last().map_or(0, |last| last.line + 1)
 }
@@ -73,15 +71,16 @@ fn line_count(placed: &[PlacedToken]) -> usize {
 /// Returns the area of the row's tokens; `within` is the area within the panel's frame.
 pub fn text_area(within: Rect, view: &ViewState, state: &RunState) -> Rect {
     let placed = view
-        .displayed_row(state)
+        .tokens
+        .row(state)
         .map_or_else(Vec::new, |row| token_grid::layout_tokens(&row.cells, within.width));
-    split_area(within, view.entropy_display, line_count(&placed)).text
+    split_area(within, view.tokens.display, line_count(&placed)).text
 }
 
 /// Draws the row, the details of the selected position, the heatmap and the legend.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
-    let picture = ctx.view.entropy_display;
-    let Some(row) = ctx.view.displayed_row(ctx.state) else {
+    let picture = ctx.view.tokens.display;
+    let Some(row) = ctx.view.tokens.row(ctx.state) else {
         if picture == EntropyDisplay::Heatmap && !ctx.state.histograms.columns().is_empty() {
             return render_heatmap(frame, area, ctx);
         }
@@ -93,16 +92,12 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let mode = shown_mode(ctx, row);
     let legend = legend(ctx, row, mode, area.width);
     let shows_heatmap = layout::inner_area(area).height >= HEATMAP_MIN_HEIGHT;
-    let markers = if shows_heatmap && area.width >= 100 {
-        chart::marker_legend(ctx, ctx.view.charts.visible_steps(ctx.state.known_steps()))
-    } else {
-        Vec::new()
-    };
+    let markers = if shows_heatmap && area.width >= 100 { chart::marker_legend(ctx) } else { Vec::new() };
     let bottom: Line = markers.into_iter().chain(legend.spans).collect();
     let within = draw_frame(frame, area, ctx, Panel::Entropy, subtitle(ctx, row, mode), bottom);
     let placed = token_grid::layout_tokens(&row.cells, within.width);
     let parts = split_area(within, picture, line_count(&placed));
-    let selected = ctx.view.selected_token.min(placed.len().saturating_sub(1));
+    let selected = ctx.view.tokens.selected.min(placed.len().saturating_sub(1));
     draw_tokens(frame, parts.text, ctx, (row, mode), &placed, selected);
     if let Some(cell) = row.cells.get(selected) {
         draw_details(frame, parts.details, ctx, row, selected, cell);
@@ -114,23 +109,21 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
 
 /// Returns the mode to display: a row without a recycled pass only has plain values.
 fn shown_mode(ctx: RenderContext, row: &TokenRow) -> TokenValue {
-    match ctx.view.token_value {
+    match ctx.view.tokens.value {
         TokenValue::Recycled | TokenValue::Difference if !token_grid::has_recycled(row) => TokenValue::Plain,
         mode => mode,
     }
 }
 
 fn render_heatmap(frame: &mut Frame, area: Rect, ctx: RenderContext) {
-    let mode = ctx.view.token_value;
+    let mode = ctx.view.tokens.value;
     let subtitle = Line::from(ctx.span(Role::Value, entropy_heatmap::subtitle(mode)));
-    let mut bottom =
-        Line::from(chart::marker_legend(ctx, ctx.view.charts.visible_steps(ctx.state.known_steps())));
+    let mut bottom = Line::from(chart::marker_legend(ctx));
     bottom.push_span(ctx.span(Role::Name, " t shows the row "));
     let within = draw_frame(frame, area, ctx, Panel::Entropy, subtitle, bottom);
     entropy_heatmap::render(frame, within.inner(Margin::new(1, 0)), ctx, mode);
 }
 
-/// Draws the reason why there is no row.
 fn render_empty(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let none = Line::default;
     let within = draw_frame(frame, area, ctx, Panel::Entropy, none(), none());
@@ -140,12 +133,11 @@ fn render_empty(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     frame.render_widget(ctx.span(Role::Dim, text), middle);
 }
 
-/// Returns the subtitle: mode, step of the row, how many newer rows there are, and how many positions are
-/// recycled.
+/// Returns the subtitle: mode, step of the row, numbers of newer rows and of recycled positions.
 fn subtitle(ctx: RenderContext, row: &TokenRow, mode: TokenValue) -> Line<'static> {
     let recycled = row.cells.iter().filter(|cell| cell.recycled).count();
     let mut line = Line::from(ctx.span(Role::Value, mode.name()));
-    if mode != ctx.view.token_value {
+    if mode != ctx.view.tokens.value {
         line.push_span(ctx.span(Role::Warn, ": no recycled pass in this row"));
     }
     line.push_span(ctx.span(Role::Name, format!(" · step {}", text::with_separators(row.step))));
@@ -179,7 +171,6 @@ fn legend(ctx: RenderContext, row: &TokenRow, mode: TokenValue, width: u16) -> L
     line
 }
 
-/// Returns the style of a value on the scale of `mode`.
 fn heat_style(ctx: RenderContext, mode: TokenValue, value: f64, (low, high): (f64, f64)) -> Style {
     match mode {
         TokenValue::Difference => ctx.theme.difference(value / high),
@@ -187,8 +178,7 @@ fn heat_style(ctx: RenderContext, mode: TokenValue, value: f64, (low, high): (f6
     }
 }
 
-/// Returns the first visible line of the row: the selected token stays in the middle of `height` lines,
-/// except at the ends.
+/// Returns the first visible line: the selected token stays in the middle, except at the ends.
 fn first_visible_line(placed: &[PlacedToken], selected: usize, height: usize) -> usize {
     let lines = line_count(placed);
     let here = placed.get(selected).map_or(0, |token| token.line);
@@ -220,7 +210,7 @@ fn draw_tokens(
     let height = usize::from(area.height);
     let top = first_visible_line(placed, selected, height);
     let range = mode.range(row.vocab_size);
-    let focused = ctx.view.focus == Panel::Entropy;
+    let focused = ctx.view.panels.focus == Panel::Entropy;
     let start = placed.partition_point(|token| token.line < top);
     for (index, (token, cell)) in placed.iter().zip(&row.cells).enumerate().skip(start) {
         if token.line >= top + height {
@@ -268,10 +258,7 @@ fn top_token_parts(ctx: RenderContext, row: &TokenRow, name: &str, choices: &[To
         return vec![(0, vec![head, ctx.span(Role::Dim, "–")])];
     }
     let token_part = |(rank, choice): (usize, &TokenProb)| {
-        let text = row
-            .token_texts
-            .get(&choice.id)
-            .map_or_else(|| choice.id.to_string(), |text| text::spell_out(text));
+        let text = text::token_text(row, choice.id);
         let token = ctx.span(Role::Value, format!("\"{}\"", text::clip(&text, 20)));
         let prob = ctx.span(Role::Name, format!(" {:.1}%", choice.prob * 100.0));
         let spans = if rank == 0 { vec![head.clone(), token, prob] } else { vec![token, prob] };
@@ -280,7 +267,6 @@ fn top_token_parts(ctx: RenderContext, row: &TokenRow, name: &str, choices: &[To
     choices.iter().enumerate().map(token_part).collect()
 }
 
-/// Returns the details of one position.
 fn position_parts(ctx: RenderContext, position: usize, cell: &TokenCell) -> Vec<LinePart> {
     let entropy = match cell.entropy_recycled {
         Some(recycled) => format!("{} → {}", format_nats(cell.entropy_plain), format_nats(recycled)),

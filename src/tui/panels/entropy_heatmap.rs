@@ -13,9 +13,9 @@
 //! ```
 
 use super::RenderContext;
-use crate::schema::protocol::ENTROPY_BINS;
+use crate::schema::token_rows::ENTROPY_BINS;
 use crate::tui::model::histograms::HistogramColumn;
-use crate::tui::plot::axis::{AxisRange, Plane};
+use crate::tui::plot::axis::{AxisRange, Plane, Scale, StepLabels};
 use crate::tui::plot::token_grid::TokenValue;
 use crate::tui::plot::{axis, chart};
 use crate::tui::theme::Role;
@@ -36,19 +36,19 @@ pub fn subtitle(mode: TokenValue) -> &'static str {
     }
 }
 
-/// Returns whether `mode` shows the recycled pass.
 fn shows_recycled_pass(mode: TokenValue) -> bool {
     matches!(mode, TokenValue::Recycled | TokenValue::Difference)
 }
 
-/// Draws the heatmap in `area`.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext, mode: TokenValue) {
     let Some(plane) = heatmap_plane(ctx) else { return };
-    let Some(plot) = axis::plot_area(area, axis::gutter(plane.y, area.height.saturating_sub(1)), true) else {
+    let Some(plot) =
+        axis::plot_area(area, axis::gutter(plane.y, area.height.saturating_sub(1)), StepLabels::Shown)
+    else {
         return;
     };
     let buffer = frame.buffer_mut();
-    axis::render(buffer, plot, &plane, true, ctx.theme);
+    axis::render(buffer, plot, &plane, StepLabels::Shown, ctx.theme);
     // With colours each cell shows two bins, as half blocks.
     let half_cells = ctx.theme.has_colors();
     let bins = usize::from(plot.height) * if half_cells { 2 } else { 1 };
@@ -109,16 +109,15 @@ fn heatmap_plane(ctx: RenderContext) -> Option<Plane> {
         .state
         .last_token_row()
         .map_or_else(|| ctx.state.run.as_ref().map_or(2, |run| run.vocab_size), |row| row.vocab_size);
-    let log = ctx.view.charts.log_x;
-    let from = if log { from.max(1) } else { from };
+    let scale = ctx.view.charts.x_scale;
+    let from = if scale == Scale::Log { from.max(1) } else { from };
     Some(Plane {
-        x: AxisRange::scaled(from as f64, to.max(from + 1) as f64, log),
+        x: AxisRange::scaled(from as f64, to.max(from + 1) as f64, scale),
         y: AxisRange::linear(0.0, (vocab_size.max(2) as f64).ln()),
     })
 }
 
-/// Returns the density of positions in each of `bins` bins for these steps, 0 to 1. It is the square root of
-/// the share, so that few positions are visible too. `None` if the steps have no positions.
+/// Returns the density of positions by bin: the root of the share, so that few positions are visible too.
 fn bin_densities(
     ctx: RenderContext,
     (from, to): (u64, u64),

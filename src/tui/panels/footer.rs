@@ -7,8 +7,8 @@
 //! ```
 
 use super::RenderContext;
+use crate::tui::app::actions::Action;
 use crate::tui::app::keys;
-use crate::tui::app::keys::Action;
 use crate::tui::text;
 use crate::tui::theme::Role;
 use ratatui::Frame;

@@ -13,8 +13,9 @@ use super::{LinePart, RenderContext, draw_frame, fit_line};
 use crate::schema::metrics::Metric;
 use crate::schema::protocol::RunPhase;
 use crate::tui::app::layout;
-use crate::tui::app::view::Panel;
-use crate::tui::model::state::{Series, TrainerStatus};
+use crate::tui::app::panel_id::Panel;
+use crate::tui::model::metrics::Series;
+use crate::tui::model::state::TrainerStatus;
 use crate::tui::text;
 use crate::tui::theme::Role;
 use ratatui::Frame;
@@ -38,7 +39,7 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
 
 /// Draws the panel's number and name at the left. Returns the area to the right of them.
 fn draw_inline_title(frame: &mut Frame, area: Rect, ctx: RenderContext) -> Rect {
-    let focused = ctx.view.focus == Panel::Run;
+    let focused = ctx.view.panels.focus == Panel::Run;
     let role = if focused { Role::Focus } else { Role::Dim };
     let title = format!(" {} {}  ", Panel::Run.key(), Panel::Run.name());
     let wide = text::width(&title) as u16;
@@ -111,7 +112,6 @@ fn eta_text(ctx: RenderContext) -> String {
     }
 }
 
-/// Returns the figures of the second line.
 fn figure_parts(ctx: RenderContext, width: u16) -> Vec<LinePart> {
     let mut parts = if ctx.state.is_preparing() { Vec::new() } else { metric_parts(ctx) };
     if ctx.live.dropped_frames > 0 {
@@ -152,7 +152,7 @@ fn device_spans(ctx: RenderContext, name: &str, width: u16) -> Vec<Span<'static>
 }
 
 fn metric_parts(ctx: RenderContext) -> Vec<LinePart> {
-    let latest = |metric| ctx.state.latest.get(metric);
+    let latest = |metric| ctx.state.metrics.latest(metric);
     let named = |rank, metric: Metric| {
         let value = latest(metric).map_or_else(|| "–".into(), |value| text::metric_value(metric, value));
         ctx.named_part(rank, &text::metric_label(metric), value)

@@ -13,7 +13,8 @@
 
 use super::{RenderContext, clear_area};
 use crate::tui::app::keys::{Binding, Scope};
-use crate::tui::app::view::{Overlay, Panel};
+use crate::tui::app::panel_id::Panel;
+use crate::tui::app::view::Overlay;
 use crate::tui::app::{keys, layout};
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -22,11 +23,8 @@ use ratatui::layout::{Margin, Rect};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, BorderType, Paragraph};
 
-/// The width of a column, in cells.
 const COLUMN_CELLS: u16 = 52;
-/// The width of the keys in a column, in cells.
 const KEY_CELLS: usize = 18;
-/// The most columns.
 const MAX_COLUMNS: u16 = 3;
 
 /// A line of the page: a heading, or keys and what they do.
@@ -35,7 +33,6 @@ enum HelpLine {
     Keys(String, &'static str),
 }
 
-/// Draws the page over `screen`.
 pub fn render(frame: &mut Frame, screen: Rect, ctx: RenderContext) {
     let Overlay::Help(scroll) = ctx.view.overlay else {
         return;

@@ -9,9 +9,11 @@
 //! ╰──────────────────────────────────────────────── 3 newer, ↓ ──╯
 //! ```
 
+use super::list::EntryRoom;
 use super::{RenderContext, list};
 use crate::schema::protocol::LogLevel;
-use crate::tui::app::view::{Panel, ViewState};
+use crate::tui::app::panel_id::Panel;
+use crate::tui::app::view::ViewState;
 use crate::tui::model::state::{LogEntry, RunState};
 use crate::tui::theme::Role;
 use ratatui::Frame;
@@ -26,7 +28,6 @@ pub fn entries<'a>(state: &'a RunState, view: &'a ViewState) -> impl Iterator<It
     state.log.iter().rev().filter(shown)
 }
 
-/// Draws the newest entries.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let mut subtitle = Line::default();
     match ctx.view.min_log_level {
@@ -34,17 +35,17 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
         LogLevel::Warn => subtitle.push_span(ctx.span(Role::Key, "warnings")),
         LogLevel::Error => subtitle.push_span(ctx.span(Role::Key, "errors")),
     }
-    subtitle.extend(list::filter_label(ctx, Panel::Log));
-    let lines = |entry: &LogEntry, width, wraps| entry_lines(ctx, entry, width, wraps);
-    list::render(frame, area, ctx, Panel::Log, entries(ctx.state, ctx.view), subtitle, lines);
+    let lines = |entry: &LogEntry, room| entry_lines(ctx, entry, room);
+    let panel = (Panel::Log, "no entries yet");
+    list::render(frame, area, ctx, panel, subtitle, entries(ctx.state, ctx.view), lines);
 }
 
-fn entry_lines(ctx: RenderContext, entry: &LogEntry, width: usize, wraps: bool) -> Vec<Line<'static>> {
+fn entry_lines(ctx: RenderContext, entry: &LogEntry, room: EntryRoom) -> Vec<Line<'static>> {
     let (mark, role) = match entry.level {
         LogLevel::Info => (" ", Role::Value),
         LogLevel::Warn => ("!", Role::Warn),
         LogLevel::Error => ("✗", Role::Bad),
     };
     let first = vec![ctx.span(Role::Dim, format!("{:<8} ", entry.time)), ctx.span(role, format!("{mark} "))];
-    list::entry_lines(ctx, first, (role, &entry.text), width, wraps)
+    list::entry_lines(ctx, first, (role, &entry.text), room)
 }

@@ -19,9 +19,9 @@
 use super::{LinePart, RenderContext, draw_frame, fit_lines};
 use crate::schema::metrics::Metric;
 use crate::tui::app::chart_settings::{ChartSpan, LossCharts};
-use crate::tui::app::view::Panel;
-use crate::tui::model::state::Series;
-use crate::tui::plot::axis::{AxisRange, Plane};
+use crate::tui::app::panel_id::Panel;
+use crate::tui::model::metrics::Series;
+use crate::tui::plot::axis::{AxisRange, Plane, Scale, StepLabels};
 use crate::tui::plot::chart::{Chart, PlotCurve, PlotPoints};
 use crate::tui::plot::raster::Dash;
 use crate::tui::plot::{axis, chart};
@@ -49,12 +49,9 @@ struct ValidationMark {
     metric: Metric,
     glyph: &'static str,
     role: Role,
-    /// The name in legends with enough room.
     name: &'static str,
-    /// The name in narrow legends.
     short_name: &'static str,
-    /// Whether the recycled loss is compared with it. A control may be far from the other losses, so axes do
-    /// not cover it.
+    /// Whether it is a control. Axes do not cover controls, which may be far from the other losses.
     is_control: bool,
 }
 
@@ -82,9 +79,7 @@ static MARKS: [ValidationMark; 6] = [
 /// A plot and the ranges that it shows.
 #[derive(Clone, Copy, Debug)]
 pub struct Plot {
-    /// The cells of the curves.
     pub area: Rect,
-    /// The steps and values that they show.
     pub plane: Plane,
 }
 
@@ -101,7 +96,6 @@ struct PlacedChart {
     plot: Plot,
 }
 
-/// The charts of the panel, as far as they are shown.
 struct PlacedCharts {
     losses: Option<PlacedChart>,
     difference: Option<PlacedChart>,
@@ -138,15 +132,13 @@ fn loss_chart(ctx: RenderContext, marks: &[&ValidationMark]) -> Chart {
     }
 }
 
-/// Returns the metric of the recycled loss at the recycled positions. If the loss counts at all positions,
-/// that is a metric of its own.
+/// Returns the recycled loss at the recycled positions; its own metric if the loss counts everywhere.
 fn recycled_metric(ctx: RenderContext) -> Metric {
     let at_recycled = Metric::LossRecycledAtRecycled;
     if ctx.state.history(Series::Metric(at_recycled)).is_empty() { Metric::LossRecycled } else { at_recycled }
 }
 
-/// Returns the chart of the differences: recycled minus plain in training, and minus each of these controls
-/// in validations.
+/// Returns the chart of the recycled loss minus the plain one, and minus these controls in validations.
 fn difference_chart(marks: &[&ValidationMark]) -> Chart {
     let (role, raw_role) = (Role::Recycled, Some(Role::RecycledRaw));
     let point = |mark: &ValidationMark| PlotPoints {
@@ -171,7 +163,6 @@ fn validated_difference(mark: &ValidationMark) -> Series {
     Series::Difference(Metric::ValidRecycled, mark.metric)
 }
 
-/// Draws legends, axes, curves and validation marks.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let within = draw_frame(frame, area, ctx, Panel::Loss, subtitle(ctx), bottom_line(ctx, area.width));
     let within = within.inner(Margin::new(1, 0));
@@ -184,14 +175,14 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
         let middle = Rect { y: within.y + within.height / 2, height: 1, ..within };
         return frame.render_widget(text, middle);
     }
-    let alone = charts.difference.is_none();
+    let labels = if charts.difference.is_none() { StepLabels::Shown } else { StepLabels::Hidden };
     if let Some(placed) = charts.losses {
         let chart = loss_chart(ctx, &placed.legend.marks);
-        draw_chart(frame, placed, &chart, alone, ctx);
+        draw_chart(frame, placed, &chart, labels, ctx);
     }
     if let Some(placed) = charts.difference {
         let chart = difference_chart(&placed.legend.marks);
-        draw_chart(frame, placed, &chart, true, ctx);
+        draw_chart(frame, placed, &chart, StepLabels::Shown, ctx);
     }
 }
 
@@ -202,11 +193,11 @@ fn empty_text(ctx: RenderContext) -> &'static str {
     }
 }
 
-fn draw_chart(frame: &mut Frame, placed: PlacedChart, chart: &Chart, with_steps: bool, ctx: RenderContext) {
+fn draw_chart(frame: &mut Frame, placed: PlacedChart, chart: &Chart, labels: StepLabels, ctx: RenderContext) {
     let PlacedChart { legend, legend_area, plot } = placed;
     frame.render_widget(Paragraph::new(legend.lines), legend_area);
     let buffer = frame.buffer_mut();
-    axis::render(buffer, plot.area, &plot.plane, with_steps, ctx.theme);
+    axis::render(buffer, plot.area, &plot.plane, labels, ctx.theme);
     if let Some(y) = zero_line(&plot) {
         (plot.area.left()..plot.area.right()).for_each(|x| {
             buffer.set_string(x, y, "┈", ctx.theme.style(Role::Frame));
@@ -224,8 +215,7 @@ fn zero_line(plot: &Plot) -> Option<u16> {
     inside.then(|| plot.area.y + (((1.0 - y.fraction_of(0.0)) * dots).round() / 4.0) as u16)
 }
 
-/// Returns a plot of the panel in `area`, for reading the step under the mouse: both plots share the axis of
-/// steps.
+/// Returns a plot of the panel in `area`, for the step under the mouse: both share the axis of steps.
 pub fn plot_in(area: Rect, ctx: RenderContext) -> Option<Plot> {
     let charts = place_charts(crate::tui::app::layout::inner_area(area).inner(Margin::new(1, 0)), ctx);
     charts.losses.or(charts.difference).map(|placed| placed.plot)
@@ -234,7 +224,7 @@ pub fn plot_in(area: Rect, ctx: RenderContext) -> Option<Plot> {
 /// Divides the panel between the charts, and places legend and plot of each.
 fn place_charts(within: Rect, ctx: RenderContext) -> PlacedCharts {
     let charts = &ctx.view.charts;
-    let steps = charts.visible_steps(ctx.state.known_steps());
+    let steps = ctx.visible_steps();
     let difference = difference_chart(&[]).plane(ctx, steps).map(with_difference_axis(ctx, steps));
     let both =
         charts.loss_charts == LossCharts::Both && difference.is_some() && within.height >= BOTH_MIN_HEIGHT;
@@ -250,29 +240,29 @@ fn place_charts(within: Rect, ctx: RenderContext) -> PlacedCharts {
     let above = Rect { height: upper, ..within };
     let below = Rect { y: within.y + upper, height: within.height - upper, ..within };
     let legend_of_difference = difference_legend(ctx, within.width);
-    let steps_below_losses = difference.is_none();
+    let labels_of_losses = if difference.is_none() { StepLabels::Shown } else { StepLabels::Hidden };
     let slots = [
-        (losses, above, &legend_of_losses, steps_below_losses),
-        (difference, below, &legend_of_difference, true),
+        (losses, above, &legend_of_losses, labels_of_losses),
+        (difference, below, &legend_of_difference, StepLabels::Shown),
     ];
     let gutter = slots
         .iter()
-        .filter_map(|(plane, area, legend, with_steps)| {
-            let taken = legend.lines.len() as u16 + u16::from(*with_steps);
+        .filter_map(|(plane, area, legend, labels)| {
+            let taken = legend.lines.len() as u16 + *labels as u16;
             Some(axis::gutter((*plane)?.y, area.height.saturating_sub(taken)))
         })
         .max()
         .unwrap_or(0);
-    let place = |plane: Option<Plane>, area: Rect, legend: Legend, with_steps: bool| {
+    let place = |plane: Option<Plane>, area: Rect, legend: Legend, labels: StepLabels| {
         let plane = plane?;
         let rows = (legend.lines.len() as u16).min(area.height);
         let chart = Rect { y: area.y + rows, height: area.height - rows, ..area };
-        let plot = Plot { area: axis::plot_area(chart, gutter, with_steps)?, plane };
+        let plot = Plot { area: axis::plot_area(chart, gutter, labels)?, plane };
         Some(PlacedChart { legend, legend_area: Rect { height: rows, ..area }, plot })
     };
     PlacedCharts {
-        losses: place(losses, above, legend_of_losses, steps_below_losses),
-        difference: place(difference, below, legend_of_difference, true),
+        losses: place(losses, above, legend_of_losses, labels_of_losses),
+        difference: place(difference, below, legend_of_difference, StepLabels::Shown),
     }
 }
 
@@ -300,8 +290,8 @@ fn subtitle(ctx: RenderContext) -> Line<'static> {
         line.push_span(ctx.span(Role::Name, format!(", smoothed {smoothing}")));
     }
     let charts = &ctx.view.charts;
-    for (word, is) in [(" log y", charts.log_y), (" log x", charts.log_x)] {
-        if is {
+    for (word, scale) in [(" log y", charts.y_scale), (" log x", charts.x_scale)] {
+        if scale == Scale::Log {
             line.push_span(ctx.span(Role::Key, word));
         }
     }
@@ -323,10 +313,9 @@ fn subtitle(ctx: RenderContext) -> Line<'static> {
     line
 }
 
-/// Returns the bottom border of a panel `width` cells wide: the names of the step markers, and how much the
-/// recycled loss is above the plain loss at the same positions.
+/// Returns the bottom border: the names of the step markers, and the recycled loss minus the plain one.
 fn bottom_line(ctx: RenderContext, width: u16) -> Line<'static> {
-    let markers = chart::marker_legend(ctx, ctx.view.charts.visible_steps(ctx.state.known_steps()));
+    let markers = chart::marker_legend(ctx);
     let difference = |name: &str| {
         curve_value(ctx, TRAINED_DIFFERENCE).map_or_else(Vec::new, |value| {
             let name = ctx.span(Role::Name, format!(" recycled − {name} "));
@@ -341,18 +330,15 @@ fn bottom_line(ctx: RenderContext, width: u16) -> Line<'static> {
 
 /// Returns the value of a curve: smoothed, at the cursor or at the end of the run.
 fn curve_value(ctx: RenderContext, series: Series) -> Option<f64> {
-    let at = ctx.view.charts.cursor.unwrap_or(u64::MAX);
-    ctx.state.history(series).smoothed_at(at, ctx.smoothing())
+    ctx.state.history(series).smoothed_at(ctx.cursor_step(), ctx.smoothing())
 }
 
 /// Returns the last value of a mark that was measured up to the cursor, or up to the end of the run.
 fn mark_value(ctx: RenderContext, series: Series) -> Option<f64> {
-    let at = ctx.view.charts.cursor.unwrap_or(u64::MAX);
-    ctx.state.history(series).bucket_at(at).map(|bucket| bucket.mean)
+    ctx.state.history(series).bucket_at(ctx.cursor_step()).map(|bucket| bucket.mean)
 }
 
-/// Returns the legend of the losses in `height` lines of `width` cells: the curves, and the validation marks
-/// if all of them have room. Otherwise the only mark is that of the plain loss.
+/// Returns the legend of the losses: the curves, and all validation marks if they fit, else the plain one.
 fn loss_legend(ctx: RenderContext, width: u16, height: u16) -> Legend {
     let is_plain_run = ctx.state.run.as_ref().is_some_and(|run| run.config.recycle.every == 0);
     let recycles = !is_plain_run && !ctx.state.history(Series::Metric(Metric::ValidRecycled)).is_empty();
@@ -362,9 +348,12 @@ fn loss_legend(ctx: RenderContext, width: u16, height: u16) -> Legend {
         .filter(|_| recycles && height >= MARKS_MIN_HEIGHT)
         .and_then(|marks| legend_line(ctx, &loss_entries(ctx, marks), &LOSS_FORMS, width));
     let rows = 1 + usize::from(height >= TWO_ROWS_MIN_HEIGHT + u16::from(mark_line.is_some()));
+    let mut names = curve_names(ctx, width);
+    if mark_line.is_none() {
+        names.extend(validation_part(ctx));
+    }
     let between = if width < 60 { " " } else { "   " };
-    let mut lines =
-        fit_lines(ctx, curve_names(ctx, width, mark_line.is_none()), between, usize::from(width), rows);
+    let mut lines = fit_lines(ctx, names, between, usize::from(width), rows);
     match mark_line {
         Some(line) => {
             lines.push(line);
@@ -374,14 +363,13 @@ fn loss_legend(ctx: RenderContext, width: u16, height: u16) -> Legend {
     }
 }
 
-/// Returns the names and values of the curves, with raw values if there is room; and the mark of the plain
-/// loss if `with_validation` is set.
-fn curve_names(ctx: RenderContext, width: u16, with_validation: bool) -> Vec<LinePart> {
+/// Returns the names and values of the curves, with raw values if there is room.
+fn curve_names(ctx: RenderContext, width: u16) -> Vec<LinePart> {
     let curve = |rank, glyph: &str, name: &str, role: Role, metric: Metric| {
         let series = Series::Metric(metric);
         let value = curve_value(ctx, series).map_or_else(|| "–".into(), text::decimal);
         let mut spans = vec![ctx.span(role, format!("{glyph} {name} ")), ctx.span(Role::Value, value)];
-        let raw = ctx.state.history(series).bucket_at(ctx.view.charts.cursor.unwrap_or(u64::MAX));
+        let raw = ctx.state.history(series).bucket_at(ctx.cursor_step());
         if let Some(raw) = raw.filter(|_| width >= 110) {
             spans.push(ctx.span(Role::Dim, format!(" ({})", text::decimal(raw.mean))));
         }
@@ -395,15 +383,16 @@ fn curve_names(ctx: RenderContext, width: u16, with_validation: bool) -> Vec<Lin
     if !ctx.state.history(Series::Metric(Metric::LossPause)).is_empty() {
         parts.push(curve(3, "┈", "pause vector", Role::Pause, Metric::LossPause));
     }
-    let validation = mark_value(ctx, Series::Metric(MARKS[0].metric)).filter(|_| with_validation);
-    if let Some(value) = validation {
-        let name = ctx.span(MARKS[0].role, format!("{} validation ", MARKS[0].glyph));
-        parts.push((2, vec![name, ctx.span(Role::Value, text::decimal(value))]));
-    }
     parts
 }
 
-/// An entry of a legend line.
+/// Returns the mark of the plain validation loss with its value.
+fn validation_part(ctx: RenderContext) -> Option<LinePart> {
+    let value = mark_value(ctx, Series::Metric(MARKS[0].metric))?;
+    let name = ctx.span(MARKS[0].role, format!("{} validation ", MARKS[0].glyph));
+    Some((2, vec![name, ctx.span(Role::Value, text::decimal(value))]))
+}
+
 enum LegendEntry {
     /// A word before other entries, and its short form.
     Word(&'static str, &'static str),
@@ -413,9 +402,7 @@ enum LegendEntry {
 
 /// How long a legend line is written out.
 struct LegendForm {
-    /// Whether names are long.
     long: bool,
-    /// How many of the named entries show their value.
     values: usize,
     /// Whether glyphs stand directly before names and words are short.
     tight: bool,
@@ -505,8 +492,7 @@ fn difference_legend(ctx: RenderContext, width: u16) -> Legend {
     }
 }
 
-/// Returns the legend entries of the difference in training and of these controls. All losses are at the
-/// recycled positions.
+/// Returns the legend entries of the difference in training, and of these controls in validations.
 fn difference_entries(ctx: RenderContext, marks: &[&'static ValidationMark]) -> Vec<LegendEntry> {
     let signed = |value: f64| format!("{value:+.3}");
     let names_of = |mark: &ValidationMark| match mark.metric {

@@ -3,11 +3,10 @@
 //! Invariant: a panel is a function of the context and its area; it keeps no state and draws nowhere else.
 //!
 //! - [`header`]: the run in two lines; [`run`]: the same panel on the full screen
-//! - [`loss`], [`schedule`], [`entropy`] (with [`course`]), [`thoughts`], [`cost`], [`changes`], [`log`],
-//! [`samples`],   [`playground`]: the other panels; [`list`]: code shared by the panels that are lists
+//! - [`loss`], [`schedule`], [`entropy`] (with [`entropy_heatmap`]), [`thoughts`], [`cost`]: charts and tables
+//! - [`changes`], [`log`], [`samples`], [`playground`]: lists, drawn by [`list`]
 //! - [`prepare`]: replaces the charts before the first step
-//! - [`notice`]: alerts and banners; [`footer`]: the keys; [`prompt`]: the command line, which replaces the
-//! keys
+//! - [`notice`]: alerts and banners; [`footer`]: the keys; [`prompt`]: the command line in their place
 //! - [`help`], [`question`]: overlays above all panels
 
 pub mod changes;
@@ -31,7 +30,8 @@ pub mod schedule;
 pub mod thoughts;
 
 use super::app::layout;
-use super::app::view::{Panel, ViewState};
+use super::app::panel_id::Panel;
+use super::app::view::ViewState;
 use super::model::state::RunState;
 use super::text;
 use super::theme::{Role, Theme};
@@ -40,12 +40,10 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, BorderType, Clear};
 
-/// Everything that a panel may read.
 #[derive(Clone, Copy)]
 pub struct RenderContext<'a> {
     /// The run as displayed: now, or as it was when the display was frozen.
     pub state: &'a RunState,
-    /// The run now.
     pub live: &'a RunState,
     pub view: &'a ViewState,
     pub theme: &'a Theme,
@@ -54,30 +52,37 @@ pub struct RenderContext<'a> {
 }
 
 impl RenderContext<'_> {
-    /// Returns the weight of the past in smoothed curves, 0 to 1.
     pub fn smoothing(&self) -> f64 {
         self.view.charts.smoothing(self.state.dashboard_config().smoothing)
     }
 
-    /// Returns `text` in the style of `role`.
+    /// Returns the first and the last step that charts show.
+    pub fn visible_steps(&self) -> (u64, u64) {
+        self.view.charts.visible_steps(self.state.known_steps())
+    }
+
+    /// Returns the step at which values are shown: that of the cursor, else the end of the run.
+    pub fn cursor_step(&self) -> u64 {
+        self.view.charts.cursor.unwrap_or(u64::MAX)
+    }
+
     pub fn span(&self, role: Role, text: impl Into<String>) -> Span<'static> {
         Span::styled(text.into(), self.theme.style(role))
     }
 
-    /// Returns a part of a line in one style; see [`Part`] for `rank`.
+    /// Returns a part of a line in one style; see [`LinePart`] for `rank`.
     pub fn part(&self, rank: u8, role: Role, text: impl Into<String>) -> LinePart {
         (rank, vec![self.span(role, text)])
     }
 
-    /// Returns a part of a line that is a name and a value; see [`Part`] for `rank`.
+    /// Returns a part of a line that is a name and a value; see [`LinePart`] for `rank`.
     pub fn named_part(&self, rank: u8, name: &str, value: String) -> LinePart {
         let name = self.span(Role::Name, format!("{name} "));
         (rank, vec![name, self.span(Role::Value, value)])
     }
 }
 
-/// Draws the frame of `panel`: its number, its name and `subtitle` in the top border, `below` in the bottom
-/// border. Returns the area within the frame.
+/// Draws the frame of `panel` with `subtitle` above and `below` below. Returns the area within.
 pub fn draw_frame(
     frame: &mut Frame,
     area: Rect,
@@ -86,7 +91,7 @@ pub fn draw_frame(
     subtitle: Line,
     below: Line,
 ) -> Rect {
-    let focused = ctx.view.focus == panel;
+    let focused = ctx.view.panels.focus == panel;
     let role = if focused { Role::Key } else { Role::Frame };
     let number = if focused { Role::Focus } else { Role::Dim };
     let name = if focused { Role::Focus } else { Role::Value };
@@ -96,18 +101,17 @@ pub fn draw_frame(
     ]);
     let hidden = layout::other_tabs(panel).filter(|_| ctx.show_tabs);
     title.extend(hidden.map(|other| ctx.span(Role::Dim, layout::panel_title(other))));
-    if title.spans.len() > 2 && subtitle.width() > 0 {
-        title.push_span(ctx.span(role, "─ "));
-    }
-    let named = title.spans.len();
+    let (named, has_tabs) = (title.spans.len(), title.spans.len() > 2);
     // Spans of the subtitle that do not fit are left out, from its end.
     let mut room = usize::from(area.width.saturating_sub(3)).saturating_sub(title.width());
     for span in subtitle.spans.into_iter().filter(|span| !span.content.is_empty()) {
-        if span.width() + 1 > room {
+        let separator = if has_tabs && title.spans.len() == named { "─ " } else { "" };
+        let needed = text::width(separator) + span.width();
+        if needed + 1 > room {
             break;
         }
-        room -= span.width();
-        title.push_span(span);
+        room -= needed;
+        title.extend([ctx.span(role, separator), span]);
     }
     if title.spans.len() > named {
         title.push_span(" ");
@@ -134,8 +138,7 @@ pub fn clear_area(frame: &mut Frame, area: Rect) {
     }
 }
 
-/// A part of a line that can be left out: its rank and its text. Parts of the highest rank are left out
-/// first.
+/// A part of a line: its rank and its text. Parts of the highest rank are left out first.
 pub type LinePart = (u8, Vec<Span<'static>>);
 
 /// Joins `parts` with `between`, leaving out those of the highest rank until the line fits into `cells`.
@@ -148,8 +151,7 @@ pub fn fit_line(
     fit_lines(ctx, parts, between, cells, 1).pop().unwrap_or_default()
 }
 
-/// Joins `parts` with `between` into at most `rows` lines of `cells` cells, leaving out those of the highest
-/// rank until they fit. A single part that is wider than a line is kept.
+/// Joins `parts` into at most `rows` lines, leaving out those of the highest rank until they fit.
 pub fn fit_lines(
     ctx: RenderContext,
     mut parts: Vec<LinePart>,
@@ -178,8 +180,7 @@ pub fn fit_lines(
     lines.into_iter().map(join).collect()
 }
 
-/// Returns how many of `parts` each line of `cells` cells takes, with gaps of `gap` cells between the parts
-/// of a line.
+/// Returns how many of `parts` each line of `cells` cells takes, with gaps of `gap` cells.
 fn break_lines(parts: &[LinePart], gap: usize, cells: usize) -> Vec<usize> {
     let mut lines: Vec<usize> = Vec::new();
     let mut used = 0;

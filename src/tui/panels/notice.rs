@@ -18,11 +18,9 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
 
-/// The most lines of notices.
 const MAX_LINES: usize = 2;
 
-/// Returns the notice lines for a screen of this width, each with its style. A single notice may wrap to all
-/// lines.
+/// Returns the notice lines, each with its style. A single notice may wrap to all lines.
 pub fn lines(ctx: RenderContext, width: u16) -> Vec<(Role, String)> {
     let room = usize::from(width.saturating_sub(2));
     let notices = all_notices(ctx, room);
@@ -38,7 +36,6 @@ pub fn lines(ctx: RenderContext, width: u16) -> Vec<(Role, String)> {
     lines.into_iter().map(|line| (*role, line)).collect()
 }
 
-/// Returns all notices, the most severe first.
 fn all_notices(ctx: RenderContext, room: usize) -> Vec<(Role, String)> {
     let (state, view) = (ctx.live, ctx.view);
     let mut lines = match &state.status {
@@ -79,7 +76,6 @@ fn all_notices(ctx: RenderContext, room: usize) -> Vec<(Role, String)> {
     lines
 }
 
-/// Returns the alerts that were not dismissed.
 fn open_alerts(ctx: RenderContext) -> Vec<(Role, String)> {
     let unread = |text: &str| !ctx.view.dismissed_alerts.iter().any(|seen| seen == text);
     let mut lines: Vec<(Role, String)> = Vec::new();
@@ -105,9 +101,9 @@ fn finished_notice(summary: &RunSummary, room: usize) -> (Role, String) {
         text::duration(summary.duration)
     );
     let losses = [
-        (Metric::LossPlain, summary.loss_plain),
-        (Metric::LossRecycled, summary.loss_recycled),
-        (Metric::ValidPlain, summary.valid_plain),
+        (Metric::LossPlain, summary.losses.plain),
+        (Metric::LossRecycled, summary.losses.recycled),
+        (Metric::ValidPlain, summary.losses.valid),
     ];
     for (metric, ends) in losses {
         if let Some((first, last)) = ends {
@@ -121,7 +117,6 @@ fn finished_notice(summary: &RunSummary, room: usize) -> (Role, String) {
     (Role::Good, summary_text)
 }
 
-/// Draws the notice lines.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let lines: Vec<Line> = lines(ctx, area.width)
         .into_iter()

@@ -8,9 +8,11 @@
 //! ╰────────────────────────────────────────────────────────── its end ────────╯
 //! ```
 
+use super::list::EntryRoom;
 use super::{RenderContext, list};
-use crate::schema::protocol::{AnswerPart, PlaygroundAnswer};
-use crate::tui::app::view::{Panel, PlaygroundSettings, ViewState};
+use crate::schema::protocol::{AnswerPart, PlaygroundAnswer, PlaygroundRequest};
+use crate::tui::app::panel_id::Panel;
+use crate::tui::app::view::ViewState;
 use crate::tui::model::state::RunState;
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -24,17 +26,16 @@ pub fn entries<'a>(state: &'a RunState, view: &'a ViewState) -> impl Iterator<It
     state.answers.iter().rev().filter(move |answer| passes(&answer.prompt) || passes(&answer_text(answer)))
 }
 
-/// Draws the newest answers.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
-    let PlaygroundSettings { policy, temperature, checkpoint, .. } = &ctx.view.playground;
+    let PlaygroundRequest { policy, temperature, checkpoint, .. } = &ctx.view.playground.0;
     let how = if *temperature == 0.0 { "greedy".into() } else { format!("temperature {temperature}") };
     let weights = checkpoint
         .map_or("current weights".into(), |step| format!("weights of {}", text::with_separators(step)));
     let parts = [policy.clone(), format!(" · {how}"), format!(" · {weights}")];
-    let mut subtitle: Line = parts.into_iter().map(|part| ctx.span(Role::Name, part)).collect();
-    subtitle.extend(list::filter_label(ctx, Panel::Playground));
-    let lines = |answer: &PlaygroundAnswer, width, wraps| answer_lines(ctx, answer, width, wraps);
-    list::render(frame, area, ctx, Panel::Playground, entries(ctx.state, ctx.view), subtitle, lines);
+    let subtitle: Line = parts.into_iter().map(|part| ctx.span(Role::Name, part)).collect();
+    let panel = (Panel::Playground, "no prompts yet; a sends one, y sets the thinking policy");
+    let lines = |answer: &PlaygroundAnswer, room| answer_lines(ctx, answer, room);
+    list::render(frame, area, ctx, panel, subtitle, entries(ctx.state, ctx.view), lines);
 }
 
 /// Returns the text of an answer; thoughts are lists of entropies in brackets: `⟨1.83→0.97⟩`.
@@ -49,22 +50,17 @@ fn answer_text(answer: &PlaygroundAnswer) -> String {
     answer.parts.iter().map(part).collect()
 }
 
-fn answer_lines(
-    ctx: RenderContext,
-    answer: &PlaygroundAnswer,
-    width: usize,
-    wraps: bool,
-) -> Vec<Line<'static>> {
+fn answer_lines(ctx: RenderContext, answer: &PlaygroundAnswer, room: EntryRoom) -> Vec<Line<'static>> {
     let step = vec![ctx.span(Role::Dim, format!("{:>7} ", text::with_separators(answer.step)))];
     let (prompt, end) =
         (text::make_visible(&answer.prompt), if answer.end_reason.is_some() { "⟧" } else { "…" });
     let whole = format!("{prompt} ⟦{}{end}", answer_text(answer));
     let mut styler = AnswerStyler { ctx, in_answer: false, entropy_digits: None };
-    let lines = list::entry_lines(ctx, step, (Role::Value, &whole), width, wraps);
+    let lines = list::entry_lines(ctx, step, (Role::Value, &whole), room);
     let mut lines: Vec<Line> = lines.into_iter().map(|line| styler.style_line(line)).collect();
-    if let (Some(over), true) = (&answer.end_reason, wraps) {
+    if let (Some(over), true) = (&answer.end_reason, room.wraps) {
         let outcome = format!("{over}; {}", answer.policy);
-        lines.extend(list::entry_lines(ctx, vec![Span::raw("        ")], (Role::Dim, &outcome), width, true));
+        lines.extend(list::entry_lines(ctx, vec![Span::raw("        ")], (Role::Dim, &outcome), room));
     }
     lines
 }

@@ -26,7 +26,6 @@ use ratatui::widgets::{Block, BorderType, Paragraph};
 pub const SPINNER_MS: u64 = 120;
 const SPINNER_FRAMES: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 
-/// Draws the current task in the middle of `area`.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let block = Block::bordered().border_type(BorderType::Rounded).border_style(ctx.theme.style(Role::Frame));
     let within = block.inner(area);
@@ -57,8 +56,7 @@ fn lines(ctx: RenderContext, width: usize) -> Vec<Line<'static>> {
     lines
 }
 
-/// Returns the spinner's current frame, the current task, and why it may take long. The spinner stops when
-/// the run ends.
+/// Returns the spinner (at rest after the run), the current task, and why it may take long.
 fn current_task(ctx: RenderContext) -> (&'static str, &'static str, &'static str) {
     let frame = (ctx.state.now.as_millis() as u64 / SPINNER_MS) as usize;
     let spinner = SPINNER_FRAMES[frame % SPINNER_FRAMES.len()];

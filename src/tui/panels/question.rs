@@ -21,7 +21,6 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 use ratatui::widgets::{Block, BorderType, Padding, Paragraph};
 
-/// Draws the dialog over `screen`.
 pub fn render(frame: &mut Frame, screen: Rect, ctx: RenderContext) {
     let lines: Vec<Line> = keys::bindings_in(&[Scope::StopDialog])
         .filter_map(|binding| {

@@ -17,8 +17,10 @@ use super::{RenderContext, draw_frame, header, list};
 use crate::schema::metrics::Metric;
 use crate::schema::protocol::{RunInfo, RunSummary};
 use crate::schema::rows::SystemRow;
-use crate::tui::app::view::{Panel, ViewState};
-use crate::tui::model::state::{RunState, Series, TrainerStatus};
+use crate::tui::app::panel_id::Panel;
+use crate::tui::app::view::ViewState;
+use crate::tui::model::metrics::Series;
+use crate::tui::model::state::{RunState, TrainerStatus};
 use crate::tui::plot::chart;
 use crate::tui::plot::chart::{Chart, PlotCurve};
 use crate::tui::plot::raster::Dash;
@@ -32,14 +34,13 @@ use ratatui::widgets::Paragraph;
 /// The fewest columns of a chart, and its lines: name and value, the plot, a free line.
 const CHART_MIN_SIZE: (u16, u16) = (44, 5);
 
-/// Draws the facts and the charts.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let (glyph, word, role) = header::phase_label(ctx);
     let mut subtitle = Line::from(ctx.span(role, format!("{glyph} {word}")));
     subtitle.extend(list::filter_label(ctx, Panel::Run));
     let inner = crate::tui::app::layout::inner_area(area);
     let limit = scroll_limit(ctx.state, ctx.view, inner);
-    let from = ctx.view.scroll_offsets[Panel::Run as usize].min(limit);
+    let from = ctx.view.list(Panel::Run).offset.min(limit);
     let more = match limit - from {
         0 => Line::default(),
         below => Line::from(ctx.span(Role::Key, format!(" {below} more rows, ↓ "))),
@@ -69,11 +70,10 @@ pub fn scroll_limit(state: &RunState, view: &ViewState, within: Rect) -> usize {
     rows.saturating_sub(usize::from(visible.max(1)))
 }
 
-/// Returns the metrics that have a value and pass the filter.
 fn shown_metrics(state: &RunState, view: &ViewState) -> Vec<Metric> {
     let shown = |metric: &Metric| {
         let spec = metric.spec();
-        state.latest.get(*metric).is_some()
+        state.metrics.latest(*metric).is_some()
             && *metric != Metric::Step
             && (list::matches_filter(view, Panel::Run, spec.name)
                 || list::matches_filter(view, Panel::Run, spec.doc))
@@ -111,7 +111,7 @@ fn draw_metric(frame: &mut Frame, area: Rect, ctx: RenderContext, metric: Metric
     let at_cursor =
         ctx.view.charts.cursor.and_then(|cross| history.bucket_at(cross)).map(|bucket| bucket.mean);
     let value = at_cursor
-        .or(ctx.state.latest.get(metric))
+        .or(ctx.state.metrics.latest(metric))
         .map_or_else(|| "–".into(), |value| text::metric_value(metric, value));
     let value = text::clip(&format!("{value} {}", spec.unit), usize::from(area.width));
     let room = usize::from(area.width).saturating_sub(text::width(&value) + 1);
@@ -124,7 +124,7 @@ fn draw_metric(frame: &mut Frame, area: Rect, ctx: RenderContext, metric: Metric
         PlotCurve { series: Series::Metric(metric), role, raw_role: raw, dash: (Dash::Solid, Dash::Solid) };
     let chart = Chart { curves: vec![curve], points: Vec::new() };
     let plot = Rect { y: area.y + 1, height: area.height - 1, ..area };
-    let steps = ctx.view.charts.visible_steps(ctx.state.known_steps());
+    let steps = ctx.visible_steps();
     if let Some(plane) = chart.plane(ctx, steps).filter(|_| !plot.is_empty()) {
         chart.render(frame.buffer_mut(), plot, &plane, ctx);
         if let Some(x) = ctx.view.charts.cursor.and_then(|cross| plane.column_of(plot, cross)) {
@@ -145,7 +145,6 @@ fn curve_role(metric: Metric) -> Role {
     }
 }
 
-/// Returns the names and values of the facts about the run.
 fn facts(state: &RunState) -> Vec<(&'static str, String)> {
     let mut facts = state.run.as_ref().map_or_else(Vec::new, |run| run_facts(run));
     facts.extend(state.system.as_ref().map(|system| ("machine", system_usage(system))));
@@ -206,7 +205,7 @@ fn summary_facts(summary: &RunSummary) -> Vec<(&'static str, String)> {
             "{} for {} steps, {} with a recycled pass",
             text::duration(summary.duration),
             text::with_separators(summary.steps),
-            text::with_separators(summary.recycled_steps)
+            text::with_separators(summary.losses.recycled_steps)
         ),
     )];
     if let Some(checkpoint) = &summary.checkpoint {

@@ -8,9 +8,11 @@
 //! ╰──────────────────────────────────────────────────────────────╯
 //! ```
 
+use super::list::EntryRoom;
 use super::{RenderContext, list};
 use crate::schema::protocol::ValidationSample;
-use crate::tui::app::view::{Panel, ViewState};
+use crate::tui::app::panel_id::Panel;
+use crate::tui::app::view::ViewState;
 use crate::tui::model::state::RunState;
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -27,35 +29,28 @@ pub fn entries<'a>(state: &'a RunState, view: &'a ViewState) -> impl Iterator<It
     state.samples.iter().rev().filter(shown)
 }
 
-/// Draws the newest samples.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let how = ctx.state.samples.back().map_or_else(String::new, |sample| sample.decoding.clone());
-    let mut subtitle = Line::from(ctx.span(Role::Name, how));
-    subtitle.extend(list::filter_label(ctx, Panel::Samples));
-    let lines = |sample: &ValidationSample, width, wraps| sample_lines(ctx, sample, width, wraps);
-    list::render(frame, area, ctx, Panel::Samples, entries(ctx.state, ctx.view), subtitle, lines);
+    let subtitle = Line::from(ctx.span(Role::Name, how));
+    let panel = (Panel::Samples, "no samples yet; each validation writes one (eval.samples)");
+    let lines = |sample: &ValidationSample, room| sample_lines(ctx, sample, room);
+    list::render(frame, area, ctx, panel, subtitle, entries(ctx.state, ctx.view), lines);
 }
 
 /// Returns the lines of prompt and generated text, laid out as one text in two colours.
-fn sample_lines(
-    ctx: RenderContext,
-    sample: &ValidationSample,
-    width: usize,
-    wraps: bool,
-) -> Vec<Line<'static>> {
+fn sample_lines(ctx: RenderContext, sample: &ValidationSample, room: EntryRoom) -> Vec<Line<'static>> {
     let step = format!("{:>7} ", text::with_separators(sample.step));
     let (prompt, written) = (text::make_visible(&sample.prompt), text::make_visible(&sample.text));
     // A single line shows the end of the prompt and the beginning of the generated text.
-    let room = width.saturating_sub(text::width(&step) + 2);
-    let prompt = if wraps { prompt } else { clip_start(&prompt, room / 3) };
+    let cells = room.width.saturating_sub(text::width(&step) + 2);
+    let prompt = if room.wraps { prompt } else { clip_start(&prompt, cells / 3) };
     let whole = format!("{prompt}⟦{written}⟧");
-    let lines = list::entry_lines(ctx, vec![ctx.span(Role::Dim, step)], (Role::Value, &whole), width, wraps);
+    let lines = list::entry_lines(ctx, vec![ctx.span(Role::Dim, step)], (Role::Value, &whole), room);
     let mut written = false;
     lines.into_iter().map(|line| style_line(ctx, line, &mut written)).collect()
 }
 
-/// Styles a line: text up to `⟦` is the prompt, the rest is generated. `written` is whether `⟦` came in an
-/// earlier line.
+/// Styles a line: the prompt up to `⟦`, then generated text. `written`: `⟦` came in an earlier line.
 fn style_line(ctx: RenderContext, line: Line<'static>, written: &mut bool) -> Line<'static> {
     let mut spans: Vec<Span<'static>> = line.spans;
     let Some(text) = spans.pop() else { return Line::from(spans) };

@@ -18,9 +18,9 @@ use super::{RenderContext, draw_frame};
 use crate::config::{self, Config, ConfigKey};
 use crate::schema::rows::ChangeOutcome;
 use crate::tui::app::draft::{SentEdit, SettingDraft};
-use crate::tui::app::view::Panel;
+use crate::tui::app::panel_id::Panel;
 use crate::tui::model::config_history;
-use crate::tui::model::config_history::numeric_settings;
+use crate::tui::model::config_history::{is_lr, numeric_settings};
 use crate::tui::plot::raster::{AxisWindow, Dash, Raster};
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -30,7 +30,6 @@ use ratatui::text::Line;
 
 /// Cells of the names and values, with the space after them.
 const LABEL_CELLS: u16 = 13;
-/// The most lines of a setting.
 const MAX_ROWS: u16 = 4;
 /// How many settings are visible at least, if there is room for a line each.
 const MIN_VISIBLE: u16 = 4;
@@ -68,7 +67,6 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     }
 }
 
-/// Returns which steps may have a recycled pass.
 fn recycle_interval(ctx: RenderContext, config: &Config) -> Line<'static> {
     let every = config.recycle.every;
     let next = (ctx.state.current_step() / every.max(1) + 1) * every;
@@ -101,14 +99,13 @@ fn draft_text(ctx: RenderContext, draft: &SettingDraft) -> String {
         1 => String::new(),
         knots => format!(" at {} (◆ {} of {knots})", text::with_separators(step), draft.knot_index + 1),
     };
-    let name = short_name(draft.setting().key) + if draft.setting().is_lr() { " peak" } else { "" };
+    let name = short_name(draft.setting()) + if is_lr(draft.setting()) { " peak" } else { "" };
     format!("{name} {} → {}{at}", text::setting_value(was), text::setting_value(value))
 }
 
-/// Returns what became of a requested edit.
 fn sent_edit_status(ctx: RenderContext, sent: &SentEdit) -> (Role, String) {
     let state = ctx.state;
-    let since = state.changes_total.saturating_sub(sent.changes_before) as usize;
+    let since = state.changes.total().saturating_sub(sent.changes_before) as usize;
     let answer = state.changes.iter().rev().take(since).find(|row| {
         row.key.as_deref() == Some(&sent.key) || (row.key.is_none() && row.outcome == ChangeOutcome::Refused)
     });
@@ -127,7 +124,7 @@ fn sent_edit_status(ctx: RenderContext, sent: &SentEdit) -> (Role, String) {
 /// Returns whether the requested value is the current one. The trainer does not answer such a request.
 fn is_current(ctx: RenderContext, sent: &SentEdit) -> bool {
     let config = ctx.state.run.as_ref().map(|run| &run.config);
-    let key = Config::keys().find(|key| key.path() == sent.key);
+    let key = Config::find_key(&sent.key);
     config.zip(key).is_some_and(|(config, key)| config.value(key).to_string() == sent.value)
 }
 
@@ -182,10 +179,9 @@ fn draw_setting(
     draw_labels(frame, area, ctx, (number, selected), draft, top);
 }
 
-/// Returns the value at `step` of a drafted `value`. For the learning rate the draft is the peak of its
-/// schedule.
+/// Returns a drafted `value` at `step`. The draft of the learning rate is the peak of its schedule.
 fn drafted_value(config: &Config, number: usize, value: f64, step: u64) -> f64 {
-    if !numeric_settings()[number].is_lr() {
+    if !is_lr(numeric_settings()[number]) {
         return value;
     }
     config::Optim { lr: value, ..config.optim.clone() }.lr_at(step, config.run.steps)
@@ -193,7 +189,7 @@ fn drafted_value(config: &Config, number: usize, value: f64, step: u64) -> f64 {
 
 /// Returns the style of a setting's curve, by the section of its key.
 fn curve_role(number: usize) -> Role {
-    match numeric_settings()[number].key.section {
+    match numeric_settings()[number].section {
         "recycle" => Role::Recycled,
         "optim" => Role::Lr,
         _ => Role::Plain,
@@ -219,8 +215,7 @@ fn draw_knots(
     }
 }
 
-/// Returns `(step, value)` of a setting over the whole run, at one step per dot. Values that are not finite
-/// are left out.
+/// Returns the finite `(step, value)` of a setting over the whole run, at one step per dot.
 fn setting_points(ctx: RenderContext, config: &Config, number: usize, dots: u64) -> Vec<(f64, f64)> {
     let (steps, now) = (u128::from(config.run.steps.max(1)), ctx.state.current_step());
     (0..=dots)
@@ -239,7 +234,7 @@ fn draw_labels(
     draft: Option<&SettingDraft>,
     top: f64,
 ) {
-    let (now, focused) = (ctx.state.current_step(), ctx.view.focus == Panel::Schedule);
+    let (now, focused) = (ctx.state.current_step(), ctx.view.panels.focus == Panel::Schedule);
     let at = ctx.view.charts.cursor.unwrap_or(now);
     let value = match draft {
         Some(draft) => Some(draft.selected_knot().1),
@@ -248,7 +243,7 @@ fn draw_labels(
     let value = value.map_or_else(|| "a mixture".into(), text::setting_value);
     let mark = if selected && focused { "›" } else { " " };
     let role = if selected && focused { Role::Focus } else { curve_role(number) };
-    let name = short_name(numeric_settings()[number].key);
+    let name = short_name(numeric_settings()[number]);
     let buffer = frame.buffer_mut();
     let mut line = |index: u16, line: Line| {
         if index < area.height {
@@ -292,7 +287,6 @@ fn draw_step_lines(frame: &mut Frame, area: Rect, ctx: RenderContext, config: &C
     }
 }
 
-/// Draws the first, the current and the last step.
 fn draw_axis(frame: &mut Frame, area: Rect, ctx: RenderContext, config: &Config) {
     let last = text::with_separators(config.run.steps);
     let x = step_column(area, ctx.state.current_step(), config.run.steps);

@@ -12,8 +12,8 @@
 //! ```
 
 use super::{LinePart, RenderContext, draw_frame, fit_line};
-use crate::schema::protocol::{DecodedState, Thought, TokenRow};
-use crate::tui::app::view::Panel;
+use crate::schema::token_rows::{DecodedState, Thought, TokenRow};
+use crate::tui::app::panel_id::Panel;
 use crate::tui::plot::token_grid::TokenValue;
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -24,12 +24,10 @@ use ratatui::widgets::Paragraph;
 
 /// Cells of position, replaced token and kind.
 const LABEL_CELLS: usize = 27;
-/// The fewest cells of a pass.
 const PASS_MIN_CELLS: usize = 15;
 
-/// Draws the thoughts of the displayed row.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
-    let row = ctx.view.displayed_row(ctx.state).filter(|row| !row.thoughts.is_empty());
+    let row = ctx.view.tokens.row(ctx.state).filter(|row| !row.thoughts.is_empty());
     let Some(row) = row else {
         return render_empty(frame, area, ctx);
     };
@@ -43,7 +41,7 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     if within.height >= 4 {
         lines.push(pass_headings(ctx, shown, cells));
     }
-    let from = ctx.view.scroll_offsets[Panel::Thoughts as usize].min(row.thoughts.len() - 1);
+    let from = ctx.view.list(Panel::Thoughts).offset.min(row.thoughts.len() - 1);
     let room = usize::from(within.height).saturating_sub(lines.len());
     let thoughts = row.thoughts.iter().skip(from).flat_map(|thought| {
         [(DecodedKind::State, &thought.fed_by_pass), (DecodedKind::Output, &thought.output_by_pass)].map(
@@ -165,10 +163,7 @@ fn decoded_spans(
     let mut spans = vec![Span::styled(format!("{:.2}", decoded.entropy), ctx.theme.heat(share))];
     let mut tokens = String::new();
     for choice in &decoded.top {
-        let text = row
-            .token_texts
-            .get(&choice.id)
-            .map_or_else(|| choice.id.to_string(), |text| text::spell_out(text));
+        let text = text::token_text(row, choice.id);
         let next =
             format!(" {} {:.0}%", text::clip(&text, cells.saturating_sub(11).max(3)), choice.prob * 100.0);
         if text::width(&tokens) + text::width(&next) + 6 > cells {

@@ -6,35 +6,29 @@ use super::{svg, text_export};
 use crate::schema::protocol::Event;
 use crate::tui::app::App;
 use crate::tui::app::keys::KeyPress;
-use crate::tui::app::view::{Effect, Panel};
-use crate::tui::theme::ColorDepth;
+use crate::tui::app::panel_id::Panel;
+use crate::tui::app::view::Effect;
+use crate::tui::theme::{ColorDepth, Theme};
 use ratatui::layout::Rect;
 use std::time::Duration;
 
-/// How to draw a picture.
 #[derive(Clone, Debug)]
 pub struct SnapshotOptions {
     /// The panel that fills the picture; `None` draws all panels.
     pub panel: Option<Panel>,
-    /// Columns and lines of the screen.
     pub size: (u16, u16),
     /// Keys to press before drawing, such as `ym<Left>`.
     pub keys: String,
-    /// Whether to use ASCII only.
     pub ascii: bool,
     pub format: PictureFormat,
 }
 
-/// The file format of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PictureFormat {
-    /// Vector graphics with colours.
     Svg,
-    /// Lines of text without colours.
     Text,
 }
 
-/// The largest picture, in columns and lines.
 pub const MAX_SIZE: (u16, u16) = (500, 200);
 
 /// Returns a picture of the dashboard after `events`, in the requested format. `title` is the title of an SVG.
@@ -48,19 +42,19 @@ pub fn draw(
 ) -> Result<String, String> {
     // Text has no colours: the theme without colours uses other means.
     let depth = if options.format == PictureFormat::Text { ColorDepth::None } else { ColorDepth::TrueColor };
-    let mut stage = App::new(depth, options.ascii);
-    events.into_iter().for_each(|event| stage.apply(event, Duration::ZERO));
+    let mut app = App { ascii: options.ascii, ..App::new(Theme::new(depth)) };
+    events.into_iter().for_each(|event| app.apply(event, Duration::ZERO));
     if let Some(panel) = options.panel {
-        stage.view.focus_panel(panel);
-        stage.view.expanded = true;
+        app.view.panels.focus_on(panel);
+        app.view.panels.expanded = true;
     }
     let screen = Rect::new(0, 0, options.size.0, options.size.1);
     for key in parse_keys(&options.keys)? {
-        if stage.handle_key(&key.to_event(), screen) != Effect::None {
+        if app.handle_key(&key.to_event(), screen) != Effect::None {
             return Err(format!("the key `{}` does more than change the picture", key.name()));
         }
     }
-    let buffer = stage.render_to_buffer(options.size.0, options.size.1);
+    let buffer = app.render_to_buffer(options.size.0, options.size.1);
     Ok(match options.format {
         PictureFormat::Svg => svg::to_svg(&buffer, title),
         PictureFormat::Text => text_export::to_text(&buffer),
@@ -102,7 +96,7 @@ pub(crate) mod tests {
     /// Replays `session` through one dashboard `times` times, each time `steps` steps later, and presses
     /// random keys on screens of random sizes. Returns the memory weight after each time.
     pub(crate) fn replay(session: &[Event], steps: u64, times: u64) -> Vec<usize> {
-        let mut stage = App::new(ColorDepth::Indexed, false);
+        let mut app = App::new(Theme::new(ColorDepth::Indexed));
         let mut seed = 7_u64;
         let mut random = move |bound: usize| {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -112,28 +106,28 @@ pub(crate) mod tests {
         for time in 0..times {
             for (index, event) in session.iter().enumerate() {
                 if let Some(event) = shifted_by(event, time * steps, time == 0) {
-                    stage.apply(event, Duration::from_millis((time * 1_000_000) + index as u64 * 10));
+                    app.apply(event, Duration::from_millis((time * 1_000_000) + index as u64 * 10));
                 }
                 if index % 60 == 0 {
                     let screen = Rect::new(0, 0, 40 + random(220) as u16, 10 + random(70) as u16);
-                    (0..3).for_each(|_| press_random_key(&mut stage, &mut random, screen));
-                    stage.render_to_buffer(screen.width, screen.height);
+                    (0..3).for_each(|_| press_random_key(&mut app, &mut random, screen));
+                    app.render_to_buffer(screen.width, screen.height);
                 }
             }
-            weights.push(stage.state.retained_items());
+            weights.push(app.state.retained_items());
         }
         weights
     }
 
-    fn press_random_key(stage: &mut App, random: &mut impl FnMut(usize) -> usize, screen: Rect) {
-        let scopes = stage.view.active_scopes();
+    fn press_random_key(app: &mut App, random: &mut impl FnMut(usize) -> usize, screen: Rect) {
+        let scopes = app.view.active_scopes();
         let keys: Vec<KeyPress> = bindings_in(&scopes).flat_map(|binding| binding.keys).copied().collect();
         let texts = ["s", "e", "t", " ", "1", "漢", "<Tab>", "<Enter>", "<Esc>", "<Up>"];
         let key = match keys.len() {
             0 => super::parse_keys(texts[random(texts.len())]).unwrap()[0],
             count => keys[random(count)],
         };
-        stage.handle_key(&key.to_event(), screen);
+        app.handle_key(&key.to_event(), screen);
     }
 
     /// Returns the event moved by `by` steps. The start of a run is kept only the first time, its end never.

@@ -5,8 +5,7 @@
 use crate::tui::text::width;
 use ratatui::buffer::{Buffer, Cell};
 
-/// Iterates over the visible cells of a row: the column from the left edge, the cell, and how many cells it
-/// takes.
+/// Iterates over the visible cells of a row: column from the left, cell, number of columns.
 pub fn visible_cells(buffer: &Buffer, row: u16) -> impl Iterator<Item = (u16, &Cell, u16)> {
     let area = buffer.area;
     let mut next = 0;

@@ -9,48 +9,58 @@ use crate::tui::theme::{Role, Theme};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-/// The range of values that an axis shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scale {
+    #[default]
+    Linear,
+    Log,
+}
+
+impl Scale {
+    pub fn toggled(self) -> Self {
+        if self == Scale::Linear { Scale::Log } else { Scale::Linear }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AxisRange {
     pub low: f64,
     pub high: f64,
-    /// Whether the axis is logarithmic. Both ends are above 0 then.
-    pub log: bool,
+    /// On a logarithmic axis both ends are above 0.
+    pub scale: Scale,
 }
 
 impl AxisRange {
-    /// Returns a linear range.
     pub fn linear(low: f64, high: f64) -> Self {
-        Self { low, high, log: false }
+        Self { low, high, scale: Scale::Linear }
     }
 
-    /// Returns a logarithmic range if `log` is set and `low` is above 0, else a linear one.
-    pub fn scaled(low: f64, high: f64, log: bool) -> Self {
-        Self { low, high, log: log && low > 0.0 }
+    /// Returns a range of this scale; a linear one if `low` is not above 0.
+    pub fn scaled(low: f64, high: f64, scale: Scale) -> Self {
+        Self { low, high, scale: if low > 0.0 { scale } else { Scale::Linear } }
     }
 
     /// Widens the range by 5% at either end, so that no curve runs along the frame.
     pub fn with_margin(self) -> Self {
-        if self.log {
+        if self.scale == Scale::Log {
             let factor = (self.high / self.low).powf(0.05).max(1.02);
-            return Self { low: self.low / factor, high: self.high * factor, log: true };
+            return Self { low: self.low / factor, high: self.high * factor, ..self };
         }
         let span = self.high - self.low;
         let margin = if span > 0.0 { span * 0.05 } else { self.low.abs().max(1.0) * 0.05 };
-        Self { low: self.low - margin, high: self.high + margin, log: false }
+        Self { low: self.low - margin, high: self.high + margin, ..self }
     }
 
-    /// Maps `value` to the axis: its log10 on a logarithmic axis, where values up to 0 become negative
-    /// infinity.
+    /// Maps `value` to the axis. On a logarithmic one, values up to 0 become negative infinity.
     pub fn axis_position(&self, value: f64) -> f64 {
-        match self.log {
-            true if value > 0.0 => value.log10(),
-            true => f64::NEG_INFINITY,
-            false => value,
+        match self.scale {
+            Scale::Log if value > 0.0 => value.log10(),
+            Scale::Log => f64::NEG_INFINITY,
+            Scale::Linear => value,
         }
     }
 
-    /// Returns both ends, mapped by [`Range::place`].
+    /// Returns both ends, mapped by [`AxisRange::axis_position`].
     pub fn axis_ends(&self) -> (f64, f64) {
         (self.axis_position(self.low), self.axis_position(self.high))
     }
@@ -59,7 +69,7 @@ impl AxisRange {
     pub fn value_at(&self, share: f64) -> f64 {
         let (low, high) = self.axis_ends();
         let place = low + (high - low) * share;
-        if self.log { 10f64.powf(place) } else { place }
+        if self.scale == Scale::Log { 10f64.powf(place) } else { place }
     }
 
     /// Returns where `value` lies on the axis, as a fraction: 0 at `low`, 1 at `high`.
@@ -71,7 +81,7 @@ impl AxisRange {
     /// Returns at most about `wanted` ticks, and the number of decimals that their labels need.
     pub fn ticks(&self, wanted: usize) -> (Vec<f64>, usize) {
         // A logarithmic axis of less than half a decade has too few powers of ten for ticks.
-        if !self.log || self.high / self.low < 4.0 {
+        if self.scale == Scale::Linear || self.high / self.low < 4.0 {
             return linear_ticks(self.low, self.high, wanted);
         }
         let (low, high) = self.axis_ends();
@@ -94,8 +104,7 @@ impl AxisRange {
     }
 }
 
-/// Returns at most about `wanted` ticks in `low..=high`, evenly spaced, and the decimals that their labels
-/// need.
+/// Returns about `wanted` evenly spaced ticks at most, and the decimals that their labels need.
 fn linear_ticks(low: f64, high: f64, wanted: usize) -> (Vec<f64>, usize) {
     let span = high - low;
     if !span.is_finite() || span <= 0.0 || wanted == 0 {
@@ -149,7 +158,7 @@ impl Plane {
 
 /// Returns the axis value of a step. A logarithmic axis starts at step 1.
 fn step_value(step: u64, range: AxisRange) -> f64 {
-    if range.log { step.max(1) as f64 } else { step as f64 }
+    if range.scale == Scale::Log { step.max(1) as f64 } else { step as f64 }
 }
 
 /// Returns how many cells the labels of `range` take left of a plot of this height, the axis line included.
@@ -158,21 +167,25 @@ pub fn gutter(range: AxisRange, height: u16) -> u16 {
     ys.iter().map(|y| text::width(&format!("{y:.decimals$}"))).max().unwrap_or(0) as u16 + 2
 }
 
-/// Returns the ticks of a value axis of `height` lines, and their decimals.
 fn value_ticks(range: AxisRange, height: u16) -> (Vec<f64>, usize) {
     range.ticks(usize::from(height / 3).clamp(2, 12))
 }
 
-/// Returns the cells for the curves: `area` without `gutter` columns at the left and without the line of step
-/// labels. `None` if that leaves no room.
-pub fn plot_area(area: Rect, gutter: u16, with_steps: bool) -> Option<Rect> {
-    let below = u16::from(with_steps);
+/// Whether a plot has a line of step labels below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepLabels {
+    Hidden,
+    Shown,
+}
+
+/// Returns the cells for the curves, without gutter and step labels. `None` if that leaves no room.
+pub fn plot_area(area: Rect, gutter: u16, labels: StepLabels) -> Option<Rect> {
+    let below = labels as u16;
     let room = area.width >= gutter + 8 && area.height > below + 1;
     room.then(|| Rect::new(area.x + gutter, area.y, area.width - gutter, area.height - below))
 }
 
-/// Draws the axes of `plane` around `plot`.
-pub fn render(buffer: &mut Buffer, plot: Rect, plane: &Plane, with_steps: bool, theme: &Theme) {
+pub fn render(buffer: &mut Buffer, plot: Rect, plane: &Plane, labels: StepLabels, theme: &Theme) {
     let (frame, dim) = (theme.style(Role::Frame), theme.style(Role::Dim));
     for y in plot.top()..plot.bottom() {
         buffer.set_string(plot.x - 1, y, "│", frame);
@@ -187,7 +200,7 @@ pub fn render(buffer: &mut Buffer, plot: Rect, plane: &Plane, with_steps: bool, 
         buffer.set_string(x, y, label, dim);
         buffer.set_string(plot.x - 1, y, "┤", frame);
     }
-    if with_steps {
+    if labels == StepLabels::Shown {
         render_step_labels(buffer, plot, plane, theme);
     }
 }
@@ -219,22 +232,22 @@ mod tests {
         for (low, high, wanted) in
             [(0.0, 1.0, 4), (2.31, 5.83, 5), (-0.3, 0.4, 3), (0.0, 1e7, 6), (1e-5, 1e-3, 4)]
         {
-            for log in [false, true] {
-                let range = AxisRange::scaled(low, high, log);
+            for scale in [Scale::Linear, Scale::Log] {
+                let range = AxisRange::scaled(low, high, scale);
                 let (marks, _) = range.ticks(wanted);
                 assert!((1..=wanted + 2).contains(&marks.len()), "{range:?}: {marks:?}");
                 assert!(marks.iter().all(|mark| *mark >= low - 1e-9 && *mark <= high + 1e-9), "{marks:?}");
             }
         }
         assert_eq!(AxisRange::linear(0.0, 2000.0).ticks(4).0, [0.0, 500.0, 1000.0, 1500.0, 2000.0]);
-        assert_eq!(AxisRange::scaled(1.0, 100.0, true).ticks(3).0, [1.0, 10.0, 100.0]);
+        assert_eq!(AxisRange::scaled(1.0, 100.0, Scale::Log).ticks(3).0, [1.0, 10.0, 100.0]);
     }
 
     #[test]
     fn ranges_without_extent_still_have_one_after_the_margin() {
         for value in [0.0, 5.0, -3.0] {
-            for log in [false, true] {
-                let range = AxisRange::scaled(value, value, log).with_margin();
+            for scale in [Scale::Linear, Scale::Log] {
+                let range = AxisRange::scaled(value, value, scale).with_margin();
                 assert!(range.low < value && value < range.high);
             }
         }
@@ -244,8 +257,8 @@ mod tests {
     #[test]
     fn columns_and_steps_are_each_others_inverse() {
         let area = Rect::new(5, 0, 40, 10);
-        for log in [false, true] {
-            let plane = Plane { x: AxisRange::scaled(1.0, 4000.0, log), y: AxisRange::linear(0.0, 1.0) };
+        for scale in [Scale::Linear, Scale::Log] {
+            let plane = Plane { x: AxisRange::scaled(1.0, 4000.0, scale), y: AxisRange::linear(0.0, 1.0) };
             for x in area.left()..area.right() {
                 let column = plane.column_of(area, plane.step_at(area, x)).unwrap();
                 assert!(column.abs_diff(x) <= 1, "{x} {column}");
@@ -256,11 +269,11 @@ mod tests {
 
     #[test]
     fn a_logarithm_shows_what_is_above_nothing() {
-        let range = AxisRange::scaled(1e-3, 10.0, true);
+        let range = AxisRange::scaled(1e-3, 10.0, Scale::Log);
         assert!(
             range.axis_position(0.0) < range.axis_ends().0 && range.axis_position(-1.0) < range.axis_ends().0
         );
-        assert!(!AxisRange::scaled(0.0, 10.0, true).log, "where 0 is in it, it is linear");
+        assert_eq!(AxisRange::scaled(0.0, 10.0, Scale::Log).scale, Scale::Linear, "0 has no logarithm");
         assert!((range.value_at(range.fraction_of(0.5)) - 0.5).abs() < 1e-9);
     }
 }

@@ -3,10 +3,11 @@
 //! Must not know: which series belong together, frames.
 //! Invariant: everything is drawn within the plot; nothing is drawn for values that are not finite.
 
-use super::axis::{AxisRange, Plane};
+use super::axis::{AxisRange, Plane, Scale};
 use super::raster::{Dash, Raster};
 use crate::tui::model::history::Bucket;
-use crate::tui::model::state::{ChartMark, Series};
+use crate::tui::model::metrics::Series;
+use crate::tui::model::state::ChartMark;
 use crate::tui::panels::RenderContext;
 use crate::tui::theme::Role;
 use ratatui::buffer::Buffer;
@@ -14,7 +15,6 @@ use ratatui::layout::Rect;
 use ratatui::text::Span;
 use std::collections::BTreeMap;
 
-/// A curve of a chart: its series and how to draw it.
 #[derive(Clone, Copy, Debug)]
 pub struct PlotCurve {
     pub series: Series,
@@ -43,19 +43,18 @@ pub struct Chart {
 }
 
 impl Chart {
-    /// Returns the smallest and the largest value in the steps `first..=last`; if `log` is set, of positive
-    /// values only. `None` if there is none.
+    /// Returns the range of values in these steps, on a logarithmic scale of positive ones only.
     pub fn value_range(
         &self,
         ctx: RenderContext,
         (first, last): (u64, u64),
-        log: bool,
+        scale: Scale,
     ) -> Option<(f64, f64)> {
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         let held = self.points.iter().filter(|points| points.sets_axis_range).map(|points| points.series);
         let held = self.curves.iter().map(|curve| curve.series).chain(held);
         for bucket in held.flat_map(|series| ctx.state.history(series).buckets_in(first, last)) {
-            if !log || bucket.min > 0.0 {
+            if scale == Scale::Linear || bucket.min > 0.0 {
                 low = low.min(bucket.min);
                 high = high.max(bucket.max);
             }
@@ -66,19 +65,18 @@ impl Chart {
     /// Returns the plane that covers the steps `first..=last` and their values.
     pub fn plane(&self, ctx: RenderContext, (first, last): (u64, u64)) -> Option<Plane> {
         let charts = &ctx.view.charts;
-        let (low, high) = self.value_range(ctx, (first, last), charts.log_y)?;
-        let from = if charts.log_x { first.max(1) } else { first };
+        let (low, high) = self.value_range(ctx, (first, last), charts.y_scale)?;
+        let from = if charts.x_scale == Scale::Log { first.max(1) } else { first };
         Some(Plane {
-            x: AxisRange::scaled(from as f64, last.max(from + 1) as f64, charts.log_x),
-            y: AxisRange::scaled(low, high, charts.log_y).with_margin(),
+            x: AxisRange::scaled(from as f64, last.max(from + 1) as f64, charts.x_scale),
+            y: AxisRange::scaled(low, high, charts.y_scale).with_margin(),
         })
     }
 
-    /// Draws all curves and points on `plot`.
     pub fn render(&self, buffer: &mut Buffer, plot: Rect, plane: &Plane, ctx: RenderContext) {
         let mut raster = Raster::new(plot, plane.window());
         let smoothing = ctx.smoothing();
-        self.curves.iter().for_each(|curve| draw_raw(&mut raster, plane, curve, ctx, smoothing > 0.0));
+        self.curves.iter().for_each(|curve| draw_raw(&mut raster, plane, curve, ctx, smoothing));
         self.curves.iter().for_each(|curve| draw_smooth(&mut raster, plane, curve, ctx, smoothing));
         raster.render(buffer);
         for points in &self.points {
@@ -103,11 +101,11 @@ fn visible_buckets<'a>(ctx: RenderContext<'a>, series: Series, plane: &Plane) ->
 }
 
 /// Draws the raw values behind a smoothed curve, and the extremes of buckets that hold several values.
-fn draw_raw(raster: &mut Raster, plane: &Plane, curve: &PlotCurve, ctx: RenderContext, smoothed: bool) {
+fn draw_raw(raster: &mut Raster, plane: &Plane, curve: &PlotCurve, ctx: RenderContext, smoothing: f64) {
     let Some(raw) = curve.raw_role else { return };
     let bars = visible_buckets(ctx, curve.series, plane)
         .iter()
-        .filter(|bucket| smoothed || bucket.count > 1)
+        .filter(|bucket| smoothing > 0.0 || bucket.count > 1)
         .map(|bucket| {
             let middle = (bucket.first_step + bucket.last_step) / 2;
             let ((x, low), (_, high)) =
@@ -117,7 +115,6 @@ fn draw_raw(raster: &mut Raster, plane: &Plane, curve: &PlotCurve, ctx: RenderCo
     raster.draw_bars(bars, ctx.theme.style(raw));
 }
 
-/// Draws the smoothed curve, broken at gaps.
 fn draw_smooth(raster: &mut Raster, plane: &Plane, curve: &PlotCurve, ctx: RenderContext, smoothing: f64) {
     let dash = if ctx.theme.has_colors() { curve.dash.0 } else { curve.dash.1 };
     let from = plane.x.low as u64;
@@ -138,13 +135,13 @@ fn draw_smooth(raster: &mut Raster, plane: &Plane, curve: &PlotCurve, ctx: Rende
 const STEP_MARKERS: [(ChartMark, &str, &str); 2] =
     [(ChartMark::Change, "▾", "change"), (ChartMark::Note, "✎", "note")];
 
-/// Returns the glyph of a step marker.
 fn marker_glyph(mark: ChartMark) -> &'static str {
     STEP_MARKERS.iter().find(|(kind, _, _)| *kind == mark).map_or(" ", |(_, glyph, _)| *glyph)
 }
 
-/// Returns the legend of the step markers that the steps `first..=last` have, such as ` ▾ change  ✎ note `.
-pub fn marker_legend(ctx: RenderContext, (first, last): (u64, u64)) -> Vec<Span<'static>> {
+/// Returns the legend of the step markers that the charts show, such as ` ▾ change  ✎ note `.
+pub fn marker_legend(ctx: RenderContext) -> Vec<Span<'static>> {
+    let (first, last) = ctx.visible_steps();
     let shown = |mark: ChartMark| {
         ctx.state.marks().any(|(step, kind)| kind == mark && (first..=last).contains(&step))
     };

@@ -9,9 +9,7 @@ use ratatui::style::Style;
 /// The part of the plane that a raster shows, in axis coordinates.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AxisWindow {
-    /// The left and the right edge.
     pub x: (f64, f64),
-    /// The bottom and the top edge.
     pub y: (f64, f64),
 }
 
@@ -25,7 +23,6 @@ pub enum Dash {
     Dotted,
 }
 
-/// The dots of one terminal cell, all of one layer.
 #[derive(Clone, Copy, Default)]
 struct DotCell {
     dots: u8,
@@ -33,7 +30,6 @@ struct DotCell {
     style: Style,
 }
 
-/// A grid of braille dots over an area of the screen.
 pub struct Raster {
     area: Rect,
     window: AxisWindow,
@@ -112,18 +108,15 @@ impl Raster {
         inside.then(|| (self.area.x + (dx / 2) as u16, self.area.y + (dy / 4) as u16))
     }
 
-    /// Returns the column of dots at `x`, from the left.
     fn dot_column(&self, x: f64) -> i64 {
         to_dots(x, self.window.x, i64::from(self.area.width) * 2 - 1)
     }
 
-    /// Returns the row of dots at `y`, from the top.
     fn dot_row(&self, y: f64) -> i64 {
         let dots = i64::from(self.area.height) * 4 - 1;
         dots - to_dots(y, self.window.y, dots)
     }
 
-    /// Draws a line with Bresenham's algorithm.
     fn draw_segment(&mut self, from: (i64, i64), to: (i64, i64), style: Style, dash: Dash) {
         let (dx, dy) = ((to.0 - from.0).abs(), -(to.1 - from.1).abs());
         let (sx, sy) = ((to.0 - from.0).signum(), (to.1 - from.1).signum());
@@ -163,8 +156,7 @@ impl Raster {
     }
 }
 
-/// Maps `value` from `range` to `0..=last`. Values outside are clamped to half a range beyond, which keeps
-/// lines short.
+/// Maps `range` to `0..=last`. Values outside are clamped to half a range beyond, to keep lines short.
 fn to_dots(value: f64, range: (f64, f64), last: i64) -> i64 {
     let span = range.1 - range.0;
     let share = if span > 0.0 { (value - range.0) / span } else { 0.5 };

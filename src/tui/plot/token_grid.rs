@@ -2,7 +2,7 @@
 //! Must not know: colours, the terminal, which token is selected.
 //! Invariant: no token exceeds the given width, whatever its text.
 
-use crate::schema::protocol::{TokenCell, TokenRow};
+use crate::schema::token_rows::{TokenCell, TokenRow};
 use crate::tui::text;
 
 /// Precedes a recycled token.
@@ -10,15 +10,15 @@ pub const RECYCLED_MARK: char = '▸';
 /// Precedes the first token of a document.
 pub const DOCUMENT_MARK: char = '┃';
 
-/// The value shown for each token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum TokenValue {
-    /// Entropy of the plain pass.
+    #[default]
     Plain,
-    /// Entropy of the recycled pass.
     Recycled,
     /// Entropy of the recycled pass minus that of the plain pass.
+    #[strum(serialize = "recycled − plain")]
     Difference,
     /// Negative log-likelihood of the next token in the plain pass.
     Nll,
@@ -26,15 +26,9 @@ pub enum TokenValue {
 
 impl TokenValue {
     pub fn name(self) -> &'static str {
-        match self {
-            TokenValue::Plain => "plain",
-            TokenValue::Recycled => "recycled",
-            TokenValue::Difference => "recycled − plain",
-            TokenValue::Nll => "nll",
-        }
+        self.into()
     }
 
-    /// Returns the next one, cyclically.
     pub fn next(self) -> Self {
         match self {
             TokenValue::Plain => TokenValue::Recycled,
@@ -55,8 +49,7 @@ impl TokenValue {
         value.is_finite().then_some(f64::from(value))
     }
 
-    /// Returns the ends of the colour scale in nats: 0 to ln V, or ±(ln V)/2 for differences. An NLL may
-    /// exceed them.
+    /// Returns the ends of the colour scale in nats: 0 to ln V, or ±(ln V)/2. An NLL may exceed them.
     pub fn range(self, vocab_size: usize) -> (f64, f64) {
         let max = (vocab_size.max(2) as f64).ln();
         match self {
@@ -66,7 +59,6 @@ impl TokenValue {
     }
 }
 
-/// Returns whether the row has a recycled pass.
 pub fn has_recycled(row: &TokenRow) -> bool {
     row.cells.iter().any(|cell| cell.entropy_recycled.is_some())
 }
@@ -74,13 +66,12 @@ pub fn has_recycled(row: &TokenRow) -> bool {
 /// A token's text and its position in the layout.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlacedToken {
-    /// Line, from 0.
+    /// Index of its line in the row.
     pub line: usize,
     /// First terminal cell in the line.
     pub column: u16,
     /// Displayed text with its marks.
     pub text: String,
-    /// Width in terminal cells.
     pub width: u16,
 }
 
@@ -103,8 +94,7 @@ pub fn layout_tokens(cells: &[TokenCell], width: u16) -> Vec<PlacedToken> {
     placed
 }
 
-/// Returns the token `by` lines below token `from`, nearest to its column. Stops at the first and the last
-/// line.
+/// Returns the token `by` lines below `from`, nearest to its column, within the first and last line.
 pub fn move_by_lines(placed: &[PlacedToken], from: usize, by: isize) -> usize {
     let (Some(here), Some(last)) = (placed.get(from), placed.last()) else {
         return 0;

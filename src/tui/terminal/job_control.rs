@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 /// Whether a stop signal that this process sent to its own group has not arrived yet.
 static OWN_STOP_PENDING: AtomicBool = AtomicBool::new(false);
-/// Whether a continue signal has arrived.
 static CONTINUED: AtomicBool = AtomicBool::new(false);
 
 /// The most time that a signal to this process may take.
@@ -63,7 +62,6 @@ fn wait_until(until: impl Fn() -> bool) {
 mod system {
     use rustix::process::{Signal, getpid, kill_current_process_group, kill_process};
 
-    /// The process ids that job control needs.
     #[derive(Debug, PartialEq, Eq)]
     pub struct ProcessIds {
         pub parent: i32,
@@ -81,8 +79,7 @@ mod system {
         let _ = kill_process(getpid(), Signal::STOP);
     }
 
-    /// Returns whether the nearest ancestor outside the group is in the same session. POSIX calls that "not
-    /// orphaned".
+    /// Returns whether the group is not orphaned: its nearest ancestor outside is in the same session.
     pub fn has_shell() -> bool {
         let Some(own) = process_ids(getpid().as_raw_nonzero().get()) else { return false };
         let mut ancestor = process_ids(own.parent);
@@ -95,8 +92,7 @@ mod system {
         false
     }
 
-    /// Reads the ids of a process from /proc. A group or session outside the container is 0, which `rustix`
-    /// rejects.
+    /// Reads ids from /proc. Those outside the container are 0, which `rustix` rejects.
     #[cfg(target_os = "linux")]
     pub fn process_ids(pid: i32) -> Option<ProcessIds> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -25,20 +25,15 @@ use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 use stdio_capture::StdioCapture;
 
-/// The most panic messages kept for the dashboard.
 const MAX_PANICS: usize = 16;
 /// How long an exit waits for a frame that is being written: the terminal may have stopped reading.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What any thread needs to restore the terminal.
 struct HeldTerminal {
-    /// The thread that draws; `None` while the dashboard is down.
     draw_thread: Option<ThreadId>,
-    /// Writes to the terminal.
     writer: Option<TerminalWriter>,
-    /// Captures what libraries print.
     capture: Option<StdioCapture>,
-    /// The messages of other threads' panics.
     panics: Vec<String>,
 }
 
@@ -51,7 +46,6 @@ fn lock_held() -> MutexGuard<'static, HeldTerminal> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns whether the dashboard holds the terminal.
 pub fn is_held() -> bool {
     lock_held().draw_thread.is_some()
 }
@@ -62,7 +56,6 @@ type TerminalHandle = std::fs::File;
 #[cfg(not(unix))]
 type TerminalHandle = std::io::Stdout;
 
-/// Opens a separate handle to the terminal.
 #[cfg(unix)]
 fn open_terminal() -> std::io::Result<TerminalHandle> {
     Ok(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?.into())
@@ -90,19 +83,16 @@ impl Write for TerminalWriter {
 /// Holds the terminal for the dashboard; dropping it restores the terminal.
 pub struct TerminalGuard {
     pub terminal: Terminal<CrosstermBackend<BufWriter<TerminalWriter>>>,
-    /// Whether mouse events are captured.
     mouse_captured: bool,
     /// The source of keys, if that is not standard input.
     #[cfg(unix)]
     keyboard: Option<std::fs::File>,
 }
 
-/// The result of waiting for input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitOutcome {
     /// There are keys or mouse events, or the size has changed.
     Input,
-    /// The time ran out without input.
     Timeout,
     /// The terminal is gone.
     HungUp,
@@ -116,7 +106,7 @@ impl TerminalGuard {
     pub fn enter() -> std::io::Result<Self> {
         install_panic_hook();
         let screen = TerminalWriter(open_terminal()?);
-        take_terminal(false)?;
+        take_terminal()?;
         let terminal = Terminal::new(CrosstermBackend::new(BufWriter::with_capacity(1 << 16, screen)));
         let mut guard = Self {
             terminal: terminal.inspect_err(|_| restore_terminal())?,
@@ -139,8 +129,7 @@ impl TerminalGuard {
         if on { execute!(writer, EnableMouseCapture) } else { execute!(writer, DisableMouseCapture) }
     }
 
-    /// Handles pending signals: suspends the process or takes the terminal again. Returns whether to redraw
-    /// everything.
+    /// Suspends the process or takes the terminal again, if asked. Returns whether to redraw everything.
     pub fn handle_signals(&mut self, asked: &SignalFlags) -> std::io::Result<bool> {
         if asked.suspend.swap(false, Ordering::SeqCst) && job_control::can_stop() {
             self.suspend(asked)?;
@@ -165,7 +154,10 @@ impl TerminalGuard {
 
     /// Takes the terminal again, whatever its modes are and whatever was written on it.
     fn retake(&mut self) -> std::io::Result<()> {
-        take_terminal(self.mouse_captured)?;
+        take_terminal()?;
+        if self.mouse_captured {
+            execute!(self.terminal.backend_mut(), EnableMouseCapture)?;
+        }
         self.clear_screen()
     }
 
@@ -178,15 +170,13 @@ impl TerminalGuard {
 }
 
 impl TerminalGuard {
-    /// Restores what can be restored of a terminal that is gone. Skips Ratatui's drop, which would write to
-    /// it.
+    /// Restores what is left of the terminal. Ratatui's drop, which would write to it, is skipped.
     pub fn abandon(self) {
         restore_terminal();
         std::mem::forget(self);
     }
 
-    /// Waits for input at most `time`. Crossterm would read forever from a terminal that has hung up, so this
-    /// polls the terminal first.
+    /// Waits for input at most `time`. Crossterm alone would read forever from a terminal that hung up.
     #[cfg(unix)]
     pub fn wait_for_input(&self, time: Duration) -> std::io::Result<WaitOutcome> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -210,7 +200,6 @@ impl TerminalGuard {
         Ok(if ready { WaitOutcome::Input } else { WaitOutcome::Timeout })
     }
 
-    /// Waits for input at most `time`.
     #[cfg(not(unix))]
     pub fn wait_for_input(&self, time: Duration) -> std::io::Result<WaitOutcome> {
         let ready = crossterm::event::poll(time)?;
@@ -232,7 +221,7 @@ impl Drop for TerminalGuard {
 }
 
 /// Takes the terminal, completely or not at all.
-fn take_terminal(mouse: bool) -> std::io::Result<()> {
+fn take_terminal() -> std::io::Result<()> {
     let mut screen = TerminalWriter(open_terminal()?);
     // This stops a background process before anything is written.
     enable_raw_mode()?;
@@ -245,13 +234,12 @@ fn take_terminal(mouse: bool) -> std::io::Result<()> {
         lock_held().capture = Some(capture);
         execute!(screen, EnterAlternateScreen)?;
         // A killed process may have left mouse capture on.
-        if mouse { execute!(screen, EnableMouseCapture) } else { execute!(screen, DisableMouseCapture) }
+        execute!(screen, DisableMouseCapture)
     });
     taken.inspect_err(|_| restore_terminal())
 }
 
-/// Restores the terminal if the dashboard holds it; later calls do nothing. Errors are ignored on the way
-/// out.
+/// Restores the terminal if the dashboard holds it; ignores errors. Later calls do nothing.
 pub fn restore_terminal() {
     let _writing = lock_with_timeout(&WRITE_LOCK);
     let mut held = {
@@ -272,8 +260,7 @@ pub fn restore_terminal() {
     drop(held);
 }
 
-/// Takes the lock, or returns `None` if it stays held: by a write to a blocked terminal, or by this thread in
-/// panic.
+/// Takes the lock, or gives up if a blocked terminal, or this thread in panic, keeps holding it.
 fn lock_with_timeout(lock: &Mutex<()>) -> Option<MutexGuard<'_, ()>> {
     let until = Instant::now() + WRITE_TIMEOUT;
     loop {

@@ -4,7 +4,8 @@
 
 use crate::tui::app::layout;
 use crate::tui::app::layout::{MIN_SIZE, ScreenAreas};
-use crate::tui::app::view::{Overlay, Panel};
+use crate::tui::app::panel_id::Panel;
+use crate::tui::app::view::Overlay;
 use crate::tui::panels;
 use crate::tui::panels::RenderContext;
 use crate::tui::theme::Role;
@@ -13,24 +14,24 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
 
-/// Draws the whole dashboard on `frame`.
 pub fn render(frame: &mut Frame, ctx: RenderContext) {
     let screen = frame.area();
     let notice = panels::notice::lines(ctx, screen.width).len() as u16;
-    let Some(areas) = layout::screen_areas(screen, notice, &ctx.view.slot_panels) else {
+    let Some(areas) = ctx.view.panels.areas(screen, notice) else {
         return render_too_small(frame, screen, ctx);
     };
-    let ctx = RenderContext {
-        show_tabs: areas.panels_share_slots && !layout::is_full_screen(ctx.view, &areas),
-        ..ctx
-    };
-    if layout::is_full_screen(ctx.view, &areas) {
+    let ctx =
+        RenderContext { show_tabs: areas.panels_share_slots && !ctx.view.panels.fill_screen(&areas), ..ctx };
+    if ctx.view.panels.fill_screen(&areas) {
         let body = layout::full_screen_area(screen, notice);
         let run = Rect { x: screen.x + 1, width: screen.width.saturating_sub(2), height: 1, ..screen };
         frame.render_widget(panels::header::progress_line(ctx, run.width), run);
         let above = Rect { y: screen.y + 1, height: notice, ..screen };
         panels::notice::render(frame, above, ctx);
-        render_panel(frame, body, ctx, ctx.view.focus, true);
+        match ctx.view.panels.focus {
+            Panel::Run => panels::run::render(frame, body, ctx),
+            panel => render_panel(frame, body, ctx, panel),
+        }
     } else {
         panels::notice::render(frame, areas.notice, ctx);
         render_panels(frame, &areas, ctx);
@@ -54,7 +55,7 @@ fn render_panels(frame: &mut Frame, areas: &ScreenAreas, ctx: RenderContext) {
             && !matches!(panel, Panel::Run | Panel::Log)
             && !areas.preparation.intersection(area).is_empty();
         if !hidden && !area.is_empty() {
-            render_panel(frame, area, ctx, panel, false);
+            render_panel(frame, area, ctx, panel);
         }
     }
     if preparing {
@@ -62,9 +63,8 @@ fn render_panels(frame: &mut Frame, areas: &ScreenAreas, ctx: RenderContext) {
     }
 }
 
-fn render_panel(frame: &mut Frame, area: Rect, ctx: RenderContext, panel: Panel, whole: bool) {
+fn render_panel(frame: &mut Frame, area: Rect, ctx: RenderContext, panel: Panel) {
     match panel {
-        Panel::Run if whole => panels::run::render(frame, area, ctx),
         Panel::Run => panels::header::render(frame, area, ctx),
         Panel::Loss => panels::loss::render(frame, area, ctx),
         Panel::Schedule => panels::schedule::render(frame, area, ctx),

@@ -10,7 +10,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The most lines kept for the dashboard; later ones are only counted.
 const MAX_LINES: usize = 256;
-/// The most bytes kept of a line.
 const MAX_LINE_BYTES: usize = 1024;
 
 /// The lines that were captured and not taken yet.
@@ -18,7 +17,6 @@ struct CapturedLines {
     /// Whether a dashboard is up that will take the lines.
     capturing: bool,
     lines: VecDeque<String>,
-    /// How many lines had no room.
     dropped: usize,
 }
 
@@ -29,8 +27,7 @@ fn lock_captured() -> MutexGuard<'static, CapturedLines> {
     CAPTURED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes the lines captured since the last call. They may hold control characters, which the caller must
-/// remove.
+/// Takes the lines captured since the last call. They may hold control characters.
 pub fn take_captured_lines() -> Vec<String> {
     let mut kept = lock_captured();
     let mut lines: Vec<String> = kept.lines.drain(..).collect();
@@ -53,8 +50,7 @@ fn keep_line(line: String) {
     }
 }
 
-/// Splits bytes into lines. A carriage return ends a line too: a progress bar is many short lines, not one
-/// long one.
+/// Splits bytes into lines. A carriage return ends a line too, because progress bars write it.
 #[derive(Default)]
 struct LineSplitter {
     line: Vec<u8>,
@@ -72,7 +68,6 @@ impl LineSplitter {
         }
     }
 
-    /// Emits the current line, unless it is empty.
     fn finish_line(&mut self, to: &mut impl FnMut(String)) {
         if !self.line.is_empty() {
             let mark = if self.truncated { "…" } else { "" };
@@ -82,8 +77,7 @@ impl LineSplitter {
     }
 }
 
-/// Reads `from` to its end and emits its lines. It never stops early, so that a thread that prints does not
-/// block.
+/// Emits the lines of `from` up to its end, so that no thread that prints is blocked.
 fn read_lines(mut from: impl Read, to: &mut impl FnMut(String)) {
     let mut lines = LineSplitter::default();
     let mut bytes = [0; 4096];
@@ -145,7 +139,6 @@ mod unix {
             Ok(capture)
         }
 
-        /// Restores standard output and error.
         pub fn restore(&mut self) {
             if let Some(real) = self.stdout.take() {
                 let _ = dup2_stdout(&real);

@@ -4,10 +4,12 @@
 
 use super::*;
 use crate::schema::protocol::{Alert, AlertTopic, Command, ConfigUpdate, SetKeys};
+use crate::tui::app::actions::{Action, Direction, DraftEdit, Motion, Nudge};
 use crate::tui::app::draft::NudgeSize;
-use crate::tui::app::keys::{Action, Motion, Scope};
-use crate::tui::app::view::{DraftEdit, Effect, Overlay, Panel, ViewState};
-use crate::tui::app::{keys, layout};
+use crate::tui::app::keys;
+use crate::tui::app::keys::Scope;
+use crate::tui::app::panel_id::Panel;
+use crate::tui::app::view::{Effect, Overlay, ViewState};
 use crate::tui::model::state::{RunState, TrainerStatus};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::Rect;
@@ -17,7 +19,7 @@ const SCREEN: Rect = Rect { x: 0, y: 0, width: 120, height: 40 };
 #[test]
 fn sparse_metrics_keep_their_last_value() {
     let state = training_state(203);
-    assert_eq!(state.latest.get(Metric::ValidPlain), step_row(200).get(Metric::ValidPlain));
+    assert_eq!(state.metrics.latest(Metric::ValidPlain), step_row(200).get(Metric::ValidPlain));
     assert_eq!(state.history(Series::Metric(Metric::LossRecycled)).buckets().len(), 1);
     assert_eq!(state.current_step(), 203);
 }
@@ -30,10 +32,10 @@ fn values_that_are_not_finite_are_reported_and_not_charted() {
         row.set(Metric::LossPlain, value);
         state.apply(Event::Step(Box::new(row)), Duration::from_secs(2));
     }
-    let (what, times) = state.not_finite.clone().unwrap();
+    let (what, times) = state.metrics.not_finite.clone().unwrap();
     assert_eq!((what.as_str(), times), ("loss_plain_nats was inf at step 12", 2));
     assert_eq!(state.history(Series::Metric(Metric::LossPlain)).last_step(), Some(10));
-    assert!(state.latest.get(Metric::LossPlain).unwrap().is_finite());
+    assert!(state.metrics.latest(Metric::LossPlain).unwrap().is_finite());
 }
 
 #[test]
@@ -122,27 +124,27 @@ fn a_frozen_display_stays_while_training_continues() {
         "a failure is shown although the display is frozen"
     );
     view.apply_action(Action::ToggleFreeze, &state, SCREEN);
-    assert_eq!(view.displayed_row(view.displayed_state(&state)).unwrap().step, 99);
+    assert_eq!(view.tokens.row(view.displayed_state(&state)).unwrap().step, 99);
 }
 
 #[test]
 fn older_rows_are_kept_and_the_selection_stays_within_the_row() {
     let (mut state, mut view) = (training_state(5), ViewState::default());
-    view.focus_panel(Panel::Entropy);
+    view.panels.focus_on(Panel::Entropy);
     state.apply(Event::ProbedRow(Box::new(token_row(99))), Duration::from_secs(9));
-    view.apply_action(Action::SelectRow(true), &state, SCREEN);
-    assert_eq!(view.displayed_row(&state).unwrap().step, 5);
-    view.apply_action(Action::SelectRow(true), &state, SCREEN);
-    view.apply_action(Action::SelectRow(false), &state, SCREEN);
-    assert_eq!(view.displayed_row(&state).unwrap().step, 99);
+    view.apply_action(Action::SelectRow(Direction::Backward), &state, SCREEN);
+    assert_eq!(view.tokens.row(&state).unwrap().step, 5);
+    view.apply_action(Action::SelectRow(Direction::Backward), &state, SCREEN);
+    view.apply_action(Action::SelectRow(Direction::Forward), &state, SCREEN);
+    assert_eq!(view.tokens.row(&state).unwrap().step, 99);
     for motion in [Motion::End, Motion::Right, Motion::Down, Motion::PageDown] {
         view.apply_action(Action::Move(motion), &state, SCREEN);
-        assert_eq!(view.selected_token, 119);
+        assert_eq!(view.tokens.selected, 119);
     }
     for motion in [Motion::PageUp, Motion::Home, Motion::Left, Motion::Up] {
         view.apply_action(Action::Move(motion), &state, SCREEN);
     }
-    assert_eq!(view.selected_token, 0);
+    assert_eq!(view.tokens.selected, 0);
     for step in 100..2000 {
         state.apply(Event::ProbedRow(Box::new(token_row(step))), Duration::from_secs(9));
     }
@@ -152,9 +154,9 @@ fn older_rows_are_kept_and_the_selection_stays_within_the_row() {
 #[test]
 fn a_setting_is_drafted_requested_and_answered() {
     let (mut state, mut view) = (training_state(300), ViewState::default());
-    view.focus_panel(Panel::Schedule);
+    view.panels.focus_on(Panel::Schedule);
     view.apply_action(Action::Move(Motion::Down), &state, SCREEN);
-    view.apply_action(Action::EditDraft(DraftEdit::NudgeValue(true, NudgeSize::Coarse)), &state, SCREEN);
+    view.apply_action(Action::EditDraft(DraftEdit::NudgeValue(Nudge::Up, NudgeSize::Coarse)), &state, SCREEN);
     assert_eq!(view.active_scopes()[0], Scope::Draft);
     assert!(draw_text(&state, &view, 120, 40).contains("fraction 0.02 → 0.03 at 200 (◆ 1 of 2)"));
     let Effect::Send(Command::SetKeys(set)) = view.apply_action(Action::SendDraft, &state, SCREEN) else {
@@ -167,7 +169,7 @@ fn a_setting_is_drafted_requested_and_answered() {
     let changed = ConfigUpdate { config: run_info(2000).config, version: 1, rows: vec![answer] };
     state.apply(Event::ConfigChanged(Box::new(changed)), Duration::from_secs(30));
     assert!(draw_text(&state, &view, 120, 40).contains("applied from step 301"));
-    view.apply_action(Action::EditDraft(DraftEdit::NudgeValue(false, NudgeSize::Fine)), &state, SCREEN);
+    view.apply_action(Action::EditDraft(DraftEdit::NudgeValue(Nudge::Down, NudgeSize::Fine)), &state, SCREEN);
     assert_eq!(view.apply_action(Action::DiscardDraft, &state, SCREEN), Effect::None);
     assert_eq!(view.active_scopes()[0], Scope::Panel(Panel::Schedule));
 }
@@ -222,18 +224,18 @@ fn the_mouse_focuses_panels_moves_the_cursor_and_zooms() {
     view.handle_mouse(&event(MouseEventKind::ScrollUp, 40, 12), &state, SCREEN, 0);
     let (from, to) = view.charts.visible_steps(state.known_steps());
     assert!(to - from < 700 && (from..=to).contains(&cross));
-    let entropy = layout::panel_area(SCREEN, 0, &view, Panel::Entropy);
+    let entropy = view.panels.area_of(Panel::Entropy, SCREEN, 0);
     view.handle_mouse(&event(left, entropy.x + 8, entropy.y + 1), &state, SCREEN, 0);
-    assert_eq!((view.focus, view.selected_token), (Panel::Entropy, 1));
+    assert_eq!((view.panels.focus, view.tokens.selected), (Panel::Entropy, 1));
     view.handle_mouse(&event(left, entropy.x + 13, entropy.y), &state, SCREEN, 0);
-    assert_eq!(view.focus, Panel::Thoughts, "a hidden panel's name is a tab");
+    assert_eq!(view.panels.focus, Panel::Thoughts, "a hidden panel's name is a tab");
 }
 
 #[test]
 fn a_filter_is_typed_kept_and_cleared() {
     let (mut state, mut view) = (training_state(300), ViewState::default());
     add_history(&mut state);
-    view.focus_panel(Panel::Log);
+    view.panels.focus_on(Panel::Log);
     view.apply_action(Action::OpenFilter, &state, SCREEN);
     for c in "DISK".chars() {
         view.handle_prompt_key(&KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE), &state);
@@ -335,9 +337,9 @@ fn panels_are_walked_in_a_circle() {
     for _ in Panel::ALL {
         view.apply_action(Action::NextPanel, &state, SCREEN);
     }
-    assert_eq!(view.focus, Panel::Loss);
+    assert_eq!(view.panels.focus, Panel::Loss);
     view.apply_action(Action::PreviousPanel, &state, SCREEN);
-    assert_eq!(view.focus, Panel::Run);
+    assert_eq!(view.panels.focus, Panel::Run);
 }
 
 #[test]
@@ -366,7 +368,7 @@ fn no_sequence_of_keys_breaks_the_screen() {
 #[test]
 fn a_scrolled_list_stays_in_place_while_it_grows() {
     let (mut state, mut view) = (training_state(5), ViewState::default());
-    view.focus_panel(Panel::Log);
+    view.panels.focus_on(Panel::Log);
     (0..40).for_each(|line| state.apply(log_event(LogLevel::Info, &format!("line {line}")), Duration::ZERO));
     view.reconcile(&state);
     for _ in 0..5 {
@@ -392,8 +394,8 @@ fn another_run_in_the_same_dashboard_begins_with_a_clean_view() {
     let (mut state, mut view) = (training_state(300), ViewState::default());
     view.reconcile(&state);
     view.apply_action(Action::ToggleFreeze, &state, SCREEN);
-    view.focus_panel(Panel::Schedule);
-    view.apply_action(Action::EditDraft(DraftEdit::NudgeValue(true, NudgeSize::Fine)), &state, SCREEN);
+    view.panels.focus_on(Panel::Schedule);
+    view.apply_action(Action::EditDraft(DraftEdit::NudgeValue(Nudge::Up, NudgeSize::Fine)), &state, SCREEN);
     view.apply_action(Action::SendDraft, &state, SCREEN);
     assert!(view.sent_edit.is_some() && view.frozen.is_some());
     state.apply(Event::Started(Box::new(run_info(500))), Duration::from_secs(40));

@@ -6,18 +6,20 @@ mod folding;
 mod snapshots;
 
 use super::app::view::ViewState;
-use super::model::state::{RunState, Series};
+use super::model::metrics::Series;
+use super::model::state::RunState;
 use super::panels::RenderContext;
 use super::picture::text_export;
 use super::terminal::screen;
 use super::theme::{ColorDepth, Theme};
 use crate::config::{Config, Curve};
-use crate::schema::metrics::{Metric, StepRow};
+use crate::schema::metrics::{LossSummary, Metric, StepRow};
 use crate::schema::protocol::{
-    AnswerPart, ConfigUpdate, DecodedState, Event, LogLevel, LogLine, PlaygroundAnswer, RunInfo, RunPhase,
-    RunSummary, Thought, TokenCell, TokenProb, TokenRow, ValidationSample,
+    AnswerPart, ConfigUpdate, Event, LogLevel, LogLine, PlaygroundAnswer, RunInfo, RunPhase, RunSummary,
+    ValidationSample,
 };
 use crate::schema::rows::{ChangeOutcome, ChangeRow, SystemRow};
+use crate::schema::token_rows::{DecodedState, Thought, TokenCell, TokenProb, TokenRow};
 use chrono::TimeZone;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -175,7 +177,7 @@ fn change_row(
         old: json!(old),
         new: json!(new),
         value: new.to_string(),
-        source: "keys".into(),
+        source: crate::schema::rows::ChangeSource::Keys,
         outcome,
         reason: reason.map(str::to_owned),
     }
@@ -276,10 +278,12 @@ fn summary() -> RunSummary {
         steps: 2000,
         tokens: 4_096_000,
         duration: Duration::from_secs(200),
-        loss_plain: Some((5.8, 0.712)),
-        loss_recycled: Some((5.1, 1.204)),
-        valid_plain: Some((5.81, 0.8)),
-        recycled_steps: 450,
+        losses: LossSummary {
+            plain: Some((5.8, 0.712)),
+            recycled: Some((5.1, 1.204)),
+            valid: Some((5.81, 0.8)),
+            recycled_steps: 450,
+        },
         checkpoint: Some("checkpoints/2026-11-24T02-51-38-prosqa/step-2000".into()),
         stopped_early: false,
     }

@@ -4,13 +4,17 @@
 
 use super::*;
 use crate::tui::app::chart_settings::ChartSpan;
-use crate::tui::app::view::{EntropyDisplay, Overlay, Panel, ViewState};
+use crate::tui::app::panel_id::Panel;
+use crate::tui::app::token_view::EntropyDisplay;
+use crate::tui::app::view::{Overlay, ViewState};
+use crate::tui::plot::axis::Scale;
 use crate::tui::plot::token_grid::TokenValue;
 use insta::assert_snapshot;
 
 fn focused(panel: Panel, expanded: bool) -> ViewState {
-    let mut view = ViewState { expanded, ..ViewState::default() };
-    view.focus_panel(panel);
+    let mut view = ViewState::default();
+    view.panels.expanded = expanded;
+    view.panels.focus_on(panel);
     view
 }
 
@@ -144,7 +148,7 @@ fn every_panel_on_the_whole_screen() {
     // tests/dashboard.rs draws a recorded run at other sizes.
     for panel in Panel::ALL {
         let mut view = focused(panel, true);
-        (view.selected_token, view.charts.cursor) = (14, Some(700));
+        (view.tokens.selected, view.charts.cursor) = (14, Some(700));
         assert_snapshot!(format!("{}_80x24", panel.name()), draw_text(&state, &view, 80, 24));
     }
 }
@@ -154,17 +158,17 @@ fn other_views_of_the_panels() {
     let mut state = training_state(1234);
     add_history(&mut state);
     let mut view = focused(Panel::Loss, true);
-    (view.charts.span, view.charts.log_y) = (ChartSpan::Last(300), true);
+    (view.charts.span, view.charts.y_scale) = (ChartSpan::Last(300), Scale::Log);
     assert_snapshot!("loss_last_log", draw_text(&state, &view, 80, 24));
     let mut view = focused(Panel::Loss, true);
-    (view.charts.log_x, view.charts.loss_charts) = (true, view.charts.loss_charts.next());
+    (view.charts.x_scale, view.charts.loss_charts) = (Scale::Log, view.charts.loss_charts.next());
     assert_snapshot!("loss_difference_log_steps", draw_text(&state, &view, 80, 24));
     for (name, mode, picture_of) in [
         ("entropy_change", TokenValue::Difference, EntropyDisplay::Row),
         ("entropy_course", TokenValue::Nll, EntropyDisplay::Heatmap),
     ] {
         let mut view = focused(Panel::Entropy, true);
-        (view.token_value, view.entropy_display) = (mode, picture_of);
+        (view.tokens.value, view.tokens.display) = (mode, picture_of);
         assert_snapshot!(name, draw_text_in(&state, &view, 80, 24, ColorDepth::None));
     }
     for panel in [Panel::Cost, Panel::Thoughts, Panel::Changes, Panel::Samples] {
@@ -198,7 +202,7 @@ fn a_history_of_ten_million_steps_is_drawn_like_any_other() {
         state.apply(Event::Step(Box::new(row)), Duration::from_secs(1));
     }
     let mut view = focused(Panel::Loss, true);
-    view.charts.log_y = true;
+    view.charts.y_scale = Scale::Log;
     assert_snapshot!("huge", draw_text(&state, &view, 120, 40));
 }
 

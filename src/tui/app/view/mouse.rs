@@ -3,7 +3,7 @@
 //! Invariant: a click is located by the same functions that draw the panel.
 
 use super::{Effect, Overlay, Panel, ViewState};
-use crate::tui::app::keys::{Action, Motion};
+use crate::tui::app::actions::{Action, Motion, Zoom};
 use crate::tui::app::layout;
 use crate::tui::model::state::RunState;
 use crate::tui::panels::{RenderContext, entropy, loss};
@@ -24,9 +24,8 @@ impl ViewState {
             return Effect::None;
         }
         let at = Position::new(event.column, event.row);
-        let under = Panel::ALL
-            .into_iter()
-            .find(|panel| layout::panel_area(screen, notice, self, *panel).contains(at));
+        let under =
+            Panel::ALL.into_iter().find(|panel| self.panels.area_of(*panel, screen, notice).contains(at));
         let Some(under) = under else { return Effect::None };
         match event.kind {
             MouseEventKind::Down(MouseButton::Left) => self.handle_click(at, under, state, screen, notice),
@@ -34,12 +33,15 @@ impl ViewState {
                 self.handle_click(at, under, state, screen, notice);
             }
             MouseEventKind::ScrollUp | MouseEventKind::ScrollDown => {
-                let up = event.kind == MouseEventKind::ScrollUp;
-                let motion = if up { Motion::Up } else { Motion::Down };
-                let focus = std::mem::replace(&mut self.focus, under);
-                let action = if under == Panel::Loss { Action::Zoom(up) } else { Action::Move(motion) };
+                let focus = std::mem::replace(&mut self.panels.focus, under);
+                let action = match (under, event.kind) {
+                    (Panel::Loss, MouseEventKind::ScrollUp) => Action::Zoom(Zoom::In),
+                    (Panel::Loss, _) => Action::Zoom(Zoom::Out),
+                    (_, MouseEventKind::ScrollUp) => Action::Move(Motion::Up),
+                    _ => Action::Move(Motion::Down),
+                };
                 self.apply_display_action(action, state, screen);
-                self.focus = focus;
+                self.panels.focus = focus;
             }
             _ => {}
         }
@@ -47,11 +49,11 @@ impl ViewState {
     }
 
     fn handle_click(&mut self, at: Position, under: Panel, state: &RunState, screen: Rect, notice: u16) {
-        if let Some(panel) = layout::tab_at(screen, notice, self, at) {
-            return self.focus_panel(panel);
+        if let Some(panel) = self.panels.tab_at(at, screen, notice) {
+            return self.panels.focus_on(panel);
         }
-        self.focus_panel(under);
-        let area = layout::panel_area(screen, notice, self, under);
+        self.panels.focus_on(under);
+        let area = self.panels.area_of(under, screen, notice);
         let frozen = self.frozen.take();
         let seen = frozen.as_deref().unwrap_or(state);
         match under {
@@ -65,9 +67,10 @@ impl ViewState {
             Panel::Entropy => {
                 let text = entropy::text_area(layout::inner_area(area), self, seen);
                 let found = self
-                    .displayed_row(seen)
-                    .and_then(|row| entropy::token_at(row, text, self.selected_token, at));
-                self.selected_token = found.unwrap_or(self.selected_token);
+                    .tokens
+                    .row(seen)
+                    .and_then(|row| entropy::token_at(row, text, self.tokens.selected, at));
+                self.tokens.selected = found.unwrap_or(self.tokens.selected);
             }
             _ => {}
         }

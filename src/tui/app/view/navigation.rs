@@ -3,23 +3,23 @@
 //! Invariant: the position stays within the content.
 
 use super::{Overlay, Panel, ViewState};
-use crate::tui::app::keys::Motion;
+use crate::tui::app::actions::Motion;
 use crate::tui::app::layout;
 use crate::tui::model::config_history;
 use crate::tui::model::state::RunState;
-use crate::tui::panels::{entropy, help, list, run};
+use crate::tui::panels::{changes, entropy, help, log, playground, run, samples};
 use crate::tui::plot::token_grid;
 use ratatui::layout::Rect;
 
 impl ViewState {
-    pub(in crate::tui) fn apply_motion(&mut self, motion: Motion, state: &RunState, screen: Rect) {
+    pub fn apply_motion(&mut self, motion: Motion, state: &RunState, screen: Rect) {
         if let Overlay::Help(at) = self.overlay {
             let at = if motion == Motion::Up { at.saturating_sub(1) } else { at.saturating_add(1) };
             self.overlay = Overlay::Help(at.min(help::scroll_limit(screen)));
             return;
         }
-        let area = layout::inner_area(layout::panel_area(screen, 0, self, self.focus));
-        match self.focus {
+        let area = layout::inner_area(self.panels.area_of(self.panels.focus, screen, 0));
+        match self.panels.focus {
             Panel::Entropy => self.move_in_row(motion, state, area),
             Panel::Schedule => {
                 let count =
@@ -33,24 +33,38 @@ impl ViewState {
             }
             Panel::Loss => {}
             panel => {
-                let (from_the_end, last) = match panel {
-                    Panel::Run => (false, run::scroll_limit(state, self, area)),
-                    panel => (list::is_newest_last(panel), list::scroll_limit(panel, state, self)),
+                let (motion, last) = match panel {
+                    Panel::Run => (motion, run::scroll_limit(state, self, area)),
+                    Panel::Thoughts => {
+                        let rows = self.tokens.row(state).map_or(0, |row| row.thoughts.len());
+                        (motion, rows.saturating_sub(1))
+                    }
+                    // The offset of the other lists counts from their newest entry.
+                    panel => (motion.reversed(), self.entry_count(panel, state).saturating_sub(1)),
                 };
-                let motion = if from_the_end { motion.reversed() } else { motion };
-                let at = &mut self.scroll_offsets[panel as usize];
+                let at = &mut self.lists[panel as usize].offset;
                 *at = moved_position(*at, motion, usize::from(area.height), last);
             }
         }
     }
 
-    pub(in crate::tui) fn move_in_row(&mut self, motion: Motion, state: &RunState, area: Rect) {
+    fn entry_count(&self, panel: Panel, state: &RunState) -> usize {
+        match panel {
+            Panel::Changes => changes::entries(state, self).count(),
+            Panel::Log => log::entries(state, self).count(),
+            Panel::Samples => samples::entries(state, self).count(),
+            Panel::Playground => playground::entries(state, self).count(),
+            _ => 0,
+        }
+    }
+
+    fn move_in_row(&mut self, motion: Motion, state: &RunState, area: Rect) {
         let text = entropy::text_area(area, self, state);
-        let Some(row) = self.displayed_row(state) else { return };
+        let Some(row) = self.tokens.row(state) else { return };
         let placed = token_grid::layout_tokens(&row.cells, text.width);
         let page = usize::from(text.height.max(1));
-        let from = self.selected_token.min(placed.len().saturating_sub(1));
-        self.selected_token = match motion {
+        let from = self.tokens.selected.min(placed.len().saturating_sub(1));
+        self.tokens.selected = match motion {
             Motion::Left => from.saturating_sub(1),
             Motion::Right => (from + 1).min(placed.len().saturating_sub(1)),
             Motion::Up => token_grid::move_by_lines(&placed, from, -1),
@@ -63,8 +77,7 @@ impl ViewState {
     }
 }
 
-/// Returns the position after `motion` from `from`, in a list with `page` visible lines and last position
-/// `last`.
+/// Returns the position after `motion` in a list whose last position is `last`, on pages of `page` lines.
 fn moved_position(from: usize, motion: Motion, page: usize, last: usize) -> usize {
     let page = page.max(1);
     let to = match motion {

@@ -2,7 +2,7 @@
 //! Must not know: how a line is drawn, or whether the trainer will accept a request.
 //! Invariant: a line that cannot be sent now, or a fork that would fail, stays in the prompt with its error.
 
-use super::{Effect, Overlay, RUN_ENDED, ViewState};
+use super::{Effect, ListView, Overlay, RUN_ENDED, ViewState};
 use crate::config::{Config, change};
 use crate::schema::protocol::Command;
 use crate::tui::app::chart_settings::ChartSpan;
@@ -13,18 +13,18 @@ use crossterm::event::KeyEvent;
 
 impl ViewState {
     /// Opens the command line with `text`; `=` stands for a `set` command with the selected setting.
-    pub(in crate::tui) fn open_prompt(&mut self, text: &str, state: &RunState) {
+    pub fn open_prompt(&mut self, text: &str, state: &RunState) {
         let text = match text {
             "=" => self.set_command_text(state).unwrap_or_default(),
             "fork " => {
                 state.run.as_ref().map_or(text.into(), |run| format!("fork {}-2", run.config.run.name))
             }
-            "policy " => format!("policy {}", self.playground.policy),
-            "temperature " => format!("temperature {}", self.playground.temperature),
+            "policy " => format!("policy {}", self.playground.0.policy),
+            "temperature " => format!("temperature {}", self.playground.0.temperature),
             "weights " => {
                 format!(
                     "weights {}",
-                    self.playground.checkpoint.map_or("now".into(), |step| step.to_string())
+                    self.playground.0.checkpoint.map_or("now".into(), |step| step.to_string())
                 )
             }
             text => text.to_owned(),
@@ -33,10 +33,10 @@ impl ViewState {
         self.prompt.open(text);
     }
 
-    pub(in crate::tui) fn set_command_text(&self, state: &RunState) -> Option<String> {
+    pub fn set_command_text(&self, state: &RunState) -> Option<String> {
         let config = &state.run.as_ref()?.config;
-        let setting = &config_history::numeric_settings()[self.selected_setting_index(state)?];
-        Some(format!("set {} {}", setting.key.path(), config.value(setting.key)))
+        let setting = config_history::numeric_settings()[self.selected_setting_index(state)?];
+        Some(format!("set {} {}", setting.path(), config.value(setting)))
     }
 
     /// Handles a key of the command line or of a filter.
@@ -77,11 +77,7 @@ impl ViewState {
         }
     }
 
-    pub(in crate::tui) fn apply_dashboard_command(
-        &mut self,
-        command: DashboardCommand,
-        state: &RunState,
-    ) -> Effect {
+    pub fn apply_dashboard_command(&mut self, command: DashboardCommand, state: &RunState) -> Effect {
         match command {
             DashboardCommand::Quit => return self.request_quit(state),
             DashboardCommand::Playground(command) => return self.apply_playground_command(command, state),
@@ -108,13 +104,12 @@ impl ViewState {
         Effect::None
     }
 
-    pub(in crate::tui) fn handle_filter_key(&mut self, key: &KeyEvent) -> Effect {
+    pub fn handle_filter_key(&mut self, key: &KeyEvent) -> Effect {
         let typed = self.prompt.handle_text_key(key);
         if typed == PromptOutcome::Cancelled {
             self.prompt.text.clear();
         }
-        self.filters[self.focus as usize] = self.prompt.text.to_lowercase();
-        self.scroll_offsets[self.focus as usize] = 0;
+        *self.focused_list() = ListView { filter: self.prompt.text.to_lowercase(), offset: 0 };
         if typed != PromptOutcome::Editing {
             self.overlay = Overlay::None;
         }

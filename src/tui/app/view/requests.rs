@@ -2,14 +2,15 @@
 //! Must not know: how requests are sent, or what becomes of them.
 //! Invariant: if a request cannot be made now, the view says why.
 
-use super::{DraftEdit, Effect, Overlay, RUN_ENDED, ViewState};
+use super::{Effect, Overlay, RUN_ENDED, ViewState};
 use crate::schema::protocol::{Command, SetKeys};
+use crate::tui::app::actions::{Direction, DraftEdit, Nudge};
 use crate::tui::app::draft::{SentEdit, SettingDraft};
 use crate::tui::model::state::{RunState, TrainerStatus};
 use std::time::SystemTime;
 
 impl ViewState {
-    pub(in crate::tui) fn request_quit(&mut self, state: &RunState) -> Effect {
+    pub fn request_quit(&mut self, state: &RunState) -> Effect {
         if state.is_over() || self.watching {
             return Effect::Leave;
         }
@@ -17,9 +18,8 @@ impl ViewState {
         Effect::None
     }
 
-    /// Resumes a run that has ended. If it has reached its last step, opens the command line to ask for more
-    /// steps.
-    pub(in crate::tui) fn request_resume(&mut self, state: &RunState) -> Effect {
+    /// Resumes a run that has ended. After its last step, the command line asks for more steps.
+    pub fn request_resume(&mut self, state: &RunState) -> Effect {
         match &state.status {
             TrainerStatus::Running => self.hint = Some("the run is already running".into()),
             TrainerStatus::Finished(summary) if !summary.stopped_early => self.open_prompt("resume ", state),
@@ -28,7 +28,7 @@ impl ViewState {
         Effect::None
     }
 
-    pub(in crate::tui) fn request(&mut self, state: &RunState, command: Command) -> Effect {
+    pub fn request(&mut self, state: &RunState, command: Command) -> Effect {
         if state.is_over() && !self.watching {
             self.hint = Some(RUN_ENDED.into());
         } else if self.stopping {
@@ -39,7 +39,7 @@ impl ViewState {
         Effect::None
     }
 
-    pub(in crate::tui) fn toggle_pause(&mut self, state: &RunState) -> Effect {
+    pub fn toggle_pause(&mut self, state: &RunState) -> Effect {
         if state.is_over() || self.stopping {
             return Effect::None;
         }
@@ -49,21 +49,21 @@ impl ViewState {
     }
 
     /// Requests the values before the last change.
-    pub(in crate::tui) fn request_undo(&mut self, state: &RunState) -> Effect {
-        if self.pending_undos.0 == 0 {
-            self.pending_undos.1 = state.changes_total;
+    pub fn request_undo(&mut self, state: &RunState) -> Effect {
+        if self.pending_undos.count == 0 {
+            self.pending_undos.changes_before = state.changes.total();
         }
-        let Some(values) = state.undo_values(self.pending_undos.0).cloned() else {
+        let Some(values) = state.undo_values(self.pending_undos.count).cloned() else {
             self.hint = Some("there is nothing to undo".into());
             return Effect::None;
         };
         let effect =
             self.request(state, Command::SetKeys(SetKeys { values, requested_at: SystemTime::now() }));
-        self.pending_undos.0 += usize::from(effect != Effect::None);
+        self.pending_undos.count += usize::from(effect != Effect::None);
         effect
     }
 
-    pub(in crate::tui) fn edit_draft(&mut self, edit: DraftEdit, state: &RunState) {
+    pub fn edit_draft(&mut self, edit: DraftEdit, state: &RunState) {
         let Some(run) = &state.run else { return };
         // A knot at a past step would change nothing.
         let next = state.current_step() + 1;
@@ -77,20 +77,20 @@ impl ViewState {
         }
         let Some(draft) = &mut self.draft else { return };
         match edit {
-            DraftEdit::NudgeValue(up, nudge) => draft.nudge(up, nudge),
-            DraftEdit::SelectKnot(forward) => draft.select_knot(forward),
-            DraftEdit::ShiftKnot(forward) => draft.shift_knot(forward, steps),
+            DraftEdit::NudgeValue(nudge, size) => draft.nudge(nudge == Nudge::Up, size),
+            DraftEdit::SelectKnot(to) => draft.select_knot(to == Direction::Forward),
+            DraftEdit::ShiftKnot(to) => draft.shift_knot(to == Direction::Forward, steps),
             DraftEdit::AddKnot => draft.add_knot(at),
             DraftEdit::RemoveKnot => draft.remove_knot(),
         }
     }
 
-    pub(in crate::tui) fn send_draft(&mut self, state: &RunState) -> Effect {
+    pub fn send_draft(&mut self, state: &RunState) -> Effect {
         let Some(draft) = self.draft.take() else { return Effect::None };
-        let (path, value) = (draft.setting().key.path(), draft.to_toml());
+        let (path, value) = (draft.setting().path(), draft.to_toml());
         let effect = self.request(state, Command::SetKeys(SetKeys::single(path.clone(), value.clone())));
         if effect != Effect::None {
-            self.sent_edit = Some(SentEdit { key: path, value, changes_before: state.changes_total });
+            self.sent_edit = Some(SentEdit { key: path, value, changes_before: state.changes.total() });
         }
         effect
     }

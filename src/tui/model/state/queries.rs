@@ -2,27 +2,30 @@
 //! Must not know: events, or how they change the state.
 //! Invariant: no query changes the state.
 
-use super::{ChartMark, RunState, Series, TRACKED_DIFFERENCES, TrainerStatus};
-use crate::config::Dashboard;
-use crate::schema::protocol::{AlertTopic, RunPhase, TokenRow};
+use super::{ChartMark, EventCounts, RunState, TrainerStatus};
+use crate::config::{Config, Dashboard};
+use crate::schema::protocol::{AlertTopic, RunPhase};
 use crate::schema::rows::ChangeOutcome;
+use crate::schema::token_rows::TokenRow;
 use crate::tui::model::history::SeriesHistory;
+use crate::tui::model::metrics::Series;
 use crate::tui::text;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 impl RunState {
     /// Returns the history of `series`; an empty one for a difference that is not kept.
     pub fn history(&self, series: Series) -> &SeriesHistory {
-        static NONE: std::sync::OnceLock<SeriesHistory> = std::sync::OnceLock::new();
-        match series {
-            Series::Metric(metric) => &self.histories[metric as usize],
-            Series::Difference(one, other) => {
-                let index = TRACKED_DIFFERENCES.iter().position(|pair| *pair == (one, other));
-                index.map_or_else(
-                    || NONE.get_or_init(SeriesHistory::default),
-                    |index| &self.differences[index],
-                )
-            }
+        self.metrics.history(series)
+    }
+
+    pub fn counts(&self) -> EventCounts {
+        EventCounts {
+            trainers: self.trainers_started,
+            log_lines: self.log.total(),
+            changes: self.changes.total(),
+            samples: self.samples.total(),
+            answers: self.answers.total(),
         }
     }
 
@@ -43,14 +46,13 @@ impl RunState {
 
     /// Describes the last value that was not finite, and how many there were.
     pub fn not_finite_text(&self) -> Option<String> {
-        let (what, times) = self.not_finite.as_ref()?;
+        let (what, times) = self.metrics.not_finite.as_ref()?;
         Some(match times {
             1 => what.clone(),
             times => format!("{what}; {} values were not finite so far", text::with_separators(*times)),
         })
     }
 
-    /// Returns the last token row.
     pub fn last_token_row(&self) -> Option<&TokenRow> {
         self.token_rows.back().map(|row| &**row)
     }
@@ -58,7 +60,6 @@ impl RunState {
     /// Returns the number of retained items in everything that can grow with the run.
     #[cfg(test)]
     pub fn retained_items(&self) -> usize {
-        let histories = self.histories.iter().chain(&self.differences).map(|history| history.buckets().len());
         let cells =
             self.token_rows.iter().map(|row| row.cells.len() + row.thoughts.len() + row.token_texts.len());
         let others = [
@@ -68,7 +69,7 @@ impl RunState {
             self.answers.len(),
             self.undo_stack.len(),
         ];
-        histories.sum::<usize>()
+        self.metrics.retained_buckets()
             + cells.sum::<usize>()
             + others.iter().sum::<usize>()
             + self.histograms.columns().len()
@@ -76,17 +77,21 @@ impl RunState {
 
     /// Returns the `[dashboard]` section of the config, or its defaults before the run has started.
     pub fn dashboard_config(&self) -> &Dashboard {
-        &self.dashboard
+        static DEFAULTS: OnceLock<Dashboard> = OnceLock::new();
+        match &self.run {
+            Some(run) => &run.config.dashboard,
+            None => DEFAULTS.get_or_init(|| Config::default().dashboard),
+        }
     }
 
     /// Returns the number of optimizer steps done.
     pub fn current_step(&self) -> u64 {
-        self.latest.step()
+        self.metrics.current_step()
     }
 
     /// Returns the first and the last step with known metrics.
     pub fn known_steps(&self) -> (u64, u64) {
-        (self.first_step.unwrap_or(0), self.current_step())
+        (self.metrics.first_step().unwrap_or(0), self.current_step())
     }
 
     /// Returns the number of optimizer steps that the config requests, once it is known.
@@ -94,27 +99,23 @@ impl RunState {
         self.run.as_ref().map(|run| run.config.run.steps)
     }
 
-    /// Returns the version of the current config.
     pub fn config_version(&self) -> u64 {
         self.run.as_ref().map_or(0, |run| run.version)
     }
 
-    /// Returns whether the run has ended, well or not.
     pub fn is_over(&self) -> bool {
         self.status != TrainerStatus::Running
     }
 
-    /// Returns whether the trainer is paused.
     pub fn is_paused(&self) -> bool {
         self.phase == Some(RunPhase::Paused) && !self.is_over()
     }
 
     /// Returns whether there is nothing to chart yet: data, model and kernels are being prepared.
     pub fn is_preparing(&self) -> bool {
-        !self.has_live_step && self.first_step.is_none() && self.token_rows.is_empty()
+        !self.has_live_step && self.metrics.first_step().is_none() && self.token_rows.is_empty()
     }
 
-    /// Returns the estimated time until the last step.
     pub fn eta(&self) -> Option<Duration> {
         self.pace.eta(self.total_steps()?, self.now_on_run_clock())
     }

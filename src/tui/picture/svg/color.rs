@@ -6,10 +6,8 @@
 use ratatui::buffer::Cell;
 use ratatui::style::{Color, Modifier};
 
-/// A colour as red, green and blue.
 pub type Rgb = (u8, u8, u8);
 
-/// The background colour of the picture.
 pub const BACKGROUND: Rgb = (0x16, 0x18, 0x1d);
 /// The text colour of cells without a colour of their own.
 pub const FOREGROUND: Rgb = (0xd4, 0xd6, 0xda);

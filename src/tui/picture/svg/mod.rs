@@ -26,7 +26,6 @@ const FONT_SIZE: &str = "13.3";
 const BASELINE: i32 = 12;
 /// The longest run, in cells, whose characters get a position each; for longer runs a text length is shorter.
 const MAX_POSITIONED_CELLS: i32 = 10;
-/// The free margin around the cells, in SVG units.
 const MARGIN: i32 = 8;
 /// The width and the height of a cell, in SVG units.
 const CELL_SIZE: (i32, i32) = (shape::WIDTH / 10, shape::HEIGHT / 10);
@@ -49,7 +48,6 @@ pub fn to_svg(buffer: &Buffer, title: &str) -> String {
     )
 }
 
-/// The colour and font style of text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct TextStyle {
     color: Rgb,
@@ -73,7 +71,6 @@ struct SvgPicture {
 }
 
 impl SvgPicture {
-    /// Adds the cells of a row.
     fn add_row(&mut self, buffer: &Buffer, row: u16) {
         let mut run: Option<TextRun> = None;
         for (column, cell, takes) in visible_cells(buffer, row) {
@@ -151,7 +148,6 @@ impl SvgPicture {
         run
     }
 
-    /// Writes a finished run of text.
     fn write_run(&mut self, run: &TextRun, row: i32) {
         let cells = run.end - run.column;
         let place = if cells <= MAX_POSITIONED_CELLS {
@@ -211,8 +207,7 @@ fn stretched_text(column: i32, cells: i32) -> String {
     format!(r#"x="{x}" textLength="{length}" lengthAdjust="spacingAndGlyphs""#)
 }
 
-/// Returns the attributes of a layer. Thin lines are one unit wide and moved by half a unit, to fill whole
-/// pixels.
+/// Returns the attributes of a layer. Thin lines are moved by half a unit, to fill whole pixels.
 fn layer_attributes(paint: DrawStyle) -> &'static str {
     match paint {
         DrawStyle::Background | DrawStyle::Full => r#"shape-rendering="crispEdges""#,
@@ -225,14 +220,12 @@ fn layer_attributes(paint: DrawStyle) -> &'static str {
     }
 }
 
-/// Returns the character of a symbol that consists of exactly one.
 fn single_char(symbol: &str) -> Option<char> {
     let mut chars = symbol.chars();
     chars.next().filter(|_| chars.next().is_none())
 }
 
-/// Returns whether every monospace font has `symbol` at the width of a letter and from left to right: Latin,
-/// Greek, Cyrillic, dashes, quotes, the minus sign.
+/// Returns whether every monospace font has `symbol` at the width of a letter, from left to right.
 fn is_in_every_font(symbol: &str) -> bool {
     single_char(symbol).is_some_and(|c| {
         matches!(c, '!'..='~' | '\u{a1}'..='\u{ac}' | '\u{ae}'..='\u{2ff}' | '\u{370}'..='\u{482}'

@@ -6,7 +6,6 @@
 /// A point or a size `(right, down)`, in tenths of an SVG unit.
 pub type Point = (i32, i32);
 
-/// A primitive of a drawing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Primitive {
     /// A dot around a point.
@@ -15,12 +14,10 @@ pub enum Primitive {
     Line(Point, Point),
     /// A quarter of a circle from point to point; `true` is clockwise.
     Arc(Point, Point, bool),
-    /// A rectangle with this upper left corner and size.
     Rect(Point, Point),
 }
 
 impl Primitive {
-    /// Returns the primitive moved by `by`.
     pub fn translated(self, by: Point) -> Self {
         let to = |(x, y): Point| (x + by.0, y + by.1);
         match self {

@@ -5,12 +5,10 @@
 
 use super::path::{Point, Primitive};
 
-/// The width of a cell, in tenths of a unit. It is half the height, so that braille dots are evenly spaced
-/// both ways.
+/// The width of a cell in tenths of a unit: half the height, so that braille dots are evenly spaced.
 pub const WIDTH: i32 = 80;
 /// The height of a cell, in tenths of a unit.
 pub const HEIGHT: i32 = 160;
-/// The middle of a cell.
 const CENTER: Point = (WIDTH / 2, HEIGHT / 2);
 
 /// How a primitive is drawn; also its layer, from the lowest to the highest.
@@ -18,17 +16,11 @@ const CENTER: Point = (WIDTH / 2, HEIGHT / 2);
 pub enum DrawStyle {
     /// The background of a cell, filled, behind everything.
     Background,
-    /// Filled at 25% opacity.
     Quarter,
-    /// Filled at 50% opacity.
     Half,
-    /// Filled at 75% opacity.
     ThreeQuarters,
-    /// Filled at full opacity.
     Full,
-    /// A thin line.
     Light,
-    /// A thick line.
     Heavy,
     Dots,
 }
@@ -55,8 +47,7 @@ const ARMS: [u16; 128] = [
     0x2000, 0x0020, 0x0200, 0x0002, 0x1200, 0x0012, 0x2100, 0x0021, // ╸╹╺╻╼╽╾╿
 ];
 
-/// The quadrants that U+2596 and the next characters fill, one bit each: upper left, upper right, lower left,
-/// lower right.
+/// The quadrants of U+2596 and the next, one bit each: upper left, upper right, lower left, lower right.
 const QUADRANTS: [u8; 10] = [0b0010, 0b0001, 0b1000, 0b1011, 0b1001, 0b1110, 0b1101, 0b0100, 0b0110, 0b0111];
 
 /// Returns the primitives of `c` in a cell at the origin, or `None` if `c` is written as text.
@@ -70,8 +61,7 @@ pub fn shape_of(c: char) -> Option<Vec<(DrawStyle, Primitive)>> {
     (!marks.is_empty()).then_some(marks)
 }
 
-/// Returns the dots of a braille character. Its bits are three rows of the left column, of the right one,
-/// then the fourth row.
+/// Returns the dots of a braille character: bits are three rows left, three rows right, the fourth row.
 fn braille(bits: u32) -> Vec<(DrawStyle, Primitive)> {
     const DOTS: [Point; 8] = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (0, 3), (1, 3)];
     let pitch = (WIDTH / 2, HEIGHT / 4);
@@ -90,9 +80,9 @@ fn box_drawing(c: char) -> Vec<(DrawStyle, Primitive)> {
         '╮' => light(&rounded_corner(0, HEIGHT)),
         '╯' => light(&rounded_corner(0, 0)),
         '╰' => light(&rounded_corner(WIDTH, 0)),
-        '╱' => light(&[diagonal(true)]),
-        '╲' => light(&[diagonal(false)]),
-        '╳' => light(&[diagonal(true), diagonal(false)]),
+        '╱' => light(&[RISING]),
+        '╲' => light(&[FALLING]),
+        '╳' => light(&[RISING, FALLING]),
         _ => {
             let arms = ARMS.get((u32::from(c) - 0x2500) as usize).copied().unwrap_or(0);
             arm_lines(arms, 1, DrawStyle::Light).chain(arm_lines(arms, 2, DrawStyle::Heavy)).collect()
@@ -100,15 +90,13 @@ fn box_drawing(c: char) -> Vec<(DrawStyle, Primitive)> {
     }
 }
 
-/// Returns the lines of the arms of one weight: a straight line, a corner joined in the middle, or a
-/// crossing.
+/// Returns the lines of the arms of one weight: straight, a corner joined in the middle, or a crossing.
 fn arm_lines(arms: u16, weight: u16, paint: DrawStyle) -> impl Iterator<Item = (DrawStyle, Primitive)> {
     let [left, right, up, down] = [12, 8, 4, 0].map(|digit| arms >> digit & 0xf == weight);
     let across = (if left { 0 } else { CENTER.0 }, if right { WIDTH } else { CENTER.0 });
     let along = (if up { 0 } else { CENTER.1 }, if down { HEIGHT } else { CENTER.1 });
     let across = Primitive::Line((across.0, CENTER.1), (across.1, CENTER.1));
-    // A corner to the right starts with its vertical arm, one to the left ends with it: so the pen need not
-    // lift.
+    // A corner to the right starts with its vertical arm, one to the left ends with it: one stroke.
     let upright = if right && up != down {
         Primitive::Line((CENTER.0, if up { along.0 } else { along.1 }), CENTER)
     } else if up != down {
@@ -129,10 +117,8 @@ fn rounded_corner(x: i32, y: i32) -> [Primitive; 2] {
     [Primitive::Arc((x, CENTER.1), end, clockwise), Primitive::Line(end, (CENTER.0, y))]
 }
 
-fn diagonal(rising: bool) -> Primitive {
-    let (from, to) = if rising { (HEIGHT, 0) } else { (0, HEIGHT) };
-    Primitive::Line((0, from), (WIDTH, to))
-}
+const RISING: Primitive = Primitive::Line((0, HEIGHT), (WIDTH, 0));
+const FALLING: Primitive = Primitive::Line((0, 0), (WIDTH, HEIGHT));
 
 /// Returns the two, three or four dashes of a cell, with half a gap at either end.
 fn dashes(c: char) -> Vec<(DrawStyle, Primitive)> {

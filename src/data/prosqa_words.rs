@@ -2,8 +2,13 @@
 //! Must not know: graphs, tokenizers.
 //! Invariant: no word occurs twice. The order must never change, since token ids follow from it.
 
+/// Returns all words, in the order of their token ids.
+pub(super) fn all_words() -> impl Iterator<Item = &'static str> {
+    FUNCTION_WORDS.into_iter().chain(NAMES).chain(CONCEPTS)
+}
+
 /// Words that turn labels into statements and questions.
-pub(super) const FUNCTION_WORDS: [&str; 5] = ["Every", "is", "a", "Is", "or"];
+const FUNCTION_WORDS: [&str; 5] = ["Every", "is", "a", "Is", "or"];
 
 pub(super) const NAMES: [&str; 32] = [
     "Alex", "Bob", "Carol", "Davis", "Eva", "Fae", "Gabriel", "Jack", "Max", "Oliver", "Polly", "Rex",
@@ -27,7 +32,7 @@ mod tests {
 
     #[test]
     fn no_word_occurs_twice() {
-        let mut all: Vec<&str> = FUNCTION_WORDS.into_iter().chain(NAMES).chain(CONCEPTS).collect();
+        let mut all: Vec<&str> = all_words().collect();
         let count = all.len();
         all.sort_unstable();
         all.dedup();

@@ -2,13 +2,15 @@
 //! Must not know: how a trainer is started (the host does that).
 //! Invariant: if the new trainer cannot start, everything is restored.
 
+use super::MainLoop;
 use crate::schema::metrics::Metric;
 use crate::schema::protocol::{Command, ConfigUpdate, Event, LogLevel, RunPhase};
+use crate::schema::rows::RunPosition;
+use crate::tui::TrainerLink;
 use crate::tui::model::state::TrainerStatus;
-use crate::tui::{MainLoop, TrainerLink};
 
 /// What to restore if the new trainer cannot start.
-pub(in crate::tui) struct PreviousSession {
+pub(super) struct PreviousSession {
     link: TrainerLink,
     connected: bool,
     status: TrainerStatus,
@@ -17,12 +19,12 @@ pub(in crate::tui) struct PreviousSession {
 }
 
 /// An action that waits for the end of the run.
-pub(in crate::tui) enum PendingAction {
+pub(super) enum PendingAction {
     Fork(String, Vec<String>),
 }
 
 impl MainLoop<'_> {
-    pub(in crate::tui) fn resume(&mut self, steps: Option<u64>) {
+    pub(super) fn resume(&mut self, steps: Option<u64>) {
         let Some(run) = &self.app.state.run else {
             return self.app.state.log_message(LogLevel::Warn, "there is no run to resume".into());
         };
@@ -30,9 +32,8 @@ impl MainLoop<'_> {
         self.connect(link);
     }
 
-    /// Forks the run. A run of this process is stopped first; the fork starts from the checkpoint of that
-    /// stop.
-    pub(in crate::tui) fn fork_when_over(&mut self, name: String, sets: Vec<String>) {
+    /// Forks the run. A run of this process is stopped first; its last checkpoint is the start of the fork.
+    pub(super) fn fork_when_over(&mut self, name: String, sets: Vec<String>) {
         if self.app.state.is_over() || self.app.view.watching {
             return self.fork(&name, &sets);
         }
@@ -41,7 +42,7 @@ impl MainLoop<'_> {
         self.pending_commands.push_back(Command::Stop);
     }
 
-    pub(in crate::tui) fn fork(&mut self, name: &str, sets: &[String]) {
+    pub(super) fn fork(&mut self, name: &str, sets: &[String]) {
         let Some(run) = &self.app.state.run else {
             return self.app.state.log_message(LogLevel::Warn, "there is no run to fork from".into());
         };
@@ -49,8 +50,7 @@ impl MainLoop<'_> {
         self.connect(link);
     }
 
-    /// Switches to another trainer.
-    pub(in crate::tui) fn connect(&mut self, link: Result<TrainerLink, String>) {
+    fn connect(&mut self, link: Result<TrainerLink, String>) {
         let (state, view) = (&mut self.app.state, &mut self.app.view);
         match link {
             Ok(link) => {
@@ -69,7 +69,7 @@ impl MainLoop<'_> {
     }
 
     /// Restores the previous session, because the new trainer could not start.
-    pub(in crate::tui) fn restore_previous(&mut self, error: String) {
+    pub(super) fn restore_previous(&mut self, error: String) {
         if let Some(previous) = self.previous.take() {
             (self.link, self.connected) = (previous.link, previous.connected);
             (self.app.state.status, self.app.state.phase) = (previous.status, previous.phase);
@@ -81,17 +81,17 @@ impl MainLoop<'_> {
     }
 
     /// Reports the error of a request, in the log and as a hint.
-    pub(in crate::tui) fn report_error(&mut self, error: String) {
+    fn report_error(&mut self, error: String) {
         self.app.view.hint = Some(error.clone());
         self.app.state.log_message(LogLevel::Error, error);
     }
 
     /// Writes a note into the record of a run that no trainer of this process has open.
-    pub(in crate::tui) fn write_note(&mut self, text: &str) {
+    pub(super) fn write_note(&mut self, text: &str) {
         let state = &self.app.state;
         let Some(run) = &state.run else { return };
-        let tokens = state.latest.get(Metric::Tokens).unwrap_or(0.0) as u64;
-        let at = (state.current_step(), tokens, state.config_version());
+        let tokens = state.metrics.latest(Metric::Tokens).unwrap_or(0.0) as u64;
+        let at = RunPosition { step: state.current_step(), tokens, version: state.config_version() };
         match self.host.write_note(&run.folder, at, text) {
             // The reader of a watched run reports the note itself.
             Ok(_) if self.app.view.watching => {}

@@ -1,0 +1,146 @@
+//! Owns: the row of a training step: its settings, losses, costs and speed, and whether they are finite.
+//! Must not know: validation metrics, how a loss is computed, who records the row.
+//! Invariant: every metric of a step without a validation is set here.
+
+use super::readback::mean;
+use crate::config::{Control, LossPositions, PositionBudget, Recycle};
+use crate::model::accumulator::Timing;
+use crate::model::cost::{PartCosts, StepPart};
+use crate::recycle::placement::RecycledPositions;
+use crate::recycle::schedule::StepSettings;
+use crate::schema::metrics::{Metric, StepRow};
+use crate::train::TrainError;
+
+/// What the recycled passes of an update train.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum UpdateKind {
+    Model,
+    /// The pause vector. The recycled loss says nothing of the states, and is reported as [`Metric::LossPause`].
+    PauseVector,
+}
+
+impl UpdateKind {
+    pub fn new(settings: &StepSettings, recycle: &Recycle) -> Self {
+        match settings.control == Control::Pause && recycle.control != Control::Pause {
+            true => Self::PauseVector,
+            false => Self::Model,
+        }
+    }
+}
+
+/// The losses and entropies of one batch on the host, nats.
+pub(super) struct BatchReadback {
+    pub plain_nll: Vec<f32>,
+    pub plain_entropy: Vec<f32>,
+    pub recycled: Option<RecycledReadback>,
+}
+
+pub(super) struct RecycledReadback {
+    pub nll: Vec<f32>,
+    pub positions: RecycledPositions,
+    /// The positions of `nll`.
+    pub covers: LossPositions,
+}
+
+/// Returns the row with the settings and losses of a step.
+pub(super) fn loss_row(
+    step: u64,
+    readings: &[BatchReadback],
+    settings: &StepSettings,
+    update: UpdateKind,
+) -> StepRow {
+    let mut row = StepRow::new(step);
+    row.set(Metric::RecycleProbability, settings.probability);
+    match settings.budget {
+        PositionBudget::Fraction(fraction) => row.set(Metric::RecycleFraction, fraction),
+        PositionBudget::Count(count) => row.set(Metric::RecycleCount, count as f64),
+        PositionBudget::EntropyAtLeast(nats) => row.set(Metric::RecycleThreshold, nats),
+    }
+    row.set(Metric::RecycleWeight, settings.weight);
+    row.set(Metric::RecycleScale, settings.scale);
+    row.set_if_some(
+        Metric::LossPlain,
+        mean(readings.iter().flat_map(|reading| reading.plain_nll.iter().copied())),
+    );
+    row.set_if_some(
+        Metric::EntropyPlain,
+        mean(readings.iter().flat_map(|reading| reading.plain_entropy.iter().copied())),
+    );
+    let recycled: Vec<(&BatchReadback, &RecycledReadback)> = readings
+        .iter()
+        .filter_map(|reading| reading.recycled.as_ref().map(|recycled| (reading, recycled)))
+        .collect();
+    if recycled.is_empty() {
+        return row;
+    }
+    let count: usize = recycled.iter().map(|(_, recycled)| recycled.positions.count()).sum();
+    row.set(Metric::Recycled, count as f64);
+    row.set(Metric::RecycledPasses, settings.passes as f64);
+    let at_recycled = mean(recycled.iter().flat_map(|(_, r)| r.recycled_nll()));
+    if update == UpdateKind::PauseVector {
+        row.set_if_some(Metric::LossPause, at_recycled);
+        return row;
+    }
+    row.set_if_some(Metric::LossRecycled, mean(recycled.iter().flat_map(|(_, r)| r.nll.iter().copied())));
+    row.set_if_some(Metric::LossRecycledAtRecycled, at_recycled);
+    let plain_at =
+        |values: fn(&BatchReadback) -> &Vec<f32>| {
+            mean(recycled.iter().flat_map(|(reading, r)| {
+                r.positions.flat_indices().into_iter().map(|at| values(reading)[at])
+            }))
+        };
+    row.set_if_some(Metric::LossPlainAtRecycled, plain_at(|reading| &reading.plain_nll));
+    row.set_if_some(Metric::EntropyPlainAtRecycled, plain_at(|reading| &reading.plain_entropy));
+    row
+}
+
+impl RecycledReadback {
+    /// Returns the nll at the recycled positions only, nats.
+    fn recycled_nll(&self) -> Vec<f32> {
+        match self.covers {
+            LossPositions::All => self.positions.flat_indices().into_iter().map(|at| self.nll[at]).collect(),
+            LossPositions::Recycled => self.nll.clone(),
+        }
+    }
+}
+
+/// Returns an error if a loss or the gradient norm in `row` is not finite.
+pub fn check_finite(row: &StepRow, lr: f64) -> Result<(), TrainError> {
+    for (metric, what) in [
+        (Metric::LossPlain, "the plain loss"),
+        (Metric::LossRecycled, "the recycled loss"),
+        (Metric::LossPause, "the loss with a pause"),
+        (Metric::GradNorm, "the gradient norm"),
+    ] {
+        if let Some(value) = row.get(metric).filter(|value| !value.is_finite()) {
+            return Err(TrainError::NotFinite { step: row.step(), what, value, lr });
+        }
+    }
+    Ok(())
+}
+
+/// Sets the cost of each part of a step, and of one of its `recycled` positions; seconds only if measured.
+pub fn set_step_costs(costs: &PartCosts, timing: Timing, recycled: Option<usize>, row: &mut StepRow) {
+    let mut set = |ms: Metric, flop: Metric, parts: &[StepPart], count: f64| {
+        row.set(flop, costs.flop(parts) / count);
+        if timing == Timing::On {
+            row.set(ms, costs.seconds(parts) * 1e3 / count);
+        }
+    };
+    set(Metric::PlainMs, Metric::PlainFlop, &[StepPart::Plain], 1.0);
+    set(Metric::HeadMs, Metric::HeadFlop, StepPart::HEAD, 1.0);
+    set(Metric::UpdateMs, Metric::UpdateFlop, &[StepPart::Update], 1.0);
+    if let Some(recycled) = recycled {
+        set(Metric::RecycledMs, Metric::RecycledFlop, &[StepPart::Recycled], 1.0);
+        set(Metric::LatentMs, Metric::LatentFlop, StepPart::RECYCLING, recycled as f64);
+    }
+}
+
+/// Sets the speed of a step of `tokens` input tokens in `seconds`. `peak` is the device's, FLOP/s.
+pub(in crate::train) fn set_speed(row: &mut StepRow, tokens: u64, seconds: f64, peak: Option<f64>) {
+    row.set(Metric::StepMs, seconds * 1e3);
+    row.set(Metric::TokensPerS, tokens as f64 / seconds);
+    let flop = [Metric::PlainFlop, Metric::RecycledFlop, Metric::HeadFlop, Metric::UpdateFlop];
+    let flop: f64 = flop.into_iter().filter_map(|metric| row.get(metric)).sum();
+    row.set_if_some(Metric::ShareOfPeak, peak.map(|peak| flop / seconds / peak));
+}

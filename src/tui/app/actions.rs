@@ -1,0 +1,122 @@
+//! Owns: what keys can do: actions, movements and edits, as plain values.
+//! Must not know: which key triggers an action, how it is applied.
+//! Invariant: an action says all that it needs, except the state that it is applied to.
+
+use super::draft::NudgeSize;
+use super::panel_id::Panel;
+
+/// A direction along steps, knots or token rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Backward,
+    Forward,
+}
+
+/// Whether a value is raised or lowered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nudge {
+    Up,
+    Down,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Zoom {
+    In,
+    Out,
+}
+
+/// A movement through rows or lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Motion {
+    Left,
+    Right,
+    Up,
+    Down,
+    PageUp,
+    PageDown,
+    Home,
+    End,
+}
+
+impl Motion {
+    pub fn reversed(self) -> Self {
+        match self {
+            Motion::Left => Motion::Right,
+            Motion::Right => Motion::Left,
+            Motion::Up => Motion::Down,
+            Motion::Down => Motion::Up,
+            Motion::PageUp => Motion::PageDown,
+            Motion::PageDown => Motion::PageUp,
+            Motion::Home => Motion::End,
+            Motion::End => Motion::Home,
+        }
+    }
+}
+
+/// What a key does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Show or hide the help page.
+    Help,
+    Quit,
+    /// Like `Quit`; the second time leaves at once.
+    Interrupt,
+    Suspend,
+    Pause,
+    Step,
+    Resume,
+    Undo,
+    /// Open the command line with this text. `=` stands for a `set` command with the selected setting.
+    OpenPrompt(&'static str),
+    OpenFilter,
+    NextPanel,
+    PreviousPanel,
+    FocusPanel(Panel),
+    ToggleExpanded,
+    /// Leave one level: alerts, filter, step cursor, full screen.
+    Back,
+    ToggleFreeze,
+    ToggleMouse,
+    /// Move in the focused panel or in the help page.
+    Move(Motion),
+    /// Show half or twice as many steps in the charts.
+    Zoom(Zoom),
+    /// Cycle the charts through the whole run, its last half, its last tenth.
+    NextChartSpan,
+    ShowWholeRun,
+    FollowEnd,
+    Pan(Direction),
+    /// Move the step cursor by this many columns.
+    MoveCursor(i64),
+    ToggleLogX,
+    ToggleLogY,
+    NextSmoothing,
+    /// Switch between losses, difference, and both.
+    NextLossCharts,
+    NextTokenValue,
+    ToggleEntropyDisplay,
+    SelectRow(Direction),
+    NextLogLevel,
+    /// Raise or lower the entropy threshold of the playground's policy.
+    NudgeThreshold(Nudge),
+    EditDraft(DraftEdit),
+    SendDraft,
+    DiscardDraft,
+    /// Stop the run, wait for its checkpoint, then leave.
+    StopRun,
+    /// Close the stop dialog and keep the run running.
+    KeepRunning,
+    /// Leave without waiting for a checkpoint.
+    LeaveNow,
+}
+
+/// What a key does to the draft.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DraftEdit {
+    NudgeValue(Nudge, NudgeSize),
+    SelectKnot(Direction),
+    ShiftKnot(Direction),
+    /// Add a knot at the step cursor, or at the next step.
+    AddKnot,
+    RemoveKnot,
+}
