@@ -4,15 +4,16 @@
 //!
 //! - [`cli`] parses the command line.
 //! - [`config`] turns a recipe and its overrides into checked values.
-//! - [`train`] runs the trainer on its own thread. It opens token shards with [`data`] and builds a
-//!   [`model`]. Then it runs the passes of [`recycle`] and updates the weights, step by step.
+//! - [`train`] runs the trainer on its own thread. It opens token shards with [`data`], selects a [`device`] and
+//!   builds a [`model`]. Then it runs the passes of [`recycle`] and updates the weights, step by step.
 //! - [`recycle`] is the core idea of the project; read it first.
 //! - [`ops`] has the tensor operations that take most of the time.
 //! - [`rng`] has stateless random streams.
-//! - [`think`] generates text and latents with a trained model.
-//! - [`record`] writes what happens to the run folder.
-//! - [`message`] defines the commands and events that trainer and screens exchange.
-//! - [`tui`] shows the events as a dashboard; without a terminal, `cli` prints them.
+//! - [`generate`] generates text and latents with a trained model, as a [`policy`] decides.
+//! - [`schema`] defines what rooms hand each other: commands, events, metrics, rows of tables.
+//! - [`record`] writes what happens to the run folder, and reads it.
+//! - [`tui`] shows the events as a dashboard; without a terminal, [`cli`] prints them.
+//! - [`bench`] times and profiles training steps without a run.
 //! - [`verify`] checks model and passes against golden numbers.
 
 pub mod bench;

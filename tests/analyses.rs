@@ -1,4 +1,5 @@
-//! README's analyses, run as they stand there, where DuckDB and Polars are present.
+//! Runs the analyses of README.md and docs/guides/analysis.md as they are printed there, if DuckDB and Polars are
+//! installed.
 
 mod common;
 
@@ -6,35 +7,57 @@ use common::{TINY, place, train};
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The blocks of `language` in README.
+/// The pages whose code blocks are run.
+const PAGES: &[&str] = &["README.md", "docs/guides/analysis.md"];
+
+/// Returns the code blocks of `language` in the pages.
 fn blocks(language: &str) -> Vec<String> {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     let fence = format!("```{language}\n");
-    readme.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+    let blocks = |page: &&str| -> Vec<String> {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+        let text = std::fs::read_to_string(path).unwrap();
+        text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+    };
+    PAGES.iter().flat_map(blocks).collect()
 }
 
-/// A Python that has `module`.
+/// Returns a Python that has `module`.
 fn python(module: &str) -> Option<PathBuf> {
     let named = std::env::var_os("COCONUT_LAB_PYTHON").map(PathBuf::from);
     let has = |python: &PathBuf| {
-        let asked = Command::new(python).args(["-c", &format!("import {module}")]).output();
-        asked.is_ok_and(|output| output.status.success())
+        let output = Command::new(python).args(["-c", &format!("import {module}")]).output();
+        output.is_ok_and(|output| output.status.success())
     };
     named.into_iter().chain(["python3".into(), "python".into()]).find(has)
 }
 
-fn run(module: &str, scripts: Vec<String>) {
-    assert!(!scripts.is_empty(), "README has no analysis for {module}");
+/// Whether a missing module fails the tests instead of skipping them.
+fn analyses_are_required() -> bool {
+    std::env::var_os("CI").is_some()
+        && std::env::var_os("COCONUT_LAB_ANALYSES").is_some_and(|value| value == "required")
+}
+
+fn run_scripts(module: &str, scripts: &[String]) {
+    assert!(!scripts.is_empty(), "no page has an analysis for {module}");
     let Some(python) = python(module) else {
-        eprintln!("skipped: no Python with {module} here");
+        let message = format!(
+            "no Python with {module}: {} analyses of {} were not run. Install it with `pip install {module}`, or name \
+             a Python that has it in COCONUT_LAB_PYTHON",
+            scripts.len(),
+            PAGES.join(" and ")
+        );
+        assert!(!analyses_are_required(), "{message}");
+        // Straight to standard error, because the test harness hides what a passing test prints.
+        use std::io::Write;
+        writeln!(std::io::stderr(), "SKIPPED: {message}").unwrap();
         return;
     };
     let dir = place(TINY);
     assert!(train(dir.path(), &["record.token_every=2"]).status.success());
     for script in scripts {
-        let output = Command::new(&python).args(["-c", &script]).current_dir(dir.path()).output().unwrap();
-        let (said, error) = (common::stdout(&output), common::stderr(&output));
-        assert!(output.status.success() && !said.trim().is_empty(), "{script}\n{said}\n{error}");
+        let output = Command::new(&python).args(["-c", script]).current_dir(dir.path()).output().unwrap();
+        let (result, error) = (common::stdout(&output), common::stderr(&output));
+        assert!(output.status.success() && !result.trim().is_empty(), "{script}\n{result}\n{error}");
     }
 }
 
@@ -43,10 +66,10 @@ fn duckdb_runs_the_queries() {
     let script = |query: String| {
         format!("import duckdb\nrows = duckdb.sql({query:?}).fetchall()\nassert rows\nprint(rows)")
     };
-    run("duckdb", blocks("sql").into_iter().map(script).collect());
+    run_scripts("duckdb", &blocks("sql").into_iter().map(script).collect::<Vec<_>>());
 }
 
 #[test]
 fn polars_runs_the_scripts() {
-    run("polars", blocks("python"));
+    run_scripts("polars", &blocks("python"));
 }

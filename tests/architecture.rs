@@ -1,124 +1,301 @@
-//! Holds the dependency rule of ARCHITECTURE.md: who may use whom, and where burn and ratatui may appear.
+//! Holds the code to ARCHITECTURE.md: who may use whom, no circles, where tensors and terminals may appear, and that
+//! the pages are short and their links lead somewhere.
 
+#[path = "common/source_tree.rs"]
+#[allow(dead_code)] // each test uses a part of it
+mod source_tree;
+
+use source_tree::{SourceFile, crate_paths, source_files};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Room, and the rooms it may use. A room that is not here may use nothing.
-const MAY_USE: &[(&str, &[&str])] = &[
-    ("config", &[]),
-    ("message", &["config", "record"]),
-    ("record", &["message"]),
-    ("data", &[]),
-    ("model", &["config", "ops"]),
-    ("ops", &[]),
-    ("rng", &[]),
-    ("recycle", &["config", "model", "rng"]),
-    ("think", &["config", "model", "ops", "rng"]),
-    ("verify", &["config", "model", "recycle", "rng"]),
-    ("train", &["config", "data", "message", "model", "ops", "record", "recycle", "rng", "think"]),
-    ("tui", &["config", "message", "record"]),
-    ("cli", &["config", "data", "message", "model", "ops", "record", "think", "train", "tui", "verify"]),
-    ("main", &["cli"]),
-    ("allocator", &[]),
-    ("lib", &[]),
+/// Rooms or files where tensors may appear.
+const BURN: &[&str] = &[
+    "bench",
+    "device",
+    "generate",
+    "model",
+    "ops",
+    "recycle/passes.rs",
+    "recycle/sequential.rs",
+    "train",
+    "verify.rs",
 ];
-/// Files or rooms where tensors may appear.
-const BURN: &[&str] = &["model", "ops", "recycle/passes.rs", "think", "train", "verify"];
-/// Pure: no tensor, no other room but config.
+/// Rooms or files without tensors, terminals and files, and the rooms that each may use.
 const PURE: &[(&str, &[&str])] = &[
-    ("recycle/schedule.rs", &["config", "rng"]),
+    ("policy", &["rng"]),
     ("recycle/placement.rs", &["config", "rng"]),
-    ("record/registry.rs", &[]),
-    ("think/policy.rs", &[]),
-    ("think/threshold.rs", &[]),
-    ("think/spec.rs", &[]),
-    ("think/choose.rs", &["rng"]),
-    ("think/answer.rs", &["rng"]),
+    ("recycle/schedule.rs", &["config", "rng"]),
+    ("rng.rs", &[]),
+    ("schema", &["config"]),
 ];
 
-fn files(dir: &Path, out: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files(&path, out);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            out.push(path);
+fn root() -> PathBuf {
+    std::env::var_os("ARCH_ROOT").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from)
+}
+
+fn page(name: &str) -> String {
+    std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Returns the rows of the table in ARCHITECTURE.md whose header cells are `header`, cell by cell.
+fn table(header: &[&str]) -> Vec<Vec<String>> {
+    let text = page("ARCHITECTURE.md");
+    let cells = |line: &str| -> Vec<String> {
+        line.trim().trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
+    };
+    let mut lines = text.lines().skip_while(|line| cells(line) != header);
+    assert!(lines.next().is_some(), "ARCHITECTURE.md has no table {header:?}");
+    lines.skip(1).take_while(|line| line.starts_with('|')).map(cells).collect()
+}
+
+/// Returns the words in backticks.
+fn code_words(cell: &str) -> BTreeSet<String> {
+    cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// The table "room | may use" as a map. A room with many others has several rows.
+fn rules() -> BTreeMap<String, BTreeSet<String>> {
+    let mut rules = BTreeMap::<String, BTreeSet<String>>::new();
+    for row in table(&["room", "may use"]) {
+        for room in code_words(&row[0]) {
+            rules.entry(room).or_default().extend(code_words(&row[1]));
         }
     }
+    rules
 }
 
-/// Every source file: its path below `src/`, its room, its text without comments.
-fn sources() -> Vec<(String, String, String)> {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut paths = Vec::new();
-    files(&src, &mut paths);
-    let source = |path: &PathBuf| {
-        let name = path.strip_prefix(&src).unwrap().to_string_lossy().replace('\\', "/");
-        let room = name.split('/').next().unwrap().trim_end_matches(".rs").to_owned();
-        let text = std::fs::read_to_string(path).unwrap();
-        let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-        (name, room, code.join("\n"))
-    };
-    paths.iter().map(source).collect()
+/// Returns the top-level modules that `file` uses, its own excepted.
+fn rooms_used<'a>(file: &SourceFile, rooms: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
+    let heads: BTreeSet<String> =
+        crate_paths(file).into_iter().filter_map(|path| path.first().cloned()).collect();
+    rooms.iter().filter(|room| heads.contains(**room) && **room != file.room()).copied().collect()
 }
 
-/// The rooms that code names as `crate::room` or `coconut_lab::room`.
-fn used(code: &str) -> Vec<String> {
-    ["crate::", "coconut_lab::"]
-        .iter()
-        .flat_map(|prefix| code.match_indices(prefix).map(move |(at, found)| &code[at + found.len()..]))
-        .map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect())
-        .filter(|room: &String| MAY_USE.iter().any(|(known, _)| known == room))
-        .collect()
+/// Whether `file` is `place`, or lies in the room `place`.
+fn is_in(file: &SourceFile, place: &str) -> bool {
+    file.name == place || file.room() == place.trim_end_matches(".rs") && !place.contains('/')
 }
 
 #[test]
-fn rooms_use_only_what_they_may() {
-    for (name, room, code) in sources() {
-        let allowed = MAY_USE
-            .iter()
-            .find(|(known, _)| *known == room)
-            .unwrap_or_else(|| panic!("{name}: no such room"));
-        for target in used(&code) {
-            assert!(target == room || allowed.1.contains(&target.as_str()), "{name} uses crate::{target}");
+fn rooms_use_only_what_the_table_allows() {
+    let (files, rules) = (source_files(&root()), rules());
+    let rooms: BTreeSet<&str> =
+        files.iter().map(SourceFile::room).filter(|room| !["lib", "main"].contains(room)).collect();
+    assert_eq!(rooms, rules.keys().map(String::as_str).collect(), "rooms in src/ and in ARCHITECTURE.md");
+    let (mut wrong, mut used) = (Vec::new(), BTreeMap::<&str, BTreeSet<&str>>::new());
+    for file in files.iter().filter(|file| rules.contains_key(file.room())) {
+        for target in rooms_used(file, &rooms) {
+            if !rules[file.room()].contains(target) {
+                wrong.push(format!("{} uses {target}", file.name));
+            }
+            used.entry(file.room()).or_default().insert(target);
         }
-        if let Some((_, allowed)) = PURE.iter().find(|(pure, _)| *pure == name) {
-            for target in used(&code) {
-                assert!(allowed.contains(&target.as_str()), "{name} is pure but uses crate::{target}");
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for (room, allowed) in &rules {
+        let used = used.remove(room.as_str()).unwrap_or_default();
+        let unused: Vec<_> = allowed.iter().filter(|target| !used.contains(target.as_str())).collect();
+        assert!(unused.is_empty(), "ARCHITECTURE.md lets {room} use {unused:?}, which it does not");
+    }
+}
+
+/// Returns which file each file uses: the one whose module is the longest prefix of the path. A parent may name its
+/// children, so those arrows are left out.
+fn arrows(files: &[SourceFile]) -> BTreeMap<usize, BTreeSet<usize>> {
+    let modules: BTreeMap<&[String], usize> = files
+        .iter()
+        .enumerate()
+        .filter(|(_, file)| file.name != "main.rs")
+        .map(|(at, file)| (&file.module[..], at))
+        .collect();
+    let mut arrows = BTreeMap::<usize, BTreeSet<usize>>::new();
+    for (from, file) in files.iter().enumerate() {
+        for path in crate_paths(file) {
+            let target = (1..=path.len()).rev().find_map(|len| modules.get(&path[..len]).copied());
+            if let Some(to) = target.filter(|to| *to != from && !files[*to].module.starts_with(&file.module))
+            {
+                arrows.entry(from).or_default().insert(to);
             }
         }
     }
+    arrows
+}
+
+/// Returns the nodes of a circle, if there is one.
+fn circle<T: Copy + Ord>(arrows: &BTreeMap<T, BTreeSet<T>>) -> Option<Vec<T>> {
+    fn visit<T: Copy + Ord>(
+        node: T,
+        arrows: &BTreeMap<T, BTreeSet<T>>,
+        path: &mut Vec<T>,
+        done: &mut BTreeSet<T>,
+    ) -> Option<Vec<T>> {
+        if let Some(start) = path.iter().position(|known| *known == node) {
+            return Some(path[start..].to_vec());
+        }
+        if !done.insert(node) {
+            return None;
+        }
+        path.push(node);
+        let found = arrows.get(&node).into_iter().flatten().find_map(|next| visit(*next, arrows, path, done));
+        path.pop();
+        found
+    }
+    let mut done = BTreeSet::new();
+    arrows.keys().find_map(|node| visit(*node, arrows, &mut Vec::new(), &mut done))
 }
 
 #[test]
-fn burn_and_ratatui_stay_where_they_belong() {
-    for (name, room, code) in sources() {
-        let tensors = BURN.iter().any(|place| *place == room || *place == name);
-        assert!(tensors || !code.contains("burn::"), "{name} names burn");
-        assert!(room == "tui" || !(code.contains("ratatui") || code.contains("crossterm")), "{name} draws");
+fn no_circle_between_rooms_or_between_files() {
+    let files = source_files(&root());
+    let arrows = arrows(&files);
+    let mut rooms = BTreeMap::<&str, BTreeSet<&str>>::new();
+    for (from, targets) in &arrows {
+        for to in targets.iter().filter(|to| files[**to].room() != files[*from].room()) {
+            rooms.entry(files[*from].room()).or_default().insert(files[*to].room());
+        }
+    }
+    assert_eq!(circle(&rooms), None, "a circle between rooms");
+    let found = circle(&arrows)
+        .map(|nodes| nodes.into_iter().map(|node| files[node].name.as_str()).collect::<Vec<_>>());
+    assert_eq!(found, None, "a circle between files");
+}
+
+#[test]
+fn a_circle_is_found() {
+    let arrows = |pairs: &[(u8, u8)]| {
+        pairs.iter().fold(BTreeMap::<u8, BTreeSet<u8>>::new(), |mut arrows, (from, to)| {
+            arrows.entry(*from).or_default().insert(*to);
+            arrows
+        })
+    };
+    assert_eq!(circle(&arrows(&[(1, 2), (2, 3), (1, 3)])), None);
+    assert_eq!(circle(&arrows(&[(0, 1), (1, 2), (2, 3), (3, 1)])), Some(vec![1, 2, 3]));
+}
+
+#[test]
+fn tensors_and_terminals_stay_where_they_belong() {
+    let files = source_files(&root());
+    let rooms: BTreeSet<&str> = files.iter().map(SourceFile::room).collect();
+    for file in &files {
+        // The text without comments, because a doc comment may name a library.
+        let code: String = file.text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        let tensors = BURN.iter().any(|place| is_in(file, place));
+        assert!(tensors || !code.contains("burn::"), "{} names burn", file.name);
+        let draws = ["ratatui", "crossterm"].iter().any(|library| code.contains(&format!("{library}::")));
+        assert!(!draws || file.room() == "tui", "{} draws", file.name);
+        for (_, allowed) in PURE.iter().filter(|(place, _)| is_in(file, place)) {
+            let wrong: Vec<_> =
+                rooms_used(file, &rooms).into_iter().filter(|room| !allowed.contains(room)).collect();
+            assert!(wrong.is_empty(), "{} is pure but uses {wrong:?}", file.name);
+            assert!(!code.contains("std::fs") && !tensors, "{} is pure", file.name);
+        }
+    }
+    for place in BURN.iter().chain(PURE.iter().map(|(place, _)| place)) {
+        assert!(files.iter().any(|file| is_in(file, place)), "{place} is not in src/");
     }
 }
 
 #[test]
 fn every_file_says_what_it_owns() {
-    for (name, _, _) in sources() {
-        let text =
-            std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(&name)).unwrap();
-        assert!(text.starts_with("//!"), "{name} must open with //!");
+    for file in source_files(&root()) {
+        let header = file.text.lines().next().unwrap_or_default().strip_prefix("//!").map(str::trim);
+        assert!(
+            header.is_some_and(|header| !header.is_empty() && !header.contains("TODO")),
+            "{} has no //!",
+            file.name
+        );
     }
 }
 
 #[test]
-fn the_readme_names_every_key_and_verb() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    for key in coconut_lab::config::Config::keys() {
-        let row = format!("| `[{}]` |", key.section);
-        let line = readme.lines().find(|line| line.starts_with(&row)).unwrap_or_else(|| panic!("no {row}"));
-        assert!(line.contains(&format!("`{}`", key.name)), "README does not name {}", key.path());
+fn readme_and_architecture_are_short() {
+    for (name, max_lines) in [("README.md", 120), ("ARCHITECTURE.md", 150)] {
+        let text = page(name);
+        assert!(text.lines().count() <= max_lines, "{name} has more than {max_lines} lines");
+        let long: Vec<&str> = text.lines().filter(|line| line.chars().count() > 120).collect();
+        assert!(long.is_empty(), "{name} has lines over 120 characters: {long:#?}");
     }
-    for verb in ["run", "resume", "watch", "runs", "export", "data", "verify", "bench", "profile"] {
-        assert!(
-            readme.contains(&format!("coconut-lab {verb} "))
-                || readme.contains(&format!("coconut-lab {verb}`"))
-        );
+}
+
+/// Returns the Markdown files below `folder`, as paths from the root.
+fn markdown_files(folder: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(root().join(folder)).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
+        if entry.path().is_dir() {
+            names.extend(markdown_files(&name));
+        } else if name.ends_with(".md") {
+            names.push(name);
+        }
     }
+    names
+}
+
+/// Returns the targets of `[text](target)` outside of code blocks, without their anchors.
+fn links(text: &str) -> Vec<&str> {
+    let prose = text.split("```").step_by(2);
+    let targets = prose.flat_map(|prose| prose.split("](").skip(1));
+    targets
+        .filter_map(|rest| rest.split(')').next())
+        .map(|target| target.split('#').next().unwrap())
+        .collect()
+}
+
+#[test]
+fn every_relative_link_points_to_a_file() {
+    let pages = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].map(str::to_owned);
+    let mut linked = BTreeSet::new();
+    let docs = markdown_files("docs");
+    for name in pages.iter().chain(&docs) {
+        for target in
+            links(&page(name)).into_iter().filter(|target| !target.is_empty() && !target.contains("://"))
+        {
+            let path = root().join(name).parent().unwrap().join(target);
+            assert!(path.exists(), "{name} links to {target}, which does not exist");
+            if name == "docs/SUMMARY.md" {
+                linked.insert(path.canonicalize().unwrap());
+            }
+        }
+    }
+    for name in docs.iter().filter(|name| *name != "docs/SUMMARY.md") {
+        let path = Path::canonicalize(&root().join(name)).unwrap();
+        assert!(linked.contains(&path), "docs/SUMMARY.md does not list {name}");
+    }
+}
+
+/// Whether `path`, such as `recycle::passes::source_indices`, names a module or a word of a module's file.
+fn exists(path: &str, files: &[SourceFile]) -> bool {
+    let segments: Vec<&str> = path.split("::").collect();
+    let file = |module: &[&str]| files.iter().find(|file| file.module.iter().eq(module));
+    let (name, module) = segments.split_last().unwrap();
+    file(&segments).is_some() || file(module).is_some_and(|file| file.text.contains(name))
+}
+
+#[test]
+fn every_place_in_the_code_that_a_page_names_exists() {
+    let files = source_files(&root());
+    let rooms: BTreeSet<&str> = files.iter().map(SourceFile::room).collect();
+    let mut wrong = Vec::new();
+    for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(markdown_files("docs"))
+    {
+        let text = page(&name);
+        let prose: String = text.split("```").step_by(2).collect();
+        for word in code_words(&prose) {
+            let is_path = word.contains("::") && rooms.contains(word.split("::").next().unwrap());
+            let is_file = word.ends_with(".rs") && word.contains('/');
+            let missing = is_path
+                && word.chars().all(|c| c.is_alphanumeric() || ":_".contains(c))
+                && !exists(&word, &files)
+                || is_file && !root().join("src").join(&word).exists() && !root().join(&word).exists();
+            if missing {
+                wrong.push(format!("{name}: {word}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "pages name what is not in the code: {wrong:#?}");
 }

@@ -32,6 +32,8 @@ pub use app::panel_id::Panel;
 pub use terminal::job_control::{on_continue_signal, on_stop_signal};
 pub use terminal::{install_panic_hook, restore_terminal};
 
+pub use panels::help::key_table;
+
 use crate::schema::protocol::{Command, Event, LogLevel, RunSummary};
 use crate::schema::rows::{ChangeRow, RunPosition};
 use std::path::Path;

@@ -29,7 +29,11 @@ pub fn source_files(root: &Path) -> Vec<SourceFile> {
     let mut paths = Vec::new();
     collect(&src, &mut paths);
     paths.sort();
-    paths.iter().map(|path| read(&src, path)).filter(|file| !file.module.iter().any(|name| name == "tests")).collect()
+    paths
+        .iter()
+        .map(|path| read(&src, path))
+        .filter(|file| !file.module.iter().any(|name| name == "tests"))
+        .collect()
 }
 
 fn collect(dir: &Path, out: &mut Vec<PathBuf>) {
@@ -167,7 +171,6 @@ fn flatten(tokens: proc_macro2::TokenStream) -> Vec<String> {
 /// Whether `#[cfg(test)]` is among the attributes.
 pub fn is_test(attrs: &[syn::Attribute]) -> bool {
     attrs.iter().any(|attr| {
-        attr.path().is_ident("cfg")
-            && attr.parse_args::<syn::Path>().is_ok_and(|path| path.is_ident("test"))
+        attr.path().is_ident("cfg") && attr.parse_args::<syn::Path>().is_ok_and(|path| path.is_ident("test"))
     })
 }

@@ -96,6 +96,19 @@ fn all_lines() -> Vec<HelpLine> {
     all
 }
 
+/// Returns the rows of the page, each as heading, keys and what they do, for the reference pages.
+pub fn key_table() -> Vec<[String; 3]> {
+    let mut heading = String::new();
+    let mut rows = Vec::new();
+    for line in all_lines() {
+        match line {
+            HelpLine::Heading(text) => heading = text,
+            HelpLine::Keys(keys, help) => rows.push([heading.clone(), keys, help.to_owned()]),
+        }
+    }
+    rows
+}
+
 /// Returns the lines of the keys in `scope`; neighbouring keys with the same help text share a line.
 fn lines_of_scope(scope: Scope) -> Vec<HelpLine> {
     let entry = |group: Vec<&'static Binding>| {
