@@ -1,15 +1,15 @@
-# All that CI checks.
+# Runs all checks of CI.
 check:
     bash .ci/run
 
-# The quickstart, in the dashboard.
+# Trains the quickstart in the dashboard.
 run:
     cargo run --release
 
-# The API documentation, in the browser.
+# Opens the API documentation in a browser.
 docs:
     cargo doc --no-deps --open
 
-# The GPU path on a software driver: golden numbers, and losses as on the CPU.
+# Checks the GPU code on a software driver: golden numbers, and losses against those of the CPU.
 gpu-software:
     bash tests/gpu-software.sh

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Owns: setting `coconut-lab bench` beside the same steps in plain PyTorch, on this machine, in turn.
-# Must not know: how either makes a step.
-# Invariant: a ratio is that of two processes that ran one right after the other, with the same arguments.
+# Owns: comparing `coconut-lab bench` with the same steps in plain PyTorch, on this machine.
+# Must not know: how either program makes a step.
+# Invariant: a ratio compares two processes that ran directly after each other, with the same arguments.
 set -euo pipefail
 
 usage() {
@@ -9,17 +9,17 @@ usage() {
 benches/against_torch.sh [--rounds N] [--kinds KINDS] [--steps N] [--warmup N] [--threads N]
                          [--device cpu|cuda] [--dtype f32|bf16] [--compile] [SHAPE…]
 
-A shape is V,T,D,heads,layers,B,R: vocabulary, positions a row, width, heads, blocks, rows, recycled positions a row.
-Without one: 8192,256,256,4,6,4,32  512,128,128,4,4,16,16  50257,256,384,6,6,2,32
+SHAPE is V,T,D,heads,layers,B,R: vocabulary, positions per row, width, heads, blocks, rows, recycled positions per row.
+Default: 8192,256,256,4,6,4,32  512,128,128,4,4,16,16  50257,256,384,6,6,2,32
 
-Every round runs, kind after kind, ours and then the peer's, each in a process of its own, so that the peak of memory is
-that of the kind. What is printed is Markdown: ratios are ours by the peer's, below 1 is less than PyTorch takes; a ratio
-is the median of the rounds' ratios of medians, its spread the least and the greatest of them. The lines of JSON go to
-standard error as they come.
+Each round runs, for each kind, our program and then PyTorch's script, each in its own process. So the peak memory is
+that of the kind. The output is Markdown. A ratio is our number divided by PyTorch's; below 1, ours needs less. It is
+the median over the rounds of the ratios of medians, with the minimum and maximum over the rounds. Lines of JSON go to
+standard error as soon as they are measured.
 
-PEER                 the peer's script (default: ../shared/peer/torch_steps.py beside the repository)
+PEER                 the PyTorch script (default: ../shared/peer/torch_steps.py next to the repository)
 COCONUT_LAB_PYTHON   a Python with torch (default: python3)
-COCONUT_LAB_BIN      the program (default: it is built, for --device cuda with that feature)
+COCONUT_LAB_BIN      the binary (default: builds it, with the feature cuda for --device cuda)
 END
 }
 
@@ -65,13 +65,13 @@ if [ -z "${COCONUT_LAB_BIN:-}" ]; then
   COCONUT_LAB_BIN=${CARGO_TARGET_DIR:-$repository/target}/release/coconut-lab
 fi
 
-# Who shares the cores decides the numbers: PyTorch's threads wait for each other at every operation.
+# Other load on the cores distorts the ratios: PyTorch's threads wait for each other at every operation.
 load=$(cut -d' ' -f1 /proc/loadavg 2>/dev/null || echo unknown)
 case $load in 0.[0-4]* | unknown) ;; *) echo "warning: the load average is $load: on a CPU others' work makes ratios meaningless" >&2 ;; esac
 
 measured=$(mktemp)
 trap 'rm -f "$measured"' EXIT
-# What is said: shape, round, whose, and the line of JSON, tab by tab.
+# Runs one measurement. Records shape, round, whose program, and the line of JSON, separated by tabs.
 one() {
   local shape=$1 round=$2 whose=$3 line
   shift 3

@@ -24,8 +24,7 @@ const TIMED_STEPS: usize = 16;
 
 /// Starts a generation with `rows` prompts of `prompt` tokens.
 fn start_generation(model: &Transformer, rows: usize, prompt: usize) -> Generation {
-    let prompts =
-        (0..rows).map(|row| (0..prompt).map(|index| ((index * 31 + row * 7) % VOCAB) as u32).collect());
+    let prompts = (0..rows).map(|row| (0..prompt).map(|index| ((index * 31 + row * 7) % VOCAB) as u32).collect());
     let policy = "never".parse::<Policy>().expect("a policy");
     let request = GenerationRequest::new(prompts.collect(), policy, 1 << 20);
     let request = GenerationRequest { top_count: 5, ..request };

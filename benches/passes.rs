@@ -126,8 +126,7 @@ struct StepMeasurement {
 }
 
 fn measure_kinds(shape: [usize; 6], rounds: usize, kinds: &[StepKind]) -> Vec<StepMeasurement> {
-    let measurement =
-        |(_, kind): &StepKind| StepMeasurement { config: config_of_kind(*kind), ms: Vec::new(), peak: 0 };
+    let measurement = |(_, kind): &StepKind| StepMeasurement { config: config_of_kind(*kind), ms: Vec::new(), peak: 0 };
     let mut measurements: Vec<StepMeasurement> = kinds.iter().map(measurement).collect();
     // Only one learner exists at a time, so that the peak is its own. The order rotates from round to round.
     for round in 0..rounds {
@@ -162,8 +161,7 @@ fn print_table(name: &str, shape: [usize; 6], kinds: &[StepKind], measurements: 
     let min = |ms: &[f64]| ms.iter().copied().fold(f64::INFINITY, f64::min);
     let plain = &measurements[0];
     for ((kind, _), measurement) in kinds.iter().zip(measurements) {
-        let ratio =
-            median(measurement.ms.iter().zip(&plain.ms).map(|(ms, plain_ms)| ms / plain_ms).collect());
+        let ratio = median(measurement.ms.iter().zip(&plain.ms).map(|(ms, plain_ms)| ms / plain_ms).collect());
         println!(
             "{kind:16} {:>10.1} {ratio:>8.3} {:>8.3} {:>10.1} {:>8.3}",
             median(measurement.ms.clone()),
@@ -186,9 +184,8 @@ fn main() {
     let rounds = argument("--rounds").and_then(|rounds| rounds.parse().ok()).unwrap_or(12);
     let only_shape = argument("--shape");
     let requested = argument("--kinds").map(|kinds| format!("plain,{kinds}"));
-    let is_requested = |kind: &StepKind| {
-        requested.as_deref().is_none_or(|kinds| kinds.split(',').any(|name| name == kind.0))
-    };
+    let is_requested =
+        |kind: &StepKind| requested.as_deref().is_none_or(|kinds| kinds.split(',').any(|name| name == kind.0));
     let kinds: Vec<StepKind> = STEP_KINDS.into_iter().filter(is_requested).collect();
     for (name, shape) in SHAPES {
         if only_shape.as_deref().is_none_or(|only| only == name) {

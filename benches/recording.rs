@@ -15,8 +15,7 @@ const TOKEN_ROWS: (u64, usize) = (100, 1024);
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     let flag = args.iter().position(|arg| arg == "--seconds");
-    let seconds: u64 =
-        flag.and_then(|flag| args.get(flag + 1)).and_then(|text| text.parse().ok()).unwrap_or(30);
+    let seconds: u64 = flag.and_then(|flag| args.get(flag + 1)).and_then(|text| text.parse().ok()).unwrap_or(30);
     let dir = tempfile::tempdir().expect("a folder");
     let folder = RunFolder::create(dir.path(), "bench", chrono::Local::now()).expect("a run folder");
     let timing = RecordTiming {

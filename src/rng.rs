@@ -15,8 +15,7 @@ pub fn seeded_rng(seed: u64) -> SeededRng {
 
 /// Returns a generator for one of many items, such as (seed, split, record).
 pub fn item_rng(numbers: [u64; 3]) -> SeededRng {
-    let mixed =
-        numbers.iter().fold(0, |state: u64, number| SplitMix64::seed_from_u64(state ^ number).next_u64());
+    let mixed = numbers.iter().fold(0, |state: u64, number| SplitMix64::seed_from_u64(state ^ number).next_u64());
     seeded_rng(mixed)
 }
 

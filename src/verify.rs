@@ -4,9 +4,7 @@
 
 use crate::config::{Arch, Control, Dtype, GradientFlow, LossPositions, PassScope, PositionBudget, Run};
 use crate::model::accumulator::{GradientAccumulator, Timing};
-use crate::model::{
-    Execution, HiddenStates, MatmulPrecision, ModelError, ModelShape, TokenBatch, Transformer, hf,
-};
+use crate::model::{Execution, HiddenStates, MatmulPrecision, ModelError, ModelShape, TokenBatch, Transformer, hf};
 use crate::recycle::passes::{self, RecyclePlan, RecycledPass};
 use crate::recycle::placement::{self, PlacementRows, RecycledPositions};
 use crate::rng::RngKey;
@@ -106,9 +104,7 @@ impl GoldenFile {
     }
 
     fn get(&self, entry: &str) -> Result<&(Vec<usize>, Vec<f64>), ModelError> {
-        self.entries
-            .get(entry)
-            .ok_or_else(|| ModelError::Missing { file: self.file.clone(), tensor: entry.to_owned() })
+        self.entries.get(entry).ok_or_else(|| ModelError::Missing { file: self.file.clone(), tensor: entry.to_owned() })
     }
 }
 
@@ -134,8 +130,7 @@ struct GoldenBatch {
 impl GoldenBatch {
     fn from_golden(golden: &GoldenFile, shape: &ModelShape) -> Result<Self, ModelError> {
         let fail = |message: String| ModelError::File { file: golden.file.clone(), message };
-        let ((token_dims, tokens), (position_dims, recycled)) =
-            (golden.get("tokens")?, golden.get("recycled")?);
+        let ((token_dims, tokens), (position_dims, recycled)) = (golden.get("tokens")?, golden.get("recycled")?);
         let (&[rows, with_target], &[position_rows, count]) = (&token_dims[..], &position_dims[..]) else {
             return Err(fail(format!(
                 "`tokens` and `recycled` must be matrices, found {token_dims:?} and {position_dims:?}"
@@ -261,8 +256,7 @@ impl ModelUnderTest {
     fn sparse_logits(&self, reach: PassScope) -> Vec<f64> {
         let model = self.model.valid();
         let states = self.plain_states(&model);
-        let (_, hidden) =
-            passes::recycled_pass(&model, &self.tokens, states, &self.positions, &unmodified_pass(reach));
+        let (_, hidden) = passes::recycled_pass(&model, &self.tokens, states, &self.positions, &unmodified_pass(reach));
         read_values(model.logits(hidden.unsqueeze()))
     }
 
@@ -285,10 +279,8 @@ impl ModelUnderTest {
         place: impl Fn(PlacementRows<'_>, PositionBudget, &[f32]) -> RecycledPositions,
         count: usize,
     ) -> Vec<f64> {
-        let entropy: Vec<f32> = read_values(self.forward_backward(None).plain.entropy)
-            .into_iter()
-            .map(|value| value as f32)
-            .collect();
+        let entropy: Vec<f32> =
+            read_values(self.forward_backward(None).plain.entropy).into_iter().map(|value| value as f32).collect();
         let (seq_len, rng_key) = (self.positions.seq_len, RngKey::default());
         let rows = PlacementRows { seq_len, doc_start: &self.doc_start, max_prefix_fraction: 0.0, rng_key };
         let placed = place(rows, PositionBudget::Count(count), &entropy);
@@ -315,8 +307,7 @@ impl ModelUnderTest {
             "through" => GradientFlow::Through,
             _ => return None,
         };
-        if self.model.execution().checkpointing && flow == GradientFlow::Through && reach != PassScope::Dense
-        {
+        if self.model.execution().checkpointing && flow == GradientFlow::Through && reach != PassScope::Dense {
             // The config rejects this combination: checkpointed keys and values get no gradient.
             return None;
         }
@@ -329,8 +320,7 @@ impl ModelUnderTest {
         }
     }
 
-    /// Returns the gradient of the first block's query (llama) or fused (gpt2) weights, as a checkpoint has
-    /// it.
+    /// Returns the gradient of the first block's query (llama) or fused (gpt2) weights, as a checkpoint has it.
     fn attention_gradient(&self, grads: &GradientsParams) -> Option<Vec<f64>> {
         let attention = &self.model.blocks.first()?.attention;
         let grad = |id| grads.get::<2>(id);
@@ -368,9 +358,11 @@ fn largest_error(found: &[f64], wanted: &[f64]) -> f64 {
     if found.len() != wanted.len() {
         return f64::NAN;
     }
-    found.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, |largest: f64, error| {
-        if largest.is_nan() || error.is_nan() { f64::NAN } else { largest.max(error) }
-    })
+    found
+        .iter()
+        .zip(wanted)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, |largest: f64, error| if largest.is_nan() || error.is_nan() { f64::NAN } else { largest.max(error) })
 }
 
 #[cfg(test)]
@@ -383,8 +375,7 @@ mod tests {
             let mut found = [1.0, 2.0, 3.0];
             found[at] = f64::NAN;
             let error = largest_error(&found, &[1.0, 2.0, 3.0]);
-            let verdict =
-                Verdict { entry: "x".into(), result: CheckResult::Compared { error, tolerance: 1.0 } };
+            let verdict = Verdict { entry: "x".into(), result: CheckResult::Compared { error, tolerance: 1.0 } };
             assert!(verdict.failed(), "{at}");
         }
         assert!(largest_error(&[1.0], &[1.0, 2.0]).is_nan());
@@ -399,8 +390,7 @@ mod tests {
             entries: BTreeMap::from([("tokens".into(), tokens), ("recycled".into(), recycled)]),
         };
         let tokens = (vec![1, 5], vec![0.0, 1.0, 2.0, 3.0, 4.0]);
-        let batch =
-            |tokens, recycled| GoldenBatch::from_golden(&golden(tokens, recycled), &shape).map(|_| ());
+        let batch = |tokens, recycled| GoldenBatch::from_golden(&golden(tokens, recycled), &shape).map(|_| ());
         assert!(batch(tokens.clone(), (vec![1, 2], vec![1.0, 3.0])).is_ok());
         for (tokens, recycled, wanted) in [
             (tokens.clone(), (vec![1, 2], vec![0.0, 3.0]), "`recycled` holds 0"),

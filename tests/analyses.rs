@@ -63,9 +63,8 @@ fn run_scripts(module: &str, scripts: &[String]) {
 
 #[test]
 fn duckdb_runs_the_queries() {
-    let script = |query: String| {
-        format!("import duckdb\nrows = duckdb.sql({query:?}).fetchall()\nassert rows\nprint(rows)")
-    };
+    let script =
+        |query: String| format!("import duckdb\nrows = duckdb.sql({query:?}).fetchall()\nassert rows\nprint(rows)");
     run_scripts("duckdb", &blocks("sql").into_iter().map(script).collect::<Vec<_>>());
 }
 

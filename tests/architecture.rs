@@ -67,8 +67,7 @@ fn rules() -> BTreeMap<String, BTreeSet<String>> {
 
 /// Returns the top-level modules that `file` uses, its own excepted.
 fn rooms_used<'a>(file: &SourceFile, rooms: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
-    let heads: BTreeSet<String> =
-        crate_paths(file).into_iter().filter_map(|path| path.first().cloned()).collect();
+    let heads: BTreeSet<String> = crate_paths(file).into_iter().filter_map(|path| path.first().cloned()).collect();
     rooms.iter().filter(|room| heads.contains(**room) && **room != file.room()).copied().collect()
 }
 
@@ -113,8 +112,7 @@ fn arrows(files: &[SourceFile]) -> BTreeMap<usize, BTreeSet<usize>> {
     for (from, file) in files.iter().enumerate() {
         for path in crate_paths(file) {
             let target = (1..=path.len()).rev().find_map(|len| modules.get(&path[..len]).copied());
-            if let Some(to) = target.filter(|to| *to != from && !files[*to].module.starts_with(&file.module))
-            {
+            if let Some(to) = target.filter(|to| *to != from && !files[*to].module.starts_with(&file.module)) {
                 arrows.entry(from).or_default().insert(to);
             }
         }
@@ -156,8 +154,8 @@ fn no_circle_between_rooms_or_between_files() {
         }
     }
     assert_eq!(circle(&rooms), None, "a circle between rooms");
-    let found = circle(&arrows)
-        .map(|nodes| nodes.into_iter().map(|node| files[node].name.as_str()).collect::<Vec<_>>());
+    let found =
+        circle(&arrows).map(|nodes| nodes.into_iter().map(|node| files[node].name.as_str()).collect::<Vec<_>>());
     assert_eq!(found, None, "a circle between files");
 }
 
@@ -185,8 +183,7 @@ fn tensors_and_terminals_stay_where_they_belong() {
         let draws = ["ratatui", "crossterm"].iter().any(|library| code.contains(&format!("{library}::")));
         assert!(!draws || file.room() == "tui", "{} draws", file.name);
         for (_, allowed) in PURE.iter().filter(|(place, _)| is_in(file, place)) {
-            let wrong: Vec<_> =
-                rooms_used(file, &rooms).into_iter().filter(|room| !allowed.contains(room)).collect();
+            let wrong: Vec<_> = rooms_used(file, &rooms).into_iter().filter(|room| !allowed.contains(room)).collect();
             assert!(wrong.is_empty(), "{} is pure but uses {wrong:?}", file.name);
             assert!(!code.contains("std::fs") && !tensors, "{} is pure", file.name);
         }
@@ -237,10 +234,7 @@ fn markdown_files(folder: &str) -> Vec<String> {
 fn links(text: &str) -> Vec<&str> {
     let prose = text.split("```").step_by(2);
     let targets = prose.flat_map(|prose| prose.split("](").skip(1));
-    targets
-        .filter_map(|rest| rest.split(')').next())
-        .map(|target| target.split('#').next().unwrap())
-        .collect()
+    targets.filter_map(|rest| rest.split(')').next()).map(|target| target.split('#').next().unwrap()).collect()
 }
 
 #[test]
@@ -249,9 +243,7 @@ fn every_relative_link_points_to_a_file() {
     let mut linked = BTreeSet::new();
     let docs = markdown_files("docs");
     for name in pages.iter().chain(&docs) {
-        for target in
-            links(&page(name)).into_iter().filter(|target| !target.is_empty() && !target.contains("://"))
-        {
+        for target in links(&page(name)).into_iter().filter(|target| !target.is_empty() && !target.contains("://")) {
             let path = root().join(name).parent().unwrap().join(target);
             assert!(path.exists(), "{name} links to {target}, which does not exist");
             if name == "docs/SUMMARY.md" {
@@ -278,20 +270,17 @@ fn every_place_in_the_code_that_a_page_names_exists() {
     let files = source_files(&root());
     let rooms: BTreeSet<&str> = files.iter().map(SourceFile::room).collect();
     let mut wrong = Vec::new();
-    for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]
-        .map(str::to_owned)
-        .into_iter()
-        .chain(markdown_files("docs"))
+    for name in
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].map(str::to_owned).into_iter().chain(markdown_files("docs"))
     {
         let text = page(&name);
         let prose: String = text.split("```").step_by(2).collect();
         for word in code_words(&prose) {
             let is_path = word.contains("::") && rooms.contains(word.split("::").next().unwrap());
             let is_file = word.ends_with(".rs") && word.contains('/');
-            let missing = is_path
-                && word.chars().all(|c| c.is_alphanumeric() || ":_".contains(c))
-                && !exists(&word, &files)
-                || is_file && !root().join("src").join(&word).exists() && !root().join(&word).exists();
+            let missing =
+                is_path && word.chars().all(|c| c.is_alphanumeric() || ":_".contains(c)) && !exists(&word, &files)
+                    || is_file && !root().join("src").join(&word).exists() && !root().join(&word).exists();
             if missing {
                 wrong.push(format!("{name}: {word}"));
             }

@@ -5,18 +5,8 @@ mod common;
 use common::*;
 use serde_json::Value;
 
-const KEYS: [&str; 10] = [
-    "peer",
-    "kind",
-    "device",
-    "dtype",
-    "params",
-    "median_ms",
-    "min_ms",
-    "max_ms",
-    "peak_mib",
-    "tokens_per_s",
-];
+const KEYS: [&str; 10] =
+    ["peer", "kind", "device", "dtype", "params", "median_ms", "min_ms", "max_ms", "peak_mib", "tokens_per_s"];
 
 #[test]
 fn every_kind_is_a_line_of_json_and_nothing_else_is_said() {
@@ -28,9 +18,7 @@ fn every_kind_is_a_line_of_json_and_nothing_else_is_said() {
     assert_eq!(kinds, ["plain", "dense", "dense_through", "isolated", "joint", "sequential"]);
     for line in &lines {
         let number = |key: &str| line[key].as_f64().unwrap_or(f64::NAN);
-        assert!(
-            line.as_object().unwrap().len() == KEYS.len() && KEYS.iter().all(|key| line.get(key).is_some())
-        );
+        assert!(line.as_object().unwrap().len() == KEYS.len() && KEYS.iter().all(|key| line.get(key).is_some()));
         assert!(line["peer"].as_str().unwrap().starts_with("coconut-lab "));
         assert_eq!((line["device"].as_str(), line["dtype"].as_str()), (Some("cpu"), Some("f32")));
         // Embeddings and head, four square matrices, three of the MLP (64 wide), three norms.

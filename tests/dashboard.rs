@@ -76,10 +76,7 @@ fn keys_steer_the_run_and_leave_a_terminal_that_can_be_read() {
     assert!(screen.end().success());
     given_back(&screen);
     let text = screen.text();
-    assert!(
-        text.contains("stopped after") && text.contains("checkpoint") && !text.contains("help"),
-        "{text}"
-    );
+    assert!(text.contains("stopped after") && text.contains("checkpoint") && !text.contains("help"), "{text}");
 }
 
 #[test]
@@ -190,9 +187,7 @@ fn a_signal_to_end_gives_the_terminal_back() {
 fn what_libraries_print_does_not_paint_over_the_screen() {
     let (_dir, mut screen) = started();
     let lab = screen.lab();
-    screen.wait("what is printed to be caught", || {
-        [1, 2].into_iter().all(|fd| lab.leads_to(fd).starts_with("pipe:"))
-    });
+    screen.wait("what is printed to be caught", || [1, 2].into_iter().all(|fd| lab.leads_to(fd).starts_with("pipe:")));
     // So that nothing else is said meanwhile.
     screen.keys(" ");
     screen.shows("paused");
@@ -235,8 +230,7 @@ fn a_fork_goes_on_in_the_same_dashboard_with_a_note_in_the_first() {
     screen.keys(":fork again optim.lrr=1\r");
     screen.shows("the nearest known one is");
     screen.keys(ESC);
-    screen
-        .wait_for("the keys in the place of the line", |text| text.lines().last().unwrap().contains("help"));
+    screen.wait_for("the keys in the place of the line", |text| text.lines().last().unwrap().contains("help"));
     let now = of_fork(&screen.text());
     screen.wait_for("the run that was not stopped for it", |text| of_fork(text) > now);
     let about = std::fs::read_to_string(folders[1].join("run.json")).unwrap();

@@ -41,15 +41,7 @@ fn small() -> (tempfile::TempDir, PathBuf) {
 }
 
 fn options() -> LoaderOptions {
-    LoaderOptions {
-        batch_size: 2,
-        seq_len: 8,
-        seed: 3,
-        shuffle: true,
-        repeat: true,
-        vocab_size: 100,
-        prefetch: 2,
-    }
+    LoaderOptions { batch_size: 2, seq_len: 8, seed: 3, shuffle: true, repeat: true, vocab_size: 100, prefetch: 2 }
 }
 
 fn open(path: &Path, options: LoaderOptions, start: StreamPosition) -> Loader {
@@ -83,8 +75,7 @@ fn an_epoch_is_every_token_once_and_the_next_has_another_order() {
     let (_dir, path) = small();
     let single = LoaderOptions { batch_size: 1, seq_len: 1, ..options() };
     let got = batches(&path, single, StreamPosition::default(), 200);
-    let epoch =
-        |number: u64| got.iter().filter(move |batch| batch.epoch == number).map(|batch| batch.tokens[0]);
+    let epoch = |number: u64| got.iter().filter(move |batch| batch.epoch == number).map(|batch| batch.tokens[0]);
     let (first, second): (Vec<i32>, Vec<i32>) = (epoch(0).collect(), epoch(1).collect());
     assert_ne!(first, second);
     for mut ids in [first, second] {
@@ -145,9 +136,8 @@ fn too_little_to_learn_from_is_an_error_not_an_endless_loop() {
     let path = dir.path().join("one.parquet");
     write(&path, 0, &[0, 1, 0], 1);
     for repeat in [true, false] {
-        let error = open(&path, LoaderOptions { repeat, ..options() }, StreamPosition::default())
-            .next_batch()
-            .unwrap_err();
+        let error =
+            open(&path, LoaderOptions { repeat, ..options() }, StreamPosition::default()).next_batch().unwrap_err();
         assert!(error.to_string().contains("1 tokens in all rows"), "{error}");
     }
 }
@@ -159,12 +149,8 @@ fn what_cannot_be_is_refused_at_once() {
     let refuse = |options: LoaderOptions, start: StreamPosition| {
         Loader::open(&dataset, Split::Train, options, start).err().unwrap().to_string()
     };
-    assert!(
-        refuse(LoaderOptions { batch_size: 0, ..options() }, StreamPosition::default()).contains("batch = 0")
-    );
-    assert!(
-        refuse(LoaderOptions { seq_len: 0, ..options() }, StreamPosition::default()).contains("seq_len = 0")
-    );
+    assert!(refuse(LoaderOptions { batch_size: 0, ..options() }, StreamPosition::default()).contains("batch = 0"));
+    assert!(refuse(LoaderOptions { seq_len: 0, ..options() }, StreamPosition::default()).contains("seq_len = 0"));
     for start in [
         StreamPosition { group: 6, ..StreamPosition::default() },
         StreamPosition { document: 3, ..StreamPosition::default() },

@@ -105,8 +105,7 @@ fn check(row: &Row) {
     }
     let words: Vec<&str> = asked.trim_end_matches('?').split_whitespace().collect();
     let ["Is", root, "a", first, "or", second] = words[..] else { panic!("not a question: {asked}") };
-    let reached: Vec<&str> =
-        [first, second].into_iter().filter(|end| distance(&edges, root, end).is_some()).collect();
+    let reached: Vec<&str> = [first, second].into_iter().filter(|end| distance(&edges, root, end).is_some()).collect();
     assert_eq!(reached.len(), 1, "{}", row.question);
     assert_eq!(row.answer, format!("{root} is a {}.", reached[0]));
     assert_eq!(distance(&edges, root, reached[0]), Some(row.steps.len()));
@@ -181,11 +180,7 @@ fn published_records_come_back_as_they_were() {
         ..options(dir.path().join("set"))
     };
     let made = make(&from);
-    assert_eq!(
-        made.vocab_size,
-        Tokenizer::words().unwrap().vocab_size(),
-        "the fixed list has every published word"
-    );
+    assert_eq!(made.vocab_size, Tokenizer::words().unwrap().vocab_size(), "the fixed list has every published word");
     let dataset = Dataset::open(&dir.path().join("set")).unwrap();
     let got: Vec<Row> = Split::ALL.into_iter().flat_map(|split| rows(&dataset, split)).collect();
     got.iter().for_each(check);
@@ -233,10 +228,7 @@ fn foreign_words_get_a_vocabulary_of_their_own_and_lies_are_refused() {
     let lie = write("lie.json", &[good, record("Zed is a baz.")]);
     let options = ProsqaOptions { from: vec![lie], valid: 0, test: 0, ..options(dir.path().join("other")) };
     let error = make_prosqa(&options, &mut |_| ()).unwrap_err().to_string();
-    assert!(
-        error.contains("lie.json: record 1 (counted from 0)") && error.contains("Zed is a bar."),
-        "{error}"
-    );
+    assert!(error.contains("lie.json: record 1 (counted from 0)") && error.contains("Zed is a bar."), "{error}");
     assert!(!dir.path().join("other").exists());
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 4, "a partial folder is left");
 }

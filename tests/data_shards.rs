@@ -15,15 +15,7 @@ fn shards() -> Option<PathBuf> {
 }
 
 fn options(vocab_size: usize) -> LoaderOptions {
-    LoaderOptions {
-        batch_size: 2,
-        seq_len: 32,
-        seed: 0,
-        shuffle: false,
-        repeat: false,
-        vocab_size,
-        prefetch: 2,
-    }
+    LoaderOptions { batch_size: 2, seq_len: 32, seed: 0, shuffle: false, repeat: false, vocab_size, prefetch: 2 }
 }
 
 /// All tokens of a file in order, and where documents begin, as far as whole batches go.
@@ -152,8 +144,7 @@ fn damaged_files_never_panic() {
             errors += 1;
             continue;
         };
-        let Ok(mut loader) = Loader::open(&dataset, Split::Train, options(512), StreamPosition::default())
-        else {
+        let Ok(mut loader) = Loader::open(&dataset, Split::Train, options(512), StreamPosition::default()) else {
             errors += 1;
             continue;
         };
@@ -183,8 +174,7 @@ fn foreign_folders_split_by_name_or_are_all_train() {
     let dataset = Dataset::open(tmp.path()).unwrap();
     assert!(dataset.has_split(Split::Train) && !dataset.has_split(Split::Valid));
     assert_eq!((dataset.vocab_size(), dataset.eos_id()), (None, None));
-    let missing =
-        Loader::open(&dataset, Split::Valid, options(512), StreamPosition::default()).err().unwrap();
+    let missing = Loader::open(&dataset, Split::Valid, options(512), StreamPosition::default()).err().unwrap();
     assert!(missing.to_string().contains("no valid split; found: only train"), "{missing}");
     std::fs::copy(&good, tmp.path().join("train-0.parquet")).unwrap();
     std::fs::copy(&good, tmp.path().join("validation-0.parquet")).unwrap();

@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use coconut_lab::data::{
-    Dataset, Loader, LoaderOptions, Split, StreamPosition, TextOptions, describe, make_text,
-};
+use coconut_lab::data::{Dataset, Loader, LoaderOptions, Split, StreamPosition, TextOptions, describe, make_text};
 
 fn options(inputs: &[&Path], out: PathBuf) -> TextOptions {
     TextOptions {
@@ -30,8 +28,7 @@ fn text_of(dir: &Path, split: Split) -> String {
         vocab_size: 257,
         prefetch: 4,
     };
-    let mut loader =
-        Loader::open(&Dataset::open(dir).unwrap(), split, options, StreamPosition::default()).unwrap();
+    let mut loader = Loader::open(&Dataset::open(dir).unwrap(), split, options, StreamPosition::default()).unwrap();
     let mut bytes = Vec::new();
     let mut last = None;
     while let Some(batch) = loader.next_batch().unwrap() {
@@ -54,8 +51,7 @@ fn tiny_inputs_of_every_kind_work() {
     let txt = dir.path().join("a.txt");
     let jsonl = dir.path().join("b.jsonl");
     std::fs::write(&txt, "\u{feff}One.\r\n").unwrap();
-    std::fs::write(&jsonl, "{\"id\": 1, \"text\": \"Two é.\"}\n\n{\"text\": \"\"}\n{\"text\": \"Three.\"}")
-        .unwrap();
+    std::fs::write(&jsonl, "{\"id\": 1, \"text\": \"Two é.\"}\n\n{\"text\": \"\"}\n{\"text\": \"Three.\"}").unwrap();
     let out = dir.path().join("set");
     let made = make_text(&options(&[&txt, &jsonl], out.clone()), &mut |_| ()).unwrap();
     assert_eq!(made.empty, 1);
@@ -80,10 +76,7 @@ fn the_held_out_share_is_a_function_of_the_seed() {
         make_text(&options, &mut |_| ()).unwrap();
         let dataset = Dataset::open(&out).unwrap();
         assert_eq!(dataset.rows(Split::Train) + dataset.rows(Split::Valid), 2000);
-        (
-            dataset.rows(Split::Valid),
-            if valid_share > 0.0 { text_of(&out, Split::Valid) } else { String::new() },
-        )
+        (dataset.rows(Split::Valid), if valid_share > 0.0 { text_of(&out, Split::Valid) } else { String::new() })
     };
     let (held_out, text) = make("a", 1, 0.1);
     assert!((150..250).contains(&held_out), "{held_out}");
@@ -107,8 +100,7 @@ fn real_texts_come_back_whole() {
     assert!(text == std::fs::read_to_string(&txt).unwrap());
     let inputs = [shared.join("state-union.jsonl"), shared.join("wikitext2-valid.parquet")];
     let out = dir.path().join("mixed");
-    let gpt2 =
-        TextOptions { tokenizer: "gpt2".to_owned(), ..options(&[&inputs[0], &inputs[1]], out.clone()) };
+    let gpt2 = TextOptions { tokenizer: "gpt2".to_owned(), ..options(&[&inputs[0], &inputs[1]], out.clone()) };
     let mut last = (0, 0);
     make_text(&gpt2, &mut |progress| {
         assert!(progress.done >= last.0 && progress.done <= progress.total, "{progress:?}");
@@ -131,10 +123,7 @@ fn unusable_inputs_name_file_and_line_and_leave_nothing() {
     let cases = [
         (write("broken.jsonl", b"{\"text\": \"a\"}\n{\"text\": \n"), "broken.jsonl: line 2"),
         (write("other.jsonl", b"{\"body\": \"a\"}\n"), "other.jsonl: line 1: missing field `text`"),
-        (
-            write("latin.txt", b"fine\ncaf\xe9 au lait\n"),
-            "latin.txt: line 2: bytes that are not UTF-8, 3 bytes",
-        ),
+        (write("latin.txt", b"fine\ncaf\xe9 au lait\n"), "latin.txt: line 2: bytes that are not UTF-8, 3 bytes"),
         (write("empty.txt", b""), "empty.txt: no text"),
         (write("blank.txt", b"\n \n"), "blank.txt: no text"),
         (write("a.pdf", b"x"), "a.pdf; allowed: files that end in .txt"),

@@ -59,15 +59,10 @@ fn words_are_one_id_each_and_read_well() {
     let ids = codec.encode(text).unwrap();
     assert_eq!(ids.len(), 6 + 7 + 5);
     assert_eq!(codec.decode(&ids), text);
-    assert_eq!(
-        ids.iter().map(|id| codec.token_text(*id)).collect::<Vec<_>>()[..3],
-        ["Every", "terpus", "is"]
-    );
+    assert_eq!(ids.iter().map(|id| codec.token_text(*id)).collect::<Vec<_>>()[..3], ["Every", "terpus", "is"]);
     assert_eq!(codec.decode(&codec.encode("Tom is a unicorn.").unwrap()), "Tom is a <unk>.");
     // The quick way gives the library's ids.
-    for text in
-        TRICKY.into_iter().chain([text, "Tom is a unicorn?!.", "Every<eos> is", " .a..b. ", "Tom\nis\ta"])
-    {
+    for text in TRICKY.into_iter().chain([text, "Tom is a unicorn?!.", "Every<eos> is", " .a..b. ", "Tom\nis\ta"]) {
         assert_eq!(codec.encode_all(&[text.to_owned()]).unwrap(), [codec.encode(text).unwrap()], "{text:?}");
     }
     assert_eq!(codec.encode("Tom<eos>").unwrap()[1..], [codec.eos_id().unwrap()]);
@@ -96,8 +91,7 @@ fn saving_and_loading_keeps_ids_and_hash() {
 #[test]
 fn pieces_are_fit_for_a_screen() {
     let codec = Tokenizer::gpt2().unwrap();
-    let show =
-        |text: &str| codec.encode(text).unwrap().iter().map(|id| codec.token_text(*id)).collect::<Vec<_>>();
+    let show = |text: &str| codec.encode(text).unwrap().iter().map(|id| codec.token_text(*id)).collect::<Vec<_>>();
     assert_eq!(show("Hello world\n"), ["Hello", " world", "\\n"]);
     assert!(show("𓀀").iter().any(|piece| piece.contains("\\x")));
     assert_eq!(

@@ -17,9 +17,7 @@ fn a_run_makes_its_data_trains_and_leaves_a_folder() {
     let output = train(dir.path(), &[]);
     assert!(output.status.success(), "{}", stderr(&output));
     let said = stdout(&output);
-    for wanted in
-        ["making ProsQA", "device: CPU", "validation at step 0", "finished after 6 steps", "checkpoint"]
-    {
+    for wanted in ["making ProsQA", "device: CPU", "validation at step 0", "finished after 6 steps", "checkpoint"] {
         assert!(said.contains(wanted), "{wanted:?} is not in {said}");
     }
     let run = &runs(dir.path())[0];
@@ -52,8 +50,7 @@ fn one_seed_gives_one_run_bit_for_bit() {
     }
     let tables: Vec<_> = runs(dir.path()).iter().map(|run| metrics(run)).collect();
     let same = |name: &str, a: usize, b: usize| {
-        let columns =
-            |of: usize| tables[of].iter().map(|batch| batch.column_by_name(name).unwrap().to_data());
+        let columns = |of: usize| tables[of].iter().map(|batch| batch.column_by_name(name).unwrap().to_data());
         columns(a).eq(columns(b))
     };
     for field in tables[0][0].schema().fields() {
@@ -86,19 +83,11 @@ fn looks_thoughts_and_samples_are_recorded() {
     assert!(row.step == 6 && row.cells.iter().all(|cell| cell.top_plain.len() == TOP_TOKENS));
     let best = |cell: &TokenCell| cell.top_recycled.iter().map(|choice| choice.prob).sum::<f32>();
     assert!(row.cells.iter().all(|cell| (0.0..1.0001).contains(&best(cell))));
-    let thoughts: Vec<_> =
-        table(run, "thoughts").iter().flat_map(|batch| rows::thoughts_at(batch, 6)).collect();
+    let thoughts: Vec<_> = table(run, "thoughts").iter().flat_map(|batch| rows::thoughts_at(batch, 6)).collect();
     let recycled = (0..row.cells.len()).filter(|t| row.cells[*t].recycled);
-    assert_eq!(
-        thoughts.iter().map(|thought| thought.position).collect::<Vec<_>>(),
-        recycled.collect::<Vec<_>>()
-    );
+    assert_eq!(thoughts.iter().map(|thought| thought.position).collect::<Vec<_>>(), recycled.collect::<Vec<_>>());
     for thought in &thoughts {
-        assert_eq!(
-            (thought.fed_by_pass.len(), thought.output_by_pass.len()),
-            (4, 4),
-            "the plain pass and three"
-        );
+        assert_eq!((thought.fed_by_pass.len(), thought.output_by_pass.len()), (4, 4), "the plain pass and three");
         assert!(alike(&thought.fed_by_pass[0].top, &row.cells[thought.position - 1].top_plain));
         assert!(alike(&thought.output_by_pass[1].top, &row.cells[thought.position].top_recycled));
     }
@@ -222,9 +211,8 @@ fn shard(path: &Path, last: i32) {
         let column: ArrayRef = std::sync::Arc::new(lists.finish());
         let batch = RecordBatch::try_from_iter([("input_ids", column)]).unwrap();
         let file = || std::fs::File::create(path).unwrap();
-        let writer = writer.get_or_insert_with(|| {
-            parquet::arrow::ArrowWriter::try_new(file(), batch.schema(), None).unwrap()
-        });
+        let writer =
+            writer.get_or_insert_with(|| parquet::arrow::ArrowWriter::try_new(file(), batch.schema(), None).unwrap());
         writer.write(&batch).unwrap();
         writer.flush().unwrap();
     }
@@ -235,16 +223,11 @@ fn shard(path: &Path, last: i32) {
 fn a_bad_id_anywhere_is_refused_before_the_first_step() {
     let dir = place(TINY);
     shard(&dir.path().join("mine.parquet"), 60);
-    let sets =
-        ["data.make=none", "data.dir=mine.parquet", "model.vocab_size=60", "run.steps=1", "data.batch=1"];
+    let sets = ["data.make=none", "data.dir=mine.parquet", "model.vocab_size=60", "run.steps=1", "data.batch=1"];
     let sets = [&sets[..], &["data.shuffle=false", "data.seq_len=8", "data.prefetch=1"]].concat();
     let output = train(dir.path(), &sets);
     assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
-    assert!(
-        stderr(&output).contains("mine.parquet: row 3 (counted from 0): token id 60"),
-        "{}",
-        stderr(&output)
-    );
+    assert!(stderr(&output).contains("mine.parquet: row 3 (counted from 0): token id 60"), "{}", stderr(&output));
     assert!(!dir.path().join("checkpoints").exists(), "nothing was begun");
     // Without the check it is refused where it is reached; one step does not reach it.
     assert!(train(dir.path(), &[&sets[..], &["data.check=false"]].concat()).status.success());
@@ -295,11 +278,7 @@ fn who_reads_no_further_is_no_error_and_a_full_disk_is_one() {
         if args[0] != "runs" && cfg!(target_os = "linux") {
             let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
             let ended = command(root, args).stdout(full).output().unwrap();
-            assert!(
-                !ended.status.success() && stderr(&ended).starts_with("error: "),
-                "{args:?}: {}",
-                stderr(&ended)
-            );
+            assert!(!ended.status.success() && stderr(&ended).starts_with("error: "), "{args:?}: {}", stderr(&ended));
         }
     }
 }

@@ -25,9 +25,8 @@ fn hold(kind: &str, dtype: Dtype, activation_checkpointing: bool) {
     }
     assert_eq!(verdicts.len(), 36);
     // Products of 16 bits can be told from those of 32.
-    let rough = verdicts
-        .iter()
-        .any(|verdict| matches!(verdict.result, CheckResult::Compared { error, .. } if error > 1e-3));
+    let rough =
+        verdicts.iter().any(|verdict| matches!(verdict.result, CheckResult::Compared { error, .. } if error > 1e-3));
     assert_eq!(rough, dtype == Dtype::Bf16);
 }
 
@@ -71,8 +70,7 @@ fn recurrences(kind: &str) -> Vec<Recurrence> {
     };
     let ((with_target, tokens), (count, recycled)) = (whole("tokens"), whole("recycled"));
     let view = golden.tensor("sequential.logits").unwrap();
-    let logits: Vec<f32> =
-        view.data().as_chunks().0.iter().map(|number| f32::from_le_bytes(*number)).collect();
+    let logits: Vec<f32> = view.data().as_chunks().0.iter().map(|number| f32::from_le_bytes(*number)).collect();
     let each = view.shape()[1] * view.shape()[2];
     let rows = tokens.chunks(with_target).zip(recycled.chunks(count)).zip(logits.chunks(each));
     rows.map(|((tokens, recycled), logits)| Recurrence {
@@ -127,9 +125,7 @@ fn a_generation_with_its_first_latents_forced_is_the_sequential_recurrence() {
             let mut generation = Generation::start(&model, request).unwrap();
             let mut latents = 0;
             while !generation.is_finished() {
-                for step in
-                    generation.step().unwrap().into_iter().filter(|step| step.kind == InputKind::Latent)
-                {
+                for step in generation.step().unwrap().into_iter().filter(|step| step.kind == InputKind::Latent) {
                     let v = model.shape().vocab_size;
                     let wanted = entropy(&logits[(first + latents) * v..][..v]);
                     let found = step.entropy_after.unwrap();

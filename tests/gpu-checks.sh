@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Runs what docs/gpu-checks.md lists, on a machine with an NVIDIA GPU, and prints a short table.
+# Runs the checks of docs/gpu-checks.md on a machine with an NVIDIA GPU, and prints a short table.
 #
 #   tests/gpu-checks.sh BINARY OUT [PART…]      parts: verify run bf16 resume profile bench torch generate
 #
-# Each part has its own time limit, so that one that hangs does not cost the others. Logs are left in OUT.
+# Each part has its own time limit, so that a part that hangs does not take the time of the others. Logs stay in OUT.
 set -u
 here=$(cd "$(dirname "$0")/.." && pwd)
 binary=$(realpath "$1") out=$(realpath -m "$2")
@@ -15,7 +15,7 @@ work=${WORK:-/tmp/coconut-gpu}
 mkdir -p "$work" && cd "$work"
 began=$SECONDS
 
-# name, seconds, command: runs it with a limit, keeps its output, reports exit code and time
+# Arguments: name, seconds, command. Runs the command with a time limit, keeps its output, reports exit code and time.
 check() {
   local name=$1 limit=$2 start=$SECONDS
   shift 2

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The GPU path where there is no GPU, and `just gpu-software`: our own kernels, the golden numbers and some steps of training
-# on Mesa's software driver for Vulkan (lavapipe), held to Burn's operations and to the CPU. Where the driver is missing, root on Debian or Ubuntu gets it.
+# `just gpu-software` runs this. It checks the GPU code on Mesa's software driver for Vulkan (lavapipe): our own kernels
+# against Burn's operations, the golden numbers, and some training steps against the CPU. If the driver is missing, root
+# installs it on Debian or Ubuntu.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,21 +17,21 @@ if [ -z "$(icd)" ]; then
     exit 1
   fi
 fi
-# No other driver may answer. Older loaders know the second name alone.
+# Allow only this driver. Older loaders know only the second variable.
 VK_DRIVER_FILES=$(icd)
 export VK_DRIVER_FILES VK_ICD_FILENAMES=$VK_DRIVER_FILES
 echo "$VK_DRIVER_FILES"
 
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
-# A cache of its own, so that the first run is a first one, for Mesa's own cache too.
+# Use separate caches, also for Mesa, so that the first run starts with empty ones.
 export XDG_CACHE_HOME=$place/cache
 if [ -z "${XDG_RUNTIME_DIR:-}" ]; then
   export XDG_RUNTIME_DIR=$place/runtime
   mkdir -m 700 "$XDG_RUNTIME_DIR"
 fi
 
-step "the kernels beside Burn's operations"
+step "the kernels against Burn's operations"
 cargo test --features wgpu --lib ops::cube
 
 step "the build"
@@ -58,9 +59,9 @@ train second wgpu
 step "the cache"
 ls -l "$XDG_CACHE_HOME/coconut-lab/default.db"
 
-step "losses beside the CPU's"
+step "losses against the CPU's"
 for run in first second; do
-  # Every loss of every step, and the first column in which the two differ by more than is allowed.
+  # Compare every loss of every step, and report those that differ by more than the allowed difference.
   awk -F, -v run="$run" -v allowed=1e-4 '
     FNR == 1 { for (at = 1; at <= NF; at++) if (FNR == NR) name[at] = $at; next }
     FNR == NR { for (at = 1; at <= NF; at++) cpu[FNR, at] = $at; rows++; next }

@@ -16,8 +16,8 @@ const MAX_HOMES: usize = 2;
 const CONVENTIONAL: &[&str] = &["Error", "Result"];
 /// Words that say too little to name a function.
 const BARE_WORDS: &[&str] = &[
-    "of", "take", "tell", "told", "say", "said", "own", "at", "mend", "goes", "behind", "beside", "fed",
-    "saw", "note", "look", "back", "turn", "settle", "obey", "deal", "join", "awake", "again", "anew",
+    "of", "take", "tell", "told", "say", "said", "own", "at", "mend", "goes", "behind", "beside", "fed", "saw", "note",
+    "look", "back", "turn", "settle", "obey", "deal", "join", "awake", "again", "anew",
 ];
 /// Names that break a rule above, as `file: name`. The list can only shrink: the test fails if one is not needed.
 const EXCEPTIONS: &[&str] = &[];
@@ -81,8 +81,7 @@ impl<'ast> Visit<'ast> for Definitions {
 
     fn visit_item_macro(&mut self, item: &'ast syn::ItemMacro) {
         // `sections! { Run = "run" { … } … }` and `text_enums! { Arch { … } … }` define the types that they name.
-        if ["section", "sections", "text_enum", "text_enums"].iter().any(|name| item.mac.path.is_ident(name))
-        {
+        if ["section", "sections", "text_enum", "text_enums"].iter().any(|name| item.mac.path.is_ident(name)) {
             self.types.extend(outer_names(item.mac.tokens.clone()));
         }
         if item.mac.path.is_ident("macro_rules") {

@@ -17,8 +17,7 @@ fn line(text: &str, words: &str) -> Vec<f64> {
 #[test]
 fn tables_name_every_part_and_operation_and_the_trace_nests_them() {
     let dir = tempfile::tempdir().unwrap();
-    let args =
-        [&["profile", "--threads=2"], SIZES, &["--kinds=isolated,sequential", "--trace=steps.json"]].concat();
+    let args = [&["profile", "--threads=2"], SIZES, &["--kinds=isolated,sequential", "--trace=steps.json"]].concat();
     let output = lab(dir.path(), &args);
     assert!(output.status.success() && output.stderr.is_empty(), "{}", stderr(&output));
     let text = stdout(&output);

@@ -107,9 +107,8 @@ fn spelled(argument: &Arg) -> String {
 fn verb(command: &Command, name: &str, level: usize, page: &mut String) {
     let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
     write!(page, "\n{} `{name}`\n\n{about}\n", "#".repeat(level)).unwrap();
-    let visible = |argument: &&Arg| {
-        !argument.is_hide_set() && !["help", "version"].contains(&argument.get_id().as_str())
-    };
+    let visible =
+        |argument: &&Arg| !argument.is_hide_set() && !["help", "version"].contains(&argument.get_id().as_str());
     // Without a verb the arguments are those of `run`.
     let is_root = level == 2;
     let arguments: Vec<&Arg> = command.get_arguments().filter(visible).filter(|_| !is_root).collect();
@@ -123,13 +122,8 @@ fn verb(command: &Command, name: &str, level: usize, page: &mut String) {
         let values = argument.get_possible_values();
         let values = values.iter().filter(|_| argument.get_action().takes_values());
         let values = values.map(|value| code(value.get_name())).collect::<Vec<_>>().join(", ");
-        let help =
-            argument.get_long_help().or(argument.get_help()).map(ToString::to_string).unwrap_or_default();
-        let help = if values.is_empty() {
-            help
-        } else {
-            format!("{}. One of {values}.", help.trim_end_matches('.'))
-        };
+        let help = argument.get_long_help().or(argument.get_help()).map(ToString::to_string).unwrap_or_default();
+        let help = if values.is_empty() { help } else { format!("{}. One of {values}.", help.trim_end_matches('.')) };
         let default = if default.is_empty() { default } else { code(&default) };
         *page += &row(&[&code(&spelled(argument)), &default, &help]);
     }
@@ -203,8 +197,7 @@ fn tables_and_columns() {
 
 #[test]
 fn dashboard_keys() {
-    let mut page =
-        String::from("`?` shows these keys in the dashboard. Capital letters are typed with Shift.\n");
+    let mut page = String::from("`?` shows these keys in the dashboard. Capital letters are typed with Shift.\n");
     let mut heading = String::new();
     for [panel, keys, help] in coconut_lab::tui::key_table() {
         if panel != heading {
@@ -225,14 +218,8 @@ fn policies() {
          Keys that are left out have defaults. Records name a policy with all its keys:\n\n{}",
         table_header(&["written", "with all keys"])
     );
-    for text in [
-        "never",
-        "fixed:count=6",
-        "fixed:count=2,at=0+5",
-        "entropy",
-        "entropy:start=q0.9,stop=0.2lnV",
-        "trend",
-    ] {
+    for text in ["never", "fixed:count=6", "fixed:count=2,at=0+5", "entropy", "entropy:start=q0.9,stop=0.2lnV", "trend"]
+    {
         let policy: Policy = text.parse().unwrap();
         page += &row(&[&code(text), &code(&policy.to_string())]);
     }

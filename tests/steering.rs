@@ -43,11 +43,8 @@ impl Live {
             "eval.at_start=false".into(),
         ];
         let config = config::from_text(TINY, "tiny", &sets).unwrap();
-        let begin = StartMode::New(Box::new(Recipe {
-            config,
-            text: TINY.into(),
-            watched_file: recipe.then_some(file),
-        }));
+        let begin =
+            StartMode::New(Box::new(Recipe { config, text: TINY.into(), watched_file: recipe.then_some(file) }));
         let trainer = train::spawn(begin, TrainerOptions { screen_events: false }).unwrap();
         let info = trainer.events.iter().find_map(|event| match event {
             Event::Started(info) => Some(info),
@@ -111,9 +108,7 @@ impl Live {
         };
         self.until("the key", set);
         let step = self.step;
-        self.until("a step after it", move |live, event| {
-            matches!(event, Event::Step(_)) && live.step > step + 1
-        });
+        self.until("a step after it", move |live, event| matches!(event, Event::Step(_)) && live.step > step + 1);
     }
 
     /// The run folder, and what keeps it.
@@ -138,45 +133,21 @@ impl Draw {
 fn mutated(text: &str, draw: &mut Draw) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let at = draw.below(lines.len());
-    let values = [
-        "nan",
-        "-1",
-        "1e99",
-        "\"x\"",
-        "[]",
-        "true",
-        "0",
-        "3",
-        "0.5",
-        "[[0, 0.1], [9, 0.4]]",
-        "\"\"",
-        "inf",
-        "",
-    ];
+    let values =
+        ["nan", "-1", "1e99", "\"x\"", "[]", "true", "0", "3", "0.5", "[[0, 0.1], [9, 0.4]]", "\"\"", "inf", ""];
     let value = values[draw.below(values.len())];
     match draw.below(12) {
         // What a person would do: another number for a number.
         8.. => {
-            let numbers = [
-                "fraction",
-                "lr",
-                "clip",
-                "jitter",
-                "prefix",
-                "weight",
-                "scale",
-                "seconds",
-                "smoothing",
-                "every",
-            ];
+            let numbers =
+                ["fraction", "lr", "clip", "jitter", "prefix", "weight", "scale", "seconds", "smoothing", "every"];
             let of = |line: &&mut String| numbers.iter().any(|key| line.starts_with(&format!("{key} =")));
             let mut lines: Vec<&mut String> = lines.iter_mut().filter(of).collect();
             let at = draw.below(lines.len());
             let key = lines[at].split('=').next().unwrap_or_default().to_owned();
             let number = draw.below(1500);
             // Whole numbers and others; some of them above what is allowed.
-            let number =
-                if key == "every " { number.to_string() } else { (number as f64 / 1000.0).to_string() };
+            let number = if key == "every " { number.to_string() } else { (number as f64 / 1000.0).to_string() };
             *lines[at] = format!("{key}= {number}");
         }
         0..=2 => {
@@ -187,8 +158,7 @@ fn mutated(text: &str, draw: &mut Draw) -> String {
         3 => lines[at] = lines[at].chars().rev().collect(),
         4 => drop(lines.remove(at)),
         5 => lines.insert(at, lines[at].clone()),
-        6 => lines
-            .insert(at, ["[recycle]", "]", "=", "new = 1", "# a comment", "\u{7f}"][draw.below(6)].into()),
+        6 => lines.insert(at, ["[recycle]", "]", "=", "new = 1", "# a comment", "\u{7f}"][draw.below(6)].into()),
         _ => {
             let text = lines.join("\n");
             let cut = (0..=draw.below(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
@@ -220,9 +190,7 @@ fn two_hundred_mutilated_files_never_half_apply_and_never_end_the_run() {
         let base = config::from_text(&good, "good", &[]).unwrap();
         let mut bad = mutated(&good, &mut draw);
         // A run that holds or ends cannot be asked for another step.
-        while bad.contains("paused = true")
-            || config::from_text(&bad, "x", &[]).is_ok_and(|new| new.run.steps < 1000)
-        {
+        while bad.contains("paused = true") || config::from_text(&bad, "x", &[]).is_ok_and(|new| new.run.steps < 1000) {
             bad = mutated(&good, &mut draw);
         }
         let before = live.config.clone();
@@ -234,10 +202,8 @@ fn two_hundred_mutilated_files_never_half_apply_and_never_end_the_run() {
             Some(mut wanted) => {
                 wanted.dashboard.line_seconds = before.dashboard.line_seconds;
                 // A threshold that no entropy reaches is refused for the model's sake.
-                if !matches!(
-                    wanted.recycle.share,
-                    SelectionRule::Threshold | SelectionRule::RelativeThreshold
-                ) || found == wanted
+                if !matches!(wanted.recycle.share, SelectionRule::Threshold | SelectionRule::RelativeThreshold)
+                    || found == wanted
                 {
                     assert_eq!(found, wanted, "round {round}\n{bad}");
                     taken += 1;
@@ -267,10 +233,7 @@ fn two_hundred_mutilated_files_never_half_apply_and_never_end_the_run() {
     assert_eq!(config::load(&folder.config_file(), &[]).unwrap(), last);
     assert_eq!(config::load(&folder.version_file(version), &[]).unwrap(), last);
     // And the export has it, too.
-    assert_eq!(
-        common::exported_changes(folder.path()),
-        changes::read_changes(&folder.changes_file()).unwrap().len()
-    );
+    assert_eq!(common::exported_changes(folder.path()), changes::read_changes(&folder.changes_file()).unwrap().len());
 }
 
 #[test]
@@ -338,9 +301,7 @@ fn of_two_changes_of_a_key_the_later_one_holds_and_both_are_recorded() {
         live.until("the pause", |_, event| matches!(event, Event::Phase(RunPhase::Paused)));
         let text = std::fs::read_to_string(live.path()).unwrap();
         let line = text.lines().find(|line| line.starts_with("clip")).unwrap();
-        let save = |value: &str| {
-            std::fs::write(live.path(), text.replace(line, &format!("clip = {value}"))).unwrap()
-        };
+        let save = |value: &str| std::fs::write(live.path(), text.replace(line, &format!("clip = {value}"))).unwrap();
         let beat = || std::thread::sleep(Duration::from_millis(20));
         if file_first {
             save("7.0");
@@ -353,9 +314,7 @@ fn of_two_changes_of_a_key_the_later_one_holds_and_both_are_recorded() {
         }
         let last = if file_first { 8.0 } else { 6.0 };
         live.until("both", |live, _| live.config.optim.clip == last);
-        wait_for("the file", || {
-            config::load(&live.path(), &[]).is_ok_and(|config| config.optim.clip == last)
-        });
+        wait_for("the file", || config::load(&live.path(), &[]).is_ok_and(|config| config.optim.clip == last));
         live.trainer.commands.send(Command::SetPaused(false)).unwrap();
         live.until("going on", |_, event| matches!(event, Event::Phase(RunPhase::Train)));
     }
@@ -455,9 +414,7 @@ fn several_keys_are_taken_up_whole_or_not_at_all() {
     for wrong in ["\"x\"", "5"] {
         live.ask(both("4", wrong));
         let refused = |event: &Event| match event {
-            Event::ConfigChanged(changed) => {
-                changed.rows.iter().all(|row| row.outcome == ChangeOutcome::Refused)
-            }
+            Event::ConfigChanged(changed) => changed.rows.iter().all(|row| row.outcome == ChangeOutcome::Refused),
             _ => false,
         };
         live.until("the refusal", |_, event| refused(event));

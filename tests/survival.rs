@@ -68,9 +68,7 @@ fn signal(child: &Child, name: &str) {
 }
 
 fn only_run(dir: &Path, but: &[PathBuf]) -> PathBuf {
-    wait_for("a run folder", || {
-        runs(dir).iter().any(|run| !but.contains(run) && run.join("run.json").exists())
-    });
+    wait_for("a run folder", || runs(dir).iter().any(|run| !but.contains(run) && run.join("run.json").exists()));
     runs(dir).into_iter().find(|run| !but.contains(run)).unwrap()
 }
 
@@ -78,11 +76,8 @@ fn only_run(dir: &Path, but: &[PathBuf]) -> PathBuf {
 fn steered(dir: &Path) -> PathBuf {
     let mut child = spawn(dir, &["run", "--config", "tiny.toml", "--headless"]);
     let run = only_run(dir, &[]);
-    let edits = [
-        ("lr = 1e-2 ", "lr = 5e-3 "),
-        ("probability = 0.9", "probability = 0.5"),
-        ("clip = 1.0", "clip = 0.5"),
-    ];
+    let edits =
+        [("lr = 1e-2 ", "lr = 5e-3 "), ("probability = 0.9", "probability = 0.5"), ("clip = 1.0", "clip = 0.5")];
     for (index, (old, new)) in edits.into_iter().enumerate() {
         wait_for("steps", || child_is_over(&run) || steps(&run) > 200 * (index + 1));
         let text = std::fs::read_to_string(run.join("config.toml")).unwrap();
@@ -94,9 +89,8 @@ fn steered(dir: &Path) -> PathBuf {
 }
 
 fn child_is_over(run: &Path) -> bool {
-    RunFolder::open(run).is_ok_and(|folder| {
-        status::read_status(&folder).is_some_and(|status| status.state != RunState::Running)
-    })
+    RunFolder::open(run)
+        .is_ok_and(|folder| status::read_status(&folder).is_some_and(|status| status.state != RunState::Running))
 }
 
 fn assert_same(a: &Path, b: &Path) {
@@ -169,10 +163,7 @@ fn a_run_that_is_killed_twenty_times_is_the_run_that_was_not() {
     };
     assert_eq!(values(&killed).unwrap(), values(&whole).unwrap());
     let text = std::fs::read_to_string(killed.join("config.toml")).unwrap();
-    assert!(
-        text.contains("# A run with all that has a state.") && text.contains("lr = 0.005   # the peak"),
-        "{text}"
-    );
+    assert!(text.contains("# A run with all that has a state.") && text.contains("lr = 0.005   # the peak"), "{text}");
 }
 
 #[test]
@@ -216,8 +207,7 @@ fn a_signal_stops_with_a_checkpoint_and_the_run_can_be_resumed_and_lengthened() 
     assert_eq!((stopped.state, folder.checkpoint_steps().last()), (RunState::Stopped, Some(&stopped.step)));
 
     let last = stopped.step as i64 + 10;
-    let table =
-        |last: i64| assert_eq!(counts(&metrics(&run), "step"), (0..=last).map(Some).collect::<Vec<_>>());
+    let table = |last: i64| assert_eq!(counts(&metrics(&run), "step"), (0..=last).map(Some).collect::<Vec<_>>());
     let resume = |more: &[&str]| lab(dir.path(), &[&["resume", "whole", "--headless"], more].concat());
     let at_end = ["--set", "checkpoint.at_end=true"];
     let resumed = resume(&[&["--set", "optim.lr=0.001", "--steps", &last.to_string()], &at_end[..]].concat());
@@ -261,50 +251,26 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_is_used() {
 #[test]
 fn a_frozen_key_is_refused_when_a_run_is_resumed() {
     let dir = place(WHOLE);
-    assert!(
-        lab(dir.path(), &["run", "--config", "tiny.toml", "--headless", "--steps", "20"]).status.success()
-    );
+    assert!(lab(dir.path(), &["run", "--config", "tiny.toml", "--headless", "--steps", "20"]).status.success());
     let run = &runs(dir.path())[0];
     let text = std::fs::read_to_string(run.join("config.toml")).unwrap();
     std::fs::write(run.join("config.toml"), text.replace("accumulate = 2", "accumulate = 1")).unwrap();
     let resumed = lab(dir.path(), &["resume", "last", "--headless", "--steps", "30"]);
     assert_eq!(resumed.status.code(), Some(1));
     let wanted = "`optim.accumulate` = 1 cannot change when a run is resumed (now 2)";
-    assert!(
-        stderr(&resumed).contains(wanted) && stderr(&resumed).contains("config.toml line"),
-        "{}",
-        stderr(&resumed)
-    );
+    assert!(stderr(&resumed).contains(wanted) && stderr(&resumed).contains("config.toml line"), "{}", stderr(&resumed));
     assert_eq!(steps(run), 21, "nothing was touched");
     // The way it names works.
     let forked = lab(
         dir.path(),
-        &[
-            "run",
-            "--from",
-            "whole@20",
-            "--name",
-            "fork",
-            "--set",
-            "optim.accumulate=1",
-            "--steps",
-            "30",
-            "--headless",
-        ],
+        &["run", "--from", "whole@20", "--name", "fork", "--set", "optim.accumulate=1", "--steps", "30", "--headless"],
     );
     assert!(forked.status.success(), "{}", stderr(&forked));
     let fork = runs(dir.path()).into_iter().find(|run| run.to_string_lossy().ends_with("-fork")).unwrap();
     assert_eq!(counts(&metrics(&fork), "step"), (21..=30).map(Some).collect::<Vec<_>>());
     assert!(std::fs::read_to_string(fork.join("run.json")).unwrap().contains("\"step\": 20"));
-    let shape = lab(
-        dir.path(),
-        &["run", "--from", "whole", "--set", "model.width=32", "--steps", "30", "--headless"],
-    );
-    assert!(
-        stderr(&shape).contains("`model.width` = 32: the checkpoint's weights have 16"),
-        "{}",
-        stderr(&shape)
-    );
+    let shape = lab(dir.path(), &["run", "--from", "whole", "--set", "model.width=32", "--steps", "30", "--headless"]);
+    assert!(stderr(&shape).contains("`model.width` = 32: the checkpoint's weights have 16"), "{}", stderr(&shape));
     let list = stdout(&lab(dir.path(), &["runs"]));
     assert!(list.contains("at step 20") && list.contains("finished"), "{list}");
 }
@@ -344,15 +310,11 @@ fn an_export_joins_runs_and_selects_steps() {
     assert!(runs[0].ends_with("-a") && runs[13].ends_with("-b"));
     let schema = rows[0].schema();
     assert_eq!(schema.field_with_name("loss_plain_nats").unwrap().metadata()["unit"], "nats");
-    let some = lab(
-        dir.path(),
-        &["export", "metrics", "a", "--out", "some.csv", "--from-step", "4", "--to-step", "5"],
-    );
+    let some = lab(dir.path(), &["export", "metrics", "a", "--out", "some.csv", "--from-step", "4", "--to-step", "5"]);
     assert!(some.status.success(), "{}", stderr(&some));
     let csv = std::fs::read_to_string(dir.path().join("some.csv")).unwrap();
     assert_eq!(csv.lines().count(), 3, "{csv}");
-    let wrong =
-        lab(dir.path(), &["export", "metrics", "a", "--out", "x.csv", "--from-step", "3", "--to-step", "2"]);
+    let wrong = lab(dir.path(), &["export", "metrics", "a", "--out", "x.csv", "--from-step", "3", "--to-step", "2"]);
     assert!(stderr(&wrong).contains("--from-step 3 is after --to-step 2"), "{}", stderr(&wrong));
     let none = lab(dir.path(), &["export", "metrics", "nobody", "--out", "x.csv"]);
     assert!(stderr(&none).contains("no run `nobody`"), "{}", stderr(&none));
@@ -392,9 +354,7 @@ fn changes_at_a_pause_survive_kills_each_once_and_in_their_order() {
     wait_for("the pause", || record(&run) == pairs(&pause));
     // A value may come back: it is another change.
     let mut known = pause.to_vec();
-    for (old, new, value) in
-        [("1e-2 ", "5e-3 ", "0.005"), ("5e-3 ", "1e-2 ", "0.01"), ("1e-2 ", "5e-3 ", "0.005")]
-    {
+    for (old, new, value) in [("1e-2 ", "5e-3 ", "0.005"), ("5e-3 ", "1e-2 ", "0.01"), ("1e-2 ", "5e-3 ", "0.005")] {
         edit(&run, &format!("lr = {old}"), &format!("lr = {new}"));
         known.push(("optim.lr", value));
         wait_for("the change", || record(&run) == pairs(&known));
@@ -440,9 +400,7 @@ fn changes_at_a_pause_survive_kills_each_once_and_in_their_order() {
 #[test]
 fn a_fork_that_is_killed_at_once_goes_on_from_what_it_began_with() {
     let dir = place(WHOLE);
-    assert!(
-        lab(dir.path(), &["run", "--config", "tiny.toml", "--headless", "--steps", "40"]).status.success()
-    );
+    assert!(lab(dir.path(), &["run", "--config", "tiny.toml", "--headless", "--steps", "40"]).status.success());
     let known = runs(dir.path());
     let begin = ["run", "--from", "whole@40", "--name", "child", "--steps", "60", "--headless"];
     let child = spawn(dir.path(), &[&begin[..], &["--set", "checkpoint.every=0"]].concat());
@@ -480,8 +438,7 @@ fn a_run_of_another_process_is_watched_and_steered() {
     let folder = only_run(dir.path(), &[]);
     wait_for("steps", || steps(&folder) > 20);
     let Some(mut watch) = in_terminal(dir.path(), "watch last") else { return kill(run) };
-    let shows =
-        |text: &str| std::fs::read_to_string(dir.path().join("screen.txt")).is_ok_and(|s| s.contains(text));
+    let shows = |text: &str| std::fs::read_to_string(dir.path().join("screen.txt")).is_ok_and(|s| s.contains(text));
     wait_for("the picture", || shows("training") && shows("whole"));
     let keys = watch.stdin.as_mut().unwrap();
     keys.write_all(b":set optim.lr 0.003\r").unwrap();

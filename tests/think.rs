@@ -23,8 +23,7 @@ fn every_position_is_a_line_of_json() {
         let output = generate(kind, &["--ids=5,17,3", "--ids=4", "--max-new=6", policy, "--json", "--top=3"]);
         assert!(output.status.success(), "{}", stderr(&output));
         assert!(stderr(&output).contains("12 tokens and 8 latents in "), "{}", stderr(&output));
-        let lines: Vec<Value> =
-            stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines: Vec<Value> = stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let kinds = |row: usize| {
             let own = lines.iter().filter(|line| line["row"] == row);
             own.map(|line| line["kind"].as_str().unwrap().chars().next().unwrap()).collect::<String>()
@@ -109,16 +108,7 @@ fn thoughts_are_looked_into() {
     let dir = tempfile::tempdir().unwrap();
     let [file, words] = questions(dir.path());
     let model = format!("--model={}", fixture("gpt2").display());
-    let args = [
-        "lens",
-        &model,
-        "--device=cpu",
-        "--questions",
-        &file,
-        "--tokenizer",
-        &words,
-        "--policy=fixed:count=2",
-    ];
+    let args = ["lens", &model, "--device=cpu", "--questions", &file, "--tokenizer", &words, "--policy=fixed:count=2"];
     let output = lab(dir.path(), &[&args[..], &["--out=lens.parquet"]].concat());
     assert!(output.status.success(), "{}", stderr(&output));
     let said = stdout(&output);

@@ -93,8 +93,7 @@ pub fn profile_run(
     let dataset = setup::open_dataset(&config, &mut publisher)?;
     let model = setup::build_model(&config, &dataset, selected, None, &mut publisher)?;
     let vocab_size = model.shape().vocab_size;
-    let mut loader =
-        setup::open_loader(&config, &dataset, vocab_size, StreamPosition::default(), &mut publisher)?;
+    let mut loader = setup::open_loader(&config, &dataset, vocab_size, StreamPosition::default(), &mut publisher)?;
     let mut learner = Learner::new(model, &config.optim);
     let params = learner.model.num_params();
     let next = |_| take_batches(&mut loader, config.optim.accumulate);
@@ -233,8 +232,7 @@ impl ProfileSums {
         let steps = self.steps.max(1) as f64;
         let ms = self.seconds * 1e3 / steps;
         let bytes = self.allocations[1] as f64 / steps;
-        let line =
-            |name, kind| ProfileLine { name, kind, calls: 0.0, ms: 0.0, share: 0.0, gflop: 0.0, bytes: 0.0 };
+        let line = |name, kind| ProfileLine { name, kind, calls: 0.0, ms: 0.0, share: 0.0, gflop: 0.0, bytes: 0.0 };
         let parts = self.parts.iter().zip(PARTS).map(|([ms, flop], (name, ..))| ProfileLine {
             ms: ms / steps,
             gflop: flop / steps / 1e9,
@@ -266,18 +264,9 @@ impl ProfileSums {
 
 /// Appends a line for what `lines` leave of a step of `ms` and `bytes`, and sets the share of each line.
 fn with_remainder(mut lines: Vec<ProfileLine>, kind: SpanKind, ms: f64, bytes: f64) -> Vec<ProfileLine> {
-    let left =
-        |total: f64, value: fn(&ProfileLine) -> f64| (total - lines.iter().map(value).sum::<f64>()).max(0.0);
+    let left = |total: f64, value: fn(&ProfileLine) -> f64| (total - lines.iter().map(value).sum::<f64>()).max(0.0);
     let (left_ms, left_bytes) = (left(ms, |line| line.ms), left(bytes, |line| line.bytes));
-    lines.push(ProfileLine {
-        name: OTHER,
-        kind,
-        calls: 0.0,
-        ms: left_ms,
-        share: 0.0,
-        gflop: 0.0,
-        bytes: left_bytes,
-    });
+    lines.push(ProfileLine { name: OTHER, kind, calls: 0.0, ms: left_ms, share: 0.0, gflop: 0.0, bytes: left_bytes });
     for line in &mut lines {
         line.share = line.ms / ms;
     }

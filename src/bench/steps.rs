@@ -3,8 +3,8 @@
 //! Invariant: a timed step is a run's, from the batch on the host to its loss there and an idle device.
 
 use crate::config::{
-    self, Arch, Config, Curve, Data, Dtype, GradientFlow, LrDecay, Model, Optim, PassScope, PositionBudget,
-    Probe, Recycle, SelectionRule,
+    self, Arch, Config, Curve, Data, Dtype, GradientFlow, LrDecay, Model, Optim, PassScope, PositionBudget, Probe,
+    Recycle, SelectionRule,
 };
 use crate::data::{Batch, StreamPosition};
 use crate::device;
@@ -92,11 +92,7 @@ impl StepTimes {
 }
 
 /// Trains a new model with steps of one kind, and times them.
-pub fn time_steps(
-    sizes: &BenchSizes,
-    kind: StepKind,
-    selected: &SelectedDevice,
-) -> Result<StepTimes, TrainError> {
+pub fn time_steps(sizes: &BenchSizes, kind: StepKind, selected: &SelectedDevice) -> Result<StepTimes, TrainError> {
     // Release the memory that the previous kind has left in a GPU's allocator.
     selected.device.memory_cleanup();
     let mut subject = BenchSubject::new(sizes, kind, &selected.device, 0);
@@ -153,21 +149,11 @@ impl BenchSizes {
             StepKind::Isolated => (PassScope::Isolated, GradientFlow::Detached),
             StepKind::Joint => (PassScope::Joint, GradientFlow::Detached),
             StepKind::DenseThrough => (PassScope::Dense, GradientFlow::Through),
-            StepKind::Plain | StepKind::Dense | StepKind::Sequential => {
-                (PassScope::Dense, GradientFlow::Detached)
-            }
+            StepKind::Plain | StepKind::Dense | StepKind::Sequential => (PassScope::Dense, GradientFlow::Detached),
         };
         Config {
             data: Data { batch, seq_len, ..Default::default() },
-            model: Model {
-                arch: Arch::Llama,
-                vocab_size,
-                width,
-                heads,
-                layers,
-                tied: false,
-                ..Default::default()
-            },
+            model: Model { arch: Arch::Llama, vocab_size, width, heads, layers, tied: false, ..Default::default() },
             optim: Optim {
                 lr: 1e-3,
                 min_lr: 1e-3,
@@ -249,12 +235,7 @@ fn sequential_update(learner: &mut Learner, config: &Config, batch: &Batch) -> R
     let mut accumulator = GradientAccumulator::new(model, 1.0, timing);
     let states = run_sequential(model, &tokens, &columns, 1.0);
     accumulator.record_forward(StepPart::Recycled, &states);
-    let output = accumulator.add_loss(
-        StepPart::RecycledHead,
-        flatten_rows(&states.hidden),
-        tokens.flat_targets(),
-        1.0,
-    );
+    let output = accumulator.add_loss(StepPart::RecycledHead, flatten_rows(&states.hidden), tokens.flat_targets(), 1.0);
     drop(states);
     let (grads, mut costs) = accumulator.finish();
     let mut watch = Stopwatch::new(model.device().without_autodiff(), timing);
@@ -284,8 +265,7 @@ fn sequential_update(learner: &mut Learner, config: &Config, batch: &Batch) -> R
 /// Returns the recycled columns, the same for all rows, drawn as a run draws those of its first row.
 fn recycled_columns(config: &Config, seq_len: usize, step: u64) -> Vec<usize> {
     let key = RngKey { seed: config.run.seed, step, ..RngKey::default() };
-    let rows =
-        PlacementRows { seq_len, doc_start: &vec![false; seq_len], max_prefix_fraction: 0.0, rng_key: key };
+    let rows = PlacementRows { seq_len, doc_start: &vec![false; seq_len], max_prefix_fraction: 0.0, rng_key: key };
     let budget = PositionBudget::Count(config.recycle.count.value_at(step) as usize);
     placement::random(rows, budget).rows.pop().unwrap_or_default()
 }
@@ -342,9 +322,7 @@ mod tests {
 
     #[test]
     fn every_kind_recycles_the_requested_number_of_positions() {
-        for kind in
-            [StepKind::Dense, StepKind::DenseThrough, StepKind::Isolated, StepKind::Joint, StepKind::Plain]
-        {
+        for kind in [StepKind::Dense, StepKind::DenseThrough, StepKind::Isolated, StepKind::Joint, StepKind::Plain] {
             let config = TINY.run_config(kind);
             let mut learner = Learner::new(TINY.build_model(&config, &Device::flex()), &config.optim);
             let (row, error) = learner.update(&config, &[TINY.random_batch(0)]).unwrap();
@@ -358,10 +336,7 @@ mod tests {
     #[test]
     fn columns_are_distinct_and_never_the_first() {
         let all_but_one = BenchSizes { recycled: 11, ..TINY };
-        assert_eq!(
-            recycled_columns(&all_but_one.run_config(StepKind::Sequential), 12, 1),
-            (1..12).collect::<Vec<_>>()
-        );
+        assert_eq!(recycled_columns(&all_but_one.run_config(StepKind::Sequential), 12, 1), (1..12).collect::<Vec<_>>());
         let config = TINY.run_config(StepKind::Sequential);
         assert_eq!(recycled_columns(&config, 12, 1).len(), 4);
         assert_ne!(recycled_columns(&config, 12, 1), recycled_columns(&config, 12, 2));
@@ -375,12 +350,8 @@ mod tests {
             let tokens = learner::upload_batch(&TINY.random_batch(0), &Device::flex());
             let states = run_sequential(&learner.model, &tokens, &recycled_columns(&config, 12, 1), 1.0);
             let mut accumulator = GradientAccumulator::new(&learner.model, 1.0, Timing::Off);
-            let output = accumulator.add_loss(
-                StepPart::Plain,
-                flatten_rows(&states.hidden),
-                tokens.flat_targets(),
-                1.0,
-            );
+            let output =
+                accumulator.add_loss(StepPart::Plain, flatten_rows(&states.hidden), tokens.flat_targets(), 1.0);
             mean(crate::train::step::readback::read_values(&output.nll).unwrap()).unwrap()
         };
         let before = loss(&learner);

@@ -171,8 +171,7 @@ fn run_text(args: TextArgs) -> anyhow::Result<()> {
         seed: args.seed,
         force: args.force,
     };
-    let made = with_progress_bar(|on_progress| make_text(&options, on_progress))
-        .context("cannot make the dataset")?;
+    let made = with_progress_bar(|on_progress| make_text(&options, on_progress)).context("cannot make the dataset")?;
     print_summary(&made)
 }
 

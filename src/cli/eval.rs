@@ -78,9 +78,7 @@ pub struct EvalArgs {
 }
 
 fn policy_help() -> String {
-    format!(
-        "Policy that decides when to think; may be given several times to compare policies:\n{POLICY_HELP}"
-    )
+    format!("Policy that decides when to think; may be given several times to compare policies:\n{POLICY_HELP}")
 }
 
 /// Evaluates the model, and prints the table or the JSON object.
@@ -168,15 +166,10 @@ impl EvalArgs {
         if seq_len > max_len {
             bail!("--seq-len {seq_len}: the model takes at most {max_len} positions");
         }
-        let reading =
-            ScoringOptions { split: self.split, seq_len, batch: self.batch.min(8), max_rows: self.limit };
+        let reading = ScoringOptions { split: self.split, seq_len, batch: self.batch.min(8), max_rows: self.limit };
         let rows = score_rows(&loaded.model, &dataset, reading)?;
         if rows.is_empty() {
-            bail!(
-                "{}: the {} split does not fill one row of {seq_len} positions",
-                data.display(),
-                self.split.name()
-            );
+            bail!("{}: the {} split does not fill one row of {seq_len} positions", data.display(), self.split.name());
         }
         let tokenizer = dataset.tokenizer().or_else(|| loaded.tokenizer.clone());
         let summary = PerplexitySummary::from_rows(&rows, tokenizer.as_ref(), self.sampling.seed);
@@ -240,15 +233,10 @@ impl EvalReport {
                 count => format!("; skipped {count} that are longer than the model takes"),
             };
             writeln!(out, "\n{}: {count} questions{skipped}", file.display())?;
-            writeln!(
-                out,
-                "{:>8}  {:<16}  {:>7}  {:>8}  {:>7}  policy",
-                "correct", "95 %", "tokens", "latents", "cut"
-            )?;
+            writeln!(out, "{:>8}  {:<16}  {:>7}  {:>8}  {:>7}  policy", "correct", "95 %", "tokens", "latents", "cut")?;
         }
         for (policy, summary) in &self.results {
-            let [accuracy, cut] =
-                [summary.accuracy, summary.truncated].map(|share| share.map(|share| 100.0 * share));
+            let [accuracy, cut] = [summary.accuracy, summary.truncated].map(|share| share.map(|share| 100.0 * share));
             let interval = format!("{:.1} to {:.1} %", accuracy.low, accuracy.high);
             let [correct, cut] = [accuracy, cut].map(|percent| format!("{:.1} %", percent.mean));
             let (tokens, latents) = (summary.tokens.mean, summary.latents.mean);

@@ -121,12 +121,7 @@ impl StepRange {
     /// Reads `--from-step` and `--to-step`; an empty range is an error.
     fn from_args(args: &ExportArgs) -> anyhow::Result<Self> {
         let range = Self { first: args.from_step.unwrap_or(0), last: args.to_step.unwrap_or(u64::MAX) };
-        anyhow::ensure!(
-            range.first <= range.last,
-            "--from-step {} is after --to-step {}",
-            range.first,
-            range.last
-        );
+        anyhow::ensure!(range.first <= range.last, "--from-step {} is after --to-step {}", range.first, range.last);
         Ok(range)
     }
 
@@ -145,13 +140,8 @@ const MODEL_FILES: [&str; 4] = ["config.json", "model.safetensors", "tokenizer.j
 
 /// Exports the model of one run: copies the model files of its checkpoint, and adds a README.
 fn export_model(args: &ExportArgs) -> anyhow::Result<ExitCode> {
-    let [name] = &args.runs[..] else {
-        anyhow::bail!("`export model` takes one run, found {}", args.runs.len())
-    };
-    anyhow::ensure!(
-        StepRange::from_args(args)? == StepRange::ALL,
-        "--from-step and --to-step select rows of a table"
-    );
+    let [name] = &args.runs[..] else { anyhow::bail!("`export model` takes one run, found {}", args.runs.len()) };
+    anyhow::ensure!(StepRange::from_args(args)? == StepRange::ALL, "--from-step and --to-step select rows of a table");
     let (from, out) = (model_source::weights_folder(name)?, &args.out);
     anyhow::ensure!(!out.exists(), "{} exists already", out.display());
     let files: Vec<&str> = MODEL_FILES.into_iter().filter(|file| from.join(file).is_file()).collect();
@@ -207,8 +197,7 @@ fn footer_metadata() -> [(String, String); 1] {
 
 /// Reads a table of a run, with the run's name as a column; the table is empty if the run has none.
 fn read_table(run: &Path, table: TableName) -> anyhow::Result<Vec<RecordBatch>> {
-    let (name, schema) =
-        table.folder_and_schema().context("a model is not a table; use `coconut-lab export model`")?;
+    let (name, schema) = table.folder_and_schema().context("a model is not a table; use `coconut-lab export model`")?;
     let folder = RunFolder::open(run)?;
     let mut batches = match table {
         // Older versions wrote a folder `changes/` too; the text file is the record.
@@ -218,8 +207,7 @@ fn read_table(run: &Path, table: TableName) -> anyhow::Result<Vec<RecordBatch>> 
     batches.push(RecordBatch::new_empty(schema.clone()));
     let id = folder.id();
     // Batches from the write-ahead log lack the schema's metadata.
-    let named = |batch: RecordBatch| {
-        Ok(with_text_column(&segments::with_column_metadata(&batch, &schema)?, "run", &id)?)
-    };
+    let named =
+        |batch: RecordBatch| Ok(with_text_column(&segments::with_column_metadata(&batch, &schema)?, "run", &id)?);
     batches.into_iter().map(named).collect()
 }

@@ -112,14 +112,10 @@ pub(super) fn run(args: GenerateArgs) -> anyhow::Result<ExitCode> {
     }
     let loaded = args.model.load()?;
     let prompts = args.prompts(&loaded)?;
-    let prompts: Vec<Vec<u32>> = prompts
-        .into_iter()
-        .flat_map(|prompt| std::iter::repeat_n(prompt, usize::from(args.samples)))
-        .collect();
-    let (rows, printer) = (
-        prompts.len(),
-        GenerationPrinter::new(&prompts, args.json, loaded.tokenizer.clone(), loaded.eos_token),
-    );
+    let prompts: Vec<Vec<u32>> =
+        prompts.into_iter().flat_map(|prompt| std::iter::repeat_n(prompt, usize::from(args.samples))).collect();
+    let (rows, printer) =
+        (prompts.len(), GenerationPrinter::new(&prompts, args.json, loaded.tokenizer.clone(), loaded.eos_token));
     let request = GenerationRequest {
         sampling,
         eos_token: loaded.eos_token.filter(|_| !args.ignore_end),
@@ -141,11 +137,7 @@ fn broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// Runs the generation to its end, prints it as it comes, and reports the speed on standard error.
-fn print_generation(
-    mut generation: Generation,
-    mut printer: GenerationPrinter,
-    rows: usize,
-) -> anyhow::Result<()> {
+fn print_generation(mut generation: Generation, mut printer: GenerationPrinter, rows: usize) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let (started, mut counts) = (Instant::now(), [0_usize; 2]);
     while !generation.is_finished() {
@@ -161,8 +153,7 @@ fn print_generation(
         out.flush()?;
     }
     let seconds = started.elapsed().as_secs_f64().max(1e-9);
-    let truncated =
-        (0..rows).filter(|row| generation.end_reason(*row) == Some(EndReason::ModelLength)).count();
+    let truncated = (0..rows).filter(|row| generation.end_reason(*row) == Some(EndReason::ModelLength)).count();
     if truncated > 0 {
         eprintln!("{truncated} of {rows} rows reached the last position that the model takes");
     }
@@ -178,12 +169,10 @@ fn print_generation(
 impl GenerateArgs {
     /// Reads and encodes all prompts: `--ids` first, then `--prompt`, `--file` or standard input.
     fn prompts(&self, loaded: &LoadedModel) -> anyhow::Result<Vec<Vec<u32>>> {
-        let mut prompts: Vec<Vec<u32>> =
-            self.ids.iter().map(|ids| parse_ids(ids)).collect::<Result<_, _>>()?;
+        let mut prompts: Vec<Vec<u32>> = self.ids.iter().map(|ids| parse_ids(ids)).collect::<Result<_, _>>()?;
         let mut texts = self.prompt.clone();
         for file in &self.file {
-            let text =
-                std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+            let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
             self.add_prompts(text, &mut texts);
         }
         if prompts.is_empty() && texts.is_empty() {

@@ -80,8 +80,9 @@ impl ProgressPrinter {
             // Other alerts are in the log as warnings.
             Event::Alert(Alert { topic: AlertTopic::DiskFull, text: Some(text) }) => self.print_line(&text),
             Event::Alert(_) => {}
-            Event::Sample(sample) => self
-                .print_line(&format!("sample at step {}: {} [{}]", sample.step, sample.prompt, sample.text)),
+            Event::Sample(sample) => {
+                self.print_line(&format!("sample at step {}: {} [{}]", sample.step, sample.prompt, sample.text))
+            }
             Event::History(_)
             | Event::ProbedRow(_)
             | Event::EntropyHistograms(_)
@@ -112,8 +113,7 @@ impl ProgressPrinter {
         let Some(row) = &self.last_row else {
             return String::new();
         };
-        let number =
-            |row: &StepRow, metric: Metric| row.get(metric).map_or("-".into(), |v| format!("{v:.4}"));
+        let number = |row: &StepRow, metric: Metric| row.get(metric).map_or("-".into(), |v| format!("{v:.4}"));
         let steps = self.info.as_ref().map_or(0, |info| info.config.run.steps);
         let recycled = self.last_recycled_row.as_ref().map_or(String::new(), |row| {
             format!(

@@ -10,9 +10,7 @@ use crate::record::export::write_table;
 use crate::record::rows::{LensRow, TableRow};
 use crate::schema::token_rows::TokenProb;
 use crate::train::eval::bootstrap::Estimate;
-use crate::train::eval::latent_statistics::{
-    EntropyChange, LatentSummary, collect_latents, summarize_latents,
-};
+use crate::train::eval::latent_statistics::{EntropyChange, LatentSummary, collect_latents, summarize_latents};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::io::Write;
@@ -91,10 +89,7 @@ pub(super) fn run(args: LensArgs) -> anyhow::Result<ExitCode> {
     // There must be room for a thought after the prompt.
     let prompts: Vec<Vec<u32>> = prompts.into_iter().filter(|prompt| prompt.len() + 1 < max_len).collect();
     if prompts.len() < 2 {
-        bail!(
-            "{}: at least two questions must be shorter than the model's {max_len} positions",
-            file.display()
-        );
+        bail!("{}: at least two questions must be shorter than the model's {max_len} positions", file.display());
     }
     let request = GenerationRequest {
         eos_token: loaded.eos_token,
@@ -104,14 +99,7 @@ pub(super) fn run(args: LensArgs) -> anyhow::Result<ExitCode> {
     let found = collect_latents(&loaded.model, &prompts, args.batch.into(), &request)?;
     let [thoughts, control] = &found;
     let mut out = std::io::stdout().lock();
-    writeln!(
-        out,
-        "{}\n{}: {} of {total} prompts, {}",
-        loaded.dir.display(),
-        file.display(),
-        prompts.len(),
-        policy
-    )?;
+    writeln!(out, "{}\n{}: {} of {total} prompts, {}", loaded.dir.display(), file.display(), prompts.len(), policy)?;
     if thoughts.is_empty() {
         writeln!(out, "the policy started no thought")?;
         return Ok(ExitCode::SUCCESS);

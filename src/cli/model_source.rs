@@ -92,15 +92,10 @@ impl LoadedModel {
         Policy::parse_with_tokens(&typed.0, &id).map_err(anyhow::Error::msg)
     }
 
-    /// Encodes a prompt, with the tokenizer's template (Llama's `<s>`) except for runs, which train without
-    /// it.
+    /// Encodes a prompt, with the tokenizer's template (Llama's `<s>`) except for runs, which train without it.
     pub fn encode(&self, text: &str) -> anyhow::Result<Vec<u32>> {
         let tokenizer = self.tokenizer()?;
-        Ok(if self.dir.join("run.toml").is_file() {
-            tokenizer.encode(text)?
-        } else {
-            tokenizer.encode_prompt(text)?
-        })
+        Ok(if self.dir.join("run.toml").is_file() { tokenizer.encode(text)? } else { tokenizer.encode_prompt(text)? })
     }
 
     /// Returns the tokenizer; an error says how to name one.

@@ -77,8 +77,7 @@ pub(super) fn run(args: ProfileArgs, allocated: AllocationCounter) -> anyhow::Re
     }
     let trace = args.trace.map(|path| (create_trace(&path), path));
     let trace = trace.map(|(file, path)| file.map(|file| (file, path))).transpose()?;
-    let options =
-        ProfileOptions { steps: args.steps, warmup: args.warmup, allocated, keep_events: trace.is_some() };
+    let options = ProfileOptions { steps: args.steps, warmup: args.warmup, allocated, keep_events: trace.is_some() };
     let mut measured = Vec::new();
     match config {
         Some(config) => {
@@ -118,8 +117,7 @@ fn print_tables(name: String, found: Profile, chosen: &SelectedDevice) -> anyhow
 
 fn write_trace(file: File, measured: &[(String, Profile)]) -> std::io::Result<()> {
     let mut out = BufWriter::new(file);
-    let events: Vec<_> =
-        measured.iter().map(|(name, found)| (name.as_str(), found.events.as_slice())).collect();
+    let events: Vec<_> = measured.iter().map(|(name, found)| (name.as_str(), found.events.as_slice())).collect();
     chrome::write_trace(&mut out, &events)?;
     out.flush()
 }

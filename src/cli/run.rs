@@ -108,17 +108,13 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Starts a trainer, follows it in the dashboard or headless, and reports how the run ended.
-pub(super) fn start_and_follow(
-    mode: StartMode,
-    headless: bool,
-    display: DisplayArgs,
-) -> anyhow::Result<ExitCode> {
+pub(super) fn start_and_follow(mode: StartMode, headless: bool, display: DisplayArgs) -> anyhow::Result<ExitCode> {
     let dashboard = !headless && std::io::stdout().is_terminal();
     if dashboard {
         tui::install_panic_hook();
     }
-    let trainer = train::spawn(mode, TrainerOptions { screen_events: dashboard })
-        .context("cannot start the trainer's thread")?;
+    let trainer =
+        train::spawn(mode, TrainerOptions { screen_events: dashboard }).context("cannot start the trainer's thread")?;
     let flags = Arc::new(SignalFlags::default());
     let mut host = TrainerHost::default();
     signals::listen(host.command_sender(), flags.clone(), dashboard).context("cannot listen for signals")?;
@@ -166,11 +162,8 @@ fn start_mode(args: RunArgs) -> anyhow::Result<StartMode> {
     if let Some(from) = &args.from {
         let (run, step) = run_lookup::run_folder_and_step(from)?;
         let has = |part| args.fresh.contains(&part);
-        let fresh = ForkReset {
-            optimizer: has(FreshPart::Optimizer),
-            data: has(FreshPart::Data),
-            step: has(FreshPart::Step),
-        };
+        let fresh =
+            ForkReset { optimizer: has(FreshPart::Optimizer), data: has(FreshPart::Data), step: has(FreshPart::Step) };
         return Ok(StartMode::Fork { run, step, reset: fresh, overrides: sets });
     }
     if let Some(run) = &args.replay {
@@ -225,10 +218,7 @@ fn print_summary(summary: &RunSummary) {
         pair("validation", summary.losses.valid),
         summary.losses.recycled_steps,
         summary.folder.display(),
-        summary
-            .checkpoint
-            .as_ref()
-            .map_or(String::new(), |path| format!("  checkpoint   {}\n", path.display())),
+        summary.checkpoint.as_ref().map_or(String::new(), |path| format!("  checkpoint   {}\n", path.display())),
     );
     let _ = std::io::stdout().write_all(text.as_bytes());
 }

@@ -47,8 +47,7 @@ struct RunListEntry {
 }
 
 pub(super) fn run(args: RunsArgs) -> anyhow::Result<ExitCode> {
-    let entries: Vec<RunListEntry> =
-        run_lookup::run_folders(&args.dir).iter().map(|path| list_entry(path)).collect();
+    let entries: Vec<RunListEntry> = run_lookup::run_folders(&args.dir).iter().map(|path| list_entry(path)).collect();
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&entries)?)?;

@@ -11,11 +11,7 @@ use std::sync::{Arc, PoisonError};
 
 /// Starts a thread that sets the flags of `flags` on signals, and stops the run through `commands`.
 #[cfg(unix)]
-pub(super) fn listen(
-    commands: CommandSender,
-    flags: Arc<SignalFlags>,
-    dashboard: bool,
-) -> std::io::Result<()> {
+pub(super) fn listen(commands: CommandSender, flags: Arc<SignalFlags>, dashboard: bool) -> std::io::Result<()> {
     use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
     use std::sync::atomic::Ordering::SeqCst;
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;

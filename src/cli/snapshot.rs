@@ -53,8 +53,7 @@ fn parse_panel(name: &str) -> Result<Panel, String> {
 
 fn parse_size(text: &str) -> Result<(u16, u16), String> {
     let parts = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
-    let fits =
-        |(width, height): &(u16, u16)| (1..=MAX_SIZE.0).contains(width) && (1..=MAX_SIZE.1).contains(height);
+    let fits = |(width, height): &(u16, u16)| (1..=MAX_SIZE.0).contains(width) && (1..=MAX_SIZE.1).contains(height);
     parts.filter(fits).ok_or_else(|| format!("expected COLUMNSxLINES, at most {}x{}", MAX_SIZE.0, MAX_SIZE.1))
 }
 
@@ -70,8 +69,7 @@ pub(super) fn run(args: SnapshotArgs) -> anyhow::Result<ExitCode> {
         Some(panel) => format!("{}: {}", folder.id(), panel.name()),
         None => folder.id(),
     };
-    let options =
-        SnapshotOptions { panel: args.panel, size: args.size, keys: args.keys, ascii: args.ascii, format };
+    let options = SnapshotOptions { panel: args.panel, size: args.size, keys: args.keys, ascii: args.ascii, format };
     let picture = snapshot::draw(reader::current_events(folder), &options, &title)
         .map_err(|error| anyhow::anyhow!("--keys {}: {error}", options.keys))?;
     std::fs::write(&args.out, picture).with_context(|| format!("cannot write {}", args.out.display()))?;

@@ -84,12 +84,7 @@ impl DashboardHost for TrainerHost {
     fn fork(&mut self, run: &Path, name: &str, sets: &[String]) -> Result<TrainerLink, String> {
         let mut overrides = vec![format!("run.name={}", toml::Value::String(name.to_owned()))];
         overrides.extend(sets.iter().cloned());
-        self.start_trainer(StartMode::Fork {
-            run: run.to_owned(),
-            step: None,
-            reset: ForkReset::default(),
-            overrides,
-        })
+        self.start_trainer(StartMode::Fork { run: run.to_owned(), step: None, reset: ForkReset::default(), overrides })
     }
 
     fn discard_trainer(&mut self) {

@@ -109,21 +109,14 @@ mod tests {
         assert_eq!(budget(SelectionRule::Fraction), PositionBudget::Fraction(0.125));
         assert_eq!(budget(SelectionRule::Count), PositionBudget::Count(8));
         assert_eq!(budget(SelectionRule::Threshold), PositionBudget::EntropyAtLeast(0.5));
-        assert_eq!(
-            budget(SelectionRule::RelativeThreshold),
-            PositionBudget::EntropyAtLeast(0.5 * 100_f64.ln())
-        );
+        assert_eq!(budget(SelectionRule::RelativeThreshold), PositionBudget::EntropyAtLeast(0.5 * 100_f64.ln()));
     }
 
     #[test]
     fn at_most_is_the_largest_number_or_the_lowest_threshold() {
         let curve = Curve::from_knots(vec![(0, 0.25), (10, 0.75), (20, 0.5)]).unwrap();
-        let recycle = |share| Recycle {
-            share,
-            fraction: curve.clone(),
-            threshold: curve.clone(),
-            ..Default::default()
-        };
+        let recycle =
+            |share| Recycle { share, fraction: curve.clone(), threshold: curve.clone(), ..Default::default() };
         assert_eq!(recycle(SelectionRule::Fraction).max_budget(9), PositionBudget::Fraction(0.75));
         assert_eq!(recycle(SelectionRule::Threshold).max_budget(9), PositionBudget::EntropyAtLeast(0.25));
     }

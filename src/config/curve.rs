@@ -96,9 +96,7 @@ mod tests {
     #[test]
     fn is_linear_between_knots_and_flat_outside() {
         let curve = Curve::from_knots(vec![(100, 0.0), (500, 0.2), (600, 1.0)]).unwrap();
-        for (step, value) in
-            [(0, 0.0), (100, 0.0), (300, 0.1), (500, 0.2), (550, 0.6), (600, 1.0), (9999, 1.0)]
-        {
+        for (step, value) in [(0, 0.0), (100, 0.0), (300, 0.1), (500, 0.2), (550, 0.6), (600, 1.0), (9999, 1.0)] {
             assert!((curve.value_at(step) - value).abs() < 1e-12, "at {step}");
         }
         assert_eq!(Curve::constant(0.3).value_at(7), 0.3);

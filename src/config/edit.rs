@@ -63,14 +63,11 @@ fn check_kind(document: &Document<&str>, key: &ConfigKey, text: &str) -> Result<
     let written = key.name_in(|name| section.contains_key(name));
     let Some((name, item)) = section.get_key_value(written) else { return Ok(()) };
     let is_value = item.is_value() && !item.as_table_like().is_some_and(TableLike::is_dotted);
-    is_value
-        .then_some(())
-        .ok_or_else(|| format!("line {}: `{}` is a section, not a value", line(name), key.path()))
+    is_value.then_some(()).ok_or_else(|| format!("line {}: `{}` is a section, not a value", line(name), key.path()))
 }
 
 fn set_value(document: &mut DocumentMut, key: &ConfigKey, value: &Value) -> Result<(), String> {
-    let mut new: toml_edit::Value =
-        to_one_line(value).parse().map_err(|error| format!("`{}`: {error}", key.path()))?;
+    let mut new: toml_edit::Value = to_one_line(value).parse().map_err(|error| format!("`{}`: {error}", key.path()))?;
     section_mut(document, key.section)?;
     let is_inline = document.get(key.section).is_some_and(Item::is_inline_table);
     let section = section_mut(document, key.section)?;
@@ -85,8 +82,7 @@ fn set_value(document: &mut DocumentMut, key: &ConfigKey, value: &Value) -> Resu
             section_mut(document, key.section)?.key_mut(written)
         };
         if let Some(mut name) = name.filter(|_| !comments.is_empty()) {
-            let prefix =
-                name.leaf_decor().prefix().and_then(RawString::as_str).unwrap_or_default().to_owned();
+            let prefix = name.leaf_decor().prefix().and_then(RawString::as_str).unwrap_or_default().to_owned();
             let indent = prefix.rsplit('\n').next().unwrap_or_default().to_owned();
             let lines: String = comments.iter().map(|line| format!("{line}\n{indent}")).collect();
             name.leaf_decor_mut().set_prefix(format!("{prefix}{lines}"));
@@ -104,8 +100,7 @@ fn set_value(document: &mut DocumentMut, key: &ConfigKey, value: &Value) -> Resu
     }
     let section = section_mut(document, key.section)?;
     let indent = section.iter().next().map(|(first, _)| first.to_owned());
-    let indent =
-        indent.and_then(|first| section.key(&first)?.leaf_decor().prefix()?.as_str().map(str::to_owned));
+    let indent = indent.and_then(|first| section.key(&first)?.leaf_decor().prefix()?.as_str().map(str::to_owned));
     section.insert(key.name, Item::Value(new));
     let indent = indent.unwrap_or_default().rsplit('\n').next().unwrap_or_default().to_owned();
     if let Some(mut name) = section.key_mut(key.name).filter(|_| !indent.is_empty() && !is_inline) {
@@ -120,17 +115,13 @@ fn section_mut<'a>(document: &'a mut DocumentMut, name: &str) -> Result<&'a mut 
         let end = document.trailing().as_str().unwrap_or_default().to_owned();
         let blank = if document.is_empty() && end.trim().is_empty() { "" } else { "\n" };
         let mut table = Table::new();
-        table.decor_mut().set_prefix(format!(
-            "{}{blank}",
-            if end.is_empty() || end.ends_with('\n') { end } else { end + "\n" }
-        ));
+        table
+            .decor_mut()
+            .set_prefix(format!("{}{blank}", if end.is_empty() || end.ends_with('\n') { end } else { end + "\n" }));
         document.set_trailing("");
         document.insert(name, Item::Table(table));
     }
-    document
-        .get_mut(name)
-        .and_then(Item::as_table_like_mut)
-        .ok_or_else(|| format!("`{name}` is not a section"))
+    document.get_mut(name).and_then(Item::as_table_like_mut).ok_or_else(|| format!("`{name}` is not a section"))
 }
 
 /// Returns the comments between the lines of a list, in order.
@@ -169,9 +160,7 @@ fn is_same(old: &Value, new: &Value) -> bool {
 /// Writes `value` as TOML on one line.
 fn to_one_line(value: &Value) -> String {
     match value {
-        Value::Float(number)
-            if *number != 0.0 && number.is_finite() && !PLAIN_MAGNITUDES.contains(&number.abs()) =>
-        {
+        Value::Float(number) if *number != 0.0 && number.is_finite() && !PLAIN_MAGNITUDES.contains(&number.abs()) => {
             format!("{number:e}")
         }
         Value::Array(values) => {

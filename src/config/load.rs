@@ -36,8 +36,7 @@ impl ConfigError {
 
 /// Reads `file` as text.
 pub fn read_file(file: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(file)
-        .map_err(|cause| ConfigError::Read { file: file.display().to_string(), cause })
+    std::fs::read_to_string(file).map_err(|cause| ConfigError::Read { file: file.display().to_string(), cause })
 }
 
 /// Loads the config in `file`, with `overrides` (`section.key=value`) applied to it.
@@ -56,11 +55,10 @@ pub fn from_text(text: &str, name: &str, overrides: &[String]) -> Result<Config,
     for given in overrides {
         apply_override(&mut table, given)?;
     }
-    let config: Config =
-        table.clone().try_into().map_err(|error: toml::de::Error| ConfigError::Override {
-            given: overrides.join(" --set "),
-            message: error.to_string().trim().to_owned(),
-        })?;
+    let config: Config = table.clone().try_into().map_err(|error: toml::de::Error| ConfigError::Override {
+        given: overrides.join(" --set "),
+        message: error.to_string().trim().to_owned(),
+    })?;
     let place = match overrides {
         [] => name.to_owned(),
         given => format!("{name} with --set {}", given.join(" --set ")),
@@ -127,11 +125,7 @@ impl ConfigSource<'_> {
             let Value::Table(entries) = value else {
                 let paths: Vec<String> = Config::keys().map(ConfigKey::path).collect();
                 let nearest = paths.iter().find(|path| path.ends_with(&format!(".{section}")));
-                return Err(self.unknown_key(
-                    "",
-                    section,
-                    nearest.cloned().or_else(|| nearest_section(section)),
-                ));
+                return Err(self.unknown_key("", section, nearest.cloned().or_else(|| nearest_section(section))));
             };
             if keys.is_empty() {
                 return Err(self.unknown_key("", section, nearest_section(section)));
@@ -205,8 +199,7 @@ fn apply_override(table: &mut Table, given: &str) -> Result<(), ConfigError> {
     let (path, value) = given.split_once('=').ok_or_else(|| wrong("expected section.key=value".into()))?;
     let path = path.trim();
     let key = Config::find_key(path).ok_or_else(|| {
-        let nearest =
-            nearest_path(path).map_or(String::new(), |near| format!("; the nearest known one is `{near}`"));
+        let nearest = nearest_path(path).map_or(String::new(), |near| format!("; the nearest known one is `{near}`"));
         wrong(format!("unknown key `{path}`{nearest}"))
     })?;
     let value = value.trim();
@@ -228,8 +221,7 @@ fn apply_override(table: &mut Table, given: &str) -> Result<(), ConfigError> {
 
 /// Replaces Rust type names in a message of the TOML parser with plain words.
 fn without_rust_types(message: &str) -> String {
-    let words =
-        [("u64", "whole number"), ("usize", "whole number"), ("u32", "whole number"), ("f64", "number")];
+    let words = [("u64", "whole number"), ("usize", "whole number"), ("u32", "whole number"), ("f64", "number")];
     let plain = words.iter().fold(message.to_owned(), |text, (rust, plain)| {
         text.replace(&format!("expected {rust}"), &format!("expected a {plain}"))
     });
@@ -271,9 +263,7 @@ fn find_key_line(text: &str, section: &str, name: &str) -> Option<usize> {
             if section.is_empty() && current == name {
                 return Some(index + 1);
             }
-        } else if line.split('=').next().map(|key| key.trim().trim_matches('"')) == Some(name)
-            && current == section
-        {
+        } else if line.split('=').next().map(|key| key.trim().trim_matches('"')) == Some(name) && current == section {
             return Some(index + 1);
         }
     }
@@ -325,8 +315,7 @@ mod tests {
             let given = format!("{}.{}={value}", key.section, key.name);
             assert!(from_text("", "x.toml", std::slice::from_ref(&given)).is_ok(), "{given}");
         }
-        let config =
-            from_text("[run]\nname = \"a\"", "x.toml", &["run.name=b c".into(), "data.batch=3".into()]);
+        let config = from_text("[run]\nname = \"a\"", "x.toml", &["run.name=b c".into(), "data.batch=3".into()]);
         assert_eq!(config.unwrap().run.name, "b c");
         for (given, name) in [("run.name=5", "5"), ("run.name=true", "true"), ("run.name=\"5\"", "5")] {
             assert_eq!(from_text("", "x.toml", &[given.into()]).unwrap().run.name, name);
@@ -347,12 +336,7 @@ mod tests {
             assert_eq!(takes("true").is_ok(), key.kind == KeyKind::Bool, "{}", key.path());
             assert_eq!(takes("1").is_ok(), key.kind.is_number(), "{}", key.path());
             assert_eq!(takes("[0.5]").is_ok(), key.kind == KeyKind::FloatList, "{}", key.path());
-            assert_eq!(
-                takes("[[0, 0.5], [9, 0.6]]") == Ok(true),
-                key.kind == KeyKind::Curve,
-                "{}",
-                key.path()
-            );
+            assert_eq!(takes("[[0, 0.5], [9, 0.6]]") == Ok(true), key.kind == KeyKind::Curve, "{}", key.path());
             if let KeyKind::Choice(names) = key.kind {
                 assert!(names.iter().all(|name| takes(&quoted(name)) == Ok(true)), "{}", key.path());
             }
@@ -390,21 +374,9 @@ mod tests {
                 &[][..],
                 "x.toml line 3: unknown key `optim.warmpu`; the nearest known one is `optim.warmup`",
             ),
-            (
-                "[recyle]\nevery = 3\n",
-                &[],
-                "x.toml line 1: unknown key `recyle`; the nearest known one is `recycle`",
-            ),
-            (
-                "every = 3\n",
-                &[],
-                "x.toml line 1: unknown key `every`; the nearest known one is `recycle.every`",
-            ),
-            (
-                "[data]\n\nbatch = 0\n",
-                &[],
-                "x.toml line 3: `data.batch` = 0 is not allowed; allowed: from 1 to 65536",
-            ),
+            ("[recyle]\nevery = 3\n", &[], "x.toml line 1: unknown key `recyle`; the nearest known one is `recycle`"),
+            ("every = 3\n", &[], "x.toml line 1: unknown key `every`; the nearest known one is `recycle.every`"),
+            ("[data]\n\nbatch = 0\n", &[], "x.toml line 3: `data.batch` = 0 is not allowed; allowed: from 1 to 65536"),
             (
                 "[recycle]\nfraction = [[0, 0.1], [9, 1.5]]\n",
                 &[],
@@ -412,11 +384,7 @@ mod tests {
             ),
             ("[recycle]\nfraction = [[9, 0.1], [9, 0.5]]\n", &[], "knots must ascend"),
             ("[recycle]\nfraction = [[9, 0.1], [9, 0.5]]\n", &[], "x.toml line 2: "),
-            (
-                "[recycle]\nfraction = \"half\"\n",
-                &[],
-                "x.toml line 2: expected a number, or a curve of knots",
-            ),
+            ("[recycle]\nfraction = \"half\"\n", &[], "x.toml line 2: expected a number, or a curve of knots"),
             ("[recycle]\npasses = -1\n", &[], "x.toml line 2: expected a number of passes, or a mixture"),
             ("", &["recycle.fraction=[[1]]"], "expected a number, or a curve of knots"),
             ("[optim]\nlr = nan\n", &[], "`optim.lr` = NaN"),

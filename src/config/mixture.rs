@@ -115,14 +115,9 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_distribution() {
-        for parts in [
-            vec![],
-            vec![(0, 1.0)],
-            vec![(65, 1.0)],
-            vec![(2, 0.5), (1, 0.5)],
-            vec![(1, 0.5)],
-            vec![(1, f64::NAN)],
-        ] {
+        for parts in
+            [vec![], vec![(0, 1.0)], vec![(65, 1.0)], vec![(2, 0.5), (1, 0.5)], vec![(1, 0.5)], vec![(1, f64::NAN)]]
+        {
             assert!(Mixture::from_entries(parts).is_err());
         }
     }

@@ -20,9 +20,8 @@ pub use load::{ConfigError, from_text, line_of_key, load, read_file};
 pub use mixture::Mixture;
 pub use rules::ineffective_settings;
 pub use sections::{
-    Arch, Checkpoint, Control, Dashboard, Data, Dtype, Eval, Feedback, GeneratedDataset, GradientFlow,
-    LossPositions, LrDecay, Model, Optim, PassScope, Placement, Probe, Record, Recycle, Run, SelectionRule,
-    StateTransform,
+    Arch, Checkpoint, Control, Dashboard, Data, Dtype, Eval, Feedback, GeneratedDataset, GradientFlow, LossPositions,
+    LrDecay, Model, Optim, PassScope, Placement, Probe, Record, Recycle, Run, SelectionRule, StateTransform,
 };
 
 use serde::{Deserialize, Serialize};

@@ -4,8 +4,8 @@
 
 use super::budget::SELECTION_KEYS;
 use super::{
-    Arch, Config, Control, Feedback, GradientFlow, LossPositions, Model, PassScope, Placement, Recycle,
-    SelectionRule, StateTransform,
+    Arch, Config, Control, Feedback, GradientFlow, LossPositions, Model, PassScope, Placement, Recycle, SelectionRule,
+    StateTransform,
 };
 
 /// Checks the rules between keys. Returns the reason if two settings contradict each other.
@@ -36,10 +36,7 @@ fn check_shape(model: &Model) -> Result<(), String> {
     )?;
     ensure(
         model.arch == Arch::Gpt2 || (width / heads).is_multiple_of(2),
-        format!(
-            "rotary positions need an even head width, but `model.width` / `model.heads` = {}",
-            width / heads
-        ),
+        format!("rotary positions need an even head width, but `model.width` / `model.heads` = {}", width / heads),
     )?;
     ensure(
         model.arch == Arch::Llama || kv_heads == heads,
@@ -51,10 +48,7 @@ fn check_run(config: &Config) -> Result<(), String> {
     let (model, optim, steps) = (&config.model, &config.optim, config.run.steps);
     ensure(
         model.max_len == 0 || model.max_len >= config.data.seq_len,
-        format!(
-            "`model.max_len` = {} must be 0 or at least `data.seq_len` = {}",
-            model.max_len, config.data.seq_len
-        ),
+        format!("`model.max_len` = {} must be 0 or at least `data.seq_len` = {}", model.max_len, config.data.seq_len),
     )?;
     ensure(
         optim.min_lr <= optim.lr,
@@ -201,10 +195,7 @@ mod tests {
             (&["recycle.reach=isolated", "recycle.loss_on=all"][..], "needs `recycle.reach` = \"dense\""),
             (&["recycle.control=pause", "recycle.passes=2"], "allows one pass only"),
             (&["recycle.feedback=gated", "recycle.state=projected"], "already applies a learned matrix"),
-            (
-                &["recycle.passes=[[1, 0.9], [3, 0.1]]", "recycle.pass_weights=[0, 0, 1]"],
-                "gives pass 1 the weight 0",
-            ),
+            (&["recycle.passes=[[1, 0.9], [3, 0.1]]", "recycle.pass_weights=[0, 0, 1]"], "gives pass 1 the weight 0"),
             (&["recycle.passes=2", "recycle.pass_weights=[1, 0]"], "gives pass 2 the weight 0"),
             (&["recycle.share=count", "recycle.count=0"], "`recycle.count` is 0 at every step"),
         ] {

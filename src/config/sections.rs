@@ -238,8 +238,7 @@ sections! {
         Frozen beta1: f64 = 0.9, Within(0.0, 0.999999);
         /// AdamW's decay rate of the second moment, per update.
         Frozen beta2: f64 = 0.99, Within(0.0, 0.9999999);
-        /// AdamW's epsilon, added to the denominator so that the update stays finite if the second moment is
-        /// 0.
+        /// AdamW's epsilon, added to the denominator so that the update stays finite if the second moment is 0.
         Frozen eps: f64 = 1e-8, Within(1e-30, 1.0);
         /// Decoupled weight decay, applied to matrices only and not to norms and biases. 0: none.
         Frozen weight_decay: f64 = 0.1, Within(0.0, 10.0);

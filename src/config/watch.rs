@@ -106,8 +106,7 @@ impl Watcher {
     /// Watches `files`, whose known contents are `texts`. A file without a text counts as known to be empty.
     pub fn start(files: Vec<PathBuf>, mut texts: Vec<String>, timing: Timing) -> Self {
         texts.resize(files.len(), String::new());
-        let known =
-            |text| WatchedContent { known: Ok(text), pending: None, stamp: None, before_own_write: None };
+        let known = |text| WatchedContent { known: Ok(text), pending: None, stamp: None, before_own_write: None };
         let state = WatchState { files: texts.into_iter().map(known).collect(), ..WatchState::default() };
         // The working folder may change.
         let paths = files.into_iter().map(|path| std::path::absolute(&path).unwrap_or(path)).collect();

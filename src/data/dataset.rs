@@ -3,14 +3,11 @@
 //! Invariant: an opened dataset has at least one of the splits train, valid and test. Every shard has a
 //! readable footer and a token column, and no split is without rows.
 //!
-//! A dataset is a folder `DIR/{train,valid,test}-00000.parquet …` with `tokenizer.json` and `dataset.json`.
-//! Datasets made elsewhere need neither file. The start of a file name decides its split; if no name has one,
-//! all are train.
+//! A dataset is a folder `DIR/{train,valid,test}-00000.parquet …` with `tokenizer.json` and `dataset.json`. Datasets
+//! made elsewhere need neither file. The start of a file name decides its split; if no name has one, all are train.
 
 use super::error::{DataError, Result};
-use super::manifest::{
-    DatasetManifest, EOS_ID_KEY, MANIFEST_FILE, TOKENIZER_FILE, TOKENIZER_HASH_KEY, VOCAB_SIZE_KEY,
-};
+use super::manifest::{DatasetManifest, EOS_ID_KEY, MANIFEST_FILE, TOKENIZER_FILE, TOKENIZER_HASH_KEY, VOCAB_SIZE_KEY};
 use super::shard::{MAX_VOCAB, Shard, ShardReadOptions};
 use super::tokenizer::Tokenizer;
 use super::{OnProgress, Progress};
@@ -243,8 +240,7 @@ fn list_shards(dir: &Path) -> Result<Vec<PathBuf>> {
 
 /// Assigns each file to the split in its name. Files without one are train if no file has one, else left out.
 fn assign_splits(files: Vec<PathBuf>) -> Vec<(Split, PathBuf)> {
-    let split_of =
-        |file: &Path| file.file_name().and_then(|name| Split::from_name_prefix(&name.to_string_lossy()));
+    let split_of = |file: &Path| file.file_name().and_then(|name| Split::from_name_prefix(&name.to_string_lossy()));
     match files.iter().any(|file| split_of(file).is_some()) {
         true => files.into_iter().filter_map(|file| Some((split_of(&file)?, file))).collect(),
         false => files.into_iter().map(|file| (Split::Train, file)).collect(),

@@ -5,8 +5,8 @@
 use super::error::{DataError, Result};
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Int8Type, Int16Type, Int32Type, Int64Type, Schema, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
+    ArrowPrimitiveType, DataType, Int8Type, Int16Type, Int32Type, Int64Type, Schema, UInt8Type, UInt16Type, UInt32Type,
+    UInt64Type,
 };
 use std::path::Path;
 
@@ -37,10 +37,8 @@ impl Documents {
 
     /// Splits the tokens of a flat row group into documents, after each `eos` token.
     pub fn split_after(&mut self, eos: Option<u32>) {
-        self.ends = (self.tokens.iter().enumerate())
-            .filter(|(_, id)| Some(**id) == eos)
-            .map(|(index, _)| index + 1)
-            .collect();
+        self.ends =
+            (self.tokens.iter().enumerate()).filter(|(_, id)| Some(**id) == eos).map(|(index, _)| index + 1).collect();
         if self.ends.last().copied().unwrap_or(0) < self.tokens.len() {
             self.ends.push(self.tokens.len());
         }
@@ -136,9 +134,7 @@ impl<'a> TokenDecoder<'a> {
         let allowed = format!("ids 0 to {} (vocabulary of {})", self.vocab_size - 1, self.vocab_size);
         match self.layout {
             ColumnLayout::Flat => self.row_error(index, found, &allowed),
-            ColumnLayout::Lists => {
-                self.row_error(0, &format!("{found} at index {index} of the row"), &allowed)
-            }
+            ColumnLayout::Lists => self.row_error(0, &format!("{found} at index {index} of the row"), &allowed),
         }
     }
 
@@ -155,8 +151,7 @@ impl<'a> TokenDecoder<'a> {
 
 /// Finds the token column, which holds integers. Returns its index and its layout.
 pub(crate) fn find_token_column(path: &Path, schema: &Schema) -> Result<(usize, ColumnLayout)> {
-    let fault =
-        |found: String, allowed: String| DataError::Column { file: path.to_path_buf(), found, allowed };
+    let fault = |found: String, allowed: String| DataError::Column { file: path.to_path_buf(), found, allowed };
     let names = format!("`{}`", TOKEN_COLUMNS.join("`, `"));
     let Some(index) = TOKEN_COLUMNS.iter().find_map(|name| schema.index_of(name).ok()) else {
         let columns: Vec<String> = schema
@@ -214,9 +209,6 @@ mod tests {
     fn type_names_are_readable() {
         let item = |data_type| std::sync::Arc::new(arrow::datatypes::Field::new("item", data_type, true));
         assert_eq!(type_name(&DataType::LargeList(item(DataType::Int64))), "large_list<int64>");
-        assert_eq!(
-            type_name(&DataType::FixedSizeList(item(DataType::UInt16), 8)),
-            "fixed_size_list<uint16, 8>"
-        );
+        assert_eq!(type_name(&DataType::FixedSizeList(item(DataType::UInt16), 8)), "fixed_size_list<uint16, 8>");
     }
 }

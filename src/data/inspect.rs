@@ -79,11 +79,7 @@ pub struct DocumentExcerpt {
 
 /// Reads all of a dataset folder or a single shard and describes it. Ids must be below the data's own
 /// vocabulary size and below `vocab_size`. Fails on the first fault in the data.
-pub fn describe(
-    path: &Path,
-    vocab_size: Option<usize>,
-    on_progress: OnProgress<'_>,
-) -> Result<DatasetDescription> {
+pub fn describe(path: &Path, vocab_size: Option<usize>, on_progress: OnProgress<'_>) -> Result<DatasetDescription> {
     let dataset = Dataset::open(path)?;
     let mut read_options = dataset.read_options();
     if let Some(vocab_size) = vocab_size {
@@ -161,10 +157,8 @@ fn describe_shard(shard: &Shard) -> Result<ShardDescription> {
 }
 
 fn sample_document(document: &[u32], tokenizer: Option<&Tokenizer>) -> SampleDocument {
-    let excerpt = |ids: &[u32]| DocumentExcerpt {
-        ids: ids.to_vec(),
-        text: tokenizer.map(|tokenizer| tokenizer.decode(ids)),
-    };
+    let excerpt =
+        |ids: &[u32]| DocumentExcerpt { ids: ids.to_vec(), text: tokenizer.map(|tokenizer| tokenizer.decode(ids)) };
     let tokens = document.len();
     match tokens <= HEAD_TOKENS + TAIL_TOKENS {
         true => SampleDocument { tokens, head: excerpt(document), tail: None },
@@ -236,8 +230,7 @@ impl fmt::Display for SplitDescription {
         )?;
         self.shards.iter().try_for_each(|shard| shard.fmt(f))?;
         for (number, sample) in self.samples.iter().enumerate() {
-            let shown =
-                |part: &DocumentExcerpt| part.text.clone().unwrap_or_else(|| format!("{:?}", part.ids));
+            let shown = |part: &DocumentExcerpt| part.text.clone().unwrap_or_else(|| format!("{:?}", part.ids));
             let tail = sample.tail.as_ref().map(|tail| format!(" …\n… {}", shown(tail))).unwrap_or_default();
             writeln!(f, "  document {number}, {} tokens:", sample.tokens)?;
             (shown(&sample.head) + &tail).lines().try_for_each(|line| writeln!(f, "    | {line}"))?;
@@ -251,14 +244,7 @@ impl fmt::Display for ShardDescription {
         let rows: u64 = self.row_groups.iter().sum();
         let groups = self.row_groups.len();
         let largest = self.row_groups.iter().max().copied().unwrap_or(0);
-        writeln!(
-            f,
-            "  {}: {} bytes, {}, {}",
-            self.file.display(),
-            self.bytes,
-            self.column,
-            self.compression
-        )?;
+        writeln!(f, "  {}: {} bytes, {}, {}", self.file.display(), self.bytes, self.column, self.compression)?;
         let (rows, groups) = (pluralize(rows, "row"), pluralize(groups as u64, "row group"));
         writeln!(f, "    {rows} in {groups} of at most {largest}")?;
         for (key, value) in &self.footer {

@@ -57,12 +57,7 @@ pub struct Loader {
 impl Loader {
     /// Opens a loader at `start`, the default or a batch's [`Batch::next_position`]. Fails if the dataset has
     /// no such split or position, its vocabulary is larger than the model's, or a setting is 0.
-    pub fn open(
-        dataset: &Dataset,
-        split: Split,
-        options: LoaderOptions,
-        start: StreamPosition,
-    ) -> Result<Self> {
+    pub fn open(dataset: &Dataset, split: Split, options: LoaderOptions, start: StreamPosition) -> Result<Self> {
         check_options(&options)?;
         let shards = dataset.require_split(split)?.to_vec();
         if let Some(found) = dataset.vocab_size().filter(|size| *size > options.vocab_size) {
@@ -71,8 +66,7 @@ impl Loader {
         }
         let read_options = ShardReadOptions { vocab_size: options.vocab_size, eos_id: dataset.eos_id() };
         let order = TokenOrder { shards, read_options, seed: options.seed, shuffle: options.shuffle };
-        let (prefetch, mut packer) =
-            (options.prefetch, BatchPacker::new(TokenStream::open(order, start)?, options));
+        let (prefetch, mut packer) = (options.prefetch, BatchPacker::new(TokenStream::open(order, start)?, options));
         let (send, batches) = sync_channel(prefetch);
         let work = move || {
             // The thread ends at the end of the data, after the first error, or when the receiver is dropped.
@@ -176,12 +170,7 @@ impl BatchPacker {
     }
 
     /// Adds the last target to the B·T tokens in `tokens`, and returns the batch.
-    fn complete_batch(
-        &mut self,
-        mut tokens: Vec<i32>,
-        mut starts: Vec<bool>,
-        batch_tokens: usize,
-    ) -> Result<Batch> {
+    fn complete_batch(&mut self, mut tokens: Vec<i32>, mut starts: Vec<bool>, batch_tokens: usize) -> Result<Batch> {
         let next_position = self.stream.position().clone();
         let start = std::mem::replace(&mut self.next_position, next_position.clone());
         self.stream.append_tokens(1, self.last_epoch, &mut tokens, &mut starts)?;
@@ -190,13 +179,7 @@ impl BatchPacker {
     }
 
     /// Cuts B·T+1 tokens into B windows of T+1 tokens. Neighbouring windows share one token.
-    fn cut_windows(
-        &self,
-        tokens: &[i32],
-        starts: &[bool],
-        next_position: StreamPosition,
-        epoch: u64,
-    ) -> Batch {
+    fn cut_windows(&self, tokens: &[i32], starts: &[bool], next_position: StreamPosition, epoch: u64) -> Batch {
         let (batch_size, seq_len) = (self.options.batch_size, self.options.seq_len);
         let windows = (0..batch_size).map(|row| row * seq_len..(row + 1) * seq_len + 1);
         Batch {

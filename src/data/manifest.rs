@@ -1,5 +1,4 @@
-//! Owns: the metadata of datasets: keys in the shards' footers, `dataset.json`, and the summary of a new
-//! dataset.
+//! Owns: the metadata of datasets: keys in the shards' footers, `dataset.json`, and the summary of a new dataset.
 //! Must not know: how shards are read or text is encoded.
 //! Invariant: each key and file name is defined here once.
 

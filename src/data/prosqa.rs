@@ -95,8 +95,7 @@ enum RecordSource {
 
 impl RecordSource {
     fn open(options: &ProsqaOptions) -> Result<Self> {
-        let counts =
-            [(Split::Train, options.train), (Split::Valid, options.valid), (Split::Test, options.test)];
+        let counts = [(Split::Train, options.train), (Split::Valid, options.valid), (Split::Test, options.test)];
         match &options.from[..] {
             [] if options.train == 0 => Err(DataError::InvalidSetting {
                 name: "train",
@@ -112,9 +111,7 @@ impl RecordSource {
     fn counts(&self) -> Vec<(Split, usize)> {
         match self {
             Self::Generated(counts) => counts.to_vec(),
-            Self::Published(records) => {
-                records.iter().map(|(split, records)| (*split, records.len())).collect()
-            }
+            Self::Published(records) => records.iter().map(|(split, records)| (*split, records.len())).collect(),
         }
     }
 
@@ -132,10 +129,8 @@ impl RecordSource {
         if name != "words" {
             return Ok(tokenizer);
         }
-        let texts = records
-            .values()
-            .flatten()
-            .map(|record| document_text(&record.question, &record.steps, &record.answer));
+        let texts =
+            records.values().flatten().map(|record| document_text(&record.question, &record.steps, &record.answer));
         let mut words: BTreeSet<String> = BTreeSet::new();
         for text in texts {
             words.extend(split_words(&text).map(str::to_owned));
@@ -154,13 +149,7 @@ fn divide_file(path: &Path, options: &ProsqaOptions) -> Result<BTreeMap<Split, V
     if options.train == 0 || held_out >= records.len() {
         return Err(DataError::InvalidSetting {
             name: "train, valid, test",
-            found: format!(
-                "{}, {}, {} of {} records",
-                options.train,
-                options.valid,
-                options.test,
-                records.len()
-            ),
+            found: format!("{}, {}, {} of {} records", options.train, options.valid, options.test, records.len()),
             allowed: "valid and test together fewer than the records, and at least 1 to train on",
         });
     }
@@ -176,13 +165,12 @@ fn read_split_files(paths: &[PathBuf]) -> Result<BTreeMap<Split, Vec<ProsqaRecor
     let mut records: BTreeMap<Split, Vec<ProsqaRecord>> = BTreeMap::new();
     for path in paths {
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        let split = stem.split(['_', '-', '.']).find_map(Split::from_name_prefix).ok_or_else(|| {
-            DataError::InvalidSetting {
+        let split =
+            stem.split(['_', '-', '.']).find_map(Split::from_name_prefix).ok_or_else(|| DataError::InvalidSetting {
                 name: "from",
                 found: path.display().to_string(),
                 allowed: "with several files, names that contain train, valid or test (prosqa_train.json)",
-            }
-        })?;
+            })?;
         records.entry(split).or_default().extend(read_records(path)?);
     }
     Ok(records)
@@ -199,8 +187,7 @@ fn write_records(
         records.iter().map(|record| document_text(&record.question, &record.steps, &record.answer)).collect();
     for (ids, record) in tokenizer.encode_documents(&texts)?.into_iter().zip(records) {
         let ProsqaRecord { question, steps, answer, .. } = record.clone();
-        writers
-            .push(split, DocumentRow { ids, question: Some(SolvedQuestion { question, steps, answer }) })?;
+        writers.push(split, DocumentRow { ids, question: Some(SolvedQuestion { question, steps, answer }) })?;
     }
     Ok(())
 }

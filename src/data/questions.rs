@@ -30,15 +30,10 @@ pub fn read_questions(path: &Path, max_questions: usize) -> Result<Vec<Question>
         "parquet" => read_parquet(path, max_questions)?,
         _ => {
             let allowed = "files that end in .json, .jsonl or .parquet, with `question` and `answer`";
-            return Err(DataError::InvalidSetting {
-                name: "questions",
-                found: path.display().to_string(),
-                allowed,
-            });
+            return Err(DataError::InvalidSetting { name: "questions", found: path.display().to_string(), allowed });
         }
     };
-    let is_blank =
-        |question: &Question| question.question.trim().is_empty() || question.answer.trim().is_empty();
+    let is_blank = |question: &Question| question.question.trim().is_empty() || question.answer.trim().is_empty();
     if let Some(record) = questions.iter().position(is_blank) {
         let found = "an empty question or answer".to_owned();
         return Err(DataError::Record { file: path.to_path_buf(), record, found, allowed: EXPECTED_FIELDS });
@@ -120,8 +115,7 @@ fn append_batch(path: &Path, batch: &RecordBatch, row: u64, out: &mut Vec<Questi
         })
     };
     let (questions, answers) = (text("question")?, text("answer")?);
-    let steps =
-        column("steps").map_or_else(|| vec![Vec::new(); questions.len()], |column| string_lists(&column));
+    let steps = column("steps").map_or_else(|| vec![Vec::new(); questions.len()], |column| string_lists(&column));
     let zipped = questions.into_iter().zip(steps).zip(answers);
     out.extend(zipped.map(|((question, steps), answer)| Question { question, steps, answer }));
     Ok(())
@@ -158,8 +152,7 @@ mod tests {
 
     #[test]
     fn questions_are_read_from_arrays_and_lines() {
-        let one =
-            Question { question: "Is it?".into(), steps: vec!["It may be.".into()], answer: "It is.".into() };
+        let one = Question { question: "Is it?".into(), steps: vec!["It may be.".into()], answer: "It is.".into() };
         assert_eq!(read("a.json", &format!("[{LINE}, {LINE}]"), 9).unwrap(), [one.clone(), one.clone()]);
         assert_eq!(read("a.jsonl", &format!("{LINE}\n\n{LINE}\n{LINE}"), 2).unwrap(), [one.clone(), one]);
         let bare = read("a.jsonl", r#"{"question": "Q", "answer": "A"}"#, 9).unwrap();
@@ -173,11 +166,7 @@ mod tests {
             ("a.json", "[]", "no question; allowed: at least one question"),
             ("a.json", "{}", "line 1"),
             ("a.jsonl", &format!("{LINE}\n{{\"question\": 3}}"), "line 2"),
-            (
-                "a.jsonl",
-                r#"{"question": "Q", "answer": " "}"#,
-                "record 0 (counted from 0): an empty question",
-            ),
+            ("a.jsonl", r#"{"question": "Q", "answer": " "}"#, "record 0 (counted from 0): an empty question"),
             ("a.parquet", "no", "not a readable Parquet file"),
         ] {
             let found = read(name, text, 9).unwrap_err().to_string();

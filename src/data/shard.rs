@@ -84,17 +84,14 @@ impl Shard {
     /// Returns the key/value metadata in the footer. A key without a value gets an empty string.
     pub fn footer(&self) -> BTreeMap<String, String> {
         let pairs = self.metadata.metadata().file_metadata().key_value_metadata();
-        (pairs.into_iter().flatten())
-            .map(|pair| (pair.key.clone(), pair.value.clone().unwrap_or_default()))
-            .collect()
+        (pairs.into_iter().flatten()).map(|pair| (pair.key.clone(), pair.value.clone().unwrap_or_default())).collect()
     }
 
     /// Reads all of a row group. Fails on a broken page, a null, or an id that `options` does not allow.
     pub fn read_group(&self, group: usize, options: ShardReadOptions) -> Result<Documents> {
         let first_row: u64 = self.compression_and_group_rows().1.iter().take(group).sum();
         let mut documents = Documents::default();
-        let mut decoder =
-            TokenDecoder::new(&self.path, self.layout, first_row, options.vocab_size, &mut documents);
+        let mut decoder = TokenDecoder::new(&self.path, self.layout, first_row, options.vocab_size, &mut documents);
         let batch_rows = match self.layout {
             ColumnLayout::Flat => FLAT_ROWS,
             ColumnLayout::Lists => LIST_ROWS,
@@ -149,17 +146,11 @@ pub(crate) fn read_columns(
     let file = File::open(path).map_err(DataError::io(path, "be opened"))?;
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone());
     let mask = ProjectionMask::roots(builder.parquet_schema(), roots.iter().copied());
-    let build =
-        || builder.with_projection(mask).with_row_groups(vec![group]).with_batch_size(batch_rows).build();
+    let build = || builder.with_projection(mask).with_row_groups(vec![group]).with_batch_size(batch_rows).build();
     match catch_unwind(AssertUnwindSafe(build)) {
         Ok(Ok(reader)) => Ok(reader),
-        Ok(Err(error)) => {
-            Err(DataError::NotParquet { file: path.to_path_buf(), found: parquet_error_text(&error) })
-        }
-        Err(_) => Err(DataError::NotParquet {
-            file: path.to_path_buf(),
-            found: "a row group is corrupt".to_owned(),
-        }),
+        Ok(Err(error)) => Err(DataError::NotParquet { file: path.to_path_buf(), found: parquet_error_text(&error) }),
+        Err(_) => Err(DataError::NotParquet { file: path.to_path_buf(), found: "a row group is corrupt".to_owned() }),
     }
 }
 

@@ -59,11 +59,7 @@ fn unsupported_input(path: &Path) -> DataError {
 }
 
 /// Splits a `.txt` file at the last end of a paragraph, else of a line, before `doc_bytes`. It loses nothing.
-fn read_plain_text(
-    path: &Path,
-    doc_bytes: usize,
-    each: &mut dyn FnMut(TextDocument) -> Result<()>,
-) -> Result<()> {
+fn read_plain_text(path: &Path, doc_bytes: usize, each: &mut dyn FnMut(TextDocument) -> Result<()>) -> Result<()> {
     let mut lines = LineReader::open(path, doc_bytes.max(4) as u64)?;
     let mut text = String::new();
     let (mut paragraph_end, mut bytes_read) = (0, 0);
@@ -95,9 +91,8 @@ fn read_json_lines(path: &Path, each: &mut dyn FnMut(TextDocument) -> Result<()>
             continue;
         }
         let parsed: std::result::Result<JsonTextLine, _> = serde_json::from_str(line);
-        let JsonTextLine { text } = parsed.map_err(|error| {
-            lines.line_error(json_error_text(&error), "a JSON object with a string under `text`")
-        })?;
+        let JsonTextLine { text } = parsed
+            .map_err(|error| lines.line_error(json_error_text(&error), "a JSON object with a string under `text`"))?;
         each(TextDocument { text, bytes_read: lines.bytes_read })?;
     }
     Ok(())
@@ -129,8 +124,7 @@ impl<'a> LineReader<'a> {
         self.buffer.clear();
         self.buffer.append(&mut self.carry);
         let mut limited = self.reader.by_ref().take(self.limit);
-        let read =
-            limited.read_until(b'\n', &mut self.buffer).map_err(DataError::io(self.path, "be read"))?;
+        let read = limited.read_until(b'\n', &mut self.buffer).map_err(DataError::io(self.path, "be read"))?;
         if self.buffer.is_empty() {
             return Ok(None);
         }
@@ -176,10 +170,7 @@ fn read_parquet(path: &Path, each: &mut dyn FnMut(TextDocument) -> Result<()>) -
     Ok(())
 }
 
-fn find_text_column(
-    path: &Path,
-    metadata: &parquet::arrow::arrow_reader::ArrowReaderMetadata,
-) -> Result<usize> {
+fn find_text_column(path: &Path, metadata: &parquet::arrow::arrow_reader::ArrowReaderMetadata) -> Result<usize> {
     let schema = metadata.schema();
     let fault = |found: String| DataError::Column {
         file: path.to_path_buf(),
@@ -187,9 +178,7 @@ fn find_text_column(
         allowed: format!("a column `{TEXT_KEY}` of strings"),
     };
     let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    let index = schema
-        .index_of(TEXT_KEY)
-        .map_err(|_| fault(format!("only the columns `{}`", columns.join("`, `"))))?;
+    let index = schema.index_of(TEXT_KEY).map_err(|_| fault(format!("only the columns `{}`", columns.join("`, `"))))?;
     match schema.field(index).data_type() {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Ok(index),
         other => Err(fault(format!("column `{TEXT_KEY}` is {}", type_name(other)))),

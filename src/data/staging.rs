@@ -86,9 +86,7 @@ fn check_output(out: &Path, force: bool) -> Result<()> {
             "the folder is not empty and has no dataset.json, so it is not replaced",
             "a new name, an empty folder, or a dataset to replace",
         ),
-        (false, _) => {
-            error("the folder is not empty", "a new name, an empty folder, or --force to replace a dataset")
-        }
+        (false, _) => error("the folder is not empty", "a new name, an empty folder, or --force to replace a dataset"),
     }
 }
 

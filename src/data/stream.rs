@@ -117,8 +117,7 @@ impl TokenStream {
             match length {
                 Some(length) if token < length => return Ok(true),
                 Some(_) => {
-                    self.position =
-                        StreamPosition { document: self.position.document + 1, token: 0, ..self.position }
+                    self.position = StreamPosition { document: self.position.document + 1, token: 0, ..self.position }
                 }
                 None => {
                     self.position = StreamPosition {
@@ -165,9 +164,7 @@ impl TokenStream {
         let position = self.position.clone();
         let groups = self.groups.len() as u64;
         if position.group > groups {
-            return Err(
-                self.position_error(format!("row group {}", position.group), format!("0 to {groups}"))
-            );
+            return Err(self.position_error(format!("row group {}", position.group), format!("0 to {groups}")));
         }
         if (position.document, position.token) == (0, 0) {
             return Ok(());
@@ -178,17 +175,11 @@ impl TokenStream {
         }
         let group = self.current_group()?;
         let documents = group.order.len() as u64;
-        let length =
-            group.order.get(position.document as usize).map(|index| group.documents.get(*index).len() as u64);
+        let length = group.order.get(position.document as usize).map(|index| group.documents.get(*index).len() as u64);
         match length {
             Some(length) if position.token <= length => Ok(()),
-            Some(length) => {
-                Err(self.position_error(format!("token {}", position.token), format!("0 to {length}")))
-            }
-            None => {
-                Err(self
-                    .position_error(format!("document {}", position.document), format!("below {documents}")))
-            }
+            Some(length) => Err(self.position_error(format!("token {}", position.token), format!("0 to {length}"))),
+            None => Err(self.position_error(format!("document {}", position.document), format!("below {documents}"))),
         }
     }
 
@@ -201,8 +192,7 @@ impl TokenStream {
 impl TokenOrder {
     /// Returns the pairs (shard, row group) in the order of an epoch.
     fn group_order(&self, epoch: u64) -> Vec<(usize, usize)> {
-        let groups_of =
-            |(index, shard): (usize, &Shard)| (0..shard.group_count()).map(move |group| (index, group));
+        let groups_of = |(index, shard): (usize, &Shard)| (0..shard.group_count()).map(move |group| (index, group));
         let mut groups: Vec<_> = self.shards.iter().enumerate().flat_map(groups_of).collect();
         if self.shuffle {
             groups.shuffle(&mut item_rng([self.seed, epoch, u64::MAX]));

@@ -67,25 +67,16 @@ pub fn make_text(options: &TextOptions, on_progress: OnProgress<'_>) -> Result<D
     }
     let (splits, empty) = builder.finish()?;
     tokenizer.save(&staging.dir().join(TOKENIZER_FILE))?;
-    let manifest =
-        DatasetManifest::new("text", options.manifest_settings(), options.seed, splits.clone(), &tokenizer);
+    let manifest = DatasetManifest::new("text", options.manifest_settings(), options.seed, splits.clone(), &tokenizer);
     manifest.write(&staging.dir().join(MANIFEST_FILE))?;
     staging.commit()?;
-    Ok(DatasetSummary {
-        out: options.out.clone(),
-        splits,
-        vocab_size: tokenizer.vocab_size(),
-        empty,
-        graphs: None,
-    })
+    Ok(DatasetSummary { out: options.out.clone(), splits, vocab_size: tokenizer.vocab_size(), empty, graphs: None })
 }
 
 fn check_options(options: &TextOptions) -> Result<()> {
     let error = |name, found, allowed| Err(DataError::InvalidSetting { name, found, allowed });
     match options {
-        TextOptions { inputs, .. } if inputs.is_empty() => {
-            error("in", "nothing".to_owned(), "at least one file")
-        }
+        TextOptions { inputs, .. } if inputs.is_empty() => error("in", "nothing".to_owned(), "at least one file"),
         TextOptions { valid_share: share, .. } if !(0.0..1.0).contains(share) => {
             error("valid-share", share.to_string(), "at least 0 and below 1")
         }
@@ -181,9 +172,7 @@ impl TextDatasetBuilder<'_> {
 
     /// Draws the split of the next document. It depends only on the seed and the document's number.
     fn draw_split(&self) -> Split {
-        match item_rng([self.options.seed, u64::MAX, self.documents]).random::<f64>()
-            < self.options.valid_share
-        {
+        match item_rng([self.options.seed, u64::MAX, self.documents]).random::<f64>() < self.options.valid_share {
             true => Split::Valid,
             false => Split::Train,
         }

@@ -47,9 +47,7 @@ impl Tokenizer {
     pub fn from_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         let mut tokenizer = Self::from_json("words", build::words_json(words))?;
         let vocab = tokenizer.inner.tokenizer.get_vocab(true);
-        if let (Some(inner), Some(unknown)) =
-            (Arc::get_mut(&mut tokenizer.inner), vocab.get(build::UNKNOWN).copied())
-        {
+        if let (Some(inner), Some(unknown)) = (Arc::get_mut(&mut tokenizer.inner), vocab.get(build::UNKNOWN).copied()) {
             inner.lookup = Some(WordTable::new(vocab, unknown));
         }
         Ok(tokenizer)
@@ -86,12 +84,11 @@ impl Tokenizer {
     }
 
     fn from_json(name: &str, json: String) -> Result<Self> {
-        let mut tokenizer =
-            HfTokenizer::from_bytes(json.as_bytes()).map_err(|error| DataError::Tokenizer {
-                tokenizer: name.to_owned(),
-                found: format!("cannot be loaded: {error}"),
-                allowed: "a Hugging Face tokenizer.json",
-            })?;
+        let mut tokenizer = HfTokenizer::from_bytes(json.as_bytes()).map_err(|error| DataError::Tokenizer {
+            tokenizer: name.to_owned(),
+            found: format!("cannot be loaded: {error}"),
+            allowed: "a Hugging Face tokenizer.json",
+        })?;
         // Documents are encoded whole. Padding and truncation settings are meant for inference.
         tokenizer.with_padding(None);
         let _ = tokenizer.with_truncation(None);
@@ -139,15 +136,13 @@ impl Tokenizer {
 
     /// Encodes a text without special tokens. Fails on a text without ids, if there is no unknown token.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding =
-            self.inner.tokenizer.encode_fast(text, false).map_err(|error| self.encode_error(&error))?;
+        let encoding = self.inner.tokenizer.encode_fast(text, false).map_err(|error| self.encode_error(&error))?;
         Ok(encoding.get_ids().to_vec())
     }
 
     /// Encodes a text, with the special tokens that the tokenizer's template adds around it.
     pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding =
-            self.inner.tokenizer.encode_fast(text, true).map_err(|error| self.encode_error(&error))?;
+        let encoding = self.inner.tokenizer.encode_fast(text, true).map_err(|error| self.encode_error(&error))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -158,11 +153,8 @@ impl Tokenizer {
             return Ok(ids);
         }
         let texts = texts.iter().map(String::as_str).collect();
-        let encodings = self
-            .inner
-            .tokenizer
-            .encode_batch_fast(texts, false)
-            .map_err(|error| self.encode_error(&error))?;
+        let encodings =
+            self.inner.tokenizer.encode_batch_fast(texts, false).map_err(|error| self.encode_error(&error))?;
         Ok(encodings.into_iter().map(|encoding| encoding.get_ids().to_vec()).collect())
     }
 

@@ -91,8 +91,7 @@ fn measure_rate(device: &Device, side: usize, time: Duration) -> Option<f64> {
     let matrix = (numbers * 1.7).sin().reshape([side, side]) / side as f64;
     let round = || {
         let began = Instant::now();
-        let product =
-            (0..PRODUCTS_PER_ROUND).fold(matrix.clone(), |product, _| matrix.clone().matmul(product));
+        let product = (0..PRODUCTS_PER_ROUND).fold(matrix.clone(), |product, _| matrix.clone().matmul(product));
         // READBACK: without one, the device need not compute anything.
         product.narrow(0, 0, 1).narrow(1, 0, 1).try_into_scalar::<f32>().ok()?;
         Some(began.elapsed().as_secs_f64())

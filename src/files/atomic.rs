@@ -27,10 +27,7 @@ pub fn replace_file_unsynced(file: &Path, bytes: &[u8]) -> Result<(), FileError>
 }
 
 /// Replaces the content of `file` with what `fill` writes. Follows links.
-pub fn replace_file_with<E: From<FileError>>(
-    file: &Path,
-    fill: impl FnOnce(&File) -> Result<(), E>,
-) -> Result<(), E> {
+pub fn replace_file_with<E: From<FileError>>(file: &Path, fill: impl FnOnce(&File) -> Result<(), E>) -> Result<(), E> {
     replace_with_if(file, fill, || true).map(drop)
 }
 

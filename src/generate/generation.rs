@@ -143,14 +143,7 @@ impl Generation {
                 .stream(RngPurpose::TokenSampling, request.stream_ids.get(row).copied().unwrap_or(row));
             let policy_state = PolicyState::new(request.policy.clone(), vocab);
             let last_token = prompt.last().copied();
-            rows.push(RowState {
-                policy_state,
-                stream,
-                tokens: 0,
-                last_token,
-                pending: None,
-                end_reason: None,
-            });
+            rows.push(RowState { policy_state, stream, tokens: 0, last_token, pending: None, end_reason: None });
         }
         if request.policy.uses_prompt_entropies() {
             for (row, state) in rows.iter_mut().enumerate() {
@@ -164,8 +157,7 @@ impl Generation {
             }
         }
         let prompts = request.prompts.iter().enumerate();
-        let last =
-            prompts.map(|(row, prompt)| hidden.clone().slice([row..row + 1, prompt.len() - 1..prompt.len()]));
+        let last = prompts.map(|(row, prompt)| hidden.clone().slice([row..row + 1, prompt.len() - 1..prompt.len()]));
         let last = Tensor::cat(last.collect(), 0).squeeze_dim::<2>(1);
         let model = model.clone();
         Ok(Self { model, request, cache, rows, states: [last.clone(), last] })
@@ -212,10 +204,8 @@ impl Generation {
     ) -> NextInput {
         let state = &mut self.rows[row];
         let action = state.policy_state.next_action(distribution.entropy, state.last_token);
-        let previous = state
-            .pending
-            .take()
-            .map(|step| GenerationStep { entropy_after: Some(distribution.entropy), ..step });
+        let previous =
+            state.pending.take().map(|step| GenerationStep { entropy_after: Some(distribution.entropy), ..step });
         let top_token = distribution.top.first().map_or(0, |top| top.0);
         let uses_token = self.model.feedback.uses_token();
         let (kind, token, distribution, input) = match action {
@@ -261,8 +251,8 @@ impl Generation {
     fn feed(&mut self, inputs: &[NextInput]) {
         for (row, input) in inputs.iter().enumerate() {
             // A row that ended at the model's last position gets a dummy input there again and again.
-            let at_end = matches!(input, NextInput::Ended)
-                && self.cache.next_position(row) >= self.model.shape().max_len;
+            let at_end =
+                matches!(input, NextInput::Ended) && self.cache.next_position(row) >= self.model.shape().max_len;
             if at_end || matches!(input, NextInput::ReplacingState(_)) {
                 self.cache.drop_last(row, 1);
             }
@@ -296,13 +286,11 @@ impl Generation {
         let device = self.model.device().without_autodiff();
         let ids = TensorData::new(ids.collect::<Vec<_>>(), [inputs.len(), 1]);
         let tokens = self.model.embed(Tensor::from_data(ids, &device)).squeeze_dim::<2>(1);
-        if !inputs.iter().any(|input| matches!(input, NextInput::LastState(_) | NextInput::ReplacingState(_)))
-        {
+        if !inputs.iter().any(|input| matches!(input, NextInput::LastState(_) | NextInput::ReplacingState(_))) {
             return tokens;
         }
         let [last, before_last] = self.states.clone();
-        let states =
-            select_by_row(inputs, |input| matches!(input, NextInput::ReplacingState(_)), before_last, last);
+        let states = select_by_row(inputs, |input| matches!(input, NextInput::ReplacingState(_)), before_last, last);
         let states = if self.request.shuffled { self.shuffle_states(states) } else { states };
         let states = self.model.feedback.transform_state(states, self.model.embed.weight.val());
         let states = self.model.feedback.combine_input(states, || tokens.clone());
@@ -318,9 +306,7 @@ impl Generation {
 /// Returns for each row the next row that has not ended, cyclically; the row itself if there is none.
 fn next_unfinished_rows(ended: &[bool]) -> Vec<usize> {
     let count = ended.len();
-    (0..count)
-        .map(|row| (1..count).map(|by| (row + by) % count).find(|other| !ended[*other]).unwrap_or(row))
-        .collect()
+    (0..count).map(|row| (1..count).map(|by| (row + by) % count).find(|other| !ended[*other]).unwrap_or(row)).collect()
 }
 
 /// Selects row by row: `yes` `[B, D]` if `condition` holds for the row's input, else `no` `[B, D]`.

@@ -72,13 +72,7 @@ struct LensTrace {
 impl LensTrace {
     fn new(prompt: &[u32]) -> Self {
         let position = prompt.len();
-        Self {
-            prefix: prompt.to_vec(),
-            position,
-            finished_thoughts: 0,
-            current_latents: 0,
-            latents: Vec::new(),
-        }
+        Self { prefix: prompt.to_vec(), position, finished_thoughts: 0, current_latents: 0, latents: Vec::new() }
     }
 
     fn push_token(&mut self, id: Option<u32>) {
@@ -91,16 +85,7 @@ impl LensTrace {
 
     fn push_latent(&mut self, row: usize, entropy: f64, after: f64, top: Vec<(u32, f64)>) {
         let (thought, index, position) = (self.finished_thoughts, self.current_latents, self.position);
-        self.latents.push(Latent {
-            row,
-            thought,
-            index,
-            position,
-            entropy,
-            entropy_after: after,
-            top,
-            overlap: None,
-        });
+        self.latents.push(Latent { row, thought, index, position, entropy, entropy_after: after, top, overlap: None });
         (self.current_latents, self.position) = (index + 1, position + 1);
     }
 
@@ -140,9 +125,7 @@ mod tests {
     fn each_latent_is_returned_once_with_its_position() {
         let found = inspect("fixed:count=2,at=0+2", false);
         let places: Vec<_> = found.iter().map(|l| (l.row, l.thought, l.index, l.position)).collect();
-        let row = |row, from| {
-            [(row, 0, 0, from), (row, 0, 1, from + 1), (row, 1, 0, from + 4), (row, 1, 1, from + 5)]
-        };
+        let row = |row, from| [(row, 0, 0, from), (row, 0, 1, from + 1), (row, 1, 0, from + 4), (row, 1, 1, from + 5)];
         assert_eq!(places, [row(0, 3), row(1, 2)].concat());
         for pair in found.windows(2).filter(|pair| pair[1].index == 1) {
             assert_eq!(pair[0].entropy_after, pair[1].entropy);

@@ -24,9 +24,7 @@ pub enum GenerateError {
     PromptTooLong { tokens: usize, positions: usize },
     #[error("{key}={id} of the policy is not in the model's vocabulary; allowed: ids 0 to {last}")]
     UnknownPolicyToken { key: &'static str, id: u32, last: usize },
-    #[error(
-        "an output of the model is not finite (row {row} of the batch): its weights or its config.json are broken"
-    )]
+    #[error("an output of the model is not finite (row {row} of the batch): its weights or its config.json are broken")]
     NonFiniteOutput { row: usize },
     #[error("reading from the device failed: {0}")]
     Device(String),

@@ -111,16 +111,9 @@ impl<'a> GradientAccumulator<'a> {
     }
 
     /// Scores hidden states `[N, D]` against `targets` `[N]`, and adds `weight · mean(nll)` to the loss.
-    pub fn add_loss(
-        &mut self,
-        part: StepPart,
-        hidden: Tensor<2>,
-        targets: Tensor<1, Int>,
-        weight: f64,
-    ) -> PassOutput {
+    pub fn add_loss(&mut self, part: StepPart, hidden: Tensor<2>, targets: Tensor<1, Int>, weight: f64) -> PassOutput {
         let [n, _] = hidden.dims();
-        let weights =
-            Tensor::full([n], self.loss_scale * weight / n as f64, &self.model.device().without_autodiff());
+        let weights = Tensor::full([n], self.loss_scale * weight / n as f64, &self.model.device().without_autodiff());
         let wanted = RequestedGradients { loss_weights: weights, weight_grad_sum: self.head_grad.take() };
         let scores = head::score_hidden(self.model, hidden.clone(), targets, Some(wanted));
         if let Some(grads) = scores.grads {
@@ -148,8 +141,7 @@ impl<'a> GradientAccumulator<'a> {
             [(part, _)] => part.name(),
             _ => "all passes",
         };
-        let (seconds, total): (f64, f64) =
-            (self.stopwatch.lap(name), pending.iter().map(|(_, flop)| flop).sum());
+        let (seconds, total): (f64, f64) = (self.stopwatch.lap(name), pending.iter().map(|(_, flop)| flop).sum());
         for (part, flop) in pending {
             self.costs.add(part, flop, seconds * flop / total);
         }

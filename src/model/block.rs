@@ -28,8 +28,7 @@ impl TransformerBlock {
     pub(super) fn forward(&self, x: Tensor<2>, context: &BlockContext) -> (Tensor<2>, KeysValues) {
         let BlockContext { angles, mask, prefix, precision } = context;
         let normed = self.norm1.forward(x.clone());
-        let (x, keys_values) =
-            self.attention.forward(normed, x, angles.as_ref(), mask, prefix.as_ref(), *precision);
+        let (x, keys_values) = self.attention.forward(normed, x, angles.as_ref(), mask, prefix.as_ref(), *precision);
         (self.mlp.forward(self.norm2.forward(x.clone()), x, *precision), keys_values)
     }
 }
@@ -64,12 +63,8 @@ pub(super) fn forward_checkpointed(
     let x = if x.is_tracked() { x } else { Tensor::from_inner(x.inner()).require_grad() };
     let input = x.clone().inner();
     let (out, keys_values) = block.valid().forward(input.clone(), &context);
-    let checkpoint = CheckpointedBlock {
-        block: block.clone(),
-        input,
-        context,
-        block_gradients: execution.block_gradients.clone(),
-    };
+    let checkpoint =
+        CheckpointedBlock { block: block.clone(), input, context, block_gradients: execution.block_gradients.clone() };
     (with_custom_backward(vec![any_operand(x)], out, checkpoint), keys_values)
 }
 
@@ -101,9 +96,7 @@ impl ModuleMapper for NewLeaves {
 mod tests {
     use super::*;
     use crate::config::{Arch, Model};
-    use crate::model::{
-        Execution, GatherIndex, HiddenStates, ModelShape, Transformer, Visibility, flatten_rows,
-    };
+    use crate::model::{Execution, GatherIndex, HiddenStates, ModelShape, Transformer, Visibility, flatten_rows};
     use burn::tensor::{Device, Int, TensorData};
 
     fn model(arch: Arch, checkpointing: bool) -> Transformer {

@@ -111,8 +111,7 @@ impl Transformer {
         let states = match cache.used_columns {
             0 => self.forward_from(inputs, 0, &[]),
             _ => {
-                let cached: Vec<KeysValues> =
-                    cache.blocks.iter().cloned().map(KeysValues::from_grid).collect();
+                let cached: Vec<KeysValues> = cache.blocks.iter().cloned().map(KeysValues::from_grid).collect();
                 let positions: Vec<usize> =
                     cache.next_positions.iter().flat_map(|next| (0..s).map(move |at| next + at)).collect();
                 let positions = index_tensor(&positions, &self.device().without_autodiff()).reshape([b, s]);
@@ -132,8 +131,7 @@ mod tests {
     use burn::tensor::{Device, Int, TensorData};
 
     fn model(arch: config::Arch) -> Transformer {
-        let config =
-            config::Model { arch, width: 32, layers: 2, heads: 4, kv_heads: 0, ..Default::default() };
+        let config = config::Model { arch, width: 32, layers: 2, heads: 4, kv_heads: 0, ..Default::default() };
         Transformer::new(ModelShape::from_config(&config, 17, 200), 3, 0.3, &Device::flex())
     }
 
@@ -180,11 +178,7 @@ mod tests {
                 assert_eq!([cache.next_position(0), cache.next_position(1)], [at + 1, own.len()]);
                 let alone = [&long[..=at], &own].map(|row| model.forward(embedded(&model, &[row])).hidden);
                 assert_close(&state_at(&hidden, 0, 0), &state_at(&alone[0], 0, at), "the long row");
-                assert_close(
-                    &state_at(&hidden, 1, 0),
-                    &state_at(&alone[1], 0, own.len() - 1),
-                    "the short row",
-                );
+                assert_close(&state_at(&hidden, 1, 0), &state_at(&alone[1], 0, own.len() - 1), "the short row");
             }
             let hidden = model.forward_cached(embedded(&model, &[&[1], &[2]]), &mut cache);
             own.push(2);

@@ -45,15 +45,7 @@ impl GatherIndex {
         let positions = index_tensor(&at, device).reshape([rows.len(), r]);
         let (slot_sources, real_slots) = (index_tensor(&from, device), real);
         let real_slots_tensor = index_tensor(&real_slots, device);
-        Self {
-            flat_indices,
-            positions,
-            slot_sources,
-            real_slots,
-            real_slots_tensor,
-            rows: rows.len(),
-            seq_len,
-        }
+        Self { flat_indices, positions, slot_sources, real_slots, real_slots_tensor, rows: rows.len(), seq_len }
     }
 
     /// Returns the positions as indices into `[B·T]`, a tensor `[N]`.

@@ -16,13 +16,7 @@ pub fn score_hidden(
     targets: Tensor<1, Int>,
     wanted: Option<RequestedGradients>,
 ) -> Scores {
-    ops::score::score(
-        hidden.inner(),
-        &model.head_weights(),
-        targets,
-        wanted,
-        model.execution().matmul_precision,
-    )
+    ops::score::score(hidden.inner(), &model.head_weights(), targets, wanted, model.execution().matmul_precision)
 }
 
 /// The most likely tokens at N positions.

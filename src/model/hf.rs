@@ -54,8 +54,8 @@ pub fn load(dir: &Path, device: &Device) -> Result<Transformer, ModelError> {
     }
     let ignored = |name: &str| IGNORED_SUFFIXES.iter().any(|suffix| name.ends_with(suffix));
     let layers = block_prefix(&shape, prefix);
-    if let Some((tensor, file)) = weights
-        .first_unexpected(&layers, |name| ignored(name) || entries.iter().any(|entry| entry.hf_name == name))
+    if let Some((tensor, file)) =
+        weights.first_unexpected(&layers, |name| ignored(name) || entries.iter().any(|entry| entry.hf_name == name))
     {
         let message = format!("unexpected tensor `{tensor}`: the model in {CONFIG_FILE} has no such tensor");
         return Err(ModelError::File { file, message });
@@ -83,8 +83,7 @@ pub fn load_with_feedback(dir: &Path, device: &Device) -> Result<Transformer, Mo
 
 /// Reads the end-of-sequence token id from the `config.json` in `dir`; the first id if there are several.
 pub fn eos_token(dir: &Path) -> Option<u32> {
-    let config: serde_json::Value =
-        serde_json::from_str(&std::fs::read_to_string(dir.join(CONFIG_FILE)).ok()?).ok()?;
+    let config: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(dir.join(CONFIG_FILE)).ok()?).ok()?;
     let eos = &config["eos_token_id"];
     eos.as_u64().or_else(|| eos[0].as_u64()).and_then(|id| u32::try_from(id).ok())
 }
@@ -119,8 +118,7 @@ pub fn load_feedback(dir: &Path, model: &mut Transformer) -> Result<FeedbackLoad
     if found != expected || read_note(dir) != feedback_note(model) {
         return Ok(FeedbackLoad::Mismatch);
     }
-    let tensors =
-        present.into_iter().map(|(name, matrix)| bridge::from_data(matrix.into_data(), name, None)).collect();
+    let tensors = present.into_iter().map(|(name, matrix)| bridge::from_data(matrix.into_data(), name, None)).collect();
     match model.apply(tensors, None, None, true).errors.first() {
         Some(error) => Err(fail(error.to_string())),
         None => Ok(FeedbackLoad::Loaded),
@@ -154,11 +152,9 @@ pub fn save(model: &Transformer, eos: Option<u32>, dir: &Path) -> Result<(), Mod
     let shape = model.shape();
     let write = |name: &str, bytes: &[u8]| {
         let file = dir.join(name);
-        std::fs::write(&file, bytes)
-            .map_err(|cause| ModelError::Write { file: file.display().to_string(), cause })
+        std::fs::write(&file, bytes).map_err(|cause| ModelError::Write { file: file.display().to_string(), cause })
     };
-    let fail =
-        |message: String| ModelError::File { file: dir.join(WEIGHTS_FILE).display().to_string(), message };
+    let fail = |message: String| ModelError::File { file: dir.join(WEIGHTS_FILE).display().to_string(), message };
     let mut native = BTreeMap::new();
     for tensor in model.collect(None, None, true) {
         let name = tensor.name.clone();
@@ -177,9 +173,9 @@ pub fn save(model: &Transformer, eos: Option<u32>, dir: &Path) -> Result<(), Mod
         };
     }
     let bytes = serialize(&exported).map_err(fail)?;
-    let feedback = native.into_iter().filter_map(|(name, matrix)| {
-        name.strip_prefix(FEEDBACK_PREFIX).map(|name| (name.to_owned(), matrix.clone()))
-    });
+    let feedback = native
+        .into_iter()
+        .filter_map(|(name, matrix)| name.strip_prefix(FEEDBACK_PREFIX).map(|name| (name.to_owned(), matrix.clone())));
     write(FEEDBACK_FILE, &serialize(&feedback.collect()).map_err(fail)?)?;
     let mut config = shape.to_hf();
     config["eos_token_id"] = eos.into();
@@ -192,10 +188,8 @@ pub fn save(model: &Transformer, eos: Option<u32>, dir: &Path) -> Result<(), Mod
 
 /// Serializes matrices as f32 safetensors.
 fn serialize(tensors: &BTreeMap<String, HostMatrix>) -> Result<Vec<u8>, String> {
-    let bytes: Vec<Vec<u8>> = tensors
-        .values()
-        .map(|matrix| matrix.values.iter().flat_map(|value| value.to_le_bytes()).collect())
-        .collect();
+    let bytes: Vec<Vec<u8>> =
+        tensors.values().map(|matrix| matrix.values.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
     let mut views = Vec::with_capacity(tensors.len());
     for ((name, matrix), bytes) in tensors.iter().zip(&bytes) {
         let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, matrix.dims.clone(), bytes);

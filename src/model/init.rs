@@ -52,10 +52,7 @@ impl<'a> WeightInit<'a> {
     }
 
     fn linear_with_std(&mut self, input: usize, output: usize, bias: bool, std: f64) -> Linear {
-        Linear {
-            weight: self.normal_matrix(input, output, std),
-            bias: bias.then(|| self.constant(output, 0.0)),
-        }
+        Linear { weight: self.normal_matrix(input, output, std), bias: bias.then(|| self.constant(output, 0.0)) }
     }
 
     fn normal_matrix(&mut self, rows: usize, columns: usize, std: f64) -> Param<Tensor<2>> {

@@ -120,9 +120,7 @@ impl HfConfig<'_> {
             head_width: self.head_width(width, heads)?,
             mlp_width: self.positive_integer_or("n_inner", 4 * width)?,
             max_len: self.positive_integer("n_positions")?,
-            norm_eps: self
-                .optional_number("layer_norm_epsilon", &self.value["layer_norm_epsilon"])?
-                .unwrap_or(1e-5),
+            norm_eps: self.optional_number("layer_norm_epsilon", &self.value["layer_norm_epsilon"])?.unwrap_or(1e-5),
             rope_theta: 10000.0,
             tied: true,
         })
@@ -135,8 +133,7 @@ impl HfConfig<'_> {
         }
         self.require_flag("attention_bias", false)?;
         self.require_flag("mlp_bias", false)?;
-        let (width, heads) =
-            (self.positive_integer("hidden_size")?, self.positive_integer("num_attention_heads")?);
+        let (width, heads) = (self.positive_integer("hidden_size")?, self.positive_integer("num_attention_heads")?);
         let kv_heads = self.positive_integer_or("num_key_value_heads", heads)?;
         if !heads.is_multiple_of(kv_heads) {
             return Err(self.unsupported(
@@ -174,16 +171,13 @@ impl HfConfig<'_> {
         for key in ["rope_parameters", "rope_scaling"] {
             self.require_plain_rotary(key)?;
         }
-        if let Some(part) =
-            self.optional_number("partial_rotary_factor", &self.value["partial_rotary_factor"])?
+        if let Some(part) = self.optional_number("partial_rotary_factor", &self.value["partial_rotary_factor"])?
             && part != 1.0
         {
             return Err(self.unsupported("partial_rotary_factor", &part.to_string(), "1"));
         }
-        let newer =
-            self.optional_number("rope_parameters.rope_theta", &self.value["rope_parameters"]["rope_theta"])?;
-        let theta =
-            newer.or(self.optional_number("rope_theta", &self.value["rope_theta"])?).unwrap_or(10000.0);
+        let newer = self.optional_number("rope_parameters.rope_theta", &self.value["rope_parameters"]["rope_theta"])?;
+        let theta = newer.or(self.optional_number("rope_theta", &self.value["rope_theta"])?).unwrap_or(10000.0);
         if theta <= 0.0 {
             return Err(self.unsupported("rope_theta", &theta.to_string(), "numbers above 0"));
         }
@@ -259,9 +253,7 @@ impl HfConfig<'_> {
 
     fn require_flag(&self, key: &str, required: bool) -> Result<(), ModelError> {
         match self.optional_bool(key)? {
-            Some(found) if found != required => {
-                Err(self.unsupported(key, &found.to_string(), &required.to_string()))
-            }
+            Some(found) if found != required => Err(self.unsupported(key, &found.to_string(), &required.to_string())),
             _ => Ok(()),
         }
     }
@@ -324,16 +316,11 @@ mod tests {
     fn rotary_variants_are_refused_under_either_key() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.json");
-        let shape =
-            ModelShape::from_config(&config::Model { arch: Arch::Llama, ..Default::default() }, 100, 64);
+        let shape = ModelShape::from_config(&config::Model { arch: Arch::Llama, ..Default::default() }, 100, 64);
         for (key, value, wanted) in [
             ("rope_scaling", json!({ "factor": 2.0 }), Some("`rope_scaling` = {\"factor\":2.0}")),
             ("rope_scaling", json!("linear"), Some("`rope_scaling` = \"linear\"")),
-            (
-                "rope_parameters",
-                json!({ "full_attention": { "rope_type": "yarn" } }),
-                Some("`rope_parameters` = "),
-            ),
+            ("rope_parameters", json!({ "full_attention": { "rope_type": "yarn" } }), Some("`rope_parameters` = ")),
             ("partial_rotary_factor", json!(0.5), Some("`partial_rotary_factor` = 0.5")),
             ("rope_theta", json!("500000"), Some("`rope_theta` must be a number, found \"500000\"")),
             ("rope_theta", json!(0), Some("`rope_theta` = 0")),

@@ -129,8 +129,7 @@ impl Transformer {
     /// Like [`Self::forward`]; `checkpoint`: keep only the inputs of blocks in the graph.
     fn forward_whole(&self, embeddings: Tensor<3>, checkpoint: bool) -> HiddenStates {
         let [_, t, d] = embeddings.dims();
-        let learned =
-            self.positions.as_ref().map(|table| table.weight.val().narrow(0, 0, t).reshape([1, t, d]));
+        let learned = self.positions.as_ref().map(|table| table.weight.val().narrow(0, 0, t).reshape([1, t, d]));
         let angles = self.rotary.as_ref().map(|rotary| rotary.first_angles(t));
         let mask = AttentionMask::causal(embeddings.dims()[0], t, 0);
         self.forward_blocks(embeddings, learned, angles, &mask, None, checkpoint)

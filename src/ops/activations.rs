@@ -4,8 +4,8 @@
 //! Invariant: a number of the result depends on one number, or one pair of numbers, of the input.
 
 use super::graph::{
-    CpuTensor, CustomBackward, Gradient, any_operand, cpu_op, cpu_tensor, gradient, is_native_cpu, operand,
-    slice, with_custom_backward,
+    CpuTensor, CustomBackward, Gradient, any_operand, cpu_op, cpu_tensor, gradient, is_native_cpu, operand, slice,
+    with_custom_backward,
 };
 use super::simd::{dispatch, sigmoid, tanh};
 use super::threads::{rows_per_chunk, uninit_vec};
@@ -23,11 +23,7 @@ pub fn swiglu(pairs: Tensor<2>) -> Tensor<2> {
     if !is_native_cpu(&pairs) {
         let _span = SWIGLU.forward_span();
         let input = pairs.clone().inner();
-        return with_custom_backward(
-            vec![any_operand(pairs)],
-            swiglu_reference(input.clone()),
-            SwigluBackward(input),
-        );
+        return with_custom_backward(vec![any_operand(pairs)], swiglu_reference(input.clone()), SwigluBackward(input));
     }
     cpu_op(
         SWIGLU,
@@ -112,11 +108,7 @@ pub fn gelu(x: Tensor<2>) -> Tensor<2> {
     if !is_native_cpu(&x) {
         let _span = GELU.forward_span();
         let input = x.clone().inner();
-        return with_custom_backward(
-            vec![any_operand(x)],
-            gelu_reference(input.clone()),
-            GeluBackward(input),
-        );
+        return with_custom_backward(vec![any_operand(x)], gelu_reference(input.clone()), GeluBackward(input));
     }
     cpu_op(
         GELU,
@@ -146,10 +138,8 @@ impl CustomBackward for GeluBackward {
         let x = to_f32(self.0.clone());
         let square = x.clone() * x.clone();
         let t = ((square.clone() * CUBIC_COEFFICIENT + 1.0) * x.clone() * SQRT_2_OVER_PI).tanh();
-        let slope = (1.0 - t.clone() * t.clone())
-            * x
-            * (square * (3.0 * CUBIC_COEFFICIENT) + 1.0)
-            * (0.5 * SQRT_2_OVER_PI);
+        let slope =
+            (1.0 - t.clone() * t.clone()) * x * (square * (3.0 * CUBIC_COEFFICIENT) + 1.0) * (0.5 * SQRT_2_OVER_PI);
         vec![gradient(cast_like(to_f32(grad) * ((t + 1.0) * 0.5 + slope), &self.0))]
     }
 }

@@ -46,11 +46,7 @@ impl AdamWUpdate {
         moments: [Tensor<D>; 2],
     ) -> (Tensor<D>, [Tensor<D>; 2]) {
         let _span = span("adamw", SpanKind::NoGraph, 0.0);
-        if is_native_cpu(&param) {
-            self.fused(param, grad, moments)
-        } else {
-            self.reference(param, grad, moments)
-        }
+        if is_native_cpu(&param) { self.fused(param, grad, moments) } else { self.reference(param, grad, moments) }
     }
 
     fn fused<const D: usize>(
@@ -60,8 +56,7 @@ impl AdamWUpdate {
         [first, second]: [Tensor<D>; 2],
     ) -> (Tensor<D>, [Tensor<D>; 2]) {
         let grad = detach(grad);
-        let [mut param, mut first, mut second] =
-            [param, first, second].map(|tensor| make_unique(detach(tensor)));
+        let [mut param, mut first, mut second] = [param, first, second].map(|tensor| make_unique(detach(tensor)));
         let (rate, root) = self.bias_corrections();
         let (rate, root, eps, scale) = (rate as f32, root as f32, self.eps as f32, self.grad_scale as f32);
         let (beta1, beta2, shrink) =

@@ -21,12 +21,7 @@ pub use mask::AttentionMask;
 ///
 /// The query positions, packed in `current` `[B·S, (H+2G)·K]`, attend to the keys and values of `prefix`
 /// `[B·C, (H+2G)·K]` and to their own, as far as `mask` allows.
-pub fn attention(
-    current: Tensor<2>,
-    prefix: Option<Tensor<2>>,
-    mask: &AttentionMask,
-    heads: Heads,
-) -> Tensor<2> {
+pub fn attention(current: Tensor<2>, prefix: Option<Tensor<2>>, mask: &AttentionMask, heads: Heads) -> Tensor<2> {
     let cost = op_cost(mask, heads, prefix.as_ref().is_some_and(is_tracked));
     if !is_native_cpu(&current) {
         let _span = cost.forward_span();
@@ -64,13 +59,8 @@ pub(super) fn blockwise(
     max_scores: usize,
 ) -> Tensor<2> {
     let (constant, constant_prefix) = (current.clone().inner(), prefix.clone().map(Tensor::inner));
-    let blocks = BlockwiseAttention {
-        current: constant,
-        prefix: constant_prefix,
-        mask: mask.clone(),
-        heads,
-        max_scores,
-    };
+    let blocks =
+        BlockwiseAttention { current: constant, prefix: constant_prefix, mask: mask.clone(), heads, max_scores };
     let mut operands = vec![any_operand(current)];
     operands.extend(prefix.filter(is_tracked).map(any_operand));
     with_custom_backward(operands, blocks.forward(), blocks)
@@ -87,11 +77,7 @@ fn op_cost(mask: &AttentionMask, heads: Heads, tracked: bool) -> OpCost {
     let [current, prefix] = [mask.query_positions(), mask.prefix_positions()]
         .map(|keys| 4.0 * (mask.rows() * mask.query_positions() * heads.queries * heads.width * keys) as f64);
     let backward = if tracked { 2.0 } else { 1.0 };
-    OpCost {
-        name: "attention",
-        forward_flop: current + prefix,
-        backward_flop: 2.0 * current + backward * prefix,
-    }
+    OpCost { name: "attention", forward_flop: current + prefix, backward_flop: 2.0 * current + backward * prefix }
 }
 
 /// What the backward pass needs of the forward pass.

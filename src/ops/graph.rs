@@ -9,8 +9,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{
-    Autodiff, Backend, BackendTensor, DispatchDevice, DispatchKindConversion, DispatchTensor, Flex,
-    TensorMetadata,
+    Autodiff, Backend, BackendTensor, DispatchDevice, DispatchKindConversion, DispatchTensor, Flex, TensorMetadata,
 };
 use burn::tensor::{Bytes, DType, Device, Float, Shape, Tensor, TensorData};
 use std::fmt::Debug;
@@ -194,11 +193,7 @@ pub trait CustomBackward: Clone + Debug + Send + 'static {
 }
 
 /// Gives `out`, computed without autodiff from at most three `operands`, a place in the graph.
-pub fn with_custom_backward<R: CustomBackward>(
-    operands: Vec<AnyOperand>,
-    out: Tensor<2>,
-    op: R,
-) -> Tensor<2> {
+pub fn with_custom_backward<R: CustomBackward>(operands: Vec<AnyOperand>, out: Tensor<2>, op: R) -> Tensor<2> {
     if !operands.iter().any(|operand| operand.tracked) {
         return out;
     }
@@ -209,19 +204,13 @@ pub fn with_custom_backward<R: CustomBackward>(
     with_custom_backward_on::<Flex, R>(operands, out, op)
 }
 
-fn with_custom_backward_on<B, R: CustomBackward>(
-    operands: Vec<AnyOperand>,
-    out: Tensor<2>,
-    op: R,
-) -> Tensor<2>
+fn with_custom_backward_on<B, R: CustomBackward>(operands: Vec<AnyOperand>, out: Tensor<2>, op: R) -> Tensor<2>
 where
     B: Backend,
     DispatchTensor: DispatchKindConversion<B> + DispatchKindConversion<Autodiff<B>>,
 {
-    let guards: Vec<_> = operands
-        .into_iter()
-        .map(|operand| into_float_tensor::<Autodiff<B>>(operand.tensor).into_parts().1)
-        .collect();
+    let guards: Vec<_> =
+        operands.into_iter().map(|operand| into_float_tensor::<Autodiff<B>>(operand.tensor).into_parts().1).collect();
     let out = into_float_tensor::<B>(out.into_dispatch());
     let result = match guards.len() {
         1 => register_custom_backward::<B, R, 1>(guards, out, op),
@@ -251,8 +240,7 @@ where
     DispatchTensor: DispatchKindConversion<B>,
 {
     let Ok(guards) = <[NodeGuard; N]>::try_from(guards) else { unreachable!("at most three operands") };
-    match (CustomBackwardStep(PhantomData::<R>)).prepare::<NoCheckpointing>(guards).compute_bound().stateful()
-    {
+    match (CustomBackwardStep(PhantomData::<R>)).prepare::<NoCheckpointing>(guards).compute_bound().stateful() {
         OpsKind::Tracked(prepared) => prepared.finish(op, out),
         OpsKind::UnTracked(prepared) => prepared.finish(out),
     }

@@ -18,12 +18,7 @@ use rayon::prelude::*;
 ///
 /// `x` is `[N, D]` and each weight `[D, F]`; either all weights have a bias `[F]` or none has. The result is
 /// f32 if there is a `residual`, else it has the number type of `precision`.
-pub fn linear(
-    x: Tensor<2>,
-    weights: &[&Linear],
-    residual: Option<Tensor<2>>,
-    precision: MatmulPrecision,
-) -> Tensor<2> {
+pub fn linear(x: Tensor<2>, weights: &[&Linear], residual: Option<Tensor<2>>, precision: MatmulPrecision) -> Tensor<2> {
     if precision == MatmulPrecision::F32 && is_native_cpu(&x) {
         return fused(x, weights, residual);
     }
@@ -94,12 +89,7 @@ fn fused(x: Tensor<2>, weights: &[&Linear], residual: Option<Tensor<2>>) -> Tens
     )
 }
 
-fn forward(
-    x: &CpuTensor,
-    weights: &[CpuTensor],
-    biases: &[CpuTensor],
-    residual: Option<&CpuTensor>,
-) -> CpuTensor {
+fn forward(x: &CpuTensor, weights: &[CpuTensor], biases: &[CpuTensor], residual: Option<&CpuTensor>) -> CpuTensor {
     let [n, d] = [x.shape()[0], x.shape()[1]];
     let width: usize = weights.iter().map(|weight| weight.shape()[1]).sum();
     let (mut out, mode) = match residual {

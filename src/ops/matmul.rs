@@ -34,12 +34,7 @@ impl MatrixLayout {
     }
 
     fn transposed(self) -> Self {
-        Self {
-            rows: self.columns,
-            columns: self.rows,
-            row_step: self.column_step,
-            column_step: self.row_step,
-        }
+        Self { rows: self.columns, columns: self.rows, row_step: self.column_step, column_step: self.row_step }
     }
 }
 
@@ -76,9 +71,7 @@ impl<'a> MatrixView<'a> {
             // SAFETY: a hint, which reads nothing that the program sees; every x86-64 has it.
             unsafe {
                 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-                _mm_prefetch::<_MM_HINT_T0>(
-                    self.data.as_ptr().wrapping_add(row * self.layout.row_step + at).cast(),
-                );
+                _mm_prefetch::<_MM_HINT_T0>(self.data.as_ptr().wrapping_add(row * self.layout.row_step + at).cast());
             }
             #[cfg(not(target_arch = "x86_64"))]
             let _ = (row, at);
@@ -104,8 +97,7 @@ pub struct MatrixViewMut<'a> {
     borrow: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: a view alone has access to its numbers (`new` borrows them, `split_*` divides them into disjoint
-// views).
+// SAFETY: a view alone has access to its numbers (`new` borrows them, `split_*` divides them into disjoint views).
 unsafe impl Send for MatrixViewMut<'_> {}
 
 impl<'a> MatrixViewMut<'a> {
@@ -140,10 +132,7 @@ impl<'a> MatrixViewMut<'a> {
     /// Returns a part of the matrix, which borrows the view.
     pub fn submatrix(&mut self, rows: Range<usize>, columns: Range<usize>) -> MatrixViewMut<'_> {
         let layout = self.layout;
-        assert!(
-            rows.end <= layout.rows && columns.end <= layout.columns,
-            "{rows:?}, {columns:?} of {layout:?}"
-        );
+        assert!(rows.end <= layout.rows && columns.end <= layout.columns, "{rows:?}, {columns:?} of {layout:?}");
         let data = self.offset_ptr(rows.start * layout.row_step + columns.start);
         MatrixViewMut {
             data,
@@ -154,8 +143,7 @@ impl<'a> MatrixViewMut<'a> {
 
     pub fn rows(&mut self) -> impl ExactSizeIterator<Item = &mut [f32]> {
         let (data, layout) = (self.data, self.layout);
-        // SAFETY: rows do not overlap (`columns <= step`), lie inside the borrowed data, and `self` stays
-        // borrowed.
+        // SAFETY: rows do not overlap (`columns <= step`), lie inside the borrowed data, and `self` stays borrowed.
         (0..layout.rows).map(move |row| unsafe {
             std::slice::from_raw_parts_mut(data.wrapping_add(row * layout.row_step), layout.columns)
         })
@@ -183,8 +171,7 @@ pub enum WriteMode {
 pub fn matmul(out: MatrixViewMut<'_>, a: MatrixView<'_>, b: MatrixView<'_>, mode: WriteMode) {
     let job = MatmulJob { out: out.data, layout: out.layout, a, b, mode };
     job.check();
-    // SAFETY: `out.data` is borrowed mutably here; the shapes fit (`check`), and views lie inside their
-    // slices.
+    // SAFETY: `out.data` is borrowed mutably here; the shapes fit (`check`), and views lie inside their slices.
     unsafe { job.run() }
 }
 

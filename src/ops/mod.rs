@@ -8,9 +8,8 @@
 //! `G` key/value heads, `K` head width, `V` vocabulary. Queries, keys and values are *packed* in one matrix
 //! `[N, (H+2G)·K]`: a position's queries, then its keys, then its values, head by head.
 //!
-//! In attention, `S` *query positions* of each row attend to `C` *prefix positions*, which precede them (in a
-//! cache, for example), and to each other. Names: `current` is what belongs to the query positions, `prefix`
-//! the rest.
+//! In attention, `S` *query positions* of each row attend to `C` *prefix positions*, which precede them (in a cache,
+//! for example), and to each other. Names: `current` is what belongs to the query positions, `prefix` the rest.
 
 mod activations;
 pub mod adamw;

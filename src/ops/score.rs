@@ -149,12 +149,7 @@ fn flop_count(hidden: &Tensor<2>, head: &Head, products: usize) -> f64 {
     2.0 * (products * hidden.dims()[0] * weight.shape().num_elements()) as f64
 }
 
-fn fused(
-    hidden: Tensor<2>,
-    head: &Head,
-    targets: Tensor<1, Int>,
-    requested: Option<RequestedGradients>,
-) -> Scores {
+fn fused(hidden: Tensor<2>, head: &Head, targets: Tensor<1, Int>, requested: Option<RequestedGradients>) -> Scores {
     let (hidden, targets) = (detach(hidden), targets_to_vec(targets));
     let [n, d] = [hidden.shape()[0], hidden.shape()[1]];
     let weight = CpuHeadWeights::from_head(head);
@@ -201,8 +196,7 @@ fn fused(
         hidden: tensor_from_vec(to_hidden, [n, d]),
         weight: Tensor::from_primitive::<Flex>(sum),
     });
-    let [nll, entropy] =
-        [0, 1].map(|which| tensor_from_vec(losses.iter().map(|loss| loss[which]).collect(), [n]));
+    let [nll, entropy] = [0, 1].map(|which| tensor_from_vec(losses.iter().map(|loss| loss[which]).collect(), [n]));
     Scores { nll, entropy, grads }
 }
 

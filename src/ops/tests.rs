@@ -16,8 +16,7 @@ pub(super) fn matrix(rows: usize, columns: usize, seed: usize) -> Tensor<2> {
 }
 
 pub(super) fn vector(count: usize, seed: usize) -> Tensor<1> {
-    Tensor::from_data(TensorData::new(numbers(count, seed), [count]), &Device::flex().autodiff())
-        .require_grad()
+    Tensor::from_data(TensorData::new(numbers(count, seed), [count]), &Device::flex().autodiff()).require_grad()
 }
 
 pub(super) fn assert_close<const D: usize>(what: &str, actual: Tensor<D>, expected: Tensor<D>) {
@@ -26,14 +25,8 @@ pub(super) fn assert_close<const D: usize>(what: &str, actual: Tensor<D>, expect
 }
 
 /// Asserts that no number is off by more than `tolerance` times the largest expected one.
-pub(super) fn assert_near<const D: usize>(
-    what: &str,
-    actual: Tensor<D>,
-    expected: Tensor<D>,
-    tolerance: f32,
-) {
-    let [actual, expected] =
-        [actual, expected].map(|tensor| to_f32(tensor).try_into_vec_as::<f32>().unwrap());
+pub(super) fn assert_near<const D: usize>(what: &str, actual: Tensor<D>, expected: Tensor<D>, tolerance: f32) {
+    let [actual, expected] = [actual, expected].map(|tensor| to_f32(tensor).try_into_vec_as::<f32>().unwrap());
     let size = expected.iter().fold(1e-3_f32, |max, value| max.max(value.abs()));
     for (at, (actual, expected)) in actual.iter().zip(&expected).enumerate() {
         let error = (actual - expected).abs();
@@ -94,13 +87,7 @@ fn norms_match() {
             let vectors: Vec<_> = [Some(weight.clone()), bias.clone()].into_iter().flatten().collect();
             let fused = || norm(x.clone(), weight.clone(), bias.clone(), 1e-5);
             let reference = || norm::reference(x.clone(), weight.clone(), bias.clone(), 1e-5);
-            assert_matches_reference(
-                &format!("norm {n}×{d}"),
-                std::slice::from_ref(&x),
-                &vectors,
-                fused,
-                reference,
-            );
+            assert_matches_reference(&format!("norm {n}×{d}"), std::slice::from_ref(&x), &vectors, fused, reference);
         }
     }
 }
@@ -166,8 +153,7 @@ fn linear_layers_match() {
         let mut leaves = vec![x.clone()];
         leaves.extend(weights.iter().map(|weight| weight.weight.val()));
         leaves.extend(residual.clone());
-        let biases: Vec<_> =
-            weights.iter().filter_map(|weight| weight.bias.as_ref()).map(Param::val).collect();
+        let biases: Vec<_> = weights.iter().filter_map(|weight| weight.bias.as_ref()).map(Param::val).collect();
         let fused = || linear(x.clone(), &weights, residual.clone(), MatmulPrecision::F32);
         let reference = || linear::reference(x.clone(), &weights, residual.clone(), MatmulPrecision::F32);
         assert_matches_reference("linear", &leaves, &biases, fused, reference);
@@ -210,13 +196,7 @@ fn attention_matches_for_every_mask() {
             let leaves: Vec<_> = std::iter::once(current.clone()).chain(prefix.clone()).collect();
             let fused = |prefix: Option<Tensor<2>>| attention(current.clone(), prefix, &mask, heads);
             let reference = |prefix| attention_reference(current.clone(), prefix, &mask, heads);
-            assert_matches_reference(
-                name,
-                &leaves,
-                &[],
-                || fused(prefix.clone()),
-                || reference(prefix.clone()),
-            );
+            assert_matches_reference(name, &leaves, &[], || fused(prefix.clone()), || reference(prefix.clone()));
             let fixed = prefix.clone().map(Tensor::inner);
             let lifted = fixed.clone().map(Tensor::autodiff);
             let leaf = std::slice::from_ref(&current);
@@ -240,13 +220,7 @@ fn blockwise_attention_matches() {
             // All rows in one group, and one row in each.
             for max_scores in [usize::MAX, 1] {
                 let blocks = |prefix| attention::blockwise(current.clone(), prefix, &mask, heads, max_scores);
-                assert_matches_reference(
-                    name,
-                    &leaves,
-                    &[],
-                    || blocks(prefix.clone()),
-                    || reference(prefix.clone()),
-                );
+                assert_matches_reference(name, &leaves, &[], || blocks(prefix.clone()), || reference(prefix.clone()));
                 let fixed = prefix.clone().map(Tensor::inner);
                 let lifted = fixed.clone().map(Tensor::autodiff);
                 assert_matches_reference(
@@ -272,26 +246,15 @@ fn scores_match() {
         let targets: Vec<i32> = (0..n as i32).map(|at| at * 7 % v as i32).collect();
         let targets = Tensor::<1, Int>::from_data(TensorData::new(targets, [n]), &device);
         let (hidden, weights) = (matrix(n, d, 1).inner() * 2.0, vector(n, 4).inner());
-        for head in [score::Head::Untied(matrix(d, v, 2).inner()), score::Head::Tied(matrix(v, d, 2).inner())]
-        {
+        for head in [score::Head::Untied(matrix(d, v, 2).inner()), score::Head::Tied(matrix(v, d, 2).inner())] {
             let initial = head.matrix().zeros_like() + 0.5;
             let initial = if matches!(head, score::Head::Untied(_)) { initial } else { initial.transpose() };
             for sum in [None, Some(initial)] {
-                let requested = || {
-                    Some(score::RequestedGradients {
-                        loss_weights: weights.clone(),
-                        weight_grad_sum: sum.clone(),
-                    })
-                };
-                let actual =
-                    score::score(hidden.clone(), &head, targets.clone(), requested(), MatmulPrecision::F32);
-                let expected = score::reference(
-                    hidden.clone(),
-                    &head,
-                    targets.clone(),
-                    requested(),
-                    MatmulPrecision::F32,
-                );
+                let requested =
+                    || Some(score::RequestedGradients { loss_weights: weights.clone(), weight_grad_sum: sum.clone() });
+                let actual = score::score(hidden.clone(), &head, targets.clone(), requested(), MatmulPrecision::F32);
+                let expected =
+                    score::reference(hidden.clone(), &head, targets.clone(), requested(), MatmulPrecision::F32);
                 assert_close("nll", actual.nll, expected.nll.clone());
                 assert_close("entropy", actual.entropy, expected.entropy);
                 let (actual, expected) = (actual.grads.unwrap(), expected.grads.unwrap());
@@ -300,8 +263,7 @@ fn scores_match() {
             }
             let actual = score::score(hidden.clone(), &head, targets.clone(), None, MatmulPrecision::F32);
             assert!(actual.grads.is_none());
-            let expected =
-                score::reference(hidden.clone(), &head, targets.clone(), None, MatmulPrecision::F32);
+            let expected = score::reference(hidden.clone(), &head, targets.clone(), None, MatmulPrecision::F32);
             assert_close("nll without gradients", actual.nll, expected.nll);
         }
     }

@@ -267,8 +267,7 @@ mod tests {
             thread_number()
         });
         let events = recording.drain();
-        let mut threads: Vec<usize> =
-            spans_named(&events, "elsewhere").iter().map(|event| event.thread).collect();
+        let mut threads: Vec<usize> = spans_named(&events, "elsewhere").iter().map(|event| event.thread).collect();
         threads.push(spans_named(&events, "here")[0].thread);
         assert_eq!(threads[3], here);
         threads.sort_unstable();

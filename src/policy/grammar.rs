@@ -2,9 +2,7 @@
 //! Must not know: what a policy does.
 //! Invariant: parsing the text of a policy gives the same policy.
 
-use super::switch::{
-    EntropyPolicy, FixedPolicy, LatentPosition, Policy, ThoughtBounds, ThoughtStarts, TrendPolicy,
-};
+use super::switch::{EntropyPolicy, FixedPolicy, LatentPosition, Policy, ThoughtBounds, ThoughtStarts, TrendPolicy};
 use super::threshold::Threshold;
 use std::fmt;
 use std::str::FromStr;
@@ -61,10 +59,7 @@ struct SharedKeys(ThoughtBounds, LatentPosition);
 
 impl fmt::Display for SharedKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(
-            ThoughtBounds { min_latents: min, max_latents: max, max_total_latents: max_total },
-            position,
-        ) = self;
+        let Self(ThoughtBounds { min_latents: min, max_latents: max, max_total_latents: max_total }, position) = self;
         write!(f, "least={min},most={max}")?;
         if let Some(max_total) = max_total {
             write!(f, ",all={max_total}")?;
@@ -134,8 +129,7 @@ impl<'a> PolicyKeys<'a> {
     fn split(policy: &'a str, text: &'a str) -> Result<Self, String> {
         let pairs = text.split(',').map(str::trim).filter(|pair| !pair.is_empty());
         let pair = |pair: &'a str| {
-            let (key, value) =
-                pair.split_once('=').ok_or_else(|| format!("{policy}: {pair:?} is not KEY=VALUE"))?;
+            let (key, value) = pair.split_once('=').ok_or_else(|| format!("{policy}: {pair:?} is not KEY=VALUE"))?;
             Ok((key.trim(), value.trim()))
         };
         Ok(Self { policy, pairs: pairs.map(pair).collect::<Result<_, String>>()?, known: Vec::new() })
@@ -175,11 +169,7 @@ impl<'a> PolicyKeys<'a> {
     }
 
     /// Removes the value of `key`, and returns the token id that it names.
-    fn take_token(
-        &mut self,
-        key: &'static str,
-        token_id: &dyn Fn(&str) -> Option<u32>,
-    ) -> Result<Option<u32>, String> {
+    fn take_token(&mut self, key: &'static str, token_id: &dyn Fn(&str) -> Option<u32>) -> Result<Option<u32>, String> {
         let policy = self.policy;
         let parse = |text: &str| {
             let id = text.parse().ok().or_else(|| token_id(text));
@@ -191,8 +181,7 @@ impl<'a> PolicyKeys<'a> {
     fn take_fixed(&mut self, token_id: &dyn Fn(&str) -> Option<u32>) -> Result<FixedPolicy, String> {
         let count = self.take_value("count")?.unwrap_or(6);
         let number = |text: &str| text.parse().map_err(|error| format!("fixed: at={text}: {error}"));
-        let at =
-            self.take_text("at").map(|text| text.split('+').map(number).collect::<Result<Vec<usize>, _>>());
+        let at = self.take_text("at").map(|text| text.split('+').map(number).collect::<Result<Vec<usize>, _>>());
         let starts = match (at.transpose()?, self.take_token("after", token_id)?) {
             (Some(_), Some(_)) => return Err("fixed: at and after exclude each other".into()),
             (_, Some(id)) => ThoughtStarts::AfterToken(id),
@@ -214,9 +203,7 @@ impl<'a> PolicyKeys<'a> {
             Some((key, _)) if self.known.is_empty() => {
                 Err(format!("{}: unknown key {key}; {} has no keys", self.policy, self.policy))
             }
-            Some((key, _)) => {
-                Err(format!("{}: unknown key {key}; allowed: {}", self.policy, self.known.join(", ")))
-            }
+            Some((key, _)) => Err(format!("{}: unknown key {key}; allowed: {}", self.policy, self.known.join(", "))),
         }
     }
 }
@@ -248,8 +235,7 @@ mod tests {
     #[test]
     fn tokens_may_be_texts_of_the_tokenizer() {
         let token_id = |text: &str| (text == "<bot>").then_some(12);
-        let policy =
-            Policy::parse_with_tokens("fixed:count=2,after=<bot>,bot=<bot>,eot=4", &token_id).unwrap();
+        let policy = Policy::parse_with_tokens("fixed:count=2,after=<bot>,bot=<bot>,eot=4", &token_id).unwrap();
         assert_eq!(policy.to_string(), "fixed:count=2,after=12,bot=12,eot=4");
         assert!(Policy::parse_with_tokens("fixed:eot=<eot>", &token_id).is_err());
     }

@@ -162,10 +162,7 @@ mod tests {
         assert!((top[0].1 - 0.5).abs() < 1e-6);
         assert_eq!(TokenDistribution::from_logits(&[5.0], 3).top, [(0, 1.0)]);
         assert!(
-            SamplingParams { top_p: 1.5, ..SamplingParams::GREEDY }
-                .validate()
-                .unwrap_err()
-                .contains("top-p = 1.5")
+            SamplingParams { top_p: 1.5, ..SamplingParams::GREEDY }.validate().unwrap_err().contains("top-p = 1.5")
         );
     }
 }

@@ -208,9 +208,7 @@ impl PolicyState {
 
     fn latent_position(&self) -> LatentPosition {
         match &self.policy {
-            Policy::Entropy(EntropyPolicy { position, .. }) | Policy::Trend(TrendPolicy { position, .. }) => {
-                *position
-            }
+            Policy::Entropy(EntropyPolicy { position, .. }) | Policy::Trend(TrendPolicy { position, .. }) => *position,
             Policy::Never | Policy::Fixed(_) => LatentPosition::Next,
         }
     }
@@ -220,9 +218,7 @@ impl PolicyState {
             Policy::Never => return false,
             Policy::Fixed(fixed) => return count < fixed.count,
             Policy::Entropy(policy) => (policy.bounds, entropy >= self.entropy_scale.to_nats(policy.stop)),
-            Policy::Trend(policy) => {
-                (policy.bounds, self.switch_entropy.is_some_and(|reference| entropy >= reference))
-            }
+            Policy::Trend(policy) => (policy.bounds, self.switch_entropy.is_some_and(|reference| entropy >= reference)),
         };
         let allowed = bounds.max_total_latents.is_none_or(|max| self.latents < max);
         allowed && count < bounds.max_latents && (count < bounds.min_latents || uncertain)
@@ -252,9 +248,7 @@ impl PolicyState {
         let allowed = bounds.max_latents > 0 && bounds.max_total_latents.is_none_or(|max| self.latents < max);
         match position {
             LatentPosition::Next => allowed && uncertain && separated(dwell),
-            LatentPosition::InPlace => {
-                allowed && uncertain && separated(dwell.max(1) + 1) && self.last_is_replaceable
-            }
+            LatentPosition::InPlace => allowed && uncertain && separated(dwell.max(1) + 1) && self.last_is_replaceable,
         }
     }
 }
@@ -286,12 +280,7 @@ mod tests {
     }
 
     fn entropy(bounds: ThoughtBounds, position: LatentPosition) -> Policy {
-        Policy::Entropy(EntropyPolicy {
-            start: Threshold::Nats(2.0),
-            stop: Threshold::Nats(1.0),
-            bounds,
-            position,
-        })
+        Policy::Entropy(EntropyPolicy { start: Threshold::Nats(2.0), stop: Threshold::Nats(1.0), bounds, position })
     }
 
     #[test]
@@ -307,10 +296,7 @@ mod tests {
             "LTLLTT"
         );
         assert_eq!(next(ThoughtBounds { max_total_latents: Some(0), ..BOUNDS }, &[3.0, 3.0]), "TT");
-        assert_eq!(
-            next(ThoughtBounds { max_latents: 0, min_latents: 0, max_total_latents: None }, &[3.0, 3.0]),
-            "TT"
-        );
+        assert_eq!(next(ThoughtBounds { max_latents: 0, min_latents: 0, max_total_latents: None }, &[3.0, 3.0]), "TT");
     }
 
     #[test]
@@ -324,9 +310,8 @@ mod tests {
 
     #[test]
     fn fixed_thoughts_start_where_the_policy_says() {
-        let fixed = |count, starts, marker: Option<u32>| {
-            Policy::Fixed(FixedPolicy { count, starts, bot: marker, eot: marker })
-        };
+        let fixed =
+            |count, starts, marker: Option<u32>| Policy::Fixed(FixedPolicy { count, starts, bot: marker, eot: marker });
         assert_eq!(actions(fixed(2, ThoughtStarts::TokenCounts(vec![0, 2]), None), &[0.0; 8]), "LLTTLLTT");
         assert_eq!(actions(fixed(2, ThoughtStarts::TokenCounts(vec![0]), Some(9)), &[0.0; 6]), "mLLmTT");
         assert_eq!(actions(fixed(1, ThoughtStarts::AfterToken(7), None), &[0.0; 5]), "LTLTL");
@@ -337,10 +322,8 @@ mod tests {
 
     #[test]
     fn trend_compares_with_the_last_switch() {
-        let trend =
-            |dwell| Policy::Trend(TrendPolicy { dwell, bounds: BOUNDS, position: LatentPosition::Next });
-        // The first entropy is the reference. A thought starts above it, and ends below the entropy at its
-        // start.
+        let trend = |dwell| Policy::Trend(TrendPolicy { dwell, bounds: BOUNDS, position: LatentPosition::Next });
+        // The first entropy is the reference. A thought starts above it, and ends below the entropy at its start.
         assert_eq!(actions(trend(1), &[1.0, 0.9, 1.1, 1.2, 1.05, 1.0, 1.06]), "TTLLTTL");
         assert_eq!(actions(trend(3), &[1.0, 2.0, 1.0, 2.0, 2.0, 2.0, 2.0]), "TLTTTLL");
     }
@@ -348,8 +331,7 @@ mod tests {
     #[test]
     fn quantile_thresholds_depend_on_past_entropies() {
         let (start, stop) = (Threshold::Quantile(0.5), Threshold::FractionOfMax(0.1));
-        let policy =
-            Policy::Entropy(EntropyPolicy { start, stop, bounds: BOUNDS, position: LatentPosition::Next });
+        let policy = Policy::Entropy(EntropyPolicy { start, stop, bounds: BOUNDS, position: LatentPosition::Next });
         let mut state = PolicyState::new(policy, 100);
         for entropy in [1.0, 2.0, 3.0] {
             state.observe_prompt(entropy);

@@ -1,5 +1,4 @@
-//! Owns: `changes.jsonl`, the record of config changes during a run, one line per key; and which of them to
-//! replay.
+//! Owns: `changes.jsonl`, the record of config changes during a run, one line per key; and which of them to replay.
 //! Must not know: what a key means, when a change takes effect.
 //! Invariant: a line is complete or absent; applying the record to the first config gives the last one.
 
@@ -22,8 +21,7 @@ pub fn read_changes(file: &Path) -> Result<Vec<ChangeRow>, RecordError> {
         tracing::warn!("{}: dropped an incomplete last line", file.display());
     }
     let parsed = text[..complete].lines().enumerate().map(|(index, line)| {
-        serde_json::from_str(line)
-            .map_err(|error| RecordError::table(file, &format!("line {}: {error}", index + 1)))
+        serde_json::from_str(line).map_err(|error| RecordError::table(file, &format!("line {}: {error}", index + 1)))
     });
     parsed.collect()
 }
@@ -60,9 +58,8 @@ pub fn applied_changes(changes: &[ChangeRow]) -> Vec<ChangeRow> {
     changes.iter().filter(|change| change.outcome == ChangeOutcome::Applied).cloned().collect()
 }
 
-/// Splits the record of a run that resumes from config `version` into rows to keep and rows to replay.
-/// Replayed are the changes applied later, and those of `replay` not yet in the record. Refused changes and
-/// notes are always kept.
+/// Splits the record of a run that resumes from config `version` into rows to keep and rows to replay. Replayed are
+/// the changes applied later, and those of `replay` not yet in the record. Refused changes and notes are always kept.
 pub fn split_for_replay(
     record: Vec<ChangeRow>,
     replay: Vec<ChangeRow>,
@@ -70,8 +67,7 @@ pub fn split_for_replay(
 ) -> (Vec<ChangeRow>, Vec<ChangeRow>) {
     let known: HashSet<(String, Option<String>)> =
         record.iter().map(|change| (change.set.clone(), change.key.clone())).collect();
-    let pending =
-        replay.into_iter().filter(|change| !known.contains(&(change.set.clone(), change.key.clone())));
+    let pending = replay.into_iter().filter(|change| !known.contains(&(change.set.clone(), change.key.clone())));
     let keeps = |change: &ChangeRow| change.outcome != ChangeOutcome::Applied || change.version <= version;
     let (kept, mut to_replay): (Vec<_>, Vec<_>) = record.into_iter().partition(keeps);
     to_replay.extend(pending);

@@ -87,8 +87,7 @@ pub fn parse_line(line: &str) -> Option<LogLine> {
     let at = chrono::Local.from_local_datetime(&at).earliest()?;
     let rest = rest.strip_prefix(' ')?;
     let levels = [LogLevel::Info, LogLevel::Warn, LogLevel::Error];
-    let (level, text) =
-        levels.into_iter().find_map(|level| Some((level, rest.strip_prefix(level_word(level))?)))?;
+    let (level, text) = levels.into_iter().find_map(|level| Some((level, rest.strip_prefix(level_word(level))?)))?;
     Some(LogLine { time: at, level, text: text.strip_prefix(' ')?.to_owned() })
 }
 
@@ -140,8 +139,7 @@ mod tests {
     fn text_kept_by_a_full_disk_is_written_when_there_is_room() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log.txt");
-        let mut log =
-            LogDestination::File(File::options().write(true).open("/dev/full").unwrap(), String::new());
+        let mut log = LogDestination::File(File::options().write(true).open("/dev/full").unwrap(), String::new());
         log.write("one\n");
         let LogDestination::File(file, unwritten) = &mut log else { panic!() };
         assert_eq!(unwritten, "one\n");

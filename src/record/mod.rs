@@ -42,10 +42,7 @@ pub enum RecordError {
 }
 
 impl RecordError {
-    pub(crate) fn io(
-        action: &'static str,
-        path: &Path,
-    ) -> impl FnOnce(std::io::Error) -> RecordError + use<> {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> RecordError + use<> {
         let wrap = FileError::wrap(action, path);
         move |cause| RecordError::File(wrap(cause))
     }

@@ -315,11 +315,7 @@ pub fn segment_footer(run: &str, config_hash: &str) -> Footer {
 
 /// Converts the WALs of a killed process to segments, and removes all rows after step `until` (-1: all rows).
 pub fn recover_tables(folder: &RunFolder, config_hash: &str, until: i64) -> Result<(), RecordError> {
-    fn recover_table<R: TableRow>(
-        folder: &RunFolder,
-        footer: &Footer,
-        until: i64,
-    ) -> Result<(), RecordError> {
+    fn recover_table<R: TableRow>(folder: &RunFolder, footer: &Footer, until: i64) -> Result<(), RecordError> {
         let dir = folder.path().join(R::TABLE);
         segments::recover_wals(&dir, &R::schema(), footer)?;
         segments::truncate_after(&dir, until, footer)
@@ -385,11 +381,7 @@ mod tests {
         let log = segments::wal_path(&folder.path().join("metrics"), 0);
         std::os::unix::fs::symlink("/dev/full", &log).unwrap();
         recorder.record_step(StepRow::new(1));
-        assert!(
-            wait_for(|| matches!(recorder.health(), RecorderHealth::DiskFull(_))),
-            "{:?}",
-            recorder.health()
-        );
+        assert!(wait_for(|| matches!(recorder.health(), RecorderHealth::DiskFull(_))), "{:?}", recorder.health());
         std::fs::remove_file(&log).unwrap();
         assert!(wait_for(|| recorder.health() == RecorderHealth::Healthy));
         assert_eq!(rows(&folder), 1);

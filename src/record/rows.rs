@@ -6,9 +6,7 @@ mod lens;
 mod token_rows;
 
 pub use lens::LensRow;
-pub use token_rows::{
-    HISTOGRAM_COLUMNS, ThoughtRow, entropy_histograms, last_step, last_token_row, thoughts_at,
-};
+pub use token_rows::{HISTOGRAM_COLUMNS, ThoughtRow, entropy_histograms, last_step, last_token_row, thoughts_at};
 
 use crate::schema::metrics;
 use crate::schema::metrics::{ColumnKind, ColumnSpec, Metric, StepRow};
@@ -59,8 +57,7 @@ fn arrow_field(spec: &ColumnSpec) -> Field {
         ColumnKind::Reals => list(DataType::Float32),
         ColumnKind::Flags => list(DataType::Boolean),
     };
-    let metadata =
-        [("unit".to_owned(), spec.unit.to_owned()), ("description".to_owned(), spec.doc.to_owned())];
+    let metadata = [("unit".to_owned(), spec.unit.to_owned()), ("description".to_owned(), spec.doc.to_owned())];
     Field::new(spec.name, data_type, spec.name != "step").with_metadata(HashMap::from(metadata))
 }
 
@@ -72,9 +69,7 @@ impl TableRow for StepRow {
         let column = |metric: &Metric| -> ArrayRef {
             let values = rows.iter().map(|row| row.get(*metric));
             match metric.spec().kind {
-                ColumnKind::Count => {
-                    Arc::new(values.map(|value| value.map(|v| v as i64)).collect::<Int64Array>())
-                }
+                ColumnKind::Count => Arc::new(values.map(|value| value.map(|v| v as i64)).collect::<Int64Array>()),
                 _ => Arc::new(values.collect::<Float64Array>()),
             }
         };
@@ -87,8 +82,7 @@ pub fn step_rows(batch: &RecordBatch) -> Vec<StepRow> {
     let mut rows = vec![StepRow::new(0); batch.num_rows()];
     for metric in Metric::ALL {
         let Some(column) = batch.column_by_name(metric.spec().name) else { continue };
-        let (counts, reals) =
-            (column.as_primitive_opt::<Int64Type>(), column.as_primitive_opt::<Float64Type>());
+        let (counts, reals) = (column.as_primitive_opt::<Int64Type>(), column.as_primitive_opt::<Float64Type>());
         for (index, row) in rows.iter_mut().enumerate().filter(|(index, _)| column.is_valid(*index)) {
             row.set_if_some(*metric, counts.map(|column| column.value(index) as f64));
             row.set_if_some(*metric, reals.map(|column| column.value(index)));
@@ -100,9 +94,7 @@ pub fn step_rows(batch: &RecordBatch) -> Vec<StepRow> {
 pub fn samples(batch: &RecordBatch) -> Vec<ValidationSample> {
     let text = |name| text_values(batch, name);
     let steps = batch.column_by_name("step").and_then(|column| column.as_primitive_opt::<Int64Type>());
-    let (Some(steps), Some(kinds), Some(names), Some(texts)) =
-        (steps, text("kind"), text("name"), text("text"))
-    else {
+    let (Some(steps), Some(kinds), Some(names), Some(texts)) = (steps, text("kind"), text("name"), text("text")) else {
         return Vec::new();
     };
     let sample = |row: usize| ValidationSample {
@@ -111,10 +103,7 @@ pub fn samples(batch: &RecordBatch) -> Vec<ValidationSample> {
         prompt: names.value(row).to_owned(),
         text: texts.value(row).to_owned(),
     };
-    (0..batch.num_rows())
-        .filter(|row| kind_of(kinds.value(*row)) == Some(EventKind::Sample))
-        .map(sample)
-        .collect()
+    (0..batch.num_rows()).filter(|row| kind_of(kinds.value(*row)) == Some(EventKind::Sample)).map(sample).collect()
 }
 
 /// Returns whether the run was paused after the last event of `batch`, from the events table. A run that
@@ -265,15 +254,8 @@ mod tests {
         }
         let time = Utc::now();
         assert_batch(&[StepRow::new(3)]);
-        let event = EventRow {
-            step: 1,
-            tokens: 2,
-            time,
-            kind: EventKind::End,
-            name: "x".into(),
-            value: None,
-            text: None,
-        };
+        let event =
+            EventRow { step: 1, tokens: 2, time, kind: EventKind::End, name: "x".into(), value: None, text: None };
         assert_batch(std::slice::from_ref(&event));
         let written = EventRow { kind: EventKind::Sample, text: Some("y".into()), ..event.clone() };
         let read = samples(&EventRow::batch(&[event, written]).unwrap());

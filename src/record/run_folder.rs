@@ -35,8 +35,7 @@ impl RunFolder {
 
     /// Opens the folder of an existing run. Fails if `path` is not a run folder.
     pub fn open(path: &Path) -> Result<Self, RecordError> {
-        let no_run =
-            |reason: &str| RecordError::NoRun { path: path.display().to_string(), reason: reason.into() };
+        let no_run = |reason: &str| RecordError::NoRun { path: path.display().to_string(), reason: reason.into() };
         if !path.is_dir() {
             return Err(no_run("it does not exist"));
         }
@@ -59,16 +58,13 @@ impl RunFolder {
 
     /// Removes incomplete files and folders that a killed process left behind.
     pub fn remove_partial_files(&self) {
-        let paths_in =
-            |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-        let tables = paths_in(&self.path)
-            .filter(|path| path.is_dir())
-            .flat_map(|dir| paths_in(&dir).collect::<Vec<_>>());
+        let paths_in = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        let tables =
+            paths_in(&self.path).filter(|path| path.is_dir()).flat_map(|dir| paths_in(&dir).collect::<Vec<_>>());
         for path in paths_in(&self.path).chain(tables).collect::<Vec<_>>() {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if is_partial_name(&name) || name.starts_with('.') && name.ends_with(".old") {
-                let _ =
-                    if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+                let _ = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
             }
         }
     }
@@ -130,9 +126,8 @@ impl RunFolder {
     /// Returns the steps of the existing checkpoints, ascending.
     pub fn checkpoint_steps(&self) -> Vec<u64> {
         let entries = std::fs::read_dir(&self.path).into_iter().flatten().flatten();
-        let mut steps: Vec<u64> = entries
-            .filter_map(|entry| entry.file_name().to_str()?.strip_prefix("step-")?.parse().ok())
-            .collect();
+        let mut steps: Vec<u64> =
+            entries.filter_map(|entry| entry.file_name().to_str()?.strip_prefix("step-")?.parse().ok()).collect();
         steps.sort_unstable();
         steps
     }
@@ -179,11 +174,8 @@ impl RunFolder {
             }
             Err(TryLockError::Error(cause)) => return Err(RecordError::io("lock", &path)(cause)),
         }
-        let owner =
-            format!("process {} since {}\n", std::process::id(), chrono::Local::now().format("%F %T"));
-        file.set_len(0)
-            .and_then(|()| file.write_all(owner.as_bytes()))
-            .map_err(RecordError::io("write", &path))?;
+        let owner = format!("process {} since {}\n", std::process::id(), chrono::Local::now().format("%F %T"));
+        file.set_len(0).and_then(|()| file.write_all(owner.as_bytes())).map_err(RecordError::io("write", &path))?;
         Ok(RunLock { _file: file })
     }
 
@@ -228,17 +220,10 @@ mod tests {
         let folder = run(dir.path());
         assert!(!folder.is_locked());
         // The lock file of a killed process.
-        std::fs::write(
-            folder.path().join("lock"),
-            "process 1 since long ago and much longer than the next\n",
-        )
-        .unwrap();
+        std::fs::write(folder.path().join("lock"), "process 1 since long ago and much longer than the next\n").unwrap();
         let lock = folder.lock().unwrap();
         let error = folder.lock().err().unwrap().to_string();
-        assert!(
-            error.contains(&format!("process {}", std::process::id())) && !error.contains("long ago"),
-            "{error}"
-        );
+        assert!(error.contains(&format!("process {}", std::process::id())) && !error.contains("long ago"), "{error}");
         assert!(folder.is_locked());
         drop(lock);
         assert!(!folder.is_locked() && folder.lock().is_ok());

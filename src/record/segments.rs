@@ -70,8 +70,7 @@ fn read_segment_if(path: &Path, wants: impl Fn(&str) -> bool) -> Result<Vec<Reco
     let read = || -> Result<Vec<RecordBatch>, ArrowError> {
         let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
         let fields = builder.schema().fields().iter().enumerate();
-        let roots: Vec<usize> =
-            fields.filter(|(_, field)| wants(field.name())).map(|(index, _)| index).collect();
+        let roots: Vec<usize> = fields.filter(|(_, field)| wants(field.name())).map(|(index, _)| index).collect();
         let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
         builder.with_projection(mask).with_batch_size(65_536).build()?.collect()
     };
@@ -164,7 +163,6 @@ pub fn truncate_after(dir: &Path, step: i64, footer: &Footer) -> Result<(), Reco
 fn rows_up_to(batch: &RecordBatch, step: i64) -> Result<RecordBatch, String> {
     let steps = batch.column_by_name("step").and_then(|column| column.as_primitive_opt::<Int64Type>());
     let steps = steps.ok_or("it has no integer column `step`")?;
-    let keep: BooleanArray =
-        steps.iter().map(|found| Some(found.is_none_or(|found| found <= step))).collect();
+    let keep: BooleanArray = steps.iter().map(|found| Some(found.is_none_or(|found| found <= step))).collect();
     filter_record_batch(batch, &keep).map_err(|error| error.to_string())
 }

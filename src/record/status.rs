@@ -1,7 +1,6 @@
 //! Owns: `status.json`: whether a run is in progress, and how it last ended.
 //! Must not know: who reads it.
-//! Invariant: the lock overrides the file: a run whose file says `running` but that is not locked was
-//! interrupted.
+//! Invariant: the lock overrides the file: a run whose file says `running` but that is not locked was interrupted.
 
 use super::RecordError;
 use super::run_folder::{RunFolder, read_json};

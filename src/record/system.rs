@@ -1,7 +1,6 @@
 //! Owns: measuring CPU, memory, disk and GPU use during a run.
 //! Must not know: where a measurement is written or shown.
-//! Invariant: a source that does not respond gives no value, never an error; a measurement takes about 1 ms
-//! at most.
+//! Invariant: a source that does not respond gives no value, never an error; a measurement takes about 1 ms at most.
 
 use crate::schema::rows::{GpuRow, SystemRow};
 use std::path::{Path, PathBuf};
@@ -206,10 +205,7 @@ mod tests {
     fn this_process_has_memory_and_a_disk() {
         let dir = tempfile::tempdir().unwrap();
         let row = SystemMonitor::new(dir.path(), Arc::default()).measure(7);
-        assert!(
-            row.step == 7 && row.process_bytes > 1 << 20 && row.memory_bytes > row.process_bytes,
-            "{row:?}"
-        );
+        assert!(row.step == 7 && row.process_bytes > 1 << 20 && row.memory_bytes > row.process_bytes, "{row:?}");
         assert!(row.process_cpu >= 0.0 && row.process_cpu < 1e4, "{row:?}");
         assert!(cfg!(not(unix)) || row.disk_free_bytes.is_some());
         assert!(row.cores > 0 && row.machine_cpu >= 0.0 && row.machine_cpu <= row.cores as f64, "{row:?}");
@@ -230,9 +226,6 @@ mod tests {
         assert!(monitor.measure_if_due(4, Duration::ZERO).is_none() && latest.lock().unwrap().is_none());
         std::thread::sleep(soon);
         let row = monitor.measure_if_due(5, soon).unwrap();
-        assert!(
-            row.step == 5 && row.machine_cpu >= 0.0 && row.machine_cpu <= row.cores as f64 + 0.5,
-            "{row:?}"
-        );
+        assert!(row.step == 5 && row.machine_cpu >= 0.0 && row.machine_cpu <= row.cores as f64 + 0.5, "{row:?}");
     }
 }

@@ -1,7 +1,6 @@
 //! Owns: writing one table: the rows since its last segment, their write-ahead log (WAL), the next segment.
 //! Must not know: what the rows mean, which thread it runs on.
-//! Invariant: rows in the WAL survive a killed process; rows that could not be written are kept and tried
-//! again.
+//! Invariant: rows in the WAL survive a killed process; rows that could not be written are kept and tried again.
 
 use super::rows::TableRow;
 use super::{RecordError, segments, wal};
@@ -116,9 +115,8 @@ mod tests {
     }
 
     fn steps(batches: &[RecordBatch]) -> Vec<i64> {
-        let steps_of = |batch: &RecordBatch| {
-            batch.column_by_name("step").unwrap().as_primitive::<Int64Type>().values().to_vec()
-        };
+        let steps_of =
+            |batch: &RecordBatch| batch.column_by_name("step").unwrap().as_primitive::<Int64Type>().values().to_vec();
         batches.iter().flat_map(steps_of).collect()
     }
 
@@ -214,11 +212,7 @@ mod tests {
                 }
             }
             segments::truncate_after(&dir, cut, &footer()).unwrap();
-            assert_eq!(
-                steps(&segments::read_table(&dir).unwrap()),
-                (1..=last).collect::<Vec<_>>(),
-                "at {cut}"
-            );
+            assert_eq!(steps(&segments::read_table(&dir).unwrap()), (1..=last).collect::<Vec<_>>(), "at {cut}");
             let next = Table::<StepRow>::open(run.path()).unwrap().segment;
             assert!(!segments::segment_path(&dir, next).exists());
         }

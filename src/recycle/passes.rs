@@ -6,9 +6,7 @@ use super::placement::RecycledPositions;
 use crate::config::{Control, GradientFlow, LossPositions, PassScope};
 use crate::model::accumulator::{GradientAccumulator, PassOutput};
 use crate::model::cost::{PartCosts, StepPart};
-use crate::model::{
-    GatherIndex, HiddenStates, TokenBatch, Transformer, Visibility, flatten_rows, index_tensor, rms,
-};
+use crate::model::{GatherIndex, HiddenStates, TokenBatch, Transformer, Visibility, flatten_rows, index_tensor, rms};
 use crate::rng::{RngKey, RngPurpose};
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -74,8 +72,7 @@ pub fn forward_backward(
     // 1. Plain pass: hidden states, and the loss on all positions.
     let states = model.forward(model.embed(tokens.inputs.clone()));
     accumulator.record_forward(StepPart::Plain, &states);
-    let plain =
-        accumulator.add_loss(StepPart::PlainHead, flatten_rows(&states.hidden), tokens.flat_targets(), 1.0);
+    let plain = accumulator.add_loss(StepPart::PlainHead, flatten_rows(&states.hidden), tokens.flat_targets(), 1.0);
     // 2. The positions whose inputs are replaced.
     let positions = place.map(|place| place(&plain.entropy)).filter(|positions| positions.count() > 0);
     accumulator.record_time(StepPart::Recycled);
@@ -107,10 +104,8 @@ fn run_recycled_passes(
         }
         let graph = *weight > 0.0 || plan.gradient_crosses(pass + 1);
         let valid = (!graph).then(|| model.valid());
-        let settings =
-            RecycledPass { rng_key: RngKey { pass: pass as u64, ..plan.pass.rng_key }, ..plan.pass };
-        let (next, own_hidden) =
-            recycled_pass(valid.as_ref().unwrap_or(model), tokens, states, positions, &settings);
+        let settings = RecycledPass { rng_key: RngKey { pass: pass as u64, ..plan.pass.rng_key }, ..plan.pass };
+        let (next, own_hidden) = recycled_pass(valid.as_ref().unwrap_or(model), tokens, states, positions, &settings);
         states = next;
         match graph {
             true => accumulator.record_forward(StepPart::Recycled, &states),
@@ -176,9 +171,9 @@ fn feedback_inputs(
     };
     let (dims, embeddings) = ([source.len(), hidden.dims()[2]], model.embed.weight.val());
     let state = match pass.control {
-        Control::None | Control::Shuffled => model
-            .feedback
-            .transform_state(flatten_rows(hidden).select(0, index_tensor(&source, &device)), embeddings),
+        Control::None | Control::Shuffled => {
+            model.feedback.transform_state(flatten_rows(hidden).select(0, index_tensor(&source, &device)), embeddings)
+        }
         Control::Pause => model.feedback.pause.val().unsqueeze::<2>().expand(dims),
         Control::Masked => embeddings.inner().mean_dim(0).expand(dims),
     };

@@ -96,12 +96,7 @@ pub fn entropy_next(rows: PlacementRows<'_>, budget: PositionBudget, entropy: &[
 }
 
 /// Chooses the positions `t` with the largest entropy at `t - offset`.
-fn by_entropy(
-    rows: PlacementRows<'_>,
-    budget: PositionBudget,
-    entropy: &[f32],
-    offset: usize,
-) -> RecycledPositions {
+fn by_entropy(rows: PlacementRows<'_>, budget: PositionBudget, entropy: &[f32], offset: usize) -> RecycledPositions {
     rows.place_each_row(|row, mut candidates| {
         let score = |t: usize| match entropy[row * rows.seq_len + t - offset] {
             value if value.is_nan() => f32::NEG_INFINITY,

@@ -31,13 +31,5 @@ pub fn step_settings(recycle: &Recycle, vocab_size: usize, seed: u64, step: u64)
         false => (recycle.control, recycle.passes.draw(uniform(RngPurpose::PassCount))),
     };
     let recycles = drawn && wanted.selects_any() && weight > 0.0;
-    StepSettings {
-        probability,
-        budget: wanted,
-        weight,
-        scale: recycle.scale.value_at(step),
-        passes,
-        control,
-        recycles,
-    }
+    StepSettings { probability, budget: wanted, weight, scale: recycle.scale.value_at(step), passes, control, recycles }
 }

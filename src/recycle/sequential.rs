@@ -11,12 +11,7 @@ use burn::tensor::Tensor;
 /// Runs the rows of `tokens` sequentially. The input at every position in `columns` (ascending, at least 1,
 /// the same for all rows) is replaced by the state of the preceding position times `scale`. Returns the
 /// hidden states `[B, T, D]` with all keys and values. Gradient flows through the whole chain.
-pub fn run_sequential(
-    model: &Transformer,
-    tokens: &TokenBatch,
-    columns: &[usize],
-    scale: f64,
-) -> HiddenStates {
+pub fn run_sequential(model: &Transformer, tokens: &TokenBatch, columns: &[usize], scale: f64) -> HiddenStates {
     let embeddings = model.embed(tokens.inputs.clone());
     let [_, t, _] = embeddings.dims();
     let mut from = 0;
@@ -34,20 +29,13 @@ pub fn run_sequential(
         let states = model.forward_from(piece, from, &context);
         context = match context.is_empty() {
             true => states.keys_values,
-            false => {
-                context.iter().zip(&states.keys_values).map(|(cached, next)| cached.concat(next)).collect()
-            }
+            false => context.iter().zip(&states.keys_values).map(|(cached, next)| cached.concat(next)).collect(),
         };
         flop += states.flop;
         hidden.push(states.hidden);
         from = to;
     }
-    HiddenStates {
-        hidden: Tensor::cat(hidden, 1),
-        keys_values: context,
-        flop,
-        backward_flop: BACKWARD_FACTOR * flop,
-    }
+    HiddenStates { hidden: Tensor::cat(hidden, 1), keys_values: context, flop, backward_flop: BACKWARD_FACTOR * flop }
 }
 
 /// Returns the input `[B, 1, D]` that the feedback makes of the last state and the token's embedding.

@@ -1,5 +1,4 @@
-//! Owns: the metrics (name, unit, type, description), one step's values of them, and the columns of the other
-//! tables.
+//! Owns: the metrics (name, unit, type, description), one step's values of them, and the columns of the other tables.
 //! Must not know: who computes a metric, who draws or writes it.
 //! Invariant: a column's name, unit and description are written in one place only.
 
@@ -138,9 +137,8 @@ columns! {
         "outcome" "" Text "applied, refused, or noted (nothing was changed; a person wrote a note).";
         "reason" "" Text "Reason of the refusal, or the text of the note.";
     }
-    /// `tokens/`: one row per forward probe of a row of tokens. Each list has one entry per position. The
-    /// lists of likeliest tokens have five per position (or the whole of a smaller vocabulary), position
-    /// after position.
+    /// `tokens/`: one row per forward probe of a row of tokens. Each list has one entry per position. The lists of
+    /// likeliest tokens have five per position (or the whole of a smaller vocabulary), position after position.
     TOKENS {
         "step" "" Count "Updates done when the row was probed.";
         "token_ids" "" Counts "Ids of the input tokens.";

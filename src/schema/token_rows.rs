@@ -22,10 +22,8 @@ impl TokenRow {
     /// Fills in the text of every token id among the likely tokens, using `text`.
     pub fn fill_token_texts(&mut self, text: impl Fn(u32) -> String) {
         let cells = self.cells.iter().flat_map(|cell| cell.top_plain.iter().chain(&cell.top_recycled));
-        let decoded = self
-            .thoughts
-            .iter()
-            .flat_map(|thought| thought.fed_by_pass.iter().chain(&thought.output_by_pass));
+        let decoded =
+            self.thoughts.iter().flat_map(|thought| thought.fed_by_pass.iter().chain(&thought.output_by_pass));
         let choices = cells.chain(decoded.flat_map(|decoded| &decoded.top));
         for choice in choices {
             self.token_texts.entry(choice.id).or_insert_with(|| text(choice.id));
@@ -120,11 +118,6 @@ impl EntropyHistogram {
 impl From<&TokenRow> for EntropyHistogram {
     fn from(row: &TokenRow) -> Self {
         let recycled = row.cells.iter().filter(|cell| cell.recycled).filter_map(|cell| cell.entropy_recycled);
-        Self::from_entropies(
-            row.step,
-            row.vocab_size,
-            row.cells.iter().map(|cell| cell.entropy_plain),
-            recycled,
-        )
+        Self::from_entropies(row.step, row.vocab_size, row.cells.iter().map(|cell| cell.entropy_plain), recycled)
     }
 }

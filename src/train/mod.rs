@@ -111,8 +111,9 @@ impl TrainError {
     fn is_disk_full(&self) -> bool {
         match self {
             TrainError::Record(error) => error.is_disk_full(),
-            TrainError::Model(ModelError::Write { cause, .. })
-            | TrainError::Data(DataError::Io { cause, .. }) => means_disk_full(cause.kind()),
+            TrainError::Model(ModelError::Write { cause, .. }) | TrainError::Data(DataError::Io { cause, .. }) => {
+                means_disk_full(cause.kind())
+            }
             _ => false,
         }
     }
@@ -132,30 +133,18 @@ mod tests {
 
     pub fn model(seed: u64) -> Transformer {
         let config = Model { width: 16, layers: 2, heads: 2, ..Default::default() };
-        Transformer::new(
-            ModelShape::from_config(&config, 13, SEQ_LEN),
-            seed,
-            0.25,
-            &Device::flex().autodiff(),
-        )
+        Transformer::new(ModelShape::from_config(&config, 13, SEQ_LEN), seed, 0.25, &Device::flex().autodiff())
     }
 
     /// Returns two rows of [`SEQ_LEN`] positions, ids below 13.
     pub fn batch(seed: u64) -> TokenBatch {
-        let ids: Vec<i32> =
-            (0..2 * (SEQ_LEN as u64 + 1)).map(|i| ((i * 7919 + seed * 31) % 101 % 13) as i32).collect();
+        let ids: Vec<i32> = (0..2 * (SEQ_LEN as u64 + 1)).map(|i| ((i * 7919 + seed * 31) % 101 % 13) as i32).collect();
         TokenBatch::upload(&ids, 2, SEQ_LEN, &Device::flex())
     }
 
     pub fn pass() -> RecycledPass {
         let key = RngKey { seed: 3, step: 1, ..RngKey::default() };
-        RecycledPass {
-            reach: PassScope::Dense,
-            control: Control::None,
-            scale: 1.0,
-            jitter: 0.0,
-            rng_key: key,
-        }
+        RecycledPass { reach: PassScope::Dense, control: Control::None, scale: 1.0, jitter: 0.0, rng_key: key }
     }
 }
 pub mod eval;

@@ -103,8 +103,7 @@ pub trait DashboardHost {
     /// Returns why the note cannot be written.
     fn write_note(&mut self, run: &Path, at: RunPosition, text: &str) -> Result<ChangeRow, String>;
 
-    /// Writes a table of the run in folder `run` to `file`, in the background.
-    /// The outcome is sent to `results`.
+    /// Writes a table of the run in folder `run` to `file`, in the background. The outcome is sent to `results`.
     fn export(&mut self, run: &Path, table: &str, file: &str, results: Sender<HostMessage>);
 }
 

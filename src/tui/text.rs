@@ -155,8 +155,7 @@ pub fn token_text(row: &TokenRow, id: u32) -> String {
 
 /// Returns whether a character takes at least one cell.
 fn takes_cell(c: char) -> bool {
-    c.is_ascii()
-        || (width(c.encode_utf8(&mut [0; 4])) > 0 && !matches!(c, '\u{ad}' | '\u{2028}' | '\u{2029}'))
+    c.is_ascii() || (width(c.encode_utf8(&mut [0; 4])) > 0 && !matches!(c, '\u{ad}' | '\u{2028}' | '\u{2029}'))
 }
 
 /// Makes `text` visible and cuts it to `cells` cells; a cut ends in `…`.

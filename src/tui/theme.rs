@@ -233,12 +233,8 @@ mod tests {
     fn sixteen_colours_are_named_ones_and_readable() {
         let theme = Theme::new(ColorDepth::Sixteen);
         for share in 0..=20 {
-            for style in
-                [theme.heat(f64::from(share) / 20.0), theme.difference(f64::from(share) / 10.0 - 1.0)]
-            {
-                assert!(
-                    style.fg != style.bg && !matches!(style.bg, Some(Color::Rgb(..) | Color::Indexed(_)))
-                );
+            for style in [theme.heat(f64::from(share) / 20.0), theme.difference(f64::from(share) / 10.0 - 1.0)] {
+                assert!(style.fg != style.bg && !matches!(style.bg, Some(Color::Rgb(..) | Color::Indexed(_))));
             }
         }
     }
@@ -257,8 +253,7 @@ mod tests {
     #[test]
     fn without_colours_there_are_none() {
         let theme = Theme::new(ColorDepth::None);
-        let styles =
-            [theme.heat(0.9), theme.difference(0.1), theme.style(Role::Bad), theme.style(Role::Selected)];
+        let styles = [theme.heat(0.9), theme.difference(0.1), theme.style(Role::Bad), theme.style(Role::Selected)];
         assert!(styles.iter().all(|style| style.fg.is_none() && style.bg.is_none()));
     }
 }

@@ -29,11 +29,7 @@ pub fn source_files(root: &Path) -> Vec<SourceFile> {
     let mut paths = Vec::new();
     collect(&src, &mut paths);
     paths.sort();
-    paths
-        .iter()
-        .map(|path| read(&src, path))
-        .filter(|file| !file.module.iter().any(|name| name == "tests"))
-        .collect()
+    paths.iter().map(|path| read(&src, path)).filter(|file| !file.module.iter().any(|name| name == "tests")).collect()
 }
 
 fn collect(dir: &Path, out: &mut Vec<PathBuf>) {

@@ -27,8 +27,7 @@ fn fresh_matrices_feed_what_none_would() {
 #[test]
 fn nothing_added_is_the_plain_pass() {
     let (tokens, placed) = (tokens(&ids(2)), positions(2, 0.5));
-    let model =
-        shaped(Arch::Gpt2, 2, FeedbackSpec { add_scale: 0.0, ..form(Feedback::Add, StateTransform::Raw) });
+    let model = shaped(Arch::Gpt2, 2, FeedbackSpec { add_scale: 0.0, ..form(Feedback::Add, StateTransform::Raw) });
     let plain = values(reached(&model, &tokens, &none(B), &pass(PassScope::Dense), 0));
     assert_eq!(values(reached(&model, &tokens, &placed, &pass(PassScope::Dense), 1)), plain);
     // The schedule's factor does the same to a scale that is not 0.
@@ -108,8 +107,7 @@ fn a_pause_and_a_mask_know_nothing_of_the_row() {
     ] {
         let found = reached(&model, &tokens, &placed, &RecycledPass { control, ..pass(PassScope::Dense) }, 1);
         let places = GatherIndex::new(&placed.rows, T, &Device::flex());
-        let inputs =
-            places.scatter(&frozen.embed(tokens.inputs.clone()), vector.expand([placed.count(), 32]));
+        let inputs = places.scatter(&frozen.embed(tokens.inputs.clone()), vector.expand([placed.count(), 32]));
         close(found, frozen.forward(inputs).hidden, 1e-5);
     }
 }
@@ -146,8 +144,7 @@ fn in_a_batch_of_one_row_a_shuffled_state_is_an_earlier_one() {
     let all = ids(6)[..=T].to_vec();
     let placed = RecycledPositions { seq_len: T, rows: vec![vec![3, 6, 9]] };
     for step in 1..20 {
-        let shuffled =
-            RecycledPass { control: Control::Shuffled, rng_key: draw(1, step), ..pass(PassScope::Isolated) };
+        let shuffled = RecycledPass { control: Control::Shuffled, rng_key: draw(1, step), ..pass(PassScope::Isolated) };
         let before = nll(&model, &tokens(&all), &placed, &shuffled);
         // The state that would be fed at 9 itself is never fed: the token before it says nothing to the earlier two.
         let mut later = all.clone();

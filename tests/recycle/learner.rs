@@ -98,10 +98,8 @@ fn a_live_change_keeps_the_optimizers_state() {
 
 #[test]
 fn a_step_that_does_not_recycle_is_a_plain_step() {
-    let off = train(|_| Config {
-        recycle: coconut_lab::config::Recycle { every: 0, ..Default::default() },
-        ..config()
-    });
+    let off =
+        train(|_| Config { recycle: coconut_lab::config::Recycle { every: 0, ..Default::default() }, ..config() });
     let late = train(|_| {
         let mut config = config();
         config.recycle.every = 1000;

@@ -13,12 +13,7 @@ use coconut_lab::recycle::placement::RecycledPositions;
 use coconut_lab::recycle::sequential::run_sequential;
 
 /// Hidden states after `passes` recycled dense passes.
-fn hidden(
-    model: &Transformer,
-    tokens: &TokenBatch,
-    positions: &RecycledPositions,
-    passes: usize,
-) -> Tensor<3> {
+fn hidden(model: &Transformer, tokens: &TokenBatch, positions: &RecycledPositions, passes: usize) -> Tensor<3> {
     reached(model, tokens, positions, &pass(PassScope::Dense), passes)
 }
 
@@ -32,13 +27,10 @@ const FORMS: [FeedbackSpec; 4] = [
 #[test]
 fn an_empty_placement_is_the_plain_pass_bit_for_bit() {
     let placed = RecycledPositions { seq_len: T, rows: vec![vec![], vec![2, 7], vec![]] };
-    for (arch, form) in [Arch::Gpt2, Arch::Llama].into_iter().flat_map(|arch| FORMS.map(|form| (arch, form)))
-    {
+    for (arch, form) in [Arch::Gpt2, Arch::Llama].into_iter().flat_map(|arch| FORMS.map(|form| (arch, form))) {
         let (model, tokens) = (shaped(arch, 1, form), tokens(&ids(1)));
         for (reach, passes) in REACHES.into_iter().flat_map(|reach| [(reach, 1), (reach, 2)]) {
-            let row = |passes, row| {
-                values(reached(&model, &tokens, &placed, &pass(reach), passes).narrow(0, row, 1))
-            };
+            let row = |passes, row| values(reached(&model, &tokens, &placed, &pass(reach), passes).narrow(0, row, 1));
             assert_eq!(row(0, 0), row(passes, 0));
             assert_eq!(row(0, 2), row(passes, 2));
             assert_ne!(row(0, 1), row(passes, 1));
@@ -48,24 +40,17 @@ fn an_empty_placement_is_the_plain_pass_bit_for_bit() {
 
 #[test]
 fn a_token_changes_nothing_before_it_in_any_pass() {
-    for (arch, form) in [Arch::Gpt2, Arch::Llama].into_iter().flat_map(|arch| FORMS.map(|form| (arch, form)))
-    {
+    for (arch, form) in [Arch::Gpt2, Arch::Llama].into_iter().flat_map(|arch| FORMS.map(|form| (arch, form))) {
         let (model, placed) = (shaped(arch, 2, form), positions(5, 0.4));
         let before = ids(2);
         for j in [0, 1, 5, 11] {
             let mut after = before.clone();
             after[j] = (after[j] + 1) % V as i32;
             for (passes, reach) in (0..3).flat_map(|passes| REACHES.map(|reach| (passes, reach))) {
-                let run = |ids: &[i32]| {
-                    reached(&model, &tokens(ids), &placed, &pass(reach), passes).narrow(0, 0, 1)
-                };
+                let run = |ids: &[i32]| reached(&model, &tokens(ids), &placed, &pass(reach), passes).narrow(0, 0, 1);
                 let (a, b) = (run(&before), run(&after));
                 if j > 0 {
-                    assert_eq!(
-                        values(a.clone().narrow(1, 0, j)),
-                        values(b.clone().narrow(1, 0, j)),
-                        "{arch:?} {j}"
-                    );
+                    assert_eq!(values(a.clone().narrow(1, 0, j)), values(b.clone().narrow(1, 0, j)), "{arch:?} {j}");
                 }
                 // A recycled position hides its own token: there, nothing but later plain positions may move.
                 if passes == 0 {
@@ -98,8 +83,7 @@ fn rows_do_not_see_each_other_however_many_positions_they_recycle() {
     for (reach, form) in REACHES.into_iter().flat_map(|reach| FORMS.map(|form| (reach, form))) {
         let model = shaped(Arch::Gpt2, 4, form);
         // Noise is the first row's own, too.
-        let noisy =
-            RecycledPass { jitter: if form == FeedbackSpec::PLAIN { 0.5 } else { 0.0 }, ..pass(reach) };
+        let noisy = RecycledPass { jitter: if form == FeedbackSpec::PLAIN { 0.5 } else { 0.0 }, ..pass(reach) };
         let whole = reached(&model, &tokens(&all), &placed, &noisy, 2);
         for row in [0, 2].into_iter().filter(|row| *row == 0 || noisy.jitter == 0.0) {
             let alone = RecycledPositions { seq_len: T, rows: vec![placed.rows[row].clone()] };
@@ -117,13 +101,7 @@ fn a_lone_recycled_position_comes_out_the_same_by_every_reach() {
         let placed = RecycledPositions { seq_len: T, rows: vec![vec![4], vec![9], vec![1]] };
         let device = Device::flex();
         let [dense, isolated, joint] = REACHES.map(|reach| {
-            GatherIndex::new(&placed.rows, T, &device).gather(&reached(
-                &model,
-                &tokens,
-                &placed,
-                &pass(reach),
-                1,
-            ))
+            GatherIndex::new(&placed.rows, T, &device).gather(&reached(&model, &tokens, &placed, &pass(reach), 1))
         });
         close(dense.clone(), isolated, 1e-5);
         close(dense, joint, 1e-5);
@@ -155,24 +133,21 @@ fn r_dense_passes_are_the_exact_recurrence_and_fewer_are_not() {
         let most = placed.rows.iter().map(Vec::len).max().unwrap();
         let exact = recurrence(&model, &tokens, &placed);
         close(hidden(&model, &tokens, &placed, most), exact.clone(), 1e-4);
-        let gap: f32 =
-            values(hidden(&model, &tokens, &placed, 1) - exact).iter().fold(0.0, |m, v| m.max(v.abs()));
+        let gap: f32 = values(hidden(&model, &tokens, &placed, 1) - exact).iter().fold(0.0, |m, v| m.max(v.abs()));
         assert!(gap > 1e-3, "one pass of {most} should not be exact: {gap}");
     }
 }
 
 #[test]
 fn one_after_another_is_the_recurrence_whatever_the_feedback() {
-    for (arch, form) in [Arch::Gpt2, Arch::Llama].into_iter().flat_map(|arch| FORMS.map(|form| (arch, form)))
-    {
+    for (arch, form) in [Arch::Gpt2, Arch::Llama].into_iter().flat_map(|arch| FORMS.map(|form| (arch, form))) {
         let (model, tokens) = (shaped(arch, 6, form), tokens(&ids(6)));
         let columns = vec![1, 2, 5, 6, 7, 11];
         let placed = RecycledPositions { seq_len: T, rows: vec![columns.clone(); B] };
         let scaled = RecycledPass { scale: 0.8, ..pass(PassScope::Dense) };
         let parallel = reached(&model, &tokens, &placed, &scaled, columns.len());
         let found = run_sequential(&model.valid(), &tokens, &columns, 0.8);
-        let (flop, found) =
-            (found.flop - model.feedback.flop(B * columns.len(), Control::None), found.hidden);
+        let (flop, found) = (found.flop - model.feedback.flop(B * columns.len(), Control::None), found.hidden);
         close(found.clone(), parallel.clone(), 1e-4);
         if form == FeedbackSpec::PLAIN && arch == Arch::Llama {
             close(
@@ -193,11 +168,9 @@ fn one_after_another_is_the_recurrence_whatever_the_feedback() {
 fn r_joint_passes_are_a_recurrence_over_the_recycled_positions() {
     for arch in [Arch::Gpt2, Arch::Llama] {
         let (model, tokens) = (model(arch, 12), tokens(&ids(12)));
-        let placed =
-            RecycledPositions { seq_len: T, rows: vec![vec![3, 4, 5, 8], vec![1, 2], vec![6, 9, 10]] };
-        let joint = |placed: &RecycledPositions, passes| {
-            reached(&model, &tokens, placed, &pass(PassScope::Joint), passes)
-        };
+        let placed = RecycledPositions { seq_len: T, rows: vec![vec![3, 4, 5, 8], vec![1, 2], vec![6, 9, 10]] };
+        let joint =
+            |placed: &RecycledPositions, passes| reached(&model, &tokens, placed, &pass(PassScope::Joint), passes);
         let exact = joint(&placed, 4);
         close(joint(&placed, 5), exact.clone(), 1e-5);
         assert!(gap(&values(joint(&placed, 1)), &values(exact.clone())) > 1e-3);
@@ -213,12 +186,7 @@ fn r_joint_passes_are_a_recurrence_over_the_recycled_positions() {
 }
 
 /// Mean nll at `rows` of `[B·T]` through plain autodiff, logits and all.
-fn naive_loss(
-    model: &Transformer,
-    hidden: Tensor<3>,
-    targets: Tensor<1, Int>,
-    rows: Tensor<1, Int>,
-) -> Tensor<1> {
+fn naive_loss(model: &Transformer, hidden: Tensor<3>, targets: Tensor<1, Int>, rows: Tensor<1, Int>) -> Tensor<1> {
     let matrix = match &model.head {
         Some(head) => head.weight.val(),
         None => model.embed.weight.val().transpose(),
@@ -317,14 +285,9 @@ fn without_a_placement_a_step_is_a_plain_one() {
     let (model, tokens) = (model(Arch::Llama, 8), tokens(&ids(8)));
     let plan = plan(PassScope::Dense, GradientFlow::Detached, LossPositions::Recycled, &[1.0]);
     let mut nowhere = |_: &Tensor<1>| none(B);
-    let plain =
-        passes::forward_backward(GradientAccumulator::new(&model, 1.0, Timing::Off), &tokens, &plan, None);
-    let empty = passes::forward_backward(
-        GradientAccumulator::new(&model, 1.0, Timing::On),
-        &tokens,
-        &plan,
-        Some(&mut nowhere),
-    );
+    let plain = passes::forward_backward(GradientAccumulator::new(&model, 1.0, Timing::Off), &tokens, &plan, None);
+    let empty =
+        passes::forward_backward(GradientAccumulator::new(&model, 1.0, Timing::On), &tokens, &plan, Some(&mut nowhere));
     assert!(plain.recycled.is_none() && empty.recycled.is_none());
     let id = model.embed.weight.id;
     assert_eq!(values(plain.grads.get::<2>(id).unwrap()), values(empty.grads.get::<2>(id).unwrap()));

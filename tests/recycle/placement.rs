@@ -10,12 +10,7 @@ fn rows(doc_start: &[bool], seq_len: usize) -> PlacementRows<'_> {
 }
 
 fn drawn(doc_start: &[bool], seq_len: usize, seed: u64, step: u64) -> PlacementRows<'_> {
-    PlacementRows {
-        seq_len,
-        doc_start,
-        max_prefix_fraction: 0.0,
-        rng_key: RngKey { seed, step, ..RngKey::default() },
-    }
+    PlacementRows { seq_len, doc_start, max_prefix_fraction: 0.0, rng_key: RngKey { seed, step, ..RngKey::default() } }
 }
 
 #[test]
@@ -57,8 +52,7 @@ fn rows_and_batches_are_drawn_apart() {
     let mut other = starts;
     other[1..64].fill(true);
     assert_eq!(random(rows(&other, 64), share).rows[1], two[1]);
-    let next =
-        PlacementRows { rng_key: RngKey { batch: 1, ..rows(&starts, 64).rng_key }, ..rows(&starts, 64) };
+    let next = PlacementRows { rng_key: RngKey { batch: 1, ..rows(&starts, 64).rng_key }, ..rows(&starts, 64) };
     assert_ne!(random(next, share).rows, two);
 }
 
@@ -69,9 +63,7 @@ fn the_uncertain_state_itself_goes_into_the_next_position() {
     // 2 → position 3 begins a document; 5 has no next one.
     let found = entropy_next(rows(&starts, 6), PositionBudget::Count(2), &entropy);
     assert_eq!(found.rows, vec![vec![1, 4]]);
-    let above = |least| {
-        entropy_next(rows(&starts, 6), PositionBudget::EntropyAtLeast(least), &entropy).rows[0].clone()
-    };
+    let above = |least| entropy_next(rows(&starts, 6), PositionBudget::EntropyAtLeast(least), &entropy).rows[0].clone();
     assert_eq!(above(2.0), [1, 4, 5]);
     assert_eq!(above(99.0), [0; 0]);
 }

@@ -38,8 +38,7 @@ pub fn draw(seed: u64, step: u64) -> RngKey {
 
 pub fn positions(seed: u64, fraction: f64) -> RecycledPositions {
     let starts: Vec<bool> = (0..B * T).map(|i| i % T == 0).collect();
-    let rows =
-        PlacementRows { seq_len: T, doc_start: &starts, max_prefix_fraction: 0.0, rng_key: draw(seed, 1) };
+    let rows = PlacementRows { seq_len: T, doc_start: &starts, max_prefix_fraction: 0.0, rng_key: draw(seed, 1) };
     placement::random(rows, PositionBudget::Fraction(fraction))
 }
 
@@ -76,12 +75,7 @@ pub fn reached(
 }
 
 /// nll at `placed` of one recycled pass.
-pub fn nll(
-    model: &Transformer,
-    tokens: &TokenBatch,
-    placed: &RecycledPositions,
-    pass: &RecycledPass,
-) -> Vec<f32> {
+pub fn nll(model: &Transformer, tokens: &TokenBatch, placed: &RecycledPositions, pass: &RecycledPass) -> Vec<f32> {
     let model = model.valid();
     let (_, own) = passes::recycled_pass(&model, tokens, plain(&model, tokens), placed, pass);
     let at = coconut_lab::model::index_tensor(&placed.flat_indices(), &Device::flex());

@@ -68,8 +68,7 @@ mod tests {
             allocated_bytes: 8,
             readback_bytes: 0,
         };
-        let one =
-            [event("linear", SpanKind::Backward, 20, 30, 1e6), event("step", SpanKind::Step, 10, 50, 0.0)];
+        let one = [event("linear", SpanKind::Backward, 20, 30, 1e6), event("step", SpanKind::Step, 10, 50, 0.0)];
         let two = [event("sum", SpanKind::NoGraph, 60, 61, 0.0)];
         let mut out = Vec::new();
         write_trace(&mut out, &[("plain", &one), ("joint", &two)]).unwrap();

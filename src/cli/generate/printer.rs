@@ -52,16 +52,8 @@ struct PrintedRow {
 }
 
 impl GenerationPrinter {
-    pub fn new(
-        prompts: &[Vec<u32>],
-        json: bool,
-        tokenizer: Option<Tokenizer>,
-        eos_token: Option<u32>,
-    ) -> Self {
-        let rows = prompts
-            .iter()
-            .map(|prompt| PrintedRow { ids: prompt.clone(), ..PrintedRow::default() })
-            .collect();
+    pub fn new(prompts: &[Vec<u32>], json: bool, tokenizer: Option<Tokenizer>, eos_token: Option<u32>) -> Self {
+        let rows = prompts.iter().map(|prompt| PrintedRow { ids: prompt.clone(), ..PrintedRow::default() }).collect();
         let mut printer = Self { rows, current: 0, json, tokenizer, eos_token };
         for row in 0..prompts.len() {
             printer.rows[row].formatted_bytes = printer.decode_row(row).len();
@@ -156,8 +148,7 @@ impl GenerationPrinter {
 
     fn format_json(&self, step: &GenerationStep) -> String {
         let text = |id: u32| self.tokenizer.as_ref().map(|tokenizer| tokenizer.token_text(id));
-        let top =
-            step.distribution.top.iter().map(|(id, p)| JsonTokenProb { token: *id, text: text(*id), p: *p });
+        let top = step.distribution.top.iter().map(|(id, p)| JsonTokenProb { token: *id, text: text(*id), p: *p });
         let line = JsonPosition {
             row: step.row,
             kind: if step.kind == InputKind::Token { "token" } else { "latent" },

@@ -50,16 +50,12 @@ fn line_ends_of_most_lines_and_a_byte_order_mark_stay() {
     let mixed = "[recycle]\r\nevery = 4\n# x\r\n";
     assert_eq!(with(mixed, "recycle.every", "5"), "[recycle]\r\nevery = 5\r\n# x\r\n");
     assert_eq!(with(mixed, "recycle.every", "4"), mixed, "a text without a change stays as it is");
-    assert_eq!(
-        with("\u{feff}recycle.every = [#a\n1]", "recycle.every", "5"),
-        "\u{feff}#a\nrecycle.every = 5"
-    );
+    assert_eq!(with("\u{feff}recycle.every = [#a\n1]", "recycle.every", "5"), "\u{feff}#a\nrecycle.every = 5");
 }
 
 #[test]
 fn a_value_that_is_there_is_left_as_it_is_written() {
-    let same =
-        [("recycle.fraction", "0.1"), ("optim.lr", "1.0"), ("recycle.every", "4"), ("run.name", "\"a\"")];
+    let same = [("recycle.fraction", "0.1"), ("optim.lr", "1.0"), ("recycle.every", "4"), ("run.name", "\"a\"")];
     for (path, new) in same {
         assert_eq!(with(TEXT, path, new), TEXT);
     }
@@ -101,11 +97,7 @@ fn a_section_may_be_written_in_any_way() {
             "  recycle . every = 5 # x\nrun.seed = 1\n",
             "  recycle . every = 5 # x\n  recycle .span = 9\nrun.seed = 1\n",
         ),
-        (
-            "recycle = { every = 3 } # x\n",
-            "recycle = { every = 5 } # x\n",
-            "recycle = { every = 5, span = 9 } # x\n",
-        ),
+        ("recycle = { every = 3 } # x\n", "recycle = { every = 5 } # x\n", "recycle = { every = 5, span = 9 } # x\n"),
         (
             "recycle = { # a\n  every = 3, # b\n} # x\n",
             "recycle = { # a\n  every = 5, # b\n} # x\n",
@@ -169,8 +161,7 @@ fn what_is_no_config_is_said_with_its_line() {
 fn a_completed_text_holds_the_whole_config() {
     let given = ["recycle.every=3".into(), "recycle.fraction=[[0, 0.0], [9, 0.5]]".into()];
     let windows = TEXT.replace('\n', "\r\n");
-    for text in [&windows, "", "recycle.every = 2 # x\n", "recycle = { every = 2 } # x\n", "[eval]\n\n[run]"]
-    {
+    for text in [&windows, "", "recycle.every = 2 # x\n", "recycle = { every = 2 } # x\n", "[eval]\n\n[run]"] {
         let config = from_text(text, "x", &given).unwrap();
         let whole = complete(text, &config).unwrap();
         assert_eq!(from_text(&whole, "x", &[]).unwrap(), config);
@@ -198,19 +189,10 @@ fn texts() -> impl Strategy<Value = String> {
     let pieces = (lines(), lines(), lines(), 0..4_usize, any::<bool>(), any::<bool>(), any::<bool>());
     pieces.prop_map(|(first, second, last, way, windows, ends, both)| {
         let recycle = match way {
-            0 => vec![
-                "[recycle] # r".to_owned(),
-                "\tevery=4  # e".into(),
-                "fraction = [ [0, 0], [9, 1e-1]]".into(),
-            ],
+            0 => vec!["[recycle] # r".to_owned(), "\tevery=4  # e".into(), "fraction = [ [0, 0], [9, 1e-1]]".into()],
             1 => vec!["recycle.every = 4 # e".into(), "recycle.fraction=3e-1#f".into()],
             2 => vec!["recycle = { every = 4,fraction = 0.5 } # r".into()],
-            _ => vec![
-                "recycle = { # r".into(),
-                " every = 4, # e".into(),
-                " fraction = 1, # f".into(),
-                "}".into(),
-            ],
+            _ => vec!["recycle = { # r".into(), " every = 4, # e".into(), " fraction = 1, # f".into(), "}".into()],
         };
         let other = if both { vec!["[optim] # o".to_owned(), "lr = 1 # l".into()] } else { Vec::new() };
         let text = [first, recycle, second, other, last].concat().join("\n");

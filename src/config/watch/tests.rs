@@ -340,10 +340,7 @@ fn a_look_reports_at_once_and_only_once() {
         fs::write(&bench.file, content).unwrap();
         let saved = bench.watcher.read_now();
         assert_eq!(saved.len(), 1);
-        assert_eq!(
-            saved[0].text.as_ref().ok().map(String::as_bytes),
-            Some(content).filter(|text| text.is_ascii())
-        );
+        assert_eq!(saved[0].text.as_ref().ok().map(String::as_bytes), Some(content).filter(|text| text.is_ascii()));
         assert!(bench.watcher.read_now().is_empty());
     }
     bench.write("");

@@ -57,12 +57,7 @@ pub(super) fn draw_puzzle(rng: &mut SeededRng) -> Puzzle {
 }
 
 /// Returns whether `target` can be reached from `root` along `edges` while `neg_target` cannot.
-pub(super) fn reaches_only_target(
-    edges: &[(usize, usize)],
-    root: usize,
-    target: usize,
-    neg_target: usize,
-) -> bool {
+pub(super) fn reaches_only_target(edges: &[(usize, usize)], root: usize, target: usize, neg_target: usize) -> bool {
     shortest_path(edges, root, target).is_some() && shortest_path(edges, root, neg_target).is_none()
 }
 
@@ -144,8 +139,7 @@ fn draw_poisson(rng: &mut SeededRng) -> usize {
 fn choose_targets(graph: &GrowingGraph, rng: &mut SeededRng) -> Option<Puzzle> {
     let nodes = graph.root_bits.len();
     let is_leaf = |node: &usize| !graph.edges.iter().any(|(parent, _)| parent == node);
-    let leaves =
-        |root: usize| (2..nodes).filter(move |node| graph.root_bits[*node] == 1 << root).filter(is_leaf);
+    let leaves = |root: usize| (2..nodes).filter(move |node| graph.root_bits[*node] == 1 << root).filter(is_leaf);
     let chains_from = |root| leaves(root).filter_map(move |node| shortest_path(&graph.edges, root, node));
     let mut chains: Vec<Vec<usize>> = (0..2).flat_map(chains_from).collect();
     let longest = chains.iter().map(Vec::len).max().filter(|nodes| *nodes > MIN_STEPS)?;

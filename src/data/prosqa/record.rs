@@ -63,8 +63,7 @@ impl ProsqaRecord {
             return Some("its graph does not reach exactly one of the two targets".to_owned());
         }
         let proved = format!("{} is a {}.", self.idx_to_symbol[self.root], self.idx_to_symbol[self.target]);
-        (self.answer != proved)
-            .then(|| format!("answer \"{}\", but its graph proves \"{proved}\"", self.answer))
+        (self.answer != proved).then(|| format!("answer \"{}\", but its graph proves \"{proved}\"", self.answer))
     }
 }
 

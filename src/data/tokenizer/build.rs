@@ -21,8 +21,7 @@ pub(super) fn words_json<'a>(words: impl IntoIterator<Item = &'a str>) -> String
         let next = vocab.len();
         vocab.entry(word).or_insert_with(|| json!(next));
     }
-    let specials: Vec<Value> =
-        WORD_SPECIALS.iter().enumerate().map(|(id, token)| special_token(id, token)).collect();
+    let specials: Vec<Value> = WORD_SPECIALS.iter().enumerate().map(|(id, token)| special_token(id, token)).collect();
     tokenizer_json(
         json!({"type": "WordLevel", "vocab": vocab, "unk_token": UNKNOWN}),
         json!({"type": "Sequence", "pretokenizers": [
@@ -52,12 +51,10 @@ pub(super) fn gpt2_json() -> Result<String> {
     let tokens: Vec<Vec<u8>> = (0..50256_u32)
         .map(|rank| bpe.decode_bytes(&[rank]).map_err(|error| fault(format!("rank {rank}: {error:?}"))))
         .collect::<Result<_>>()?;
-    let ranks: HashMap<&[u8], usize> =
-        tokens.iter().enumerate().map(|(rank, token)| (&token[..], rank)).collect();
+    let ranks: HashMap<&[u8], usize> = tokens.iter().enumerate().map(|(rank, token)| (&token[..], rank)).collect();
     let merges = tokens.iter().enumerate().filter(|(_, token)| token.len() > 1);
     let merges = merges.map(|(rank, token)| {
-        let end = last_merge_offset(token, rank, &ranks)
-            .ok_or_else(|| fault(format!("rank {rank} has no merge")))?;
+        let end = last_merge_offset(token, rank, &ranks).ok_or_else(|| fault(format!("rank {rank} has no merge")))?;
         Ok(json!([byte_chars(&token[..end]), byte_chars(&token[end..])]))
     });
     let merges = merges.collect::<Result<Vec<Value>>>()?;
@@ -87,8 +84,7 @@ fn byte_chars(bytes: &[u8]) -> String {
 fn byte_level_json(vocab: Map<String, Value>, merges: Vec<Value>, end: usize) -> String {
     let mut vocab = vocab;
     vocab.insert(END_OF_TEXT.to_owned(), json!(end));
-    let level =
-        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    let level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
     let model = json!({
         "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
         "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,

@@ -19,9 +19,8 @@ impl WordTable {
     /// Encodes a text; `None` if only the library can.
     pub fn encode(&self, text: &str) -> Option<Vec<u32>> {
         let is_simple = text.is_ascii() && !text.contains('<');
-        is_simple.then(|| {
-            split_words(text).map(|word| self.ids.get(word).copied().unwrap_or(self.unknown_id)).collect()
-        })
+        is_simple
+            .then(|| split_words(text).map(|word| self.ids.get(word).copied().unwrap_or(self.unknown_id)).collect())
     }
 }
 

@@ -16,8 +16,7 @@ pub(super) enum TokenSpelling {
 impl TokenSpelling {
     /// Detects the spelling from the tokenizer's decoder and pre-tokenizer.
     pub fn detect(tokenizer: &Tokenizer) -> Self {
-        let is_byte_level =
-            |json: Result<String, _>| json.is_ok_and(|json: String| json.contains("ByteLevel"));
+        let is_byte_level = |json: Result<String, _>| json.is_ok_and(|json: String| json.contains("ByteLevel"));
         let decoder = tokenizer.get_decoder().map(serde_json::to_string);
         let splitter = tokenizer.get_pre_tokenizer().map(serde_json::to_string);
         match decoder.into_iter().chain(splitter).any(is_byte_level) {

@@ -10,8 +10,7 @@ const LENGTH: usize = 80;
 
 fn model(arch: config::Arch, spec: FeedbackSpec) -> Transformer {
     let config = config::Model { arch, width: 32, layers: 2, heads: 4, ..Default::default() };
-    Transformer::new(ModelShape::from_config(&config, VOCAB, LENGTH), 3, 0.25, &Device::flex())
-        .with_feedback(spec, 7)
+    Transformer::new(ModelShape::from_config(&config, VOCAB, LENGTH), 3, 0.25, &Device::flex()).with_feedback(spec, 7)
 }
 
 fn request(policy: &str, prompts: &[&[u32]]) -> GenerationRequest {
@@ -24,10 +23,7 @@ fn generate(model: &Transformer, request: GenerationRequest) -> Vec<Vec<Generati
     try_generate(model, request).unwrap()
 }
 
-fn try_generate(
-    model: &Transformer,
-    request: GenerationRequest,
-) -> Result<Vec<Vec<GenerationStep>>, GenerateError> {
+fn try_generate(model: &Transformer, request: GenerationRequest) -> Result<Vec<Vec<GenerationStep>>, GenerateError> {
     let mut rows = vec![Vec::new(); request.prompts.len()];
     let mut generation = Generation::start(model, request)?;
     while !generation.is_finished() {
@@ -83,17 +79,12 @@ fn kinds(steps: &[GenerationStep]) -> String {
 fn batched_rows_equal_rows_generated_alone_without_a_cache() {
     let specs = [
         FeedbackSpec::PLAIN,
-        FeedbackSpec {
-            mode: config::Feedback::Gated,
-            state: config::StateTransform::Projected,
-            add_scale: 0.0,
-        },
+        FeedbackSpec { mode: config::Feedback::Gated, state: config::StateTransform::Projected, add_scale: 0.0 },
         FeedbackSpec { mode: config::Feedback::Add, state: config::StateTransform::Rescaled, add_scale: 0.3 },
     ];
     let prompts: [&[u32]; 3] = [&[3, 1, 4, 1, 5], &[9], &[2, 6, 5]];
     let mut seen = std::collections::BTreeSet::new();
-    for (arch, spec) in [config::Arch::Gpt2, config::Arch::Llama, config::Arch::Llama].into_iter().zip(specs)
-    {
+    for (arch, spec) in [config::Arch::Gpt2, config::Arch::Llama, config::Arch::Llama].into_iter().zip(specs) {
         let model = model(arch, spec);
         for policy in [
             "never",
@@ -133,8 +124,7 @@ fn rows_end_at_their_end_token_their_limit_or_the_models_length() {
     let plain = generate(&model, request("never", &[&[1, 2]])).remove(0);
     let end = plain[4].token;
     let first = plain.iter().position(|step| step.token == end).unwrap();
-    let ended =
-        generate(&model, GenerationRequest { eos_token: end, ..request("never", &[&[1, 2]]) }).remove(0);
+    let ended = generate(&model, GenerationRequest { eos_token: end, ..request("never", &[&[1, 2]]) }).remove(0);
     assert_eq!(ended.len(), first + 1);
     // A row that has ended does not disturb one that continues to the last position.
     let long = GenerationRequest { max_tokens: 199, ..request("fixed:count=5,at=0", &[&[1, 2], &[1; 70]]) };
@@ -161,10 +151,7 @@ fn invalid_requests_are_named() {
         assert!(found.contains(wanted), "{found}");
     }
     for (policy, wanted) in [
-        (
-            "fixed:count=1,bot=19",
-            "bot=19 of the policy is not in the model's vocabulary; allowed: ids 0 to 18",
-        ),
+        ("fixed:count=1,bot=19", "bot=19 of the policy is not in the model's vocabulary; allowed: ids 0 to 18"),
         ("fixed:count=1,after=99", "after=99 of the policy"),
     ] {
         let found = Generation::start(&model, request(policy, &[&[1]])).err().unwrap().to_string();
@@ -193,10 +180,8 @@ fn a_rows_samples_depend_on_its_stream_and_not_on_its_index() {
     let model = model(config::Arch::Llama, FeedbackSpec::PLAIN);
     let generated = |prompts: &[&[u32]], streams: Vec<usize>| {
         let choice = SamplingParams { temperature: 1.0, ..SamplingParams::GREEDY };
-        let rows = generate(
-            &model,
-            GenerationRequest { sampling: choice, stream_ids: streams, ..request("never", prompts) },
-        );
+        let rows =
+            generate(&model, GenerationRequest { sampling: choice, stream_ids: streams, ..request("never", prompts) });
         let ids = |row: &Vec<GenerationStep>| row.iter().map(|step| step.token).collect::<Vec<_>>();
         rows.iter().map(ids).collect::<Vec<_>>()
     };

@@ -40,9 +40,8 @@ impl HostMatrix {
 
     pub fn transposed(&self) -> Self {
         let (rows, columns) = self.rows_and_columns();
-        let values = (0..columns)
-            .flat_map(|column| (0..rows).map(move |row| self.values[row * columns + column]))
-            .collect();
+        let values =
+            (0..columns).flat_map(|column| (0..rows).map(move |row| self.values[row * columns + column])).collect();
         Self { dims: vec![columns, rows], values }
     }
 
@@ -53,8 +52,7 @@ impl HostMatrix {
             return None;
         }
         let width = columns / 3;
-        let values =
-            self.values.chunks(columns).flat_map(|row| row[n * width..(n + 1) * width].to_vec()).collect();
+        let values = self.values.chunks(columns).flat_map(|row| row[n * width..(n + 1) * width].to_vec()).collect();
         let mut dims = self.dims.clone();
         *dims.last_mut()? = width;
         Some(Self { dims, values })
@@ -64,9 +62,7 @@ impl HostMatrix {
     pub fn concat_columns(&self, right: &Self) -> Self {
         let ((rows, a), (_, b)) = (self.rows_and_columns(), right.rows_and_columns());
         let values = (0..rows)
-            .flat_map(|row| {
-                [&self.values[row * a..(row + 1) * a], &right.values[row * b..(row + 1) * b]].concat()
-            })
+            .flat_map(|row| [&self.values[row * a..(row + 1) * a], &right.values[row * b..(row + 1) * b]].concat())
             .collect();
         let mut dims = self.dims.clone();
         if let Some(last) = dims.last_mut() {

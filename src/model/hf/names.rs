@@ -79,9 +79,7 @@ fn gpt2_mappings(shape: &ModelShape, prefix: &str) -> Vec<TensorMapping> {
             }));
         }
     }
-    list.extend(
-        ["weight", "bias"].map(|part| mapping(format!("norm.{part}"), format!("{prefix}ln_f.{part}"), Same)),
-    );
+    list.extend(["weight", "bias"].map(|part| mapping(format!("norm.{part}"), format!("{prefix}ln_f.{part}"), Same)));
     list
 }
 

@@ -15,10 +15,7 @@ fn tensors(dir: &Path) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
 fn tensors_of(file: &Path) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
     let bytes = std::fs::read(file).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    file.tensors()
-        .into_iter()
-        .map(|(name, view)| (name, (view.shape().to_vec(), view.data().to_vec())))
-        .collect()
+    file.tensors().into_iter().map(|(name, view)| (name, (view.shape().to_vec(), view.data().to_vec()))).collect()
 }
 
 #[test]
@@ -57,8 +54,7 @@ fn feedback_is_saved_with_the_checkpoint_and_loaded_if_it_fits() {
         let pause = |model: &Transformer| model.feedback.pause.val().try_into_vec_as::<f32>().unwrap();
         assert_eq!(pause(&model), pause(&again));
         assert_ne!(pause(&model), pause(&load().with_feedback(spec, 6)));
-        let state =
-            if state == StateTransform::Rescaled { StateTransform::Raw } else { StateTransform::Rescaled };
+        let state = if state == StateTransform::Rescaled { StateTransform::Raw } else { StateTransform::Rescaled };
         let mut other = load().with_feedback(FeedbackSpec { state, ..spec }, 6);
         assert_eq!(load_feedback(out.path(), &mut other).unwrap(), FeedbackLoad::Mismatch);
     }
@@ -138,8 +134,7 @@ fn a_checkpoint_in_several_files_is_the_same_model() {
             tensors(&fixture(kind)).into_iter().zip(tensors(out.path()).into_values())
         {
             // Compare the upper half of each number.
-            let upper =
-                |bytes: &[u8]| bytes.chunks(4).map(|b| [0, 0, b[2], b[3]]).collect::<Vec<_>>().concat();
+            let upper = |bytes: &[u8]| bytes.chunks(4).map(|b| [0, 0, b[2], b[3]]).collect::<Vec<_>>().concat();
             assert_eq!(upper(&exact), rounded, "{kind} {name}");
         }
     }

@@ -31,20 +31,15 @@ impl CheckpointTensors {
     pub fn open(dir: &Path) -> Result<Self, ModelError> {
         let (whole, index) = (dir.join(WEIGHTS_FILE), dir.join(INDEX_FILE));
         match (whole.is_file(), index.is_file()) {
-            (true, _) => {
-                Ok(Self { source_file: whole.display().to_string(), tensors: list_tensors(&whole)? })
-            }
+            (true, _) => Ok(Self { source_file: whole.display().to_string(), tensors: list_tensors(&whole)? }),
             (false, true) => Self::sharded(dir, &index),
-            (false, false) => {
-                Err(file_error(&whole, format!("file not found, and there is no {INDEX_FILE} either")))
-            }
+            (false, false) => Err(file_error(&whole, format!("file not found, and there is no {INDEX_FILE} either"))),
         }
     }
 
     fn sharded(dir: &Path, index: &Path) -> Result<Self, ModelError> {
         let text = std::fs::read_to_string(index).map_err(|error| file_error(index, error.to_string()))?;
-        let read: WeightIndex =
-            serde_json::from_str(&text).map_err(|error| file_error(index, error.to_string()))?;
+        let read: WeightIndex = serde_json::from_str(&text).map_err(|error| file_error(index, error.to_string()))?;
         let mut files: Vec<&String> = read.weight_map.values().collect();
         files.sort();
         files.dedup();
@@ -76,17 +71,16 @@ impl CheckpointTensors {
 
     /// Returns the first tensor whose name starts with `prefix` and is not `expected`, and its file.
     pub fn first_unexpected(&self, prefix: &str, expected: impl Fn(&str) -> bool) -> Option<(&str, String)> {
-        let mut unexpected =
-            self.tensors.iter().filter(|(name, _)| name.starts_with(prefix) && !expected(name));
+        let mut unexpected = self.tensors.iter().filter(|(name, _)| name.starts_with(prefix) && !expected(name));
         unexpected.next().map(|(name, (path, _))| (name.as_str(), path.display().to_string()))
     }
 
     /// Reads the tensor with this name. Also returns the file that holds it.
     pub fn read_tensor(&self, tensor: &str) -> Result<(HostMatrix, String), ModelError> {
-        let (path, found) = self.tensors.get(tensor).ok_or_else(|| ModelError::Missing {
-            file: self.source_file.clone(),
-            tensor: tensor.to_owned(),
-        })?;
+        let (path, found) = self
+            .tensors
+            .get(tensor)
+            .ok_or_else(|| ModelError::Missing { file: self.source_file.clone(), tensor: tensor.to_owned() })?;
         Ok((read_matrix(path, found.clone())?, path.display().to_string()))
     }
 }

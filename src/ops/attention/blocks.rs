@@ -68,13 +68,7 @@ impl BlockwiseAttention {
         };
         let mask = self.mask.device_mask(start, count, &self.current);
         let grouped = stack_shared_heads(select_heads(&current, 0, queries), keys);
-        RowGroup {
-            queries: grouped,
-            keys: split(queries),
-            values: split(queries + keys),
-            mask,
-            heads: self.heads,
-        }
+        RowGroup { queries: grouped, keys: split(queries), values: split(queries + keys), mask, heads: self.heads }
     }
 }
 

@@ -46,11 +46,7 @@ pub(super) fn forward(
 }
 
 /// Returns the packed gradients of the query positions and, if `with_prefix`, of the prefix.
-pub(super) fn backward(
-    state: &SavedAttention,
-    grad: &CpuTensor,
-    with_prefix: bool,
-) -> Vec<Option<CpuTensor>> {
+pub(super) fn backward(state: &SavedAttention, grad: &CpuTensor, with_prefix: bool) -> Vec<Option<CpuTensor>> {
     let SavedAttention { current, prefix, log_sums, mask, heads } = state;
     let (s, group_heads, grad) = (mask.query_positions(), heads.queries / heads.keys, slice(grad));
     let prefix_rows = if with_prefix { mask.rows() * mask.prefix_positions() } else { 0 };
@@ -58,10 +54,7 @@ pub(super) fn backward(
     let [to_current, to_prefix] = &mut packed;
     let to_current = TaskGrads::split_by_task(to_current, s, *heads);
     let to_prefix = match prefix_rows > 0 {
-        true => TaskGrads::split_by_task(to_prefix, mask.prefix_positions(), *heads)
-            .into_iter()
-            .map(Some)
-            .collect(),
+        true => TaskGrads::split_by_task(to_prefix, mask.prefix_positions(), *heads).into_iter().map(Some).collect(),
         false => to_current.iter().map(|_| None).collect::<Vec<_>>(),
     };
     let tasks = head_tasks(current, prefix.as_ref(), mask, *heads).into_par_iter();
@@ -109,16 +102,11 @@ impl<'a> TaskGrads<'a> {
     fn split_by_task(packed: &'a mut [f32], positions: usize, heads: Heads) -> Vec<Self> {
         let (k, width) = (heads.width, heads.packed_width());
         let rows = packed.len() / width;
-        let (queries, others) =
-            MatrixViewMut::new(packed, rows, width, width).split_columns(heads.queries * k);
+        let (queries, others) = MatrixViewMut::new(packed, rows, width, width).split_columns(heads.queries * k);
         let (keys, values) = others.split_columns(heads.keys * k);
         let queries = split_by_task(queries, positions, heads.queries / heads.keys * k);
         let others = split_by_task(keys, positions, k).into_iter().zip(split_by_task(values, positions, k));
-        queries
-            .into_iter()
-            .zip(others)
-            .map(|(queries, (keys, values))| Self { queries, keys, values })
-            .collect()
+        queries.into_iter().zip(others).map(|(queries, (keys, values))| Self { queries, keys, values }).collect()
     }
 
     fn clear(&mut self) {
@@ -135,8 +123,7 @@ fn head_tasks<'a>(
     heads: Heads,
 ) -> Vec<HeadTask<'a>> {
     let (current, prefix) = (slice(current), prefix.map_or(&[][..], slice));
-    let (s, c) =
-        (mask.query_positions() * heads.packed_width(), mask.prefix_positions() * heads.packed_width());
+    let (s, c) = (mask.query_positions() * heads.packed_width(), mask.prefix_positions() * heads.packed_width());
     let task = |row: usize, group| HeadTask {
         heads,
         mask,
@@ -180,14 +167,7 @@ impl<'a> HeadTask<'a> {
         (0..s).step_by(QUERY_BLOCK).map(move |start| {
             let end = (start + QUERY_BLOCK).min(s);
             let prefix_len = (start..end).map(|at| self.mask.prefix_limit(self.row, at)).max().unwrap_or(0);
-            QueryBlock {
-                start,
-                end,
-                prefix_len,
-                key_start: self.mask.first_visible(start),
-                key_end: end,
-                isolated,
-            }
+            QueryBlock { start, end, prefix_len, key_start: self.mask.first_visible(start), key_end: end, isolated }
         })
     }
 
@@ -197,12 +177,7 @@ impl<'a> HeadTask<'a> {
     }
 
     /// Returns head `head` of the packed numbers at `positions`, as a matrix with K columns.
-    fn head_view(
-        &self,
-        packed_numbers: &'a [f32],
-        positions: std::ops::Range<usize>,
-        head: usize,
-    ) -> MatrixView<'a> {
+    fn head_view(&self, packed_numbers: &'a [f32], positions: std::ops::Range<usize>, head: usize) -> MatrixView<'a> {
         let (packed, k) = (self.heads.packed_width(), self.heads.width);
         let from = (positions.start * packed + head * k).min(packed_numbers.len());
         MatrixView::new(&packed_numbers[from..], positions.len(), k, packed)
@@ -230,20 +205,9 @@ impl<'a> HeadTask<'a> {
     }
 
     /// Writes `out = a·kᵀ` for all keys or values `k` of the block, `[rows, columns]`.
-    fn mul_transposed(
-        &self,
-        a: MatrixView<'_>,
-        keys: [MatrixView<'_>; 2],
-        block: &QueryBlock,
-        out: &mut [f32],
-    ) {
+    fn mul_transposed(&self, a: MatrixView<'_>, keys: [MatrixView<'_>; 2], block: &QueryBlock, out: &mut [f32]) {
         let (rows, columns) = (block.rows(), block.columns());
-        matmul(
-            MatrixViewMut::new(out, rows, block.prefix_len, columns),
-            a,
-            keys[0].t(),
-            WriteMode::Overwrite,
-        );
+        matmul(MatrixViewMut::new(out, rows, block.prefix_len, columns), a, keys[0].t(), WriteMode::Overwrite);
         let current = &mut out[block.prefix_len..];
         if !block.isolated {
             return matmul(

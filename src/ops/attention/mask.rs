@@ -45,9 +45,8 @@ impl AttentionMask {
 
     /// Creates the mask of scattered query positions.
     ///
-    /// Position `n` of row `b` attends to itself and to the first `limits[b·S+n]` prefix positions. With
-    /// `joint` it attends to preceding query positions too, and to no prefix position that `joint` `[B·C]`
-    /// marks as hidden.
+    /// Position `n` of row `b` attends to itself and to the first `limits[b·S+n]` prefix positions. With `joint` it
+    /// attends to preceding query positions too, and to no prefix position that `joint` `[B·C]` marks as hidden.
     pub fn sparse(
         rows: usize,
         query_positions: usize,

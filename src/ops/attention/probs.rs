@@ -40,10 +40,7 @@ impl KeySplit {
     /// Returns `xᵀ·right` for the part `x` of the query positions and, if `with_prefix`, of the prefix.
     pub fn transposed_mul(&self, right: &Tensor<4>, with_prefix: bool) -> Self {
         let multiply = |x: &Tensor<4>| x.clone().transpose().matmul(right.clone());
-        Self {
-            current: multiply(&self.current),
-            prefix: self.prefix.as_ref().filter(|_| with_prefix).map(multiply),
-        }
+        Self { current: multiply(&self.current), prefix: self.prefix.as_ref().filter(|_| with_prefix).map(multiply) }
     }
 
     fn map(&self, f: impl Fn(&Tensor<4>) -> Tensor<4>) -> Self {
@@ -91,9 +88,8 @@ impl KeySplit {
             (Some(p), Some(dp)) => mean + row_dot(p, dp),
             _ => mean,
         };
-        let score_grad = |p: Tensor<4>, dp: Tensor<4>| {
-            cast_like((to_f32(dp.clone()) - mean.clone()) * to_f32(p) * scale, &dp)
-        };
+        let score_grad =
+            |p: Tensor<4>, dp: Tensor<4>| cast_like((to_f32(dp.clone()) - mean.clone()) * to_f32(p) * scale, &dp);
         let prefix = probs.prefix.zip(self.prefix).map(|(p, dp)| score_grad(p, dp));
         Self { current: score_grad(probs.current, self.current), prefix }
     }

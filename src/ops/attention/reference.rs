@@ -41,9 +41,8 @@ fn softmax(scores: Tensor<4>, mask: Tensor<4>) -> Tensor<4> {
 
 /// Returns keys and values, `[B, H, S, K]` each; a head is repeated for all query heads that share it.
 fn keys_values(packed: &Tensor<2>, b: usize, heads: Heads) -> [Tensor<4>; 2] {
-    [heads.queries, heads.queries + heads.keys].map(|from| {
-        repeat_heads(unpack_heads(packed, b, from, heads.keys, heads.width), heads.queries / heads.keys)
-    })
+    [heads.queries, heads.queries + heads.keys]
+        .map(|from| repeat_heads(unpack_heads(packed, b, from, heads.keys, heads.width), heads.queries / heads.keys))
 }
 
 /// Returns `count` heads from head `from` on, `[B, count, S, K]`.

@@ -94,11 +94,7 @@ pub trait GpuKernels: Backend {
 
     /// Returns the gradients of `weight` and `bias`, summed over each chunk of rows, `[chunks, 2, D]`.
     #[fusion(dtype = x, shape = chunks_shape(x))]
-    fn norm_weight_grads(
-        x: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        stats: FloatTensor<Self>,
-    ) -> FloatTensor<Self>;
+    fn norm_weight_grads(x: FloatTensor<Self>, grad: FloatTensor<Self>, stats: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 fn nll_entropy_spec(logits: &TensorSpec) -> TensorSpec {
@@ -127,12 +123,7 @@ impl GpuKernels for CubeBackend {
         launch_nll_entropy(make_unique(logits), targets, weights, true)
     }
 
-    fn attention_probs(
-        current: CubeTensor,
-        mask: CubeTensor,
-        mask_shape: MaskShape,
-        scale: f32,
-    ) -> CubeTensor {
+    fn attention_probs(current: CubeTensor, mask: CubeTensor, mask_shape: MaskShape, scale: f32) -> CubeTensor {
         let unused = empty_like(&current, [1; 4], current.dtype);
         launch_attention_probs(current, unused, mask, mask_shape, scale).0
     }
@@ -163,13 +154,7 @@ impl GpuKernels for CubeBackend {
         launch_score_grads([current, prefix], [current_probs, prefix_probs], true, scale)
     }
 
-    fn norm(
-        x: CubeTensor,
-        weight: CubeTensor,
-        bias: CubeTensor,
-        eps: f32,
-        centred: bool,
-    ) -> (CubeTensor, CubeTensor) {
+    fn norm(x: CubeTensor, weight: CubeTensor, bias: CubeTensor, eps: f32, centred: bool) -> (CubeTensor, CubeTensor) {
         let [n, d] = x.shape().dims();
         let (x, units) = (even_rows(x), row_units(d));
         let (out, stats) = (empty_like(&x, [n, d], DType::F32), empty_like(&x, [n, 2], DType::F32));

@@ -59,11 +59,7 @@ impl KernelMask {
     }
 
     fn shape(&self) -> MaskShape {
-        MaskShape {
-            query_positions: self.query_positions,
-            prefix_positions: self.prefix_positions,
-            joint: self.joint,
-        }
+        MaskShape { query_positions: self.query_positions, prefix_positions: self.prefix_positions, joint: self.joint }
     }
 }
 
@@ -86,11 +82,7 @@ pub fn attention_probs((current, prefix): KeyPair, mask: &KernelMask, scale: f32
 }
 
 /// Turns gradients `dp` of probabilities into those of scores, `p·(dp - Σ p·dp)·scale`, over both parts.
-pub fn score_grads(
-    (current, prefix): KeyPair,
-    (current_probs, prefix_probs): KeyPair,
-    scale: f32,
-) -> KeyPair {
+pub fn score_grads((current, prefix): KeyPair, (current_probs, prefix_probs): KeyPair, scale: f32) -> KeyPair {
     let (current, probs) = (current.into_dispatch(), current_probs.into_dispatch());
     match prefix.zip(prefix_probs) {
         None => (Tensor::from_dispatch(Dispatch::score_grads(current, probs, scale)), None),

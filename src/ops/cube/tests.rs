@@ -78,21 +78,17 @@ fn scores_match() {
         let hidden = on_gpu(matrix(n, d, 1)).inner() * size;
         let targets = Tensor::<1, Int>::from_data(TensorData::new(targets, [n]), &hidden.device());
         let weights = on_gpu(vector(n, 4)).inner();
-        for head in [
-            score::Head::Untied(on_gpu(matrix(d, v, 2)).inner()),
-            score::Head::Tied(on_gpu(matrix(v, d, 2)).inner()),
-        ] {
+        for head in
+            [score::Head::Untied(on_gpu(matrix(d, v, 2)).inner()), score::Head::Tied(on_gpu(matrix(v, d, 2)).inner())]
+        {
             for with_grads in [false, true] {
                 let requested = || {
-                    with_grads.then(|| score::RequestedGradients {
-                        loss_weights: weights.clone(),
-                        weight_grad_sum: None,
-                    })
+                    with_grads
+                        .then(|| score::RequestedGradients { loss_weights: weights.clone(), weight_grad_sum: None })
                 };
                 let precision = MatmulPrecision::F32;
                 let actual = score::score(hidden.clone(), &head, targets.clone(), requested(), precision);
-                let expected =
-                    score::reference(hidden.clone(), &head, targets.clone(), requested(), precision);
+                let expected = score::reference(hidden.clone(), &head, targets.clone(), requested(), precision);
                 assert_close("nll", actual.nll, expected.nll);
                 assert_close("entropy", actual.entropy, expected.entropy);
                 assert_eq!(actual.grads.is_some(), with_grads);

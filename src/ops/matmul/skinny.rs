@@ -133,12 +133,7 @@ fn add_row(out: &mut [f32], factors: &[f32], b: MatrixView<'_>, start: usize, co
 }
 
 /// Computes `a·bᵀ` for a row-major `b` `[columns, depth]`.
-pub(super) fn matmul_transposed(
-    out: &mut MatrixViewMut<'_>,
-    a: MatrixView<'_>,
-    b: MatrixView<'_>,
-    mode: WriteMode,
-) {
+pub(super) fn matmul_transposed(out: &mut MatrixViewMut<'_>, a: MatrixView<'_>, b: MatrixView<'_>, mode: WriteMode) {
     let mut out: Vec<&mut [f32]> = out.rows().collect();
     dispatch(
         #[inline(always)]

@@ -63,18 +63,13 @@ enum ExportFormat {
 /// Writes batches of one schema to `out`, replacing it atomically. The ending selects the format. `.parquet`
 /// is compressed with zstd and has `footer` as key/value metadata. `.csv` has a header line; nulls are empty
 /// and `footer` is ignored. Batches without rows make a file without rows.
-pub fn write_table(
-    out: &Path,
-    batches: &[RecordBatch],
-    footer: &[(String, String)],
-) -> Result<(), ExportError> {
+pub fn write_table(out: &Path, batches: &[RecordBatch], footer: &[(String, String)]) -> Result<(), ExportError> {
     let format = export_format(out)?;
     check_batches(format, batches)?;
     replace_file_with(out, |file| match format {
         // `check_batches` made sure that there is a first batch.
         ExportFormat::Parquet => {
-            let schema =
-                batches.first().map(RecordBatch::schema).unwrap_or_else(|| Arc::new(Schema::empty()));
+            let schema = batches.first().map(RecordBatch::schema).unwrap_or_else(|| Arc::new(Schema::empty()));
             Ok(write_parquet(file, schema, batches, footer).map_err(ArrowError::from)?)
         }
         ExportFormat::Csv => write_csv(file, batches),
@@ -98,10 +93,9 @@ fn check_batches(format: ExportFormat, batches: &[RecordBatch]) -> Result<(), Ex
         return Err(ExportError::SchemaMismatch { batch });
     }
     match fields.iter().find(|field| field.data_type().is_nested()) {
-        Some(field) if matches!(format, ExportFormat::Csv) => Err(ExportError::NestedColumn {
-            column: field.name().clone(),
-            found: field.data_type().to_string(),
-        }),
+        Some(field) if matches!(format, ExportFormat::Csv) => {
+            Err(ExportError::NestedColumn { column: field.name().clone(), found: field.data_type().to_string() })
+        }
         _ => Ok(()),
     }
 }
@@ -118,9 +112,8 @@ fn with_text_times(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         let Some(times) = column.as_primitive_opt::<TimestampMillisecondType>() else {
             return column.clone();
         };
-        let to_text = |millis| {
-            DateTime::from_timestamp_millis(millis).map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true))
-        };
+        let to_text =
+            |millis| DateTime::from_timestamp_millis(millis).map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true));
         Arc::new(times.iter().map(|time| time.and_then(to_text)).collect::<StringArray>()) as ArrayRef
     });
     let schema = batch.schema();

@@ -4,8 +4,8 @@
 
 use super::*;
 use arrow::array::{
-    Array, AsArray, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, ListArray,
-    RecordBatchOptions, UInt64Array,
+    Array, AsArray, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, ListArray, RecordBatchOptions,
+    UInt64Array,
 };
 use arrow::datatypes::{Float64Type, Int64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -40,15 +40,13 @@ fn list(name: &'static str) -> Column {
 /// Returns each column's name and type, with `?` if it is nullable.
 fn shape(batch: &RecordBatch) -> String {
     let fields = batch.schema_ref().fields().iter();
-    let fields = fields.map(|field| {
-        format!("{} {}{}", field.name(), field.data_type(), ["", "?"][field.is_nullable() as usize])
-    });
+    let fields = fields
+        .map(|field| format!("{} {}{}", field.name(), field.data_type(), ["", "?"][field.is_nullable() as usize]));
     fields.collect::<Vec<_>>().join(", ")
 }
 
 fn with_notes(batch: RecordBatch, column: &str, notes: &[(&str, &str)]) -> RecordBatch {
-    let notes: HashMap<String, String> =
-        notes.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let notes: HashMap<String, String> = notes.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let fields: Vec<Field> = batch
         .schema_ref()
         .fields()
@@ -173,8 +171,7 @@ fn parquet_comes_back_with_footer_and_metadata() {
 #[test]
 fn csv_comes_back() {
     let (dir, out) = folder("t.CSV");
-    let columns =
-        vec![texts("run", &[Some("a,\"b\"\nc"), None]), ints("n", &[1, 2]), floats("x", &[None, Some(0.1)])];
+    let columns = vec![texts("run", &[Some("a,\"b\"\nc"), None]), ints("n", &[1, 2]), floats("x", &[None, Some(0.1)])];
     let batch = table(columns);
     write_table(&out, &[batch.clone(), batch.slice(1, 1)], &[]).unwrap();
     let text = std::fs::read_to_string(&out).unwrap();
@@ -208,11 +205,7 @@ fn a_failure_says_why_and_leaves_nothing_behind() {
         ("t.parquet", &[empty], "nothing to export"),
         ("t.json", std::slice::from_ref(&batch), "must end in .parquet or .csv"),
         ("csv", std::slice::from_ref(&batch), "must end in .parquet or .csv"),
-        (
-            "t.csv",
-            &[lists],
-            "column `l` has type List(Int64), which CSV cannot hold; export to .parquet instead",
-        ),
+        ("t.csv", &[lists], "column `l` has type List(Int64), which CSV cannot hold; export to .parquet instead"),
         ("t.csv", &[batch.clone(), other], "batch 1 has other columns than batch 0"),
         ("no/t.csv", std::slice::from_ref(&batch), "cannot write "),
         ("no/t.parquet", std::slice::from_ref(&batch), "t.parquet: "),

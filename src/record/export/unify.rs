@@ -9,10 +9,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::sync::Arc;
 
 /// Converts tables with different columns to one common schema. It has all columns by name, in order of first
-/// appearance; a table's missing columns are null. If types differ, integers become Int64; an integer with a
-/// float, or two floats, become Float64 (exact up to 2^53). Other types must be equal. A column's metadata
-/// entry comes from the first table that has it. Metadata of whole tables is dropped, because it describes
-/// one table only.
+/// appearance; a table's missing columns are null. If types differ, integers become Int64; an integer with a float,
+/// or two floats, become Float64 (exact up to 2^53). Other types must be equal. A column's metadata entry comes from
+/// the first table that has it. Metadata of whole tables is dropped, because it describes one table only.
 pub fn unify(tables: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, ExportError> {
     let mut common: Vec<Field> = Vec::new();
     for table in &tables {

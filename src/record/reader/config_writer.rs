@@ -20,11 +20,7 @@ impl RunReader {
             Command::Ask(_) => {
                 Some("only the run's own dashboard can ask its model; try `coconut-lab generate`".into())
             }
-            Command::StepOnce
-            | Command::Note(_)
-            | Command::Save
-            | Command::Stop
-            | Command::StopWithoutCheckpoint => {
+            Command::StepOnce | Command::Note(_) | Command::Save | Command::Stop | Command::StopWithoutCheckpoint => {
                 Some("only the run's own dashboard can do this; here you can change keys and pause".into())
             }
         };
@@ -72,10 +68,7 @@ mod tests {
         reader.write_keys(&set("optim.lr", "0.2")).unwrap();
         reader.handle_command(Command::SetPaused(true));
         let text = std::fs::read_to_string(folder.config_file()).unwrap();
-        assert!(
-            text.starts_with("# mine\n[optim]\nlr = 0.2 # peak\n") && text.contains("paused = true"),
-            "{text}"
-        );
+        assert!(text.starts_with("# mine\n[optim]\nlr = 0.2 # peak\n") && text.contains("paused = true"), "{text}");
         assert!(reader.write_keys(&set("data.batch", "2")).unwrap_err().contains("cannot change"));
         assert!(reader.write_keys(&set("optim.lr", "99")).unwrap_err().contains("from 0 to 10"));
     }

@@ -9,9 +9,7 @@ use crate::record::rows::{self};
 use crate::record::run_folder::{RunFolder, read_json};
 use crate::record::{log, status};
 use crate::schema::metrics::{LossSummary, Metric, StepRow};
-use crate::schema::protocol::{
-    Alert, AlertTopic, Command, ConfigUpdate, Event, RunInfo, RunPhase, RunSummary,
-};
+use crate::schema::protocol::{Alert, AlertTopic, Command, ConfigUpdate, Event, RunInfo, RunPhase, RunSummary};
 use crate::schema::rows::{ChangeOutcome, ChangeRow, ChangeSource};
 use crate::schema::status::{RunState, RunStatus};
 use crate::schema::token_rows::EntropyHistogram;
@@ -123,11 +121,8 @@ impl RunReader {
             Some(status) if status.state != RunState::Running => self.emit_end(&status),
             _ => {
                 self.end_sent = false;
-                let phase = if self.config.run.paused || self.pause_recorded {
-                    RunPhase::Paused
-                } else {
-                    RunPhase::Train
-                };
+                let phase =
+                    if self.config.run.paused || self.pause_recorded { RunPhase::Paused } else { RunPhase::Train };
                 if self.phase.replace(phase) != Some(phase) {
                     self.emit(Event::Phase(phase));
                 }
@@ -186,8 +181,7 @@ impl RunReader {
         let lines = self.changes.new_lines();
         let rows: Vec<ChangeRow> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
         for rows in rows.chunk_by(|a, b| a.set == b.set) {
-            let (applied, noted) =
-                (rows[0].outcome == ChangeOutcome::Applied, rows[0].outcome == ChangeOutcome::Noted);
+            let (applied, noted) = (rows[0].outcome == ChangeOutcome::Applied, rows[0].outcome == ChangeOutcome::Noted);
             if applied && let Ok(config) = config::load(&self.folder.version_file(rows[0].version), &[]) {
                 self.config = config;
                 self.version = rows[0].version;
@@ -200,8 +194,7 @@ impl RunReader {
             if !noted && let AlertTopic::ConfigFile(_) = about {
                 self.refused_file = text.is_some().then(|| about.clone());
             }
-            let changed =
-                ConfigUpdate { config: self.config.clone(), version: self.version, rows: rows.to_vec() };
+            let changed = ConfigUpdate { config: self.config.clone(), version: self.version, rows: rows.to_vec() };
             self.emit(Event::ConfigChanged(Box::new(changed)));
             // A note raises no alert.
             if !noted {
@@ -250,12 +243,10 @@ impl RunReader {
         let thought = &mut self.unsent_thoughts;
         self.thoughts.for_each_new(ReadDepth::Skip, &mut |batch| thought.push(batch));
         let Some(last) = last else { return };
-        let text =
-            |id: u32| self.tokenizer.as_ref().map_or_else(|| format!("{id} "), |codec| codec.token_text(id));
+        let text = |id: u32| self.tokenizer.as_ref().map_or_else(|| format!("{id} "), |codec| codec.token_text(id));
         let mut row = rows::last_token_row(&last, vocab_size, text);
         if let Some(row) = &mut row {
-            row.thoughts =
-                self.unsent_thoughts.iter().flat_map(|batch| rows::thoughts_at(batch, row.step)).collect();
+            row.thoughts = self.unsent_thoughts.iter().flat_map(|batch| rows::thoughts_at(batch, row.step)).collect();
             row.fill_token_texts(text);
         }
         // The last row is sent whole.
@@ -310,11 +301,7 @@ impl RunReader {
             tokens: last(Metric::Tokens).unwrap_or(0.0) as u64,
             duration: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
             losses: self.losses.clone(),
-            checkpoint: self
-                .folder
-                .checkpoint_steps()
-                .last()
-                .map(|step| self.folder.checkpoint_folder(*step)),
+            checkpoint: self.folder.checkpoint_steps().last().map(|step| self.folder.checkpoint_folder(*step)),
             stopped_early: stopped,
         }
     }
@@ -365,8 +352,7 @@ mod tests {
     fn token_row(step: u64) -> TokenRow {
         let top = vec![TokenProb { id: 3, prob: 0.5 }];
         let decoded = DecodedState { entropy: 0.25, top: top.clone() };
-        let thought =
-            Thought { position: 1, fed_by_pass: vec![decoded.clone(); 2], output_by_pass: vec![decoded; 2] };
+        let thought = Thought { position: 1, fed_by_pass: vec![decoded.clone(); 2], output_by_pass: vec![decoded; 2] };
         let cell = TokenCell { top_plain: top, text: "0 ".into(), ..TokenCell::default() };
         let cells = vec![cell.clone(), TokenCell { recycled: true, entropy_recycled: Some(0.5), ..cell }];
         let mut row = TokenRow { step, vocab_size: 9, cells, thoughts: vec![thought], ..TokenRow::default() };
@@ -414,10 +400,7 @@ mod tests {
             Event::EntropyHistograms(spreads) => Some(spreads.clone()),
             _ => None,
         });
-        assert_eq!(
-            spreads.unwrap(),
-            [EntropyHistogram::from(&token_row(1)), EntropyHistogram::from(&token_row(2))]
-        );
+        assert_eq!(spreads.unwrap(), [EntropyHistogram::from(&token_row(1)), EntropyHistogram::from(&token_row(2))]);
         let tokens = |sent: &[Event]| {
             let rows = sent.iter().filter_map(|event| match event {
                 Event::ProbedRow(row) => Some((**row).clone()),

@@ -8,8 +8,7 @@ use crate::schema::metrics;
 use crate::schema::metrics::ColumnSpec;
 use crate::schema::token_rows::{DecodedState, EntropyHistogram, Thought, TokenCell, TokenProb, TokenRow};
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float32Builder, Int32Builder, ListBuilder,
-    RecordBatch,
+    Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float32Builder, Int32Builder, ListBuilder, RecordBatch,
 };
 use arrow::datatypes::{Float32Type, Float64Type, Int32Type, Int64Type};
 use std::sync::Arc;
@@ -104,17 +103,12 @@ impl TableRow for ThoughtRow {
 
 /// Reads the last row of `batch`, from the tokens table. `text` gives the text of a token id. The row has no
 /// thoughts, which are in their own table.
-pub fn last_token_row(
-    batch: &RecordBatch,
-    vocab_size: usize,
-    text: impl Fn(u32) -> String,
-) -> Option<TokenRow> {
+pub fn last_token_row(batch: &RecordBatch, vocab_size: usize, text: impl Fn(u32) -> String) -> Option<TokenRow> {
     let last = batch.num_rows().checked_sub(1)?;
     let ids = id_list(batch, last, "token_ids")?;
     let n = ids.len();
     let column = |name: &str| real_list(batch, last, name).filter(|values| values.len() == n);
-    let (starts, recycled) =
-        (flag_list(batch, last, "document_starts")?, flag_list(batch, last, "recycled")?);
+    let (starts, recycled) = (flag_list(batch, last, "document_starts")?, flag_list(batch, last, "recycled")?);
     let (plain, nll) = (column("entropy_plain_nats")?, column("nll_plain_nats")?);
     let entropy_recycled = column("entropy_recycled_nats");
     let mut top_plain = token_probs(batch, last, ["top_ids_plain", "top_probs_plain"], n);
@@ -147,12 +141,7 @@ pub fn entropy_histograms(batch: &RecordBatch, vocab_size: usize) -> Vec<Entropy
         let entropies = real_list(batch, row, "entropy_recycled_nats").unwrap_or_default();
         let masked = mask.iter().zip(entropies);
         let recycled = masked.filter(|(is, _)| *is == Some(true)).map(|(_, entropy)| entropy);
-        Some(EntropyHistogram::from_entropies(
-            step_value(batch, row)?,
-            vocab_size,
-            plain.into_iter(),
-            recycled,
-        ))
+        Some(EntropyHistogram::from_entropies(step_value(batch, row)?, vocab_size, plain.into_iter(), recycled))
     };
     (0..batch.num_rows()).filter_map(histogram).collect()
 }
@@ -219,12 +208,7 @@ fn flag_list(batch: &RecordBatch, row: usize, name: &str) -> Option<BooleanArray
 }
 
 /// Returns the likeliest tokens at each of `n` positions, which are empty if they were not recorded.
-fn token_probs(
-    batch: &RecordBatch,
-    row: usize,
-    [ids_in, probs_in]: [&str; 2],
-    n: usize,
-) -> Vec<Vec<TokenProb>> {
+fn token_probs(batch: &RecordBatch, row: usize, [ids_in, probs_in]: [&str; 2], n: usize) -> Vec<Vec<TokenProb>> {
     let found = id_list(batch, row, ids_in).zip(real_list(batch, row, probs_in));
     let is_complete = |(ids, probs): &(Vec<u32>, Vec<f32>)| {
         n > 0 && !ids.is_empty() && ids.len() == probs.len() && ids.len().is_multiple_of(n)
@@ -245,9 +229,7 @@ pub(super) fn top_id_lists(tops: &[Option<Vec<TokenProb>>]) -> ArrayRef {
 }
 
 pub(super) fn top_prob_lists(tops: &[Option<Vec<TokenProb>>]) -> ArrayRef {
-    real_list_column(
-        tops.iter().map(|top| Some(top.as_ref()?.iter().map(|choice| Some(choice.prob)).collect())),
-    )
+    real_list_column(tops.iter().map(|top| Some(top.as_ref()?.iter().map(|choice| Some(choice.prob)).collect())))
 }
 
 fn id_list_column(rows: impl Iterator<Item = Option<Vec<u32>>>) -> ArrayRef {
@@ -317,8 +299,7 @@ mod tests {
     #[test]
     fn a_row_of_an_older_version_has_no_choices() {
         let mut old = row(9, Some(0.125));
-        let batch =
-            TokenRow::batch(std::slice::from_ref(&old)).unwrap().project(&[0, 1, 2, 3, 4, 5, 6]).unwrap();
+        let batch = TokenRow::batch(std::slice::from_ref(&old)).unwrap().project(&[0, 1, 2, 3, 4, 5, 6]).unwrap();
         for cell in &mut old.cells {
             (cell.top_plain, cell.top_recycled) = (Vec::new(), Vec::new());
         }

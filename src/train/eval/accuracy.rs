@@ -140,10 +140,8 @@ mod tests {
         let shape = ModelShape::from_config(&config, tokenizer.vocab_size(), 12);
         let model = Transformer::new(shape, 3, 0.6, &Device::flex());
         let request = GenerationRequest::new(Vec::new(), "fixed:count=2,at=0".parse().unwrap(), 3);
-        let prompt = |text: &str, answer: &str| EvalPrompt {
-            ids: tokenizer.encode(text).unwrap(),
-            answer: answer.to_owned(),
-        };
+        let prompt =
+            |text: &str, answer: &str| EvalPrompt { ids: tokenizer.encode(text).unwrap(), answer: answer.to_owned() };
         let questions = [prompt("who?", "nobody"), prompt("123456789", ""), prompt("a", "b")];
         let answered = |batch| answer_questions(&model, &tokenizer, &questions, batch, &request).unwrap();
         // The longest question leaves room for two latents, a token, and one that is not fed.

@@ -30,9 +30,8 @@ impl Estimate {
             return Self { mean, low: mean, high: mean };
         }
         let mut stream = RngKey { seed, ..RngKey::default() }.stream(RngPurpose::Bootstrap, 0);
-        let mut sample = || {
-            (0..pairs.len()).fold([0.0; 2], |sums, _| add(sums, &pairs[stream.uniform_below(pairs.len())]))
-        };
+        let mut sample =
+            || (0..pairs.len()).fold([0.0; 2], |sums, _| add(sums, &pairs[stream.uniform_below(pairs.len())]));
         let mut samples: Vec<f64> = (0..RESAMPLES).map(|_| quotient(sample())).collect();
         samples.sort_unstable_by(f64::total_cmp);
         let quantile = |share: f64| samples[(share * (RESAMPLES - 1) as f64).round() as usize];

@@ -93,8 +93,7 @@ impl Evaluator {
         let model = model.valid();
         let prompts = self.batches.iter().flat_map(validation_samples::prompts).take(config.eval.samples);
         let generate = |prompt: Vec<u32>| {
-            let generated =
-                validation_samples::generate_greedy(&model, &prompt, config.eval.sample_tokens, eos_token)?;
+            let generated = validation_samples::generate_greedy(&model, &prompt, config.eval.sample_tokens, eos_token)?;
             Ok((prompt, generated))
         };
         prompts.map(generate).collect()

@@ -108,8 +108,7 @@ mod tests {
 
     #[test]
     fn latents_are_averaged_by_their_index_in_a_thought() {
-        let thoughts =
-            [latent(0, 1.0, 2.0, Some(1.0)), latent(1, 2.0, 0.5, Some(0.25)), latent(0, 3.0, 4.0, None)];
+        let thoughts = [latent(0, 1.0, 2.0, Some(1.0)), latent(1, 2.0, 0.5, Some(0.25)), latent(0, 3.0, 4.0, None)];
         let control = [latent(0, 1.0, 5.0, None), latent(0, 1.0, 7.0, None)];
         let found = summarize_latents(&thoughts, &control);
         let first = LatentSummary {

@@ -38,8 +38,7 @@ pub(in crate::train) fn fit_pause_vector(
         let n = hidden.dims()[0];
         let weights = Tensor::full([n], 1.0 / n as f64, &hidden.device().without_autodiff());
         let requested = RequestedGradients { loss_weights: weights, weight_grad_sum: None };
-        let Some(grads) = head::score_hidden(&frozen, hidden.clone(), targets.clone(), Some(requested)).grads
-        else {
+        let Some(grads) = head::score_hidden(&frozen, hidden.clone(), targets.clone(), Some(requested)).grads else {
             return;
         };
         let Some(grad) = leaf.grad(&head::surrogate_loss(hidden, grads.hidden).backward()) else { return };
@@ -66,8 +65,7 @@ mod tests {
         let loss = |model: &Transformer| {
             let (model, pass) = (model.valid(), RecycledPass { control: Control::Pause, ..pass() });
             let (_, hidden) = passes::recycled_pass(&model, &tokens, before.clone(), &positions, &pass);
-            let scores =
-                head::score_hidden(&model, hidden, tokens.targets_at(&positions.flat_indices()), None);
+            let scores = head::score_hidden(&model, hidden, tokens.targets_at(&positions.flat_indices()), None);
             scores.nll.mean().try_into_scalar::<f32>().unwrap()
         };
         let (first, weights) = (loss(&model), others(&model));

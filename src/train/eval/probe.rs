@@ -39,8 +39,7 @@ pub(in crate::train) fn probe_row(
     let mut place = placement_fn(&batch, recycle, budget, key);
     let place = (recycle.every > 0 && budget.selects_any()).then_some::<PlacementFn>(&mut place);
     // Runs only the plain pass; the recycled passes follow below.
-    let probe =
-        ForwardProbe::run(&model, &tokens, probe_pass(recycle, recycle.scale.value_at(step), key), 1, place);
+    let probe = ForwardProbe::run(&model, &tokens, probe_pass(recycle, recycle.scale.value_at(step), key), 1, place);
     let probed = run_recycled_passes(&probe, recycle, config.probe.passes);
     let mut row = TokenRow { step, vocab_size, ..read_probe(&probe, probed.as_ref(), &batch)? };
     let text = |id: u32| token_text(tokenizer, id);
@@ -71,14 +70,7 @@ fn run_recycled_passes(probe: &ForwardProbe<'_>, recycle: &Recycle, min_passes: 
     let mut passes = vec![flatten_rows(&states.hidden).select(0, gather.clone())];
     let mut last = flatten_rows(&states.hidden);
     let next_states = |states, control| {
-        passes::recycled_pass(
-            probe.model,
-            probe.tokens,
-            states,
-            positions,
-            &RecycledPass { control, ..probe.pass },
-        )
-        .0
+        passes::recycled_pass(probe.model, probe.tokens, states, positions, &RecycledPass { control, ..probe.pass }).0
     };
     for pass in 1..=usual.max(min_passes) {
         let after = next_states(states.clone(), Control::None);
@@ -95,11 +87,7 @@ fn run_recycled_passes(probe: &ForwardProbe<'_>, recycle: &Recycle, min_passes: 
 }
 
 /// READBACK: reads all results of a probe at once. Returns the row without texts.
-fn read_probe(
-    probe: &ForwardProbe<'_>,
-    probed: Option<&ProbedRow>,
-    batch: &Batch,
-) -> Result<TokenRow, TrainError> {
+fn read_probe(probe: &ForwardProbe<'_>, probed: Option<&ProbedRow>, batch: &Batch) -> Result<TokenRow, TrainError> {
     let mut hidden = vec![probe.hidden.clone()];
     if let Some(probed) = probed {
         hidden.push(probed.last_states.clone());
@@ -147,10 +135,7 @@ fn group_distributions(entropies: &[f32], ids: &[f32], probs: &[f32]) -> Vec<Dec
     let one = |(at, entropy): (usize, &f32)| {
         let range = at * width..(at + 1) * width;
         let choice = |(id, prob): (&f32, &f32)| TokenProb { id: *id as u32, prob: *prob };
-        DecodedState {
-            entropy: *entropy,
-            top: ids[range.clone()].iter().zip(&probs[range]).map(choice).collect(),
-        }
+        DecodedState { entropy: *entropy, top: ids[range.clone()].iter().zip(&probs[range]).map(choice).collect() }
     };
     entropies.iter().enumerate().map(one).collect()
 }
@@ -246,20 +231,11 @@ mod tests {
                 entropy.try_into_vec_as().unwrap()
             };
             for thought in &row.thoughts {
-                assert_eq!(
-                    (thought.fed_by_pass.len(), thought.output_by_pass.len()),
-                    (max_passes + 1, max_passes + 1)
-                );
+                assert_eq!((thought.fed_by_pass.len(), thought.output_by_pass.len()), (max_passes + 1, max_passes + 1));
                 for passes in 0..=max_passes {
                     let (entropies, t) = (entropies(passes), thought.position);
-                    assert!(
-                        near(thought.fed_by_pass[passes].entropy, entropies[t - 1]),
-                        "{reach:?} {passes} at {t}"
-                    );
-                    assert!(
-                        near(thought.output_by_pass[passes].entropy, entropies[t]),
-                        "{reach:?} {passes} at {t}"
-                    );
+                    assert!(near(thought.fed_by_pass[passes].entropy, entropies[t - 1]), "{reach:?} {passes} at {t}");
+                    assert!(near(thought.output_by_pass[passes].entropy, entropies[t]), "{reach:?} {passes} at {t}");
                 }
                 let (t, usual) = (thought.position, usual as usize);
                 assert!(alike(&row.cells[t].top_recycled, &thought.output_by_pass[usual].top));
@@ -278,11 +254,7 @@ mod tests {
         config.recycle.every = 0;
         let row = probe_row(&config, &model(7), None, &batch(), 3).unwrap();
         assert!(row.thoughts.is_empty() && row.cells.iter().all(|cell| cell.top_recycled.is_empty()));
-        assert!(
-            row.cells
-                .iter()
-                .all(|cell| cell.top_plain.len() == TOP_TOKENS && cell.entropy_recycled.is_none())
-        );
+        assert!(row.cells.iter().all(|cell| cell.top_plain.len() == TOP_TOKENS && cell.entropy_recycled.is_none()));
     }
 
     #[test]

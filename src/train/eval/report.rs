@@ -13,19 +13,15 @@ fn validation_lines(row: &StepRow) -> Vec<String> {
     let step = row.step();
     let Some(plain) = get(Metric::ValidPlain) else { return Vec::new() };
     let mut lines = vec![format!("validation at step {step}: plain {plain:.4} nats")];
-    if let (Some(recycled), Some(plain_there)) =
-        (get(Metric::ValidRecycled), get(Metric::ValidPlainAtRecycled))
-    {
+    if let (Some(recycled), Some(plain_there)) = (get(Metric::ValidRecycled), get(Metric::ValidPlainAtRecycled)) {
         lines[0] += &format!("; at recycled positions: recycled {recycled:.4}, plain {plain_there:.4}");
         let controls = [
             ("pause vector", Metric::ValidPause),
             ("mean embedding", Metric::ValidMasked),
             ("shuffled states", Metric::ValidShuffled),
         ];
-        let controls: Vec<String> = controls
-            .iter()
-            .filter_map(|(name, metric)| get(*metric).map(|loss| format!("{name} {loss:.4}")))
-            .collect();
+        let controls: Vec<String> =
+            controls.iter().filter_map(|(name, metric)| get(*metric).map(|loss| format!("{name} {loss:.4}"))).collect();
         lines.push(format!("controls instead of the states: {}", controls.join(", ")));
     }
     if let (Some(ms), Some(flop)) = (get(Metric::SequentialMs), get(Metric::SequentialFlop)) {
@@ -54,10 +50,7 @@ mod tests {
         row.set(Metric::LatentFlop, 2.5e6);
         assert_eq!(
             validation_lines(&row)[1..],
-            [
-                "controls instead of the states: shuffled states 2.0000",
-                "cost of a latent: 0.500 ms, 2.5 Mflop"
-            ]
+            ["controls instead of the states: shuffled states 2.0000", "cost of a latent: 0.500 ms, 2.5 Mflop"]
         );
     }
 }

@@ -20,8 +20,7 @@ const CONTROLS: [(Control, Metric); 3] = [
 /// Returns the values of every validation metric, on the device; only the plain loss without positions.
 pub(in crate::train) fn validation_values(probe: &ForwardProbe<'_>) -> Vec<(Metric, Tensor<1>)> {
     let mut metrics = vec![(Metric::ValidPlain, probe.plain.nll.clone())];
-    let (Some((positions, states)), Some((_, hidden))) = (&probe.recycled, probe.last_pass(Control::None))
-    else {
+    let (Some((positions, states)), Some((_, hidden))) = (&probe.recycled, probe.last_pass(Control::None)) else {
         return metrics;
     };
     let device = probe.model.device();
@@ -36,21 +35,15 @@ pub(in crate::train) fn validation_values(probe: &ForwardProbe<'_>) -> Vec<(Metr
     metrics.push((Metric::ValidEntropyFalls, recycled.entropy.clone().lower(entropy.clone()).float()));
     metrics.push((Metric::ValidEntropyRecycled, recycled.entropy));
     metrics.push((Metric::ValidEntropyPlain, entropy));
-    metrics.push((
-        Metric::ValidPassChange,
-        state_geometry::relative_change(gather.gather(&states.hidden), hidden),
-    ));
-    let fed =
-        flatten_rows(&states.hidden).select(0, index_tensor(&passes::source_indices(positions), &device));
+    metrics.push((Metric::ValidPassChange, state_geometry::relative_change(gather.gather(&states.hidden), hidden)));
+    let fed = flatten_rows(&states.hidden).select(0, index_tensor(&passes::source_indices(positions), &device));
     let tokens = gather.gather(&probe.model.embed(probe.tokens.inputs.clone()));
     metrics.push((
         Metric::ValidNormRatio,
         state_geometry::row_norms(fed.clone()) / (state_geometry::row_norms(tokens) + 1e-12),
     ));
     let counts: Vec<usize> = positions.rows.iter().map(Vec::len).collect();
-    metrics.extend(
-        state_geometry::mean_pair_cosines(fed, &counts).map(|cosines| (Metric::ValidLatentCosine, cosines)),
-    );
+    metrics.extend(state_geometry::mean_pair_cosines(fed, &counts).map(|cosines| (Metric::ValidLatentCosine, cosines)));
     metrics
 }
 
@@ -78,10 +71,8 @@ mod tests {
         let positions = RecycledPositions { seq_len: SEQ_LEN, rows: vec![vec![2, 3, 6], vec![4, 7]] };
         let mut place = |_: &Tensor<1>| positions.clone();
         let probe = ForwardProbe::run(&model, &tokens, pass(), 2, Some(&mut place));
-        let found: BTreeMap<Metric, f32> = validation_values(&probe)
-            .into_iter()
-            .map(|(metric, tensor)| (metric, mean(&values(tensor))))
-            .collect();
+        let found: BTreeMap<Metric, f32> =
+            validation_values(&probe).into_iter().map(|(metric, tensor)| (metric, mean(&values(tensor)))).collect();
         let is = |metric: Metric, expected: f32| {
             assert!((found[&metric] - expected).abs() < 1e-4, "{metric:?}: {} {expected}", found[&metric]);
         };
@@ -107,10 +98,7 @@ mod tests {
         is(Metric::ValidEntropyFalls, falls as f32 / 5.0);
         is(Metric::ValidEntropyPlain, mean(&plain));
         is(Metric::ValidEntropyRecycled, mean(&recycled));
-        is(
-            Metric::ValidPassChange,
-            mean(&values(state_geometry::relative_change(first, last(Control::None)))),
-        );
+        is(Metric::ValidPassChange, mean(&values(state_geometry::relative_change(first, last(Control::None)))));
         let tokens_there =
             flatten_rows(&model.embed(tokens.inputs.clone())).select(0, index_tensor(&at, &model.device()));
         let earlier: Vec<usize> = at.iter().map(|t| t - 1).collect();

@@ -2,9 +2,7 @@
 //! Must not know: tensors, what a setting does, screens.
 //! Invariant: once all writes have succeeded, the current config, the record and the run's config file agree.
 
-use super::decision::{
-    CompatibilityCheck, ConfigEdit, Decision, LiveConfig, RUN_CONFIG, Verdict, WatchedFile,
-};
+use super::decision::{CompatibilityCheck, ConfigEdit, Decision, LiveConfig, RUN_CONFIG, Verdict, WatchedFile};
 use super::outbox::{Outbox, PendingWrite};
 use super::replay::ChangeStamp;
 use crate::config::change::KeyChange;

@@ -184,18 +184,16 @@ impl LiveConfig {
         check: CompatibilityCheck,
     ) -> Result<Accepted, Refusal> {
         let name = &file.name;
-        let text = text.as_ref().map_err(|error| Refusal {
-            changes: Vec::new(),
-            reason: format!("{name}: cannot be read: {error}"),
-        })?;
+        let text = text
+            .as_ref()
+            .map_err(|error| Refusal { changes: Vec::new(), reason: format!("{name}: cannot be read: {error}") })?;
         let content = config::from_text(text, name, &[]).map_err(|error| Refusal {
             changes: self.change_from_error(&error).into_iter().collect(),
             reason: error.to_string(),
         })?;
         let set_by_person = change::diff(&file.last_valid, &content);
         let current = |edit: &KeyChange| KeyChange { old: self.config.value(edit.key), ..edit.clone() };
-        let changes: Vec<KeyChange> =
-            set_by_person.iter().map(current).filter(|edit| edit.old != edit.new).collect();
+        let changes: Vec<KeyChange> = set_by_person.iter().map(current).filter(|edit| edit.old != edit.new).collect();
         let frozen: Vec<KeyChange> = changes.iter().filter(|edit| edit.is_frozen()).cloned().collect();
         if let Some(first) = frozen.first() {
             let reason = self.frozen_message(name, text, first);
@@ -206,16 +204,11 @@ impl LiveConfig {
     }
 
     /// Checks values from the keys.
-    fn check_keys(
-        &self,
-        values: &[(String, String)],
-        check: CompatibilityCheck,
-    ) -> Result<Accepted, Refusal> {
+    fn check_keys(&self, values: &[(String, String)], check: CompatibilityCheck) -> Result<Accepted, Refusal> {
         let parsed: Result<Vec<KeyChange>, String> =
             values.iter().map(|(key, value)| self.parse_edit(key, value)).collect();
         let set_by_person = parsed.map_err(|reason| Refusal { changes: Vec::new(), reason })?;
-        let changes: Vec<KeyChange> =
-            set_by_person.iter().filter(|edit| edit.old != edit.new).cloned().collect();
+        let changes: Vec<KeyChange> = set_by_person.iter().filter(|edit| edit.old != edit.new).cloned().collect();
         if let Some(frozen) = changes.iter().find(|edit| edit.is_frozen()) {
             let reason = self.frozen_message("", "", frozen);
             return Err(Refusal { changes, reason });
@@ -233,19 +226,13 @@ impl LiveConfig {
     }
 
     /// Returns the current config with `changes`; `None` without changes. `source` names their origin in errors.
-    fn merge(
-        &self,
-        changes: &[KeyChange],
-        source: &str,
-        check: CompatibilityCheck,
-    ) -> Result<Option<Config>, Refusal> {
+    fn merge(&self, changes: &[KeyChange], source: &str, check: CompatibilityCheck) -> Result<Option<Config>, Refusal> {
         if changes.is_empty() {
             return Ok(None);
         }
         let refuse = |reason| Refusal { changes: changes.to_vec(), reason };
         let values = changes.iter().map(|edit| (edit.key, &edit.new));
-        let config =
-            change::apply_changes(&self.config, values, source).map_err(|error| refuse(error.to_string()))?;
+        let config = change::apply_changes(&self.config, values, source).map_err(|error| refuse(error.to_string()))?;
         check(&config).map_err(|error| refuse(format!("{source}: {error}")))?;
         Ok(Some(config))
     }
@@ -268,15 +255,12 @@ impl LiveConfig {
 
     /// Returns the error text for an edit of a frozen key: its place, its value, and what to do instead.
     fn frozen_message(&self, name: &str, text: &str, edit: &KeyChange) -> String {
-        let line =
-            config::line_of_key(text, edit.key).map_or(String::new(), |line| format!("{name} line {line}: "));
+        let line = config::line_of_key(text, edit.key).map_or(String::new(), |line| format!("{name} line {line}: "));
         let (key, new, run) = (edit.key.path(), &edit.new, &self.run);
         let instead = match edit.key.section {
             // A model of another shape cannot start from this run's weights.
             "model" => "start a new run with it".to_owned(),
-            _ => format!(
-                "start a new run from this one's checkpoint: coconut-lab run --from {run} --set {key}={new}"
-            ),
+            _ => format!("start a new run from this one's checkpoint: coconut-lab run --from {run} --set {key}={new}"),
         };
         format!(
             "{line}`{key}` = {new} cannot change during a run (now {}); the whole change is refused. Set it back, \

@@ -95,12 +95,7 @@ impl Outbox {
     }
 
     /// Does a write. Returns `false` if it has to wait for a person to fix or close a file.
-    fn write(
-        &mut self,
-        write: &PendingWrite,
-        live: &mut LiveConfig,
-        watcher: &Watcher,
-    ) -> Result<bool, RecordError> {
+    fn write(&mut self, write: &PendingWrite, live: &mut LiveConfig, watcher: &Watcher) -> Result<bool, RecordError> {
         let folder = &self.folder;
         match write {
             PendingWrite::Record(rows) => changes::append_changes(&folder.changes_file(), rows)?,
@@ -134,8 +129,7 @@ impl Outbox {
     fn report_write_error(&mut self, error: Option<String>) {
         if self.write_error != error {
             error.iter().for_each(|error| tracing::warn!("{error}"));
-            self.alerts
-                .push(Alert { topic: AlertTopic::ConfigFile(WRITE_ALERT.into()), text: error.clone() });
+            self.alerts.push(Alert { topic: AlertTopic::ConfigFile(WRITE_ALERT.into()), text: error.clone() });
             self.write_error = error;
         }
     }
@@ -147,8 +141,7 @@ impl Outbox {
         live: &mut LiveConfig,
         watcher: &Watcher,
     ) -> Result<bool, RecordError> {
-        let values: Vec<(&ConfigKey, Value)> =
-            keys.iter().map(|key| (*key, live.config.value(key))).collect();
+        let values: Vec<(&ConfigKey, Value)> = keys.iter().map(|key| (*key, live.config.value(key))).collect();
         let edits: Vec<(&ConfigKey, &Value)> = values.iter().map(|(key, value)| (*key, value)).collect();
         if edits.is_empty() {
             return Ok(true);
@@ -202,8 +195,7 @@ mod tests {
             refused: false,
         };
         let config = Config::default();
-        let live =
-            LiveConfig { run: folder.id(), config, version: 0, files: vec![own], scheduled: [].into() };
+        let live = LiveConfig { run: folder.id(), config, version: 0, files: vec![own], scheduled: [].into() };
         let watcher = Watcher::start(vec![path], vec![String::new()], Timing::DEFAULT);
         (Outbox::new(folder), live, watcher)
     }
@@ -220,9 +212,7 @@ mod tests {
         outbox.push(PendingWrite::Keys(vec![lr]));
         outbox.push(PendingWrite::Record(Vec::new()));
         outbox.push(PendingWrite::Keys(vec![clip, lr]));
-        assert!(
-            matches!(&outbox.writes[..], [PendingWrite::Record(_), PendingWrite::Keys(keys)] if keys.len() == 2)
-        );
+        assert!(matches!(&outbox.writes[..], [PendingWrite::Record(_), PendingWrite::Keys(keys)] if keys.len() == 2));
         let change = |key| KeyChange { key, old: Value::Boolean(false), new: Value::Boolean(true) };
         outbox.forget_keys(&[change(lr)]);
         assert!(matches!(&outbox.writes[1], PendingWrite::Keys(keys) if keys[..] == [clip]));

@@ -16,9 +16,8 @@ use toml::{Table, Value};
 pub(in crate::train) fn as_edit(config: &Config, change: &ChangeRow) -> Option<KeyChange> {
     let path = change.key.as_deref()?;
     let key = Config::find_key(path)?;
-    let value: Option<Value> = toml::from_str::<Table>(&format!("value = {}", change.value))
-        .ok()
-        .and_then(|mut table| table.remove("value"));
+    let value: Option<Value> =
+        toml::from_str::<Table>(&format!("value = {}", change.value)).ok().and_then(|mut table| table.remove("value"));
     Some(KeyChange { key, old: config.value(key), new: value.or_else(|| Value::try_from(&change.new).ok())? })
 }
 
@@ -54,11 +53,7 @@ impl ChangeStamp {
 }
 
 /// Returns a row for the record: an applied change. Without `edit` the row is about no single key.
-pub(in crate::train) fn change_row(
-    edit: Option<&KeyChange>,
-    stamp: &ChangeStamp,
-    source: &ChangeSource,
-) -> ChangeRow {
+pub(in crate::train) fn change_row(edit: Option<&KeyChange>, stamp: &ChangeStamp, source: &ChangeSource) -> ChangeRow {
     let json = |value: &Value| serde_json::to_value(value).unwrap_or_default();
     ChangeRow {
         step: stamp.at.step,

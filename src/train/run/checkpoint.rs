@@ -146,9 +146,8 @@ pub struct LoadedCheckpoint {
 
 /// Loads the checkpoint in `dir`. The error names the first missing or damaged file.
 pub(in crate::train) fn read_checkpoint(dir: &Path) -> Result<LoadedCheckpoint, String> {
-    let read_file = |name: &str| {
-        std::fs::read_to_string(dir.join(name)).map_err(|error| format!("{name} cannot be read: {error}"))
-    };
+    let read_file =
+        |name: &str| std::fs::read_to_string(dir.join(name)).map_err(|error| format!("{name} cannot be read: {error}"));
     let manifest: CheckpointManifest =
         serde_json::from_str(&read_file(MANIFEST)?).map_err(|error| format!("{MANIFEST}: {error}"))?;
     for (name, expected) in &manifest.files {
@@ -161,8 +160,7 @@ pub(in crate::train) fn read_checkpoint(dir: &Path) -> Result<LoadedCheckpoint, 
         }
     }
     let state = serde_json::from_str(&read_file(STATE)?).map_err(|error| format!("{STATE}: {error}"))?;
-    let config =
-        crate::config::from_text(&read_file(CONFIG)?, CONFIG, &[]).map_err(|error| error.to_string())?;
+    let config = crate::config::from_text(&read_file(CONFIG)?, CONFIG, &[]).map_err(|error| error.to_string())?;
     Ok(LoadedCheckpoint { dir: dir.to_owned(), state, config })
 }
 
@@ -174,8 +172,7 @@ pub(in crate::train) fn find_checkpoint(
     let steps = folder.checkpoint_steps();
     if let Some(step) = step {
         let dir = folder.checkpoint_folder(step);
-        let error =
-            |reason: String| TrainError::NoCheckpoint { run: folder.path().display().to_string(), reason };
+        let error = |reason: String| TrainError::NoCheckpoint { run: folder.path().display().to_string(), reason };
         if !steps.contains(&step) {
             let existing: Vec<String> = steps.iter().map(u64::to_string).collect();
             let existing = if existing.is_empty() { "none".into() } else { existing.join(", ") };
@@ -217,11 +214,7 @@ pub(in crate::train) fn load_optimizer(
 }
 
 /// Removes all checkpoints but the last `keep` (0: all) and those of every `keep_every`-th step (0: none).
-pub(in crate::train) fn prune_checkpoints(
-    folder: &RunFolder,
-    keep: usize,
-    keep_every: u64,
-) -> Result<(), RecordError> {
+pub(in crate::train) fn prune_checkpoints(folder: &RunFolder, keep: usize, keep_every: u64) -> Result<(), RecordError> {
     let steps = folder.checkpoint_steps();
     let num_old = if keep == 0 { 0 } else { steps.len().saturating_sub(keep) };
     for step in steps.into_iter().take(num_old) {

@@ -18,8 +18,7 @@ impl TrainingRun<'_> {
     pub fn is_save_due(&self) -> bool {
         let checkpoint = &self.config().checkpoint;
         let last = self.learner.step >= self.config().run.steps;
-        let by_time =
-            checkpoint.seconds > 0.0 && self.last_save.elapsed().as_secs_f64() >= checkpoint.seconds;
+        let by_time = checkpoint.seconds > 0.0 && self.last_save.elapsed().as_secs_f64() >= checkpoint.seconds;
         // With `checkpoint.at_end`, the end of the run writes the checkpoint of the last step.
         (self.is_due(checkpoint.every) && !(last && checkpoint.at_end)) || (by_time && !last)
     }
@@ -62,13 +61,8 @@ impl TrainingRun<'_> {
             written_at: chrono::Local::now().to_rfc3339(),
             program_version: env!("CARGO_PKG_VERSION").into(),
         };
-        let path = checkpoint::write_checkpoint(
-            &self.folder,
-            &self.learner,
-            self.tokenizer.as_ref(),
-            self.config(),
-            &state,
-        )?;
+        let path =
+            checkpoint::write_checkpoint(&self.folder, &self.learner, self.tokenizer.as_ref(), self.config(), &state)?;
         let keep = &self.config().checkpoint;
         if let Err(error) = checkpoint::prune_checkpoints(&self.folder, keep.keep, keep.keep_every) {
             tracing::warn!("cannot remove an old checkpoint: {error}");

@@ -216,9 +216,7 @@ impl TrainingRun<'_> {
         let ending = self.hold.ending();
         loop {
             match work(self) {
-                Err(error) if error.is_disk_full() => {
-                    self.report_disk_state(Some(format!("{what}: {error}")))
-                }
+                Err(error) if error.is_disk_full() => self.report_disk_state(Some(format!("{what}: {error}"))),
                 result => {
                     result?;
                     self.report_disk_state(None);
@@ -275,8 +273,7 @@ impl TrainingRun<'_> {
             return Err(format!("no checkpoint of step {step}; existing steps: {}", steps.join(", ")));
         }
         let device = self.learner.model.device().without_autodiff();
-        hf::load_with_feedback(&self.folder.checkpoint_folder(step), &device)
-            .map_err(|error| error.to_string())
+        hf::load_with_feedback(&self.folder.checkpoint_folder(step), &device).map_err(|error| error.to_string())
     }
 
     /// Continues the answer in progress for a short time. Returns whether one is still in progress.

@@ -23,9 +23,8 @@ pub(in crate::train) fn history_events(
     version: u64,
     vocab_size: usize,
 ) -> impl Iterator<Item = Event> + use<> {
-    let steps = read_table(folder, StepRow::TABLE, segments::read_segment, rows::step_rows)
-        .into_iter()
-        .map(Event::History);
+    let steps =
+        read_table(folder, StepRow::TABLE, segments::read_segment, rows::step_rows).into_iter().map(Event::History);
     let columns = |path: &Path| segments::read_columns(path, rows::HISTOGRAM_COLUMNS);
     let spreads = |batch: &RecordBatch| rows::entropy_histograms(batch, vocab_size);
     let spreads: Vec<EntropyHistogram> = read_table(folder, TokenRow::TABLE, columns, spreads).concat();
@@ -33,8 +32,7 @@ pub(in crate::train) fn history_events(
         read_table(folder, EventRow::TABLE, segments::read_segment, rows::samples).concat();
     let spreads = (!spreads.is_empty()).then_some(Event::EntropyHistograms(spreads));
     let samples = samples.into_iter().map(|sample| Event::Sample(Box::new(sample)));
-    let changed =
-        change_events(folder, config, version).into_iter().map(|one| Event::ConfigChanged(Box::new(one)));
+    let changed = change_events(folder, config, version).into_iter().map(|one| Event::ConfigChanged(Box::new(one)));
     steps.chain(spreads).chain(samples).chain(changed)
 }
 
@@ -49,9 +47,7 @@ fn read_table<T>(
     let (mut segments, mut count) = (Vec::new(), 0);
     for number in segments::file_numbers(&dir, "parquet").into_iter().rev() {
         if count >= MAX_ROWS {
-            tracing::info!(
-                "{name}: the dashboard shows only the newest {count} rows of this run; `watch` reads all"
-            );
+            tracing::info!("{name}: the dashboard shows only the newest {count} rows of this run; `watch` reads all");
             break;
         }
         let batches = read(&segments::segment_path(&dir, number)).unwrap_or_default();

@@ -52,12 +52,7 @@ fn plan_replay(run: &Path, overrides: &[String]) -> Result<RunPlan, TrainError> 
 }
 
 /// Plans a run that starts from a checkpoint of `run`.
-fn plan_fork(
-    run: &Path,
-    step: Option<u64>,
-    reset: ForkReset,
-    overrides: &[String],
-) -> Result<RunPlan, TrainError> {
+fn plan_fork(run: &Path, step: Option<u64>, reset: ForkReset, overrides: &[String]) -> Result<RunPlan, TrainError> {
     let folder = RunFolder::open(run)?;
     let found = checkpoint::find_checkpoint(&folder, step)?.0.ok_or_else(|| TrainError::NoCheckpoint {
         run: run.display().to_string(),
@@ -69,8 +64,7 @@ fn plan_fork(
         step: Some(found.state.step),
         left_out: reset.names().map(str::to_owned).collect(),
     });
-    let plan =
-        RunPlan { origin: Origin::Fork, checkpoint: Some(found), reset, lineage, ..RunPlan::new(recipe) };
+    let plan = RunPlan { origin: Origin::Fork, checkpoint: Some(found), reset, lineage, ..RunPlan::new(recipe) };
     check_steps_left(plan.steps_done(), &plan.config)?;
     Ok(plan)
 }

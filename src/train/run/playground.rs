@@ -41,8 +41,7 @@ impl PlaygroundSession {
             seed: answer.number,
             ..GenerationRequest::new(vec![ids.clone()], policy, request.max_tokens)
         };
-        let generation =
-            Generation::start(&model()?, generation_request).map_err(|error| error.to_string())?;
+        let generation = Generation::start(&model()?, generation_request).map_err(|error| error.to_string())?;
         let sent_bytes = tokenizer.decode(&ids).len();
         Ok(Self { generation, answer, ids, sent_bytes })
     }

@@ -28,8 +28,7 @@ impl Publisher {
     /// Sends an event that only refreshes a view. If the channel is full, it is dropped and counted.
     pub fn send_frame(&mut self, event: Event) {
         self.send_waiting();
-        let full =
-            !self.waiting.is_empty() || matches!(self.events.try_send(event), Err(TrySendError::Full(_)));
+        let full = !self.waiting.is_empty() || matches!(self.events.try_send(event), Err(TrySendError::Full(_)));
         if full {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }

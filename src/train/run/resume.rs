@@ -27,8 +27,8 @@ pub(in crate::train) fn plan_resume(
     let lock = folder.lock()?;
     resume_journal::finish_interrupted(&folder)?;
     let text = read_config_text(&folder)?;
-    let (recipe, lineage) = read_json::<RunInfo>(&folder.run_info_file())
-        .map_or((None, None), |info| (info.recipe, info.lineage));
+    let (recipe, lineage) =
+        read_json::<RunInfo>(&folder.run_info_file()).map_or((None, None), |info| (info.recipe, info.lineage));
     let (start, damaged_checkpoints) = starting_plan(&folder, lineage.as_ref(), step)?;
     let (edits, edited_text) = offline_edits(&folder, &text, overrides)?;
     let (kept, scheduled) = split_changes(&folder, &start, &edits, step.is_some())?;
@@ -133,11 +133,7 @@ fn mark_finished(folder: &RunFolder, step: u64) {
 }
 
 /// Returns the edits made while the run was not running, by file and `overrides`, and the file's text with them.
-fn offline_edits(
-    folder: &RunFolder,
-    text: &str,
-    overrides: &[String],
-) -> Result<(Vec<KeyChange>, String), TrainError> {
+fn offline_edits(folder: &RunFolder, text: &str, overrides: &[String]) -> Result<(Vec<KeyChange>, String), TrainError> {
     let (file, name) = (folder.config_file(), folder.config_file().display().to_string());
     let known = replay::read_known_texts(folder);
     let saved = config::from_text(text, &name, &[])?;
@@ -148,8 +144,7 @@ fn offline_edits(
     let edited = config::from_text(text, &name, overrides)?;
     let edits = change::diff(&base, &edited);
     if let Some(frozen) = edits.iter().find(|edit| edit.is_frozen()) {
-        let line =
-            config::line_of_key(text, frozen.key).map_or(String::new(), |line| format!(" line {line}"));
+        let line = config::line_of_key(text, frozen.key).map_or(String::new(), |line| format!(" line {line}"));
         return Err(TrainError::FrozenKey {
             place: format!("{}{line}", file.display()),
             key: frozen.key.path(),

@@ -38,10 +38,7 @@ pub(in crate::train) struct ResumeJournal {
     pub config_hash: String,
 }
 
-pub(in crate::train) fn write_and_apply(
-    folder: &RunFolder,
-    journal: &ResumeJournal,
-) -> Result<(), RecordError> {
+pub(in crate::train) fn write_and_apply(folder: &RunFolder, journal: &ResumeJournal) -> Result<(), RecordError> {
     let file = folder.resume_journal();
     let json = serde_json::to_string(journal).map_err(|error| RecordError::table(&file, &error))?;
     replace_file(&file, json.as_bytes())?;
@@ -56,8 +53,7 @@ pub(in crate::train) fn finish_interrupted(folder: &RunFolder) -> Result<(), Rec
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         read => read.map_err(RecordError::io("read", &file))?,
     };
-    let journal: ResumeJournal =
-        serde_json::from_str(&json).map_err(|error| RecordError::table(&file, &error))?;
+    let journal: ResumeJournal = serde_json::from_str(&json).map_err(|error| RecordError::table(&file, &error))?;
     tracing::info!("a resume was interrupted: completing it first");
     apply_journal(folder, &journal)
 }

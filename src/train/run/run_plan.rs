@@ -104,8 +104,8 @@ impl RunPlan {
     pub fn start_position(&mut self, dataset: &str) -> StreamPosition {
         let Some(found) = &self.checkpoint else { return StreamPosition::default() };
         let (old, new) = (&found.config, &self.config);
-        let same = found.state.dataset == dataset
-            && (old.run.seed, old.data.shuffle) == (new.run.seed, new.data.shuffle);
+        let same =
+            found.state.dataset == dataset && (old.run.seed, old.data.shuffle) == (new.run.seed, new.data.shuffle);
         if same && !self.reset.data {
             return found.state.loader.clone();
         }

@@ -40,10 +40,9 @@ pub fn open_dataset(config: &Config, out: &mut Publisher) -> Result<Dataset, Tra
         return Err(TrainError::InvalidSetting {
             key: "data.dir",
             value: config.data.dir.clone(),
-            reason:
-                "no such folder; make it with `coconut-lab data text` or `coconut-lab data prosqa`, or set \
+            reason: "no such folder; make it with `coconut-lab data text` or `coconut-lab data prosqa`, or set \
                      `data.make` = \"prosqa\""
-                    .into(),
+                .into(),
         });
     }
     let dataset = Dataset::open(dir)?;
@@ -180,15 +179,12 @@ pub(in crate::train) fn run_info(
     let path = folder.path().display();
     tracing::info!("model: {params} parameters, vocabulary {vocab_size}; folder {path}");
     let files = plan.recipe.iter().map(|recipe| recipe.display().to_string());
-    let files: Vec<String> =
-        std::iter::once(folder.config_file().display().to_string()).chain(files).collect();
+    let files: Vec<String> = std::iter::once(folder.config_file().display().to_string()).chain(files).collect();
     tracing::info!("edit {} to change the run", files.join(" or "));
     config::ineffective_settings(config).iter().for_each(|warning| tracing::warn!("{warning}"));
     if config.optim.warmup >= config.run.steps {
         let (warmup, steps) = (config.optim.warmup, config.run.steps);
-        tracing::warn!(
-            "`optim.warmup` = {warmup} of {steps} steps: the learning rate never reaches its peak"
-        );
+        tracing::warn!("`optim.warmup` = {warmup} of {steps} steps: the learning rate never reaches its peak");
     }
     let info = RunInfo {
         config: config.clone(),
@@ -239,10 +235,7 @@ pub fn build_model(
         Some(found) => load_model(config, &found.dir, &device)?,
         None if config.model.from.is_empty() => new_model(config, vocab_size, &device)?,
         None => {
-            tracing::info!(
-                "model.from = {}: using the checkpoint's shape instead of [model]",
-                config.model.from
-            );
+            tracing::info!("model.from = {}: using the checkpoint's shape instead of [model]", config.model.from);
             load_model(config, Path::new(&config.model.from), &device)?
         }
     };
@@ -253,8 +246,7 @@ pub fn build_model(
 /// Restores optimizer and step count from the plan's checkpoint, except for the parts that are reset.
 pub(in crate::train) fn restore_learner(plan: &RunPlan, learner: Learner) -> Result<Learner, TrainError> {
     let Some(found) = &plan.checkpoint else { return Ok(learner) };
-    let (step, pause_updates) =
-        if plan.reset.step { (0, 0) } else { (found.state.step, found.state.pause_updates.0) };
+    let (step, pause_updates) = if plan.reset.step { (0, 0) } else { (found.state.step, found.state.pause_updates.0) };
     if plan.reset.optimizer {
         let optimizer = learner.optimizer().clone();
         return Ok(learner.with_state(optimizer, step, pause_updates));
@@ -282,23 +274,15 @@ fn new_model(config: &Config, vocab_size: Option<usize>, device: &Device) -> Res
 
 /// Loads the model in `dir`. A stored feedback of another form is replaced by a new one.
 fn load_model(config: &Config, dir: &Path, device: &Device) -> Result<Transformer, TrainError> {
-    let mut model =
-        hf::load(dir, device)?.with_feedback(FeedbackSpec::from_config(&config.recycle), config.run.seed);
+    let mut model = hf::load(dir, device)?.with_feedback(FeedbackSpec::from_config(&config.recycle), config.run.seed);
     if hf::load_feedback(dir, &mut model)? == hf::FeedbackLoad::Mismatch {
-        tracing::warn!(
-            "the feedback stored with {} has another form: starting with a new one",
-            dir.display()
-        );
+        tracing::warn!("the feedback stored with {} has another form: starting with a new one", dir.display());
     }
     Ok(model)
 }
 
 /// Checks the config against model and data, at the start and after every change of a live setting.
-pub fn check_compatible(
-    config: &Config,
-    shape: &ModelShape,
-    vocab_size: Option<usize>,
-) -> Result<(), TrainError> {
+pub fn check_compatible(config: &Config, shape: &ModelShape, vocab_size: Option<usize>) -> Result<(), TrainError> {
     let (recycle, max_entropy) = (&config.recycle, (shape.vocab_size as f64).ln());
     if let PositionBudget::EntropyAtLeast(threshold) = recycle.max_budget(shape.vocab_size)
         && threshold > max_entropy

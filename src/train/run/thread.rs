@@ -68,9 +68,7 @@ fn run_trainer(
     publisher: &mut Publisher,
 ) -> Event {
     threads::enter_pool(0);
-    let run = catch_unwind(AssertUnwindSafe(|| {
-        TrainingRun::set_up(mode, options, log, commands, publisher)?.train()
-    }));
+    let run = catch_unwind(AssertUnwindSafe(|| TrainingRun::set_up(mode, options, log, commands, publisher)?.train()));
     match run {
         Ok(Ok(summary)) => Event::Finished(Box::new(summary)),
         Ok(Err(error)) => {

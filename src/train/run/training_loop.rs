@@ -110,8 +110,7 @@ impl<'a> TrainingRun<'a> {
             plan.check_same_dataset(&fingerprint)?;
         }
         let next_position = plan.start_position(&fingerprint);
-        let loader =
-            setup::open_loader(&plan.config, &dataset, vocab_size, next_position.clone(), publisher)?;
+        let loader = setup::open_loader(&plan.config, &dataset, vocab_size, next_position.clone(), publisher)?;
         let evaluator = Evaluator::new(&plan.config, &dataset, vocab_size)?;
         let learner = setup::restore_learner(&plan, Learner::new(model, &plan.config.optim))?;
         let ClaimedFolder { folder, lock, config_text } = setup::claim_folder(&plan, resumed)?;
@@ -181,11 +180,7 @@ impl<'a> TrainingRun<'a> {
         let result = self.run_steps().and_then(|()| self.finish_run());
         if let Err(error) = &result {
             self.record_event(EventKind::End, "failed", None, Some(error.to_string()));
-            self.write_status(RunStatus::failed(
-                self.learner.step,
-                self.config().run.steps,
-                error.to_string(),
-            ));
+            self.write_status(RunStatus::failed(self.learner.step, self.config().run.steps, error.to_string()));
         }
         result
     }
@@ -268,8 +263,7 @@ impl<'a> TrainingRun<'a> {
         if !recorded && !shown {
             return Ok(());
         }
-        let row =
-            probe::probe_row(self.config(), &self.learner.model, self.tokenizer.as_ref(), &batches[0], step)?;
+        let row = probe::probe_row(self.config(), &self.learner.model, self.tokenizer.as_ref(), &batches[0], step)?;
         if recorded {
             self.recorder.record_tokens(row.clone());
         }
@@ -319,12 +313,7 @@ impl<'a> TrainingRun<'a> {
                 prompt: probe::decode_text(self.tokenizer.as_ref(), &prompt),
                 text: probe::decode_text(self.tokenizer.as_ref(), &generated.ids),
             };
-            self.record_event(
-                EventKind::Sample,
-                &sample.prompt,
-                mean(generated.entropies),
-                Some(sample.text.clone()),
-            );
+            self.record_event(EventKind::Sample, &sample.prompt, mean(generated.entropies), Some(sample.text.clone()));
             self.publisher.send_fact(Event::Sample(Box::new(sample)));
         }
         Ok(())

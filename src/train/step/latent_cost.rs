@@ -27,10 +27,7 @@ pub(in crate::train) fn measure_sequential_cost(
     let cached = 2 * shape.layers * shape.kv_heads * shape.head_width * columns.iter().sum::<usize>();
     let b = b.min(MAX_CACHED / cached.max(1));
     if b == 0 || columns.is_empty() {
-        tracing::info!(
-            "not measuring the sequential cost: a row of {} latents needs too much memory",
-            columns.len()
-        );
+        tracing::info!("not measuring the sequential cost: a row of {} latents needs too much memory", columns.len());
         return;
     }
     let tokens = tokens.first_rows(b);
@@ -75,8 +72,7 @@ mod tests {
         measure_sequential_cost(&model, &tokens, positions, 1.0, &mut row);
         // Two rows, pieces 0..2, 2..6 and 6..8; gradient flows through all of it.
         let shape = model.shape();
-        let pieces: f64 =
-            [(2, 2), (4, 6), (2, 8)].iter().map(|(s, keys)| shape.blocks_flop(2 * s, *keys)).sum();
+        let pieces: f64 = [(2, 2), (4, 6), (2, 8)].iter().map(|(s, keys)| shape.blocks_flop(2 * s, *keys)).sum();
         let fed = model.feedback.flop(4, Control::None);
         let expected = 3.0 * (pieces + fed + shape.head_flop(4)) / 4.0;
         assert_eq!(row.get(Metric::SequentialFlop), Some(expected));

@@ -43,12 +43,7 @@ impl Learner {
     }
 
     /// Returns this learner with a restored optimizer, after so many updates and pause-vector updates.
-    pub(in crate::train) fn with_state(
-        self,
-        optimizer: ModuleOptimizer,
-        step: u64,
-        pause_updates: u64,
-    ) -> Self {
+    pub(in crate::train) fn with_state(self, optimizer: ModuleOptimizer, step: u64, pause_updates: u64) -> Self {
         Self { optimizer, step, pause_updates, ..self }
     }
 
@@ -59,11 +54,7 @@ impl Learner {
     /// Does one update with the mean gradient over `batches`, and returns the step's row.
     ///
     /// A loss or gradient that is not finite is returned as an error with the row, and updates nothing.
-    pub fn update(
-        &mut self,
-        config: &Config,
-        batches: &[Batch],
-    ) -> Result<(StepRow, Option<TrainError>), TrainError> {
+    pub fn update(&mut self, config: &Config, batches: &[Batch]) -> Result<(StepRow, Option<TrainError>), TrainError> {
         let _awake = threads::keep_workers_spinning();
         let step = self.step + 1;
         let vocab_size = self.model.shape().vocab_size;
@@ -199,9 +190,7 @@ pub(in crate::train) fn placement_fn<'a>(
                     placement::entropy_at(rows, budget, &entropy)
                 }
                 Some(entropy) => placement::entropy_next(rows, budget, &entropy),
-                None => {
-                    RecycledPositions { seq_len: batch.seq_len, rows: vec![Vec::new(); batch.batch_size] }
-                }
+                None => RecycledPositions { seq_len: batch.seq_len, rows: vec![Vec::new(); batch.batch_size] },
             },
         }
     }
@@ -232,11 +221,7 @@ fn read_outcomes(
         .map(|outcome| BatchReadback {
             plain_nll: next(),
             plain_entropy: next(),
-            recycled: outcome.recycled.map(|(_, positions)| RecycledReadback {
-                nll: next(),
-                positions,
-                covers,
-            }),
+            recycled: outcome.recycled.map(|(_, positions)| RecycledReadback { nll: next(), positions, covers }),
         })
         .collect();
     let square = next().first().copied().unwrap_or(0.0);

@@ -43,12 +43,7 @@ pub(super) struct RecycledReadback {
 }
 
 /// Returns the row with the settings and losses of a step.
-pub(super) fn loss_row(
-    step: u64,
-    readings: &[BatchReadback],
-    settings: &StepSettings,
-    update: UpdateKind,
-) -> StepRow {
+pub(super) fn loss_row(step: u64, readings: &[BatchReadback], settings: &StepSettings, update: UpdateKind) -> StepRow {
     let mut row = StepRow::new(step);
     row.set(Metric::RecycleProbability, settings.probability);
     match settings.budget {
@@ -58,18 +53,13 @@ pub(super) fn loss_row(
     }
     row.set(Metric::RecycleWeight, settings.weight);
     row.set(Metric::RecycleScale, settings.scale);
-    row.set_if_some(
-        Metric::LossPlain,
-        mean(readings.iter().flat_map(|reading| reading.plain_nll.iter().copied())),
-    );
+    row.set_if_some(Metric::LossPlain, mean(readings.iter().flat_map(|reading| reading.plain_nll.iter().copied())));
     row.set_if_some(
         Metric::EntropyPlain,
         mean(readings.iter().flat_map(|reading| reading.plain_entropy.iter().copied())),
     );
-    let recycled: Vec<(&BatchReadback, &RecycledReadback)> = readings
-        .iter()
-        .filter_map(|reading| reading.recycled.as_ref().map(|recycled| (reading, recycled)))
-        .collect();
+    let recycled: Vec<(&BatchReadback, &RecycledReadback)> =
+        readings.iter().filter_map(|reading| reading.recycled.as_ref().map(|recycled| (reading, recycled))).collect();
     if recycled.is_empty() {
         return row;
     }
@@ -83,12 +73,13 @@ pub(super) fn loss_row(
     }
     row.set_if_some(Metric::LossRecycled, mean(recycled.iter().flat_map(|(_, r)| r.nll.iter().copied())));
     row.set_if_some(Metric::LossRecycledAtRecycled, at_recycled);
-    let plain_at =
-        |values: fn(&BatchReadback) -> &Vec<f32>| {
-            mean(recycled.iter().flat_map(|(reading, r)| {
-                r.positions.flat_indices().into_iter().map(|at| values(reading)[at])
-            }))
-        };
+    let plain_at = |values: fn(&BatchReadback) -> &Vec<f32>| {
+        mean(
+            recycled
+                .iter()
+                .flat_map(|(reading, r)| r.positions.flat_indices().into_iter().map(|at| values(reading)[at])),
+        )
+    };
     row.set_if_some(Metric::LossPlainAtRecycled, plain_at(|reading| &reading.plain_nll));
     row.set_if_some(Metric::EntropyPlainAtRecycled, plain_at(|reading| &reading.plain_entropy));
     row

@@ -130,8 +130,7 @@ mod tests {
     use burn::optim::AdamWConfig;
 
     fn model() -> Transformer {
-        let config =
-            config::Model { arch: config::Arch::Gpt2, width: 8, layers: 1, heads: 2, ..Default::default() };
+        let config = config::Model { arch: config::Arch::Gpt2, width: 8, layers: 1, heads: 2, ..Default::default() };
         Transformer::new(ModelShape::from_config(&config, 11, 6), 1, 0.1, &Device::flex().autodiff())
     }
 
@@ -163,9 +162,7 @@ mod tests {
         let (up, old) = (&after.blocks[0].mlp.up, &before.blocks[0].mlp.up);
         assert!((ratio(values(up.weight.val()), values(old.weight.val())) - 0.95).abs() < 1e-5);
         assert_eq!(values(after.norm.weight.val()), values(before.norm.weight.val()));
-        assert!(
-            (ratio(values(after.embed.weight.val()), values(before.embed.weight.val())) - 0.95).abs() < 1e-5
-        );
+        assert!((ratio(values(after.embed.weight.val()), values(before.embed.weight.val())) - 0.95).abs() < 1e-5);
     }
 
     #[test]

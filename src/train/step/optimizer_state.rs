@@ -55,11 +55,7 @@ fn file_error(file: &Path) -> impl Fn(&dyn std::fmt::Display) -> TrainError {
 }
 
 /// Writes the state of `optimizer` to `file`. Only f32 moments are supported.
-pub(in crate::train) fn save(
-    optimizer: &ModuleOptimizer,
-    model: &Transformer,
-    file: &Path,
-) -> Result<(), TrainError> {
+pub(in crate::train) fn save(optimizer: &ModuleOptimizer, model: &Transformer, file: &Path) -> Result<(), TrainError> {
     let fail = file_error(file);
     let names = ParamNames::from_model(model).by_id;
     // Turns `id.rest` into `name.rest`.

@@ -28,8 +28,7 @@ impl Readback {
     /// READBACK: waits for the device and returns the values of every tensor.
     pub fn read(self) -> Result<Vec<Vec<f32>>, TrainError> {
         let mut span = trace::span(READBACK_SPAN, SpanKind::NoGraph, 0.0);
-        let data =
-            self.transaction.try_execute().map_err(|error| TrainError::DeviceFailed(format!("{error:?}")))?;
+        let data = self.transaction.try_execute().map_err(|error| TrainError::DeviceFailed(format!("{error:?}")))?;
         span.add_readback(data.iter().map(|data| data.bytes().len() as u64).sum());
         data.into_iter()
             .map(|data| {

@@ -77,8 +77,7 @@ impl ChartSettings {
             None if follows => ChartSpan::Last(new_width),
             center => {
                 let center = center.unwrap_or(from + width / 2);
-                let from =
-                    center.saturating_sub(new_width / 2).min(last.saturating_sub(new_width)).max(first);
+                let from = center.saturating_sub(new_width / 2).min(last.saturating_sub(new_width)).max(first);
                 ChartSpan::Fixed(from, from + new_width)
             }
         };

@@ -131,15 +131,11 @@ impl CommandPrompt {
                     after.remove(0);
                 }
             }),
-            KeyCode::Left => {
-                self.chars_after_cursor = (self.chars_after_cursor + 1).min(self.text.chars().count())
-            }
+            KeyCode::Left => self.chars_after_cursor = (self.chars_after_cursor + 1).min(self.text.chars().count()),
             KeyCode::Right => self.chars_after_cursor = self.chars_after_cursor.saturating_sub(1),
             KeyCode::Home => self.chars_after_cursor = self.text.chars().count(),
             KeyCode::End => self.chars_after_cursor = 0,
-            KeyCode::Char(c) if !control && !c.is_control() => {
-                self.edit_at_cursor(|before, _| before.push(c))
-            }
+            KeyCode::Char(c) if !control && !c.is_control() => self.edit_at_cursor(|before, _| before.push(c)),
             _ => return PromptOutcome::Editing,
         }
         self.error = None;
@@ -201,14 +197,10 @@ impl CommandPrompt {
     fn complete(&mut self, config: Option<&Config>) {
         let words: Vec<&str> = self.text.split(' ').collect();
         let known: Vec<String> = match words[..] {
-            [word] => COMMANDS
-                .iter()
-                .map(|(name, _)| format!("{name} "))
-                .filter(|name| name.starts_with(word))
-                .collect(),
-            ["set", word] => {
-                live_keys().map(|key| key.path() + " ").filter(|path| path.starts_with(word)).collect()
+            [word] => {
+                COMMANDS.iter().map(|(name, _)| format!("{name} ")).filter(|name| name.starts_with(word)).collect()
             }
+            ["set", word] => live_keys().map(|key| key.path() + " ").filter(|path| path.starts_with(word)).collect(),
             ["fork", _, .., word] if !word.contains('=') => {
                 Config::keys().map(|key| key.path() + "=").filter(|path| path.starts_with(word)).collect()
             }
@@ -263,9 +255,7 @@ fn parse_command(text: &str) -> Result<PromptOutcome, String> {
         ("lr", _) => Err("expected: lr VALUE".into()),
         ("note", "") => Err("expected: note TEXT".into()),
         ("note", text) => trainer(Command::Note(text.to_owned())),
-        ("ask" | "policy" | "temperature" | "length" | "weights", rest) => {
-            parse_playground_command(name, rest)
-        }
+        ("ask" | "policy" | "temperature" | "length" | "weights", rest) => parse_playground_command(name, rest),
         ("goto", step) => match step.replace(',', "").parse() {
             Ok(step) => dashboard(DashboardCommand::Goto(step)),
             Err(_) => Err("expected: goto STEP, a whole number".into()),
@@ -304,11 +294,9 @@ fn parse_playground_command(name: &str, rest: &str) -> Result<PromptOutcome, Str
         ("ask", text) => Ok(PlaygroundCommand::Ask(text.to_owned())),
         ("policy", policy) => Ok(PlaygroundCommand::Policy(policy.to_owned())),
         ("weights", "now") => Ok(PlaygroundCommand::Weights(None)),
-        ("weights", step) => step
-            .replace(',', "")
-            .parse()
-            .map(|step| PlaygroundCommand::Weights(Some(step)))
-            .map_err(|_| expected()),
+        ("weights", step) => {
+            step.replace(',', "").parse().map(|step| PlaygroundCommand::Weights(Some(step))).map_err(|_| expected())
+        }
         ("length", tokens) => match tokens.parse() {
             Ok(tokens) if tokens > 0 => Ok(PlaygroundCommand::Length(tokens)),
             _ => Err(expected()),
@@ -377,13 +365,9 @@ mod tests {
 
     #[test]
     fn set_accepts_every_spelling() {
-        for text in [
-            "set optim.lr 1e-4\n",
-            "set optim.lr=1e-4\n",
-            "set optim.lr = 1e-4\n",
-            "se\top\tlr\t1e-4\n",
-            "lr 1e-4\n",
-        ] {
+        for text in
+            ["set optim.lr 1e-4\n", "set optim.lr=1e-4\n", "set optim.lr = 1e-4\n", "se\top\tlr\t1e-4\n", "lr 1e-4\n"]
+        {
             assert_eq!(set(text), ("optim.lr".into(), "1e-4".into()), "{text:?}");
         }
         let curve = "set recycle.fraction [[0, 0.0], [500, 0.3]]\n";
@@ -426,10 +410,7 @@ mod tests {
             "weights soon\n",
         ] {
             let (prompt, typed) = typed(text);
-            assert!(
-                typed == PromptOutcome::Editing && prompt.error.is_some() && !prompt.text.is_empty(),
-                "{text:?}"
-            );
+            assert!(typed == PromptOutcome::Editing && prompt.error.is_some() && !prompt.text.is_empty(), "{text:?}");
         }
         assert_eq!(typed("checkpoint\n").1, PromptOutcome::Trainer(Command::Save));
         assert_eq!(typed("\n").1, PromptOutcome::Cancelled);

@@ -77,8 +77,7 @@ impl SettingDraft {
     /// Selects the next or the previous knot.
     pub fn select_knot(&mut self, forward: bool) {
         let last = self.knots.len() - 1;
-        self.knot_index =
-            if forward { (self.knot_index + 1).min(last) } else { self.knot_index.saturating_sub(1) };
+        self.knot_index = if forward { (self.knot_index + 1).min(last) } else { self.knot_index.saturating_sub(1) };
     }
 
     /// Moves the selected knot by 1/100 of `steps`, as far as its neighbours allow.
@@ -120,8 +119,7 @@ impl SettingDraft {
             // A single knot is a constant.
             [(_, value)] if self.setting().kind.is_integer() => Value::Integer(value as i64).to_string(),
             [(_, value)] => Value::Float(value).to_string(),
-            _ => Value::Array(self.knots.iter().map(|(step, value)| knot_to_toml(*step, *value)).collect())
-                .to_string(),
+            _ => Value::Array(self.knots.iter().map(|(step, value)| knot_to_toml(*step, *value)).collect()).to_string(),
         }
     }
 }
@@ -176,25 +174,16 @@ mod tests {
             (0.0, true, NudgeSize::Fine, 0.01),
             (0.0, false, NudgeSize::Fine, 0.0),
         ] {
-            assert_eq!(
-                nudged_value(value, up, nudge, share, KeyKind::Float),
-                wanted,
-                "{value} {up} {nudge:?}"
-            );
+            assert_eq!(nudged_value(value, up, nudge, share, KeyKind::Float), wanted, "{value} {up} {nudge:?}");
         }
-        assert!(
-            (nudged_value(8.1e-4, true, NudgeSize::Fine, Limit::Any, KeyKind::Float) - 8.2e-4).abs() < 1e-12
-        );
+        assert!((nudged_value(8.1e-4, true, NudgeSize::Fine, Limit::Any, KeyKind::Float) - 8.2e-4).abs() < 1e-12);
         assert_eq!(nudged_value(4.0, false, NudgeSize::Fine, Limit::Any, KeyKind::Integer), 3.0);
         assert_eq!(
             nudged_value(0.0, false, NudgeSize::Fine, Limit::Any, KeyKind::Integer),
             0.0,
             "a count is never negative"
         );
-        assert_eq!(
-            nudged_value(2000.0, true, NudgeSize::Fine, Limit::AtLeast(1.0), KeyKind::Integer),
-            2100.0
-        );
+        assert_eq!(nudged_value(2000.0, true, NudgeSize::Fine, Limit::AtLeast(1.0), KeyKind::Integer), 2100.0);
     }
 
     #[test]

@@ -29,10 +29,7 @@ pub enum Scope {
 
 /// Returns whether `panel` is a list of lines that scrolls.
 pub fn is_list_panel(panel: Panel) -> bool {
-    matches!(
-        panel,
-        Panel::Run | Panel::Thoughts | Panel::Changes | Panel::Log | Panel::Samples | Panel::Playground
-    )
+    matches!(panel, Panel::Run | Panel::Thoughts | Panel::Changes | Panel::Log | Panel::Samples | Panel::Playground)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -255,9 +252,7 @@ pub fn binding_groups(scope: Scope) -> Vec<Vec<&'static Binding>> {
 
 /// Returns the action of `event` in `scopes`.
 pub fn action_for(event: &KeyEvent, scopes: &[Scope]) -> Option<Action> {
-    bindings_in(scopes)
-        .find(|binding| binding.keys.iter().any(|key| key.matches(event)))
-        .map(|binding| binding.action)
+    bindings_in(scopes).find(|binding| binding.keys.iter().any(|key| key.matches(event))).map(|binding| binding.action)
 }
 
 #[cfg(test)]

@@ -97,8 +97,7 @@ fn wide_body(body: Rect) -> (Vec<(Panel, Rect)>, Rect) {
     let [left, right] = Layout::horizontal([Constraint::Percentage(56), Constraint::Fill(1)]).areas(top);
     let [loss, below] = Layout::vertical([Constraint::Percentage(62), Constraint::Fill(1)]).areas(left);
     let [schedule, cost] = Layout::horizontal([Constraint::Percentage(54), Constraint::Fill(1)]).areas(below);
-    let [entropy, thoughts] =
-        Layout::vertical([Constraint::Percentage(62), Constraint::Fill(1)]).areas(right);
+    let [entropy, thoughts] = Layout::vertical([Constraint::Percentage(62), Constraint::Fill(1)]).areas(right);
     let [changes, log, samples, playground] = Layout::horizontal([
         Constraint::Percentage(24),
         Constraint::Percentage(28),
@@ -129,11 +128,9 @@ fn stacked_body(body: Rect, shown: &[Panel; SLOTS]) -> (Vec<(Panel, Rect)>, Rect
         _ => (body.height * 2 / 5 - 1, body.height / 5),
     };
     let [charts, middle, bottom] =
-        Layout::vertical([Constraint::Fill(1), Constraint::Length(middle), Constraint::Length(bottom)])
-            .areas(body);
+        Layout::vertical([Constraint::Fill(1), Constraint::Length(middle), Constraint::Length(bottom)]).areas(body);
     let share = if body.width < 76 { 56 } else { 63 };
-    let [loss, right] =
-        Layout::horizontal([Constraint::Percentage(share), Constraint::Fill(1)]).areas(charts);
+    let [loss, right] = Layout::horizontal([Constraint::Percentage(share), Constraint::Fill(1)]).areas(charts);
     let placed = vec![(Panel::Loss, loss), (shown[0], right), (shown[1], middle), (shown[2], bottom)];
     (placed, charts.union(middle))
 }
@@ -141,8 +138,7 @@ fn stacked_body(body: Rect, shown: &[Panel; SLOTS]) -> (Vec<(Panel, Rect)>, Rect
 /// Returns the rectangle of a full-screen panel: everything except a run line, the alerts and the footer.
 pub fn full_screen_area(screen: Rect, notice: u16) -> Rect {
     let [_, rest, _] =
-        Layout::vertical([Constraint::Length(notice + 1), Constraint::Fill(1), Constraint::Length(1)])
-            .areas(screen);
+        Layout::vertical([Constraint::Length(notice + 1), Constraint::Fill(1), Constraint::Length(1)]).areas(screen);
     rest
 }
 

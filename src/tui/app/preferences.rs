@@ -135,9 +135,7 @@ mod tests {
         preferences().restore(&mut again);
         assert_eq!(SavedView::from_view(&again), SavedView::from_view(&view));
         assert_eq!(again.panels.slots[0], Panel::Cost);
-        for text in
-            ["", "focus = \"nowhere\"", "\u{0}", "smoothing = 5.0", "shown = [\"log\", \"log\", \"log\"]"]
-        {
+        for text in ["", "focus = \"nowhere\"", "\u{0}", "smoothing = 5.0", "shown = [\"log\", \"log\", \"log\"]"] {
             std::fs::write(&file, text).unwrap();
             let mut view = ViewState::default();
             preferences().restore(&mut view);

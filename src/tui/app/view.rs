@@ -179,9 +179,7 @@ impl ViewState {
     pub fn apply_action(&mut self, action: Action, state: &RunState, screen: Rect) -> Effect {
         self.hint = None;
         match action {
-            Action::Help => {
-                self.overlay = if self.overlay == Overlay::None { Overlay::Help(0) } else { Overlay::None }
-            }
+            Action::Help => self.overlay = if self.overlay == Overlay::None { Overlay::Help(0) } else { Overlay::None },
             Action::Quit => return self.request_quit(state),
             Action::Interrupt if self.overlay == Overlay::StopDialog => return Effect::Leave,
             Action::Interrupt => return self.request_quit(state),

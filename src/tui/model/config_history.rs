@@ -141,10 +141,7 @@ pub(in crate::tui) mod tests {
         assert_eq!(kinds, [KeyKind::Curve, KeyKind::Integer, KeyKind::Float, KeyKind::Mixture]);
         assert!(numeric_settings().iter().all(|key| key.path() != "data.batch"), "frozen");
         let used = settings_in_use(&Config::default());
-        assert!(
-            used.contains(&setting_index("recycle.fraction"))
-                && !used.contains(&setting_index("recycle.count"))
-        );
+        assert!(used.contains(&setting_index("recycle.fraction")) && !used.contains(&setting_index("recycle.count")));
     }
 
     #[test]

@@ -1,5 +1,4 @@
-//! Owns: time and FLOP by part of a step, for plain and for recycled steps, and the total cost of recycling
-//! so far.
+//! Owns: time and FLOP by part of a step, for plain and for recycled steps, and the total cost of recycling so far.
 //! Must not know: how it is drawn.
 //! Invariant: constant in size. Times cover the steps that were timed by part; FLOP cover all steps.
 
@@ -70,8 +69,7 @@ impl RunCost {
         }
         let positions = positions.unwrap_or(0.0);
         self.recycled_positions += positions;
-        if let (Some(_), Some(step)) = (finite_value(row, Metric::PlainMs), finite_value(row, Metric::StepMs))
-        {
+        if let (Some(_), Some(step)) = (finite_value(row, Metric::PlainMs), finite_value(row, Metric::StepMs)) {
             self.timed_ms.0 += finite_value(row, Metric::LatentMs).unwrap_or(0.0) * positions;
             self.timed_ms.1 += step;
         }

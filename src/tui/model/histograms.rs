@@ -116,11 +116,7 @@ mod tests {
         let mut histograms = EntropyHistograms::default();
         [10, 20, 30].iter().for_each(|step| histograms.push(&histogram(*step)));
         assert_eq!(histograms.sum_of_range(5, 25).unwrap().count, 2);
-        assert_eq!(
-            histograms.sum_of_range(21, 29).unwrap().first_step,
-            20,
-            "the last column before the range"
-        );
+        assert_eq!(histograms.sum_of_range(21, 29).unwrap().first_step, 20, "the last column before the range");
         assert_eq!(histograms.sum_of_range(0, 9), None);
     }
 }

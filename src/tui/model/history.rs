@@ -1,5 +1,4 @@
-//! Owns: `SeriesHistory`, one series of values over steps, bounded for a run of any length; and its
-//! smoothing.
+//! Owns: `SeriesHistory`, one series of values over steps, bounded for a run of any length; and its smoothing.
 //! Must not know: which series it is, how it is drawn.
 //! Invariant: at most `MAX_BUCKETS` buckets, ascending in step. The smallest and the largest value ever
 //! pushed are kept. All values are finite; a value that was not leaves a gap.
@@ -22,15 +21,7 @@ pub struct Bucket {
 
 impl Bucket {
     fn new(step: u64, value: f64) -> Self {
-        Self {
-            first_step: step,
-            last_step: step,
-            min: value,
-            max: value,
-            mean: value,
-            count: 1,
-            gap_before: false,
-        }
+        Self { first_step: step, last_step: step, min: value, max: value, mean: value, count: 1, gap_before: false }
     }
 
     fn merged_with(self, next: Bucket) -> Self {
@@ -128,10 +119,7 @@ impl SeriesHistory {
 
     /// Returns the moving average at the last bucket that starts at or before `step`.
     pub fn smoothed_at(&self, step: u64, smoothing: f64) -> Option<f64> {
-        self.smoothed(smoothing)
-            .take_while(|(bucket, _)| bucket.first_step <= step)
-            .last()
-            .map(|(_, smooth)| smooth)
+        self.smoothed(smoothing).take_while(|(bucket, _)| bucket.first_step <= step).last().map(|(_, smooth)| smooth)
     }
 
     /// Returns the last bucket that starts at or before `step`.
@@ -252,8 +240,8 @@ mod tests {
     fn merging_keeps_the_mean() {
         let mut history = SeriesHistory::default();
         (0..4 * MAX_BUCKETS as u64).for_each(|step| history.push(step, step as f64));
-        let mean: f64 = history.buckets().iter().map(|b| b.mean * b.count as f64).sum::<f64>()
-            / (4.0 * MAX_BUCKETS as f64);
+        let mean: f64 =
+            history.buckets().iter().map(|b| b.mean * b.count as f64).sum::<f64>() / (4.0 * MAX_BUCKETS as f64);
         assert!((mean - (4.0 * MAX_BUCKETS as f64 - 1.0) / 2.0).abs() < 1e-6);
     }
 }

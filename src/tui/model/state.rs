@@ -153,9 +153,7 @@ impl RunState {
             Event::Step(row) => self.apply_step(&row),
             Event::History(rows) => rows.iter().for_each(|row| self.add_metrics(row)),
             Event::ProbedRow(row) => self.push_token_row(row),
-            Event::EntropyHistograms(histograms) => {
-                histograms.iter().for_each(|next| self.histograms.push(next))
-            }
+            Event::EntropyHistograms(histograms) => histograms.iter().for_each(|next| self.histograms.push(next)),
             Event::System(row) => self.system = Some(row),
             Event::Sample(sample) => self.samples.push(*sample),
             Event::Answer(answer) => self.update_answer(*answer),
@@ -256,8 +254,7 @@ impl RunState {
 
     fn set_failed(&mut self, text: String) {
         // The trainer has logged the error itself, if it could.
-        let logged =
-            self.log.iter().rev().take(8).any(|entry| entry.level == LogLevel::Error && entry.text == text);
+        let logged = self.log.iter().rev().take(8).any(|entry| entry.level == LogLevel::Error && entry.text == text);
         if !logged {
             self.log_message(LogLevel::Error, format!("trainer died: {text}"));
         }

@@ -73,13 +73,7 @@ pub fn row_text(row: &ChangeRow) -> String {
     match row.outcome {
         ChangeOutcome::Noted => reason.to_owned(),
         ChangeOutcome::Applied => {
-            format!(
-                "{key} {} → {} ({}, v{})",
-                format_value(&row.old),
-                format_value(&row.new),
-                row.source,
-                row.version
-            )
+            format!("{key} {} → {} ({}, v{})", format_value(&row.old), format_value(&row.new), row.source, row.version)
         }
         // The reason names the key and the value.
         ChangeOutcome::Refused => format!("{reason} ({})", row.source),

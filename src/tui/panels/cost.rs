@@ -1,7 +1,6 @@
 //! Owns: the cost panel, 6: the time and operations of steps and latents.
 //! Must not know: the terminal, keys, how costs were measured.
-//! Invariant: the cost of recycling is separate from the rest, and is shown with the cost of sequential
-//! latents.
+//! Invariant: the cost of recycling is separate from the rest, and is shown with the cost of sequential latents.
 //!
 //! ```text
 //! ╭ 6 cost ms ───────────────────────────────────────────────────╮
@@ -76,8 +75,7 @@ fn draw_parts_chart(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let legend = parts_legend(ctx, roles, usize::from(area.width));
     frame.render_widget(legend, Rect { height: 1, ..area });
     let below = Rect { y: area.y + 1, height: area.height - 1, ..area };
-    let Some(plot) = axis::plot_area(below, axis::gutter(plane.y, below.height - 1), StepLabels::Shown)
-    else {
+    let Some(plot) = axis::plot_area(below, axis::gutter(plane.y, below.height - 1), StepLabels::Shown) else {
         return;
     };
     axis::render(frame.buffer_mut(), plot, &plane, StepLabels::Shown, ctx.theme);
@@ -87,13 +85,11 @@ fn draw_parts_chart(frame: &mut Frame, area: Rect, ctx: RenderContext) {
 
 /// Returns the legend of the chart: every part with its value, with short names if the long ones do not fit.
 fn parts_legend(ctx: RenderContext, roles: [Role; STEP_PARTS.len()], width: usize) -> Line<'static> {
-    let glyphs =
-        if ctx.theme.has_colors() { ["━"; STEP_PARTS.len()] } else { ["━", "╍", "┈", "┈"] };
+    let glyphs = if ctx.theme.has_colors() { ["━"; STEP_PARTS.len()] } else { ["━", "╍", "┈", "┈"] };
     let line = |names: [&str; STEP_PARTS.len()], between: &'static str| {
         let mut line = Line::default();
         for (part, (_, ms, _)) in STEP_PARTS.iter().enumerate() {
-            let value =
-                ctx.state.history(Series::Metric(*ms)).smoothed_at(ctx.cursor_step(), ctx.smoothing());
+            let value = ctx.state.history(Series::Metric(*ms)).smoothed_at(ctx.cursor_step(), ctx.smoothing());
             let value = value.map_or_else(|| "–".into(), format_ms);
             let gap = if part > 0 { between } else { "" };
             line.push_span(ctx.span(roles[part], format!("{gap}{} {} ", glyphs[part], names[part])));
@@ -116,8 +112,7 @@ impl TableColumns {
     fn for_width(width: usize) -> Self {
         let name_cells = if width < 40 { width.saturating_sub(2 * VALUE_CELLS).clamp(7, 16) } else { 16 };
         let shows_flop = width >= 62;
-        let rest =
-            width.saturating_sub(name_cells + 2 * VALUE_CELLS + if shows_flop { FLOP_CELLS } else { 0 });
+        let rest = width.saturating_sub(name_cells + 2 * VALUE_CELLS + if shows_flop { FLOP_CELLS } else { 0 });
         Self { name_cells, bar_cells: if rest >= 12 { rest / 2 } else { 0 }, shows_flop }
     }
 }
@@ -130,12 +125,10 @@ const FLOP_CELLS: usize = 14;
 /// Returns the lines of the table: a heading, each part, and the whole step.
 fn table_lines(ctx: RenderContext, width: usize) -> Vec<Line<'static>> {
     let (cost, columns) = (&ctx.state.cost, TableColumns::for_width(width));
-    let largest =
-        [&cost.plain, &cost.recycled].iter().filter_map(|kind| kind.step_ms.get()).fold(0.0, f64::max);
+    let largest = [&cost.plain, &cost.recycled].iter().filter_map(|kind| kind.step_ms.get()).fold(0.0, f64::max);
     let recycling = if columns.bar_cells > 0 { "recycling" } else { "recycled" };
-    let heading = |text: &str| {
-        format!("{:>VALUE_CELLS$}{}", text::clip(text, VALUE_CELLS), " ".repeat(columns.bar_cells))
-    };
+    let heading =
+        |text: &str| format!("{:>VALUE_CELLS$}{}", text::clip(text, VALUE_CELLS), " ".repeat(columns.bar_cells));
     let mut head = vec![ctx.span(Role::Dim, " ".repeat(columns.name_cells))];
     head.extend([("plain", Role::Plain), (recycling, Role::Recycled)].map(|(word, role)| {
         ctx.span(
@@ -156,9 +149,7 @@ fn table_lines(ctx: RenderContext, width: usize) -> Vec<Line<'static>> {
         }
         if columns.shows_flop {
             let flop = cost.recycled.flop[part].get().or(cost.plain.flop[part].get());
-            spans.push(
-                ctx.span(Role::Dim, format!("{:>FLOP_CELLS$}", flop.map_or_else(String::new, format_flop))),
-            );
+            spans.push(ctx.span(Role::Dim, format!("{:>FLOP_CELLS$}", flop.map_or_else(String::new, format_flop))));
         }
         lines.push(Line::from(spans));
     }
@@ -176,19 +167,12 @@ fn name_span(ctx: RenderContext, name: &str, cells: usize) -> Span<'static> {
 }
 
 /// Returns a value in ms, and its bar relative to `largest`.
-fn value_and_bar(
-    ctx: RenderContext,
-    value: Option<f64>,
-    largest: f64,
-    role: Role,
-    bar: usize,
-) -> [Span<'static>; 2] {
+fn value_and_bar(ctx: RenderContext, value: Option<f64>, largest: f64, role: Role, bar: usize) -> [Span<'static>; 2] {
     let shown = value.map_or_else(|| "–".into(), format_ms);
     let share = value.map_or(0.0, |value| if largest > 0.0 { value / largest } else { 0.0 });
     let cells = bar.saturating_sub(2);
     let full = ((share.clamp(0.0, 1.0) * cells as f64).round() as usize).min(cells);
-    let drawn =
-        if bar > 0 { format!(" {}{} ", "▇".repeat(full), " ".repeat(cells - full)) } else { String::new() };
+    let drawn = if bar > 0 { format!(" {}{} ", "▇".repeat(full), " ".repeat(cells - full)) } else { String::new() };
     [ctx.span(Role::Value, format!("{shown:>VALUE_CELLS$}")), ctx.span(role, drawn)]
 }
 
@@ -213,14 +197,12 @@ fn latent_cost_lines(ctx: RenderContext, width: usize) -> Vec<Line<'static>> {
     if let Some(flop) = smoothed(Metric::LatentFlop) {
         latent.push(ctx.part(2, Role::Dim, format_flop(flop)));
     }
-    let mut other: Vec<LinePart> =
-        vec![ctx.named_part(0, "sequential latent", format_optional_ms(sequential))];
+    let mut other: Vec<LinePart> = vec![ctx.named_part(0, "sequential latent", format_optional_ms(sequential))];
     if let (Some(parallel), Some(sequential)) = (parallel, sequential) {
         other.push(ctx.part(1, Role::Value, format!("{:.1} times", sequential / parallel)));
     }
     let cost = &ctx.state.cost;
-    let share =
-        |share: Option<f64>| share.map_or_else(|| "–".into(), |share| format!("{:.1}%", share * 100.0));
+    let share = |share: Option<f64>| share.map_or_else(|| "–".into(), |share| format!("{:.1}%", share * 100.0));
     let so_far: Vec<LinePart> = vec![
         ctx.named_part(0, "recycling", format!("{} of the time", share(cost.share_of_time()))),
         ctx.part(2, Role::Name, format!("{} of the operations", share(cost.share_of_flop()))),

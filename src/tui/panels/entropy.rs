@@ -1,5 +1,4 @@
-//! Owns: the entropy panel, 4: one probed row as text, and the entropy heatmap if there is room or it is
-//! selected.
+//! Owns: the entropy panel, 4: one probed row as text, and the entropy heatmap if there is room or it is selected.
 //! Must not know: the terminal, keys, how tokens are laid out.
 //! Invariant: a recycled position is marked by a glyph and an underline, not by colour alone.
 //!
@@ -70,10 +69,8 @@ fn line_count(placed: &[PlacedToken]) -> usize {
 
 /// Returns the area of the row's tokens; `within` is the area within the panel's frame.
 pub fn text_area(within: Rect, view: &ViewState, state: &RunState) -> Rect {
-    let placed = view
-        .tokens
-        .row(state)
-        .map_or_else(Vec::new, |row| token_grid::layout_tokens(&row.cells, within.width));
+    let placed =
+        view.tokens.row(state).map_or_else(Vec::new, |row| token_grid::layout_tokens(&row.cells, within.width));
     split_area(within, view.tokens.display, line_count(&placed)).text
 }
 
@@ -194,9 +191,9 @@ pub fn token_at(row: &TokenRow, area: Rect, selected: usize, at: Position) -> Op
     let selected = selected.min(placed.len().saturating_sub(1));
     let line = first_visible_line(&placed, selected, usize::from(area.height)) + usize::from(at.y - area.y);
     let column = at.x - area.x;
-    placed.iter().position(|token| {
-        token.line == line && (token.column..token.column + token.width.max(1)).contains(&column)
-    })
+    placed
+        .iter()
+        .position(|token| token.line == line && (token.column..token.column + token.width.max(1)).contains(&column))
 }
 
 fn draw_tokens(
@@ -216,9 +213,8 @@ fn draw_tokens(
         if token.line >= top + height {
             break;
         }
-        let mut style = mode
-            .value_of(cell)
-            .map_or_else(|| ctx.theme.style(Role::Dim), |value| heat_style(ctx, mode, value, range));
+        let mut style =
+            mode.value_of(cell).map_or_else(|| ctx.theme.style(Role::Dim), |value| heat_style(ctx, mode, value, range));
         if cell.recycled {
             style = style.add_modifier(Modifier::UNDERLINED | Modifier::BOLD);
         }
@@ -230,14 +226,7 @@ fn draw_tokens(
     }
 }
 
-fn draw_details(
-    frame: &mut Frame,
-    area: Rect,
-    ctx: RenderContext,
-    row: &TokenRow,
-    at: usize,
-    cell: &TokenCell,
-) {
+fn draw_details(frame: &mut Frame, area: Rect, ctx: RenderContext, row: &TokenRow, at: usize, cell: &TokenCell) {
     let area = area.inner(Margin::new(1, 0));
     let width = usize::from(area.width);
     let first = fit_line(ctx, position_parts(ctx, at, cell), " · ", width);

@@ -1,7 +1,6 @@
 //! Owns: the entropy heatmap: steps to the right, entropy upwards, the share of positions as colour.
 //! Must not know: panels, frames.
-//! Invariant: colours are shares of the positions of a column; the heatmap shares the axis of steps with the
-//! charts.
+//! Invariant: colours are shares of the positions of a column; the heatmap shares the axis of steps with the charts.
 //!
 //! ```text
 //!  4.6┤▒▒░░
@@ -29,11 +28,7 @@ const SCALE_MIN_WIDTH: u16 = 60;
 
 /// Returns what the heatmap shows in `mode`, for the frame.
 pub fn subtitle(mode: TokenValue) -> &'static str {
-    if shows_recycled_pass(mode) {
-        "recycled pass, at recycled positions, whole run"
-    } else {
-        "plain pass, whole run"
-    }
+    if shows_recycled_pass(mode) { "recycled pass, at recycled positions, whole run" } else { "plain pass, whole run" }
 }
 
 fn shows_recycled_pass(mode: TokenValue) -> bool {
@@ -42,8 +37,7 @@ fn shows_recycled_pass(mode: TokenValue) -> bool {
 
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext, mode: TokenValue) {
     let Some(plane) = heatmap_plane(ctx) else { return };
-    let Some(plot) =
-        axis::plot_area(area, axis::gutter(plane.y, area.height.saturating_sub(1)), StepLabels::Shown)
+    let Some(plot) = axis::plot_area(area, axis::gutter(plane.y, area.height.saturating_sub(1)), StepLabels::Shown)
     else {
         return;
     };
@@ -118,12 +112,7 @@ fn heatmap_plane(ctx: RenderContext) -> Option<Plane> {
 }
 
 /// Returns the density of positions by bin: the root of the share, so that few positions are visible too.
-fn bin_densities(
-    ctx: RenderContext,
-    (from, to): (u64, u64),
-    recycled: bool,
-    bins: usize,
-) -> Option<Vec<f64>> {
+fn bin_densities(ctx: RenderContext, (from, to): (u64, u64), recycled: bool, bins: usize) -> Option<Vec<f64>> {
     let column: HistogramColumn = ctx.state.histograms.sum_of_range(from, to.max(from))?;
     let counts = if recycled { column.recycled } else { column.plain };
     let total: u64 = counts.iter().sum();
@@ -132,10 +121,8 @@ fn bin_densities(
     }
     // Each bin of the plot takes its part of the bins of the histogram.
     let count_in = |bin: usize| {
-        let (low, high) = (
-            bin as f64 * ENTROPY_BINS as f64 / bins as f64,
-            (bin + 1) as f64 * ENTROPY_BINS as f64 / bins as f64,
-        );
+        let (low, high) =
+            (bin as f64 * ENTROPY_BINS as f64 / bins as f64, (bin + 1) as f64 * ENTROPY_BINS as f64 / bins as f64);
         let overlap = |index: usize| (high.min((index + 1) as f64) - low.max(index as f64)).max(0.0);
         (low as usize..(high.ceil() as usize).min(ENTROPY_BINS))
             .map(|index| counts[index] as f64 * overlap(index))

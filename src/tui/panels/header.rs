@@ -83,8 +83,7 @@ pub fn progress_line(ctx: RenderContext, width: u16) -> Line<'static> {
     left.push(ctx.span(Role::Name, "  step "));
     left.push(ctx.span(Role::Value, text::with_separators(step)));
     left.push(ctx.span(Role::Name, format!(" / {} ", text::with_separators(steps))));
-    let right =
-        vec![ctx.span(Role::Value, format!(" {:3.0}%", share * 100.0)), ctx.span(Role::Name, eta_text(ctx))];
+    let right = vec![ctx.span(Role::Value, format!(" {:3.0}%", share * 100.0)), ctx.span(Role::Name, eta_text(ctx))];
     let used: usize = left.iter().chain(&right).map(Span::width).sum();
     left.extend(progress_bar(ctx, usize::from(width).saturating_sub(used), share));
     left.extend(right);

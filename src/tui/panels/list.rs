@@ -1,8 +1,6 @@
-//! Owns: code shared by the panels that are lists: filters, scroll limits, drawing from the newest entry
-//! upwards.
+//! Owns: code shared by the panels that are lists: filters, scroll limits, drawing from the newest entry upwards.
 //! Must not know: the content of entries.
-//! Invariant: the newest entry is at the bottom unless the list is scrolled back; only visible entries are
-//! laid out.
+//! Invariant: the newest entry is at the bottom unless the list is scrolled back; only visible entries are laid out.
 
 use super::{RenderContext, draw_frame};
 use crate::tui::app::panel_id::Panel;

@@ -22,9 +22,8 @@ use ratatui::text::Line;
 
 /// Returns the entries that pass the level and the filter, the newest first.
 pub fn entries<'a>(state: &'a RunState, view: &'a ViewState) -> impl Iterator<Item = &'a LogEntry> {
-    let shown = |entry: &&LogEntry| {
-        entry.level >= view.min_log_level && list::matches_filter(view, Panel::Log, &entry.text)
-    };
+    let shown =
+        |entry: &&LogEntry| entry.level >= view.min_log_level && list::matches_filter(view, Panel::Log, &entry.text);
     state.log.iter().rev().filter(shown)
 }
 

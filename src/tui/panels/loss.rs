@@ -40,8 +40,7 @@ const MARKS_MIN_HEIGHT: u16 = 6;
 const TWO_ROWS_MIN_HEIGHT: u16 = 7;
 
 /// The difference in training: recycled loss minus plain loss at the same positions of the same step.
-const TRAINED_DIFFERENCE: Series =
-    Series::Difference(Metric::LossRecycledAtRecycled, Metric::LossPlainAtRecycled);
+const TRAINED_DIFFERENCE: Series = Series::Difference(Metric::LossRecycledAtRecycled, Metric::LossPlainAtRecycled);
 
 /// A loss that validations measure: how the charts mark it and how the legends name it.
 #[derive(Debug, PartialEq)]
@@ -103,8 +102,7 @@ struct PlacedCharts {
 
 /// Returns the chart of the losses with these validation marks.
 fn loss_chart(ctx: RenderContext, marks: &[&ValidationMark]) -> Chart {
-    let curve =
-        |metric, role, raw, dash| PlotCurve { series: Series::Metric(metric), role, raw_role: raw, dash };
+    let curve = |metric, role, raw, dash| PlotCurve { series: Series::Metric(metric), role, raw_role: raw, dash };
     let mut points: Vec<PlotPoints> = marks
         .iter()
         .map(|mark| PlotPoints {
@@ -119,12 +117,7 @@ fn loss_chart(ctx: RenderContext, marks: &[&ValidationMark]) -> Chart {
     Chart {
         curves: vec![
             curve(Metric::LossPause, Role::Pause, Some(Role::Dim), (Dash::Dotted, Dash::Dotted)),
-            curve(
-                Metric::LossPlainAtRecycled,
-                Role::PlainAtRecycled,
-                Some(Role::Frame),
-                (Dash::Dashed, Dash::Dotted),
-            ),
+            curve(Metric::LossPlainAtRecycled, Role::PlainAtRecycled, Some(Role::Frame), (Dash::Dashed, Dash::Dotted)),
             curve(recycled_metric(ctx), Role::Recycled, Some(Role::RecycledRaw), (Dash::Solid, Dash::Dashed)),
             curve(Metric::LossPlain, Role::Plain, Some(Role::PlainRaw), (Dash::Solid, Dash::Solid)),
         ],
@@ -148,12 +141,7 @@ fn difference_chart(marks: &[&ValidationMark]) -> Chart {
         sets_axis_range: false,
     };
     Chart {
-        curves: vec![PlotCurve {
-            series: TRAINED_DIFFERENCE,
-            role,
-            raw_role,
-            dash: (Dash::Solid, Dash::Solid),
-        }],
+        curves: vec![PlotCurve { series: TRAINED_DIFFERENCE, role, raw_role, dash: (Dash::Solid, Dash::Solid) }],
         points: marks.iter().copied().map(point).collect(),
     }
 }
@@ -226,8 +214,7 @@ fn place_charts(within: Rect, ctx: RenderContext) -> PlacedCharts {
     let charts = &ctx.view.charts;
     let steps = ctx.visible_steps();
     let difference = difference_chart(&[]).plane(ctx, steps).map(with_difference_axis(ctx, steps));
-    let both =
-        charts.loss_charts == LossCharts::Both && difference.is_some() && within.height >= BOTH_MIN_HEIGHT;
+    let both = charts.loss_charts == LossCharts::Both && difference.is_some() && within.height >= BOTH_MIN_HEIGHT;
     let upper = if both { within.height * 5 / 8 } else { within.height };
     let legend_of_losses = loss_legend(ctx, within.width, upper);
     let losses = loss_chart(ctx, &legend_of_losses.marks).plane(ctx, steps);
@@ -301,10 +288,9 @@ fn subtitle(ctx: RenderContext) -> Line<'static> {
             line.push_span(ctx.span(Role::Key, format!(" last {}", text::with_separators(steps))));
         }
         ChartSpan::Fixed(from, to) => {
-            line.push_span(ctx.span(
-                Role::Key,
-                format!(" {} to {}", text::with_separators(from), text::with_separators(to)),
-            ));
+            line.push_span(
+                ctx.span(Role::Key, format!(" {} to {}", text::with_separators(from), text::with_separators(to))),
+            );
         }
     }
     if let Some(cross) = charts.cursor {
@@ -430,12 +416,7 @@ const DIFFERENCE_FORMS: [LegendForm; 6] = [
 ];
 
 /// Writes `entries` in the longest of `forms` that fits into `width` cells; `None` if none does.
-fn legend_line(
-    ctx: RenderContext,
-    entries: &[LegendEntry],
-    forms: &[LegendForm],
-    width: u16,
-) -> Option<Line<'static>> {
+fn legend_line(ctx: RenderContext, entries: &[LegendEntry], forms: &[LegendForm], width: u16) -> Option<Line<'static>> {
     let mut lines = forms.iter().map(|form| write_legend(ctx, entries, form));
     lines.find(|line| line.width() <= usize::from(width))
 }

@@ -95,10 +95,8 @@ pub fn draw_frame(
     let role = if focused { Role::Key } else { Role::Frame };
     let number = if focused { Role::Focus } else { Role::Dim };
     let name = if focused { Role::Focus } else { Role::Value };
-    let mut title = Line::from(vec![
-        ctx.span(number, format!(" {} ", panel.key())),
-        ctx.span(name, format!("{} ", panel.name())),
-    ]);
+    let mut title =
+        Line::from(vec![ctx.span(number, format!(" {} ", panel.key())), ctx.span(name, format!("{} ", panel.name()))]);
     let hidden = layout::other_tabs(panel).filter(|_| ctx.show_tabs);
     title.extend(hidden.map(|other| ctx.span(Role::Dim, layout::panel_title(other))));
     let (named, has_tabs) = (title.spans.len(), title.spans.len() > 2);
@@ -142,12 +140,7 @@ pub fn clear_area(frame: &mut Frame, area: Rect) {
 pub type LinePart = (u8, Vec<Span<'static>>);
 
 /// Joins `parts` with `between`, leaving out those of the highest rank until the line fits into `cells`.
-pub fn fit_line(
-    ctx: RenderContext,
-    parts: Vec<LinePart>,
-    between: &'static str,
-    cells: usize,
-) -> Line<'static> {
+pub fn fit_line(ctx: RenderContext, parts: Vec<LinePart>, between: &'static str, cells: usize) -> Line<'static> {
     fit_lines(ctx, parts, between, cells, 1).pop().unwrap_or_default()
 }
 

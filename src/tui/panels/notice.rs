@@ -45,10 +45,7 @@ fn all_notices(ctx: RenderContext, room: usize) -> Vec<(Role, String)> {
         TrainerStatus::Finished(summary) => vec![finished_notice(summary, room)],
         TrainerStatus::Disconnected => vec![(Role::Warn, "■ stopped; q quits".into())],
         TrainerStatus::Running if view.stopping => {
-            vec![(
-                Role::Warn,
-                "■ stopping… waiting for the step and the checkpoint; q shows other options".into(),
-            )]
+            vec![(Role::Warn, "■ stopping… waiting for the step and the checkpoint; q shows other options".into())]
         }
         TrainerStatus::Running => Vec::new(),
     };
@@ -95,11 +92,8 @@ fn open_alerts(ctx: RenderContext) -> Vec<(Role, String)> {
 /// Returns the summary of a finished run in one line, with as many losses as fit into `room` cells.
 fn finished_notice(summary: &RunSummary, room: usize) -> (Role, String) {
     let how = if summary.stopped_early { "■ stopped after" } else { "✓ done:" };
-    let mut summary_text = format!(
-        "{how} {} steps in {}",
-        text::with_separators(summary.steps),
-        text::duration(summary.duration)
-    );
+    let mut summary_text =
+        format!("{how} {} steps in {}", text::with_separators(summary.steps), text::duration(summary.duration));
     let losses = [
         (Metric::LossPlain, summary.losses.plain),
         (Metric::LossRecycled, summary.losses.recycled),
@@ -118,9 +112,7 @@ fn finished_notice(summary: &RunSummary, room: usize) -> (Role, String) {
 }
 
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
-    let lines: Vec<Line> = lines(ctx, area.width)
-        .into_iter()
-        .map(|(role, text)| Line::from(ctx.span(role, format!(" {text}"))))
-        .collect();
+    let lines: Vec<Line> =
+        lines(ctx, area.width).into_iter().map(|(role, text)| Line::from(ctx.span(role, format!(" {text}")))).collect();
     frame.render_widget(Paragraph::new(lines), area);
 }

@@ -29,8 +29,8 @@ pub fn entries<'a>(state: &'a RunState, view: &'a ViewState) -> impl Iterator<It
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let PlaygroundRequest { policy, temperature, checkpoint, .. } = &ctx.view.playground.0;
     let how = if *temperature == 0.0 { "greedy".into() } else { format!("temperature {temperature}") };
-    let weights = checkpoint
-        .map_or("current weights".into(), |step| format!("weights of {}", text::with_separators(step)));
+    let weights =
+        checkpoint.map_or("current weights".into(), |step| format!("weights of {}", text::with_separators(step)));
     let parts = [policy.clone(), format!(" · {how}"), format!(" · {weights}")];
     let subtitle: Line = parts.into_iter().map(|part| ctx.span(Role::Name, part)).collect();
     let panel = (Panel::Playground, "no prompts yet; a sends one, y sets the thinking policy");
@@ -52,8 +52,7 @@ fn answer_text(answer: &PlaygroundAnswer) -> String {
 
 fn answer_lines(ctx: RenderContext, answer: &PlaygroundAnswer, room: EntryRoom) -> Vec<Line<'static>> {
     let step = vec![ctx.span(Role::Dim, format!("{:>7} ", text::with_separators(answer.step)))];
-    let (prompt, end) =
-        (text::make_visible(&answer.prompt), if answer.end_reason.is_some() { "⟧" } else { "…" });
+    let (prompt, end) = (text::make_visible(&answer.prompt), if answer.end_reason.is_some() { "⟧" } else { "…" });
     let whole = format!("{prompt} ⟦{}{end}", answer_text(answer));
     let mut styler = AnswerStyler { ctx, in_answer: false, entropy_digits: None };
     let lines = list::entry_lines(ctx, step, (Role::Value, &whole), room);

@@ -40,15 +40,12 @@ fn lines(ctx: RenderContext, width: usize) -> Vec<Line<'static>> {
     if let TrainerStatus::Failed(error) = &ctx.state.status {
         let mut lines =
             vec![Line::from(ctx.span(Role::Bad, "✗ the run failed before its first step")), Line::default()];
-        lines
-            .extend(text::wrap(error, width).into_iter().map(|line| Line::from(ctx.span(Role::Value, line))));
+        lines.extend(text::wrap(error, width).into_iter().map(|line| Line::from(ctx.span(Role::Value, line))));
         return lines;
     }
     let (glyph, task, why) = current_task(ctx);
-    let mut lines = vec![
-        Line::from(vec![ctx.span(Role::Key, glyph), ctx.span(Role::Value, format!(" {task}"))]),
-        Line::default(),
-    ];
+    let mut lines =
+        vec![Line::from(vec![ctx.span(Role::Key, glyph), ctx.span(Role::Value, format!(" {task}"))]), Line::default()];
     match &ctx.state.progress {
         Some(progress) => lines.extend(progress_lines(ctx, progress, width)),
         None => lines.push(Line::from(ctx.span(Role::Dim, why))),
@@ -66,9 +63,7 @@ fn current_task(ctx: RenderContext) -> (&'static str, &'static str, &'static str
     }
     match ctx.state.phase {
         None => (spinner, "waiting for the trainer", ""),
-        Some(RunPhase::LoadData) => {
-            (spinner, "preparing the data", "the dataset is built once and then reused")
-        }
+        Some(RunPhase::LoadData) => (spinner, "preparing the data", "the dataset is built once and then reused"),
         Some(RunPhase::BuildModel) => (spinner, "building the model", kernels),
         Some(RunPhase::Compile) => {
             (spinner, "compiling and tuning kernels", "only once; later steps reuse the kernels")
@@ -90,10 +85,6 @@ fn progress_lines(ctx: RenderContext, progress: &PrepareProgress, width: usize) 
     let share = (progress.done as f64 / progress.total as f64).min(1.0);
     let mut gauge = Line::from(header::progress_bar(ctx, width.saturating_sub(6), share).to_vec());
     gauge.push_span(ctx.span(Role::Value, format!(" {:4.0}%", share * 100.0)));
-    let text = format!(
-        "{} of {} {what}",
-        text::with_separators(progress.done),
-        text::with_separators(progress.total)
-    );
+    let text = format!("{} of {} {what}", text::with_separators(progress.done), text::with_separators(progress.total));
     vec![gauge, Line::from(ctx.span(Role::Name, text))]
 }

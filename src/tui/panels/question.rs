@@ -25,10 +25,7 @@ pub fn render(frame: &mut Frame, screen: Rect, ctx: RenderContext) {
     let lines: Vec<Line> = keys::bindings_in(&[Scope::StopDialog])
         .filter_map(|binding| {
             let key = binding.keys.first()?.name();
-            Some(Line::from(vec![
-                ctx.span(Role::Key, format!("[{key}] ")),
-                ctx.span(Role::Value, binding.help),
-            ]))
+            Some(Line::from(vec![ctx.span(Role::Key, format!("[{key}] ")), ctx.span(Role::Value, binding.help)]))
         })
         .collect();
     let width = lines.iter().map(Line::width).max().unwrap_or(0) as u16 + 8;

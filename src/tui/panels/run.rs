@@ -75,8 +75,7 @@ fn shown_metrics(state: &RunState, view: &ViewState) -> Vec<Metric> {
         let spec = metric.spec();
         state.metrics.latest(*metric).is_some()
             && *metric != Metric::Step
-            && (list::matches_filter(view, Panel::Run, spec.name)
-                || list::matches_filter(view, Panel::Run, spec.doc))
+            && (list::matches_filter(view, Panel::Run, spec.name) || list::matches_filter(view, Panel::Run, spec.doc))
     };
     Metric::ALL.iter().copied().filter(shown).collect()
 }
@@ -86,11 +85,7 @@ fn draw_grid(frame: &mut Frame, area: Rect, ctx: RenderContext, from: usize) {
     let width = area.width / columns;
     let metrics = shown_metrics(ctx.state, ctx.view);
     if metrics.is_empty() {
-        let text = if ctx.state.has_live_step {
-            "no metric matches the filter; Esc clears it"
-        } else {
-            "no step yet"
-        };
+        let text = if ctx.state.has_live_step { "no metric matches the filter; Esc clears it" } else { "no step yet" };
         return frame.render_widget(ctx.span(Role::Dim, text), Rect { height: area.height.min(1), ..area });
     }
     for (index, metric) in metrics.into_iter().skip(from * usize::from(columns)).enumerate() {
@@ -108,8 +103,7 @@ fn draw_grid(frame: &mut Frame, area: Rect, ctx: RenderContext, from: usize) {
 fn draw_metric(frame: &mut Frame, area: Rect, ctx: RenderContext, metric: Metric) {
     let spec = metric.spec();
     let history = ctx.state.history(Series::Metric(metric));
-    let at_cursor =
-        ctx.view.charts.cursor.and_then(|cross| history.bucket_at(cross)).map(|bucket| bucket.mean);
+    let at_cursor = ctx.view.charts.cursor.and_then(|cross| history.bucket_at(cross)).map(|bucket| bucket.mean);
     let value = at_cursor
         .or(ctx.state.metrics.latest(metric))
         .map_or_else(|| "–".into(), |value| text::metric_value(metric, value));
@@ -120,8 +114,7 @@ fn draw_metric(frame: &mut Frame, area: Rect, ctx: RenderContext, metric: Metric
     frame.render_widget(line, Rect { height: 1, ..area });
     let role = curve_role(metric);
     let raw = Some(Role::Frame);
-    let curve =
-        PlotCurve { series: Series::Metric(metric), role, raw_role: raw, dash: (Dash::Solid, Dash::Solid) };
+    let curve = PlotCurve { series: Series::Metric(metric), role, raw_role: raw, dash: (Dash::Solid, Dash::Solid) };
     let chart = Chart { curves: vec![curve], points: Vec::new() };
     let plot = Rect { y: area.y + 1, height: area.height - 1, ..area };
     let steps = ctx.visible_steps();
@@ -155,9 +148,8 @@ fn facts(state: &RunState) -> Vec<(&'static str, String)> {
 }
 
 fn run_facts(run: &RunInfo) -> Vec<(&'static str, String)> {
-    let peak = run
-        .peak_flop_per_s
-        .map_or_else(String::new, |peak| format!(", peak {}flop/s", text::with_si_prefix(peak)));
+    let peak =
+        run.peak_flop_per_s.map_or_else(String::new, |peak| format!(", peak {}flop/s", text::with_si_prefix(peak)));
     let mut facts = vec![
         ("folder", run.folder.display().to_string()),
         ("device", format!("{} ({}){peak}", run.device, run.device_reason)),
@@ -169,10 +161,7 @@ fn run_facts(run: &RunInfo) -> Vec<(&'static str, String)> {
                 text::with_separators(run.vocab_size as u64)
             ),
         ),
-        (
-            "data",
-            format!("{}: {} training documents", run.config.data.dir, text::with_separators(run.train_docs)),
-        ),
+        ("data", format!("{}: {} training documents", run.config.data.dir, text::with_separators(run.train_docs))),
     ];
     facts.extend(run.lineage.as_ref().map(|lineage| ("from", lineage.to_string())));
     facts

@@ -1,5 +1,4 @@
-//! Owns: the schedule panel, 3: the live numeric settings over the steps, past and planned, and the edit in
-//! progress.
+//! Owns: the schedule panel, 3: the live numeric settings over the steps, past and planned, and the edit in progress.
 //! Must not know: the terminal, keys, what a setting does.
 //! Invariant: past steps show the values that applied then; future steps show the current config, evaluated
 //! as the trainer does.
@@ -55,12 +54,8 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
         let area = Rect { y: within.y + line as u16 * rows, height: rows, ..within };
         draw_setting(frame, area, ctx, config, *number, first + line == selected);
     }
-    let curves = Rect {
-        x: within.x + LABEL_CELLS,
-        width: within.width - LABEL_CELLS,
-        height: rows * shown as u16,
-        ..within
-    };
+    let curves =
+        Rect { x: within.x + LABEL_CELLS, width: within.width - LABEL_CELLS, height: rows * shown as u16, ..within };
     draw_step_lines(frame, curves, ctx, config);
     if axis {
         draw_axis(frame, Rect { y: within.bottom() - 1, height: 1, ..curves }, ctx, config);
@@ -111,10 +106,9 @@ fn sent_edit_status(ctx: RenderContext, sent: &SentEdit) -> (Role, String) {
     });
     let name = sent.key.rsplit('.').next().unwrap_or_default();
     match answer {
-        Some(row) if row.outcome == ChangeOutcome::Applied => (
-            Role::Good,
-            format!("✓ applied from step {}: {name} {}", text::with_separators(row.step), sent.value),
-        ),
+        Some(row) if row.outcome == ChangeOutcome::Applied => {
+            (Role::Good, format!("✓ applied from step {}: {name} {}", text::with_separators(row.step), sent.value))
+        }
         Some(row) => (Role::Bad, format!("✗ {name} refused: {}", row.reason.clone().unwrap_or_default())),
         None if is_current(ctx, sent) => (Role::Good, format!("✓ {name} is already {}", sent.value)),
         None => (Role::Warn, format!("… requested: {name} {}", sent.value)),
@@ -137,14 +131,7 @@ fn short_name(key: &ConfigKey) -> String {
 }
 
 /// Draws one setting: its name and value, its past and planned curve, and the draft.
-fn draw_setting(
-    frame: &mut Frame,
-    area: Rect,
-    ctx: RenderContext,
-    config: &Config,
-    number: usize,
-    selected: bool,
-) {
+fn draw_setting(frame: &mut Frame, area: Rect, ctx: RenderContext, config: &Config, number: usize, selected: bool) {
     // Leaves a free line before the next setting if there is room.
     let plot = Rect {
         x: area.x + LABEL_CELLS,
@@ -197,18 +184,10 @@ fn curve_role(number: usize) -> Role {
 }
 
 /// Draws the knots of a draft: `◆` the selected one, `◇` the others.
-fn draw_knots(
-    frame: &mut Frame,
-    plot: Rect,
-    ctx: RenderContext,
-    raster: &Raster,
-    draft: &SettingDraft,
-    steps: u64,
-) {
+fn draw_knots(frame: &mut Frame, plot: Rect, ctx: RenderContext, raster: &Raster, draft: &SettingDraft, steps: u64) {
     for (index, (step, value)) in draft.knots.iter().enumerate() {
         if let Some((x, y)) = raster.cell_of((*step).min(steps) as f64, *value) {
-            let (glyph, role) =
-                if index == draft.knot_index { ("◆", Role::Cursor) } else { ("◇", Role::Key) };
+            let (glyph, role) = if index == draft.knot_index { ("◆", Role::Cursor) } else { ("◇", Role::Key) };
             let at = (x.min(plot.right() - 1), y.min(plot.bottom() - 1));
             frame.buffer_mut().set_string(at.0, at.1, glyph, ctx.theme.style(role));
         }
@@ -271,18 +250,11 @@ fn step_column(area: Rect, step: u64, steps: u64) -> u16 {
 
 /// Draws vertical lines at the current step and at the cursor, behind the curves.
 fn draw_step_lines(frame: &mut Frame, area: Rect, ctx: RenderContext, config: &Config) {
-    let steps =
-        [(Some(ctx.state.current_step()), "┊", Role::Name), (ctx.view.charts.cursor, "│", Role::Cursor)];
+    let steps = [(Some(ctx.state.current_step()), "┊", Role::Name), (ctx.view.charts.cursor, "│", Role::Cursor)];
     for (step, glyph, role) in steps {
         if let Some(step) = step {
             let x = step_column(area, step, config.run.steps);
-            crate::tui::plot::chart::draw_vertical_line(
-                frame.buffer_mut(),
-                area,
-                x,
-                glyph,
-                ctx.theme.style(role),
-            );
+            crate::tui::plot::chart::draw_vertical_line(frame.buffer_mut(), area, x, glyph, ctx.theme.style(role));
         }
     }
 }

@@ -44,11 +44,8 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let from = ctx.view.list(Panel::Thoughts).offset.min(row.thoughts.len() - 1);
     let room = usize::from(within.height).saturating_sub(lines.len());
     let thoughts = row.thoughts.iter().skip(from).flat_map(|thought| {
-        [(DecodedKind::State, &thought.fed_by_pass), (DecodedKind::Output, &thought.output_by_pass)].map(
-            |(kind, decoded)| {
-                thought_line(ctx, row, thought, kind, &decoded[..shown.min(decoded.len())], cells)
-            },
-        )
+        [(DecodedKind::State, &thought.fed_by_pass), (DecodedKind::Output, &thought.output_by_pass)]
+            .map(|(kind, decoded)| thought_line(ctx, row, thought, kind, &decoded[..shown.min(decoded.len())], cells))
     });
     lines.extend(thoughts.take(room));
     frame.render_widget(Paragraph::new(lines), within);
@@ -66,10 +63,7 @@ fn render_empty(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let within = draw_frame(frame, area, ctx, Panel::Thoughts, none(), none()).inner(Margin::new(1, 0));
     let probed = ctx.state.last_token_row().is_some();
     let text = if probed { "no position of this row is recycled" } else { "no row has been probed yet" };
-    frame.render_widget(
-        ctx.span(Role::Dim, text),
-        crate::tui::app::layout::line_area(within, within.height / 2),
-    );
+    frame.render_widget(ctx.span(Role::Dim, text), crate::tui::app::layout::line_area(within, within.height / 2));
 }
 
 /// Returns the subtitle: the step of the row, its recycled positions and its passes.
@@ -152,20 +146,14 @@ fn thought_line(
 }
 
 /// Returns the entropy, coloured, and as many of the likeliest tokens as fit.
-fn decoded_spans(
-    ctx: RenderContext,
-    row: &TokenRow,
-    decoded: &DecodedState,
-    cells: usize,
-) -> Vec<Span<'static>> {
+fn decoded_spans(ctx: RenderContext, row: &TokenRow, decoded: &DecodedState, cells: usize) -> Vec<Span<'static>> {
     let (low, high) = TokenValue::Plain.range(row.vocab_size);
     let share = (f64::from(decoded.entropy) - low) / (high - low);
     let mut spans = vec![Span::styled(format!("{:.2}", decoded.entropy), ctx.theme.heat(share))];
     let mut tokens = String::new();
     for choice in &decoded.top {
         let text = text::token_text(row, choice.id);
-        let next =
-            format!(" {} {:.0}%", text::clip(&text, cells.saturating_sub(11).max(3)), choice.prob * 100.0);
+        let next = format!(" {} {:.0}%", text::clip(&text, cells.saturating_sub(11).max(3)), choice.prob * 100.0);
         if text::width(&tokens) + text::width(&next) + 6 > cells {
             break;
         }

@@ -35,11 +35,7 @@ pub const MAX_SIZE: (u16, u16) = (500, 200);
 ///
 /// # Errors
 /// Returns what is wrong with the keys.
-pub fn draw(
-    events: impl IntoIterator<Item = Event>,
-    options: &SnapshotOptions,
-    title: &str,
-) -> Result<String, String> {
+pub fn draw(events: impl IntoIterator<Item = Event>, options: &SnapshotOptions, title: &str) -> Result<String, String> {
     // Text has no colours: the theme without colours uses other means.
     let depth = if options.format == PictureFormat::Text { ColorDepth::None } else { ColorDepth::TrueColor };
     let mut app = App { ascii: options.ascii, ..App::new(Theme::new(depth)) };

@@ -1,7 +1,6 @@
 //! Owns: the range of an axis, linear or logarithmic; its ticks and their labels; the frame around a plot.
 //! Must not know: what is charted.
-//! Invariant: ticks are 1, 2 or 5 times a power of ten (their spacing, on a linear axis) and lie within the
-//! range.
+//! Invariant: ticks are 1, 2 or 5 times a power of ten (their spacing, on a linear axis) and lie within the range.
 
 use super::raster::AxisWindow;
 use crate::tui::text;
@@ -213,8 +212,7 @@ fn render_step_labels(buffer: &mut Buffer, plot: Rect, plane: &Plane, theme: &Th
     for x in xs.iter().filter(|x| x.fract() == 0.0 && **x >= 0.0) {
         let label = text::with_separators(*x as u64);
         let wide = text::width(&label) as u16;
-        let center =
-            plot.x + (plane.x.fraction_of(*x) * f64::from(plot.width.saturating_sub(1))).round() as u16;
+        let center = plot.x + (plane.x.fraction_of(*x) * f64::from(plot.width.saturating_sub(1))).round() as u16;
         let at = center.saturating_sub(wide / 2).clamp(plot.x, plot.right().saturating_sub(wide).max(plot.x));
         if at >= free && at + wide <= plot.right() {
             buffer.set_string(at, y, &label, theme.style(Role::Dim));
@@ -229,9 +227,7 @@ mod tests {
 
     #[test]
     fn marks_are_round_and_within() {
-        for (low, high, wanted) in
-            [(0.0, 1.0, 4), (2.31, 5.83, 5), (-0.3, 0.4, 3), (0.0, 1e7, 6), (1e-5, 1e-3, 4)]
-        {
+        for (low, high, wanted) in [(0.0, 1.0, 4), (2.31, 5.83, 5), (-0.3, 0.4, 3), (0.0, 1e7, 6), (1e-5, 1e-3, 4)] {
             for scale in [Scale::Linear, Scale::Log] {
                 let range = AxisRange::scaled(low, high, scale);
                 let (marks, _) = range.ticks(wanted);
@@ -270,9 +266,7 @@ mod tests {
     #[test]
     fn a_logarithm_shows_what_is_above_nothing() {
         let range = AxisRange::scaled(1e-3, 10.0, Scale::Log);
-        assert!(
-            range.axis_position(0.0) < range.axis_ends().0 && range.axis_position(-1.0) < range.axis_ends().0
-        );
+        assert!(range.axis_position(0.0) < range.axis_ends().0 && range.axis_position(-1.0) < range.axis_ends().0);
         assert_eq!(AxisRange::scaled(0.0, 10.0, Scale::Log).scale, Scale::Linear, "0 has no logarithm");
         assert!((range.value_at(range.fraction_of(0.5)) - 0.5).abs() < 1e-9);
     }

@@ -44,12 +44,7 @@ pub struct Chart {
 
 impl Chart {
     /// Returns the range of values in these steps, on a logarithmic scale of positive ones only.
-    pub fn value_range(
-        &self,
-        ctx: RenderContext,
-        (first, last): (u64, u64),
-        scale: Scale,
-    ) -> Option<(f64, f64)> {
+    pub fn value_range(&self, ctx: RenderContext, (first, last): (u64, u64), scale: Scale) -> Option<(f64, f64)> {
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         let held = self.points.iter().filter(|points| points.sets_axis_range).map(|points| points.series);
         let held = self.curves.iter().map(|curve| curve.series).chain(held);
@@ -85,8 +80,7 @@ impl Chart {
                 let value = (bucket.min + bucket.max) / 2.0;
                 let (x, y) = plane.point_at(bucket.last_step, value.clamp(plane.y.low, plane.y.high));
                 // A point beyond the plane is drawn dim at its edge.
-                let role =
-                    if value == value.clamp(plane.y.low, plane.y.high) { points.role } else { Role::Dim };
+                let role = if value == value.clamp(plane.y.low, plane.y.high) { points.role } else { Role::Dim };
                 if let Some((x, y)) = raster.cell_of(x, y) {
                     buffer.set_string(x, y, points.glyph, ctx.theme.style(role));
                 }
@@ -108,8 +102,7 @@ fn draw_raw(raster: &mut Raster, plane: &Plane, curve: &PlotCurve, ctx: RenderCo
         .filter(|bucket| smoothing > 0.0 || bucket.count > 1)
         .map(|bucket| {
             let middle = (bucket.first_step + bucket.last_step) / 2;
-            let ((x, low), (_, high)) =
-                (plane.point_at(middle, bucket.min), plane.point_at(middle, bucket.max));
+            let ((x, low), (_, high)) = (plane.point_at(middle, bucket.min), plane.point_at(middle, bucket.max));
             (x, low, high)
         });
     raster.draw_bars(bars, ctx.theme.style(raw));
@@ -132,8 +125,7 @@ fn draw_smooth(raster: &mut Raster, plane: &Plane, curve: &PlotCurve, ctx: Rende
 }
 
 /// The markers of steps: what they mark, their glyph, and their name in legends.
-const STEP_MARKERS: [(ChartMark, &str, &str); 2] =
-    [(ChartMark::Change, "▾", "change"), (ChartMark::Note, "✎", "note")];
+const STEP_MARKERS: [(ChartMark, &str, &str); 2] = [(ChartMark::Change, "▾", "change"), (ChartMark::Note, "✎", "note")];
 
 fn marker_glyph(mark: ChartMark) -> &'static str {
     STEP_MARKERS.iter().find(|(kind, _, _)| *kind == mark).map_or(" ", |(_, glyph, _)| *glyph)
@@ -142,9 +134,7 @@ fn marker_glyph(mark: ChartMark) -> &'static str {
 /// Returns the legend of the step markers that the charts show, such as ` ▾ change  ✎ note `.
 pub fn marker_legend(ctx: RenderContext) -> Vec<Span<'static>> {
     let (first, last) = ctx.visible_steps();
-    let shown = |mark: ChartMark| {
-        ctx.state.marks().any(|(step, kind)| kind == mark && (first..=last).contains(&step))
-    };
+    let shown = |mark: ChartMark| ctx.state.marks().any(|(step, kind)| kind == mark && (first..=last).contains(&step));
     let markers = STEP_MARKERS.iter().filter(|(mark, _, _)| shown(*mark));
     markers.map(|(_, glyph, name)| ctx.span(Role::Mark, format!(" {glyph} {name} "))).collect()
 }
@@ -154,10 +144,7 @@ pub fn draw_step_markers(buffer: &mut Buffer, plot: Rect, plane: &Plane, ctx: Re
     let mut columns = BTreeMap::new();
     for (step, mark) in ctx.state.marks() {
         if let Some(x) = plane.column_of(plot, step) {
-            columns
-                .entry(x)
-                .and_modify(|other: &mut ChartMark| *other = more_important(*other, mark))
-                .or_insert(mark);
+            columns.entry(x).and_modify(|other: &mut ChartMark| *other = more_important(*other, mark)).or_insert(mark);
         }
     }
     for (x, mark) in columns {
@@ -175,13 +162,7 @@ fn more_important(one: ChartMark, other: ChartMark) -> ChartMark {
 }
 
 /// Draws a vertical line through the empty cells of column `x`.
-pub fn draw_vertical_line(
-    buffer: &mut Buffer,
-    plot: Rect,
-    x: u16,
-    glyph: &str,
-    style: ratatui::style::Style,
-) {
+pub fn draw_vertical_line(buffer: &mut Buffer, plot: Rect, x: u16, glyph: &str, style: ratatui::style::Style) {
     for y in plot.top()..plot.bottom() {
         if let Some(cell) = buffer.cell_mut((x, y)).filter(|cell| [" ", "┊"].contains(&cell.symbol())) {
             cell.set_symbol(glyph).set_style(style);

@@ -92,9 +92,7 @@ impl Raster {
         for (index, cell) in self.cells.iter().enumerate().filter(|(_, cell)| cell.dots != 0) {
             let width = usize::from(self.area.width);
             let at = (self.area.x + (index % width) as u16, self.area.y + (index / width) as u16);
-            if let (Some(target), Some(c)) =
-                (buffer.cell_mut(at), char::from_u32(0x2800 + u32::from(cell.dots)))
-            {
+            if let (Some(target), Some(c)) = (buffer.cell_mut(at), char::from_u32(0x2800 + u32::from(cell.dots))) {
                 target.set_char(c).set_style(cell.style);
             }
         }
@@ -103,8 +101,8 @@ impl Raster {
     /// Returns the cell of the point, if it is in the window.
     pub fn cell_of(&self, x: f64, y: f64) -> Option<(u16, u16)> {
         let (dx, dy) = (self.dot_column(x), self.dot_row(y));
-        let inside = (0..i64::from(self.area.width) * 2).contains(&dx)
-            && (0..i64::from(self.area.height) * 4).contains(&dy);
+        let inside =
+            (0..i64::from(self.area.width) * 2).contains(&dx) && (0..i64::from(self.area.height) * 4).contains(&dy);
         inside.then(|| (self.area.x + (dx / 2) as u16, self.area.y + (dy / 4) as u16))
     }
 

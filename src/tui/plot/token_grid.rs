@@ -158,8 +158,7 @@ mod tests {
 
     #[test]
     fn no_token_exceeds_the_width() {
-        let texts =
-            ["漢字", "\u{200b}", "", "\u{301}", "👩‍👩‍👧", "averyveryverylongtoken", "\u{1b}[2J", " a", "\n\n"];
+        let texts = ["漢字", "\u{200b}", "", "\u{301}", "👩‍👩‍👧", "averyveryverylongtoken", "\u{1b}[2J", " a", "\n\n"];
         let cells: Vec<_> = texts.iter().map(|text| cell(text, true)).collect();
         for width in 1..30 {
             for token in layout_tokens(&cells, width) {

@@ -1,7 +1,6 @@
 //! Owns: converting the screen to ASCII, for terminals without Unicode.
 //! Must not know: panels, colours, what a symbol means.
-//! Invariant: afterwards every cell holds one printable ASCII character; no cell has moved and no style is
-//! lost.
+//! Invariant: afterwards every cell holds one printable ASCII character; no cell has moved and no style is lost.
 //!
 //! Each braille cell of a curve becomes the character that looks most like its dots: `'` high, `-` in the
 //! middle, `_` low, `/` and `\` for slopes, `|` for vertical lines, `*` and `#` for dense dots.
@@ -203,9 +202,7 @@ mod tests {
 
     #[test]
     fn clusters_and_broken_symbols_become_ascii() {
-        for symbol in
-            ["e\u{301}", "👩\u{200d}👧", "", "\u{1b}[31m", "ab", "1\u{fe0f}\u{20e3}", "\u{200b}", "漢"]
-        {
+        for symbol in ["e\u{301}", "👩\u{200d}👧", "", "\u{1b}[31m", "ab", "1\u{fe0f}\u{20e3}", "\u{200b}", "漢"] {
             let mut buffer = Buffer::empty(Rect::new(0, 0, 5, 2));
             buffer.content.iter_mut().for_each(|cell| {
                 cell.set_symbol(symbol);

@@ -319,11 +319,7 @@ mod tests {
     fn another_threads_panic_is_kept_and_the_dashboard_stays_up() {
         install_panic_hook();
         lock_held().draw_thread = Some(std::thread::current().id());
-        let died = std::thread::Builder::new()
-            .name("trainer".into())
-            .spawn(|| panic!("out of cheese"))
-            .unwrap()
-            .join();
+        let died = std::thread::Builder::new().name("trainer".into()).spawn(|| panic!("out of cheese")).unwrap().join();
         let still_up = lock_held().draw_thread.take().is_some();
         assert!(died.is_err() && still_up);
         let panics = take_panics();

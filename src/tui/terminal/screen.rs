@@ -20,8 +20,7 @@ pub fn render(frame: &mut Frame, ctx: RenderContext) {
     let Some(areas) = ctx.view.panels.areas(screen, notice) else {
         return render_too_small(frame, screen, ctx);
     };
-    let ctx =
-        RenderContext { show_tabs: areas.panels_share_slots && !ctx.view.panels.fill_screen(&areas), ..ctx };
+    let ctx = RenderContext { show_tabs: areas.panels_share_slots && !ctx.view.panels.fill_screen(&areas), ..ctx };
     if ctx.view.panels.fill_screen(&areas) {
         let body = layout::full_screen_area(screen, notice);
         let run = Rect { x: screen.x + 1, width: screen.width.saturating_sub(2), height: 1, ..screen };
@@ -51,9 +50,8 @@ fn render_panels(frame: &mut Frame, areas: &ScreenAreas, ctx: RenderContext) {
     let preparing = ctx.state.is_preparing();
     for panel in Panel::ALL {
         let area = areas.panels[panel as usize];
-        let hidden = preparing
-            && !matches!(panel, Panel::Run | Panel::Log)
-            && !areas.preparation.intersection(area).is_empty();
+        let hidden =
+            preparing && !matches!(panel, Panel::Run | Panel::Log) && !areas.preparation.intersection(area).is_empty();
         if !hidden && !area.is_empty() {
             render_panel(frame, area, ctx, panel);
         }

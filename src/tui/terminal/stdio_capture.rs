@@ -1,8 +1,7 @@
 //! Owns: capturing what drivers and C libraries print to standard output and error while the dashboard is up.
 //! Must not know: the screen, who prints, how lines are shown.
-//! Invariant: while capturing, printed text never reaches the terminal and printing never blocks forever.
-//! Nothing is lost: lines that the dashboard has not taken are written to standard error after the terminal
-//! is restored.
+//! Invariant: while capturing, printed text never reaches the terminal and printing never blocks forever. Nothing is
+//! lost: lines that the dashboard has not taken are written to standard error after the terminal is restored.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};

@@ -74,18 +74,10 @@ fn quitting_asks_during_the_run_and_not_after_it() {
     let (state, mut view) = (training_state(5), ViewState::default());
     assert_eq!(view.apply_action(Action::Quit, &state, SCREEN), Effect::None);
     assert_eq!(view.overlay, Overlay::StopDialog);
-    assert_eq!(
-        view.apply_action(Action::Interrupt, &state, SCREEN),
-        Effect::Leave,
-        "the second Ctrl-C leaves"
-    );
+    assert_eq!(view.apply_action(Action::Interrupt, &state, SCREEN), Effect::Leave, "the second Ctrl-C leaves");
     assert_eq!(view.apply_action(Action::StopRun, &state, SCREEN), Effect::Send(Command::Stop));
     assert_eq!((view.stopping, view.overlay), (true, Overlay::None));
-    assert_eq!(
-        view.apply_action(Action::Quit, &state, SCREEN),
-        Effect::None,
-        "a checkpoint is being written"
-    );
+    assert_eq!(view.apply_action(Action::Quit, &state, SCREEN), Effect::None, "a checkpoint is being written");
     assert_eq!(view.overlay, Overlay::StopDialog);
     assert_eq!(view.apply_action(Action::LeaveNow, &state, SCREEN), Effect::Leave);
 
@@ -159,9 +151,7 @@ fn a_setting_is_drafted_requested_and_answered() {
     view.apply_action(Action::EditDraft(DraftEdit::NudgeValue(Nudge::Up, NudgeSize::Coarse)), &state, SCREEN);
     assert_eq!(view.active_scopes()[0], Scope::Draft);
     assert!(draw_text(&state, &view, 120, 40).contains("fraction 0.02 → 0.03 at 200 (◆ 1 of 2)"));
-    let Effect::Send(Command::SetKeys(set)) = view.apply_action(Action::SendDraft, &state, SCREEN) else {
-        panic!()
-    };
+    let Effect::Send(Command::SetKeys(set)) = view.apply_action(Action::SendDraft, &state, SCREEN) else { panic!() };
     let (key, value) = &set.values[0];
     assert_eq!((key.as_str(), value.as_str()), ("recycle.fraction", "[[200, 0.03], [1500, 0.25]]"));
     assert!(draw_text(&state, &view, 120, 40).contains("requested"));
@@ -203,9 +193,7 @@ fn settings_are_undone_from_the_last_to_the_first() {
     apply(&mut state, 0.25);
     view.reconcile(&state);
     for before in [0.5, 1.0] {
-        let Effect::Send(Command::SetKeys(set)) = view.apply_action(Action::Undo, &state, SCREEN) else {
-            panic!()
-        };
+        let Effect::Send(Command::SetKeys(set)) = view.apply_action(Action::Undo, &state, SCREEN) else { panic!() };
         assert_eq!(set.values, [("recycle.weight".to_owned(), format!("{before:?}"))]);
         apply(&mut state, before);
         view.reconcile(&state);
@@ -242,11 +230,7 @@ fn a_filter_is_typed_kept_and_cleared() {
     }
     view.handle_prompt_key(&KeyEvent::new(KeyCode::Enter, KeyModifiers::NONE), &state);
     let seen = draw_text(&state, &view, 120, 40);
-    assert!(
-        seen.contains("/disk")
-            && seen.contains("the disk that holds")
-            && !seen.contains("1,063,424 parameters")
-    );
+    assert!(seen.contains("/disk") && seen.contains("the disk that holds") && !seen.contains("1,063,424 parameters"));
     view.apply_action(Action::Back, &state, SCREEN);
     assert!(draw_text(&state, &view, 120, 40).contains("1,063,424 parameters"));
 }
@@ -294,8 +278,7 @@ fn commands_of_the_dashboard_itself_take_effect() {
 #[test]
 fn a_setting_is_typed_and_requested() {
     let (mut state, mut view) = (training_state(5), ViewState::default());
-    let press =
-        |view: &mut ViewState, code| view.handle_prompt_key(&KeyEvent::new(code, KeyModifiers::NONE), &state);
+    let press = |view: &mut ViewState, code| view.handle_prompt_key(&KeyEvent::new(code, KeyModifiers::NONE), &state);
     view.apply_action(Action::OpenPrompt(""), &training_state(5), SCREEN);
     for c in "set optim.lr 0.5".chars() {
         assert_eq!(press(&mut view, KeyCode::Char(c)), Effect::None);
@@ -383,8 +366,7 @@ fn a_scrolled_list_stays_in_place_while_it_grows() {
     view.reconcile(&state);
     assert_eq!(bottom(&view, &state), before);
     // The list cannot scroll back to entries that were dropped.
-    (60..9000)
-        .for_each(|line| state.apply(log_event(LogLevel::Info, &format!("line {line}")), Duration::ZERO));
+    (60..9000).for_each(|line| state.apply(log_event(LogLevel::Info, &format!("line {line}")), Duration::ZERO));
     view.reconcile(&state);
     assert!(draw_text(&state, &view, 120, 40).contains("line 7000"), "the oldest entry that is kept");
 }
@@ -432,10 +414,7 @@ fn a_finished_run_still_shows_alerts() {
     let text = Some("`optim.lr` holds when it is resumed".to_owned());
     state.apply(Event::Alert(Alert { topic: AlertTopic::DashboardEdit, text }), Duration::ZERO);
     let picture = draw_text(&state, &view, 120, 40);
-    assert!(
-        picture.contains("done: 2,000 steps") && picture.contains("holds when it is resumed"),
-        "{picture}"
-    );
+    assert!(picture.contains("done: 2,000 steps") && picture.contains("holds when it is resumed"), "{picture}");
 }
 
 #[test]

@@ -34,13 +34,7 @@ fn draw_text(state: &RunState, view: &ViewState, width: u16, height: u16) -> Str
 fn draw_text_in(state: &RunState, view: &ViewState, width: u16, height: u16, depth: ColorDepth) -> String {
     let theme = Theme::new(depth);
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    let ctx = RenderContext {
-        state: view.displayed_state(state),
-        live: state,
-        view,
-        theme: &theme,
-        show_tabs: false,
-    };
+    let ctx = RenderContext { state: view.displayed_state(state), live: state, view, theme: &theme, show_tabs: false };
     terminal.draw(|frame| screen::render(frame, ctx)).unwrap();
     text_export::to_text(terminal.backend().buffer())
 }
@@ -81,8 +75,7 @@ fn step_row(step: u64) -> StepRow {
     row.set(Metric::HeadMs, 12.0);
     row.set(Metric::UpdateMs, 7.5);
     row.set(Metric::StepMs, 82.0);
-    for (metric, flop) in [(Metric::PlainFlop, 6.1e9), (Metric::HeadFlop, 8.3e8), (Metric::UpdateFlop, 2.1e7)]
-    {
+    for (metric, flop) in [(Metric::PlainFlop, 6.1e9), (Metric::HeadFlop, 8.3e8), (Metric::UpdateFlop, 2.1e7)] {
         row.set(metric, flop);
     }
     if step >= 200 && step.is_multiple_of(4) {
@@ -113,14 +106,10 @@ fn step_row(step: u64) -> StepRow {
 }
 
 fn token_row(step: u64) -> TokenRow {
-    let words =
-        ["Every", " wum", "pus", " is", " a", " rompus", ".", " 漢字", "\u{200b}", "\n", " Yes", "👍"];
+    let words = ["Every", " wum", "pus", " is", " a", " rompus", ".", " 漢字", "\u{200b}", "\n", " Yes", "👍"];
     let top = |seed: usize| -> Vec<TokenProb> {
         (0..5)
-            .map(|rank| TokenProb {
-                id: ((seed + rank * 5) % 12) as u32,
-                prob: 0.5 / f32::powi(2.0, rank as i32),
-            })
+            .map(|rank| TokenProb { id: ((seed + rank * 5) % 12) as u32, prob: 0.5 / f32::powi(2.0, rank as i32) })
             .collect()
     };
     let cells: Vec<TokenCell> = (0..120)
@@ -160,13 +149,7 @@ fn token_row(step: u64) -> TokenRow {
 }
 
 /// Returns a change row with this outcome.
-fn change_row(
-    step: u64,
-    key: &str,
-    (old, new): (f64, f64),
-    outcome: ChangeOutcome,
-    reason: Option<&str>,
-) -> ChangeRow {
+fn change_row(step: u64, key: &str, (old, new): (f64, f64), outcome: ChangeOutcome, reason: Option<&str>) -> ChangeRow {
     ChangeRow {
         step,
         tokens: step * 2048,
@@ -205,17 +188,13 @@ fn add_history(state: &mut RunState) {
         state.apply(Event::ConfigChanged(Box::new(changed)), state.now);
     }
     for step in [200, 400] {
-        let (prompt, text) =
-            ("Every wumpus is a".to_owned(), " rompus . Every rompus is a yumpus .".to_owned());
+        let (prompt, text) = ("Every wumpus is a".to_owned(), " rompus . Every rompus is a yumpus .".to_owned());
         let sample = ValidationSample { step, decoding: "greedy".into(), prompt, text };
         state.apply(Event::Sample(Box::new(sample)), state.now);
     }
     let text = |text: &str| AnswerPart::Text(text.to_owned());
-    let parts = vec![
-        text(" is a wumpus . Every wumpus"),
-        AnswerPart::Thought(vec![1.83, 0.97, 0.42]),
-        text(" is a rompus ."),
-    ];
+    let parts =
+        vec![text(" is a wumpus . Every wumpus"), AnswerPart::Thought(vec![1.83, 0.97, 0.42]), text(" is a rompus .")];
     let answer = PlaygroundAnswer {
         number: 1,
         step: 400,
@@ -225,9 +204,7 @@ fn add_history(state: &mut RunState) {
         end_reason: Some("its end".into()),
     };
     let unfinished = PlaygroundAnswer { number: 2, end_reason: None, ..answer.clone() };
-    for answer in
-        [answer, PlaygroundAnswer { parts: vec![AnswerPart::Thought(vec![2.5, 1.25])], ..unfinished }]
-    {
+    for answer in [answer, PlaygroundAnswer { parts: vec![AnswerPart::Thought(vec![2.5, 1.25])], ..unfinished }] {
         state.apply(Event::Answer(Box::new(answer)), state.now);
     }
     state.apply(Event::System(Box::new(system_row())), state.now);

@@ -222,9 +222,7 @@ fn any_size_can_be_drawn_in_any_state() {
     let mut dead = RunState::default();
     dead.apply(Event::Failed("x".repeat(500)), Duration::ZERO);
     for state in [RunState::default(), training_state(0), training_state(50), dead] {
-        for (width, height) in
-            [(1, 1), (60, 16), (61, 17), (73, 20), (100, 23), (180, 45), (300, 20), (60, 90)]
-        {
+        for (width, height) in [(1, 1), (60, 16), (61, 17), (73, 20), (100, 23), (180, 45), (300, 20), (60, 90)] {
             for panel in Panel::ALL {
                 for overlay in [Overlay::None, Overlay::Help(99), Overlay::StopDialog, Overlay::Filter] {
                     let mut view = focused(panel, width % 2 == 0);

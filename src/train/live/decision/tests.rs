@@ -198,8 +198,7 @@ fn scheduled_changes_are_applied_at_their_step_set_by_set() {
 #[test]
 fn a_persons_change_cancels_the_scheduled_one() {
     let row = |key| scheduled(99, "a", key, "0.5");
-    let keys =
-        |live: &LiveConfig| live.scheduled.iter().map(|row| row.key.clone().unwrap()).collect::<Vec<_>>();
+    let keys = |live: &LiveConfig| live.scheduled.iter().map(|row| row.key.clone().unwrap()).collect::<Vec<_>>();
     let mut live = live();
     live.scheduled = vec![row("optim.lr"), row("optim.clip"), row("recycle.weight")].into();
     save(&mut live, RECIPE, "[optim]\nlr = 0.25\n");

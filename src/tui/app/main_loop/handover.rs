@@ -96,8 +96,7 @@ impl MainLoop<'_> {
             // The reader of a watched run reports the note itself.
             Ok(_) if self.app.view.watching => {}
             Ok(row) => {
-                let changed =
-                    ConfigUpdate { config: run.config.clone(), version: run.version, rows: vec![row] };
+                let changed = ConfigUpdate { config: run.config.clone(), version: run.version, rows: vec![row] };
                 self.app.apply(Event::ConfigChanged(Box::new(changed)), self.opened_at.elapsed());
             }
             Err(error) => self.report_error(error),

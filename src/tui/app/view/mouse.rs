@@ -13,19 +13,12 @@ use ratatui::layout::{Position, Rect};
 
 impl ViewState {
     /// Handles a mouse event, on a screen of this size with `notice` lines of alerts.
-    pub fn handle_mouse(
-        &mut self,
-        event: &MouseEvent,
-        state: &RunState,
-        screen: Rect,
-        notice: u16,
-    ) -> Effect {
+    pub fn handle_mouse(&mut self, event: &MouseEvent, state: &RunState, screen: Rect, notice: u16) -> Effect {
         if self.overlay != Overlay::None || self.draft.is_some() {
             return Effect::None;
         }
         let at = Position::new(event.column, event.row);
-        let under =
-            Panel::ALL.into_iter().find(|panel| self.panels.area_of(*panel, screen, notice).contains(at));
+        let under = Panel::ALL.into_iter().find(|panel| self.panels.area_of(*panel, screen, notice).contains(at));
         let Some(under) = under else { return Effect::None };
         match event.kind {
             MouseEventKind::Down(MouseButton::Left) => self.handle_click(at, under, state, screen, notice),
@@ -59,17 +52,14 @@ impl ViewState {
         match under {
             Panel::Loss => {
                 let theme = Theme::new(ColorDepth::None);
-                let scene =
-                    RenderContext { state: seen, live: state, view: self, theme: &theme, show_tabs: false };
+                let scene = RenderContext { state: seen, live: state, view: self, theme: &theme, show_tabs: false };
                 let plot = loss::plot_in(area, scene).filter(|plot| plot.area.contains(at));
                 self.charts.cursor = plot.map(|plot| plot.plane.step_at(plot.area, at.x));
             }
             Panel::Entropy => {
                 let text = entropy::text_area(layout::inner_area(area), self, seen);
-                let found = self
-                    .tokens
-                    .row(seen)
-                    .and_then(|row| entropy::token_at(row, text, self.tokens.selected, at));
+                let found =
+                    self.tokens.row(seen).and_then(|row| entropy::token_at(row, text, self.tokens.selected, at));
                 self.tokens.selected = found.unwrap_or(self.tokens.selected);
             }
             _ => {}

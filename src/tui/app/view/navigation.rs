@@ -22,14 +22,9 @@ impl ViewState {
         match self.panels.focus {
             Panel::Entropy => self.move_in_row(motion, state, area),
             Panel::Schedule => {
-                let count =
-                    state.run.as_ref().map_or(0, |run| config_history::settings_in_use(&run.config).len());
-                self.selected_setting = moved_position(
-                    self.selected_setting,
-                    motion,
-                    usize::from(area.height),
-                    count.saturating_sub(1),
-                );
+                let count = state.run.as_ref().map_or(0, |run| config_history::settings_in_use(&run.config).len());
+                self.selected_setting =
+                    moved_position(self.selected_setting, motion, usize::from(area.height), count.saturating_sub(1));
             }
             Panel::Loss => {}
             panel => {

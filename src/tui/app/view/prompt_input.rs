@@ -16,16 +16,11 @@ impl ViewState {
     pub fn open_prompt(&mut self, text: &str, state: &RunState) {
         let text = match text {
             "=" => self.set_command_text(state).unwrap_or_default(),
-            "fork " => {
-                state.run.as_ref().map_or(text.into(), |run| format!("fork {}-2", run.config.run.name))
-            }
+            "fork " => state.run.as_ref().map_or(text.into(), |run| format!("fork {}-2", run.config.run.name)),
             "policy " => format!("policy {}", self.playground.0.policy),
             "temperature " => format!("temperature {}", self.playground.0.temperature),
             "weights " => {
-                format!(
-                    "weights {}",
-                    self.playground.0.checkpoint.map_or("now".into(), |step| step.to_string())
-                )
+                format!("weights {}", self.playground.0.checkpoint.map_or("now".into(), |step| step.to_string()))
             }
             text => text.to_owned(),
         };

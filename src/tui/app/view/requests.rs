@@ -57,8 +57,7 @@ impl ViewState {
             self.hint = Some("there is nothing to undo".into());
             return Effect::None;
         };
-        let effect =
-            self.request(state, Command::SetKeys(SetKeys { values, requested_at: SystemTime::now() }));
+        let effect = self.request(state, Command::SetKeys(SetKeys { values, requested_at: SystemTime::now() }));
         self.pending_undos.count += usize::from(effect != Effect::None);
         effect
     }

@@ -60,15 +60,9 @@ impl RunState {
     /// Returns the number of retained items in everything that can grow with the run.
     #[cfg(test)]
     pub fn retained_items(&self) -> usize {
-        let cells =
-            self.token_rows.iter().map(|row| row.cells.len() + row.thoughts.len() + row.token_texts.len());
-        let others = [
-            self.log.len(),
-            self.changes.len(),
-            self.samples.len(),
-            self.answers.len(),
-            self.undo_stack.len(),
-        ];
+        let cells = self.token_rows.iter().map(|row| row.cells.len() + row.thoughts.len() + row.token_texts.len());
+        let others =
+            [self.log.len(), self.changes.len(), self.samples.len(), self.answers.len(), self.undo_stack.len()];
         self.metrics.retained_buckets()
             + cells.sum::<usize>()
             + others.iter().sum::<usize>()

@@ -98,8 +98,7 @@ fn indexed_color(index: u8) -> Rgb {
 
 /// Mixes a dim foreground with its background.
 fn dimmed(fg: Rgb, bg: Rgb) -> Rgb {
-    let channel =
-        |a: u8, b: u8| ((u16::from(a) * DIM_PERCENT + u16::from(b) * (100 - DIM_PERCENT)) / 100) as u8;
+    let channel = |a: u8, b: u8| ((u16::from(a) * DIM_PERCENT + u16::from(b) * (100 - DIM_PERCENT)) / 100) as u8;
     (channel(fg.0, bg.0), channel(fg.1, bg.1), channel(fg.2, bg.2))
 }
 
@@ -114,10 +113,7 @@ mod tests {
 
     #[test]
     fn colours_are_xterms() {
-        assert_eq!(
-            [16, 196, 231, 232, 255].map(indexed_color).map(hex),
-            ["#000", "#f00", "#fff", "#080808", "#eee"]
-        );
+        assert_eq!([16, 196, 231, 232, 255].map(indexed_color).map(hex), ["#000", "#f00", "#fff", "#080808", "#eee"]);
         assert_eq!(indexed_color(67), (95, 135, 175));
         assert_eq!(to_rgb(Color::LightRed, FOREGROUND), indexed_color(9));
         assert_eq!(to_rgb(Color::Rgb(1, 2, 3), FOREGROUND), (1, 2, 3));
@@ -128,8 +124,7 @@ mod tests {
         assert_eq!(colors_of(Style::new()), (FOREGROUND, None));
         assert_eq!(colors_of(Style::new().bg(Color::Indexed(231))), (FOREGROUND, Some((255, 255, 255))));
         assert_eq!(colors_of(Style::new().add_modifier(Modifier::REVERSED)), (BACKGROUND, Some(FOREGROUND)));
-        let dim =
-            Style::new().fg(Color::Rgb(200, 100, 0)).bg(Color::Rgb(0, 0, 100)).add_modifier(Modifier::DIM);
+        let dim = Style::new().fg(Color::Rgb(200, 100, 0)).bg(Color::Rgb(0, 0, 100)).add_modifier(Modifier::DIM);
         assert_eq!(colors_of(dim).0, (120, 60, 40));
         assert_eq!(colors_of(dim.add_modifier(Modifier::REVERSED)), ((80, 40, 60), Some((200, 100, 0))));
     }

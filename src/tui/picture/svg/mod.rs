@@ -19,7 +19,8 @@ use shape::DrawStyle;
 use std::collections::BTreeMap;
 
 /// Fonts that operating systems come with; their characters are about 0.6 of the font size wide.
-const FONTS: &str = "ui-monospace,SFMono-Regular,Menlo,'Cascadia Mono',Consolas,'DejaVu Sans Mono','Liberation Mono',monospace";
+const FONTS: &str =
+    "ui-monospace,SFMono-Regular,Menlo,'Cascadia Mono',Consolas,'DejaVu Sans Mono','Liberation Mono',monospace";
 /// The font size at which such a character is as wide as a cell.
 const FONT_SIZE: &str = "13.3";
 /// The distance from the top of a cell to the text baseline, in SVG units.
@@ -125,14 +126,7 @@ impl SvgPicture {
 
     /// Appends `symbol` to `run` if it has the same style and is at most one column away. Otherwise writes
     /// `run` and starts a new one. Two spaces end a run, because XML would collapse them.
-    fn extend_run(
-        &mut self,
-        run: Option<TextRun>,
-        style: TextStyle,
-        column: i32,
-        row: i32,
-        symbol: &str,
-    ) -> TextRun {
+    fn extend_run(&mut self, run: Option<TextRun>, style: TextStyle, column: i32, row: i32, symbol: &str) -> TextRun {
         let mut run = match run {
             Some(run) if run.style == style && column - run.end <= 1 => run,
             other => {
@@ -183,11 +177,7 @@ impl SvgPicture {
             out.push_str(&format!("<g {}>\n", layer_attributes(*paint)));
             let verb = if *paint >= DrawStyle::Light { "stroke" } else { "fill" };
             for (color, marks) in colors.iter().filter(|(_, marks)| !marks.is_empty()) {
-                out.push_str(&format!(
-                    "<path {verb}=\"{}\" d=\"{}\"/>\n",
-                    hex(*color),
-                    path::path_data(marks)
-                ));
+                out.push_str(&format!("<path {verb}=\"{}\" d=\"{}\"/>\n", hex(*color), path::path_data(marks)));
             }
             out.push_str("</g>\n");
         }

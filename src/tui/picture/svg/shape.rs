@@ -73,9 +73,7 @@ fn braille(bits: u32) -> Vec<(DrawStyle, Primitive)> {
 fn box_drawing(c: char) -> Vec<(DrawStyle, Primitive)> {
     let light = |marks: &[Primitive]| marks.iter().map(|mark| (DrawStyle::Light, *mark)).collect();
     match c {
-        '┄' | '┅' | '╌' | '╍' | '┈' | '┉' | '┆' | '┇' | '╎' | '╏' | '┊' | '┋' => {
-            dashes(c)
-        }
+        '┄' | '┅' | '╌' | '╍' | '┈' | '┉' | '┆' | '┇' | '╎' | '╏' | '┊' | '┋' => dashes(c),
         '╭' => light(&rounded_corner(WIDTH, HEIGHT)),
         '╮' => light(&rounded_corner(0, HEIGHT)),
         '╯' => light(&rounded_corner(0, 0)),
@@ -212,10 +210,7 @@ mod tests {
         assert_eq!(light_path('╯'), "m0 8a4 4 0 0 0 4-4v-4");
         assert_eq!(light_path('╰'), "m8 8a4 4 0 0 1 -4-4v-4");
         assert_eq!(paths_of('━'), [(DrawStyle::Heavy, "m0 8h8".into())]);
-        assert_eq!(
-            paths_of('┿'),
-            [(DrawStyle::Light, "m4 0v16".into()), (DrawStyle::Heavy, "m0 8h8".into())]
-        );
+        assert_eq!(paths_of('┿'), [(DrawStyle::Light, "m4 0v16".into()), (DrawStyle::Heavy, "m0 8h8".into())]);
         assert_eq!(light_path('┈'), "m.4 8h1.2m.8 0h1.2m.8 0h1.2m.8 0h1.2");
     }
 

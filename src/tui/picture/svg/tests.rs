@@ -46,8 +46,7 @@ fn the_file_is_as_large_as_its_cells() {
 #[test]
 fn cells_of_one_style_are_one_run_and_one_rectangle() {
     let file = svg_of(&[("  two more words  apart", Style::new().bg(Color::Indexed(196)))]);
-    let long =
-        r#"<text x="16" textLength="112" lengthAdjust="spacingAndGlyphs" y="12">two more words</text>"#;
+    let long = r#"<text x="16" textLength="112" lengthAdjust="spacingAndGlyphs" y="12">two more words</text>"#;
     assert!(file.contains(long), "{file}");
     assert!(file.contains(r#"<text x="144 152 160 168 176" y="12">apart</text>"#), "{file}");
     assert!(file.contains(r##"<path fill="#f00" d="m0 0h184v16h-184z"/>"##), "{file}");
@@ -79,10 +78,7 @@ fn attributes_are_drawn() {
     assert!(with(Modifier::ITALIC).contains(r#"font-style="italic""#));
     assert!(with(Modifier::UNDERLINED).contains(r#"d="m0 14h24""#));
     assert!(with(Modifier::CROSSED_OUT).contains(r#"d="m0 8h24""#));
-    assert!(
-        with(Modifier::REVERSED)
-            .contains(&format!(r#"fill="{}" d="m0 0h24v16h-24z""#, hex(color::FOREGROUND)))
-    );
+    assert!(with(Modifier::REVERSED).contains(&format!(r#"fill="{}" d="m0 0h24v16h-24z""#, hex(color::FOREGROUND))));
     assert!(!with(Modifier::HIDDEN).contains("<text"));
     assert_ne!(with(Modifier::DIM), with(Modifier::empty()));
 }
