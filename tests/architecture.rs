@@ -1,5 +1,5 @@
-//! Holds the code to ARCHITECTURE.md: who may use whom, no circles, where tensors and terminals may appear, and that
-//! the pages are short and their links lead somewhere.
+//! Checks the code against ARCHITECTURE.md: which room may use which, no cycles, where tensors and terminals may be.
+//! Also checks that the pages are short and their links work.
 
 #[path = "common/source_tree.rs"]
 #[allow(dead_code)] // each test uses a part of it
@@ -120,7 +120,7 @@ fn arrows(files: &[SourceFile]) -> BTreeMap<usize, BTreeSet<usize>> {
     arrows
 }
 
-/// Returns the nodes of a circle, if there is one.
+/// Returns the nodes of a cycle, if there is one.
 fn circle<T: Copy + Ord>(arrows: &BTreeMap<T, BTreeSet<T>>) -> Option<Vec<T>> {
     fn visit<T: Copy + Ord>(
         node: T,

@@ -1,4 +1,4 @@
-//! The real binary's `bench`: every kind of step of a tiny model, and what it refuses.
+//! Tests `bench` of the real binary: every kind of step of a tiny model, and the arguments that it refuses.
 
 mod common;
 
@@ -21,7 +21,7 @@ fn every_kind_is_a_line_of_json_and_nothing_else_is_said() {
         assert!(line.as_object().unwrap().len() == KEYS.len() && KEYS.iter().all(|key| line.get(key).is_some()));
         assert!(line["peer"].as_str().unwrap().starts_with("coconut-lab "));
         assert_eq!((line["device"].as_str(), line["dtype"].as_str()), (Some("cpu"), Some("f32")));
-        // Embeddings and head, four square matrices, three of the MLP (64 wide), three norms.
+        // Embeddings and head, four square matrices, three matrices of the MLP (width 64), three norms.
         assert_eq!(line["params"], 2 * 31 * 16 + 4 * 16 * 16 + 3 * 16 * 64 + 3 * 16);
         assert!(0.0 < number("min_ms") && number("min_ms") <= number("median_ms"), "{line}");
         assert!(number("median_ms") <= number("max_ms") && number("tokens_per_s") > 0.0, "{line}");
@@ -39,7 +39,7 @@ fn what_it_cannot_do_it_says_before_it_measures() {
         ("--recycled=12", "`--recycled` = 12: at most `--time` - 1 = 11"),
         ("--kinds=plain,x", "'x' for '--kinds <KINDS>': allowed: plain, dense"),
     ] {
-        // The last of an argument given twice would be an error of its own.
+        // Drop the default for this argument: giving an argument twice is another error.
         let name = given.split('=').next().unwrap();
         let others = SIZES.iter().copied().filter(|arg| !arg.starts_with(name));
         let output = lab(dir.path(), &["bench"].into_iter().chain(others).chain([given]).collect::<Vec<_>>());

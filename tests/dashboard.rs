@@ -1,4 +1,4 @@
-//! The dashboard end to end: the real binary in a pseudo-terminal, keys in, a screen out.
+//! Tests the dashboard end to end: the real binary in a pseudo-terminal gets keys and draws a screen.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -8,10 +8,10 @@ use common::*;
 use rustix::process::Signal;
 use std::path::{Path, PathBuf};
 
-/// A tiny run that lasts as long as any test.
+/// Arguments of a tiny run that outlasts every test.
 const ARGS: &[&str] = &["run", "--config", "tiny.toml", "--steps", "1000000"];
 
-/// In the form of a screen that is large enough for all panels.
+/// Columns and rows of a screen that is large enough for all panels.
 const SIZE: (u16, u16) = (100, 30);
 
 fn started() -> (tempfile::TempDir, Screen) {
@@ -21,24 +21,24 @@ fn started() -> (tempfile::TempDir, Screen) {
     (dir, screen)
 }
 
-/// Waits for the picture of a run at work.
+/// Waits until the screen shows a run that makes steps.
 fn trains(screen: &Screen) {
     screen.wait_for("a run that trains", |text| step(text).is_some_and(|step| step > 0) && whole(text));
 }
 
-/// Whether the picture is whole: its first line, and the keys in its last.
+/// Whether the frame is complete: it has the first line, and the keys in the last one.
 fn whole(text: &str) -> bool {
     text.contains(" tiny ") && text.lines().last().is_some_and(|line| line.contains("help"))
 }
 
-/// The step that the picture shows, while it trains or does what belongs to it.
+/// Returns the step that the screen shows, in any phase of the run.
 fn step(text: &str) -> Option<u64> {
     let line = text.lines().find(|line| line.contains("  step "))?;
     let number = line.split("  step ").nth(1)?.split(" / ").next()?;
     number.replace(',', "").parse().ok()
 }
 
-/// Waits until the run has made steps from now on, as the picture says.
+/// Waits until the screen shows a later step than now.
 fn goes_on(screen: &Screen) {
     let now = step(&screen.text());
     screen.wait_for("more steps", |text| step(text).is_some() && step(text) > now && whole(text));
@@ -48,7 +48,7 @@ fn run(dir: &Path) -> PathBuf {
     runs(dir).pop().unwrap()
 }
 
-/// Waits until the terminal is as it was before: readable, with a cursor, the mouse its own.
+/// Waits until the terminal is restored: main screen, visible cursor, no mouse reports.
 fn given_back(screen: &Screen) {
     screen.wait_until("the terminal as it was", |screen| {
         let mouse = screen.mouse_protocol_mode() != vt100::MouseProtocolMode::None;
@@ -99,7 +99,7 @@ fn the_picture_follows_the_size_of_the_terminal() {
     goes_on(&screen);
 }
 
-/// The dashboard as a job of an interactive shell.
+/// Starts the dashboard as a job of an interactive shell.
 fn job() -> (tempfile::TempDir, Screen, Lab) {
     let dir = place(TINY);
     let screen = Screen::shell(dir.path(), SIZE);
@@ -109,7 +109,7 @@ fn job() -> (tempfile::TempDir, Screen, Lab) {
     (dir, screen, lab)
 }
 
-/// Waits until the job has stopped and the shell has its terminal, as it was.
+/// Waits until the job is suspended and the shell has its terminal back, restored.
 fn stopped(screen: &Screen, lab: Lab) {
     screen.wait("the stop", || lab.is_stopped());
     given_back(screen);
@@ -122,7 +122,7 @@ fn ctrl_z_and_fg_stop_and_go_on() {
     for _ in 0..2 {
         screen.keys(CTRL_Z);
         stopped(&screen, lab);
-        // The shell's terminal is in order: what is typed is seen, and run.
+        // The shell's terminal works: it echoes what is typed, and runs it.
         screen.keys("clear; echo all ri''ght\r");
         screen.wait_for("the shell's word", |text| text.trim() == "all right\nshell>");
         screen.keys("fg\r");
@@ -139,14 +139,14 @@ fn ctrl_z_and_fg_stop_and_go_on() {
 #[test]
 fn stops_from_outside_end_with_a_right_picture() {
     let (_dir, screen, lab) = job();
-    // As by Ctrl-Z.
+    // The same signal as Ctrl-Z sends.
     lab.signal(Signal::TSTP);
     stopped(&screen, lab);
     screen.keys("fg\r");
     screen.wait_until("the screen taken again", vt100::Screen::alternate_screen);
     trains(&screen);
     goes_on(&screen);
-    // Without a word: the shell writes on the dashboard's screen.
+    // This signal cannot be caught, so the shell writes on the dashboard's screen.
     lab.signal(Signal::STOP);
     screen.wait("the stop", || lab.is_stopped());
     screen.shows("shell>");
@@ -159,7 +159,7 @@ fn stops_from_outside_end_with_a_right_picture() {
 
 #[test]
 fn what_nobody_could_wake_does_not_stop() {
-    // The leader of its session, without a shell.
+    // The process leads its session; no shell could continue it.
     let (_dir, screen) = started();
     let lab = screen.lab();
     screen.keys(CTRL_Z);
@@ -168,7 +168,7 @@ fn what_nobody_could_wake_does_not_stop() {
     screen.keys(" ");
     screen.shows("paused");
     assert!(!lab.is_stopped());
-    // Told to go on without a stop, it takes the screen anew.
+    // On SIGCONT without a stop it redraws the screen.
     lab.signal(Signal::CONT);
     screen.keys(" ");
     goes_on(&screen);
@@ -188,13 +188,13 @@ fn what_libraries_print_does_not_paint_over_the_screen() {
     let (_dir, mut screen) = started();
     let lab = screen.lab();
     screen.wait("what is printed to be caught", || [1, 2].into_iter().all(|fd| lab.leads_to(fd).starts_with("pipe:")));
-    // So that nothing else is said meanwhile.
+    // Pause, so that nothing else is logged during this time.
     screen.keys(" ");
     screen.shows("paused");
-    // More than a pipe holds: whoever prints does not wait.
+    // More than a pipe holds: the writer must not block.
     lab.print(1, &"ptxas: a\x1b[2Jwarning\n".repeat(20_000));
     lab.print(2, "nvrtc: deprecated\n");
-    // The log says it, without what would have cleared the screen.
+    // The log shows the text without the escape sequence that clears the screen.
     screen.keys("8e");
     screen.wait_for("what was printed, in the log", |text| {
         text.contains("more lines were printed") || text.contains("nvrtc: deprecated")
@@ -239,7 +239,7 @@ fn a_fork_goes_on_in_the_same_dashboard_with_a_note_in_the_first() {
     given_back(&screen);
 }
 
-/// Asks for a checkpoint and waits for it.
+/// Requests a checkpoint and waits for it.
 fn saved(dir: &Path, screen: &Screen) {
     screen.keys(":checkpoint\r");
     screen.wait("a checkpoint", || {
@@ -252,7 +252,7 @@ fn saved(dir: &Path, screen: &Screen) {
 fn a_trainer_that_dies_leaves_its_charts_and_is_taken_up_again_by_a_key() {
     let (dir, screen) = started();
     saved(dir.path(), &screen);
-    // A file where a table's folder was: the next part cannot be written.
+    // Replace the folder of a table by a file, so that the next segment cannot be written.
     let (metrics, aside) = (run(dir.path()).join("metrics"), dir.path().join("aside"));
     std::fs::rename(&metrics, &aside).unwrap();
     std::fs::write(&metrics, "").unwrap();
@@ -288,7 +288,7 @@ fn a_run_whose_process_is_gone_is_taken_up_again_by_a_key() {
     given_back(&screen);
 }
 
-/// The pictures of a recorded run of 2000 steps, drawn by the binary as a person would have them drawn.
+/// Draws snapshots of a recorded run of 2000 steps with the verb `snapshot`.
 #[test]
 fn every_panel_of_a_recorded_run_is_drawn() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,4 +1,4 @@
-//! The loader: packing, order, ends, and exact return to a stored position.
+//! Tests the loader: packing, order, ends, and exact return to a stored position.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, Int32Builder, ListBuilder, RecordBatch};
 use coconut_lab::data::{Batch, Dataset, Loader, LoaderOptions, Split, StreamPosition};
 use parquet::arrow::ArrowWriter;
 
-/// Writes documents of the given lengths, ids counting up, `group` rows a row group.
+/// Writes documents of the given lengths with ascending ids, `group` rows per row group.
 fn write(path: &Path, first_id: i32, lengths: &[usize], group: usize) {
     let mut id = first_id;
     let mut writer: Option<ArrowWriter<std::fs::File>> = None;
@@ -31,7 +31,7 @@ fn write(path: &Path, first_id: i32, lengths: &[usize], group: usize) {
     writer.unwrap().close().unwrap();
 }
 
-/// Two shards, five row groups, empty documents among them: ids 0..60 and 60..100.
+/// Makes two shards with five row groups and some empty documents: ids 0..60 and 60..100.
 fn small() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     write(&dir.path().join("train-0.parquet"), 0, &[7, 0, 13, 1, 19, 20], 2);
@@ -66,7 +66,7 @@ fn windows_share_one_token_and_know_where_documents_begin() {
         marked.map(|(id, _)| *id).collect::<Vec<i32>>()
     };
     assert_eq!(starts(&got[0]), [0, 7]);
-    // 20 begins the document after the 13 tokens from 7 on, 21 the one after that.
+    // Token 20 begins the document that follows the 13 tokens from 7 on; 21 begins the next one.
     assert_eq!(starts(&got[1]), [20, 21]);
 }
 

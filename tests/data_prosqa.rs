@@ -1,4 +1,4 @@
-//! ProsQA: the generator against the paper, its answers against its own words, and the files it makes.
+//! Tests ProsQA: the generator against the paper, the answers against the questions' text, and the files.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ fn published() -> Option<PathBuf> {
     Some(path)
 }
 
-/// One row as evaluation reads it.
+/// A row as the evaluation reads it.
 #[derive(Clone, Debug, PartialEq)]
 struct Row {
     ids: Vec<u32>,
@@ -70,7 +70,7 @@ fn rows(dataset: &Dataset, split: Split) -> Vec<Row> {
     rows
 }
 
-/// `(subject, object)` of "Every x is a y." or "Tom is a y."
+/// Returns `(subject, object)` of "Every x is a y." or "Tom is a y."
 fn parse(statement: &str) -> (String, String) {
     let words: Vec<&str> = statement.trim_end_matches('.').split_whitespace().collect();
     match words[..] {
@@ -95,7 +95,7 @@ fn distance(edges: &BTreeMap<String, Vec<String>>, from: &str, to: &str) -> Opti
     None
 }
 
-/// Reads the question as a person would: exactly one end follows, it is the answer, and the steps are a shortest proof.
+/// Checks a question by its text: only one target is reachable, it is the answer, and the steps are a shortest proof.
 fn check(row: &Row) {
     let (statements, asked) = row.question.split_at(row.question.rfind("Is ").unwrap());
     let mut edges: BTreeMap<String, Vec<String>> = BTreeMap::new();

@@ -1,10 +1,10 @@
-//! Foreign shards: every good layout reads as the same rows, every bad file is one clear error.
+//! Tests shards of other programs: every valid layout gives the same rows, every invalid file one clear error.
 
 use std::path::{Path, PathBuf};
 
 use coconut_lab::data::{Dataset, Loader, LoaderOptions, Split, StreamPosition, describe};
 
-/// The shards written by other programs, if they are at hand.
+/// Returns the folder of shards that other programs wrote, if it is there.
 fn shards() -> Option<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/shards");
     if !dir.is_dir() {
@@ -18,7 +18,7 @@ fn options(vocab_size: usize) -> LoaderOptions {
     LoaderOptions { batch_size: 2, seq_len: 32, seed: 0, shuffle: false, repeat: false, vocab_size, prefetch: 2 }
 }
 
-/// All tokens of a file in order, and where documents begin, as far as whole batches go.
+/// Returns all tokens of a file in order, and whether each begins a document, up to the last complete batch.
 fn stream(path: &Path) -> (Vec<i32>, Vec<bool>) {
     let dataset = Dataset::open(path).unwrap();
     let mut loader = Loader::open(&dataset, Split::Train, options(512), StreamPosition::default()).unwrap();
@@ -42,7 +42,7 @@ fn every_list_layout_holds_the_same_rows() {
         assert_eq!(Dataset::open(&path).unwrap().rows(Split::Train), 300, "{name}");
         assert!(stream(&path) == expected, "{name}");
     }
-    // One token a row: the same tokens; documents are its row groups.
+    // One token per row: the tokens are the same, and each row group is a document.
     let flat = stream(&dir.join("good-flat-uint16.parquet"));
     assert!(flat.0 == expected.0);
     assert_eq!(flat.1.iter().filter(|start| **start).count(), 7);
@@ -73,7 +73,7 @@ fn fixed_size_rows_are_the_beginnings_of_the_same_rows() {
 #[test]
 fn every_bad_file_is_one_clear_error() {
     let Some(dir) = shards() else { return };
-    // File, and what its error must say.
+    // Each file, and the texts that its error must contain.
     let cases: [(&str, &[&str]); 12] = [
         ("bad-all-empty", &["0 tokens", "at least 2"]),
         ("bad-corrupt-page", &["row 0 (counted from 0)", "0 to 511"]),
@@ -103,7 +103,7 @@ fn every_bad_file_is_one_clear_error() {
     }
 }
 
-/// Reads a file to its end and gives the error that must come.
+/// Reads a file to its end and returns the error, which must occur.
 fn first_error(path: &Path, options: LoaderOptions) -> String {
     let dataset = match Dataset::open(path) {
         Ok(dataset) => dataset,
@@ -123,8 +123,7 @@ fn first_error(path: &Path, options: LoaderOptions) -> String {
     panic!("{} never ends", path.display());
 }
 
-/// Damages eight bytes somewhere in a good file: an error or a batch may come of it, never a panic or an
-/// endless wait.
+/// Damages eight bytes of a valid file: the result may be an error or a batch, but never a panic or an endless wait.
 #[test]
 fn damaged_files_never_panic() {
     let Some(dir) = shards() else { return };
@@ -134,7 +133,7 @@ fn damaged_files_never_panic() {
     let mut errors = 0;
     for number in 0..120_usize {
         let mut bytes = sound.clone();
-        // The last 4000 bytes are the footer: half of the damage goes there.
+        // The last 4000 bytes are the footer, which gets half of the damage.
         let reach = if number % 2 == 0 { bytes.len() } else { 4000 };
         let at = bytes.len() - 1 - (number * 7919 * 31) % reach;
         let run = at..(at + 8).min(bytes.len());
@@ -160,8 +159,7 @@ fn damaged_files_never_panic() {
             }
         }
     }
-    // Parquet pages carry no checksum here, so damage that decodes to ids within the vocabulary goes
-    // unnoticed.
+    // These Parquet pages have no checksum, so damage that decodes to ids of the vocabulary is not noticed.
     assert!(errors > 15, "only {errors} of 120 damages were noticed");
 }
 

@@ -1,4 +1,4 @@
-//! Text into shards and back, and the verb `data` as a user meets it.
+//! Tests the conversion of text to shards and back, and the verb `data`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,7 +17,7 @@ fn options(inputs: &[&Path], out: PathBuf) -> TextOptions {
     }
 }
 
-/// All tokens of a byte dataset's split, as text; document ends as `|`.
+/// Returns all tokens of a split of a byte dataset as text, with `|` at document ends.
 fn text_of(dir: &Path, split: Split) -> String {
     let options = LoaderOptions {
         batch_size: 1,

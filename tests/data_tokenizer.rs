@@ -1,4 +1,4 @@
-//! Tokenizers: ids against the reference implementations, saving and loading, showing.
+//! Tests tokenizers: ids against the reference implementations, saving and loading, display of tokens.
 
 use std::path::Path;
 use std::time::Instant;
@@ -61,7 +61,7 @@ fn words_are_one_id_each_and_read_well() {
     assert_eq!(codec.decode(&ids), text);
     assert_eq!(ids.iter().map(|id| codec.token_text(*id)).collect::<Vec<_>>()[..3], ["Every", "terpus", "is"]);
     assert_eq!(codec.decode(&codec.encode("Tom is a unicorn.").unwrap()), "Tom is a <unk>.");
-    // The quick way gives the library's ids.
+    // The fast path gives the same ids as the library.
     for text in TRICKY.into_iter().chain([text, "Tom is a unicorn?!.", "Every<eos> is", " .a..b. ", "Tom\nis\ta"]) {
         assert_eq!(codec.encode_all(&[text.to_owned()]).unwrap(), [codec.encode(text).unwrap()], "{text:?}");
     }

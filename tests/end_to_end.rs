@@ -1,4 +1,4 @@
-//! The real binary, headless, on tiny runs: what it prints, what it leaves behind, how it fails.
+//! Tests the real binary on tiny headless runs: its output, its files, its errors.
 
 mod common;
 
@@ -64,7 +64,8 @@ fn one_seed_gives_one_run_bit_for_bit() {
     assert!(weights(&runs[0]) == weights(&runs[1]) && weights(&runs[0]) != weights(&runs[2]));
 }
 
-/// The same but for the last digits, which hang on where in a block a row stands; ids of equals may change places.
+/// Whether probabilities agree except in the last digits, which depend on a row's place in a block. Equally likely ids
+/// may be swapped.
 fn alike(a: &[TokenProb], b: &[TokenProb]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a.prob - b.prob).abs() < 1e-5)
 }
@@ -128,7 +129,7 @@ fn every_way_of_recycling_runs_and_recycles() {
 fn accumulated_batches_are_one_larger_batch() {
     let dir = place(TINY);
     for sets in [["data.batch=4", "optim.accumulate=1"], ["data.batch=2", "optim.accumulate=2"]] {
-        // Recycled positions are drawn batch by batch, so only the plain pass is the same.
+        // Recycled positions are drawn for each batch, so only the plain pass is the same.
         let sets = [&sets[..], &["recycle.every=0", "eval.at_start=false", "data.shuffle=false"]].concat();
         assert!(train(dir.path(), &sets).status.success());
     }
@@ -157,7 +158,7 @@ fn a_loss_that_is_no_number_stops_before_the_update() {
     );
     let run = runs(dir.path()).into_iter().find(|run| run.to_string_lossy().ends_with("-broken")).unwrap();
     assert!(std::fs::read_to_string(run.join("log.txt")).unwrap().contains("stopped before the update"));
-    // The row of the step that failed is there, and nothing was saved.
+    // The row of the failed step is recorded, and no checkpoint was saved.
     assert_eq!(counts(&metrics(&run), "step"), [Some(0), Some(1)]);
     assert!(reals(&metrics(&run), "loss_plain_nats")[1].unwrap().is_nan());
     assert!(!run.join("step-000001").exists());
@@ -200,7 +201,7 @@ fn verify_says_what_held_and_fails_where_something_did_not() {
     assert!(stdout(&output).contains("FAILED"));
 }
 
-/// One shard of four row groups, 50 ids each, the last of which holds `last`.
+/// Writes a shard of four row groups with 50 ids each. The very last id is `last`.
 fn shard(path: &Path, last: i32) {
     use arrow::array::{ArrayRef, Int32Builder, ListBuilder};
     let mut writer: Option<parquet::arrow::ArrowWriter<std::fs::File>> = None;
@@ -229,11 +230,11 @@ fn a_bad_id_anywhere_is_refused_before_the_first_step() {
     assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
     assert!(stderr(&output).contains("mine.parquet: row 3 (counted from 0): token id 60"), "{}", stderr(&output));
     assert!(!dir.path().join("checkpoints").exists(), "nothing was begun");
-    // Without the check it is refused where it is reached; one step does not reach it.
+    // Without the check the id is refused only when it is reached, and one step does not reach it.
     assert!(train(dir.path(), &[&sets[..], &["data.check=false"]].concat()).status.success());
 }
 
-/// The first SIGTERM stops a run as its user would: checkpoint, summary, exit code 0, every row recorded.
+/// The first SIGTERM stops a run properly: checkpoint, summary, exit code 0, every row recorded.
 #[cfg(unix)]
 #[test]
 fn a_signal_stops_a_run_with_its_checkpoint() {

@@ -1,4 +1,4 @@
-//! Holds the implementation to the independent golden numbers in `tests/fixtures/` (made by `shared/oracle`).
+//! Compares the implementation with the independent golden numbers in `tests/fixtures/` (made by `shared/oracle`).
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use coconut_lab::config::Dtype;
@@ -18,13 +18,13 @@ fn hold(kind: &str, dtype: Dtype, activation_checkpointing: bool) {
     for verdict in &verdicts {
         println!("{:32} {:?}", verdict.entry, verdict.result);
         assert!(!verdict.failed(), "{} {:?}", verdict.entry, verdict.result);
-        // Gradient into keys and values needs them kept.
+        // A gradient into keys and values requires that they are kept.
         let sparse = ["grad.isolated.through.", "grad.joint.through."];
         let refused = activation_checkpointing && sparse.iter().any(|part| verdict.entry.starts_with(part));
         assert_eq!(verdict.result == CheckResult::NotComputed, refused, "{}", verdict.entry);
     }
     assert_eq!(verdicts.len(), 36);
-    // Products of 16 bits can be told from those of 32.
+    // The errors show whether products were computed in 16 or 32 bits.
     let rough =
         verdicts.iter().any(|verdict| matches!(verdict.result, CheckResult::Compared { error, .. } if error > 1e-3));
     assert_eq!(rough, dtype == Dtype::Bf16);
@@ -52,11 +52,11 @@ fn products_of_bf16_hold_to_it_within_their_rounding() {
     hold("llama", Dtype::Bf16, false);
 }
 
-/// What the golden file says of one row of the one-after-another recurrence.
+/// One row of the sequential recurrence, as the golden file has it.
 struct Recurrence {
     tokens: Vec<u32>,
     recycled: Vec<usize>,
-    /// `[T, V]`.
+    /// Logits of all positions, `[T, V]`.
     logits: Vec<f32>,
 }
 
@@ -118,7 +118,7 @@ fn a_generation_with_its_first_latents_forced_is_the_sequential_recurrence() {
         let model = hf::load_with_feedback(&fixture(kind), &Device::flex()).unwrap();
         for Recurrence { tokens, recycled, logits } in recurrences(kind) {
             let first = recycled[0];
-            // As many as stand in a row.
+            // The number of adjacent recycled positions from the first on.
             let count = recycled.iter().enumerate().take_while(|(index, at)| **at == first + index).count();
             let policy = format!("fixed:count={count},at=0").parse().unwrap();
             let request = GenerationRequest::new(vec![tokens[..first].to_vec()], policy, 1);

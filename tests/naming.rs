@@ -1,5 +1,5 @@
-//! Holds the language of the code: one word means one thing, a function says what it does, and every type in the
-//! glossary exists.
+//! Checks the names in the code: a type name has one meaning, a function name states what the function does, and every
+//! type in the glossary exists.
 
 #[path = "common/source_tree.rs"]
 #[allow(dead_code)] // each test uses a part of it
@@ -22,7 +22,7 @@ const BARE_WORDS: &[&str] = &[
 /// Names that break a rule above, as `file: name`. The list can only shrink: the test fails if one is not needed.
 const EXCEPTIONS: &[&str] = &[];
 
-/// The types and functions that a file defines outside of tests.
+/// Collects the types and functions that a file defines outside of tests.
 #[derive(Default)]
 struct Definitions {
     types: BTreeSet<String>,

@@ -1,14 +1,15 @@
-//! Runs that an earlier version recorded are read, exported, drawn and resumed.
+//! Tests that runs of an earlier version can be read, exported, drawn and resumed.
 //!
-//! `tests/fixtures/old-run` was made by commit d290977 (schema version 3): four steps, then `run.steps` and `optim.lr`
-//! edited while it was stopped, then resumed to step 6. It has the Parquet table `changes/`, which is no longer written.
+//! Commit d290977 made `tests/fixtures/old-run` (schema version 3). The run made four steps. While it was stopped,
+//! `run.steps` and `optim.lr` were edited. Then it was resumed to step 6. It has the Parquet table `changes/`, which is
+//! no longer written.
 
 mod common;
 
 use common::{counts, lab, metrics, runs, stderr, stdout};
 use std::path::Path;
 
-/// Copies the fixture, so that the run can be changed.
+/// Copies the fixture to a temporary folder, so that the run can be changed.
 fn old_run() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/old-run"), dir.path());

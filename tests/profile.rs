@@ -1,11 +1,11 @@
-//! The real binary's `profile`: its tables and its trace, of sizes and of a recipe.
+//! Tests `profile` of the real binary: its tables and its trace, of given sizes and of a recipe.
 
 mod common;
 
 use common::*;
 use serde_json::Value;
 
-/// The numbers of the first line that begins with these words.
+/// Returns the numbers of the first line that begins with `words`.
 fn line(text: &str, words: &str) -> Vec<f64> {
     let line = text
         .lines()

@@ -1,4 +1,4 @@
-//! A live trainer under changes of its config: by files that a person might save, good and bad, and by keys.
+//! Tests changes of the config of a live trainer, by keys and by saved files, valid and invalid.
 
 mod common;
 
@@ -13,13 +13,13 @@ use std::path::PathBuf;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-/// A run under way, and what is known of it.
+/// A run in progress, and its state as its events report it.
 struct Live {
     trainer: Trainer,
     folder: RunFolder,
     config: Config,
     version: u64,
-    /// Steps seen.
+    /// The last step that an event reported.
     step: u64,
     dir: tempfile::TempDir,
 }
@@ -29,7 +29,7 @@ impl Live {
         Self::following(false)
     }
 
-    /// Where `recipe`, with a recipe that it follows.
+    /// Starts a run. If `recipe`, it watches a recipe file.
     fn following(recipe: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("recipe.toml");
@@ -73,7 +73,7 @@ impl Live {
         self.until("the pause", |_, event| matches!(event, Event::Phase(RunPhase::Paused)));
     }
 
-    /// Takes up what is said until `is` holds.
+    /// Receives events until `is` holds for one.
     fn until(&mut self, what: &str, is: impl Fn(&Self, &Event) -> bool) {
         let until = std::time::Instant::now() + Duration::from_secs(60);
         loop {
@@ -98,9 +98,9 @@ impl Live {
         }
     }
 
-    /// Has everything that was saved until now taken up, and a step made after it.
+    /// Waits until the trainer has read every saved file and made a step after that.
     fn settle(&mut self, round: u64) {
-        // A key pressed makes the trainer look at its files at once.
+        // On a change by key, the trainer checks its files at once.
         self.set("dashboard.line_seconds", &format!("{}.5", round % 1000 + 1));
         let set = move |live: &Self, event: &Event| {
             matches!(event, Event::ConfigChanged(_))
@@ -111,7 +111,7 @@ impl Live {
         self.until("a step after it", move |live, event| matches!(event, Event::Step(_)) && live.step > step + 1);
     }
 
-    /// The run folder, and what keeps it.
+    /// Stops the run. Returns its folder, and the temporary folder that holds it.
     fn stop(mut self) -> (RunFolder, tempfile::TempDir) {
         self.trainer.commands.send(Command::Stop).unwrap();
         self.until("the end", |_, event| matches!(event, Event::Finished(_)));
@@ -119,7 +119,7 @@ impl Live {
     }
 }
 
-/// Numbers that follow from a seed.
+/// A seeded random number generator.
 struct Draw(u64);
 
 impl Draw {
@@ -129,7 +129,7 @@ impl Draw {
     }
 }
 
-/// `text` as an unlucky editor might leave it.
+/// Returns `text` with a random edit, often an invalid one.
 fn mutated(text: &str, draw: &mut Draw) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let at = draw.below(lines.len());
@@ -137,7 +137,7 @@ fn mutated(text: &str, draw: &mut Draw) -> String {
         ["nan", "-1", "1e99", "\"x\"", "[]", "true", "0", "3", "0.5", "[[0, 0.1], [9, 0.4]]", "\"\"", "inf", ""];
     let value = values[draw.below(values.len())];
     match draw.below(12) {
-        // What a person would do: another number for a number.
+        // As a person would edit: replace a number by another.
         8.. => {
             let numbers =
                 ["fraction", "lr", "clip", "jitter", "prefix", "weight", "scale", "seconds", "smoothing", "every"];
@@ -146,7 +146,7 @@ fn mutated(text: &str, draw: &mut Draw) -> String {
             let at = draw.below(lines.len());
             let key = lines[at].split('=').next().unwrap_or_default().to_owned();
             let number = draw.below(1500);
-            // Whole numbers and others; some of them above what is allowed.
+            // Integers and decimals; some are above the limit.
             let number = if key == "every " { number.to_string() } else { (number as f64 / 1000.0).to_string() };
             *lines[at] = format!("{key}= {number}");
         }
@@ -168,7 +168,7 @@ fn mutated(text: &str, draw: &mut Draw) -> String {
     lines.join("\n") + "\n"
 }
 
-/// What must be in force after `text` was saved: all of it, or nothing.
+/// Returns the config that must be current after `text` was saved; `None` if it must be refused as a whole.
 fn wanted(before: &Config, base: &Config, text: &str) -> Option<Config> {
     let new = config::from_text(text, "x", &[]).ok()?;
     let edits = change::diff(base, &new);
@@ -189,7 +189,7 @@ fn two_hundred_mutilated_files_never_half_apply_and_never_end_the_run() {
         let good = std::fs::read_to_string(live.path()).unwrap();
         let base = config::from_text(&good, "good", &[]).unwrap();
         let mut bad = mutated(&good, &mut draw);
-        // A run that holds or ends cannot be asked for another step.
+        // A run that is paused or ends would make no further step.
         while bad.contains("paused = true") || config::from_text(&bad, "x", &[]).is_ok_and(|new| new.run.steps < 1000) {
             bad = mutated(&good, &mut draw);
         }
@@ -201,7 +201,7 @@ fn two_hundred_mutilated_files_never_half_apply_and_never_end_the_run() {
         match wanted(&before, &base, &bad).filter(|wanted| *wanted != before) {
             Some(mut wanted) => {
                 wanted.dashboard.line_seconds = before.dashboard.line_seconds;
-                // A threshold that no entropy reaches is refused for the model's sake.
+                // A threshold above every entropy that the model can reach is refused, so either result is right.
                 if !matches!(wanted.recycle.share, SelectionRule::Threshold | SelectionRule::RelativeThreshold)
                     || found == wanted
                 {
@@ -216,7 +216,7 @@ fn two_hundred_mutilated_files_never_half_apply_and_never_end_the_run() {
                 refused += 1;
             }
         }
-        // Mended, and written out again in full.
+        // Fix the file, and expect it to hold the complete config again.
         std::fs::write(live.path(), &good).unwrap();
         live.settle(round + 500);
         let file = std::fs::read_to_string(live.path()).unwrap();
@@ -226,13 +226,13 @@ fn two_hundred_mutilated_files_never_half_apply_and_never_end_the_run() {
     let (last, version) = (live.config.clone(), live.version);
     let (folder, _dir) = live.stop();
 
-    // The record, laid over the first config, gives the last one; and so does the file.
+    // The recorded changes, applied to the first config, give the last one. So does the file.
     let record = changes::applied_changes(&changes::read_changes(&folder.changes_file()).unwrap());
     let first = config::load(&folder.version_file(0), &[]).unwrap();
     assert_eq!(train::replay_changes(&first, &record), last);
     assert_eq!(config::load(&folder.config_file(), &[]).unwrap(), last);
     assert_eq!(config::load(&folder.version_file(version), &[]).unwrap(), last);
-    // And the export has it, too.
+    // The export has all of them, too.
     assert_eq!(common::exported_changes(folder.path()), changes::read_changes(&folder.changes_file()).unwrap().len());
 }
 
@@ -243,7 +243,7 @@ fn a_saved_recipe_changes_the_run_and_a_key_does_not_change_the_recipe() {
     let saved = TINY.replace("lr = 1e-2", "lr = 2e-3");
     std::fs::write(&recipe, &saved).unwrap();
     live.until("the recipe", |live, _| live.config.optim.lr == 0.002);
-    // What the recipe does not say is left as it is, and what it says of others is no change.
+    // A recipe changes only the keys that were edited in it; other keys keep their values.
     live.set("recycle.every", "3");
     live.until("the key", |live, _| live.config.recycle.every == 3);
     let saved = saved.replace("warmup = 2", "warmup = 4");
@@ -274,7 +274,7 @@ fn a_key_is_written_into_the_file_with_its_comments() {
     live.settle(2);
     let file = std::fs::read_to_string(live.path()).unwrap();
     assert!(file.contains("# the peak\nlr = 0.005   # high\n"), "{file}");
-    // What a key may not do is said, and changes nothing.
+    // An invalid change by key gives an alert, and changes nothing.
     for (key, value, why) in [
         ("optim.lr", "99", "from 0 to 10"),
         ("model.width", "32", "cannot change during a run"),
@@ -338,12 +338,12 @@ fn a_step_while_paused_is_one_step() {
         live.ask(Command::StepOnce);
         live.until("the pause after it", |_, event| matches!(event, Event::Phase(RunPhase::Paused)));
         assert_eq!(live.step, before + 1);
-        // And no more than one, however long it holds.
+        // No further step, however long the pause is.
         std::thread::sleep(Duration::from_millis(250));
         let more = live.trainer.events.try_iter().filter(|event| matches!(event, Event::Step(_))).count();
         assert_eq!(more, 0);
     }
-    // A run that goes on is not held by it.
+    // A run that is not paused is not affected.
     live.ask(Command::SetPaused(false));
     live.ask(Command::StepOnce);
     let step = live.step;
@@ -374,7 +374,7 @@ fn a_note_stands_in_the_record_at_its_step() {
     assert!(record[0].key.is_none());
     assert_eq!(common::exported_changes(folder.path()), 2);
 
-    // Gone on with, it is told again, with what was in force when; and what it changed nothing of is not done again.
+    // A resume reports the recorded history again, with the config of each step. It does not record the note again.
     let sets = vec![format!("run.steps={}", step + 3)];
     let begin = StartMode::Resume { run: folder.path().to_owned(), step: None, overrides: sets };
     let trainer = train::spawn(begin, TrainerOptions { screen_events: true }).unwrap();
@@ -410,7 +410,7 @@ fn several_keys_are_taken_up_whole_or_not_at_all() {
         _ => false,
     });
     assert_eq!((live.version, live.config.optim.clip, live.config.optim.min_lr), (1, 3.0, 2e-5));
-    // The second of each cannot be: not of its key, and not beside the others.
+    // The second value of each pair is invalid: of the wrong type, or together with the other keys.
     for wrong in ["\"x\"", "5"] {
         live.ask(both("4", wrong));
         let refused = |event: &Event| match event {

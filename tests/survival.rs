@@ -1,4 +1,4 @@
-//! The real binary through kills, signals and damage: nothing that was recorded is lost, and a run goes on as if it had
+//! Tests the real binary under kills, signals and damage: no recorded row is lost, and a run continues as if it had
 //! never stopped.
 #![cfg(unix)]
 
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Recycling, accumulation, curves, lessons of the pause, validations: all that has a state of its own.
+/// A recipe with everything that has state: recycling, accumulation, curves, pause-vector updates, validations.
 const WHOLE: &str = r#"
 # A run with all that has a state.
 [run]
@@ -72,7 +72,7 @@ fn only_run(dir: &Path, but: &[PathBuf]) -> PathBuf {
     runs(dir).into_iter().find(|run| !but.contains(run)).unwrap()
 }
 
-/// A run that is steered by its file while it goes on.
+/// Starts a run and changes it through its file while it trains.
 fn steered(dir: &Path) -> PathBuf {
     let mut child = spawn(dir, &["run", "--config", "tiny.toml", "--headless"]);
     let run = only_run(dir, &[]);
@@ -103,7 +103,8 @@ fn assert_same(a: &Path, b: &Path) {
     assert!(weights(a) == weights(b), "the weights differ");
 }
 
-/// Seed of the moments of the kills: new each time, printed, and set by `COCONUT_LAB_KILL_SEED` to repeat a failure.
+/// Returns the seed of the times of the kills. It differs each time and is printed. `COCONUT_LAB_KILL_SEED` sets it, to
+/// repeat a failure.
 fn kill_seed() -> u64 {
     let given = std::env::var("COCONUT_LAB_KILL_SEED").ok().map(|seed| seed.parse().unwrap());
     let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
@@ -121,7 +122,7 @@ fn a_run_that_is_killed_twenty_times_is_the_run_that_was_not() {
     assert_eq!(counts(&metrics(&whole), "step"), (0..=2000).map(Some).collect::<Vec<_>>());
     let name = |run: &Path| run.file_name().unwrap().to_str().unwrap().to_owned();
 
-    // The same changes at the same steps, undisturbed: the record is enough to make a run again.
+    // Replay the same changes at the same steps without kills: the record is enough to repeat a run.
     let again = lab(dir.path(), &["run", "--replay", &name(&whole), "--name", "again", "--headless"]);
     assert!(again.status.success(), "{}", stderr(&again));
     let again = runs(dir.path()).into_iter().find(|run| *run != whole).unwrap();
@@ -137,7 +138,7 @@ fn a_run_that_is_killed_twenty_times_is_the_run_that_was_not() {
     let killed = only_run(dir.path(), &known);
     let mut kills = 0;
     while kills < 20 {
-        // At any moment: while it begins, trains, validates, writes.
+        // Kill at a random time: during start, training, validation or writing.
         let (began, wait) = (Instant::now(), Duration::from_millis(draw(300)));
         while began.elapsed() < wait && child.try_wait().unwrap().is_none() {
             std::thread::sleep(Duration::from_millis(2));
@@ -191,11 +192,11 @@ fn a_signal_stops_with_a_checkpoint_and_the_run_can_be_resumed_and_lengthened() 
     let mut child = spawn(dir.path(), &begin);
     let run = only_run(dir.path(), &[]);
     wait_for("steps", || steps(&run) > 25);
-    // A hung up terminal is no reason to stop.
+    // SIGHUP does not stop a run.
     signal(&child, "-HUP");
     let now = steps(&run);
     wait_for("steps after a hang-up", || steps(&run) > now + 5);
-    // Another process is kept out.
+    // The lock keeps out another process.
     let second = lab(dir.path(), &["resume", "last", "--headless"]);
     assert_eq!(second.status.code(), Some(1));
     let owner = format!("another process holds this run (process {}", child.id());
@@ -224,7 +225,7 @@ fn a_signal_stops_with_a_checkpoint_and_the_run_can_be_resumed_and_lengthened() 
     let longer = resume(&["--steps", &(last + 20).to_string()]);
     assert!(longer.status.success(), "{}", stderr(&longer));
     table(last + 20);
-    // And back again: what came after is given up.
+    // Resume from an earlier step: later steps are discarded.
     let back = resume(&["--from", &stopped.step.to_string(), "--steps", &(last + 5).to_string()]);
     assert!(back.status.success(), "{}", stderr(&back));
     table(last + 5);
@@ -260,7 +261,7 @@ fn a_frozen_key_is_refused_when_a_run_is_resumed() {
     let wanted = "`optim.accumulate` = 1 cannot change when a run is resumed (now 2)";
     assert!(stderr(&resumed).contains(wanted) && stderr(&resumed).contains("config.toml line"), "{}", stderr(&resumed));
     assert_eq!(steps(run), 21, "nothing was touched");
-    // The way it names works.
+    // What the error suggests works.
     let forked = lab(
         dir.path(),
         &["run", "--from", "whole@20", "--name", "fork", "--set", "optim.accumulate=1", "--steps", "30", "--headless"],
@@ -277,7 +278,7 @@ fn a_frozen_key_is_refused_when_a_run_is_resumed() {
 
 #[test]
 fn changes_are_exported_from_the_record_alone() {
-    // A run of an older version has them as Parquet, too.
+    // A run of an older version also has them as Parquet.
     let session = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/session");
     let record = changes::read_changes(&session.join("changes.jsonl")).unwrap();
     assert!(!record.is_empty() && session.join("changes").is_dir());
@@ -333,7 +334,7 @@ fn kill(mut child: Child) {
     child.wait().unwrap();
 }
 
-/// Keys and new values of the record, in order.
+/// Returns keys and new values of the recorded changes, in order.
 fn record(run: &Path) -> Vec<(String, String)> {
     let rows = changes::read_changes(&run.join("changes.jsonl")).unwrap();
     rows.into_iter().map(|row| (row.key.unwrap_or_default(), row.value)).collect()
@@ -352,14 +353,14 @@ fn changes_at_a_pause_survive_kills_each_once_and_in_their_order() {
     let pause = [("run.paused", "true")];
     edit(&run, "paused = false", "paused = true");
     wait_for("the pause", || record(&run) == pairs(&pause));
-    // A value may come back: it is another change.
+    // Setting a key to an earlier value is a change of its own.
     let mut known = pause.to_vec();
     for (old, new, value) in [("1e-2 ", "5e-3 ", "0.005"), ("5e-3 ", "1e-2 ", "0.01"), ("1e-2 ", "5e-3 ", "0.005")] {
         edit(&run, &format!("lr = {old}"), &format!("lr = {new}"));
         known.push(("optim.lr", value));
         wait_for("the change", || record(&run) == pairs(&known));
     }
-    // Stopped at the pause: the checkpoint has seen what was changed there.
+    // Stop during the pause: the checkpoint includes the changes made there.
     signal(&child, "-TERM");
     child.wait().unwrap();
     assert_eq!(record(&run), pairs(&known));
@@ -372,11 +373,11 @@ fn changes_at_a_pause_survive_kills_each_once_and_in_their_order() {
     known.push(("run.paused", "false"));
     wait_for("going on", || version(&run) == Some(5));
     assert_eq!(record(&run), pairs(&known));
-    // Killed on the way, with an edit while it did not run.
+    // Kill the run, and edit its file while it does not run.
     kill(child);
     edit(&run, "clip = 1.0", "clip = 0.25");
     known.push(("optim.clip", "0.25"));
-    // Something is in the way of the resume, after it has begun.
+    // An obstacle makes the resume fail after it has begun.
     let obstacle = run.join("events/part-00077.log");
     std::fs::create_dir(&obstacle).unwrap();
     let failed = lab(dir.path(), &["resume", "whole", "--headless"]);
@@ -389,7 +390,7 @@ fn changes_at_a_pause_survive_kills_each_once_and_in_their_order() {
     let mut found = record(&run);
     found.retain(|(key, _)| key != "run.steps");
     let mut wanted = pairs(&known);
-    // What was edited while it did not run holds first; what the checkpoint had not seen is done again at its step.
+    // The order differs: the offline edit applies first, and changes after the checkpoint apply again at their steps.
     found.sort();
     wanted.sort();
     assert_eq!(found, wanted);
@@ -407,7 +408,7 @@ fn a_fork_that_is_killed_at_once_goes_on_from_what_it_began_with() {
     let run = only_run(dir.path(), &known);
     wait_for("a step", || steps(&run) > 0 || child_is_over(&run));
     kill(child);
-    // As if even its first checkpoint had not been written.
+    // Remove its checkpoints, as if the kill had come before the first one.
     let _ = std::fs::remove_dir_all(run.join("step-000040"));
     let _ = std::fs::remove_dir_all(run.join("step-000060"));
     let resumed = lab(dir.path(), &["resume", "child", "--headless"]);
@@ -419,8 +420,8 @@ fn a_fork_that_is_killed_at_once_goes_on_from_what_it_began_with() {
     assert_eq!(deterministic(&again), deterministic(&run));
 }
 
-/// A dashboard in a terminal of its own, which `script` makes and takes away when it is killed; what it shows goes to
-/// `screen.txt`. None where there is no `script`.
+/// Starts a dashboard in its own terminal, made by `script`. Killing `script` removes the terminal. Output goes to
+/// `screen.txt`. Returns `None` if `script` is not installed.
 fn in_terminal(dir: &Path, args: &str) -> Option<Child> {
     let command = format!("stty cols 100 rows 30; exec {} {args}", env!("CARGO_BIN_EXE_coconut-lab"));
     let screen = std::fs::File::create(dir.join("screen.txt")).unwrap();
@@ -445,14 +446,14 @@ fn a_run_of_another_process_is_watched_and_steered() {
     wait_for("the setting", || record(&folder) == pairs(&[("optim.lr", "0.003")]));
     watch.stdin.as_mut().unwrap().write_all(b" ").unwrap();
     wait_for("the pause", || record(&folder).len() == 2 && shows("paused"));
-    // Leaving does nothing to the run.
+    // Leaving the dashboard does not affect the run.
     watch.stdin.as_mut().unwrap().write_all(b"q").unwrap();
     drop(watch.stdin.take());
     assert!(watch.wait().unwrap().success());
     assert!(RunFolder::open(&folder).unwrap().is_locked());
     signal(&run, "-TERM");
     assert!(run.wait().unwrap().success());
-    // And over, it can be looked at.
+    // An ended run can be watched, too.
     let Some(watch) = in_terminal(dir.path(), "watch last") else { return };
     wait_for("the end", || shows("stopped after"));
     kill(watch);
@@ -467,7 +468,7 @@ fn a_terminal_that_goes_away_leaves_the_run_going_to_its_end() {
     kill(terminal);
     let now = steps(&run);
     wait_for("steps without a terminal", || steps(&run) > now + 20);
-    // By its file it can still be steered, and comes to its end.
+    // Its file still controls it, and ends it.
     edit(&run, "steps = 100000", "steps = 10");
     wait_for("the end", || child_is_over(&run));
     assert_eq!(status::read_status(&RunFolder::open(&run).unwrap()).unwrap().state, RunState::Finished);

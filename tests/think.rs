@@ -1,4 +1,4 @@
-//! The real binary's `generate`, `eval` and `lens`, on the golden models.
+//! Tests `generate`, `eval` and `lens` of the real binary on the golden models.
 
 mod common;
 
@@ -28,7 +28,7 @@ fn every_position_is_a_line_of_json() {
             let own = lines.iter().filter(|line| line["row"] == row);
             own.map(|line| line["kind"].as_str().unwrap().chars().next().unwrap()).collect::<String>()
         };
-        // A mark, two latents, a mark; a token, which is the third; the same again.
+        // A marker token, two latents, a marker token, and a token (the third); then the same again.
         assert_eq!([kinds(0), kinds(1)], ["tlltttlltt"; 2]);
         for line in &lines {
             let latent = line["kind"] == "latent";
@@ -70,7 +70,7 @@ fn what_cannot_be_generated_is_said() {
     assert!(stderr(&output).contains("no run `last`"), "{}", stderr(&output));
 }
 
-/// Questions and a tokenizer for the golden models: bytes above 96 are not in their vocabulary.
+/// Writes questions and a tokenizer for the golden models, whose vocabulary has no bytes above 96.
 fn questions(dir: &Path) -> [String; 2] {
     let words = serde_json::json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
@@ -113,7 +113,7 @@ fn thoughts_are_looked_into() {
     assert!(output.status.success(), "{}", stderr(&output));
     let said = stdout(&output);
     assert!(said.contains("3 of 3 prompts") && said.contains("of 3 thoughts"), "{said}");
-    // Two latents of three prompts, and the control's.
+    // Two latents for each of three prompts, and as many for the control.
     assert!(said.contains("rows: 12, written to lens.parquet"), "{said}");
     assert!(dir.path().join("lens.parquet").is_file());
 }

@@ -77,7 +77,7 @@ impl GatherIndex {
     }
 
     /// Removes the padding from a grid `[B, R, D]`, and returns the states `[N, D]`.
-    pub(super) fn from_grid(&self, filled: &Tensor<3>) -> Tensor<2> {
+    pub(super) fn without_padding(&self, filled: &Tensor<3>) -> Tensor<2> {
         flatten_rows(filled).select(0, self.real_slots_tensor.clone())
     }
 

@@ -146,7 +146,7 @@ impl Transformer {
     ) -> (Tensor<2>, HiddenStates) {
         let mask = index.attention_mask(visibility);
         let states = self.forward_at(index.to_grid(inputs), &index.positions, &mask, plain);
-        (index.from_grid(&states.hidden), states)
+        (index.without_padding(&states.hidden), states)
     }
 
     /// Runs the positions `from..from+S` of each row: inputs `[B, S, D]`. They attend to `prefix` (the keys

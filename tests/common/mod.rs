@@ -1,6 +1,6 @@
-//! What tests of the real binary share: a folder to run in, the binary, its runs and their tables.
+//! Helpers for tests of the real binary: a folder to run in, the binary, its runs and their tables.
 
-#![allow(dead_code)] // not every test uses all of it
+#![allow(dead_code)] // each test uses a part of it
 
 #[cfg(target_os = "linux")]
 pub mod screen;
@@ -9,15 +9,15 @@ use arrow::array::{Array, Float64Array, Int64Array, RecordBatch};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Seconds and what hangs on them; everything else is deterministic.
+/// Whether a column is a time or depends on one. All other columns are deterministic.
 pub fn clocked(column: &str) -> bool {
     column.ends_with("_ms") || ["wall_s", "tokens_per_s", "share_of_peak"].contains(&column)
 }
 
-/// A run of a second.
+/// Recipe of a run that takes about a second.
 pub const TINY: &str = include_str!("../fixtures/tiny.toml");
 
-/// Sizes that `bench` and `profile` take a moment for.
+/// Sizes with which `bench` and `profile` take only a moment.
 pub const SIZES: &[&str] = &[
     "--vocab=31",
     "--time=12",
@@ -30,14 +30,14 @@ pub const SIZES: &[&str] = &[
     "--warmup=1",
 ];
 
-/// A folder to run in, with a recipe.
+/// Creates a folder to run in, with a recipe.
 pub fn place(recipe: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("tiny.toml"), recipe).unwrap();
     dir
 }
 
-/// The binary, in `dir`.
+/// Returns a command that runs the binary in `dir`.
 pub fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_coconut-lab"));
     command.current_dir(dir).args(args);
@@ -64,7 +64,7 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The run folders, oldest first.
+/// Returns the run folders, oldest first.
 pub fn runs(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir.join("checkpoints")).into_iter().flatten();
     let mut runs: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -72,12 +72,12 @@ pub fn runs(dir: &Path) -> Vec<PathBuf> {
     runs
 }
 
-/// A table of a run, from its parts and its log.
+/// Reads a table of a run, from its segments and its write-ahead log.
 pub fn table(run: &Path, name: &str) -> Vec<RecordBatch> {
     coconut_lab::record::segments::read_table(&run.join(name)).unwrap()
 }
 
-/// The number of rows that `export changes` writes of a run.
+/// Returns the number of rows that `export changes` writes for a run.
 pub fn exported_changes(run: &Path) -> usize {
     let dir = tempfile::tempdir().unwrap();
     let run = run.canonicalize().unwrap();
@@ -108,7 +108,7 @@ pub fn counts(batches: &[RecordBatch], name: &str) -> Vec<Option<i64>> {
     batches.iter().flat_map(column).collect()
 }
 
-/// The deterministic columns of a run's metrics, as numbers' bits.
+/// Returns the deterministic columns of a run's metrics, each value as its bits.
 pub fn deterministic(run: &Path) -> Vec<(String, Vec<Option<u64>>)> {
     let table = metrics(run);
     let schema = table[0].schema();
@@ -126,7 +126,7 @@ pub fn deterministic(run: &Path) -> Vec<(String, Vec<Option<u64>>)> {
         .collect()
 }
 
-/// Waits for `what`, at most half a minute.
+/// Waits until `is` holds, at most half a minute. `what` names it in the panic message.
 pub fn wait_for(what: &str, is: impl Fn() -> bool) {
     let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
     while !is() {

@@ -1,4 +1,4 @@
-//! A pseudo-terminal with the real binary in it: keys go in, a screen comes out.
+//! Runs the real binary in a pseudo-terminal, sends it keys and reads its screen.
 //!
 //! ```text
 //! let screen = Screen::start(dir.path(), &["run", "--config", "tiny.toml"], (100, 30));
@@ -9,8 +9,8 @@
 //! screen.wait_until("a cursor", |screen| !screen.hide_cursor());
 //! ```
 //!
-//! Nothing answers what a program asks of its terminal, and every wait has the same generous deadline; what was in vain
-//! fails with the whole screen in its message.
+//! The terminal answers no queries. Every wait has the same generous deadline; if it passes, the test fails with the
+//! whole screen in its message.
 
 use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process};
@@ -24,11 +24,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long anything may take, on a machine that does much else.
+/// Longest wait, generous for a machine with other load.
 const DEADLINE: Duration = Duration::from_secs(60);
 const BINARY: &str = env!("CARGO_BIN_EXE_coconut-lab");
 
-/// Keys that have no letter.
+/// Keys that are not printable characters.
 pub const CTRL_C: &str = "\x03";
 pub const CTRL_Z: &str = "\x1a";
 pub const ENTER: &str = "\r";
@@ -36,7 +36,7 @@ pub const ESC: &str = "\x1b";
 pub const UP: &str = "\x1b[A";
 pub const DOWN: &str = "\x1b[B";
 
-/// A terminal and the process that it belongs to. Dropping it kills all that runs in it.
+/// A pseudo-terminal and its process. Dropping it kills all processes in the terminal.
 pub struct Screen {
     child: Child,
     terminal: File,
@@ -45,15 +45,15 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// The binary, in a terminal of so many columns and rows.
+    /// Starts the binary in a terminal of `size` columns and rows.
     pub fn start(dir: &Path, args: &[&str], size: (u16, u16)) -> Self {
         Self::open(dir, &[&[BINARY], args].concat(), size)
     }
 
-    /// An interactive shell with job control, for which `coconut-lab` is the binary. Its prompt is `shell>`.
+    /// Starts an interactive shell with job control and an alias `coconut-lab` for the binary. Its prompt is `shell>`.
     pub fn shell(dir: &Path, size: (u16, u16)) -> Self {
         let screen = Self::open(dir, &["bash", "--norc", "--noprofile", "-i"], size);
-        // In two parts, so that the echo is not taken for the prompt.
+        // The prompt is typed in two parts, so that its echo is not mistaken for the prompt.
         screen.keys(&format!("alias coconut-lab='{BINARY}'; PS1='she''ll>'; clear\r"));
         screen.wait_for("the prompt", |text| text.trim() == "shell>");
         screen
@@ -65,7 +65,7 @@ impl Screen {
         unlockpt(&terminal).unwrap();
         tcsetwinsize(&terminal, winsize(cols, rows)).unwrap();
         let end = File::from(ioctl_tiocgptpeer(&terminal, flags).unwrap());
-        // `setsid` makes it the terminal of a session of its own; it does not fork, and so is the program itself.
+        // `setsid` makes this the controlling terminal of a new session. It does not fork, so its PID is the program's.
         let mut command = Command::new("setsid");
         command.arg("--ctty").args(words).current_dir(dir);
         command.env("XDG_STATE_HOME", dir.join("state")).env("HISTFILE", "/dev/null");
@@ -73,7 +73,7 @@ impl Screen {
         command.env_remove("LC_ALL").env_remove("NO_COLOR").env_remove("PROMPT_COMMAND");
         command.stdin(end.try_clone().unwrap()).stdout(end.try_clone().unwrap()).stderr(end);
         let child = command.spawn().expect("`setsid` of util-linux");
-        drop(command); // and with it this process's hold on the program's end
+        drop(command); // closes this process's copy of the program's end
         let terminal = File::from(terminal);
         let parser = Arc::new(Mutex::new(vt100::Parser::new(rows, cols, 0)));
         let (from, to) = (terminal.try_clone().unwrap(), parser.clone());
@@ -81,38 +81,37 @@ impl Screen {
         Self { child, terminal, parser, reader }
     }
 
-    /// Presses keys.
     pub fn keys(&self, keys: &str) {
         (&self.terminal).write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Gives the terminal another size, and says so to who has it.
+    /// Resizes the terminal, which signals its processes.
     pub fn resize(&self, cols: u16, rows: u16) {
         self.parser.lock().unwrap().screen_mut().set_size(rows, cols);
         tcsetwinsize(&self.terminal, winsize(cols, rows)).unwrap();
     }
 
-    /// What is seen now, a line a row.
+    /// Returns the present screen as text, one line per row.
     pub fn text(&self) -> String {
         self.parser.lock().unwrap().screen().contents()
     }
 
-    /// Waits until this is seen.
+    /// Waits until the screen contains `wanted`.
     pub fn shows(&self, wanted: &str) {
         self.wait_for(wanted, |text| text.contains(wanted));
     }
 
-    /// Waits for what is seen.
+    /// Waits until `is` holds for the text of the screen.
     pub fn wait_for(&self, what: &str, is: impl Fn(&str) -> bool) {
         self.wait_until(what, |screen| is(&screen.contents()));
     }
 
-    /// Waits for the state of the terminal: its cursor, colours, which of its screens.
+    /// Waits until `is` holds for the terminal: its cursor, colours, main or alternate screen.
     pub fn wait_until(&self, what: &str, is: impl Fn(&vt100::Screen) -> bool) {
         self.wait(what, || is(self.parser.lock().unwrap().screen()));
     }
 
-    /// Waits for anything, and tells what was seen where it was in vain.
+    /// Waits until `is` holds. Panics with the present screen if it does not.
     pub fn wait(&self, what: &str, is: impl Fn() -> bool) {
         let until = Instant::now() + DEADLINE;
         while !is() {
@@ -121,7 +120,7 @@ impl Screen {
         }
     }
 
-    /// Waits for the end of the process, and until all is seen that it wrote.
+    /// Waits until the process has ended and everything that it wrote is on the screen.
     pub fn end(&mut self) -> ExitStatus {
         let until = Instant::now() + DEADLINE;
         let status = loop {
@@ -135,7 +134,7 @@ impl Screen {
         status
     }
 
-    /// The dashboard's process, in a shell or by itself.
+    /// Returns the process of the dashboard, in a shell or without one.
     pub fn lab(&self) -> Lab {
         let binary = std::fs::canonicalize(BINARY).unwrap();
         let find = || {
@@ -149,7 +148,7 @@ impl Screen {
         Lab(find().unwrap())
     }
 
-    /// All processes of the terminal.
+    /// Returns all processes of the terminal's session.
     fn session(&self) -> Vec<Pid> {
         let entries = std::fs::read_dir("/proc").unwrap();
         let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
@@ -158,7 +157,7 @@ impl Screen {
         pids.filter_map(Pid::from_raw).filter(inside).collect()
     }
 
-    /// The screen in a frame.
+    /// Returns the screen with a frame, for a panic message.
     fn picture(&self) -> String {
         let parser = self.parser.lock().unwrap();
         let screen = parser.screen();
@@ -171,7 +170,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // Without its terminal a run would go on.
+        // A run continues without its terminal, so it must be killed.
         for pid in self.session() {
             let _ = kill_process(pid, Signal::KILL);
         }
@@ -188,18 +187,18 @@ impl Lab {
         kill_process(self.0, signal).unwrap();
     }
 
-    /// Whether it is stopped, as by Ctrl-Z.
+    /// Whether the process is suspended, as by Ctrl-Z.
     pub fn is_stopped(self) -> bool {
         stat(self.0).is_some_and(|stat| stat[0] == "T")
     }
 
-    /// Where one of its file descriptors leads.
+    /// Returns the target of one of its file descriptors.
     pub fn leads_to(self, fd: u32) -> String {
         let link = std::fs::read_link(format!("/proc/{}/fd/{fd}", self.0.as_raw_nonzero())).unwrap();
         link.to_string_lossy().into_owned()
     }
 
-    /// Writes to what one of its file descriptors leads to, as a library in it would.
+    /// Writes to the target of one of its file descriptors, as a library in the process would.
     pub fn print(self, fd: u32, text: &str) {
         let path = format!("/proc/{}/fd/{fd}", self.0.as_raw_nonzero());
         let mut open = File::options();
@@ -208,7 +207,7 @@ impl Lab {
     }
 }
 
-/// State, parent, group and session of a process, and what else is known of it.
+/// Returns the fields of `/proc/PID/stat` after the name: state, parent, group, session and others.
 fn stat(pid: Pid) -> Option<Vec<String>> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
     Some(stat.rsplit(") ").next()?.split(' ').map(str::to_owned).collect())
@@ -218,7 +217,7 @@ fn winsize(cols: u16, rows: u16) -> Winsize {
     Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 }
 }
 
-/// Reads to the end, which is an error where the last who had the terminal has closed it.
+/// Reads until the end. It is an error once every process has closed the terminal.
 fn read(mut from: File, to: &Mutex<vt100::Parser>) {
     let mut bytes = [0; 1 << 14];
     while let Ok(count @ 1..) = from.read(&mut bytes) {

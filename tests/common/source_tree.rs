@@ -1,5 +1,5 @@
 //! Owns: reading `src/` as syntax trees: modules, the paths that each file names, the items that it defines.
-//! Must not know: which uses are allowed.
+//! Must not know: which dependencies are allowed.
 //! Invariant: test modules are left out.
 
 use std::collections::BTreeSet;
@@ -116,7 +116,7 @@ impl<'ast> Visit<'ast> for CratePaths {
     }
 
     fn visit_macro(&mut self, mac: &'ast syn::Macro) {
-        // The arguments of a macro are tokens: look for `crate :: room` among them.
+        // The arguments of a macro are tokens: search them for `crate :: room`.
         let tokens: Vec<String> = flatten(mac.tokens.clone());
         for (index, token) in tokens.iter().enumerate() {
             if ["crate", "super", "coconut_lab"].contains(&token.as_str()) {

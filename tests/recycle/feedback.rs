@@ -1,4 +1,4 @@
-//! How a state becomes an input, and what can stand in its place.
+//! Tests how a state becomes an input, and the controls that replace it.
 
 use crate::subject::*;
 use burn::module::Module;
@@ -30,7 +30,7 @@ fn nothing_added_is_the_plain_pass() {
     let model = shaped(Arch::Gpt2, 2, FeedbackSpec { add_scale: 0.0, ..form(Feedback::Add, StateTransform::Raw) });
     let plain = values(reached(&model, &tokens, &none(B), &pass(PassScope::Dense), 0));
     assert_eq!(values(reached(&model, &tokens, &placed, &pass(PassScope::Dense), 1)), plain);
-    // The schedule's factor does the same to a scale that is not 0.
+    // The factor `recycle.scale` = 0 has the same effect on a learned scale that is not 0.
     let model = shaped(Arch::Gpt2, 2, form(Feedback::Add, StateTransform::Raw));
     let silent = RecycledPass { scale: 0.0, ..pass(PassScope::Dense) };
     assert_eq!(values(reached(&model, &tokens, &placed, &silent, 1)), plain);
@@ -47,7 +47,7 @@ fn formulas_are_those_of_the_documentation() {
     for found in values(rms(rescaled.clone(), 1)) {
         assert!((found - measured).abs() < 1e-5, "{found} {measured}");
     }
-    // W_u h ⊙ σ(W_g e), with matrices that are far from where they begin.
+    // W_u h ⊙ σ(W_g e), with matrices far from their initial values.
     let mut gated = model.feedback.clone();
     let (up, gate) = (gated.up.as_mut().unwrap(), gated.gate.as_mut().unwrap());
     up.weight = up.weight.clone().map(|weight| weight.slice_fill([0..1, 0..32], 0.3));
@@ -117,14 +117,14 @@ fn a_shuffled_state_is_always_another_rows() {
     let model = model(Arch::Llama, 6);
     let all = ids(6);
     let mut after = all.clone();
-    // Everything before the recycled positions of row 0 changes; row 1's and 2's states do not.
+    // All tokens of row 0 before its recycled positions change; the states of rows 1 and 2 do not.
     after[..9].iter_mut().for_each(|id| *id = (*id + 1) % V as i32);
     for rows in [vec![vec![9], vec![4], vec![7]], vec![vec![9, 10], vec![], vec![]]] {
         let placed = RecycledPositions { seq_len: T, rows };
         for step in 1..20 {
             let shuffled =
                 RecycledPass { control: Control::Shuffled, rng_key: draw(1, step), ..pass(PassScope::Dense) };
-            // Whether a row comes out otherwise than with its own states, and how.
+            // Returns whether the row's result differs from that with its own states, and the result.
             let fed = |ids: &[i32], row: usize| {
                 let [a, b] = [&shuffled, &pass(PassScope::Dense)]
                     .map(|pass| values(reached(&model, &tokens(ids), &placed, pass, 1).narrow(0, row, 1)));
@@ -146,7 +146,7 @@ fn in_a_batch_of_one_row_a_shuffled_state_is_an_earlier_one() {
     for step in 1..20 {
         let shuffled = RecycledPass { control: Control::Shuffled, rng_key: draw(1, step), ..pass(PassScope::Isolated) };
         let before = nll(&model, &tokens(&all), &placed, &shuffled);
-        // The state that would be fed at 9 itself is never fed: the token before it says nothing to the earlier two.
+        // The state of position 8 is never fed to an earlier position: its token does not affect the other two.
         let mut later = all.clone();
         later[8] = (later[8] + 1) % V as i32;
         assert_eq!(before[..2], nll(&model, &tokens(&later), &placed, &shuffled)[..2]);

@@ -1,4 +1,4 @@
-//! The learner that runs the passes: live changes, plain steps, costs.
+//! Tests the learner, which runs the passes: live changes, plain steps, costs.
 
 use crate::subject::*;
 use coconut_lab::config::{Arch, Config, Curve, Mixture, PassScope, Placement};
@@ -25,7 +25,7 @@ fn config() -> Config {
     config
 }
 
-/// Rows and final embeddings of six steps, each with the config that `at` says.
+/// Returns rows and final embeddings of six steps, each with the config that `at` returns.
 fn train(at: impl Fn(u64) -> Config) -> (Vec<StepRow>, Vec<f32>) {
     let mut learner = Learner::new(model(Arch::Llama, 1), &at(1).optim);
     let step = |step| {
@@ -76,8 +76,8 @@ fn passes_placement_and_reach_change_between_any_two_steps() {
     assert_eq!(passes, [Some(2.0), Some(3.0), Some(1.0), Some(2.0), None, Some(1.0)]);
 }
 
-/// The optimizer's moments live through a change: five steps of one kind and then another are not the same as a fresh
-/// optimizer at the last.
+/// The optimizer state survives a change: a step of another kind after five steps differs from the same step with a new
+/// optimizer.
 #[test]
 fn a_live_change_keeps_the_optimizers_state() {
     let dense = config();
@@ -121,14 +121,14 @@ fn costs_are_counted_by_part() {
         let shape = model.shape();
         let is = |metric: Metric, wanted: f64| assert_eq!(row.get(metric), Some(wanted), "{metric:?}");
         is(Metric::PlainFlop, 3.0 * shape.blocks_flop(B * T, T));
-        // The plain keys and values are constants to a sparse pass: they have no gradient.
+        // Plain keys and values are constants in a sparse pass: they have no gradient.
         let spared = shape.attention_flop(positions, keys) - shape.attention_flop(positions, 3);
         let spared = if reach == PassScope::Dense { 0.0 } else { spared };
         is(Metric::RecycledFlop, 3.0 * shape.blocks_flop(positions, keys) - spared);
         is(Metric::HeadFlop, 3.0 * shape.head_flop(B * T + B * 3));
         let passes = 3.0 * shape.blocks_flop(positions, keys) - spared;
         is(Metric::LatentFlop, (passes + 3.0 * shape.head_flop(B * 3)) / (B * 3) as f64);
-        // Timed is every second step.
+        // Every second step is timed.
         let ms = [Metric::PlainMs, Metric::RecycledMs, Metric::HeadMs, Metric::UpdateMs, Metric::LatentMs];
         assert!(ms.iter().all(|metric| rows[0].get(*metric).is_none()));
         assert!(ms.iter().all(|metric| row.get(*metric).is_some_and(|ms| ms > 0.0)));
@@ -139,7 +139,7 @@ fn costs_are_counted_by_part() {
 fn steps_that_teach_the_pause_say_so_and_nothing_of_the_states() {
     let mut config = config();
     config.recycle.pause_share = 0.5;
-    // A lesson has one pass, which counts whatever the weight of a first pass is otherwise.
+    // A pause-vector update has one pass, which counts even if the weight of a first pass is 0.
     config.recycle.passes = Mixture::always(2);
     config.recycle.pass_weights = vec![0.0, 1.0];
     (config.recycle.flow, config.recycle.cut) = (coconut_lab::config::GradientFlow::Through, 1);

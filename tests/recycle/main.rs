@@ -1,4 +1,4 @@
-//! The idea held to its properties: schedule, placement, passes, feedback and controls, the learner that runs them.
+//! Tests the properties of recycling: schedule, placement, passes, feedback, controls, and the learner that runs them.
 
 mod feedback;
 mod learner;

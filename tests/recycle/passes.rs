@@ -1,4 +1,4 @@
-//! Properties of the passes, on random models and placements: causality, empty placement, exact recurrence,
+//! Tests properties of the passes on random models and placements: causality, empty placement, exact recurrence,
 //! independence of rows, and gradients against plain autodiff.
 
 use crate::subject::*;
@@ -12,7 +12,7 @@ use coconut_lab::recycle::passes::{self, RecyclePlan, RecycledPass};
 use coconut_lab::recycle::placement::RecycledPositions;
 use coconut_lab::recycle::sequential::run_sequential;
 
-/// Hidden states after `passes` recycled dense passes.
+/// Returns the hidden states `[B, T, D]` after `passes` dense recycled passes.
 fn hidden(model: &Transformer, tokens: &TokenBatch, positions: &RecycledPositions, passes: usize) -> Tensor<3> {
     reached(model, tokens, positions, &pass(PassScope::Dense), passes)
 }
@@ -52,7 +52,7 @@ fn a_token_changes_nothing_before_it_in_any_pass() {
                 if j > 0 {
                     assert_eq!(values(a.clone().narrow(1, 0, j)), values(b.clone().narrow(1, 0, j)), "{arch:?} {j}");
                 }
-                // A recycled position hides its own token: there, nothing but later plain positions may move.
+                // A recycled position hides its own token, so only the plain pass must differ at `j`.
                 if passes == 0 {
                     assert_ne!(values(a.narrow(1, j, 1)), values(b.narrow(1, j, 1)));
                 }
@@ -70,7 +70,7 @@ fn a_recycled_position_does_not_see_its_own_token() {
     after[6] = (after[6] + 1) % V as i32;
     let at = |ids: &[i32]| values(hidden(&model, &tokens(ids), &placed, 1).narrow(0, 0, 1).narrow(1, 6, 1));
     assert_eq!(at(&before), at(&after));
-    // And it does see the state of the position before: another token there changes it.
+    // It sees the state of the previous position: another token there changes it.
     let mut earlier = before.clone();
     earlier[5] = (earlier[5] + 1) % V as i32;
     assert_ne!(at(&before), at(&earlier));
@@ -82,7 +82,7 @@ fn rows_do_not_see_each_other_however_many_positions_they_recycle() {
     let all = ids(4);
     for (reach, form) in REACHES.into_iter().flat_map(|reach| FORMS.map(|form| (reach, form))) {
         let model = shaped(Arch::Gpt2, 4, form);
-        // Noise is the first row's own, too.
+        // The noise of the first row does not depend on other rows, either.
         let noisy = RecycledPass { jitter: if form == FeedbackSpec::PLAIN { 0.5 } else { 0.0 }, ..pass(reach) };
         let whole = reached(&model, &tokens(&all), &placed, &noisy, 2);
         for row in [0, 2].into_iter().filter(|row| *row == 0 || noisy.jitter == 0.0) {
@@ -108,7 +108,7 @@ fn a_lone_recycled_position_comes_out_the_same_by_every_reach() {
     }
 }
 
-/// Position after position, each recycled input being the state of the position before in this very run.
+/// Computes position by position; each recycled input is the state of the previous position in the same computation.
 fn recurrence(model: &Transformer, tokens: &TokenBatch, positions: &RecycledPositions) -> Tensor<3> {
     let model = model.valid();
     let mut inputs = model.embed(tokens.inputs.clone());
@@ -156,14 +156,14 @@ fn one_after_another_is_the_recurrence_whatever_the_feedback() {
                 1e-4,
             );
         }
-        // Every position once, as in a plain pass, but no scores of later positions.
+        // Every position is computed once, as in a plain pass, but without scores of later positions.
         let shape = model.shape();
         assert!(flop < shape.blocks_flop(B * T, T) && flop > shape.blocks_flop(B * T, 1), "{flop}");
     }
 }
 
-/// What [`Reach::Joint`] converges to: recycled positions from left to right, each seeing plain keys and values of positions
-/// that are not recycled and the recycled ones of those that are.
+/// Joint passes converge to a recurrence over the recycled positions from left to right. Each position attends to the
+/// recycled keys and values of recycled positions, and to the plain ones of the others.
 #[test]
 fn r_joint_passes_are_a_recurrence_over_the_recycled_positions() {
     for arch in [Arch::Gpt2, Arch::Llama] {
@@ -174,7 +174,7 @@ fn r_joint_passes_are_a_recurrence_over_the_recycled_positions() {
         let exact = joint(&placed, 4);
         close(joint(&placed, 5), exact.clone(), 1e-5);
         assert!(gap(&values(joint(&placed, 1)), &values(exact.clone())) > 1e-3);
-        // The first n positions of a row do not wait for later ones.
+        // After n passes the first n positions of a row are exact.
         for n in 1..=4 {
             let rows = placed.rows.iter().map(|row| row[..n.min(row.len())].to_vec()).collect();
             let first = RecycledPositions { seq_len: T, rows };
@@ -185,7 +185,7 @@ fn r_joint_passes_are_a_recurrence_over_the_recycled_positions() {
     }
 }
 
-/// Mean nll at `rows` of `[B·T]` through plain autodiff, logits and all.
+/// Returns the mean NLL at `rows` of `[B·T]` by plain autodiff, with complete logits.
 fn naive_loss(model: &Transformer, hidden: Tensor<3>, targets: Tensor<1, Int>, rows: Tensor<1, Int>) -> Tensor<1> {
     let matrix = match &model.head {
         Some(head) => head.weight.val(),
@@ -258,7 +258,7 @@ fn gradients_are_those_of_plain_autodiff() {
     }
 }
 
-/// Holds the gradient of every parameter, matrices and vectors, to the wanted one.
+/// Compares the gradient of every parameter with the expected one.
 struct Same<'a> {
     found: &'a GradientsParams,
     wanted: &'a GradientsParams,
@@ -269,12 +269,12 @@ impl ModuleVisitor for Same<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let (a, b) = match (self.found.get::<D>(param.id), self.wanted.get::<D>(param.id)) {
             (Some(a), Some(b)) => (a, b),
-            // The pause stands nowhere here.
+            // The pause vector is not used, so neither has a gradient.
             (a, b) => return assert!(a.is_none() && b.is_none(), "{}", self.about),
         };
         let largest = values(b.clone()).iter().fold(0.0_f32, |m, v| m.max(v.abs()));
         for (a, b) in values(a).into_iter().zip(values(b)) {
-            // The key bias of attention has no effect, so its gradient is rounding alone.
+            // The key bias of attention has no effect, so its gradient is only rounding error.
             assert!((a - b).abs() <= 1e-4 * largest + 1e-7, "{}: {a} {b}", self.about);
         }
     }

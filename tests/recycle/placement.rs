@@ -1,4 +1,4 @@
-//! Which positions are recycled.
+//! Tests which positions are recycled.
 
 use coconut_lab::config::PositionBudget;
 use coconut_lab::recycle::placement::{PlacementRows, entropy_at, entropy_next, random, span};
@@ -48,7 +48,7 @@ fn rows_and_batches_are_drawn_apart() {
     let share = PositionBudget::Count(8);
     let two = random(rows(&starts, 64), share).rows;
     assert_ne!(two[0], two[1]);
-    // A row's positions do not hang on what stands in the rows before it.
+    // The positions of a row do not depend on the content of preceding rows.
     let mut other = starts;
     other[1..64].fill(true);
     assert_eq!(random(rows(&other, 64), share).rows[1], two[1]);
@@ -60,7 +60,7 @@ fn rows_and_batches_are_drawn_apart() {
 fn the_uncertain_state_itself_goes_into_the_next_position() {
     let starts = [true, false, false, true, false, false];
     let entropy = [3.0, 1.0, 2.0, 9.0, 2.0, 8.0];
-    // 2 → position 3 begins a document; 5 has no next one.
+    // 2 is excluded because position 3 begins a document, 5 because it has no next position.
     let found = entropy_next(rows(&starts, 6), PositionBudget::Count(2), &entropy);
     assert_eq!(found.rows, vec![vec![1, 4]]);
     let above = |least| entropy_next(rows(&starts, 6), PositionBudget::EntropyAtLeast(least), &entropy).rows[0].clone();
@@ -77,7 +77,7 @@ fn spans_are_runs_of_neighbours_that_stop_at_documents() {
         assert_eq!(found.len(), 12);
         assert!(!found.contains(&20));
         let lonely = |t: &usize| !found.contains(&(t + 1)) && !found.contains(&(t - 1));
-        // A run is cut short only at a document's start, a taken position or the row's end.
+        // A span is shortened only by a document's start, a position already taken, or the row's end.
         assert!(found.iter().filter(|t| lonely(t)).count() <= 6, "{found:?}");
     }
     assert_eq!(span(drawn(&starts, 64, 9, 1), PositionBudget::Fraction(1.0), 4).count(), 62);
@@ -122,7 +122,7 @@ proptest! {
             }
             prop_assert_eq!(placed.mask().iter().filter(|m| **m).count(), placed.count());
         }
-        // What stands in the other rows says nothing to the first.
+        // The content of other rows does not affect the first.
         let (mut others, mut elsewhere) = (starts.clone(), entropy.clone());
         others[8..].iter_mut().for_each(|start| *start = !*start);
         elsewhere[8..].iter_mut().for_each(|nats| *nats = 5.0 - *nats);

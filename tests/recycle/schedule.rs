@@ -1,4 +1,4 @@
-//! Which steps recycle, and with which numbers.
+//! Tests which steps recycle, and with which settings.
 
 use coconut_lab::config::{Control, Curve, Mixture, Recycle};
 use coconut_lab::recycle::schedule::step_settings;

@@ -1,4 +1,4 @@
-//! What the tests run on: small random models, tokens, placements.
+//! Subjects of the tests: small random models, tokens, placements.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -16,7 +16,7 @@ pub const REACHES: [PassScope; 3] = [PassScope::Dense, PassScope::Isolated, Pass
 pub fn model(arch: Arch, seed: u64) -> Transformer {
     let kv_heads = if arch == Arch::Llama { 2 } else { 4 };
     let config = Model { arch, width: 32, layers: 2, heads: 4, kv_heads, ..Default::default() };
-    // Far from the near-identity of a fresh model, so that mistakes show.
+    // Large weights: a new model is near the identity, which would hide errors.
     Transformer::new(ModelShape::from_config(&config, V, T), seed, 0.25, &Device::flex().autodiff())
 }
 
@@ -58,7 +58,8 @@ pub fn plain(model: &Transformer, tokens: &TokenBatch) -> HiddenStates {
     model.forward(model.embed(tokens.inputs.clone()))
 }
 
-/// Hidden states after `passes` recycled passes; sparse ones leave the states of other positions as they were.
+/// Returns the hidden states `[B, T, D]` after `passes` recycled passes. Sparse passes keep the states of the other
+/// positions.
 pub fn reached(
     model: &Transformer,
     tokens: &TokenBatch,
@@ -74,7 +75,7 @@ pub fn reached(
     states.hidden
 }
 
-/// nll at `placed` of one recycled pass.
+/// Returns the NLL at `placed` in one recycled pass.
 pub fn nll(model: &Transformer, tokens: &TokenBatch, placed: &RecycledPositions, pass: &RecycledPass) -> Vec<f32> {
     let model = model.valid();
     let (_, own) = passes::recycled_pass(&model, tokens, plain(&model, tokens), placed, pass);
