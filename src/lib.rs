@@ -13,7 +13,7 @@
 //! - [`schema`] defines what rooms hand each other: commands, events, metrics, rows of tables.
 //! - [`record`] writes what happens to the run folder, and reads it.
 //! - [`tui`] shows the events as a dashboard; without a terminal, [`cli`] prints them.
-//! - [`bench`] times and profiles training steps without a run.
+//! - [`mod@bench`] times and profiles training steps without a run.
 //! - [`verify`] checks model and passes against golden numbers.
 
 pub mod bench;

@@ -1,7 +1,7 @@
 //! Owns: the batches: windows `[B, T+1]` cut from a split's token stream, prefetched on a thread.
 //! Must not know: tensors, what a batch is used for.
 //! Invariant: the batches are a function of dataset, options and start position. A loader opened at a batch's
-//! [`Batch::after`] yields exactly the batches that follow it.
+//! [`Batch::next_position`] yields exactly the batches that follow it.
 //!
 //! Packing: window i takes T+1 tokens of the stream, starting at token i·T. It shares one token with the next
 //! window, so every token is a target once. B consecutive windows form a batch.

@@ -125,7 +125,7 @@ impl Tokenizer {
         self.inner.vocab_size
     }
 
-    /// Returns the id of the token that ends a document, the first of [`EOS_TOKENS`] that there is.
+    /// Returns the id of the token that ends a document, the first of `EOS_TOKENS` that there is.
     pub fn eos_id(&self) -> Option<u32> {
         self.inner.eos_id
     }

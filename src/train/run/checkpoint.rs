@@ -48,7 +48,7 @@ pub struct CheckpointState {
     /// Fingerprint of the dataset, because the loader's position is only valid in the same data.
     #[serde(rename = "data")]
     pub dataset: String,
-    /// State of the random streams, always [`RANDOM_STATE`].
+    /// State of the random streams, always `RANDOM_STATE`.
     #[serde(rename = "random")]
     pub random_state: String,
     /// When the checkpoint was written, local time, RFC 3339.
