@@ -257,7 +257,7 @@ fn a_trainer_that_dies_leaves_its_charts_and_is_taken_up_again_by_a_key() {
     std::fs::rename(&metrics, &aside).unwrap();
     std::fs::write(&metrics, "").unwrap();
     screen.keys(":checkpoint\r");
-    screen.shows("trainer died");
+    screen.shows("training failed");
     let text = screen.text();
     assert!(text.contains("metrics") && text.contains("plain "), "{text}");
     screen.keys("\x1b[D");
@@ -265,7 +265,7 @@ fn a_trainer_that_dies_leaves_its_charts_and_is_taken_up_again_by_a_key() {
     std::fs::remove_file(&metrics).unwrap();
     std::fs::rename(&aside, &metrics).unwrap();
     screen.keys("r");
-    screen.wait_for("the run to go on", |text| !text.contains("trainer died") && step(text).is_some());
+    screen.wait_for("the run to go on", |text| !text.contains("training failed") && step(text).is_some());
     goes_on(&screen);
     screen.keys("qy");
     given_back(&screen);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the checks of docs/gpu-checks.md on a machine with an NVIDIA GPU, and prints a short table.
 #
-#   tests/gpu-checks.sh BINARY OUT [PART…]      parts: verify run bf16 resume profile bench torch generate
+#   tests/gpu-checks.sh BINARY OUT [PART…]      parts: verify run again bf16 cpu resume profile bench torch generate
 #
 # Each part has its own time limit, so that a part that hangs does not take the time of the others. Logs stay in OUT.
 set -u
@@ -48,7 +48,7 @@ for part in $parts; do
     torch) check torch 200 python3 "${PEER:-$here/../shared/peer/torch_steps.py}" --device cuda --dtype bf16 --compile \
       --vocab 50304 --time 1024 --width 768 --heads 12 --layers 12 --batch 16 --recycled 128 --steps 5 \
       --kinds "${KINDS:-plain,dense,isolated}" ;;
-    generate) check generate 120 "$binary" generate --model gpu --device cuda --ids --prompt '1 2 3' \
+    generate) check generate 120 "$binary" generate --model gpu --device cuda --ids 1,2,3 \
       --policy entropy:start=1,stop=0.5 ;;
     *) echo "no part $part" ;;
   esac

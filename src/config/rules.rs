@@ -131,13 +131,17 @@ pub fn ineffective_settings(config: &Config) -> Vec<String> {
     report(recycle.add_scale != default.add_scale && !adds, "recycle.add_scale", "`feedback` = \"add\"");
     let (through, most) = (recycle.flow == GradientFlow::Through, recycle.passes.max_passes());
     report(recycle.cut != 0 && !through, "recycle.cut", "`flow` = \"through\"");
-    report(recycle.cut >= most && through, "recycle.cut", "more `passes` than borders to keep");
+    report(
+        recycle.cut >= most && through,
+        "recycle.cut",
+        "more `passes`: gradients cross fewer links than `cut` anyway",
+    );
     report(recycle.pass_weights.len() > most, "recycle.pass_weights", "as many `passes` as weights");
     let pauses = recycle.control == Control::Pause;
     report(
         recycle.pause_share > 0.0 && pauses,
         "recycle.pause_share",
-        "another `control`: all steps feed the pause vector",
+        "another `control`: with \"pause\" every recycling step feeds the pause vector",
     );
     let states = recycle.pause_share < 1.0 && !matches!(recycle.control, Control::Pause | Control::Masked);
     let fed = "states that are fed: a control replaces them";

@@ -272,7 +272,7 @@ sections! {
         /// Positions per run, with `placement = "span"`.
         Live span: usize = 4, Within(1.0, 65536.0);
         /// Positions a recycled pass computes: `dense` (all), `isolated` (the recycled ones, attending to plain keys
-        /// and values) or `joint` (the recycled ones, attending also to earlier recycled ones).
+        /// and values) or `joint` (the recycled ones, attending to earlier recycled positions in place of their plain ones).
         Live reach | "scope": PassScope = PassScope::Dense, Any;
         /// Recycled passes per step; pass k is fed the states of pass k-1. A number, or a mixture `[[1,
         /// 0.97], [3, 0.03]]` (passes, probability) drawn again at each step.
@@ -304,7 +304,7 @@ sections! {
         Live pause_share: f64 = 0.0, Within(0.0, 1.0);
         /// Whether gradients cross between passes: `detached` (no) or `through` (yes).
         Live flow | "backprop": GradientFlow = GradientFlow::Detached, Any;
-        /// Number of borders between passes that gradients cross, counted from the last pass, with `flow = "through"`.
+        /// Number of links between passes that gradients cross, counted back from the last pass, with `flow = "through"`.
         /// 0: all.
         Live cut | "backprop_passes": usize = 0, Within(0.0, 64.0);
         /// Positions at which the loss of a recycled pass counts: `recycled` or `all`.

@@ -105,7 +105,8 @@ fn run_recycled_passes(
         let graph = *weight > 0.0 || plan.gradient_crosses(pass + 1);
         let valid = (!graph).then(|| model.valid());
         let settings = RecycledPass { rng_key: RngKey { pass: pass as u64, ..plan.pass.rng_key }, ..plan.pass };
-        let (next, own_hidden) = recycled_pass(valid.as_ref().unwrap_or(model), tokens, states, positions, &settings);
+        let (next, recycled_hidden) =
+            recycled_pass(valid.as_ref().unwrap_or(model), tokens, states, positions, &settings);
         states = next;
         match graph {
             true => accumulator.record_forward(StepPart::Recycled, &states),
@@ -114,7 +115,7 @@ fn run_recycled_passes(
         if *weight > 0.0 {
             let (hidden, targets) = match plan.loss_on {
                 LossPositions::All => (flatten_rows(&states.hidden), tokens.flat_targets()),
-                LossPositions::Recycled => (own_hidden, tokens.targets_at(&positions.flat_indices())),
+                LossPositions::Recycled => (recycled_hidden, tokens.targets_at(&positions.flat_indices())),
             };
             output = Some(accumulator.add_loss(StepPart::RecycledHead, hidden, targets, *weight));
         }
@@ -135,25 +136,25 @@ pub fn recycled_pass(
     let index = GatherIndex::new(&positions.rows, positions.seq_len, &model.device().without_autodiff());
     let state = feedback_inputs(model, &before.hidden, positions, pass) * pass.scale;
     let inputs = model.feedback.combine_input(state, || index.gather(&model.embed(tokens.inputs.clone())));
-    let (mut states, own_hidden) = match pass.reach {
+    let (mut states, recycled_hidden) = match pass.reach {
         PassScope::Dense => {
             drop(before);
             let states = model.forward(index.scatter(&model.embed(tokens.inputs.clone()), inputs));
-            let own_hidden = index.gather(&states.hidden);
-            (states, own_hidden)
+            let recycled_hidden = index.gather(&states.hidden);
+            (states, recycled_hidden)
         }
         PassScope::Isolated | PassScope::Joint => {
             let visibility = match pass.reach {
                 PassScope::Joint => Visibility::Joint,
                 _ => Visibility::Isolated,
             };
-            let (own_hidden, grid) = model.forward_sparse(inputs, &index, &before.keys_values, visibility);
-            let hidden = index.scatter(&before.hidden, own_hidden.clone());
-            (HiddenStates { hidden, keys_values: before.keys_values, ..grid }, own_hidden)
+            let (recycled_hidden, grid) = model.forward_sparse(inputs, &index, &before.keys_values, visibility);
+            let hidden = index.scatter(&before.hidden, recycled_hidden.clone());
+            (HiddenStates { hidden, keys_values: before.keys_values, ..grid }, recycled_hidden)
         }
     };
     states.add_flop(model.feedback.flop(positions.count(), pass.control));
-    (states, own_hidden)
+    (states, recycled_hidden)
 }
 
 /// Returns what is fed at the recycled positions, `[N, D]`, from the hidden states `[B, T, D]` of the

@@ -93,7 +93,7 @@ metrics! {
     ValidPlainAtRecycled "valid_loss_plain_at_recycled_nats" "nats" Real "Validation: mean NLL of the plain pass at the recycled positions.";
     ValidPause "valid_loss_pause_nats" "nats" Real "Validation, control: mean NLL of the recycled pass at the recycled positions, with one learned vector in place of all states (arXiv 2310.02226).";
     ValidMasked "valid_loss_masked_nats" "nats" Real "Validation, control: mean NLL of the recycled pass at the recycled positions, with the mean token embedding in place of all states.";
-    ValidShuffled "valid_loss_shuffled_nats" "nats" Real "Validation, control: mean NLL of the recycled pass at the recycled positions, each fed the state of another recycled position.";
+    ValidShuffled "valid_loss_shuffled_nats" "nats" Real "Validation, control: mean NLL of the recycled pass at the recycled positions, each fed the state of another position: of another row if the batch has one, else of another recycled position.";
     ValidEntropyPlain "valid_entropy_plain_at_recycled_nats" "nats" Real "Validation: mean plain entropy at the recycled positions.";
     ValidEntropyRecycled "valid_entropy_recycled_nats" "nats" Real "Validation: mean entropy of the recycled pass at the recycled positions.";
     ValidEntropyFalls "valid_entropy_falls" "" Real "Validation: share of the recycled positions whose entropy is lower in the recycled pass than in the plain pass.";
@@ -118,7 +118,7 @@ columns! {
         "step" "" Count "Updates done when it happened.";
         "tokens" "tokens" Count "Input tokens processed before it.";
         "time" "" Time "Time of the event, UTC.";
-        "kind" "" Text "Kind of event: start, resume, validation, sample, checkpoint, pause, alert or end.";
+        "kind" "" Text "Kind of event: start, resume, end, pause, validation, sample, checkpoint, asked (in the playground) or alert.";
         "name" "" Text "Name within the kind: the metric, or a word; for a sample, the prompt.";
         "value" "" Real "Value of the metric, in its unit; for a sample, the mean entropy of its tokens' distributions in nats; null if the event has no value.";
         "text" "" Text "Description in words; for a sample, the continuation; null if the value says it all.";

@@ -2,7 +2,8 @@
 //! Must not know: screens. It emits `Event`s and receives `Command`s.
 //! Invariant: every tensor of a run belongs to the one thread that `spawn` starts.
 //!
-//! An objective other than pre-training goes into a room `objective`, which `step::learner` asks for passes and losses.
+//! The objective is pre-training. Another one (a curriculum, reinforcement learning) becomes a sub-module `objective` that
+//! `Learner::run_passes` asks for the gradients of its batches; loop, optimizer, checkpoints and record stay as they are.
 
 pub use live::replay::replay_changes;
 pub use run::notes::append_note;

@@ -126,7 +126,7 @@ impl TrainingRun<'_> {
         if has_changes { self.after_config_change(old_batches) } else { Ok(()) }
     }
 
-    /// Records the changes of a boundary, then sends them to the screen.
+    /// Sends the changes of a boundary to the screen. `persist` writes them down.
     fn publish_report(&mut self, report: BoundaryReport) {
         for changed in report.changes {
             for row in &changed.rows {

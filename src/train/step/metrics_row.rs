@@ -1,6 +1,7 @@
 //! Owns: the row of a training step: its settings, losses, costs and speed, and whether they are finite.
 //! Must not know: validation metrics, how a loss is computed, who records the row.
-//! Invariant: every metric of a step without a validation is set here.
+//! Invariant: all numbers of a row are of the same step. The learner adds learning rate and gradient norm, the loop tokens,
+//! epoch, wall time and config version.
 
 use super::readback::mean;
 use crate::config::{Control, LossPositions, PositionBudget, Recycle};

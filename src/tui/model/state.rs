@@ -256,7 +256,7 @@ impl RunState {
         // The trainer has logged the error itself, if it could.
         let logged = self.log.iter().rev().take(8).any(|entry| entry.level == LogLevel::Error && entry.text == text);
         if !logged {
-            self.log_message(LogLevel::Error, format!("trainer died: {text}"));
+            self.log_message(LogLevel::Error, format!("training failed: {text}"));
         }
         self.status = TrainerStatus::Failed(text);
     }

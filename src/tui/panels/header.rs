@@ -171,7 +171,7 @@ fn metric_parts(ctx: RenderContext) -> Vec<LinePart> {
     // Smoothed, because the share of a single step fluctuates with its time.
     let share = ctx.state.history(Series::Metric(Metric::ShareOfPeak)).smoothed_at(u64::MAX, 0.9);
     if let Some(share) = share {
-        parts.insert(1, ctx.named_part(3, "of peak", format!("{:.0}%", share * 100.0)));
+        parts.insert(1, ctx.named_part(3, "peak share", format!("{:.0}%", share * 100.0)));
     }
     let wall = latest(Metric::WallS).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     if let Some(wall) = wall {

@@ -22,7 +22,7 @@ use crate::tui::app::chart_settings::{ChartSpan, LossCharts};
 use crate::tui::app::panel_id::Panel;
 use crate::tui::model::metrics::Series;
 use crate::tui::plot::axis::{AxisRange, Plane, Scale, StepLabels};
-use crate::tui::plot::chart::{Chart, PlotCurve, PlotPoints};
+use crate::tui::plot::chart::{Chart, PlotCurve, PlotPoints, visible_dash};
 use crate::tui::plot::raster::Dash;
 use crate::tui::plot::{axis, chart};
 use crate::tui::text;
@@ -100,6 +100,12 @@ struct PlacedCharts {
     difference: Option<PlacedChart>,
 }
 
+/// Dashes of the curves, with colours and without.
+const PLAIN_DASH: (Dash, Dash) = (Dash::Solid, Dash::Solid);
+const RECYCLED_DASH: (Dash, Dash) = (Dash::Solid, Dash::Dashed);
+const PLAIN_AT_RECYCLED_DASH: (Dash, Dash) = (Dash::Dashed, Dash::Dotted);
+const PAUSE_DASH: (Dash, Dash) = (Dash::Dotted, Dash::Dotted);
+
 /// Returns the chart of the losses with these validation marks.
 fn loss_chart(ctx: RenderContext, marks: &[&ValidationMark]) -> Chart {
     let curve = |metric, role, raw, dash| PlotCurve { series: Series::Metric(metric), role, raw_role: raw, dash };
@@ -116,10 +122,10 @@ fn loss_chart(ctx: RenderContext, marks: &[&ValidationMark]) -> Chart {
     points.sort_by_key(|points| points.series == Series::Metric(Metric::ValidRecycled));
     Chart {
         curves: vec![
-            curve(Metric::LossPause, Role::Pause, Some(Role::Dim), (Dash::Dotted, Dash::Dotted)),
-            curve(Metric::LossPlainAtRecycled, Role::PlainAtRecycled, Some(Role::Frame), (Dash::Dashed, Dash::Dotted)),
-            curve(recycled_metric(ctx), Role::Recycled, Some(Role::RecycledRaw), (Dash::Solid, Dash::Dashed)),
-            curve(Metric::LossPlain, Role::Plain, Some(Role::PlainRaw), (Dash::Solid, Dash::Solid)),
+            curve(Metric::LossPause, Role::Pause, Some(Role::Dim), PAUSE_DASH),
+            curve(Metric::LossPlainAtRecycled, Role::PlainAtRecycled, Some(Role::Frame), PLAIN_AT_RECYCLED_DASH),
+            curve(recycled_metric(ctx), Role::Recycled, Some(Role::RecycledRaw), RECYCLED_DASH),
+            curve(Metric::LossPlain, Role::Plain, Some(Role::PlainRaw), PLAIN_DASH),
         ],
         points,
     }
@@ -351,8 +357,8 @@ fn loss_legend(ctx: RenderContext, width: u16, height: u16) -> Legend {
 
 /// Returns the names and values of the curves, with raw values if there is room.
 fn curve_names(ctx: RenderContext, width: u16) -> Vec<LinePart> {
-    let curve = |rank, glyph: &str, name: &str, role: Role, metric: Metric| {
-        let series = Series::Metric(metric);
+    let curve = |rank, dash, name: &str, role: Role, metric: Metric| {
+        let (series, glyph) = (Series::Metric(metric), visible_dash(ctx, dash).legend_glyph());
         let value = curve_value(ctx, series).map_or_else(|| "–".into(), text::decimal);
         let mut spans = vec![ctx.span(role, format!("{glyph} {name} ")), ctx.span(Role::Value, value)];
         let raw = ctx.state.history(series).bucket_at(ctx.cursor_step());
@@ -362,12 +368,12 @@ fn curve_names(ctx: RenderContext, width: u16) -> Vec<LinePart> {
         (rank, spans)
     };
     let mut parts = vec![
-        curve(0, "━", "plain", Role::Plain, Metric::LossPlain),
-        curve(0, "╍", "recycled", Role::Recycled, recycled_metric(ctx)),
-        curve(1, "┈", "plain at recycled", Role::PlainAtRecycled, Metric::LossPlainAtRecycled),
+        curve(0, PLAIN_DASH, "plain", Role::Plain, Metric::LossPlain),
+        curve(0, RECYCLED_DASH, "recycled", Role::Recycled, recycled_metric(ctx)),
+        curve(1, PLAIN_AT_RECYCLED_DASH, "plain at recycled", Role::PlainAtRecycled, Metric::LossPlainAtRecycled),
     ];
     if !ctx.state.history(Series::Metric(Metric::LossPause)).is_empty() {
-        parts.push(curve(3, "┈", "pause vector", Role::Pause, Metric::LossPause));
+        parts.push(curve(3, PAUSE_DASH, "pause vector", Role::Pause, Metric::LossPause));
     }
     parts
 }

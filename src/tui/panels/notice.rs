@@ -3,7 +3,7 @@
 //! Invariant: at most two lines, the most severe first; none if there is nothing to report.
 //!
 //! ```text
-//!  ✗ trainer died (r resumes, q quits): out of memory at step 812
+//!  ✗ training failed (r resumes, q quits): out of memory at step 812
 //!  ! loss_plain_nats was NaN at step 811; 3 values were not finite so far
 //! ```
 
@@ -40,7 +40,7 @@ fn all_notices(ctx: RenderContext, room: usize) -> Vec<(Role, String)> {
     let (state, view) = (ctx.live, ctx.view);
     let mut lines = match &state.status {
         TrainerStatus::Failed(error) => {
-            vec![(Role::Bad, format!("✗ trainer died (r resumes, q quits): {error}"))]
+            vec![(Role::Bad, format!("✗ training failed (r resumes, q quits): {error}"))]
         }
         TrainerStatus::Finished(summary) => vec![finished_notice(summary, room)],
         TrainerStatus::Disconnected => vec![(Role::Warn, "■ stopped; q quits".into())],

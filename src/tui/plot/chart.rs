@@ -108,8 +108,13 @@ fn draw_raw(raster: &mut Raster, plane: &Plane, curve: &PlotCurve, ctx: RenderCo
     raster.draw_bars(bars, ctx.theme.style(raw));
 }
 
+/// Returns the dash that is drawn: the first with colours, the second without.
+pub fn visible_dash(ctx: RenderContext, (colored, plain): (Dash, Dash)) -> Dash {
+    if ctx.theme.has_colors() { colored } else { plain }
+}
+
 fn draw_smooth(raster: &mut Raster, plane: &Plane, curve: &PlotCurve, ctx: RenderContext, smoothing: f64) {
-    let dash = if ctx.theme.has_colors() { curve.dash.0 } else { curve.dash.1 };
+    let dash = visible_dash(ctx, curve.dash);
     let from = plane.x.low as u64;
     let points = ctx
         .state

@@ -23,6 +23,17 @@ pub enum Dash {
     Dotted,
 }
 
+impl Dash {
+    /// Returns the character that stands for the dash in a legend.
+    pub fn legend_glyph(self) -> &'static str {
+        match self {
+            Dash::Solid => "━",
+            Dash::Dashed => "╍",
+            Dash::Dotted => "┈",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Default)]
 struct DotCell {
     dots: u8,

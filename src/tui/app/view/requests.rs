@@ -70,7 +70,7 @@ impl ViewState {
         if self.draft.is_none() {
             let Some(setting) = self.selected_setting_index(state) else { return };
             let curve = state.config_history.current().and_then(|epoch| epoch.curves[setting].clone());
-            // A data mixture is not a single number, so it is edited as text.
+            // A mixture of passes is not a single number, so it is edited as text.
             let Some(curve) = curve else { return self.open_prompt("=", state) };
             (self.draft, self.sent_edit) = (Some(SettingDraft::new(setting, &curve, at)), None);
         }
