@@ -9,7 +9,7 @@
 //!  app, theme ──────┘                                                   └── crossterm's events
 //! ```
 //!
-//! - `model`: what is known of the run: `RunState`, a fold of the events, and its parts
+//! - `model`: what is known of the run: `RunModel`, a fold of the events, and its parts
 //! - `app`: what the user looks at and does: `App` (state and view without a terminal), `view`, the tables of
 //!   keys, `actions` and commands, `layout`, and `main_loop`, which connects them to terminal and trainer
 //! - `panels`: one file a panel; `plot`: curves, axes, rows of tokens; `text`, `theme`: formats, styles

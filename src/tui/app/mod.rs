@@ -14,7 +14,7 @@ pub mod preferences;
 pub mod token_view;
 pub mod view;
 
-use super::model::state::RunState;
+use super::model::state::RunModel;
 use super::panels::{RenderContext, notice};
 use super::terminal::ascii::convert_to_ascii;
 use super::terminal::screen;
@@ -32,7 +32,7 @@ use view::{Effect, Overlay, ViewState};
 
 /// Everything of a dashboard except the terminal.
 pub struct App {
-    pub state: RunState,
+    pub state: RunModel,
     pub view: ViewState,
     pub theme: Theme,
     pub ascii: bool,
@@ -40,7 +40,7 @@ pub struct App {
 
 impl App {
     pub fn new(theme: Theme) -> Self {
-        Self { state: RunState::default(), view: ViewState::default(), theme, ascii: false }
+        Self { state: RunModel::default(), view: ViewState::default(), theme, ascii: false }
     }
 
     fn render_context(&self) -> RenderContext<'_> {

@@ -4,7 +4,7 @@
 
 use super::actions::Direction;
 use crate::schema::token_rows::TokenRow;
-use crate::tui::model::state::RunState;
+use crate::tui::model::state::RunModel;
 use crate::tui::plot::token_grid::TokenValue;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -36,13 +36,13 @@ pub struct TokenView {
 
 impl TokenView {
     /// Returns the row to display.
-    pub fn row<'a>(&self, state: &'a RunState) -> Option<&'a TokenRow> {
+    pub fn row<'a>(&self, state: &'a RunModel) -> Option<&'a TokenRow> {
         let held = self.row_step.and_then(|step| state.token_rows.iter().find(|row| row.step >= step));
         held.or(state.token_rows.back()).map(|row| &**row)
     }
 
     /// Selects the next older or newer row.
-    pub fn select_row(&mut self, direction: Direction, state: &RunState) {
+    pub fn select_row(&mut self, direction: Direction, state: &RunModel) {
         let shown = self.row(state).map(|row| row.step);
         let mut steps = state.token_rows.iter().map(|row| row.step);
         let newest = steps.clone().next_back();

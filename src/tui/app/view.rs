@@ -18,7 +18,7 @@ use super::panel_id::Panel;
 use super::token_view::TokenView;
 use crate::schema::protocol::{Command, LogLevel};
 use crate::tui::model::config_history;
-use crate::tui::model::state::{EventCounts, RunState};
+use crate::tui::model::state::{EventCounts, RunModel};
 use playground::NextRequest;
 use ratatui::layout::Rect;
 
@@ -71,7 +71,7 @@ pub struct ViewState {
     pub requested_pause: Option<bool>,
     pub charts: ChartSettings,
     /// The state at the moment the display was frozen.
-    pub frozen: Option<Box<RunState>>,
+    pub frozen: Option<Box<RunModel>>,
     /// The selected setting of the schedule panel, as an index into the settings in use.
     pub selected_setting: usize,
     /// The edit in progress in the schedule panel.
@@ -123,7 +123,7 @@ impl ViewState {
     }
 
     /// Returns the state to display: the frozen one if there is one, else the current one.
-    pub fn displayed_state<'a>(&'a self, state: &'a RunState) -> &'a RunState {
+    pub fn displayed_state<'a>(&'a self, state: &'a RunModel) -> &'a RunModel {
         self.frozen.as_deref().unwrap_or(state)
     }
 
@@ -136,7 +136,7 @@ impl ViewState {
     }
 
     /// Drops requests that the run has fulfilled or that can no longer be fulfilled.
-    pub fn reconcile(&mut self, state: &RunState) {
+    pub fn reconcile(&mut self, state: &RunModel) {
         if self.requested_pause == Some(state.is_paused()) || state.is_over() {
             self.requested_pause = None;
         }
@@ -151,7 +151,7 @@ impl ViewState {
     }
 
     /// Keeps the scroll position while lists grow. Resets the view when another trainer has started.
-    fn update_counts(&mut self, state: &RunState) {
+    fn update_counts(&mut self, state: &RunModel) {
         let now = state.counts();
         let before = std::mem::replace(&mut self.last_counts, now);
         if now.trainers != before.trainers {
@@ -176,7 +176,7 @@ impl ViewState {
     }
 
     /// Applies `action`, on a screen of this size.
-    pub fn apply_action(&mut self, action: Action, state: &RunState, screen: Rect) -> Effect {
+    pub fn apply_action(&mut self, action: Action, state: &RunModel, screen: Rect) -> Effect {
         self.hint = None;
         match action {
             Action::Help => self.overlay = if self.overlay == Overlay::None { Overlay::Help(0) } else { Overlay::None },
@@ -227,7 +227,7 @@ impl ViewState {
     }
 
     /// Applies an action that changes only what is displayed.
-    fn apply_display_action(&mut self, action: Action, state: &RunState, screen: Rect) {
+    fn apply_display_action(&mut self, action: Action, state: &RunModel, screen: Rect) {
         let frozen = self.frozen.take();
         let seen = frozen.as_deref().unwrap_or(state);
         let run = seen.known_steps();
@@ -263,7 +263,7 @@ impl ViewState {
     }
 
     /// Leaves one level: unread alerts, then the filter, then the step cursor, then full screen.
-    fn go_back(&mut self, state: &RunState) {
+    fn go_back(&mut self, state: &RunModel) {
         let passing: Vec<String> = state.dismissible_alerts().collect();
         let filter = &mut self.lists[self.panels.focus as usize].filter;
         if passing.iter().any(|text| !self.dismissed_alerts.contains(text)) {
@@ -278,7 +278,7 @@ impl ViewState {
     }
 
     /// Returns the selected setting, as an index into all live settings.
-    pub fn selected_setting_index(&self, state: &RunState) -> Option<usize> {
+    pub fn selected_setting_index(&self, state: &RunModel) -> Option<usize> {
         let used = config_history::settings_in_use(&state.run.as_ref()?.config);
         used.get(self.selected_setting.min(used.len().saturating_sub(1))).copied()
     }

@@ -1,4 +1,4 @@
-//! Owns: `RunState`, everything known of the run, folded from the trainer's events in their order.
+//! Owns: `RunModel`, everything known of the run, folded from the trainer's events in their order.
 //! Must not know: the terminal, keys, the view, the time of day (the caller passes the time).
 //! Invariant: memory is bounded for a run of any length; every number in it is finite.
 
@@ -81,7 +81,7 @@ pub struct EventCounts {
 pub type KeyValues = Vec<(String, String)>;
 
 #[derive(Clone, Debug, Default)]
-pub struct RunState {
+pub struct RunModel {
     /// The run's fixed facts and its current config, after `Event::Started`.
     pub run: Option<Box<RunInfo>>,
     pub phase: Option<RunPhase>,
@@ -119,7 +119,7 @@ pub struct RunState {
     pub alerts: BTreeMap<AlertTopic, String>,
 }
 
-impl RunState {
+impl RunModel {
     /// Applies one event that arrived `now` after the dashboard opened.
     pub fn apply(&mut self, event: Event, now: Duration) {
         self.now = now;

@@ -15,7 +15,7 @@ use super::{RenderContext, list};
 use crate::schema::rows::{ChangeOutcome, ChangeRow};
 use crate::tui::app::panel_id::Panel;
 use crate::tui::app::view::ViewState;
-use crate::tui::model::state::RunState;
+use crate::tui::model::state::RunModel;
 use crate::tui::text;
 use crate::tui::theme::Role;
 use ratatui::Frame;
@@ -31,7 +31,7 @@ const OUTCOMES: [(ChangeOutcome, &str, Role, &str); 3] = [
 ];
 
 /// Returns the rows that pass the filter, the newest first.
-pub fn entries<'a>(state: &'a RunState, view: &'a ViewState) -> impl Iterator<Item = &'a ChangeRow> {
+pub fn entries<'a>(state: &'a RunModel, view: &'a ViewState) -> impl Iterator<Item = &'a ChangeRow> {
     state.changes.iter().rev().filter(|row| list::matches_filter(view, Panel::Changes, &row_text(row)))
 }
 
@@ -43,7 +43,7 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
 }
 
 /// Returns how many rows have each outcome; it is also the legend of the glyphs.
-fn outcome_counts(state: &RunState) -> String {
+fn outcome_counts(state: &RunModel) -> String {
     let count_of = |outcome| state.changes.iter().filter(|row| row.outcome == outcome).count();
     let mut counts = Vec::new();
     for (outcome, glyph, _, name) in OUTCOMES {

@@ -19,7 +19,7 @@ use crate::tui::app::layout;
 use crate::tui::app::panel_id::Panel;
 use crate::tui::app::token_view::EntropyDisplay;
 use crate::tui::app::view::ViewState;
-use crate::tui::model::state::RunState;
+use crate::tui::model::state::RunModel;
 use crate::tui::plot::token_grid::{PlacedToken, TokenValue};
 use crate::tui::plot::{chart, token_grid};
 use crate::tui::text;
@@ -68,7 +68,7 @@ fn line_count(placed: &[PlacedToken]) -> usize {
 }
 
 /// Returns the area of the row's tokens; `within` is the area within the panel's frame.
-pub fn text_area(within: Rect, view: &ViewState, state: &RunState) -> Rect {
+pub fn text_area(within: Rect, view: &ViewState, state: &RunModel) -> Rect {
     let placed =
         view.tokens.row(state).map_or_else(Vec::new, |row| token_grid::layout_tokens(&row.cells, within.width));
     split_area(within, view.tokens.display, line_count(&placed)).text

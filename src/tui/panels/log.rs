@@ -14,14 +14,14 @@ use super::{RenderContext, list};
 use crate::schema::protocol::LogLevel;
 use crate::tui::app::panel_id::Panel;
 use crate::tui::app::view::ViewState;
-use crate::tui::model::state::{LogEntry, RunState};
+use crate::tui::model::state::{LogEntry, RunModel};
 use crate::tui::theme::Role;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
 /// Returns the entries that pass the level and the filter, the newest first.
-pub fn entries<'a>(state: &'a RunState, view: &'a ViewState) -> impl Iterator<Item = &'a LogEntry> {
+pub fn entries<'a>(state: &'a RunModel, view: &'a ViewState) -> impl Iterator<Item = &'a LogEntry> {
     let shown =
         |entry: &&LogEntry| entry.level >= view.min_log_level && list::matches_filter(view, Panel::Log, &entry.text);
     state.log.iter().rev().filter(shown)

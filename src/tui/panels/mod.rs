@@ -32,7 +32,7 @@ pub mod thoughts;
 use super::app::layout;
 use super::app::panel_id::Panel;
 use super::app::view::ViewState;
-use super::model::state::RunState;
+use super::model::state::RunModel;
 use super::text;
 use super::theme::{Role, Theme};
 use ratatui::Frame;
@@ -43,8 +43,8 @@ use ratatui::widgets::{Block, BorderType, Clear};
 #[derive(Clone, Copy)]
 pub struct RenderContext<'a> {
     /// The run as displayed: now, or as it was when the display was frozen.
-    pub state: &'a RunState,
-    pub live: &'a RunState,
+    pub state: &'a RunModel,
+    pub live: &'a RunModel,
     pub view: &'a ViewState,
     pub theme: &'a Theme,
     /// Whether panels share slots, so that frames name the hidden ones as tabs.

@@ -13,7 +13,7 @@ use super::{RenderContext, list};
 use crate::schema::protocol::{AnswerPart, PlaygroundAnswer, PlaygroundRequest};
 use crate::tui::app::panel_id::Panel;
 use crate::tui::app::view::ViewState;
-use crate::tui::model::state::RunState;
+use crate::tui::model::state::RunModel;
 use crate::tui::text;
 use crate::tui::theme::Role;
 use ratatui::Frame;
@@ -21,7 +21,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 /// Returns the answers that pass the filter, the newest first.
-pub fn entries<'a>(state: &'a RunState, view: &'a ViewState) -> impl Iterator<Item = &'a PlaygroundAnswer> {
+pub fn entries<'a>(state: &'a RunModel, view: &'a ViewState) -> impl Iterator<Item = &'a PlaygroundAnswer> {
     let passes = |text: &str| list::matches_filter(view, Panel::Playground, text);
     state.answers.iter().rev().filter(move |answer| passes(&answer.prompt) || passes(&answer_text(answer)))
 }

@@ -20,7 +20,7 @@ use crate::schema::rows::SystemRow;
 use crate::tui::app::panel_id::Panel;
 use crate::tui::app::view::ViewState;
 use crate::tui::model::metrics::Series;
-use crate::tui::model::state::{RunState, TrainerStatus};
+use crate::tui::model::state::{RunModel, TrainerStatus};
 use crate::tui::plot::chart;
 use crate::tui::plot::chart::{Chart, PlotCurve};
 use crate::tui::plot::raster::Dash;
@@ -63,14 +63,14 @@ fn fact_line(ctx: RenderContext, name: &str, value: &str, width: usize) -> Line<
 }
 
 /// Returns how many rows of charts do not fit; `within` is the area within the panel's frame.
-pub fn scroll_limit(state: &RunState, view: &ViewState, within: Rect) -> usize {
+pub fn scroll_limit(state: &RunModel, view: &ViewState, within: Rect) -> usize {
     let columns = usize::from((within.width.saturating_sub(2) / CHART_MIN_SIZE.0).max(1));
     let rows = shown_metrics(state, view).len().div_ceil(columns);
     let visible = within.height.saturating_sub(facts(state).len() as u16 + 1) / CHART_MIN_SIZE.1;
     rows.saturating_sub(usize::from(visible.max(1)))
 }
 
-fn shown_metrics(state: &RunState, view: &ViewState) -> Vec<Metric> {
+fn shown_metrics(state: &RunModel, view: &ViewState) -> Vec<Metric> {
     let shown = |metric: &Metric| {
         let spec = metric.spec();
         state.metrics.latest(*metric).is_some()
@@ -138,7 +138,7 @@ fn curve_role(metric: Metric) -> Role {
     }
 }
 
-fn facts(state: &RunState) -> Vec<(&'static str, String)> {
+fn facts(state: &RunModel) -> Vec<(&'static str, String)> {
     let mut facts = state.run.as_ref().map_or_else(Vec::new, |run| run_facts(run));
     facts.extend(state.system.as_ref().map(|system| ("machine", system_usage(system))));
     if let TrainerStatus::Finished(summary) = &state.status {

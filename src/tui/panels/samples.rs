@@ -13,7 +13,7 @@ use super::{RenderContext, list};
 use crate::schema::protocol::ValidationSample;
 use crate::tui::app::panel_id::Panel;
 use crate::tui::app::view::ViewState;
-use crate::tui::model::state::RunState;
+use crate::tui::model::state::RunModel;
 use crate::tui::text;
 use crate::tui::theme::Role;
 use ratatui::Frame;
@@ -21,7 +21,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 /// Returns the samples that pass the filter, the newest first.
-pub fn entries<'a>(state: &'a RunState, view: &'a ViewState) -> impl Iterator<Item = &'a ValidationSample> {
+pub fn entries<'a>(state: &'a RunModel, view: &'a ViewState) -> impl Iterator<Item = &'a ValidationSample> {
     let shown = |sample: &&ValidationSample| {
         list::matches_filter(view, Panel::Samples, &sample.prompt)
             || list::matches_filter(view, Panel::Samples, &sample.text)

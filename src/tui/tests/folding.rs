@@ -10,7 +10,7 @@ use crate::tui::app::keys;
 use crate::tui::app::keys::Scope;
 use crate::tui::app::panel_id::Panel;
 use crate::tui::app::view::{Effect, Overlay, ViewState};
-use crate::tui::model::state::{RunState, TrainerStatus};
+use crate::tui::model::state::{RunModel, TrainerStatus};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::Rect;
 
@@ -57,7 +57,7 @@ fn a_closed_channel_is_a_failure_unless_the_run_ended_or_was_asked_to_stop() {
 
 #[test]
 fn the_log_and_rows_are_bounded() {
-    let mut state = RunState::default();
+    let mut state = RunModel::default();
     for line in 0..5000 {
         state.apply(log_event(LogLevel::Info, &line.to_string()), Duration::ZERO);
     }
@@ -167,7 +167,7 @@ fn a_setting_is_drafted_requested_and_answered() {
 #[test]
 fn settings_are_undone_from_the_last_to_the_first() {
     let (mut state, mut view) = (training_state(300), ViewState::default());
-    let apply = |state: &mut RunState, weight: f64| {
+    let apply = |state: &mut RunModel, weight: f64| {
         let mut config = state.run.as_ref().unwrap().config.clone();
         let old = config.recycle.weight.value_at(0);
         config.recycle.weight = Curve::constant(weight);
@@ -238,7 +238,7 @@ fn a_filter_is_typed_kept_and_cleared() {
 #[test]
 fn commands_of_the_dashboard_itself_take_effect() {
     let (mut state, mut view) = (training_state(300), ViewState::default());
-    let typed = |view: &mut ViewState, state: &RunState, text: &str| {
+    let typed = |view: &mut ViewState, state: &RunModel, text: &str| {
         view.apply_action(Action::OpenPrompt(""), state, SCREEN);
         text.chars().for_each(|c| {
             view.handle_prompt_key(&KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE), state);
@@ -357,7 +357,7 @@ fn a_scrolled_list_stays_in_place_while_it_grows() {
     for _ in 0..5 {
         view.apply_action(Action::Move(Motion::Up), &state, SCREEN);
     }
-    let bottom = |view: &ViewState, state: &RunState| {
+    let bottom = |view: &ViewState, state: &RunModel| {
         draw_text(state, view, 120, 40).lines().nth(37).unwrap_or_default().to_owned()
     };
     let before = bottom(&view, &state);
@@ -419,7 +419,7 @@ fn a_finished_run_still_shows_alerts() {
 
 #[test]
 fn a_resumed_run_shows_its_past_from_the_beginning() {
-    let (mut state, view) = (RunState::default(), ViewState::default());
+    let (mut state, view) = (RunModel::default(), ViewState::default());
     state.apply(Event::Started(Box::new(run_info(2000))), Duration::ZERO);
     state.apply(Event::History((1..=500).map(step_row).collect()), Duration::ZERO);
     state.apply(Event::Phase(RunPhase::Paused), Duration::ZERO);

@@ -7,7 +7,7 @@ mod snapshots;
 
 use super::app::view::ViewState;
 use super::model::metrics::Series;
-use super::model::state::RunState;
+use super::model::state::RunModel;
 use super::panels::RenderContext;
 use super::picture::text_export;
 use super::terminal::screen;
@@ -27,11 +27,11 @@ use serde_json::json;
 use std::time::Duration;
 
 /// Draws the screen of `state` and `view` as text.
-fn draw_text(state: &RunState, view: &ViewState, width: u16, height: u16) -> String {
+fn draw_text(state: &RunModel, view: &ViewState, width: u16, height: u16) -> String {
     draw_text_in(state, view, width, height, ColorDepth::TrueColor)
 }
 
-fn draw_text_in(state: &RunState, view: &ViewState, width: u16, height: u16, depth: ColorDepth) -> String {
+fn draw_text_in(state: &RunModel, view: &ViewState, width: u16, height: u16, depth: ColorDepth) -> String {
     let theme = Theme::new(depth);
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     let ctx = RenderContext { state: view.displayed_state(state), live: state, view, theme: &theme, show_tabs: false };
@@ -167,7 +167,7 @@ fn change_row(step: u64, key: &str, (old, new): (f64, f64), outcome: ChangeOutco
 }
 
 /// Adds changes, a note, samples, answers and machine usage to the run.
-fn add_history(state: &mut RunState) {
+fn add_history(state: &mut RunModel) {
     let mut config = run_info(2000).config;
     let rows = [
         change_row(300, "recycle.weight", (1.0, 0.5), ChangeOutcome::Applied, None),
@@ -231,8 +231,8 @@ fn log_event(level: LogLevel, text: &str) -> Event {
 }
 
 /// Returns the state of a run of 2000 steps at step `steps`, with one step every 100 ms.
-fn training_state(steps: u64) -> RunState {
-    let mut state = RunState::default();
+fn training_state(steps: u64) -> RunModel {
+    let mut state = RunModel::default();
     state.apply(Event::Phase(RunPhase::BuildModel), Duration::ZERO);
     state.apply(log_event(LogLevel::Info, "1,063,424 parameters, vocabulary of 320"), Duration::ZERO);
     state.apply(Event::Started(Box::new(run_info(2000))), Duration::ZERO);

@@ -40,12 +40,12 @@ fn without_colours_curves_differ_by_dashes() {
 
 #[test]
 fn before_the_first_event() {
-    assert_snapshot!("empty", draw_text(&RunState::default(), &ViewState::default(), 80, 24));
+    assert_snapshot!("empty", draw_text(&RunModel::default(), &ViewState::default(), 80, 24));
 }
 
 #[test]
 fn the_dataset_is_prepared() {
-    let mut state = RunState::default();
+    let mut state = RunModel::default();
     state.apply(Event::Phase(RunPhase::LoadData), Duration::ZERO);
     let progress = Event::Progress { label: "records".into(), done: 5760, total: 12_000 };
     state.apply(progress, Duration::from_millis(250));
@@ -91,7 +91,7 @@ fn the_trainer_died() {
 
 #[test]
 fn the_trainer_died_before_the_first_step() {
-    let mut state = RunState::default();
+    let mut state = RunModel::default();
     let error = "cannot read datasets/prosqa/train-00000.parquet: row group 3 is cut off at byte 1,048,576";
     state.apply(Event::Failed(error.into()), Duration::ZERO);
     assert_snapshot!("failed_early", draw_text(&state, &ViewState::default(), 80, 24));
@@ -184,7 +184,7 @@ fn an_empty_run_and_one_with_a_single_step_have_every_panel() {
     one.apply(Event::Step(Box::new(step_row(1))), Duration::from_secs(1));
     let mut pictures = String::new();
     for panel in Panel::ALL {
-        for (name, state) in [("empty", &RunState::default()), ("one step", &one)] {
+        for (name, state) in [("empty", &RunModel::default()), ("one step", &one)] {
             let picture = draw_text(state, &focused(panel, true), 80, 24);
             pictures += &format!("{name}, {}\n{picture}", panel.name());
         }
@@ -219,9 +219,9 @@ fn values_that_are_not_finite_are_gaps() {
 
 #[test]
 fn any_size_can_be_drawn_in_any_state() {
-    let mut dead = RunState::default();
+    let mut dead = RunModel::default();
     dead.apply(Event::Failed("x".repeat(500)), Duration::ZERO);
-    for state in [RunState::default(), training_state(0), training_state(50), dead] {
+    for state in [RunModel::default(), training_state(0), training_state(50), dead] {
         for (width, height) in [(1, 1), (60, 16), (61, 17), (73, 20), (100, 23), (180, 45), (300, 20), (60, 90)] {
             for panel in Panel::ALL {
                 for overlay in [Overlay::None, Overlay::Help(99), Overlay::StopDialog, Overlay::Filter] {

@@ -5,7 +5,7 @@
 use super::{Effect, Overlay, Panel, ViewState};
 use crate::tui::app::actions::{Action, Motion, Zoom};
 use crate::tui::app::layout;
-use crate::tui::model::state::RunState;
+use crate::tui::model::state::RunModel;
 use crate::tui::panels::{RenderContext, entropy, loss};
 use crate::tui::theme::{ColorDepth, Theme};
 use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
@@ -13,7 +13,7 @@ use ratatui::layout::{Position, Rect};
 
 impl ViewState {
     /// Handles a mouse event, on a screen of this size with `notice` lines of alerts.
-    pub fn handle_mouse(&mut self, event: &MouseEvent, state: &RunState, screen: Rect, notice: u16) -> Effect {
+    pub fn handle_mouse(&mut self, event: &MouseEvent, state: &RunModel, screen: Rect, notice: u16) -> Effect {
         if self.overlay != Overlay::None || self.draft.is_some() {
             return Effect::None;
         }
@@ -41,7 +41,7 @@ impl ViewState {
         Effect::None
     }
 
-    fn handle_click(&mut self, at: Position, under: Panel, state: &RunState, screen: Rect, notice: u16) {
+    fn handle_click(&mut self, at: Position, under: Panel, state: &RunModel, screen: Rect, notice: u16) {
         if let Some(panel) = self.panels.tab_at(at, screen, notice) {
             return self.panels.focus_on(panel);
         }

@@ -6,13 +6,13 @@ use super::{Overlay, Panel, ViewState};
 use crate::tui::app::actions::Motion;
 use crate::tui::app::layout;
 use crate::tui::model::config_history;
-use crate::tui::model::state::RunState;
+use crate::tui::model::state::RunModel;
 use crate::tui::panels::{changes, entropy, help, log, playground, run, samples};
 use crate::tui::plot::token_grid;
 use ratatui::layout::Rect;
 
 impl ViewState {
-    pub fn apply_motion(&mut self, motion: Motion, state: &RunState, screen: Rect) {
+    pub fn apply_motion(&mut self, motion: Motion, state: &RunModel, screen: Rect) {
         if let Overlay::Help(at) = self.overlay {
             let at = if motion == Motion::Up { at.saturating_sub(1) } else { at.saturating_add(1) };
             self.overlay = Overlay::Help(at.min(help::scroll_limit(screen)));
@@ -43,7 +43,7 @@ impl ViewState {
         }
     }
 
-    fn entry_count(&self, panel: Panel, state: &RunState) -> usize {
+    fn entry_count(&self, panel: Panel, state: &RunModel) -> usize {
         match panel {
             Panel::Changes => changes::entries(state, self).count(),
             Panel::Log => log::entries(state, self).count(),
@@ -53,7 +53,7 @@ impl ViewState {
         }
     }
 
-    fn move_in_row(&mut self, motion: Motion, state: &RunState, area: Rect) {
+    fn move_in_row(&mut self, motion: Motion, state: &RunModel, area: Rect) {
         let text = entropy::text_area(area, self, state);
         let Some(row) = self.tokens.row(state) else { return };
         let placed = token_grid::layout_tokens(&row.cells, text.width);

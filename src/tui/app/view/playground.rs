@@ -2,7 +2,7 @@
 //! Must not know: what a policy does. The trainer reports whether it accepts one.
 //! Invariant: a request has the settings that the frame of the playground panel shows.
 
-use super::{Effect, Panel, RunState, ViewState};
+use super::{Effect, Panel, RunModel, ViewState};
 use crate::policy::grammar;
 use crate::policy::threshold::Threshold;
 use crate::schema::protocol::{Command, PlaygroundRequest};
@@ -22,7 +22,7 @@ impl Default for NextRequest {
 
 impl ViewState {
     /// Applies a command to the playground, and focuses its panel.
-    pub fn apply_playground_command(&mut self, command: PlaygroundCommand, state: &RunState) -> Effect {
+    pub fn apply_playground_command(&mut self, command: PlaygroundCommand, state: &RunModel) -> Effect {
         self.panels.focus_on(Panel::Playground);
         match command {
             PlaygroundCommand::Ask(prompt) => {

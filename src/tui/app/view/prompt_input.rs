@@ -8,12 +8,12 @@ use crate::schema::protocol::Command;
 use crate::tui::app::chart_settings::ChartSpan;
 use crate::tui::app::command::{DashboardCommand, PromptOutcome};
 use crate::tui::model::config_history;
-use crate::tui::model::state::RunState;
+use crate::tui::model::state::RunModel;
 use crossterm::event::KeyEvent;
 
 impl ViewState {
     /// Opens the command line with `text`; `=` stands for a `set` command with the selected setting.
-    pub fn open_prompt(&mut self, text: &str, state: &RunState) {
+    pub fn open_prompt(&mut self, text: &str, state: &RunModel) {
         let text = match text {
             "=" => self.set_command_text(state).unwrap_or_default(),
             "fork " => state.run.as_ref().map_or(text.into(), |run| format!("fork {}-2", run.config.run.name)),
@@ -28,14 +28,14 @@ impl ViewState {
         self.prompt.open(text);
     }
 
-    pub fn set_command_text(&self, state: &RunState) -> Option<String> {
+    pub fn set_command_text(&self, state: &RunModel) -> Option<String> {
         let config = &state.run.as_ref()?.config;
         let setting = config_history::numeric_settings()[self.selected_setting_index(state)?];
         Some(format!("set {} {}", setting.path(), config.value(setting)))
     }
 
     /// Handles a key of the command line or of a filter.
-    pub fn handle_prompt_key(&mut self, key: &KeyEvent, state: &RunState) -> Effect {
+    pub fn handle_prompt_key(&mut self, key: &KeyEvent, state: &RunModel) -> Effect {
         if self.overlay == Overlay::Filter {
             return self.handle_filter_key(key);
         }
@@ -72,7 +72,7 @@ impl ViewState {
         }
     }
 
-    pub fn apply_dashboard_command(&mut self, command: DashboardCommand, state: &RunState) -> Effect {
+    pub fn apply_dashboard_command(&mut self, command: DashboardCommand, state: &RunModel) -> Effect {
         match command {
             DashboardCommand::Quit => return self.request_quit(state),
             DashboardCommand::Playground(command) => return self.apply_playground_command(command, state),

@@ -6,11 +6,11 @@ use super::{Effect, Overlay, RUN_ENDED, ViewState};
 use crate::schema::protocol::{Command, SetKeys};
 use crate::tui::app::actions::{Direction, DraftEdit, Nudge};
 use crate::tui::app::draft::{SentEdit, SettingDraft};
-use crate::tui::model::state::{RunState, TrainerStatus};
+use crate::tui::model::state::{RunModel, TrainerStatus};
 use std::time::SystemTime;
 
 impl ViewState {
-    pub fn request_quit(&mut self, state: &RunState) -> Effect {
+    pub fn request_quit(&mut self, state: &RunModel) -> Effect {
         if state.is_over() || self.watching {
             return Effect::Leave;
         }
@@ -19,7 +19,7 @@ impl ViewState {
     }
 
     /// Resumes a run that has ended. After its last step, the command line asks for more steps.
-    pub fn request_resume(&mut self, state: &RunState) -> Effect {
+    pub fn request_resume(&mut self, state: &RunModel) -> Effect {
         match &state.status {
             TrainerStatus::Running => self.hint = Some("the run is already running".into()),
             TrainerStatus::Finished(summary) if !summary.stopped_early => self.open_prompt("resume ", state),
@@ -28,7 +28,7 @@ impl ViewState {
         Effect::None
     }
 
-    pub fn request(&mut self, state: &RunState, command: Command) -> Effect {
+    pub fn request(&mut self, state: &RunModel, command: Command) -> Effect {
         if state.is_over() && !self.watching {
             self.hint = Some(RUN_ENDED.into());
         } else if self.stopping {
@@ -39,7 +39,7 @@ impl ViewState {
         Effect::None
     }
 
-    pub fn toggle_pause(&mut self, state: &RunState) -> Effect {
+    pub fn toggle_pause(&mut self, state: &RunModel) -> Effect {
         if state.is_over() || self.stopping {
             return Effect::None;
         }
@@ -49,7 +49,7 @@ impl ViewState {
     }
 
     /// Requests the values before the last change.
-    pub fn request_undo(&mut self, state: &RunState) -> Effect {
+    pub fn request_undo(&mut self, state: &RunModel) -> Effect {
         if self.pending_undos.count == 0 {
             self.pending_undos.changes_before = state.changes.total();
         }
@@ -62,7 +62,7 @@ impl ViewState {
         effect
     }
 
-    pub fn edit_draft(&mut self, edit: DraftEdit, state: &RunState) {
+    pub fn edit_draft(&mut self, edit: DraftEdit, state: &RunModel) {
         let Some(run) = &state.run else { return };
         // A knot at a past step would change nothing.
         let next = state.current_step() + 1;
@@ -84,7 +84,7 @@ impl ViewState {
         }
     }
 
-    pub fn send_draft(&mut self, state: &RunState) -> Effect {
+    pub fn send_draft(&mut self, state: &RunModel) -> Effect {
         let Some(draft) = self.draft.take() else { return Effect::None };
         let (path, value) = (draft.setting().path(), draft.to_toml());
         let effect = self.request(state, Command::SetKeys(SetKeys::single(path.clone(), value.clone())));

@@ -2,7 +2,7 @@
 //! Must not know: events, or how they change the state.
 //! Invariant: no query changes the state.
 
-use super::{ChartMark, EventCounts, RunState, TrainerStatus};
+use super::{ChartMark, EventCounts, RunModel, TrainerStatus};
 use crate::config::{Config, Dashboard};
 use crate::schema::protocol::{AlertTopic, RunPhase};
 use crate::schema::rows::ChangeOutcome;
@@ -13,7 +13,7 @@ use crate::tui::text;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-impl RunState {
+impl RunModel {
     /// Returns the history of `series`; an empty one for a difference that is not kept.
     pub fn history(&self, series: Series) -> &SeriesHistory {
         self.metrics.history(series)
