@@ -5,7 +5,7 @@
 #[allow(dead_code)] // each test uses a part of it
 mod source_tree;
 
-use source_tree::{SourceFile, crate_paths, source_files};
+use source_tree::{SourceFile, crate_paths, re_exports, source_files};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -99,6 +99,29 @@ fn rooms_use_only_what_the_table_allows() {
     }
 }
 
+/// Follows re-exports, so that a name leads to the file that defines it.
+fn defining_path(
+    mut path: Vec<String>,
+    modules: &BTreeMap<&[String], usize>,
+    re_exports: &BTreeMap<&[String], Vec<(String, Vec<String>)>>,
+) -> Vec<String> {
+    for _ in 0..8 {
+        let Some(len) = (1..path.len()).rev().find(|len| modules.contains_key(&path[..*len])) else { break };
+        let exports = &re_exports[&path[..len]];
+        let named = exports.iter().find(|(name, _)| *name == path[len]).map(|(_, target)| target.clone());
+        let by_glob = || {
+            let (_, target) = exports.iter().find(|(name, _)| name == "*")?;
+            Some([&target[..], &path[len..=len]].concat())
+        };
+        if modules.contains_key(&path[..=len]) {
+            break;
+        }
+        let Some(target) = named.or_else(by_glob) else { break };
+        path = [&target[..], &path[len + 1..]].concat();
+    }
+    path
+}
+
 /// Returns which file each file uses: the one whose module is the longest prefix of the path. A parent may name its
 /// children, so those arrows are left out.
 fn arrows(files: &[SourceFile]) -> BTreeMap<usize, BTreeSet<usize>> {
@@ -108,9 +131,12 @@ fn arrows(files: &[SourceFile]) -> BTreeMap<usize, BTreeSet<usize>> {
         .filter(|(_, file)| file.name != "main.rs")
         .map(|(at, file)| (&file.module[..], at))
         .collect();
+    let re_exports: BTreeMap<&[String], Vec<(String, Vec<String>)>> =
+        files.iter().map(|file| (&file.module[..], re_exports(file))).collect();
     let mut arrows = BTreeMap::<usize, BTreeSet<usize>>::new();
     for (from, file) in files.iter().enumerate() {
         for path in crate_paths(file) {
+            let path = defining_path(path, &modules, &re_exports);
             let target = (1..=path.len()).rev().find_map(|len| modules.get(&path[..len]).copied());
             if let Some(to) = target.filter(|to| *to != from && !files[*to].module.starts_with(&file.module)) {
                 arrows.entry(from).or_default().insert(to);

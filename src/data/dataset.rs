@@ -10,54 +10,8 @@ use super::error::{DataError, Result};
 use super::manifest::{DatasetManifest, EOS_ID_KEY, MANIFEST_FILE, TOKENIZER_FILE, TOKENIZER_HASH_KEY, VOCAB_SIZE_KEY};
 use super::shard::{MAX_VOCAB, Shard, ShardReadOptions};
 use super::tokenizer::Tokenizer;
-use super::{OnProgress, Progress};
-use serde::{Deserialize, Serialize};
+use super::{OnProgress, Progress, Split};
 use std::path::{Path, PathBuf};
-
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    Serialize,
-    Deserialize,
-    strum::Display,
-    strum::EnumString,
-    strum::IntoStaticStr,
-    strum::VariantNames,
-)]
-#[serde(rename_all = "lowercase")]
-#[strum(serialize_all = "lowercase")]
-pub enum Split {
-    Train,
-    Valid,
-    Test,
-}
-
-impl Split {
-    pub const ALL: [Self; 3] = [Self::Train, Self::Valid, Self::Test];
-
-    /// Returns the name of the split, with which the file names of its shards start.
-    pub fn name(self) -> &'static str {
-        self.into()
-    }
-
-    /// Returns the split whose name, or a common variant of it such as `dev`, starts this file name.
-    pub(crate) fn from_name_prefix(name: &str) -> Option<Self> {
-        let name = name.to_lowercase();
-        let starts_with_any = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
-        match () {
-            () if starts_with_any(&["train"]) => Some(Self::Train),
-            () if starts_with_any(&["val", "dev"]) => Some(Self::Valid),
-            () if starts_with_any(&["test"]) => Some(Self::Test),
-            () => None,
-        }
-    }
-}
 
 /// The shards of one split, in the order of their names.
 #[derive(Clone, Default)]

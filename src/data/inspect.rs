@@ -2,7 +2,8 @@
 //! Must not know: the terminal, batches.
 //! Invariant: only data that was read completely is described. The first fault is returned as an error.
 
-use super::dataset::{Dataset, Split};
+use super::Split;
+use super::dataset::Dataset;
 use super::error::{DataError, Result};
 use super::shard::{Shard, ShardReadOptions};
 use super::{OnProgress, Progress, Tokenizer};

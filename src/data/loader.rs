@@ -6,7 +6,8 @@
 //! Packing: window i takes T+1 tokens of the stream, starting at token i·T. It shares one token with the next
 //! window, so every token is a target once. B consecutive windows form a batch.
 
-use super::dataset::{Dataset, Split};
+use super::Split;
+use super::dataset::Dataset;
 use super::error::{DataError, Result};
 use super::shard::{MAX_VOCAB, ShardReadOptions};
 use super::stream::{StreamPosition, TokenOrder, TokenStream};

@@ -3,11 +3,11 @@
 //! Invariant: an autodiff graph lives only from the pass that builds it to its backward pass.
 
 use super::cost::{BACKWARD_FACTOR, PartCosts, StepPart};
+use super::gradients::accumulate_gradients;
 use super::head::RequestedGradients;
 use super::{HiddenStates, Transformer, head};
 use crate::config;
-use crate::ops::{adamw, trace};
-use burn::module::{Module, ModuleVisitor, Param};
+use crate::ops::trace;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor};
 use std::time::Instant;
@@ -155,30 +155,5 @@ impl<'a> GradientAccumulator<'a> {
             head::add_head_gradient(self.model, &mut grads, head_grad);
         }
         (grads, self.costs)
-    }
-}
-
-/// Adds the gradients `more` to those in `sum`, in place. Both hold gradients of parameters of `module` only.
-pub fn accumulate_gradients<M: Module>(module: &M, sum: &mut GradientsParams, more: GradientsParams) {
-    match (sum.is_empty(), more.is_empty()) {
-        (_, true) => {}
-        (true, false) => *sum = more,
-        (false, false) => module.visit(&mut AccumulateVisitor { sum, more }),
-    }
-}
-
-struct AccumulateVisitor<'a> {
-    sum: &'a mut GradientsParams,
-    more: GradientsParams,
-}
-
-impl ModuleVisitor for AccumulateVisitor<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let Some(more) = self.more.remove::<D>(param.id) else { return };
-        let sum = match self.sum.remove::<D>(param.id) {
-            Some(sum) => adamw::add(sum, more),
-            None => more,
-        };
-        self.sum.register(param.id, sum);
     }
 }

@@ -2,14 +2,14 @@
 //! Must not know: embeddings, how many blocks there are.
 //! Invariant: checkpointing changes no result. The prefix of a checkpointed block is constant.
 
-use super::accumulator::accumulate_gradients;
 use super::attention::{Attention, KeysValues};
 use super::execution::{BlockGradients, Execution, MatmulPrecision};
-use super::head;
+use super::gradients::accumulate_gradients;
 use super::layers::{Mlp, Norm};
 use super::rotary::RotaryAngles;
 use crate::ops::AttentionMask;
 use crate::ops::graph::{CustomBackward, Gradient, any_operand, gradient, with_custom_backward};
+use crate::ops::score::surrogate_loss;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
@@ -74,7 +74,7 @@ impl CustomBackward for CheckpointedBlock {
         let block = self.block.map(&mut NewLeaves);
         let input = Tensor::from_inner(self.input).require_grad();
         let (out, _) = block.forward(input.clone(), &self.context);
-        let mut grads = head::surrogate_loss(out, grad.clone()).backward();
+        let mut grads = surrogate_loss(out, grad.clone()).backward();
         let to_input = input.grad_remove(&mut grads).unwrap_or_else(|| grad.zeros_like());
         let more = GradientsParams::from_grads(grads, &block);
         accumulate_gradients(&block, &mut self.block_gradients.lock(), more);
@@ -115,7 +115,7 @@ mod tests {
     fn states_and_gradients(model: &Transformer, states: &HiddenStates) -> (Vec<f32>, Vec<f32>) {
         let hidden = flatten_rows(&states.hidden);
         let weights = hidden.clone().inner().cos();
-        let grads = head::surrogate_loss(hidden.clone(), weights).backward();
+        let grads = surrogate_loss(hidden.clone(), weights).backward();
         let mut grads = GradientsParams::from_grads(grads, model);
         let again = model.execution().take_block_gradients();
         assert_eq!(!again.is_empty(), model.execution().checkpointing);

@@ -15,6 +15,7 @@ pub mod cost;
 mod execution;
 mod feedback;
 mod gather_index;
+pub mod gradients;
 pub mod head;
 pub mod hf;
 mod init;

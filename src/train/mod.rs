@@ -7,7 +7,7 @@
 
 pub use live::replay::replay_changes;
 pub use run::notes::append_note;
-pub use run::thread::{Trainer, TrainerOptions, spawn};
+pub use run::thread::{Trainer, spawn};
 pub use step::learner::Learner;
 
 use crate::config::{Config, ConfigError};
@@ -17,6 +17,13 @@ use crate::files::{FileError, means_disk_full};
 use crate::model::ModelError;
 use crate::record::RecordError;
 use std::path::PathBuf;
+
+/// What a trainer emits besides metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainerOptions {
+    /// Emit what only a screen needs: probed rows, which cost a few forward passes, system rows, past history.
+    pub screen_events: bool,
+}
 
 /// How a run starts.
 #[derive(Clone, Debug)]

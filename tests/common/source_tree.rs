@@ -2,7 +2,7 @@
 //! Must not know: which dependencies are allowed.
 //! Invariant: test modules are left out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 
@@ -55,20 +55,65 @@ fn read(src: &Path, path: &Path) -> SourceFile {
     SourceFile { name, module, text, syntax }
 }
 
-/// Returns every path of this crate that the file names, absolute, in `use` items of any form and in code.
+/// Returns every path of this crate that the file names, absolute, in `use` items of any form and in code. A path that
+/// starts with an imported module (`use crate::record;` … `record::recorder::x`) counts as the whole path.
 pub fn crate_paths(file: &SourceFile) -> BTreeSet<Vec<String>> {
-    let mut paths = CratePaths { module: file.module.clone(), found: BTreeSet::new() };
+    let mut paths = CratePaths::new(file);
     paths.visit_file(&file.syntax);
+    let imported = |path: &Vec<String>| {
+        let start = paths.imports.get(path.first()?)?;
+        Some([&start[..], &path[1..]].concat())
+    };
+    let through_imports: Vec<_> = paths.code.iter().filter_map(imported).collect();
+    paths.found.extend(through_imports);
     paths.found
+}
+
+/// Returns what the file re-exports (`pub use`): name to absolute path. The name `*` stands for a glob.
+pub fn re_exports(file: &SourceFile) -> Vec<(String, Vec<String>)> {
+    let mut out = Vec::new();
+    for item in &file.syntax.items {
+        let syn::Item::Use(item) = item else { continue };
+        if matches!(item.vis, syn::Visibility::Inherited) {
+            continue;
+        }
+        let mut paths = CratePaths::new(file);
+        paths.tree(&[], &item.tree);
+        out.extend(paths.imports);
+        out.extend(paths.globs.into_iter().map(|path| ("*".to_owned(), path)));
+    }
+    out
 }
 
 struct CratePaths {
     module: Vec<String>,
+    /// Child modules that the file declares.
+    children: BTreeSet<String>,
     found: BTreeSet<Vec<String>>,
+    /// Imported name to absolute path.
+    imports: BTreeMap<String, Vec<String>>,
+    globs: Vec<Vec<String>>,
+    /// Paths in code, as written.
+    code: Vec<Vec<String>>,
 }
 
 impl CratePaths {
-    /// Makes a path absolute; `None` if it does not start in this crate by a keyword.
+    fn new(file: &SourceFile) -> Self {
+        let child = |item: &syn::Item| match item {
+            syn::Item::Mod(item) if item.content.is_none() => Some(item.ident.to_string()),
+            _ => None,
+        };
+        Self {
+            module: file.module.clone(),
+            children: file.syntax.items.iter().filter_map(child).collect(),
+            found: BTreeSet::new(),
+            imports: BTreeMap::new(),
+            globs: Vec::new(),
+            code: Vec::new(),
+        }
+    }
+
+    /// Makes a path absolute; `None` if it starts neither with a keyword nor with a child module.
     fn absolute(&self, segments: &[String]) -> Option<Vec<String>> {
         let mut at = self.module.clone();
         let (first, mut rest) = segments.split_first()?;
@@ -82,6 +127,7 @@ impl CratePaths {
                     rest = &rest[1..];
                 }
             }
+            child if self.children.contains(child) => at.push(child.to_owned()),
             _ => return None,
         }
         at.extend(rest.iter().filter(|name| *name != "self").cloned());
@@ -93,9 +139,20 @@ impl CratePaths {
         match tree {
             syn::UseTree::Path(path) => self.tree(&with(&path.ident), &path.tree),
             syn::UseTree::Group(group) => group.items.iter().for_each(|item| self.tree(before, item)),
-            syn::UseTree::Name(name) => self.keep(&with(&name.ident)),
-            syn::UseTree::Rename(rename) => self.keep(&with(&rename.ident)),
-            syn::UseTree::Glob(_) => self.keep(before),
+            syn::UseTree::Name(name) => self.import(&with(&name.ident), None),
+            syn::UseTree::Rename(rename) => self.import(&with(&rename.ident), Some(rename.rename.to_string())),
+            syn::UseTree::Glob(_) => {
+                self.keep(before);
+                self.globs.extend(self.absolute(before));
+            }
+        }
+    }
+
+    fn import(&mut self, segments: &[String], alias: Option<String>) {
+        self.keep(segments);
+        if let Some(path) = self.absolute(segments) {
+            let name = alias.or_else(|| path.last().cloned());
+            self.imports.extend(name.map(|name| (name, path)));
         }
     }
 
@@ -112,6 +169,9 @@ impl<'ast> Visit<'ast> for CratePaths {
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let segments: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         self.keep(&segments);
+        if segments.len() > 1 {
+            self.code.push(segments);
+        }
         visit::visit_path(self, path);
     }
 

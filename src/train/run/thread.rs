@@ -7,7 +7,7 @@ use super::training_loop::TrainingRun;
 use crate::ops::threads;
 use crate::record::log::RunLog;
 use crate::schema::protocol::{Command, Event};
-use crate::train::StartMode;
+use crate::train::{StartMode, TrainerOptions};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -20,13 +20,6 @@ use tracing_subscriber::layer::SubscriberExt;
 const EVENT_CAPACITY: usize = 1024;
 /// Capacity of the command channel, which is read at step boundaries.
 const COMMAND_CAPACITY: usize = 64;
-
-/// What a trainer emits besides metrics.
-#[derive(Clone, Copy, Debug)]
-pub struct TrainerOptions {
-    /// Emit what only a screen needs: probed rows, which cost a few forward passes, system rows, past history.
-    pub screen_events: bool,
-}
 
 pub struct Trainer {
     pub events: Receiver<Event>,
