@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{TINY, place, train};
+use common::{TINY, temp_dir_with_recipe, train};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -52,7 +52,7 @@ fn run_scripts(module: &str, scripts: &[String]) {
         std::io::stderr().write_all(format!("SKIPPED: {message}\n").as_bytes()).unwrap();
         return;
     };
-    let dir = place(TINY);
+    let dir = temp_dir_with_recipe(TINY);
     assert!(train(dir.path(), &["record.token_every=2"]).status.success());
     for script in scripts {
         let output = Command::new(&python).args(["-c", script]).current_dir(dir.path()).output().unwrap();

@@ -9,7 +9,7 @@ const KEYS: [&str; 10] =
     ["peer", "kind", "device", "dtype", "params", "median_ms", "min_ms", "max_ms", "peak_mib", "tokens_per_s"];
 
 #[test]
-fn every_kind_is_a_line_of_json_and_nothing_else_is_said() {
+fn every_kind_is_printed_as_a_line_of_json_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let output = lab(dir.path(), &[&["bench", "--threads=1"], SIZES].concat());
     assert!(output.status.success() && output.stderr.is_empty(), "{}", stderr(&output));
@@ -27,13 +27,13 @@ fn every_kind_is_a_line_of_json_and_nothing_else_is_said() {
         assert!(number("median_ms") <= number("max_ms") && number("tokens_per_s") > 0.0, "{line}");
         assert!(cfg!(not(target_os = "linux")) || number("peak_mib") >= 1.0, "{line}");
     }
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "it leaves nothing behind");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "no file is left");
 }
 
 #[test]
-fn what_it_cannot_do_it_says_before_it_measures() {
+fn invalid_arguments_are_refused_before_measuring() {
     let dir = tempfile::tempdir().unwrap();
-    for (given, wanted) in [
+    for (given, expected) in [
         ("--dtype=bf16", "`--dtype` = bf16: the CPU multiplies only f32 at full speed (CPU"),
         ("--device=tpu", "`--device`: `run.device` = \"tpu\": allowed are auto, cpu"),
         ("--recycled=12", "`--recycled` = 12: at most `--time` - 1 = 11"),
@@ -44,6 +44,6 @@ fn what_it_cannot_do_it_says_before_it_measures() {
         let others = SIZES.iter().copied().filter(|arg| !arg.starts_with(name));
         let output = lab(dir.path(), &["bench"].into_iter().chain(others).chain([given]).collect::<Vec<_>>());
         assert!(!output.status.success() && output.stdout.is_empty(), "{given}");
-        assert!(stderr(&output).contains(wanted), "{given}: {}", stderr(&output));
+        assert!(stderr(&output).contains(expected), "{given}: {}", stderr(&output));
     }
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::screen::{CTRL_C, CTRL_Z, ESC, Lab, Screen};
+use common::screen::{CTRL_C, CTRL_Z, ESC, LabProcess, Screen};
 use common::*;
 use rustix::process::Signal;
 use std::path::{Path, PathBuf};
@@ -14,278 +14,287 @@ const ARGS: &[&str] = &["run", "--config", "tiny.toml", "--steps", "1000000"];
 /// Columns and rows of a screen that is large enough for all panels.
 const SIZE: (u16, u16) = (100, 30);
 
-fn started() -> (tempfile::TempDir, Screen) {
-    let dir = place(TINY);
+fn start_dashboard() -> (tempfile::TempDir, Screen) {
+    let dir = temp_dir_with_recipe(TINY);
     let screen = Screen::start(dir.path(), ARGS, SIZE);
-    trains(&screen);
+    wait_for_training(&screen);
     (dir, screen)
 }
 
-/// Waits until the screen shows a run that makes steps.
-fn trains(screen: &Screen) {
-    screen.wait_for("a run that trains", |text| step(text).is_some_and(|step| step > 0) && whole(text));
+/// Waits until the screen shows a run in training, in a complete frame.
+fn wait_for_training(screen: &Screen) {
+    screen.wait_for("a run in training", |text| {
+        displayed_step(text).is_some_and(|step| step > 0) && is_complete_frame(text)
+    });
 }
 
-/// Whether the frame is complete: it has the first line, and the keys in the last one.
-fn whole(text: &str) -> bool {
+/// Whether the frame is complete: the run's name in the header, and the keys in the last line.
+fn is_complete_frame(text: &str) -> bool {
     text.contains(" tiny ") && text.lines().last().is_some_and(|line| line.contains("help"))
 }
 
 /// Returns the step that the screen shows, in any phase of the run.
-fn step(text: &str) -> Option<u64> {
+fn displayed_step(text: &str) -> Option<u64> {
     let line = text.lines().find(|line| line.contains("  step "))?;
     let number = line.split("  step ").nth(1)?.split(" / ").next()?;
     number.replace(',', "").parse().ok()
 }
 
 /// Waits until the screen shows a later step than now.
-fn goes_on(screen: &Screen) {
-    let now = step(&screen.text());
-    screen.wait_for("more steps", |text| step(text).is_some() && step(text) > now && whole(text));
+fn wait_for_later_step(screen: &Screen) {
+    let now = displayed_step(&screen.text());
+    screen.wait_for("more steps", |text| {
+        displayed_step(text).is_some() && displayed_step(text) > now && is_complete_frame(text)
+    });
 }
 
-fn run(dir: &Path) -> PathBuf {
+fn newest_run(dir: &Path) -> PathBuf {
     runs(dir).pop().unwrap()
 }
 
 /// Waits until the terminal is restored: main screen, visible cursor, no mouse reports.
-fn given_back(screen: &Screen) {
-    screen.wait_until("the terminal as it was", |screen| {
+fn wait_for_restored_terminal(screen: &Screen) {
+    screen.wait_until("the restored terminal", |screen| {
         let mouse = screen.mouse_protocol_mode() != vt100::MouseProtocolMode::None;
         !(screen.alternate_screen() || screen.hide_cursor() || mouse)
     });
 }
 
 #[test]
-fn keys_steer_the_run_and_leave_a_terminal_that_can_be_read() {
-    let (dir, mut screen) = started();
-    screen.wait_until("a screen of its own", |screen| screen.alternate_screen() && screen.hide_cursor());
-    screen.keys(":set optim.lr 0.003\r");
+fn keys_control_the_run_and_quitting_restores_the_terminal() {
+    let (dir, mut screen) = start_dashboard();
+    screen.wait_until("the alternate screen", |screen| screen.alternate_screen() && screen.hide_cursor());
+    screen.send_keys(":set optim.lr 0.003\r");
     screen.wait("the setting", || {
-        let text = std::fs::read_to_string(run(dir.path()).join("changes.jsonl"));
+        let text = std::fs::read_to_string(newest_run(dir.path()).join("changes.jsonl"));
         text.is_ok_and(|text| text.contains("\"optim.lr\""))
     });
-    screen.shows("config v1");
-    screen.keys(" ");
-    screen.shows("paused");
-    screen.keys(" ");
-    goes_on(&screen);
-    screen.keys("q");
-    screen.shows("Stop the run?");
-    screen.keys("y");
-    assert!(screen.end().success());
-    given_back(&screen);
+    screen.wait_for_text("config v1");
+    screen.send_keys(" ");
+    screen.wait_for_text("paused");
+    screen.send_keys(" ");
+    wait_for_later_step(&screen);
+    screen.send_keys("q");
+    screen.wait_for_text("Stop the run?");
+    screen.send_keys("y");
+    assert!(screen.wait_for_exit().success());
+    wait_for_restored_terminal(&screen);
     let text = screen.text();
     assert!(text.contains("stopped after") && text.contains("checkpoint") && !text.contains("help"), "{text}");
 }
 
 #[test]
-fn the_picture_follows_the_size_of_the_terminal() {
-    let (_dir, screen) = started();
+fn the_layout_follows_the_terminal_size() {
+    let (_dir, screen) = start_dashboard();
     for (cols, rows) in [(80, 24), (60, 16), (50, 10), (120, 40), (79, 15), SIZE] {
         screen.resize(cols, rows);
         if cols < 60 || rows < 16 {
-            screen.shows(&format!("{cols}×{rows} is too small"));
+            screen.wait_for_text(&format!("{cols}×{rows} is too small"));
         } else {
             let edge = usize::from(cols);
-            screen.wait_for("a picture of that size", |text| {
+            screen.wait_for("a frame of that size", |text| {
                 let last = text.lines().last().is_some_and(|line| line.contains("help"));
                 let wide = text.lines().any(|line| line.ends_with('╮') && line.chars().count() == edge);
-                last && wide && text.lines().count() == usize::from(rows) && step(text).is_some()
+                last && wide && text.lines().count() == usize::from(rows) && displayed_step(text).is_some()
             });
         }
     }
-    trains(&screen);
-    goes_on(&screen);
+    wait_for_training(&screen);
+    wait_for_later_step(&screen);
 }
 
 /// Starts the dashboard as a job of an interactive shell.
-fn job() -> (tempfile::TempDir, Screen, Lab) {
-    let dir = place(TINY);
+fn start_job() -> (tempfile::TempDir, Screen, LabProcess) {
+    let dir = temp_dir_with_recipe(TINY);
     let screen = Screen::shell(dir.path(), SIZE);
-    screen.keys(&format!("coconut-lab {}\r", ARGS.join(" ")));
-    trains(&screen);
-    let lab = screen.lab();
+    screen.send_keys(&format!("coconut-lab {}\r", ARGS.join(" ")));
+    wait_for_training(&screen);
+    let lab = screen.lab_process();
     (dir, screen, lab)
 }
 
 /// Waits until the job is suspended and the shell has its terminal back, restored.
-fn stopped(screen: &Screen, lab: Lab) {
+fn wait_for_suspended_job(screen: &Screen, lab: LabProcess) {
     screen.wait("the stop", || lab.is_stopped());
-    given_back(screen);
+    wait_for_restored_terminal(screen);
     screen.wait_for("the shell", |text| text.contains("Stopped") && text.trim_end().ends_with("shell>"));
 }
 
 #[test]
-fn ctrl_z_and_fg_stop_and_go_on() {
-    let (_dir, screen, lab) = job();
+fn ctrl_z_suspends_and_fg_continues() {
+    let (_dir, screen, lab) = start_job();
     for _ in 0..2 {
-        screen.keys(CTRL_Z);
-        stopped(&screen, lab);
+        screen.send_keys(CTRL_Z);
+        wait_for_suspended_job(&screen, lab);
         // The shell's terminal works: it echoes what is typed, and runs it.
-        screen.keys("clear; echo all ri''ght\r");
-        screen.wait_for("the shell's word", |text| text.trim() == "all right\nshell>");
-        screen.keys("fg\r");
-        screen.wait_until("the screen taken again", vt100::Screen::alternate_screen);
-        trains(&screen);
-        goes_on(&screen);
+        screen.send_keys("clear; echo all ri''ght\r");
+        screen.wait_for("the shell's output", |text| text.trim() == "all right\nshell>");
+        screen.send_keys("fg\r");
+        screen.wait_until("the alternate screen again", vt100::Screen::alternate_screen);
+        wait_for_training(&screen);
+        wait_for_later_step(&screen);
         assert!(!screen.text().contains("all right"), "{}", screen.text());
     }
-    screen.keys("qy");
-    given_back(&screen);
+    screen.send_keys("qy");
+    wait_for_restored_terminal(&screen);
     screen.wait_for("the shell", |text| text.contains("stopped after") && text.ends_with("shell>"));
 }
 
 #[test]
-fn stops_from_outside_end_with_a_right_picture() {
-    let (_dir, screen, lab) = job();
+fn stop_signals_from_outside_leave_a_correct_screen() {
+    let (_dir, screen, lab) = start_job();
     // The same signal as Ctrl-Z sends.
     lab.signal(Signal::TSTP);
-    stopped(&screen, lab);
-    screen.keys("fg\r");
-    screen.wait_until("the screen taken again", vt100::Screen::alternate_screen);
-    trains(&screen);
-    goes_on(&screen);
+    wait_for_suspended_job(&screen, lab);
+    screen.send_keys("fg\r");
+    screen.wait_until("the alternate screen again", vt100::Screen::alternate_screen);
+    wait_for_training(&screen);
+    wait_for_later_step(&screen);
     // This signal cannot be caught, so the shell writes on the dashboard's screen.
     lab.signal(Signal::STOP);
     screen.wait("the stop", || lab.is_stopped());
-    screen.shows("shell>");
-    screen.keys("fg\r");
-    trains(&screen);
-    goes_on(&screen);
-    screen.wait_for("a picture alone", |text| !text.contains("shell>") && whole(text));
-    screen.wait_until("a screen of its own", |screen| screen.alternate_screen() && screen.hide_cursor());
+    screen.wait_for_text("shell>");
+    screen.send_keys("fg\r");
+    wait_for_training(&screen);
+    wait_for_later_step(&screen);
+    screen
+        .wait_for("the dashboard without the shell's text", |text| !text.contains("shell>") && is_complete_frame(text));
+    screen.wait_until("the alternate screen", |screen| screen.alternate_screen() && screen.hide_cursor());
 }
 
 #[test]
 fn what_nobody_could_wake_does_not_stop() {
     // The process leads its session; no shell could continue it.
-    let (_dir, screen) = started();
-    let lab = screen.lab();
-    screen.keys(CTRL_Z);
+    let (_dir, screen) = start_dashboard();
+    let lab = screen.lab_process();
+    screen.send_keys(CTRL_Z);
     lab.signal(Signal::TSTP);
-    goes_on(&screen);
-    screen.keys(" ");
-    screen.shows("paused");
+    wait_for_later_step(&screen);
+    screen.send_keys(" ");
+    screen.wait_for_text("paused");
     assert!(!lab.is_stopped());
     // On SIGCONT without a stop it redraws the screen.
     lab.signal(Signal::CONT);
-    screen.keys(" ");
-    goes_on(&screen);
+    screen.send_keys(" ");
+    wait_for_later_step(&screen);
 }
 
 #[test]
-fn a_signal_to_end_gives_the_terminal_back() {
-    let (_dir, mut screen) = started();
-    screen.lab().signal(Signal::TERM);
-    assert!(screen.end().success());
-    given_back(&screen);
+fn sigterm_restores_the_terminal() {
+    let (_dir, mut screen) = start_dashboard();
+    screen.lab_process().signal(Signal::TERM);
+    assert!(screen.wait_for_exit().success());
+    wait_for_restored_terminal(&screen);
     assert!(screen.text().contains("stopped after"), "{}", screen.text());
 }
 
 #[test]
-fn what_libraries_print_does_not_paint_over_the_screen() {
-    let (_dir, mut screen) = started();
-    let lab = screen.lab();
-    screen.wait("what is printed to be caught", || [1, 2].into_iter().all(|fd| lab.leads_to(fd).starts_with("pipe:")));
+fn library_output_does_not_corrupt_the_screen() {
+    let (_dir, mut screen) = start_dashboard();
+    let lab = screen.lab_process();
+    screen.wait("stdout and stderr to be captured", || {
+        [1, 2].into_iter().all(|fd| lab.fd_target(fd).starts_with("pipe:"))
+    });
     // Pause, so that nothing else is logged during this time.
-    screen.keys(" ");
-    screen.shows("paused");
-    // More than a pipe holds: the writer must not block.
-    lab.print(1, &"ptxas: a\x1b[2Jwarning\n".repeat(20_000));
-    lab.print(2, "nvrtc: deprecated\n");
+    screen.send_keys(" ");
+    screen.wait_for_text("paused");
+    // This is more than a pipe holds, and the writer must not block.
+    lab.write_to_fd(1, &"ptxas: a\x1b[2Jwarning\n".repeat(20_000));
+    lab.write_to_fd(2, "nvrtc: deprecated\n");
     // The log shows the text without the escape sequence that clears the screen.
-    screen.keys("8e");
-    screen.wait_for("what was printed, in the log", |text| {
+    screen.send_keys("8e");
+    screen.wait_for("the printed lines in the log", |text| {
         text.contains("more lines were printed") || text.contains("nvrtc: deprecated")
     });
     assert!(!screen.text().lines().any(|line| line.starts_with("ptxas") || line.starts_with("nvrtc")));
-    screen.keys("e ");
-    trains(&screen);
-    goes_on(&screen);
-    screen.keys(CTRL_C);
-    screen.keys("y");
-    assert!(screen.end().success());
-    given_back(&screen);
+    screen.send_keys("e ");
+    wait_for_training(&screen);
+    wait_for_later_step(&screen);
+    screen.send_keys(CTRL_C);
+    screen.send_keys("y");
+    assert!(screen.wait_for_exit().success());
+    wait_for_restored_terminal(&screen);
     assert!(screen.text().contains("stopped after"), "{}", screen.text());
 }
 
 #[test]
-fn a_fork_goes_on_in_the_same_dashboard_with_a_note_in_the_first() {
-    let (dir, screen) = started();
-    screen.keys("nodd, look at it\r");
+fn a_fork_continues_in_the_same_dashboard_and_the_first_run_keeps_its_note() {
+    let (dir, screen) = start_dashboard();
+    screen.send_keys("nodd, look at it\r");
     screen.wait("the note", || {
-        let text = std::fs::read_to_string(run(dir.path()).join("changes.jsonl"));
+        let text = std::fs::read_to_string(newest_run(dir.path()).join("changes.jsonl"));
         text.is_ok_and(|text| text.contains("odd, look at it") && text.contains("noted"))
     });
-    screen.keys("b");
-    screen.shows(":fork tiny-2");
-    screen.keys(" optim.lr=0.003\r");
-    let of_fork = |text: &str| step(text).filter(|_| text.contains("  tiny-2  step "));
-    screen.wait_for("the fork", |text| of_fork(text).is_some());
-    let now = of_fork(&screen.text());
-    screen.wait_for("steps of the fork", |text| of_fork(text) > now);
+    screen.send_keys("b");
+    screen.wait_for_text(":fork tiny-2");
+    screen.send_keys(" optim.lr=0.003\r");
+    let fork_step = |text: &str| displayed_step(text).filter(|_| text.contains("  tiny-2  step "));
+    screen.wait_for("the fork", |text| fork_step(text).is_some());
+    let now = fork_step(&screen.text());
+    screen.wait_for("steps of the fork", |text| fork_step(text) > now);
     let folders = runs(dir.path());
     assert_eq!(folders.len(), 2, "{folders:?}");
-    screen.keys(":fork again optim.lrr=1\r");
-    screen.shows("the nearest known one is");
-    screen.keys(ESC);
-    screen.wait_for("the keys in the place of the line", |text| text.lines().last().unwrap().contains("help"));
-    let now = of_fork(&screen.text());
-    screen.wait_for("the run that was not stopped for it", |text| of_fork(text) > now);
-    let about = std::fs::read_to_string(folders[1].join("run.json")).unwrap();
-    assert!(about.contains("lineage") && about.contains("-tiny"), "{about}");
-    screen.keys("qy");
-    given_back(&screen);
+    screen.send_keys(":fork again optim.lrr=1\r");
+    screen.wait_for_text("the nearest known one is");
+    screen.send_keys(ESC);
+    screen.wait_for("the keys instead of the prompt", |text| text.lines().last().unwrap().contains("help"));
+    let now = fork_step(&screen.text());
+    screen.wait_for("steps of the run, which was not stopped", |text| fork_step(text) > now);
+    let run_json = std::fs::read_to_string(folders[1].join("run.json")).unwrap();
+    assert!(run_json.contains("lineage") && run_json.contains("-tiny"), "{run_json}");
+    screen.send_keys("qy");
+    wait_for_restored_terminal(&screen);
 }
 
-/// Requests a checkpoint and waits for it.
-fn saved(dir: &Path, screen: &Screen) {
-    screen.keys(":checkpoint\r");
+/// Requests a checkpoint and waits until it is saved.
+fn save_checkpoint(dir: &Path, screen: &Screen) {
+    screen.send_keys(":checkpoint\r");
     screen.wait("a checkpoint", || {
-        let entries = std::fs::read_dir(run(dir)).unwrap();
+        let entries = std::fs::read_dir(newest_run(dir)).unwrap();
         entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("step-"))
     });
 }
 
 #[test]
-fn a_trainer_that_dies_leaves_its_charts_and_is_taken_up_again_by_a_key() {
-    let (dir, screen) = started();
-    saved(dir.path(), &screen);
-    // Replace the folder of a table by a file, so that the next segment cannot be written.
-    let (metrics, aside) = (run(dir.path()).join("metrics"), dir.path().join("aside"));
+fn a_failed_trainer_keeps_its_charts_and_a_key_resumes_it() {
+    let (dir, screen) = start_dashboard();
+    save_checkpoint(dir.path(), &screen);
+    // Replace the folder of a table with a file, so that the next segment cannot be written.
+    let (metrics, aside) = (newest_run(dir.path()).join("metrics"), dir.path().join("aside"));
     std::fs::rename(&metrics, &aside).unwrap();
     std::fs::write(&metrics, "").unwrap();
-    screen.keys(":checkpoint\r");
-    screen.shows("training failed");
+    screen.send_keys(":checkpoint\r");
+    screen.wait_for_text("training failed");
     let text = screen.text();
     assert!(text.contains("metrics") && text.contains("plain "), "{text}");
-    screen.keys("\x1b[D");
-    screen.shows("at step");
+    screen.send_keys("\x1b[D");
+    screen.wait_for_text("at step");
     std::fs::remove_file(&metrics).unwrap();
     std::fs::rename(&aside, &metrics).unwrap();
-    screen.keys("r");
-    screen.wait_for("the run to go on", |text| !text.contains("training failed") && step(text).is_some());
-    goes_on(&screen);
-    screen.keys("qy");
-    given_back(&screen);
+    screen.send_keys("r");
+    screen.wait_for("the run to continue", |text| !text.contains("training failed") && displayed_step(text).is_some());
+    wait_for_later_step(&screen);
+    screen.send_keys("qy");
+    wait_for_restored_terminal(&screen);
 }
 
 #[test]
-fn a_run_whose_process_is_gone_is_taken_up_again_by_a_key() {
-    let (dir, screen) = started();
-    saved(dir.path(), &screen);
-    screen.lab().signal(Signal::KILL);
+fn a_key_resumes_a_run_whose_process_is_gone() {
+    let (dir, screen) = start_dashboard();
+    save_checkpoint(dir.path(), &screen);
+    screen.lab_process().signal(Signal::KILL);
     drop(screen);
-    let name = run(dir.path()).file_name().unwrap().to_string_lossy().into_owned();
+    let name = newest_run(dir.path()).file_name().unwrap().to_string_lossy().into_owned();
     let screen = Screen::start(dir.path(), &["watch", &name], SIZE);
-    screen.shows("its process is gone");
-    screen.keys("r");
-    screen.wait_for("the run to go on", |text| !text.contains("its process is gone") && step(text).is_some());
-    goes_on(&screen);
+    screen.wait_for_text("its process is gone");
+    screen.send_keys("r");
+    screen.wait_for("the run to continue", |text| {
+        !text.contains("its process is gone") && displayed_step(text).is_some()
+    });
+    wait_for_later_step(&screen);
     assert_eq!(runs(dir.path()).len(), 1);
-    screen.keys("qy");
-    given_back(&screen);
+    screen.send_keys("qy");
+    wait_for_restored_terminal(&screen);
 }
 
 /// Draws snapshots of a recorded run of 2000 steps with the verb `snapshot`.
@@ -293,7 +302,7 @@ fn a_run_whose_process_is_gone_is_taken_up_again_by_a_key() {
 fn every_panel_of_a_recorded_run_is_drawn() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let out = tempfile::tempdir().unwrap();
-    let file = out.path().join("picture.txt");
+    let file = out.path().join("snapshot.txt");
     let draw = |args: &[&str]| {
         let mut all = vec!["snapshot", "tests/fixtures/session", "--out", file.to_str().unwrap()];
         all.extend(args);

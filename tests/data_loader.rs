@@ -1,4 +1,4 @@
-//! Tests the loader: packing, order, ends, and exact return to a stored position.
+//! Tests the loader: packing, order, the end of the data, and exact continuation from a stored position.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use coconut_lab::data::{Batch, Dataset, Loader, LoaderOptions, Split, StreamPosi
 use parquet::arrow::ArrowWriter;
 
 /// Writes documents of the given lengths with ascending ids, `group` rows per row group.
-fn write(path: &Path, first_id: i32, lengths: &[usize], group: usize) {
+fn write_shard(path: &Path, first_id: i32, lengths: &[usize], group: usize) {
     let mut id = first_id;
     let mut writer: Option<ArrowWriter<std::fs::File>> = None;
     for rows in lengths.chunks(group) {
@@ -32,10 +32,10 @@ fn write(path: &Path, first_id: i32, lengths: &[usize], group: usize) {
 }
 
 /// Makes two shards with five row groups and some empty documents: ids 0..60 and 60..100.
-fn small() -> (tempfile::TempDir, PathBuf) {
+fn small_dataset() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
-    write(&dir.path().join("train-0.parquet"), 0, &[7, 0, 13, 1, 19, 20], 2);
-    write(&dir.path().join("train-1.parquet"), 60, &[0, 0, 5, 35], 2);
+    write_shard(&dir.path().join("train-0.parquet"), 0, &[7, 0, 13, 1, 19, 20], 2);
+    write_shard(&dir.path().join("train-1.parquet"), 60, &[0, 0, 5, 35], 2);
     let path = dir.path().to_path_buf();
     (dir, path)
 }
@@ -54,8 +54,8 @@ fn batches(path: &Path, options: LoaderOptions, start: StreamPosition, count: us
 }
 
 #[test]
-fn windows_share_one_token_and_know_where_documents_begin() {
-    let (_dir, path) = small();
+fn windows_share_one_token_and_mark_document_starts() {
+    let (_dir, path) = small_dataset();
     let plain = LoaderOptions { shuffle: false, ..options() };
     let got = batches(&path, plain, StreamPosition::default(), 2);
     let window = |from: i32| (from..from + 9).collect::<Vec<i32>>();
@@ -71,8 +71,8 @@ fn windows_share_one_token_and_know_where_documents_begin() {
 }
 
 #[test]
-fn an_epoch_is_every_token_once_and_the_next_has_another_order() {
-    let (_dir, path) = small();
+fn an_epoch_has_every_token_once_and_the_next_has_another_order() {
+    let (_dir, path) = small_dataset();
     let single = LoaderOptions { batch_size: 1, seq_len: 1, ..options() };
     let got = batches(&path, single, StreamPosition::default(), 200);
     let epoch = |number: u64| got.iter().filter(move |batch| batch.epoch == number).map(|batch| batch.tokens[0]);
@@ -85,8 +85,8 @@ fn an_epoch_is_every_token_once_and_the_next_has_another_order() {
 }
 
 #[test]
-fn a_stored_position_goes_on_with_the_same_batches() {
-    let (_dir, path) = small();
+fn a_stored_position_continues_with_the_same_batches() {
+    let (_dir, path) = small_dataset();
     for (batch, seq_len) in [(2, 8), (1, 1), (3, 5), (4, 40)] {
         let options = LoaderOptions { batch_size: batch, seq_len, ..options() };
         let whole = batches(&path, options.clone(), StreamPosition::default(), 40);
@@ -101,8 +101,8 @@ fn a_stored_position_goes_on_with_the_same_batches() {
 }
 
 #[test]
-fn the_seed_decides_and_nothing_else() {
-    let (_dir, path) = small();
+fn the_order_depends_only_on_the_seed() {
+    let (_dir, path) = small_dataset();
     let with = |seed: u64, prefetch: usize| {
         batches(&path, LoaderOptions { seed, prefetch, ..options() }, StreamPosition::default(), 20)
     };
@@ -112,7 +112,7 @@ fn the_seed_decides_and_nothing_else() {
 
 #[test]
 fn without_repeat_the_last_partial_batch_is_dropped() {
-    let (_dir, path) = small();
+    let (_dir, path) = small_dataset();
     let once = LoaderOptions { repeat: false, ..options() };
     let got = batches(&path, once.clone(), StreamPosition::default(), 100);
     assert_eq!(got.len(), 6); // (100 - 1) / 16
@@ -120,8 +120,8 @@ fn without_repeat_the_last_partial_batch_is_dropped() {
 }
 
 #[test]
-fn a_split_smaller_than_a_batch_is_read_around_once() {
-    let (_dir, path) = small();
+fn a_split_smaller_than_a_batch_wraps_around_once() {
+    let (_dir, path) = small_dataset();
     let once = LoaderOptions { repeat: false, shuffle: false, seq_len: 70, ..options() };
     let got = batches(&path, once.clone(), StreamPosition::default(), 10);
     assert_eq!(got.len(), 1);
@@ -131,10 +131,10 @@ fn a_split_smaller_than_a_batch_is_read_around_once() {
 }
 
 #[test]
-fn too_little_to_learn_from_is_an_error_not_an_endless_loop() {
+fn too_few_tokens_are_an_error_and_not_an_endless_loop() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("one.parquet");
-    write(&path, 0, &[0, 1, 0], 1);
+    write_shard(&path, 0, &[0, 1, 0], 1);
     for repeat in [true, false] {
         let error =
             open(&path, LoaderOptions { repeat, ..options() }, StreamPosition::default()).next_batch().unwrap_err();
@@ -143,8 +143,8 @@ fn too_little_to_learn_from_is_an_error_not_an_endless_loop() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_at_once() {
-    let (_dir, path) = small();
+fn invalid_options_and_positions_are_refused_at_once() {
+    let (_dir, path) = small_dataset();
     let dataset = Dataset::open(&path).unwrap();
     let refuse = |options: LoaderOptions, start: StreamPosition| {
         Loader::open(&dataset, Split::Train, options, start).err().unwrap().to_string()
@@ -164,7 +164,7 @@ fn what_cannot_be_is_refused_at_once() {
 
 #[test]
 fn dropping_a_loader_ends_its_thread() {
-    let (_dir, path) = small();
+    let (_dir, path) = small_dataset();
     for prefetch in [0, 1, 100] {
         let began = std::time::Instant::now();
         let mut loader = open(&path, LoaderOptions { prefetch, ..options() }, StreamPosition::default());
@@ -175,8 +175,8 @@ fn dropping_a_loader_ends_its_thread() {
 }
 
 #[test]
-fn an_id_over_the_models_vocabulary_names_the_row() {
-    let (_dir, path) = small();
+fn an_id_outside_the_vocabulary_is_reported_with_its_row() {
+    let (_dir, path) = small_dataset();
     let narrow = LoaderOptions { vocab_size: 70, shuffle: false, ..options() };
     let mut loader = open(&path, narrow, StreamPosition::default());
     let error = loop {

@@ -25,7 +25,7 @@ fn make(options: &ProsqaOptions) -> DatasetSummary {
     make_prosqa(options, &mut |_| ()).unwrap()
 }
 
-fn published() -> Option<PathBuf> {
+fn published_file() -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/prosqa/prosqa_valid.json");
     if !path.is_file() {
         println!("skipped: {} is absent", path.display());
@@ -96,7 +96,7 @@ fn distance(edges: &BTreeMap<String, Vec<String>>, from: &str, to: &str) -> Opti
 }
 
 /// Checks a question by its text: only one target is reachable, it is the answer, and the steps are a shortest proof.
-fn check(row: &Row) {
+fn check_row(row: &Row) {
     let (statements, asked) = row.question.split_at(row.question.rfind("Is ").unwrap());
     let mut edges: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for statement in statements.split_inclusive('.').filter(|part| !part.trim().is_empty()) {
@@ -109,17 +109,17 @@ fn check(row: &Row) {
     assert_eq!(reached.len(), 1, "{}", row.question);
     assert_eq!(row.answer, format!("{root} is a {}.", reached[0]));
     assert_eq!(distance(&edges, root, reached[0]), Some(row.steps.len()));
-    let mut here = root.to_owned();
+    let mut node = root.to_owned();
     for step in &row.steps {
         let (x, y) = parse(step);
-        assert!(x == here && edges[&x].contains(&y), "{step}");
-        here = y;
+        assert!(x == node && edges[&x].contains(&y), "{step}");
+        node = y;
     }
-    assert_eq!(here, reached[0]);
+    assert_eq!(node, reached[0]);
 }
 
 #[test]
-fn every_answer_follows_and_the_graphs_are_the_papers() {
+fn every_answer_follows_and_the_graphs_match_the_paper() {
     let dir = tempfile::tempdir().unwrap();
     let made = make(&options(dir.path().join("set")));
     let means = made.graphs.unwrap();
@@ -129,28 +129,28 @@ fn every_answer_follows_and_the_graphs_are_the_papers() {
     assert!((95..110).contains(&made.vocab_size));
     let dataset = Dataset::open(&dir.path().join("set")).unwrap();
     assert_eq!(dataset.vocab_size(), Some(made.vocab_size));
-    let codec = dataset.tokenizer().unwrap();
+    let tokenizer = dataset.tokenizer().unwrap();
     let mut questions = BTreeSet::new();
     let mut first_is_true = 0;
     for split in Split::ALL {
         let rows = rows(&dataset, split);
         assert_eq!(rows.len() as u64, dataset.rows(split));
         for row in rows {
-            check(&row);
+            check_row(&row);
             let text = document_text(&row.question, &row.steps, &row.answer);
             assert_eq!(row.ids.last().copied(), dataset.eos_id());
-            assert_eq!(codec.decode(&row.ids[..row.ids.len() - 1]), text.replace('\n', " "));
+            assert_eq!(tokenizer.decode(&row.ids[..row.ids.len() - 1]), text.replace('\n', " "));
             let target = row.answer.trim_end_matches('.').rsplit(' ').next().unwrap().to_owned();
             first_is_true += usize::from(row.question.contains(&format!("a {target} or ")));
             questions.insert(row.question);
         }
     }
-    assert_eq!(questions.len(), 1700, "a question stands in two places");
-    assert!((750..950).contains(&first_is_true), "{first_is_true} of 1700 true ends come first");
+    assert_eq!(questions.len(), 1700, "a question occurs twice");
+    assert!((750..950).contains(&first_is_true), "{first_is_true} of 1700 true targets come first");
 }
 
 #[test]
-fn the_seed_decides_and_splits_do_not_move_each_other() {
+fn rows_depend_on_the_seed_and_not_on_other_splits() {
     let dir = tempfile::tempdir().unwrap();
     let small = ProsqaOptions { train: 20, valid: 10, test: 10, ..options(dir.path().join("a")) };
     make(&small);
@@ -169,8 +169,8 @@ fn the_seed_decides_and_splits_do_not_move_each_other() {
 }
 
 #[test]
-fn published_records_come_back_as_they_were() {
-    let Some(path) = published() else { return };
+fn published_records_round_trip() {
+    let Some(path) = published_file() else { return };
     let dir = tempfile::tempdir().unwrap();
     let from = ProsqaOptions {
         from: vec![path.clone()],
@@ -183,7 +183,7 @@ fn published_records_come_back_as_they_were() {
     assert_eq!(made.vocab_size, Tokenizer::words().unwrap().vocab_size(), "the fixed list has every published word");
     let dataset = Dataset::open(&dir.path().join("set")).unwrap();
     let got: Vec<Row> = Split::ALL.into_iter().flat_map(|split| rows(&dataset, split)).collect();
-    got.iter().for_each(check);
+    got.iter().for_each(check_row);
     let records: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     let texts = |row: &Row| (row.question.clone(), row.steps.clone(), row.answer.clone());
     let got: BTreeSet<_> = got.iter().map(texts).collect();
@@ -202,7 +202,7 @@ fn published_records_come_back_as_they_were() {
 }
 
 #[test]
-fn foreign_words_get_a_vocabulary_of_their_own_and_lies_are_refused() {
+fn unknown_words_get_their_own_vocabulary_and_wrong_answers_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let record = |answer: &str| {
         serde_json::json!({
@@ -225,10 +225,10 @@ fn foreign_words_get_a_vocabulary_of_their_own_and_lies_are_refused() {
     let made = make(&ProsqaOptions { from, ..options(dir.path().join("set")) });
     assert_eq!((made.splits[&Split::Train].documents, made.splits[&Split::Valid].documents), (2, 1));
     assert_eq!(made.vocab_size, 4 + 10); // Every Is Yan Zed a bar baz foo is or
-    let lie = write("lie.json", &[good, record("Zed is a baz.")]);
-    let options = ProsqaOptions { from: vec![lie], valid: 0, test: 0, ..options(dir.path().join("other")) };
+    let wrong = write("wrong.json", &[good, record("Zed is a baz.")]);
+    let options = ProsqaOptions { from: vec![wrong], valid: 0, test: 0, ..options(dir.path().join("other")) };
     let error = make_prosqa(&options, &mut |_| ()).unwrap_err().to_string();
-    assert!(error.contains("lie.json: record 1 (counted from 0)") && error.contains("Zed is a bar."), "{error}");
+    assert!(error.contains("wrong.json: record 1 (counted from 0)") && error.contains("Zed is a bar."), "{error}");
     assert!(!dir.path().join("other").exists());
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 4, "a partial folder is left");
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use coconut_lab::data::{Dataset, Loader, LoaderOptions, Split, StreamPosition, describe};
 
 /// Returns the folder of shards that other programs wrote, if it is there.
-fn shards() -> Option<PathBuf> {
+fn shards_dir() -> Option<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/shards");
     if !dir.is_dir() {
         println!("skipped: {} is absent", dir.display());
@@ -19,7 +19,7 @@ fn options(vocab_size: usize) -> LoaderOptions {
 }
 
 /// Returns all tokens of a file in order, and whether each begins a document, up to the last complete batch.
-fn stream(path: &Path) -> (Vec<i32>, Vec<bool>) {
+fn read_stream(path: &Path) -> (Vec<i32>, Vec<bool>) {
     let dataset = Dataset::open(path).unwrap();
     let mut loader = Loader::open(&dataset, Split::Train, options(512), StreamPosition::default()).unwrap();
     let (mut tokens, mut starts) = (Vec::new(), Vec::new());
@@ -33,30 +33,30 @@ fn stream(path: &Path) -> (Vec<i32>, Vec<bool>) {
 }
 
 #[test]
-fn every_list_layout_holds_the_same_rows() {
-    let Some(dir) = shards() else { return };
-    let expected = stream(&dir.join("good-list-int32.parquet"));
+fn every_list_layout_gives_the_same_rows() {
+    let Some(dir) = shards_dir() else { return };
+    let expected = read_stream(&dir.join("good-list-int32.parquet"));
     assert_eq!(expected.0.len(), (60352 - 1) / 64 * 64);
     for name in ["good-largelist-int64", "good-list-uint16-nodict", "good-tokens-uint32"] {
         let path = dir.join(format!("{name}.parquet"));
         assert_eq!(Dataset::open(&path).unwrap().rows(Split::Train), 300, "{name}");
-        assert!(stream(&path) == expected, "{name}");
+        assert!(read_stream(&path) == expected, "{name}");
     }
     // One token per row: the tokens are the same, and each row group is a document.
-    let flat = stream(&dir.join("good-flat-uint16.parquet"));
+    let flat = read_stream(&dir.join("good-flat-uint16.parquet"));
     assert!(flat.0 == expected.0);
     assert_eq!(flat.1.iter().filter(|start| **start).count(), 7);
     assert!(flat.1[0]);
 }
 
 #[test]
-fn fixed_size_rows_are_the_beginnings_of_the_same_rows() {
-    let Some(dir) = shards() else { return };
-    let expected = stream(&dir.join("good-list-int32.parquet"));
-    let (tokens, starts) = stream(&dir.join("good-fixedsizelist64.parquet"));
-    let whole: Vec<usize> = (0..expected.1.len()).filter(|at| expected.1[*at]).collect();
+fn fixed_size_rows_are_prefixes_of_the_same_rows() {
+    let Some(dir) = shards_dir() else { return };
+    let expected = read_stream(&dir.join("good-list-int32.parquet"));
+    let (tokens, starts) = read_stream(&dir.join("good-fixedsizelist64.parquet"));
+    let document_starts: Vec<usize> = (0..expected.1.len()).filter(|at| expected.1[*at]).collect();
     let mut seen = 0;
-    for (row, at) in whole.windows(2).map(|pair| pair[0]..pair[1]).enumerate() {
+    for (row, at) in document_starts.windows(2).map(|pair| pair[0]..pair[1]).enumerate() {
         if (row + 1) * 64 > tokens.len() {
             break;
         }
@@ -71,8 +71,8 @@ fn fixed_size_rows_are_the_beginnings_of_the_same_rows() {
 }
 
 #[test]
-fn every_bad_file_is_one_clear_error() {
-    let Some(dir) = shards() else { return };
+fn every_invalid_file_gives_one_clear_error() {
+    let Some(dir) = shards_dir() else { return };
     // Each file, and the texts that its error must contain.
     let cases: [(&str, &[&str]); 12] = [
         ("bad-all-empty", &["0 tokens", "at least 2"]),
@@ -90,7 +90,7 @@ fn every_bad_file_is_one_clear_error() {
     ];
     let files = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name());
     let bad = files.filter(|name| name.to_string_lossy().starts_with("bad-")).count();
-    assert_eq!(bad, cases.len(), "a bad file that no case names");
+    assert_eq!(bad, cases.len(), "a bad file has no case here");
     for (name, words) in cases {
         let path = dir.join(format!("{name}.parquet"));
         for repeat in [false, true] {
@@ -113,31 +113,31 @@ fn first_error(path: &Path, options: LoaderOptions) -> String {
     for _ in 0..10_000 {
         match loader.next_batch() {
             Ok(Some(_)) => {}
-            Ok(None) => panic!("{} was read as if it were sound", path.display()),
+            Ok(None) => panic!("{} was read without an error", path.display()),
             Err(error) => {
-                assert!(loader.next_batch().unwrap().is_none(), "after an error the data has ended");
+                assert!(loader.next_batch().unwrap().is_none(), "the stream ends after an error");
                 return error.to_string();
             }
         }
     }
-    panic!("{} never ends", path.display());
+    panic!("{} does not end", path.display());
 }
 
 /// Damages eight bytes of a valid file: the result may be an error or a batch, but never a panic or an endless wait.
 #[test]
 fn damaged_files_never_panic() {
-    let Some(dir) = shards() else { return };
-    let sound = std::fs::read(dir.join("good-list-int32.parquet")).unwrap();
+    let Some(dir) = shards_dir() else { return };
+    let valid_bytes = std::fs::read(dir.join("good-list-int32.parquet")).unwrap();
     let tmp = tempfile::tempdir().unwrap();
     let path = tmp.path().join("damaged.parquet");
     let mut errors = 0;
     for number in 0..120_usize {
-        let mut bytes = sound.clone();
-        // The last 4000 bytes are the footer, which gets half of the damage.
-        let reach = if number % 2 == 0 { bytes.len() } else { 4000 };
-        let at = bytes.len() - 1 - (number * 7919 * 31) % reach;
-        let run = at..(at + 8).min(bytes.len());
-        bytes[run].iter_mut().for_each(|byte| *byte ^= 0x5a << (number % 3));
+        let mut bytes = valid_bytes.clone();
+        // Half of the damage goes to the footer, the last 4000 bytes.
+        let region = if number % 2 == 0 { bytes.len() } else { 4000 };
+        let at = bytes.len() - 1 - (number * 7919 * 31) % region;
+        let damaged = at..(at + 8).min(bytes.len());
+        bytes[damaged].iter_mut().for_each(|byte| *byte ^= 0x5a << (number % 3));
         std::fs::write(&path, &bytes).unwrap();
         let Ok(dataset) = Dataset::open(&path) else {
             errors += 1;
@@ -159,13 +159,13 @@ fn damaged_files_never_panic() {
             }
         }
     }
-    // These Parquet pages have no checksum, so damage that decodes to ids of the vocabulary is not noticed.
-    assert!(errors > 15, "only {errors} of 120 damages were noticed");
+    // These Parquet pages have no checksum, so damage that decodes to ids of the vocabulary is not detected.
+    assert!(errors > 15, "only {errors} of 120 damaged files gave an error");
 }
 
 #[test]
-fn foreign_folders_split_by_name_or_are_all_train() {
-    let Some(dir) = shards() else { return };
+fn foreign_folders_are_split_by_file_name_or_are_all_train() {
+    let Some(dir) = shards_dir() else { return };
     let tmp = tempfile::tempdir().unwrap();
     let good = dir.join("good-list-int32.parquet");
     std::fs::copy(&good, tmp.path().join("a.parquet")).unwrap();

@@ -18,7 +18,7 @@ fn options(inputs: &[&Path], out: PathBuf) -> TextOptions {
 }
 
 /// Returns all tokens of a split of a byte dataset as text, with `|` at document ends.
-fn text_of(dir: &Path, split: Split) -> String {
+fn split_text(dir: &Path, split: Split) -> String {
     let options = LoaderOptions {
         batch_size: 1,
         seq_len: 1,
@@ -39,7 +39,7 @@ fn text_of(dir: &Path, split: Split) -> String {
     String::from_utf8(bytes.into_iter().map(|id| u8::try_from(id).unwrap_or(b'|')).collect()).unwrap()
 }
 
-fn run(args: &[&str]) -> (bool, String, String) {
+fn run_data_verb(args: &[&str]) -> (bool, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_coconut-lab")).arg("data").args(args).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.success(), text(output.stdout), text(output.stderr))
@@ -55,8 +55,8 @@ fn tiny_inputs_of_every_kind_work() {
     let out = dir.path().join("set");
     let made = make_text(&options(&[&txt, &jsonl], out.clone()), &mut |_| ()).unwrap();
     assert_eq!(made.empty, 1);
-    assert_eq!(text_of(&out, Split::Train), "One.\r\n|Two é.|");
-    assert_eq!(text_of(&out, Split::Valid), "Three.|");
+    assert_eq!(split_text(&out, Split::Train), "One.\r\n|Two é.|");
+    assert_eq!(split_text(&out, Split::Valid), "Three.|");
     let alone = dir.path().join("alone");
     make_text(&options(&[&txt], alone.clone()), &mut |_| ()).unwrap();
     let dataset = Dataset::open(&alone).unwrap();
@@ -65,7 +65,7 @@ fn tiny_inputs_of_every_kind_work() {
 }
 
 #[test]
-fn the_held_out_share_is_a_function_of_the_seed() {
+fn the_held_out_share_depends_on_the_seed() {
     let dir = tempfile::tempdir().unwrap();
     let input = dir.path().join("many.jsonl");
     let lines: Vec<String> = (0..2000).map(|number| format!("{{\"text\": \"document {number}\"}}")).collect();
@@ -76,7 +76,7 @@ fn the_held_out_share_is_a_function_of_the_seed() {
         make_text(&options, &mut |_| ()).unwrap();
         let dataset = Dataset::open(&out).unwrap();
         assert_eq!(dataset.rows(Split::Train) + dataset.rows(Split::Valid), 2000);
-        (dataset.rows(Split::Valid), if valid_share > 0.0 { text_of(&out, Split::Valid) } else { String::new() })
+        (dataset.rows(Split::Valid), if valid_share > 0.0 { split_text(&out, Split::Valid) } else { String::new() })
     };
     let (held_out, text) = make("a", 1, 0.1);
     assert!((150..250).contains(&held_out), "{held_out}");
@@ -87,7 +87,7 @@ fn the_held_out_share_is_a_function_of_the_seed() {
 }
 
 #[test]
-fn real_texts_come_back_whole() {
+fn real_texts_round_trip() {
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/text");
     if !shared.is_dir() {
         return println!("skipped: {} is absent", shared.display());
@@ -96,7 +96,7 @@ fn real_texts_come_back_whole() {
     let txt = shared.join("tinyshakespeare.txt");
     let out = dir.path().join("plain");
     make_text(&TextOptions { valid_share: 0.0, ..options(&[&txt], out.clone()) }, &mut |_| ()).unwrap();
-    let text = text_of(&out, Split::Train).replace('|', "");
+    let text = split_text(&out, Split::Train).replace('|', "");
     assert!(text == std::fs::read_to_string(&txt).unwrap());
     let inputs = [shared.join("state-union.jsonl"), shared.join("wikitext2-valid.parquet")];
     let out = dir.path().join("mixed");
@@ -108,13 +108,13 @@ fn real_texts_come_back_whole() {
     })
     .unwrap();
     assert_eq!(last.0, last.1);
-    let about = describe(&out, None, &mut |_| ()).unwrap();
-    assert_eq!(about.splits.iter().map(|split| split.documents).sum::<u64>(), 65 + 60);
-    assert_eq!(about.vocab_size, Some(50257));
+    let summary = describe(&out, None, &mut |_| ()).unwrap();
+    assert_eq!(summary.splits.iter().map(|split| split.documents).sum::<u64>(), 65 + 60);
+    assert_eq!(summary.vocab_size, Some(50257));
 }
 
 #[test]
-fn unusable_inputs_name_file_and_line_and_leave_nothing() {
+fn invalid_inputs_are_reported_with_file_and_line_and_leave_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| {
         std::fs::write(dir.path().join(name), bytes).unwrap();
@@ -132,11 +132,11 @@ fn unusable_inputs_name_file_and_line_and_leave_nothing() {
         (dir.path().join("missing.txt"), "missing.txt: cannot be opened"),
     ];
     let before = std::fs::read_dir(dir.path()).unwrap().count();
-    for (input, says) in cases {
+    for (input, expected) in cases {
         let out = dir.path().join("set");
         let error = make_text(&options(&[&input], out), &mut |_| ()).unwrap_err().to_string();
-        assert!(error.contains(says), "no `{says}` in: {error}");
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), before, "{says}: something is left");
+        assert!(error.contains(expected), "no `{expected}` in: {error}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), before, "{expected}: a file is left");
     }
 }
 
@@ -145,19 +145,19 @@ fn the_verbs_work_from_the_command_line() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("prosqa").display().to_string();
     let small = ["prosqa", "--out", &out, "--train", "50", "--valid", "5", "--test", "5"];
-    let (ok, stdout, stderr) = run(&small);
+    let (ok, stdout, stderr) = run_data_verb(&small);
     assert!(ok && stdout.contains("shortest path") && stderr.is_empty(), "{stdout}{stderr}");
-    let (ok, _, stderr) = run(&small);
+    let (ok, _, stderr) = run_data_verb(&small);
     assert!(!ok && stderr.contains("the folder is not empty") && stderr.contains("--force"), "{stderr}");
-    assert!(run(&[&small[..], &["--force"]].concat()).0);
-    let (ok, stdout, _) = run(&["inspect", "--json", &out]);
-    let about: serde_json::Value = serde_json::from_str(&stdout).unwrap();
-    assert!(ok && about[0]["splits"][0]["documents"] == 50 && about[0]["vocab_size"] == 101, "{stdout}");
+    assert!(run_data_verb(&[&small[..], &["--force"]].concat()).0);
+    let (ok, stdout, _) = run_data_verb(&["inspect", "--json", &out]);
+    let summary: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert!(ok && summary[0]["splits"][0]["documents"] == 50 && summary[0]["vocab_size"] == 101, "{stdout}");
     let shard = format!("{out}/valid-00000.parquet");
-    let (ok, stdout, _) = run(&["inspect", &shard]);
+    let (ok, stdout, _) = run_data_verb(&["inspect", &shard]);
     assert!(ok && stdout.contains("5 documents") && stdout.contains("coconut.vocab_size = 101"), "{stdout}");
-    let (ok, _, stderr) = run(&["inspect", "--vocab", "50", &shard]);
+    let (ok, _, stderr) = run_data_verb(&["inspect", "--vocab", "50", &shard]);
     assert!(!ok && stderr.contains("ids 0 to 49"), "{stderr}");
-    let (ok, _, stderr) = run(&["text", "--in", "none.txt", "--tokenizer", "byte", "--out", &out]);
+    let (ok, _, stderr) = run_data_verb(&["text", "--in", "none.txt", "--tokenizer", "byte", "--out", &out]);
     assert!(!ok && stderr.contains("none.txt: cannot be opened"), "{stderr}");
 }

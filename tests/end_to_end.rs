@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 #[test]
-fn a_run_makes_its_data_trains_and_leaves_a_folder() {
-    let dir = place(TINY);
+fn a_run_makes_its_data_trains_and_writes_a_run_folder() {
+    let dir = temp_dir_with_recipe(TINY);
     let output = train(dir.path(), &[]);
     assert!(output.status.success(), "{}", stderr(&output));
-    let said = stdout(&output);
-    for wanted in ["making ProsQA", "device: CPU", "validation at step 0", "finished after 6 steps", "checkpoint"] {
-        assert!(said.contains(wanted), "{wanted:?} is not in {said}");
+    let text = stdout(&output);
+    for expected in ["making ProsQA", "device: CPU", "validation at step 0", "finished after 6 steps", "checkpoint"] {
+        assert!(text.contains(expected), "{expected:?} is not in {text}");
     }
     let run = &runs(dir.path())[0];
     assert!(run.to_string_lossy().ends_with("-tiny"));
@@ -31,30 +31,30 @@ fn a_run_makes_its_data_trains_and_leaves_a_folder() {
     assert!(run.join("step-000006/tokenizer.json").is_file());
 
     let table = metrics(run);
-    assert_eq!(counts(&table, "step"), (0..=6).map(Some).collect::<Vec<_>>());
-    assert_eq!(counts(&table, "tokens")[6], Some(6 * 2 * 48));
-    let recycled: Vec<bool> = reals(&table, "loss_recycled_nats").iter().map(Option::is_some).collect();
+    assert_eq!(int_column(&table, "step"), (0..=6).map(Some).collect::<Vec<_>>());
+    assert_eq!(int_column(&table, "tokens")[6], Some(6 * 2 * 48));
+    let recycled: Vec<bool> = float_column(&table, "loss_recycled_nats").iter().map(Option::is_some).collect();
     assert_eq!(recycled, [false, false, true, false, true, false, true]);
-    let valid: Vec<bool> = reals(&table, "valid_loss_plain_nats").iter().map(Option::is_some).collect();
+    let valid: Vec<bool> = float_column(&table, "valid_loss_plain_nats").iter().map(Option::is_some).collect();
     assert_eq!(valid, [true, false, false, true, false, false, true]);
-    let plain = reals(&table, "loss_plain_nats");
+    let plain = float_column(&table, "loss_plain_nats");
     assert!(plain[6].unwrap() < plain[1].unwrap() - 0.1, "{plain:?}");
 }
 
 #[test]
-fn one_seed_gives_one_run_bit_for_bit() {
-    let dir = place(TINY);
-    for sets in [&["recycle.placement=entropy_at"][..], &["recycle.placement=entropy_at"], &["run.seed=1"]] {
-        let output = train(dir.path(), sets);
+fn the_same_seed_gives_the_same_run_bit_for_bit() {
+    let dir = temp_dir_with_recipe(TINY);
+    for overrides in [&["recycle.placement=entropy_at"][..], &["recycle.placement=entropy_at"], &["run.seed=1"]] {
+        let output = train(dir.path(), overrides);
         assert!(output.status.success(), "{}", stderr(&output));
     }
     let tables: Vec<_> = runs(dir.path()).iter().map(|run| metrics(run)).collect();
     let same = |name: &str, a: usize, b: usize| {
-        let columns = |of: usize| tables[of].iter().map(|batch| batch.column_by_name(name).unwrap().to_data());
+        let columns = |run: usize| tables[run].iter().map(|batch| batch.column_by_name(name).unwrap().to_data());
         columns(a).eq(columns(b))
     };
     for field in tables[0][0].schema().fields() {
-        if !clocked(field.name()) {
+        if !is_time_dependent(field.name()) {
             assert!(same(field.name(), 0, 1), "{} differs", field.name());
         }
     }
@@ -64,48 +64,52 @@ fn one_seed_gives_one_run_bit_for_bit() {
     assert!(weights(&runs[0]) == weights(&runs[1]) && weights(&runs[0]) != weights(&runs[2]));
 }
 
-/// Whether probabilities agree except in the last digits, which depend on a row's place in a block. Equally likely ids
-/// may be swapped.
-fn alike(a: &[TokenProb], b: &[TokenProb]) -> bool {
+/// Whether probabilities agree except in the last digits, which depend on a row's position in a block. Equally likely
+/// ids may be swapped.
+fn nearly_equal(a: &[TokenProb], b: &[TokenProb]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a.prob - b.prob).abs() < 1e-5)
 }
 
 #[test]
-fn looks_thoughts_and_samples_are_recorded() {
-    let dir = place(TINY);
+fn token_rows_thoughts_and_samples_are_recorded() {
+    let dir = temp_dir_with_recipe(TINY);
     let output = train(dir.path(), &["record.token_every=2", "eval.samples=2", "eval.sample_tokens=5"]);
     assert!(output.status.success(), "{}", stderr(&output));
     let run = &runs(dir.path())[0];
     let tokens = table(run, "tokens");
-    // Steps 1, 2, 4, 6.
-    let spreads: Vec<_> = tokens.iter().flat_map(|batch| rows::entropy_histograms(batch, 100)).collect();
-    assert_eq!(spreads.iter().map(|spread| spread.step).collect::<Vec<_>>(), [1, 2, 4, 6]);
+    // The first step and every second one.
+    let histograms: Vec<_> = tokens.iter().flat_map(|batch| rows::entropy_histograms(batch, 100)).collect();
+    assert_eq!(histograms.iter().map(|histogram| histogram.step).collect::<Vec<_>>(), [1, 2, 4, 6]);
     let row = rows::last_token_row(tokens.last().unwrap(), 100, |id| id.to_string()).unwrap();
     assert!(row.step == 6 && row.cells.iter().all(|cell| cell.top_plain.len() == TOP_TOKENS));
-    let best = |cell: &TokenCell| cell.top_recycled.iter().map(|choice| choice.prob).sum::<f32>();
-    assert!(row.cells.iter().all(|cell| (0.0..1.0001).contains(&best(cell))));
+    let top_prob_sum = |cell: &TokenCell| cell.top_recycled.iter().map(|token| token.prob).sum::<f32>();
+    assert!(row.cells.iter().all(|cell| (0.0..1.0001).contains(&top_prob_sum(cell))));
     let thoughts: Vec<_> = table(run, "thoughts").iter().flat_map(|batch| rows::thoughts_at(batch, 6)).collect();
     let recycled = (0..row.cells.len()).filter(|t| row.cells[*t].recycled);
     assert_eq!(thoughts.iter().map(|thought| thought.position).collect::<Vec<_>>(), recycled.collect::<Vec<_>>());
     for thought in &thoughts {
         assert_eq!((thought.fed_by_pass.len(), thought.output_by_pass.len()), (4, 4), "the plain pass and three");
-        assert!(alike(&thought.fed_by_pass[0].top, &row.cells[thought.position - 1].top_plain));
-        assert!(alike(&thought.output_by_pass[1].top, &row.cells[thought.position].top_recycled));
+        assert!(nearly_equal(&thought.fed_by_pass[0].top, &row.cells[thought.position - 1].top_plain));
+        assert!(nearly_equal(&thought.output_by_pass[1].top, &row.cells[thought.position].top_recycled));
     }
     let samples: Vec<_> = table(run, "events").iter().flat_map(rows::samples).collect();
     assert_eq!(samples.iter().map(|sample| sample.step).collect::<Vec<_>>(), [0, 0, 3, 3, 6, 6]);
     assert!(samples.iter().all(|sample| !sample.prompt.is_empty() && !sample.text.is_empty()));
-    let shares = reals(&metrics(run), "share_of_peak");
+    let shares = float_column(&metrics(run), "share_of_peak");
     assert!(shares[1..].iter().all(|share| share.is_some_and(|share| share > 0.0)), "{shares:?}");
-    let export = lab(dir.path(), &["export", "thoughts", "last", "--out", "t.parquet", "--from-step", "1"]);
+    // Leave out the thoughts of step 2.
+    let thought_steps = int_column(&table(run, "thoughts"), "step");
+    let selected = thought_steps.iter().filter(|step| **step >= Some(4)).count();
+    assert!(thought_steps.contains(&Some(2)) && 0 < selected, "{thought_steps:?}");
+    let export = lab(dir.path(), &["export", "thoughts", "last", "--out", "t.parquet", "--from-step", "4"]);
     assert!(export.status.success(), "{}", stderr(&export));
-    assert!(stdout(&export).starts_with("rows: "), "{}", stdout(&export));
+    assert_eq!(stdout(&export), format!("rows: {selected}, runs: 1, written to t.parquet\n"));
 }
 
 #[test]
-fn every_way_of_recycling_runs_and_recycles() {
-    let dir = place(TINY);
-    for sets in [
+fn every_kind_of_recycling_trains() {
+    let dir = temp_dir_with_recipe(TINY);
+    for overrides in [
         &["recycle.reach=isolated", "recycle.placement=span", "recycle.span=3"][..],
         &["recycle.reach=isolated", "recycle.passes=2", "recycle.flow=through"],
         &["recycle.reach=joint", "recycle.placement=entropy_next", "recycle.share=count", "recycle.count=5"],
@@ -114,34 +118,34 @@ fn every_way_of_recycling_runs_and_recycles() {
         &["recycle.passes=2", "recycle.pass_weights=[0.5, 1.0]", "recycle.loss_on=all"],
         &["recycle.reach=joint", "model.arch=gpt2", "model.kv_heads=0", "optim.accumulate=2"],
     ] {
-        let output = train(dir.path(), &[sets, &["recycle.every=1"]].concat());
-        assert!(output.status.success(), "{sets:?}: {}", stderr(&output));
+        let output = train(dir.path(), &[overrides, &["recycle.every=1"]].concat());
+        assert!(output.status.success(), "{overrides:?}: {}", stderr(&output));
     }
     for run in runs(dir.path()) {
         let table = metrics(&run);
-        let recycled = reals(&table, "loss_recycled_at_recycled_nats");
+        let recycled = float_column(&table, "loss_recycled_at_recycled_nats");
         assert!(recycled[1..].iter().all(|loss| loss.is_some_and(f64::is_finite)), "{run:?} {recycled:?}");
-        assert!(reals(&table, "valid_loss_recycled_nats").iter().flatten().count() == 3, "{run:?}");
+        assert!(float_column(&table, "valid_loss_recycled_nats").iter().flatten().count() == 3, "{run:?}");
     }
 }
 
 #[test]
-fn accumulated_batches_are_one_larger_batch() {
-    let dir = place(TINY);
-    for sets in [["data.batch=4", "optim.accumulate=1"], ["data.batch=2", "optim.accumulate=2"]] {
+fn accumulated_batches_equal_one_larger_batch() {
+    let dir = temp_dir_with_recipe(TINY);
+    for overrides in [["data.batch=4", "optim.accumulate=1"], ["data.batch=2", "optim.accumulate=2"]] {
         // Recycled positions are drawn for each batch, so only the plain pass is the same.
-        let sets = [&sets[..], &["recycle.every=0", "eval.at_start=false", "data.shuffle=false"]].concat();
-        assert!(train(dir.path(), &sets).status.success());
+        let overrides = [&overrides[..], &["recycle.every=0", "eval.at_start=false", "data.shuffle=false"]].concat();
+        assert!(train(dir.path(), &overrides).status.success());
     }
-    let losses: Vec<_> = runs(dir.path()).iter().map(|run| reals(&metrics(run), "loss_plain_nats")).collect();
+    let losses: Vec<_> = runs(dir.path()).iter().map(|run| float_column(&metrics(run), "loss_plain_nats")).collect();
     for (a, b) in losses[0].iter().zip(&losses[1]) {
         assert!((a.unwrap() - b.unwrap()).abs() < 1e-4, "{losses:?}");
     }
 }
 
 #[test]
-fn a_loss_that_is_no_number_stops_before_the_update() {
-    let dir = place(TINY);
+fn a_nan_loss_stops_before_the_update() {
+    let dir = temp_dir_with_recipe(TINY);
     assert!(train(dir.path(), &["run.steps=1"]).status.success());
     let weights = runs(dir.path())[0].join("step-000001/model.safetensors");
     let mut bytes = std::fs::read(&weights).unwrap();
@@ -159,15 +163,15 @@ fn a_loss_that_is_no_number_stops_before_the_update() {
     let run = runs(dir.path()).into_iter().find(|run| run.to_string_lossy().ends_with("-broken")).unwrap();
     assert!(std::fs::read_to_string(run.join("log.txt")).unwrap().contains("stopped before the update"));
     // The row of the failed step is recorded, and no checkpoint was saved.
-    assert_eq!(counts(&metrics(&run), "step"), [Some(0), Some(1)]);
-    assert!(reals(&metrics(&run), "loss_plain_nats")[1].unwrap().is_nan());
+    assert_eq!(int_column(&metrics(&run), "step"), [Some(0), Some(1)]);
+    assert!(float_column(&metrics(&run), "loss_plain_nats")[1].unwrap().is_nan());
     assert!(!run.join("step-000001").exists());
 }
 
 #[test]
-fn what_cannot_run_says_so_in_one_line() {
-    let dir = place(TINY);
-    for (sets, wanted) in [
+fn invalid_settings_are_reported_in_one_line() {
+    let dir = temp_dir_with_recipe(TINY);
+    for (overrides, expected) in [
         (&["recycle.evry=2"][..], "unknown key `recycle.evry`; the nearest known one is `recycle.every`"),
         (&["data.make=none", "data.dir=nowhere"], "nowhere"),
         (&["run.device=cuda:7"], "`run.device` = \"cuda:7\""),
@@ -175,15 +179,15 @@ fn what_cannot_run_says_so_in_one_line() {
         (&["model.vocab_size=50"], "`model.vocab_size` = 50"),
         (&["data.seq_len=0"], "`data.seq_len` = 0 is not allowed"),
     ] {
-        let output = train(dir.path(), sets);
-        assert_eq!(output.status.code(), Some(1), "{sets:?}");
-        assert!(stderr(&output).contains(wanted), "{sets:?}: {}", stderr(&output));
+        let output = train(dir.path(), overrides);
+        assert_eq!(output.status.code(), Some(1), "{overrides:?}");
+        assert!(stderr(&output).contains(expected), "{overrides:?}: {}", stderr(&output));
         assert!(!stderr(&output).contains("panicked"), "{}", stderr(&output));
     }
 }
 
 #[test]
-fn verify_says_what_held_and_fails_where_something_did_not() {
+fn verify_lists_its_checks_and_fails_if_one_fails() {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama");
     let output = lab(&fixture, &["verify", "."]);
     assert!(output.status.success() && stdout(&output).contains("dense3.logits"), "{}", stdout(&output));
@@ -202,7 +206,7 @@ fn verify_says_what_held_and_fails_where_something_did_not() {
 }
 
 /// Writes a shard of four row groups with 50 ids each. The very last id is `last`.
-fn shard(path: &Path, last: i32) {
+fn write_shard(path: &Path, last: i32) {
     use arrow::array::{ArrayRef, Int32Builder, ListBuilder};
     let mut writer: Option<parquet::arrow::ArrowWriter<std::fs::File>> = None;
     for group in 0..4 {
@@ -221,25 +225,25 @@ fn shard(path: &Path, last: i32) {
 }
 
 #[test]
-fn a_bad_id_anywhere_is_refused_before_the_first_step() {
-    let dir = place(TINY);
-    shard(&dir.path().join("mine.parquet"), 60);
-    let sets = ["data.make=none", "data.dir=mine.parquet", "model.vocab_size=60", "run.steps=1", "data.batch=1"];
-    let sets = [&sets[..], &["data.shuffle=false", "data.seq_len=8", "data.prefetch=1"]].concat();
-    let output = train(dir.path(), &sets);
+fn an_invalid_token_id_anywhere_is_refused_before_the_first_step() {
+    let dir = temp_dir_with_recipe(TINY);
+    write_shard(&dir.path().join("mine.parquet"), 60);
+    let overrides = ["data.make=none", "data.dir=mine.parquet", "model.vocab_size=60", "run.steps=1", "data.batch=1"];
+    let overrides = [&overrides[..], &["data.shuffle=false", "data.seq_len=8", "data.prefetch=1"]].concat();
+    let output = train(dir.path(), &overrides);
     assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
     assert!(stderr(&output).contains("mine.parquet: row 3 (counted from 0): token id 60"), "{}", stderr(&output));
-    assert!(!dir.path().join("checkpoints").exists(), "nothing was begun");
+    assert!(!dir.path().join("checkpoints").exists(), "no run folder was created");
     // Without the check the id is refused only when it is reached, and one step does not reach it.
-    assert!(train(dir.path(), &[&sets[..], &["data.check=false"]].concat()).status.success());
+    assert!(train(dir.path(), &[&overrides[..], &["data.check=false"]].concat()).status.success());
 }
 
 /// The first SIGTERM stops a run properly: checkpoint, summary, exit code 0, every row recorded.
 #[cfg(unix)]
 #[test]
-fn a_signal_stops_a_run_with_its_checkpoint() {
+fn sigterm_stops_a_run_with_a_checkpoint() {
     use std::io::{BufRead, BufReader};
-    let dir = place(TINY);
+    let dir = temp_dir_with_recipe(TINY);
     let mut child = Command::new(env!("CARGO_BIN_EXE_coconut-lab"))
         .current_dir(dir.path())
         .args(["run", "--config", "tiny.toml", "--headless", "--steps", "1000000"])
@@ -248,7 +252,7 @@ fn a_signal_stops_a_run_with_its_checkpoint() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    assert!(lines.by_ref().any(|line| line.starts_with("step ")), "it trains");
+    assert!(lines.by_ref().any(|line| line.starts_with("step ")), "the run makes steps");
     let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
     let rest: Vec<String> = lines.collect();
@@ -257,11 +261,11 @@ fn a_signal_stops_a_run_with_its_checkpoint() {
     let steps: i64 = end.split_whitespace().nth(2).unwrap().parse().unwrap();
     let run = &runs(dir.path())[0];
     assert!(run.join(format!("step-{steps:06}")).is_dir());
-    assert_eq!(counts(&metrics(run), "step").last(), Some(&Some(steps)));
+    assert_eq!(int_column(&metrics(run), "step").last(), Some(&Some(steps)));
 }
 
 #[test]
-fn who_reads_no_further_is_no_error_and_a_full_disk_is_one() {
+fn a_closed_pipe_is_no_error_and_a_full_disk_is_one() {
     use std::process::Stdio;
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let out = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ fn fixture(kind: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(kind)
 }
 
-fn hold(kind: &str, dtype: Dtype, activation_checkpointing: bool) {
+fn assert_matches_oracle(kind: &str, dtype: Dtype, activation_checkpointing: bool) {
     let dir = fixture(kind);
     let verdicts = verify(&dir, &Device::flex(), dtype, activation_checkpointing).unwrap();
     for verdict in &verdicts {
@@ -25,31 +25,31 @@ fn hold(kind: &str, dtype: Dtype, activation_checkpointing: bool) {
     }
     assert_eq!(verdicts.len(), 36);
     // The errors show whether products were computed in 16 or 32 bits.
-    let rough =
+    let has_bf16_errors =
         verdicts.iter().any(|verdict| matches!(verdict.result, CheckResult::Compared { error, .. } if error > 1e-3));
-    assert_eq!(rough, dtype == Dtype::Bf16);
+    assert_eq!(has_bf16_errors, dtype == Dtype::Bf16);
 }
 
 #[test]
-fn gpt2_holds_to_the_oracle() {
-    hold("gpt2", Dtype::F32, false);
+fn gpt2_matches_the_oracle() {
+    assert_matches_oracle("gpt2", Dtype::F32, false);
 }
 
 #[test]
-fn llama_holds_to_the_oracle() {
-    hold("llama", Dtype::F32, false);
+fn llama_matches_the_oracle() {
+    assert_matches_oracle("llama", Dtype::F32, false);
 }
 
 #[test]
-fn blocks_that_are_run_again_hold_to_it() {
-    hold("gpt2", Dtype::F32, true);
-    hold("llama", Dtype::F32, true);
+fn activation_checkpointing_matches_the_oracle() {
+    assert_matches_oracle("gpt2", Dtype::F32, true);
+    assert_matches_oracle("llama", Dtype::F32, true);
 }
 
 #[test]
-fn products_of_bf16_hold_to_it_within_their_rounding() {
-    hold("gpt2", Dtype::Bf16, false);
-    hold("llama", Dtype::Bf16, false);
+fn bf16_products_match_the_oracle_within_rounding() {
+    assert_matches_oracle("gpt2", Dtype::Bf16, false);
+    assert_matches_oracle("llama", Dtype::Bf16, false);
 }
 
 /// One row of the sequential recurrence, as the golden file has it.
@@ -63,12 +63,12 @@ struct Recurrence {
 fn recurrences(kind: &str) -> Vec<Recurrence> {
     let file = std::fs::read(fixture(kind).join("golden.safetensors")).unwrap();
     let golden = SafeTensors::deserialize(&file).unwrap();
-    let whole = |name: &str| -> (usize, Vec<i64>) {
+    let int_tensor = |name: &str| -> (usize, Vec<i64>) {
         let view = golden.tensor(name).unwrap();
         let (numbers, _) = view.data().as_chunks();
         (view.shape()[1], numbers.iter().map(|number| i64::from_le_bytes(*number)).collect())
     };
-    let ((with_target, tokens), (count, recycled)) = (whole("tokens"), whole("recycled"));
+    let ((with_target, tokens), (count, recycled)) = (int_tensor("tokens"), int_tensor("recycled"));
     let view = golden.tensor("sequential.logits").unwrap();
     let logits: Vec<f32> = view.data().as_chunks().0.iter().map(|number| f32::from_le_bytes(*number)).collect();
     let each = view.shape()[1] * view.shape()[2];
@@ -81,7 +81,7 @@ fn recurrences(kind: &str) -> Vec<Recurrence> {
     .collect()
 }
 
-fn embedded(model: &Transformer, id: u32) -> Tensor<3> {
+fn embed_token(model: &Transformer, id: u32) -> Tensor<3> {
     model.embed(Tensor::<2, Int>::from_data(TensorData::new(vec![id as i32], [1, 1]), &Device::flex()))
 }
 
@@ -91,20 +91,20 @@ fn entropy(logits: &[f32]) -> f64 {
 }
 
 #[test]
-fn a_cache_with_latents_at_the_recycled_positions_is_the_sequential_recurrence() {
+fn cached_latents_match_the_sequential_recurrence() {
     for kind in ["gpt2", "llama"] {
         let model = hf::load_with_feedback(&fixture(kind), &Device::flex()).unwrap();
         for Recurrence { tokens, recycled, logits } in recurrences(kind) {
             let (mut cache, mut last) = (KvCache::new(1, 8), None::<Tensor<3>>);
-            for (at, wanted) in logits.chunks(model.shape().vocab_size).enumerate() {
+            for (at, expected) in logits.chunks(model.shape().vocab_size).enumerate() {
                 let input = match last {
                     Some(state) if recycled.contains(&at) => state,
-                    _ => embedded(&model, tokens[at]),
+                    _ => embed_token(&model, tokens[at]),
                 };
                 let hidden = model.forward_cached(input, &mut cache);
                 let found: Vec<f32> = model.logits(hidden.clone()).try_into_vec_as().unwrap();
-                for (found, wanted) in found.iter().zip(wanted) {
-                    assert!((found - wanted).abs() < 1e-3, "{kind} at {at}: {found}, wanted {wanted}");
+                for (found, expected) in found.iter().zip(expected) {
+                    assert!((found - expected).abs() < 1e-3, "{kind} at {at}: {found}, expected {expected}");
                 }
                 last = Some(hidden);
             }
@@ -113,7 +113,7 @@ fn a_cache_with_latents_at_the_recycled_positions_is_the_sequential_recurrence()
 }
 
 #[test]
-fn a_generation_with_its_first_latents_forced_is_the_sequential_recurrence() {
+fn forced_latents_match_the_sequential_recurrence() {
     for kind in ["gpt2", "llama"] {
         let model = hf::load_with_feedback(&fixture(kind), &Device::flex()).unwrap();
         for Recurrence { tokens, recycled, logits } in recurrences(kind) {
@@ -127,9 +127,9 @@ fn a_generation_with_its_first_latents_forced_is_the_sequential_recurrence() {
             while !generation.is_finished() {
                 for step in generation.step().unwrap().into_iter().filter(|step| step.kind == InputKind::Latent) {
                     let v = model.shape().vocab_size;
-                    let wanted = entropy(&logits[(first + latents) * v..][..v]);
+                    let expected = entropy(&logits[(first + latents) * v..][..v]);
                     let found = step.entropy_after.unwrap();
-                    assert!((found - wanted).abs() < 1e-4, "{kind}: {found}, wanted {wanted}");
+                    assert!((found - expected).abs() < 1e-4, "{kind}: {found}, expected {expected}");
                     latents += 1;
                 }
             }

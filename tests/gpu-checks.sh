@@ -14,13 +14,16 @@ export CUDA_PATH=${CUDA_PATH:-/usr/local/cuda} XDG_CACHE_HOME=${XDG_CACHE_HOME:-
 work=${WORK:-/tmp/coconut-gpu}
 mkdir -p "$work" && cd "$work"
 began=$SECONDS
+rm -f "$out/failed"
 
 # Arguments: name, seconds, command. Runs the command with a time limit, keeps its output, reports exit code and time.
 check() {
   local name=$1 limit=$2 start=$SECONDS
   shift 2
   timeout "$limit" "$@" >"$out/$name.log" 2>&1
-  echo "$name: exit $? after $((SECONDS - start)) s (at $((SECONDS - began)) s)"
+  local code=$?
+  [ $code = 0 ] || echo "$name" >>"$out/failed"
+  echo "$name: exit $code after $((SECONDS - start)) s (at $((SECONDS - began)) s)"
 }
 
 for part in $parts; do
@@ -59,4 +62,7 @@ for run in gpu bf16 again cpu; do
   folder=$(ls -d "$work"/checkpoints/*-"$run" 2>/dev/null | tail -n 1)
   [ -n "$folder" ] && "$binary" export metrics "$folder" --out "$out/$run.csv" >/dev/null 2>&1
 done
-exit 0
+if [ -s "$out/failed" ]; then
+  echo "failed: $(tr '\n' ' ' <"$out/failed")"
+  exit 1
+fi

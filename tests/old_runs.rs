@@ -6,23 +6,23 @@
 
 mod common;
 
-use common::{counts, lab, metrics, runs, stderr, stdout};
+use common::{int_column, lab, metrics, runs, stderr, stdout};
 use std::path::Path;
 
 /// Copies the fixture to a temporary folder, so that the run can be changed.
-fn old_run() -> tempfile::TempDir {
+fn copy_old_run() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/old-run"), dir.path());
+    copy_dir(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/old-run"), dir.path());
     dir
 }
 
-fn copy(from: &Path, to: &Path) {
+fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
+            copy_dir(&entry.path(), &target);
         } else {
             std::fs::copy(entry.path(), target).unwrap();
         }
@@ -31,7 +31,7 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn every_table_is_exported() {
-    let dir = old_run();
+    let dir = copy_old_run();
     let list = lab(dir.path(), &["runs"]);
     assert!(stdout(&list).contains("finished") && stdout(&list).contains("6 / 6"), "{}", stdout(&list));
     for (table, rows) in
@@ -51,16 +51,16 @@ fn every_table_is_exported() {
 }
 
 #[test]
-fn it_is_resumed_with_its_changes() {
-    let dir = old_run();
+fn an_old_run_is_resumed_with_its_changes() {
+    let dir = copy_old_run();
     let run = runs(dir.path())[0].clone();
-    let before = common::deterministic(&run);
+    let before = common::deterministic_columns(&run);
     let resume = lab(dir.path(), &["resume", "old", "--steps", "8", "--headless"]);
     assert!(resume.status.success(), "{}", stderr(&resume));
-    assert_eq!(counts(&metrics(&run), "step"), (0..=8).map(Some).collect::<Vec<_>>());
-    let after = common::deterministic(&run);
+    assert_eq!(int_column(&metrics(&run), "step"), (0..=8).map(Some).collect::<Vec<_>>());
+    let after = common::deterministic_columns(&run);
     for ((name, before), (_, after)) in before.iter().zip(&after) {
-        assert_eq!(before[..], after[..before.len()], "{name}: recorded rows stay");
+        assert_eq!(before[..], after[..before.len()], "{name}: recorded rows are unchanged");
     }
     let config = std::fs::read_to_string(run.join("config.toml")).unwrap();
     assert!(config.contains("lr = 0.005") && config.contains("steps = 8"), "{config}");

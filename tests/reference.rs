@@ -87,7 +87,11 @@ fn config_keys() {
         };
         let aliases: String = key.aliases.iter().map(|alias| format!(" or {}", code(alias))).collect();
         let name = code(key.name) + &aliases;
-        page += &row(&[&name, &code(&default.to_string()), &allowed(key), change, key.doc]);
+        // The first column names the aliases.
+        let doc = key.aliases.iter().fold(one_line(key.doc), |doc, alias| {
+            doc.trim_end_matches(&format!(" Alias: {}.", code(alias))).to_owned()
+        });
+        page += &row(&[&name, &code(&default.to_string()), &allowed(key), change, &doc]);
     }
     check_page("config.md", "Config keys", &page);
 }
@@ -95,13 +99,18 @@ fn config_keys() {
 /// Returns what a user types for `argument`.
 fn spelled(argument: &Arg) -> String {
     let names = argument.get_value_names().unwrap_or_default();
-    let values = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" ");
-    let Some(long) = argument.get_long() else {
-        return if argument.is_required_set() { values } else { format!("[{values}]") };
-    };
-    let short = argument.get_short().map_or(String::new(), |short| format!("-{short}, "));
-    let values = if argument.get_action().takes_values() { format!(" {values}") } else { String::new() };
-    format!("{short}--{long}{values}")
+    let repeats = argument.get_num_args().is_some_and(|range| range.max_values() > names.len().max(1));
+    let values =
+        names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" ") + if repeats { "…" } else { "" };
+    let short = argument.get_short().map(|short| format!("-{short}"));
+    let long = argument.get_long().map(|long| format!("--{long}"));
+    let flags = short.into_iter().chain(long).collect::<Vec<_>>().join(", ");
+    match (flags.is_empty(), argument.get_action().takes_values()) {
+        (true, _) if argument.is_required_set() => values,
+        (true, _) => format!("[{values}]"),
+        (false, true) => format!("{flags} {values}"),
+        (false, false) => flags,
+    }
 }
 
 fn verb(command: &Command, name: &str, level: usize, page: &mut String) {
@@ -118,11 +127,14 @@ fn verb(command: &Command, name: &str, level: usize, page: &mut String) {
     }
     for argument in arguments {
         let default = argument.get_default_values().iter().map(|value| value.to_string_lossy().into_owned());
-        let default = default.filter(|_| argument.get_action().takes_values()).collect::<Vec<_>>().join(" ");
+        // The help text of an argument with a hidden default says what it is.
+        let shows_default = argument.get_action().takes_values() && !argument.is_hide_default_value_set();
+        let default = default.filter(|_| shows_default).collect::<Vec<_>>().join(" ");
         let values = argument.get_possible_values();
         let values = values.iter().filter(|_| argument.get_action().takes_values());
         let values = values.map(|value| code(value.get_name())).collect::<Vec<_>>().join(", ");
         let help = argument.get_long_help().or(argument.get_help()).map(ToString::to_string).unwrap_or_default();
+        let help = help.replace(&format!(":\n{POLICY_HELP}"), "; see [policies](policies.md)");
         let help = if values.is_empty() { help } else { format!("{}. One of {values}.", help.trim_end_matches('.')) };
         let default = if default.is_empty() { default } else { code(&default) };
         *page += &row(&[&code(&spelled(argument)), &default, &help]);
@@ -206,6 +218,11 @@ fn dashboard_keys() {
         }
         let keys = keys.split(' ').map(code).collect::<Vec<_>>().join(" ");
         page += &row(&[&keys, &help]);
+    }
+    page += "\n## command line\n\n`:` opens the command line. Tab completes commands, keys and values.\n\n";
+    page += &table_header(&["command", "action"]);
+    for [typed, help] in coconut_lab::tui::command_table() {
+        page += &row(&[&code(&format!(":{typed}")), help]);
     }
     check_page("keys.md", "Dashboard keys", &page);
 }

@@ -14,8 +14,8 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 /// A recipe with everything that has state: recycling, accumulation, curves, pause-vector updates, validations.
-const WHOLE: &str = r#"
-# A run with all that has a state.
+const FULL_RECIPE: &str = r#"
+# A run with everything that has state.
 [run]
 name = "whole"
 steps = 2000
@@ -52,8 +52,8 @@ sync_seconds = 0.05
 token_every = 10
 "#;
 
-fn steps(run: &Path) -> usize {
-    counts(&metrics(run), "step").len()
+fn step_count(run: &Path) -> usize {
+    int_column(&metrics(run), "step").len()
 }
 
 fn spawn(dir: &Path, args: &[&str]) -> Child {
@@ -67,19 +67,20 @@ fn signal(child: &Child, name: &str) {
     assert!(kill.unwrap().success());
 }
 
-fn only_run(dir: &Path, but: &[PathBuf]) -> PathBuf {
-    wait_for("a run folder", || runs(dir).iter().any(|run| !but.contains(run) && run.join("run.json").exists()));
-    runs(dir).into_iter().find(|run| !but.contains(run)).unwrap()
+/// Waits for a run folder that is not in `known`, and returns it.
+fn wait_for_new_run(dir: &Path, known: &[PathBuf]) -> PathBuf {
+    wait_for("a run folder", || runs(dir).iter().any(|run| !known.contains(run) && run.join("run.json").exists()));
+    runs(dir).into_iter().find(|run| !known.contains(run)).unwrap()
 }
 
-/// Starts a run and changes it through its file while it trains.
-fn steered(dir: &Path) -> PathBuf {
+/// Trains a run and edits its config file meanwhile.
+fn train_with_edits(dir: &Path) -> PathBuf {
     let mut child = spawn(dir, &["run", "--config", "tiny.toml", "--headless"]);
-    let run = only_run(dir, &[]);
+    let run = wait_for_new_run(dir, &[]);
     let edits =
         [("lr = 1e-2 ", "lr = 5e-3 "), ("probability = 0.9", "probability = 0.5"), ("clip = 1.0", "clip = 0.5")];
     for (index, (old, new)) in edits.into_iter().enumerate() {
-        wait_for("steps", || child_is_over(&run) || steps(&run) > 200 * (index + 1));
+        wait_for("steps", || has_ended(&run) || step_count(&run) > 200 * (index + 1));
         let text = std::fs::read_to_string(run.join("config.toml")).unwrap();
         assert!(text.contains(old), "{text}");
         std::fs::write(run.join("config.toml"), text.replace(old, new)).unwrap();
@@ -88,13 +89,13 @@ fn steered(dir: &Path) -> PathBuf {
     run
 }
 
-fn child_is_over(run: &Path) -> bool {
+fn has_ended(run: &Path) -> bool {
     RunFolder::open(run)
         .is_ok_and(|folder| status::read_status(&folder).is_some_and(|status| status.state != RunState::Running))
 }
 
-fn assert_same(a: &Path, b: &Path) {
-    for ((name, a), (other, b)) in deterministic(a).into_iter().zip(deterministic(b)) {
+fn assert_same_run(a: &Path, b: &Path) {
+    for ((name, a), (other, b)) in deterministic_columns(a).into_iter().zip(deterministic_columns(b)) {
         assert_eq!(name, other);
         let at = a.iter().zip(&b).position(|(a, b)| a != b);
         assert!(a == b, "{name} differs, first in row {at:?} of {} and {}", a.len(), b.len());
@@ -103,8 +104,8 @@ fn assert_same(a: &Path, b: &Path) {
     assert!(weights(a) == weights(b), "the weights differ");
 }
 
-/// Returns the seed of the times of the kills. It differs each time and is printed. `COCONUT_LAB_KILL_SEED` sets it, to
-/// repeat a failure.
+/// Returns the seed for the times of the kills, and prints it. It is new each time unless `COCONUT_LAB_KILL_SEED` sets
+/// it to repeat a failure.
 fn kill_seed() -> u64 {
     let given = std::env::var("COCONUT_LAB_KILL_SEED").ok().map(|seed| seed.parse().unwrap());
     let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
@@ -114,32 +115,32 @@ fn kill_seed() -> u64 {
 }
 
 #[test]
-fn a_run_that_is_killed_twenty_times_is_the_run_that_was_not() {
-    let dir = place(WHOLE);
-    let whole = steered(dir.path());
+fn a_run_killed_twenty_times_equals_an_undisturbed_run() {
+    let dir = temp_dir_with_recipe(FULL_RECIPE);
+    let whole = train_with_edits(dir.path());
     let record = changes::read_changes(&whole.join("changes.jsonl")).unwrap();
     assert_eq!(record.len(), 3, "{record:?}");
-    assert_eq!(counts(&metrics(&whole), "step"), (0..=2000).map(Some).collect::<Vec<_>>());
+    assert_eq!(int_column(&metrics(&whole), "step"), (0..=2000).map(Some).collect::<Vec<_>>());
     let name = |run: &Path| run.file_name().unwrap().to_str().unwrap().to_owned();
 
     // Replay the same changes at the same steps without kills: the record is enough to repeat a run.
     let again = lab(dir.path(), &["run", "--replay", &name(&whole), "--name", "again", "--headless"]);
     assert!(again.status.success(), "{}", stderr(&again));
     let again = runs(dir.path()).into_iter().find(|run| *run != whole).unwrap();
-    assert_same(&whole, &again);
+    assert_same_run(&whole, &again);
 
     let known = runs(dir.path());
     let mut seed = kill_seed();
-    let mut draw = |most: u64| {
+    let mut random_below = |limit: u64| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) % most
+        (seed >> 33) % limit
     };
     let mut child = spawn(dir.path(), &["run", "--replay", &name(&whole), "--name", "killed", "--headless"]);
-    let killed = only_run(dir.path(), &known);
+    let killed = wait_for_new_run(dir.path(), &known);
     let mut kills = 0;
     while kills < 20 {
         // Kill at a random time: during start, training, validation or writing.
-        let (began, wait) = (Instant::now(), Duration::from_millis(draw(300)));
+        let (began, wait) = (Instant::now(), Duration::from_millis(random_below(300)));
         while began.elapsed() < wait && child.try_wait().unwrap().is_none() {
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -153,9 +154,9 @@ fn a_run_that_is_killed_twenty_times_is_the_run_that_was_not() {
     let ended = child.wait().unwrap();
     let errors = std::fs::read_to_string(dir.path().join("errors.txt")).unwrap();
     assert!(ended.success(), "after {kills} kills: {errors}");
-    assert!(kills >= 15, "the end came after {kills} kills already");
-    assert_eq!(counts(&metrics(&killed), "step"), (0..=2000).map(Some).collect::<Vec<_>>());
-    assert_same(&whole, &killed);
+    assert!(kills >= 15, "the run ended after only {kills} kills");
+    assert_eq!(int_column(&metrics(&killed), "step"), (0..=2000).map(Some).collect::<Vec<_>>());
+    assert_same_run(&whole, &killed);
     let values = |run: &Path| {
         config::load(&run.join("config.toml"), &[]).map(|mut config| {
             config.run.name.clear();
@@ -164,20 +165,23 @@ fn a_run_that_is_killed_twenty_times_is_the_run_that_was_not() {
     };
     assert_eq!(values(&killed).unwrap(), values(&whole).unwrap());
     let text = std::fs::read_to_string(killed.join("config.toml")).unwrap();
-    assert!(text.contains("# A run with all that has a state.") && text.contains("lr = 0.005   # the peak"), "{text}");
+    assert!(
+        text.contains("# A run with everything that has state.") && text.contains("lr = 0.005   # the peak"),
+        "{text}"
+    );
 }
 
 #[test]
-fn what_was_measured_is_safe_after_the_sync_time() {
-    let dir = place(WHOLE);
+fn recorded_rows_survive_a_kill_after_the_sync_time() {
+    let dir = temp_dir_with_recipe(FULL_RECIPE);
     let mut child = spawn(dir.path(), &["run", "--config", "tiny.toml", "--headless", "--steps", "100000"]);
-    let run = only_run(dir.path(), &[]);
-    wait_for("steps", || steps(&run) > 30);
-    let before = steps(&run);
+    let run = wait_for_new_run(dir.path(), &[]);
+    wait_for("steps", || step_count(&run) > 30);
+    let before = step_count(&run);
     std::thread::sleep(Duration::from_millis(600));
     signal(&child, "-KILL");
     child.wait().unwrap();
-    assert!(steps(&run) > before + 5, "{before} {}", steps(&run));
+    assert!(step_count(&run) > before + 5, "{before} {}", step_count(&run));
     let status = status::read_status(&RunFolder::open(&run).unwrap()).unwrap();
     assert_eq!(status.state, RunState::Interrupted);
     let list = lab(dir.path(), &["runs"]);
@@ -185,17 +189,17 @@ fn what_was_measured_is_safe_after_the_sync_time() {
 }
 
 #[test]
-fn a_signal_stops_with_a_checkpoint_and_the_run_can_be_resumed_and_lengthened() {
-    let dir = place(WHOLE);
-    let sets = ["--set", "checkpoint.at_end=false", "--set", "checkpoint.keep=0"];
-    let begin = [&["run", "--config", "tiny.toml", "--headless", "--steps", "100000"], &sets[..]].concat();
-    let mut child = spawn(dir.path(), &begin);
-    let run = only_run(dir.path(), &[]);
-    wait_for("steps", || steps(&run) > 25);
+fn sigterm_saves_a_checkpoint_and_the_run_can_be_resumed_and_extended() {
+    let dir = temp_dir_with_recipe(FULL_RECIPE);
+    let overrides = ["--set", "checkpoint.at_end=false", "--set", "checkpoint.keep=0"];
+    let args = [&["run", "--config", "tiny.toml", "--headless", "--steps", "100000"], &overrides[..]].concat();
+    let mut child = spawn(dir.path(), &args);
+    let run = wait_for_new_run(dir.path(), &[]);
+    wait_for("steps", || step_count(&run) > 25);
     // SIGHUP does not stop a run.
     signal(&child, "-HUP");
-    let now = steps(&run);
-    wait_for("steps after a hang-up", || steps(&run) > now + 5);
+    let now = step_count(&run);
+    wait_for("steps after SIGHUP", || step_count(&run) > now + 5);
     // The lock keeps out another process.
     let second = lab(dir.path(), &["resume", "last", "--headless"]);
     assert_eq!(second.status.code(), Some(1));
@@ -208,32 +212,33 @@ fn a_signal_stops_with_a_checkpoint_and_the_run_can_be_resumed_and_lengthened() 
     assert_eq!((stopped.state, folder.checkpoint_steps().last()), (RunState::Stopped, Some(&stopped.step)));
 
     let last = stopped.step as i64 + 10;
-    let table = |last: i64| assert_eq!(counts(&metrics(&run), "step"), (0..=last).map(Some).collect::<Vec<_>>());
+    let assert_steps_to =
+        |last: i64| assert_eq!(int_column(&metrics(&run), "step"), (0..=last).map(Some).collect::<Vec<_>>());
     let resume = |more: &[&str]| lab(dir.path(), &[&["resume", "whole", "--headless"], more].concat());
     let at_end = ["--set", "checkpoint.at_end=true"];
     let resumed = resume(&[&["--set", "optim.lr=0.001", "--steps", &last.to_string()], &at_end[..]].concat());
     assert!(resumed.status.success(), "{}", stderr(&resumed));
     assert!(stdout(&resumed).contains("`optim.lr` from 0.01 to 0.001"), "{}", stdout(&resumed));
-    table(last);
-    let lr = reals(&metrics(&run), "lr");
+    assert_steps_to(last);
+    let lr = float_column(&metrics(&run), "lr");
     assert!(lr[stopped.step as usize].unwrap() > lr[stopped.step as usize + 1].unwrap() * 5.0);
 
     let done = resume(&[]);
     assert_eq!(done.status.code(), Some(1));
-    let wanted = format!("step {last} of {last} is done; raise `run.steps`");
-    assert!(stderr(&done).contains(&wanted), "{}", stderr(&done));
+    let expected = format!("step {last} of {last} is done; raise `run.steps`");
+    assert!(stderr(&done).contains(&expected), "{}", stderr(&done));
     let longer = resume(&["--steps", &(last + 20).to_string()]);
     assert!(longer.status.success(), "{}", stderr(&longer));
-    table(last + 20);
+    assert_steps_to(last + 20);
     // Resume from an earlier step: later steps are discarded.
     let back = resume(&["--from", &stopped.step.to_string(), "--steps", &(last + 5).to_string()]);
     assert!(back.status.success(), "{}", stderr(&back));
-    table(last + 5);
+    assert_steps_to(last + 5);
 }
 
 #[test]
-fn a_damaged_checkpoint_is_named_and_the_one_before_is_used() {
-    let dir = place(WHOLE);
+fn a_damaged_checkpoint_is_reported_and_the_previous_one_is_used() {
+    let dir = temp_dir_with_recipe(FULL_RECIPE);
     let made = lab(dir.path(), &["run", "--config", "tiny.toml", "--headless", "--steps", "60"]);
     assert!(made.status.success(), "{}", stderr(&made));
     let run = &runs(dir.path())[0];
@@ -242,25 +247,29 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_is_used() {
     std::fs::write(&last, &bytes[..bytes.len() / 2]).unwrap();
     let resumed = lab(dir.path(), &["resume", "last", "--headless", "--steps", "61"]);
     assert!(resumed.status.success(), "{}", stderr(&resumed));
-    let said = stdout(&resumed);
-    assert!(said.contains("step-000060 is damaged; skipping it: optimizer.safetensors has"), "{said}");
-    assert!(said.contains("continuing after step 40"), "{said}");
-    assert_eq!(steps(run), 62);
+    let text = stdout(&resumed);
+    assert!(text.contains("step-000060 is damaged; skipping it: optimizer.safetensors has"), "{text}");
+    assert!(text.contains("continuing after step 40"), "{text}");
+    assert_eq!(step_count(run), 62);
     assert!(run.join("aside/step-000060").is_dir());
 }
 
 #[test]
 fn a_frozen_key_is_refused_when_a_run_is_resumed() {
-    let dir = place(WHOLE);
+    let dir = temp_dir_with_recipe(FULL_RECIPE);
     assert!(lab(dir.path(), &["run", "--config", "tiny.toml", "--headless", "--steps", "20"]).status.success());
     let run = &runs(dir.path())[0];
     let text = std::fs::read_to_string(run.join("config.toml")).unwrap();
     std::fs::write(run.join("config.toml"), text.replace("accumulate = 2", "accumulate = 1")).unwrap();
     let resumed = lab(dir.path(), &["resume", "last", "--headless", "--steps", "30"]);
     assert_eq!(resumed.status.code(), Some(1));
-    let wanted = "`optim.accumulate` = 1 cannot change when a run is resumed (now 2)";
-    assert!(stderr(&resumed).contains(wanted) && stderr(&resumed).contains("config.toml line"), "{}", stderr(&resumed));
-    assert_eq!(steps(run), 21, "nothing was touched");
+    let expected = "`optim.accumulate` = 1 cannot change when a run is resumed (now 2)";
+    assert!(
+        stderr(&resumed).contains(expected) && stderr(&resumed).contains("config.toml line"),
+        "{}",
+        stderr(&resumed)
+    );
+    assert_eq!(step_count(run), 21, "no step was made");
     // What the error suggests works.
     let forked = lab(
         dir.path(),
@@ -268,7 +277,7 @@ fn a_frozen_key_is_refused_when_a_run_is_resumed() {
     );
     assert!(forked.status.success(), "{}", stderr(&forked));
     let fork = runs(dir.path()).into_iter().find(|run| run.to_string_lossy().ends_with("-fork")).unwrap();
-    assert_eq!(counts(&metrics(&fork), "step"), (21..=30).map(Some).collect::<Vec<_>>());
+    assert_eq!(int_column(&metrics(&fork), "step"), (21..=30).map(Some).collect::<Vec<_>>());
     assert!(std::fs::read_to_string(fork.join("run.json")).unwrap().contains("\"step\": 20"));
     let shape = lab(dir.path(), &["run", "--from", "whole", "--set", "model.width=32", "--steps", "30", "--headless"]);
     assert!(stderr(&shape).contains("`model.width` = 32: the checkpoint's weights have 16"), "{}", stderr(&shape));
@@ -277,29 +286,29 @@ fn a_frozen_key_is_refused_when_a_run_is_resumed() {
 }
 
 #[test]
-fn changes_are_exported_from_the_record_alone() {
+fn changes_are_exported_from_changes_jsonl_only() {
     // A run of an older version also has them as Parquet.
     let session = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/session");
     let record = changes::read_changes(&session.join("changes.jsonl")).unwrap();
     assert!(!record.is_empty() && session.join("changes").is_dir());
-    assert_eq!(common::exported_changes(&session), record.len());
-    let dir = place(TINY);
+    assert_eq!(common::exported_change_count(&session), record.len());
+    let dir = temp_dir_with_recipe(TINY);
     assert!(train(dir.path(), &[]).status.success());
     let run = runs(dir.path()).remove(0);
     assert!(!run.join("changes").exists());
-    assert_eq!(common::exported_changes(&run), 0);
+    assert_eq!(common::exported_change_count(&run), 0);
 }
 
 #[test]
 fn an_export_joins_runs_and_selects_steps() {
-    let dir = place(TINY);
+    let dir = temp_dir_with_recipe(TINY);
     for name in ["a", "b"] {
         assert!(train(dir.path(), &[&format!("run.name={name}")]).status.success());
     }
     let all = lab(dir.path(), &["export", "metrics", "a", "b", "--out", "all.parquet"]);
     assert!(all.status.success(), "{}", stderr(&all));
     let rows = coconut_lab::record::segments::read_segment(&dir.path().join("all.parquet")).unwrap();
-    assert_eq!(counts(&rows, "step").len(), 14);
+    assert_eq!(int_column(&rows, "step").len(), 14);
     let runs: Vec<String> = rows
         .iter()
         .flat_map(|batch| {
@@ -321,8 +330,8 @@ fn an_export_joins_runs_and_selects_steps() {
     assert!(stderr(&none).contains("no run `nobody`"), "{}", stderr(&none));
 }
 
-/// Saves the run's config file with `old` replaced by `new`.
-fn edit(run: &Path, old: &str, new: &str) {
+/// Replaces `old` with `new` in the run's config file.
+fn edit_config(run: &Path, old: &str, new: &str) {
     let file = run.join("config.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     assert!(text.contains(old), "{old} is not in {text}");
@@ -335,47 +344,47 @@ fn kill(mut child: Child) {
 }
 
 /// Returns keys and new values of the recorded changes, in order.
-fn record(run: &Path) -> Vec<(String, String)> {
+fn recorded_changes(run: &Path) -> Vec<(String, String)> {
     let rows = changes::read_changes(&run.join("changes.jsonl")).unwrap();
     rows.into_iter().map(|row| (row.key.unwrap_or_default(), row.value)).collect()
 }
 
-fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+fn owned_pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 #[test]
-fn changes_at_a_pause_survive_kills_each_once_and_in_their_order() {
-    let dir = place(WHOLE);
+fn changes_during_a_pause_survive_kills_once_each_and_in_order() {
+    let dir = temp_dir_with_recipe(FULL_RECIPE);
     let mut child = spawn(dir.path(), &["run", "--config", "tiny.toml", "--headless", "--steps", "100000"]);
-    let run = only_run(dir.path(), &[]);
-    wait_for("steps", || steps(&run) > 30);
+    let run = wait_for_new_run(dir.path(), &[]);
+    wait_for("steps", || step_count(&run) > 30);
     let pause = [("run.paused", "true")];
-    edit(&run, "paused = false", "paused = true");
-    wait_for("the pause", || record(&run) == pairs(&pause));
+    edit_config(&run, "paused = false", "paused = true");
+    wait_for("the pause", || recorded_changes(&run) == owned_pairs(&pause));
     // Setting a key to an earlier value is a change of its own.
     let mut known = pause.to_vec();
     for (old, new, value) in [("1e-2 ", "5e-3 ", "0.005"), ("5e-3 ", "1e-2 ", "0.01"), ("1e-2 ", "5e-3 ", "0.005")] {
-        edit(&run, &format!("lr = {old}"), &format!("lr = {new}"));
+        edit_config(&run, &format!("lr = {old}"), &format!("lr = {new}"));
         known.push(("optim.lr", value));
-        wait_for("the change", || record(&run) == pairs(&known));
+        wait_for("the change", || recorded_changes(&run) == owned_pairs(&known));
     }
     // Stop during the pause: the checkpoint includes the changes made there.
     signal(&child, "-TERM");
     child.wait().unwrap();
-    assert_eq!(record(&run), pairs(&known));
-    let version = |run: &Path| counts(&metrics(run), "config_version").last().copied().flatten();
+    assert_eq!(recorded_changes(&run), owned_pairs(&known));
+    let version = |run: &Path| int_column(&metrics(run), "config_version").last().copied().flatten();
 
     child = spawn(dir.path(), &["resume", "whole", "--headless"]);
-    wait_for("the process", || RunFolder::open(&run).unwrap().is_locked());
+    wait_for("the lock of the run", || RunFolder::open(&run).unwrap().is_locked());
     std::thread::sleep(Duration::from_millis(200));
-    edit(&run, "paused = true", "paused = false");
+    edit_config(&run, "paused = true", "paused = false");
     known.push(("run.paused", "false"));
-    wait_for("going on", || version(&run) == Some(5));
-    assert_eq!(record(&run), pairs(&known));
+    wait_for("the run to continue", || version(&run) == Some(5));
+    assert_eq!(recorded_changes(&run), owned_pairs(&known));
     // Kill the run, and edit its file while it does not run.
     kill(child);
-    edit(&run, "clip = 1.0", "clip = 0.25");
+    edit_config(&run, "clip = 1.0", "clip = 0.25");
     known.push(("optim.clip", "0.25"));
     // An obstacle makes the resume fail after it has begun.
     let obstacle = run.join("events/part-00077.log");
@@ -383,46 +392,46 @@ fn changes_at_a_pause_survive_kills_each_once_and_in_their_order() {
     let failed = lab(dir.path(), &["resume", "whole", "--headless"]);
     assert_eq!(failed.status.code(), Some(1), "{}", stdout(&failed));
     std::fs::remove_dir(&obstacle).unwrap();
-    let done = counts(&metrics(&run), "step").len().to_string();
+    let done = int_column(&metrics(&run), "step").len().to_string();
     let resumed = lab(dir.path(), &["resume", "whole", "--headless", "--steps", &done]);
     assert!(resumed.status.success(), "{}", stderr(&resumed));
     assert!(stdout(&resumed).contains("a resume was interrupted"), "{}", stdout(&resumed));
-    let mut found = record(&run);
+    let mut found = recorded_changes(&run);
     found.retain(|(key, _)| key != "run.steps");
-    let mut wanted = pairs(&known);
+    let mut expected = owned_pairs(&known);
     // The order differs: the offline edit applies first, and changes after the checkpoint apply again at their steps.
     found.sort();
-    wanted.sort();
-    assert_eq!(found, wanted);
+    expected.sort();
+    assert_eq!(found, expected);
     let config = config::load(&run.join("config.toml"), &[]).unwrap();
     assert_eq!((config.optim.lr, config.optim.clip, config.run.paused), (0.005, 0.25, false));
 }
 
 #[test]
-fn a_fork_that_is_killed_at_once_goes_on_from_what_it_began_with() {
-    let dir = place(WHOLE);
+fn a_fork_killed_at_once_resumes_from_its_start_point() {
+    let dir = temp_dir_with_recipe(FULL_RECIPE);
     assert!(lab(dir.path(), &["run", "--config", "tiny.toml", "--headless", "--steps", "40"]).status.success());
     let known = runs(dir.path());
-    let begin = ["run", "--from", "whole@40", "--name", "child", "--steps", "60", "--headless"];
-    let child = spawn(dir.path(), &[&begin[..], &["--set", "checkpoint.every=0"]].concat());
-    let run = only_run(dir.path(), &known);
-    wait_for("a step", || steps(&run) > 0 || child_is_over(&run));
+    let args = ["run", "--from", "whole@40", "--name", "child", "--steps", "60", "--headless"];
+    let child = spawn(dir.path(), &[&args[..], &["--set", "checkpoint.every=0"]].concat());
+    let run = wait_for_new_run(dir.path(), &known);
+    wait_for("a step", || step_count(&run) > 0 || has_ended(&run));
     kill(child);
     // Remove its checkpoints, as if the kill had come before the first one.
     let _ = std::fs::remove_dir_all(run.join("step-000040"));
     let _ = std::fs::remove_dir_all(run.join("step-000060"));
     let resumed = lab(dir.path(), &["resume", "child", "--headless"]);
     assert!(resumed.status.success(), "{}", stderr(&resumed));
-    assert_eq!(counts(&metrics(&run), "step"), (41..=60).map(Some).collect::<Vec<_>>());
+    assert_eq!(int_column(&metrics(&run), "step"), (41..=60).map(Some).collect::<Vec<_>>());
     let again = lab(dir.path(), &["run", "--replay", "child", "--name", "again", "--headless"]);
     assert!(again.status.success(), "{}", stderr(&again));
     let again = runs(dir.path()).into_iter().find(|run| run.to_string_lossy().ends_with("-again")).unwrap();
-    assert_eq!(deterministic(&again), deterministic(&run));
+    assert_eq!(deterministic_columns(&again), deterministic_columns(&run));
 }
 
 /// Starts a dashboard in its own terminal, made by `script`. Killing `script` removes the terminal. Output goes to
 /// `screen.txt`. Returns `None` if `script` is not installed.
-fn in_terminal(dir: &Path, args: &str) -> Option<Child> {
+fn start_in_terminal(dir: &Path, args: &str) -> Option<Child> {
     let command = format!("stty cols 100 rows 30; exec {} {args}", env!("CARGO_BIN_EXE_coconut-lab"));
     let screen = std::fs::File::create(dir.join("screen.txt")).unwrap();
     let mut script = std::process::Command::new("script");
@@ -432,20 +441,20 @@ fn in_terminal(dir: &Path, args: &str) -> Option<Child> {
 }
 
 #[test]
-fn a_run_of_another_process_is_watched_and_steered() {
+fn a_run_of_another_process_is_watched_and_controlled() {
     use std::io::Write;
-    let dir = place(WHOLE);
+    let dir = temp_dir_with_recipe(FULL_RECIPE);
     let mut run = spawn(dir.path(), &["run", "--config", "tiny.toml", "--headless", "--steps", "100000"]);
-    let folder = only_run(dir.path(), &[]);
-    wait_for("steps", || steps(&folder) > 20);
-    let Some(mut watch) = in_terminal(dir.path(), "watch last") else { return kill(run) };
+    let folder = wait_for_new_run(dir.path(), &[]);
+    wait_for("steps", || step_count(&folder) > 20);
+    let Some(mut watch) = start_in_terminal(dir.path(), "watch last") else { return kill(run) };
     let shows = |text: &str| std::fs::read_to_string(dir.path().join("screen.txt")).is_ok_and(|s| s.contains(text));
-    wait_for("the picture", || shows("training") && shows("whole"));
+    wait_for("the dashboard", || shows("training") && shows("whole"));
     let keys = watch.stdin.as_mut().unwrap();
     keys.write_all(b":set optim.lr 0.003\r").unwrap();
-    wait_for("the setting", || record(&folder) == pairs(&[("optim.lr", "0.003")]));
+    wait_for("the setting", || recorded_changes(&folder) == owned_pairs(&[("optim.lr", "0.003")]));
     watch.stdin.as_mut().unwrap().write_all(b" ").unwrap();
-    wait_for("the pause", || record(&folder).len() == 2 && shows("paused"));
+    wait_for("the pause", || recorded_changes(&folder).len() == 2 && shows("paused"));
     // Leaving the dashboard does not affect the run.
     watch.stdin.as_mut().unwrap().write_all(b"q").unwrap();
     drop(watch.stdin.take());
@@ -454,22 +463,22 @@ fn a_run_of_another_process_is_watched_and_steered() {
     signal(&run, "-TERM");
     assert!(run.wait().unwrap().success());
     // An ended run can be watched, too.
-    let Some(watch) = in_terminal(dir.path(), "watch last") else { return };
-    wait_for("the end", || shows("stopped after"));
+    let Some(watch) = start_in_terminal(dir.path(), "watch last") else { return };
+    wait_for("the end of the run", || shows("stopped after"));
     kill(watch);
 }
 
 #[test]
-fn a_terminal_that_goes_away_leaves_the_run_going_to_its_end() {
-    let dir = place(WHOLE);
-    let Some(terminal) = in_terminal(dir.path(), "run --config tiny.toml --steps 100000") else { return };
-    let run = only_run(dir.path(), &[]);
-    wait_for("steps", || steps(&run) > 20);
+fn a_run_continues_to_its_end_without_its_terminal() {
+    let dir = temp_dir_with_recipe(FULL_RECIPE);
+    let Some(terminal) = start_in_terminal(dir.path(), "run --config tiny.toml --steps 100000") else { return };
+    let run = wait_for_new_run(dir.path(), &[]);
+    wait_for("steps", || step_count(&run) > 20);
     kill(terminal);
-    let now = steps(&run);
-    wait_for("steps without a terminal", || steps(&run) > now + 20);
+    let now = step_count(&run);
+    wait_for("steps without a terminal", || step_count(&run) > now + 20);
     // Its file still controls it, and ends it.
-    edit(&run, "steps = 100000", "steps = 10");
-    wait_for("the end", || child_is_over(&run));
+    edit_config(&run, "steps = 100000", "steps = 10");
+    wait_for("the end", || has_ended(&run));
     assert_eq!(status::read_status(&RunFolder::open(&run).unwrap()).unwrap().state, RunState::Finished);
 }

@@ -27,11 +27,11 @@ Without --data and --questions, a run is evaluated on its own dataset: perplexit
 the questions that the first shard of this split was made from, if it has any.
 
 Columns of the table of answers:
-  correct  share of the questions whose generated text ends with the answer, word for word
-  95 %     bootstrap interval of that share, over questions
-  tokens   mean number of generated tokens
-  latents  mean number of latents (recycled states)
-  cut      share of the answers that reached --max-new or the model's longest position before the end token";
+  correct    share of the questions whose generated text ends with the answer, word for word
+  95 %       bootstrap interval of that share, over questions
+  tokens     mean number of generated tokens
+  latents    mean number of latents (recycled states)
+  truncated  share of the answers that reached --max-new or the model's longest position before the end token";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -233,14 +233,17 @@ impl EvalReport {
                 count => format!("; skipped {count} that are longer than the model takes"),
             };
             writeln!(out, "\n{}: {count} questions{skipped}", file.display())?;
-            writeln!(out, "{:>8}  {:<16}  {:>7}  {:>8}  {:>7}  policy", "correct", "95 %", "tokens", "latents", "cut")?;
+            let [correct, interval] = ["correct", "95 %"];
+            let [tokens, latents, truncated] = ["tokens", "latents", "truncated"];
+            writeln!(out, "{correct:>8}  {interval:<16}  {tokens:>7}  {latents:>8}  {truncated:>9}  policy")?;
         }
         for (policy, summary) in &self.results {
-            let [accuracy, cut] = [summary.accuracy, summary.truncated].map(|share| share.map(|share| 100.0 * share));
+            let [accuracy, truncated] =
+                [summary.accuracy, summary.truncated].map(|share| share.map(|share| 100.0 * share));
             let interval = format!("{:.1} to {:.1} %", accuracy.low, accuracy.high);
-            let [correct, cut] = [accuracy, cut].map(|percent| format!("{:.1} %", percent.mean));
+            let [correct, truncated] = [accuracy, truncated].map(|percent| format!("{:.1} %", percent.mean));
             let (tokens, latents) = (summary.tokens.mean, summary.latents.mean);
-            let counts = format!("{tokens:>7.1}  {latents:>8.2}  {cut:>7}");
+            let counts = format!("{tokens:>7.1}  {latents:>8.2}  {truncated:>9}");
             writeln!(out, "{correct:>8}  {interval:<16}  {counts}  {policy}")?;
         }
         Ok(())

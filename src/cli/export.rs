@@ -1,21 +1,11 @@
 //! Owns: `export`: a table of one or more runs as one file, and the model of one run as a folder.
-//! Must not know: how tables are stored in a run folder.
-//! Invariant: each step of a run is in the file once, however often the run was resumed.
+//! Must not know: how tables are stored in a run folder, or written to a file.
+//! Invariant: every table of a run, and nothing else but its model, can be named.
 
 use super::{model_source, run_lookup};
 use crate::files::atomic::StagedFolder;
-use crate::record::changes::read_changes;
-use crate::record::export::{unify, with_text_column, write_table};
-use crate::record::rows::{TableRow, ThoughtRow};
-use crate::record::run_folder::RunFolder;
-use crate::record::segments;
-use crate::schema::metrics::{SCHEMA_VERSION, StepRow};
-use crate::schema::rows::{ChangeRow, EventRow, SystemRow};
-use crate::schema::token_rows::TokenRow;
+use crate::record::export::{self, RunTable, StepRange};
 use anyhow::Context;
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Int64Type, SchemaRef};
 use clap::{Args, ValueEnum};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -70,18 +60,15 @@ enum TableName {
 }
 
 impl TableName {
-    /// Returns the folder and the Arrow schema of a table; none for the model.
-    fn folder_and_schema(self) -> Option<(&'static str, SchemaRef)> {
-        fn table_of<R: TableRow>() -> (&'static str, SchemaRef) {
-            (R::TABLE, R::schema())
-        }
+    /// Returns the table of this name; none for the model.
+    fn run_table(self) -> Option<RunTable> {
         Some(match self {
-            TableName::Metrics => table_of::<StepRow>(),
-            TableName::Events => table_of::<EventRow>(),
-            TableName::Changes => table_of::<ChangeRow>(),
-            TableName::Tokens => table_of::<TokenRow>(),
-            TableName::Thoughts => table_of::<ThoughtRow>(),
-            TableName::System => table_of::<SystemRow>(),
+            TableName::Metrics => RunTable::Metrics,
+            TableName::Events => RunTable::Events,
+            TableName::Changes => RunTable::Changes,
+            TableName::Tokens => RunTable::Tokens,
+            TableName::Thoughts => RunTable::Thoughts,
+            TableName::System => RunTable::System,
             TableName::Model => return None,
         })
     }
@@ -89,59 +76,28 @@ impl TableName {
 
 /// Exports a table or a model, and prints what was written.
 pub(super) fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
-    if args.table == TableName::Model {
-        return export_model(&args);
-    }
-    let steps = StepRange::from_args(&args)?;
-    let mut tables = Vec::new();
-    for name in &args.runs {
-        tables.extend(read_table(&run_lookup::run_folder(name)?, args.table)?);
-    }
-    let mut tables = unify(tables)?;
-    for batch in &mut tables {
-        *batch = steps.select(batch)?;
-    }
-    write_table(&args.out, &tables, &footer_metadata())?;
-    let rows: usize = tables.iter().map(RecordBatch::num_rows).sum();
-    let (runs, out) = (args.runs.len(), args.out.display());
-    writeln!(std::io::stdout(), "rows: {rows}, runs: {runs}, written to {out}")?;
+    let steps = step_range(&args)?;
+    let Some(table) = args.table.run_table() else { return export_model(&args, steps) };
+    let runs = args.runs.iter().map(|name| run_lookup::run_folder(name)).collect::<Result<Vec<_>, _>>()?;
+    let rows = export::export_table(&runs, table, steps, &args.out)?;
+    writeln!(std::io::stdout(), "rows: {rows}, runs: {}, written to {}", runs.len(), args.out.display())?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The steps whose rows are exported, both ends included.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct StepRange {
-    first: u64,
-    last: u64,
-}
-
-impl StepRange {
-    const ALL: Self = Self { first: 0, last: u64::MAX };
-
-    /// Reads `--from-step` and `--to-step`; an empty range is an error.
-    fn from_args(args: &ExportArgs) -> anyhow::Result<Self> {
-        let range = Self { first: args.from_step.unwrap_or(0), last: args.to_step.unwrap_or(u64::MAX) };
-        anyhow::ensure!(range.first <= range.last, "--from-step {} is after --to-step {}", range.first, range.last);
-        Ok(range)
-    }
-
-    /// Returns the rows of `batch` whose column `step` lies in the range.
-    fn select(self, batch: &RecordBatch) -> anyhow::Result<RecordBatch> {
-        let steps = batch.column_by_name("step").and_then(|column| column.as_primitive_opt::<Int64Type>());
-        let steps = steps.context("the table has no column `step` of whole numbers")?;
-        let inside = |step| u64::try_from(step).is_ok_and(|step| (self.first..=self.last).contains(&step));
-        let keep: BooleanArray = steps.iter().map(|step| Some(step.is_some_and(inside))).collect();
-        Ok(filter_record_batch(batch, &keep)?)
-    }
+/// Reads `--from-step` and `--to-step`; an empty range is an error.
+fn step_range(args: &ExportArgs) -> anyhow::Result<StepRange> {
+    let range = StepRange { first: args.from_step.unwrap_or(0), last: args.to_step.unwrap_or(u64::MAX) };
+    anyhow::ensure!(range.first <= range.last, "--from-step {} is after --to-step {}", range.first, range.last);
+    Ok(range)
 }
 
 /// The checkpoint's files that a model folder holds, as far as they exist.
 const MODEL_FILES: [&str; 4] = ["config.json", "model.safetensors", "tokenizer.json", "feedback.safetensors"];
 
 /// Exports the model of one run: copies the model files of its checkpoint, and adds a README.
-fn export_model(args: &ExportArgs) -> anyhow::Result<ExitCode> {
+fn export_model(args: &ExportArgs, steps: StepRange) -> anyhow::Result<ExitCode> {
     let [name] = &args.runs[..] else { anyhow::bail!("`export model` takes one run, found {}", args.runs.len()) };
-    anyhow::ensure!(StepRange::from_args(args)? == StepRange::ALL, "--from-step and --to-step select rows of a table");
+    anyhow::ensure!(steps == StepRange::ALL, "--from-step and --to-step select rows of a table");
     let (from, out) = (model_source::weights_folder(name)?, &args.out);
     anyhow::ensure!(!out.exists(), "{} exists already", out.display());
     let files: Vec<&str> = MODEL_FILES.into_iter().filter(|file| from.join(file).is_file()).collect();
@@ -185,29 +141,6 @@ pub(super) fn export_table(run: &Path, name: &str, out: &Path) -> anyhow::Result
         let names: Vec<String> = names().map(|value| value.get_name().to_owned()).collect();
         anyhow::bail!("no table `{name}`; allowed: {}", names.join(", "));
     };
-    let tables = unify(read_table(run, found)?)?;
-    write_table(out, &tables, &footer_metadata())?;
-    Ok(tables.iter().map(RecordBatch::num_rows).sum())
-}
-
-/// Returns the key-value metadata of an exported Parquet file.
-fn footer_metadata() -> [(String, String); 1] {
-    [("coconut_lab.schema_version".to_owned(), SCHEMA_VERSION.to_owned())]
-}
-
-/// Reads a table of a run, with the run's name as a column; the table is empty if the run has none.
-fn read_table(run: &Path, table: TableName) -> anyhow::Result<Vec<RecordBatch>> {
-    let (name, schema) = table.folder_and_schema().context("a model is not a table; use `coconut-lab export model`")?;
-    let folder = RunFolder::open(run)?;
-    let mut batches = match table {
-        // Older versions wrote a folder `changes/` too; the text file is the record.
-        TableName::Changes => vec![ChangeRow::batch(&read_changes(&folder.changes_file())?)?],
-        _ => segments::read_table(&run.join(name)).with_context(|| format!("{name} of {}", run.display()))?,
-    };
-    batches.push(RecordBatch::new_empty(schema.clone()));
-    let id = folder.id();
-    // Batches from the write-ahead log lack the schema's metadata.
-    let named =
-        |batch: RecordBatch| Ok(with_text_column(&segments::with_column_metadata(&batch, &schema)?, "run", &id)?);
-    batches.into_iter().map(named).collect()
+    let table = found.run_table().context("a model is not a table; use `coconut-lab export model`")?;
+    Ok(export::export_table(&[run], table, StepRange::ALL, out)?)
 }

@@ -123,7 +123,7 @@ impl ProgressPrinter {
             )
         });
         format!(
-            "step {:>6}/{steps}  plain {}{recycled}  lr {:.2e}  |g| {}  {:.0} tokens/s",
+            "step {:>6}/{steps}  plain {}{recycled}  lr {:.2e}  grad norm {}  {:.0} tokens/s",
             row.step(),
             number(row, Metric::LossPlain),
             row.get(Metric::Lr).unwrap_or(0.0),

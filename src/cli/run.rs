@@ -53,7 +53,7 @@ pub struct RunArgs {
     name: Option<String>,
     /// Override a config key, e.g. --set optim.lr=1e-4; may be given several times.
     ///
-    /// Values are TOML. A curve over steps is a list of control points: [[STEP, VALUE], …].
+    /// Values are TOML. A curve over steps is a list of knots: [[STEP, VALUE], …].
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     overrides: Vec<String>,
     /// Start from a checkpoint of another run: its newest, or that of STEP.

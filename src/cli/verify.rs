@@ -48,18 +48,18 @@ pub(super) fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let count = |is: fn(&Verdict) -> bool| verdicts.iter().filter(|verdict| is(verdict)).count();
     let failed = count(Verdict::failed);
     let waiting = count(|verdict| verdict.result == CheckResult::NotComputed);
-    let held = count(|verdict| matches!(verdict.result, CheckResult::Compared { .. })) - failed;
-    writeln!(out, "\n{held} held, {failed} failed, {waiting} not computed")?;
+    let passed = count(|verdict| matches!(verdict.result, CheckResult::Compared { .. })) - failed;
+    writeln!(out, "\n{passed} passed, {failed} failed, {waiting} not computed")?;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn verdict_line(verdict: &Verdict) -> String {
     match verdict.result {
         CheckResult::Compared { error, tolerance: allowed } => {
-            let word = if verdict.failed() { "FAILED" } else { "held" };
+            let word = if verdict.failed() { "FAILED" } else { "passed" };
             format!("{:<30} {error:>13.2e} {allowed:>9.0e}  {word}", verdict.entry)
         }
-        CheckResult::Input => format!("{:<30} {:>13} {:>9}  given", verdict.entry, "", ""),
+        CheckResult::Input => format!("{:<30} {:>13} {:>9}  input", verdict.entry, "", ""),
         CheckResult::NotComputed => format!("{:<30} {:>13} {:>9}  not computed", verdict.entry, "", ""),
     }
 }

@@ -80,7 +80,7 @@ pub(super) fn from_table(table: Table, place: &str) -> Result<Config, ConfigErro
 pub(super) fn with_override(config: &Config, given: &str) -> Result<Config, ConfigError> {
     let mut table = config.to_table();
     apply_override(&mut table, given)?;
-    from_table(table, "as set")
+    from_table(table, "set")
 }
 
 /// Where a config's values come from, for error messages.

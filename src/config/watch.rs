@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Editors empty a file before they write it: an empty file must rest this many times longer than other content.
 const EMPTY_RESTS: u32 = 3;
-/// Editors remove a file before they put another in its place: likewise.
+/// Editors remove a file before they put another in its place: a missing file must rest this many times longer.
 const MISSING_RESTS: u32 = 5;
 /// Largest file that is read. A config is far smaller.
 const MAX_BYTES: u64 = 1 << 20;
@@ -40,7 +40,7 @@ pub struct Timing {
     pub debounce: Duration,
     /// Time between two reads without an event.
     pub poll: Duration,
-    /// Events within this time cause one look at the files. `None`: no events, polling only.
+    /// Events within this time cause a single read of the files. `None`: no events, polling only.
     pub gather: Option<Duration>,
 }
 
@@ -60,8 +60,8 @@ impl Timing {
         })
     }
 
-    /// Returns the same for a caller who waits: content that is neither empty nor missing counts at once.
-    fn rest_when_asked(self, content: &Content) -> Duration {
+    /// Returns how long content must have stayed the same if a caller waits: only empty or missing content must rest.
+    fn rest_for_caller(self, content: &Content) -> Duration {
         Some(self.rest(content)).filter(|rest| *rest > self.debounce).unwrap_or_default()
     }
 }
@@ -79,7 +79,7 @@ struct WatchedContent {
     pending: Option<(Content, Instant)>,
     /// Stamp at the last read.
     stamp: Option<Stamp>,
-    /// Stamp at the start of our own write. Until it changes, the old content is no news.
+    /// Stamp at the start of our own write. Until it changes, the old content is not reported.
     before_own_write: Option<Stamp>,
 }
 
@@ -129,7 +129,7 @@ impl Watcher {
     /// Reads the files now, then returns what was saved. Empty and missing files may be half-written and are left to
     /// the thread.
     pub fn read_now(&self) -> Vec<Saved> {
-        (0..self.shared.paths.len()).for_each(|file| self.shared.read(file, Timing::rest_when_asked));
+        (0..self.shared.paths.len()).for_each(|file| self.shared.read(file, Timing::rest_for_caller));
         let _ = self.wake.try_send(());
         self.drain_saved()
     }
@@ -139,7 +139,7 @@ impl Watcher {
         let Some(path) = self.shared.paths.get(file) else { return };
         let stamp = Some(stamp(path));
         let file = &mut self.shared.lock().files[file];
-        // The present content is no news while we write, but only if it is known: an unreported save must not get lost.
+        // The present content is not reported while we write, but only if it is known: no unreported save may get lost.
         let is_known = file.pending.is_none() && file.stamp == stamp || file.before_own_write == stamp;
         file.before_own_write = stamp.filter(|_| is_known);
         (file.known, file.pending, file.stamp) = (Ok(text.to_owned()), None, None);
@@ -245,8 +245,8 @@ impl FolderEvents {
         let wanted: BTreeMap<_, _> = linked
             .chain(real)
             .filter_map(|folder| {
-                let about = std::fs::metadata(&folder).ok()?;
-                Some((folder, (identity(&about)[1], about.created().ok())))
+                let metadata = std::fs::metadata(&folder).ok()?;
+                Some((folder, (identity(&metadata)[1], metadata.created().ok())))
             })
             .collect();
         if wanted == self.watched {
@@ -267,14 +267,14 @@ impl FolderEvents {
 }
 
 fn stamp(path: &Path) -> Stamp {
-    let about = std::fs::metadata(path).ok()?;
-    Some((about.modified().ok(), about.len(), identity(&about)))
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.modified().ok(), metadata.len(), identity(&metadata)))
 }
 
 #[cfg(unix)]
-fn identity(about: &Metadata) -> [i64; 4] {
+fn identity(metadata: &Metadata) -> [i64; 4] {
     use std::os::unix::fs::MetadataExt;
-    [about.dev().cast_signed(), about.ino().cast_signed(), about.ctime(), about.ctime_nsec()]
+    [metadata.dev().cast_signed(), metadata.ino().cast_signed(), metadata.ctime(), metadata.ctime_nsec()]
 }
 
 #[cfg(not(unix))]

@@ -13,10 +13,10 @@ pub fn replace_file(file: &Path, bytes: &[u8]) -> Result<(), FileError> {
     replace_file_if(file, bytes, || true).map(drop)
 }
 
-/// Replaces `file` as [`replace_file`] does, if `still` returns true just before. Returns whether it did.
-pub fn replace_file_if(file: &Path, bytes: &[u8], still: impl FnOnce() -> bool) -> Result<bool, FileError> {
+/// Replaces `file` as [`replace_file`] does, if `condition` returns true just before. Returns whether it did.
+pub fn replace_file_if(file: &Path, bytes: &[u8], condition: impl FnOnce() -> bool) -> Result<bool, FileError> {
     let fill = |mut sink: &File| sink.write_all(bytes).map_err(FileError::wrap("write", file));
-    replace_with_if(file, fill, still)
+    replace_with_if(file, fill, condition)
 }
 
 /// Replaces the content of `file` without waiting for the disk, so that a power cut may damage it.
@@ -41,7 +41,7 @@ pub fn replace_json(file: &Path, value: &impl Serialize) -> Result<(), FileError
 fn replace_with_if<E: From<FileError>>(
     file: &Path,
     fill: impl FnOnce(&File) -> Result<(), E>,
-    still: impl FnOnce() -> bool,
+    condition: impl FnOnce() -> bool,
 ) -> Result<bool, E> {
     let fail = |cause| E::from(FileError::wrap("write", file)(cause));
     let target = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
@@ -50,7 +50,7 @@ fn replace_with_if<E: From<FileError>>(
         let sink = File::create(&hidden).map_err(fail)?;
         fill(&sink)?;
         sink.sync_all().map_err(fail)?;
-        let wanted = still();
+        let wanted = condition();
         if wanted {
             std::fs::rename(&hidden, &target).map_err(fail)?;
             target.parent().into_iter().for_each(sync_folder);

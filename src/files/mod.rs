@@ -1,6 +1,7 @@
 //! Owns: writing files so that they are complete: [`atomic`] replacement of files and folders, [`parquet`].
 //! Must not know: what a file contains.
-//! Invariant: a file or folder that has its final name is complete and survives a power cut.
+//! Invariant: a file or folder that has its final name is complete. It survives a power cut, unless the caller chose
+//! the unsynced write.
 
 pub mod atomic;
 pub mod parquet;

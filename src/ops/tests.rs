@@ -96,20 +96,20 @@ fn norms_match() {
 fn activations_match() {
     for (n, f) in [(1, 2), (5, 34), (300, 130)] {
         let x = matrix(n, f, 1);
-        let fresh = || x.clone() * 4.0;
+        let scaled = || x.clone() * 4.0;
         assert_matches_reference(
             "swiglu",
             std::slice::from_ref(&x),
             &[],
-            || swiglu(fresh()),
-            || activations::swiglu_reference(fresh()),
+            || swiglu(scaled()),
+            || activations::swiglu_reference(scaled()),
         );
         assert_matches_reference(
             "gelu",
             std::slice::from_ref(&x),
             &[],
-            || gelu(fresh()),
-            || activations::gelu_reference(fresh()),
+            || gelu(scaled()),
+            || activations::gelu_reference(scaled()),
         );
     }
 }
@@ -117,20 +117,20 @@ fn activations_match() {
 #[test]
 fn activations_in_bf16_match() {
     let x = matrix(5, 34, 1);
-    let fresh = || (x.clone() * 4.0).cast(FloatDType::BF16);
+    let scaled = || (x.clone() * 4.0).cast(FloatDType::BF16);
     assert_matches_reference(
         "swiglu",
         std::slice::from_ref(&x),
         &[],
-        || swiglu(fresh()),
-        || activations::swiglu_reference(fresh()),
+        || swiglu(scaled()),
+        || activations::swiglu_reference(scaled()),
     );
     assert_matches_reference(
         "gelu",
         std::slice::from_ref(&x),
         &[],
-        || gelu(fresh()),
-        || activations::gelu_reference(fresh()),
+        || gelu(scaled()),
+        || activations::gelu_reference(scaled()),
     );
 }
 

@@ -1,4 +1,4 @@
-//! Owns: what a run writes to disk: its folder, the registry of columns, crash-safe tables, the log.
+//! Owns: what a run writes to disk: its folder, crash-safe tables, the log.
 //! Must not know: tensors, terminals, how a metric is computed.
 //! Invariant: other processes can read the record while the run continues.
 //!

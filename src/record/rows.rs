@@ -1,6 +1,6 @@
 //! Owns: the rows of every table, and their conversion to and from columns.
 //! Must not know: where rows are written, who makes them.
-//! Invariant: a row's columns are in the order of the registry.
+//! Invariant: a row's columns are in the order of `schema::metrics`.
 
 mod lens;
 mod token_rows;

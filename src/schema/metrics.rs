@@ -84,8 +84,8 @@ metrics! {
     UpdateFlop "update_flop" "flop" Real "Floating-point operations of gradient norm and optimizer.";
     LatentMs "latent_ms" "ms" Real "Cost of a recycled position: wall time of the recycled passes and their heads, divided by the number of recycled positions.";
     LatentFlop "latent_flop" "flop" Real "Cost of a recycled position: floating-point operations of the recycled passes and their heads, divided by the number of recycled positions.";
-    SequentialMs "sequential_latent_ms" "ms" Real "Cost of a latent computed one after another (arXiv 2412.06769): wall time of a sequential pass, forward and backward, with a loss at as many positions, divided by their number; null except where a validation measured it. One recycled pass is the first step towards these exact latents.";
-    SequentialFlop "sequential_latent_flop" "flop" Real "Cost of a latent computed one after another (arXiv 2412.06769): floating-point operations of the same sequential pass, divided by its number of positions; null except where a validation measured it.";
+    SequentialMs "sequential_latent_ms" "ms" Real "Cost of a latent computed sequentially (arXiv 2412.06769): wall time of a sequential pass, forward and backward, with a loss at as many positions, divided by their number; null except where a validation measured it. One recycled pass is the first step towards these exact latents.";
+    SequentialFlop "sequential_latent_flop" "flop" Real "Cost of a latent computed sequentially (arXiv 2412.06769): floating-point operations of the same sequential pass, divided by its number of positions; null except where a validation measured it.";
     TokensPerS "tokens_per_s" "tokens/s" Real "Input tokens of the step divided by its wall time.";
     ShareOfPeak "share_of_peak" "" Real "Floating-point operations per second of the step, as a share of the rate of the device's own matrix product, which is measured at the start; null if that rate is unknown.";
     ValidPlain "valid_loss_plain_nats" "nats" Real "Validation: mean NLL of the plain pass; null on steps without validation.";

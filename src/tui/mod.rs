@@ -27,6 +27,7 @@ mod tests;
 mod text;
 mod theme;
 
+pub use app::command::command_table;
 pub use app::main_loop::run;
 pub use app::panel_id::Panel;
 pub use terminal::job_control::{on_continue_signal, on_stop_signal};

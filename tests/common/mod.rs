@@ -1,6 +1,6 @@
 //! Helpers for tests of the real binary: a folder to run in, the binary, its runs and their tables.
 
-#![allow(dead_code)] // each test uses a part of it
+#![allow(dead_code)] // each test file uses only some of these helpers
 
 #[cfg(target_os = "linux")]
 pub mod screen;
@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// Whether a column is a time or depends on one. All other columns are deterministic.
-pub fn clocked(column: &str) -> bool {
+pub fn is_time_dependent(column: &str) -> bool {
     column.ends_with("_ms") || ["wall_s", "tokens_per_s", "share_of_peak"].contains(&column)
 }
 
 /// Recipe of a run that takes about a second.
 pub const TINY: &str = include_str!("../fixtures/tiny.toml");
 
-/// Sizes with which `bench` and `profile` take only a moment.
+/// Model and batch sizes with which `bench` and `profile` take only a moment.
 pub const SIZES: &[&str] = &[
     "--vocab=31",
     "--time=12",
@@ -30,8 +30,8 @@ pub const SIZES: &[&str] = &[
     "--warmup=1",
 ];
 
-/// Creates a folder to run in, with a recipe.
-pub fn place(recipe: &str) -> tempfile::TempDir {
+/// Creates a temporary folder to run in, with `recipe` as `tiny.toml`.
+pub fn temp_dir_with_recipe(recipe: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("tiny.toml"), recipe).unwrap();
     dir
@@ -44,14 +44,16 @@ pub fn command(dir: &Path, args: &[&str]) -> Command {
     command
 }
 
+/// Runs the binary in `dir` to its end.
 pub fn lab(dir: &Path, args: &[&str]) -> Output {
     command(dir, args).output().expect("the binary runs")
 }
 
-pub fn train(dir: &Path, sets: &[&str]) -> Output {
+/// Trains `tiny.toml` without a dashboard. Each of `overrides` is the value of a `--set`.
+pub fn train(dir: &Path, overrides: &[&str]) -> Output {
     let mut args = vec!["run", "--config", "tiny.toml", "--headless"];
-    for set in sets {
-        args.extend(["--set", set]);
+    for value in overrides {
+        args.extend(["--set", value]);
     }
     lab(dir, &args)
 }
@@ -78,7 +80,7 @@ pub fn table(run: &Path, name: &str) -> Vec<RecordBatch> {
 }
 
 /// Returns the number of rows that `export changes` writes for a run.
-pub fn exported_changes(run: &Path) -> usize {
+pub fn exported_change_count(run: &Path) -> usize {
     let dir = tempfile::tempdir().unwrap();
     let run = run.canonicalize().unwrap();
     let export = lab(dir.path(), &["export", "changes", run.to_str().unwrap(), "--out", "c.parquet"]);
@@ -91,7 +93,7 @@ pub fn metrics(run: &Path) -> Vec<RecordBatch> {
     table(run, "metrics")
 }
 
-pub fn reals(batches: &[RecordBatch], name: &str) -> Vec<Option<f64>> {
+pub fn float_column(batches: &[RecordBatch], name: &str) -> Vec<Option<f64>> {
     let column = |batch: &RecordBatch| {
         let column = batch.column_by_name(name).unwrap().clone();
         let values = column.as_any().downcast_ref::<Float64Array>().unwrap();
@@ -100,7 +102,7 @@ pub fn reals(batches: &[RecordBatch], name: &str) -> Vec<Option<f64>> {
     batches.iter().flat_map(column).collect()
 }
 
-pub fn counts(batches: &[RecordBatch], name: &str) -> Vec<Option<i64>> {
+pub fn int_column(batches: &[RecordBatch], name: &str) -> Vec<Option<i64>> {
     let column = |batch: &RecordBatch| {
         let column = batch.column_by_name(name).unwrap().clone();
         column.as_any().downcast_ref::<Int64Array>().unwrap().iter().collect::<Vec<_>>()
@@ -109,28 +111,28 @@ pub fn counts(batches: &[RecordBatch], name: &str) -> Vec<Option<i64>> {
 }
 
 /// Returns the deterministic columns of a run's metrics, each value as its bits.
-pub fn deterministic(run: &Path) -> Vec<(String, Vec<Option<u64>>)> {
+pub fn deterministic_columns(run: &Path) -> Vec<(String, Vec<Option<u64>>)> {
     let table = metrics(run);
     let schema = table[0].schema();
-    let fields = schema.fields().iter().filter(|field| !clocked(field.name()));
+    let fields = schema.fields().iter().filter(|field| !is_time_dependent(field.name()));
     fields
         .map(|field| {
             let bits = match field.data_type() {
                 arrow::datatypes::DataType::Int64 => {
-                    counts(&table, field.name()).into_iter().map(|value| value.map(|v| v as u64)).collect()
+                    int_column(&table, field.name()).into_iter().map(|value| value.map(|v| v as u64)).collect()
                 }
-                _ => reals(&table, field.name()).into_iter().map(|value| value.map(f64::to_bits)).collect(),
+                _ => float_column(&table, field.name()).into_iter().map(|value| value.map(f64::to_bits)).collect(),
             };
             (field.name().clone(), bits)
         })
         .collect()
 }
 
-/// Waits until `is` holds, at most half a minute. `what` names it in the panic message.
-pub fn wait_for(what: &str, is: impl Fn() -> bool) {
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while !is() {
-        assert!(std::time::Instant::now() < until, "waited in vain for {what}");
+/// Waits until `condition` returns true, at most 30 s. `what` describes it in the panic message.
+pub fn wait_for(what: &str, condition: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !condition() {
+        assert!(std::time::Instant::now() < deadline, "timed out waiting for {what}");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
 }

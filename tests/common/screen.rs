@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! let screen = Screen::start(dir.path(), &["run", "--config", "tiny.toml"], (100, 30));
-//! screen.shows("training");
-//! screen.keys(":set optim.lr 1e-3\r");
+//! screen.wait_for_text("training");
+//! screen.send_keys(":set optim.lr 1e-3\r");
 //! screen.resize(60, 16);
-//! screen.wait_for("the small picture", |text| text.contains("step"));
+//! screen.wait_for("the small layout", |text| text.contains("step"));
 //! screen.wait_until("a cursor", |screen| !screen.hide_cursor());
 //! ```
 //!
-//! The terminal answers no queries. Every wait has the same generous deadline; if it passes, the test fails with the
-//! whole screen in its message.
+//! The terminal answers no queries. Every wait has the same generous deadline. If it passes, the test fails and prints
+//! the whole screen.
 
 use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process};
@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Longest wait, generous for a machine with other load.
+/// Longest wait, with room for a machine under load.
 const DEADLINE: Duration = Duration::from_secs(60);
 const BINARY: &str = env!("CARGO_BIN_EXE_coconut-lab");
 
@@ -54,7 +54,7 @@ impl Screen {
     pub fn shell(dir: &Path, size: (u16, u16)) -> Self {
         let screen = Self::open(dir, &["bash", "--norc", "--noprofile", "-i"], size);
         // The prompt is typed in two parts, so that its echo is not mistaken for the prompt.
-        screen.keys(&format!("alias coconut-lab='{BINARY}'; PS1='she''ll>'; clear\r"));
+        screen.send_keys(&format!("alias coconut-lab='{BINARY}'; PS1='she''ll>'; clear\r"));
         screen.wait_for("the prompt", |text| text.trim() == "shell>");
         screen
     }
@@ -77,11 +77,11 @@ impl Screen {
         let terminal = File::from(terminal);
         let parser = Arc::new(Mutex::new(vt100::Parser::new(rows, cols, 0)));
         let (from, to) = (terminal.try_clone().unwrap(), parser.clone());
-        let reader = std::thread::spawn(move || read(from, &to));
+        let reader = std::thread::spawn(move || feed_parser(from, &to));
         Self { child, terminal, parser, reader }
     }
 
-    pub fn keys(&self, keys: &str) {
+    pub fn send_keys(&self, keys: &str) {
         (&self.terminal).write_all(keys.as_bytes()).unwrap();
     }
 
@@ -91,74 +91,74 @@ impl Screen {
         tcsetwinsize(&self.terminal, winsize(cols, rows)).unwrap();
     }
 
-    /// Returns the present screen as text, one line per row.
+    /// Returns the current screen as text, one line per row.
     pub fn text(&self) -> String {
         self.parser.lock().unwrap().screen().contents()
     }
 
-    /// Waits until the screen contains `wanted`.
-    pub fn shows(&self, wanted: &str) {
-        self.wait_for(wanted, |text| text.contains(wanted));
+    /// Waits until the screen contains `expected`.
+    pub fn wait_for_text(&self, expected: &str) {
+        self.wait_for(expected, |text| text.contains(expected));
     }
 
-    /// Waits until `is` holds for the text of the screen.
-    pub fn wait_for(&self, what: &str, is: impl Fn(&str) -> bool) {
-        self.wait_until(what, |screen| is(&screen.contents()));
+    /// Waits until `condition` returns true for the text of the screen.
+    pub fn wait_for(&self, what: &str, condition: impl Fn(&str) -> bool) {
+        self.wait_until(what, |screen| condition(&screen.contents()));
     }
 
-    /// Waits until `is` holds for the terminal: its cursor, colours, main or alternate screen.
-    pub fn wait_until(&self, what: &str, is: impl Fn(&vt100::Screen) -> bool) {
-        self.wait(what, || is(self.parser.lock().unwrap().screen()));
+    /// Waits until `condition` returns true for the terminal: its cursor, colours, main or alternate screen.
+    pub fn wait_until(&self, what: &str, condition: impl Fn(&vt100::Screen) -> bool) {
+        self.wait(what, || condition(self.parser.lock().unwrap().screen()));
     }
 
-    /// Waits until `is` holds. Panics with the present screen if it does not.
-    pub fn wait(&self, what: &str, is: impl Fn() -> bool) {
-        let until = Instant::now() + DEADLINE;
-        while !is() {
-            assert!(Instant::now() < until, "waited in vain for {what}; the screen:\n{}", self.picture());
+    /// Waits until `condition` returns true. Panics with the current screen if the deadline passes.
+    pub fn wait(&self, what: &str, condition: impl Fn() -> bool) {
+        let deadline = Instant::now() + DEADLINE;
+        while !condition() {
+            assert!(Instant::now() < deadline, "timed out waiting for {what}; the screen:\n{}", self.framed_text());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
     /// Waits until the process has ended and everything that it wrote is on the screen.
-    pub fn end(&mut self) -> ExitStatus {
-        let until = Instant::now() + DEADLINE;
+    pub fn wait_for_exit(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + DEADLINE;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            assert!(Instant::now() < until, "it does not end; the screen:\n{}", self.picture());
+            assert!(Instant::now() < deadline, "the process does not exit; the screen:\n{}", self.framed_text());
             std::thread::sleep(Duration::from_millis(5));
         };
-        self.wait("the last that is written", || self.reader.is_finished());
+        self.wait("the rest of the output", || self.reader.is_finished());
         status
     }
 
     /// Returns the process of the dashboard, in a shell or without one.
-    pub fn lab(&self) -> Lab {
+    pub fn lab_process(&self) -> LabProcess {
         let binary = std::fs::canonicalize(BINARY).unwrap();
         let find = || {
-            let is = |pid: &Pid| {
+            let is_binary = |pid: &Pid| {
                 let program = format!("/proc/{}/exe", pid.as_raw_nonzero());
                 std::fs::read_link(program).is_ok_and(|program| program == binary)
             };
-            self.session().into_iter().find(is)
+            self.session_pids().into_iter().find(is_binary)
         };
         self.wait("a process of the binary", || find().is_some());
-        Lab(find().unwrap())
+        LabProcess(find().unwrap())
     }
 
     /// Returns all processes of the terminal's session.
-    fn session(&self) -> Vec<Pid> {
+    fn session_pids(&self) -> Vec<Pid> {
         let entries = std::fs::read_dir("/proc").unwrap();
         let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
         let leader = self.child.id().to_string();
-        let inside = |pid: &Pid| stat(*pid).is_some_and(|stat| stat.get(3) == Some(&leader));
-        pids.filter_map(Pid::from_raw).filter(inside).collect()
+        let in_session = |pid: &Pid| proc_stat_fields(*pid).is_some_and(|stat| stat.get(3) == Some(&leader));
+        pids.filter_map(Pid::from_raw).filter(in_session).collect()
     }
 
     /// Returns the screen with a frame, for a panic message.
-    fn picture(&self) -> String {
+    fn framed_text(&self) -> String {
         let parser = self.parser.lock().unwrap();
         let screen = parser.screen();
         let cols = screen.size().1;
@@ -171,7 +171,7 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         // A run continues without its terminal, so it must be killed.
-        for pid in self.session() {
+        for pid in self.session_pids() {
             let _ = kill_process(pid, Signal::KILL);
         }
         let _ = self.child.wait();
@@ -180,26 +180,26 @@ impl Drop for Screen {
 
 /// A process of the binary.
 #[derive(Clone, Copy)]
-pub struct Lab(Pid);
+pub struct LabProcess(Pid);
 
-impl Lab {
+impl LabProcess {
     pub fn signal(self, signal: Signal) {
         kill_process(self.0, signal).unwrap();
     }
 
     /// Whether the process is suspended, as by Ctrl-Z.
     pub fn is_stopped(self) -> bool {
-        stat(self.0).is_some_and(|stat| stat[0] == "T")
+        proc_stat_fields(self.0).is_some_and(|stat| stat[0] == "T")
     }
 
     /// Returns the target of one of its file descriptors.
-    pub fn leads_to(self, fd: u32) -> String {
+    pub fn fd_target(self, fd: u32) -> String {
         let link = std::fs::read_link(format!("/proc/{}/fd/{fd}", self.0.as_raw_nonzero())).unwrap();
         link.to_string_lossy().into_owned()
     }
 
     /// Writes to the target of one of its file descriptors, as a library in the process would.
-    pub fn print(self, fd: u32, text: &str) {
+    pub fn write_to_fd(self, fd: u32, text: &str) {
         let path = format!("/proc/{}/fd/{fd}", self.0.as_raw_nonzero());
         let mut open = File::options();
         std::os::unix::fs::OpenOptionsExt::custom_flags(&mut open, OFlags::NOCTTY.bits().cast_signed());
@@ -208,7 +208,7 @@ impl Lab {
 }
 
 /// Returns the fields of `/proc/PID/stat` after the name: state, parent, group, session and others.
-fn stat(pid: Pid) -> Option<Vec<String>> {
+fn proc_stat_fields(pid: Pid) -> Option<Vec<String>> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
     Some(stat.rsplit(") ").next()?.split(' ').map(str::to_owned).collect())
 }
@@ -217,10 +217,10 @@ fn winsize(cols: u16, rows: u16) -> Winsize {
     Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 }
 }
 
-/// Reads until the end. It is an error once every process has closed the terminal.
-fn read(mut from: File, to: &Mutex<vt100::Parser>) {
+/// Feeds the terminal's output to `parser`. Reading fails once every process has closed the terminal.
+fn feed_parser(mut from: File, parser: &Mutex<vt100::Parser>) {
     let mut bytes = [0; 1 << 14];
     while let Ok(count @ 1..) = from.read(&mut bytes) {
-        to.lock().unwrap().process(&bytes[..count]);
+        parser.lock().unwrap().process(&bytes[..count]);
     }
 }

@@ -1,6 +1,6 @@
 //! Tests how a state becomes an input, and the controls that replace it.
 
-use crate::subject::*;
+use crate::fixtures::*;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, activation};
 use coconut_lab::config::{Arch, Control, Feedback, GradientFlow, LossPositions, PassScope, StateTransform};
@@ -9,37 +9,42 @@ use coconut_lab::model::{FeedbackSpec, GatherIndex, rms};
 use coconut_lab::recycle::passes::{self, RecycledPass};
 use coconut_lab::recycle::placement::RecycledPositions;
 
-fn form(feedback: Feedback, state: StateTransform) -> FeedbackSpec {
+fn spec_for(feedback: Feedback, state: StateTransform) -> FeedbackSpec {
     FeedbackSpec { mode: feedback, state, add_scale: 0.1 }
 }
 
 #[test]
-fn fresh_matrices_feed_what_none_would() {
-    let (tokens, placed) = (tokens(&ids(1)), positions(1, 0.3));
-    let after = |form| reached(&shaped(Arch::Llama, 1, form), &tokens, &placed, &pass(PassScope::Dense), 1);
+fn new_feedback_matrices_leave_the_state_unchanged() {
+    let (tokens, placed) = (tokens(&ids(1)), random_positions(1, 0.3));
+    let after =
+        |spec| hidden_states(&model_with_feedback(Arch::Llama, 1, spec), &tokens, &placed, &pass(PassScope::Dense), 1);
     let plain = after(FeedbackSpec::PLAIN);
-    close(after(form(Feedback::Replace, StateTransform::Projected)), plain.clone(), 1e-5);
-    close(after(form(Feedback::Gated, StateTransform::Raw)), plain.clone(), 1e-5);
-    let rescaled = after(form(Feedback::Replace, StateTransform::Rescaled));
-    assert!(gap(&values(rescaled), &values(plain)) > 1e-3);
+    assert_close(after(spec_for(Feedback::Replace, StateTransform::Projected)), plain.clone(), 1e-5);
+    assert_close(after(spec_for(Feedback::Gated, StateTransform::Raw)), plain.clone(), 1e-5);
+    let rescaled = after(spec_for(Feedback::Replace, StateTransform::Rescaled));
+    assert!(max_difference(&values(rescaled), &values(plain)) > 1e-3);
 }
 
 #[test]
-fn nothing_added_is_the_plain_pass() {
-    let (tokens, placed) = (tokens(&ids(2)), positions(2, 0.5));
-    let model = shaped(Arch::Gpt2, 2, FeedbackSpec { add_scale: 0.0, ..form(Feedback::Add, StateTransform::Raw) });
-    let plain = values(reached(&model, &tokens, &none(B), &pass(PassScope::Dense), 0));
-    assert_eq!(values(reached(&model, &tokens, &placed, &pass(PassScope::Dense), 1)), plain);
+fn a_scale_of_zero_equals_the_plain_pass() {
+    let (tokens, placed) = (tokens(&ids(2)), random_positions(2, 0.5));
+    let model = model_with_feedback(
+        Arch::Gpt2,
+        2,
+        FeedbackSpec { add_scale: 0.0, ..spec_for(Feedback::Add, StateTransform::Raw) },
+    );
+    let plain = values(hidden_states(&model, &tokens, &no_positions(B), &pass(PassScope::Dense), 0));
+    assert_eq!(values(hidden_states(&model, &tokens, &placed, &pass(PassScope::Dense), 1)), plain);
     // The factor `recycle.scale` = 0 has the same effect on a learned scale that is not 0.
-    let model = shaped(Arch::Gpt2, 2, form(Feedback::Add, StateTransform::Raw));
+    let model = model_with_feedback(Arch::Gpt2, 2, spec_for(Feedback::Add, StateTransform::Raw));
     let silent = RecycledPass { scale: 0.0, ..pass(PassScope::Dense) };
-    assert_eq!(values(reached(&model, &tokens, &placed, &silent, 1)), plain);
-    assert_ne!(values(reached(&model, &tokens, &placed, &pass(PassScope::Dense), 1)), plain);
+    assert_eq!(values(hidden_states(&model, &tokens, &placed, &silent, 1)), plain);
+    assert_ne!(values(hidden_states(&model, &tokens, &placed, &pass(PassScope::Dense), 1)), plain);
 }
 
 #[test]
-fn formulas_are_those_of_the_documentation() {
-    let model = shaped(Arch::Llama, 3, form(Feedback::Gated, StateTransform::Rescaled)).valid();
+fn formulas_match_the_documentation() {
+    let model = model_with_feedback(Arch::Llama, 3, spec_for(Feedback::Gated, StateTransform::Rescaled)).valid();
     let embeddings = model.embed.weight.val();
     let state = Tensor::<2>::from_data([[3.0; 32], [-0.5; 32]], &Device::flex());
     let rescaled = model.feedback.transform_state(state, embeddings.clone());
@@ -54,11 +59,11 @@ fn formulas_are_those_of_the_documentation() {
     gate.weight = gate.weight.clone().map(|weight| weight.slice_fill([0..32, 5..6], -2.0));
     let (up, gate) = (up.weight.val(), gate.weight.val());
     let token = embeddings.narrow(0, 4, 2);
-    let wanted = rescaled.clone().matmul(up) * activation::sigmoid(token.clone().matmul(gate));
-    close(gated.combine_input(rescaled, || token.clone()), wanted, 1e-5);
-    let add = shaped(Arch::Llama, 3, form(Feedback::Add, StateTransform::Raw)).valid();
+    let expected = rescaled.clone().matmul(up) * activation::sigmoid(token.clone().matmul(gate));
+    assert_close(gated.combine_input(rescaled, || token.clone()), expected, 1e-5);
+    let add = model_with_feedback(Arch::Llama, 3, spec_for(Feedback::Add, StateTransform::Raw)).valid();
     let state = token.clone() * 7.0;
-    close(add.feedback.combine_input(state.clone(), || token.clone()), token + state * 0.1, 1e-6);
+    assert_close(add.feedback.combine_input(state.clone(), || token.clone()), token + state * 0.1, 1e-6);
 }
 
 #[test]
@@ -68,14 +73,14 @@ fn an_added_or_gated_position_sees_its_own_token_and_a_replaced_one_does_not() {
     let mut after = before.clone();
     after[6] = (after[6] + 1) % V as i32;
     for (feedback, sees) in [(Feedback::Replace, false), (Feedback::Add, true), (Feedback::Gated, true)] {
-        let mut model = shaped(Arch::Llama, 3, form(feedback, StateTransform::Raw)).valid();
+        let mut model = model_with_feedback(Arch::Llama, 3, spec_for(feedback, StateTransform::Raw)).valid();
         if let Some(gate) = &mut model.feedback.gate {
             gate.weight = gate.weight.clone().map(|weight| weight + 0.3);
         }
-        for reach in REACHES {
+        for reach in PASS_SCOPES {
             let at = |ids: &[i32]| {
                 let (tokens, places) = (tokens(ids), GatherIndex::new(&placed.rows, T, &Device::flex()));
-                let own = places.gather(&reached(&model, &tokens, &placed, &pass(reach), 1));
+                let own = places.gather(&hidden_states(&model, &tokens, &placed, &pass(reach), 1));
                 values(own.narrow(0, 0, 1))
             };
             assert_eq!(at(&before) != at(&after), sees, "{feedback:?} {reach:?}");
@@ -84,36 +89,38 @@ fn an_added_or_gated_position_sees_its_own_token_and_a_replaced_one_does_not() {
 }
 
 #[test]
-fn noise_is_drawn_anew_each_time_and_stays_within_its_bounds() {
-    let (model, tokens, placed) = (model(Arch::Llama, 4), tokens(&ids(4)), positions(4, 0.4));
+fn noise_differs_between_steps_and_grows_with_the_jitter() {
+    let (model, tokens, placed) = (model(Arch::Llama, 4), tokens(&ids(4)), random_positions(4, 0.4));
     let after = |jitter, step| {
-        let noisy = RecycledPass { jitter, rng_key: draw(1, step), ..pass(PassScope::Dense) };
-        values(reached(&model, &tokens, &placed, &noisy, 1))
+        let noisy = RecycledPass { jitter, rng_key: rng_key(1, step), ..pass(PassScope::Dense) };
+        values(hidden_states(&model, &tokens, &placed, &noisy, 1))
     };
     let (none, small, large) = (after(0.0, 1), after(1e-4, 1), after(0.5, 1));
     assert_eq!(large, after(0.5, 1));
     assert_ne!(large, after(0.5, 2));
     assert_eq!(none, after(0.0, 2));
-    assert!(gap(&none, &small) > 0.0 && gap(&none, &small) < 0.01 * gap(&none, &large));
+    assert!(
+        max_difference(&none, &small) > 0.0 && max_difference(&none, &small) < 0.01 * max_difference(&none, &large)
+    );
 }
 
 #[test]
-fn a_pause_and_a_mask_know_nothing_of_the_row() {
-    let (model, tokens, placed) = (model(Arch::Llama, 5), tokens(&ids(5)), positions(5, 0.4));
+fn the_pause_and_masked_controls_ignore_the_row() {
+    let (model, tokens, placed) = (model(Arch::Llama, 5), tokens(&ids(5)), random_positions(5, 0.4));
     let frozen = model.valid();
     for (control, vector) in [
         (Control::Pause, frozen.feedback.pause.val().unsqueeze::<2>()),
         (Control::Masked, frozen.embed.weight.val().mean_dim(0)),
     ] {
-        let found = reached(&model, &tokens, &placed, &RecycledPass { control, ..pass(PassScope::Dense) }, 1);
+        let found = hidden_states(&model, &tokens, &placed, &RecycledPass { control, ..pass(PassScope::Dense) }, 1);
         let places = GatherIndex::new(&placed.rows, T, &Device::flex());
         let inputs = places.scatter(&frozen.embed(tokens.inputs.clone()), vector.expand([placed.count(), 32]));
-        close(found, frozen.forward(inputs).hidden, 1e-5);
+        assert_close(found, frozen.forward(inputs).hidden, 1e-5);
     }
 }
 
 #[test]
-fn a_shuffled_state_is_always_another_rows() {
+fn a_shuffled_state_comes_from_another_row() {
     let model = model(Arch::Llama, 6);
     let all = ids(6);
     let mut after = all.clone();
@@ -123,12 +130,12 @@ fn a_shuffled_state_is_always_another_rows() {
         let placed = RecycledPositions { seq_len: T, rows };
         for step in 1..20 {
             let shuffled =
-                RecycledPass { control: Control::Shuffled, rng_key: draw(1, step), ..pass(PassScope::Dense) };
+                RecycledPass { control: Control::Shuffled, rng_key: rng_key(1, step), ..pass(PassScope::Dense) };
             // Returns whether the row's result differs from that with its own states, and the result.
             let fed = |ids: &[i32], row: usize| {
                 let [a, b] = [&shuffled, &pass(PassScope::Dense)]
-                    .map(|pass| values(reached(&model, &tokens(ids), &placed, pass, 1).narrow(0, row, 1)));
-                (gap(&a, &b) > 1e-3, a)
+                    .map(|pass| values(hidden_states(&model, &tokens(ids), &placed, pass, 1).narrow(0, row, 1)));
+                (max_difference(&a, &b) > 1e-3, a)
             };
             assert!(fed(&all, 0).0, "step {step}: row 0 is fed its own state");
             if placed.rows[1].is_empty() {
@@ -139,25 +146,26 @@ fn a_shuffled_state_is_always_another_rows() {
 }
 
 #[test]
-fn in_a_batch_of_one_row_a_shuffled_state_is_an_earlier_one() {
+fn in_a_batch_of_one_row_a_shuffled_state_comes_from_an_earlier_position() {
     let model = model(Arch::Llama, 6);
     let all = ids(6)[..=T].to_vec();
     let placed = RecycledPositions { seq_len: T, rows: vec![vec![3, 6, 9]] };
     for step in 1..20 {
-        let shuffled = RecycledPass { control: Control::Shuffled, rng_key: draw(1, step), ..pass(PassScope::Isolated) };
-        let before = nll(&model, &tokens(&all), &placed, &shuffled);
+        let shuffled =
+            RecycledPass { control: Control::Shuffled, rng_key: rng_key(1, step), ..pass(PassScope::Isolated) };
+        let before = nll_at_recycled(&model, &tokens(&all), &placed, &shuffled);
         // The state of position 8 is never fed to an earlier position: its token does not affect the other two.
         let mut later = all.clone();
         later[8] = (later[8] + 1) % V as i32;
-        assert_eq!(before[..2], nll(&model, &tokens(&later), &placed, &shuffled)[..2]);
-        let own = nll(&model, &tokens(&all), &placed, &pass(PassScope::Isolated));
+        assert_eq!(before[..2], nll_at_recycled(&model, &tokens(&later), &placed, &shuffled)[..2]);
+        let own = nll_at_recycled(&model, &tokens(&all), &placed, &pass(PassScope::Isolated));
         assert!(before.iter().zip(&own).all(|(a, b)| (a - b).abs() > 1e-5), "{before:?} {own:?}");
     }
 }
 
 #[test]
-fn the_pause_begins_as_no_tokens_embedding() {
-    let model = shaped(Arch::Llama, 3, FeedbackSpec::PLAIN).valid();
+fn the_initial_pause_vector_differs_from_every_embedding() {
+    let model = model_with_feedback(Arch::Llama, 3, FeedbackSpec::PLAIN).valid();
     let pause = model.feedback.pause.val().unsqueeze::<2>();
     let matrix = model.embed.weight.val();
     let product = pause.clone().matmul(matrix.clone().transpose());
@@ -167,19 +175,19 @@ fn the_pause_begins_as_no_tokens_embedding() {
 }
 
 #[test]
-fn noise_is_another_in_every_pass() {
-    let (model, tokens, placed) = (model(Arch::Llama, 4), tokens(&ids(4)), positions(4, 0.4));
+fn noise_differs_between_passes() {
+    let (model, tokens, placed) = (model(Arch::Llama, 4), tokens(&ids(4)), random_positions(4, 0.4));
     let after = |pass_number| {
         let mut noisy = RecycledPass { jitter: 0.5, ..pass(PassScope::Dense) };
         noisy.rng_key.pass = pass_number;
-        values(reached(&model, &tokens, &placed, &noisy, 1))
+        values(hidden_states(&model, &tokens, &placed, &noisy, 1))
     };
     assert_ne!(after(1), after(2));
 }
 
 #[test]
-fn a_control_arm_trains_the_pause_and_no_other_run_does() {
-    let (model, tokens, placed) = (model(Arch::Gpt2, 7), tokens(&ids(7)), positions(7, 0.3));
+fn only_the_pause_control_trains_the_pause_vector() {
+    let (model, tokens, placed) = (model(Arch::Gpt2, 7), tokens(&ids(7)), random_positions(7, 0.3));
     for (control, learned) in [(Control::None, false), (Control::Pause, true), (Control::Masked, false)] {
         let mut plan = plan(PassScope::Joint, GradientFlow::Detached, LossPositions::Recycled, &[1.0]);
         plan.pass.control = control;

@@ -1,6 +1,6 @@
 //! Tests the learner, which runs the passes: live changes, plain steps, costs.
 
-use crate::subject::*;
+use crate::fixtures::*;
 use coconut_lab::config::{Arch, Config, Curve, Mixture, PassScope, Placement};
 use coconut_lab::data::{Batch, StreamPosition};
 use coconut_lab::schema::metrics::{Metric, StepRow};
@@ -25,11 +25,11 @@ fn config() -> Config {
     config
 }
 
-/// Returns rows and final embeddings of six steps, each with the config that `at` returns.
-fn train(at: impl Fn(u64) -> Config) -> (Vec<StepRow>, Vec<f32>) {
-    let mut learner = Learner::new(model(Arch::Llama, 1), &at(1).optim);
+/// Returns rows and final embeddings of six steps, each with the config that `config_at` returns.
+fn train(config_at: impl Fn(u64) -> Config) -> (Vec<StepRow>, Vec<f32>) {
+    let mut learner = Learner::new(model(Arch::Llama, 1), &config_at(1).optim);
     let step = |step| {
-        let (row, error) = learner.update(&at(step), &[batch(step)]).unwrap();
+        let (row, error) = learner.update(&config_at(step), &[batch(step)]).unwrap();
         assert!(error.is_none());
         row
     };
@@ -38,7 +38,7 @@ fn train(at: impl Fn(u64) -> Config) -> (Vec<StepRow>, Vec<f32>) {
 }
 
 #[test]
-fn a_live_change_is_the_same_as_a_curve_with_a_step_there() {
+fn a_live_change_equals_a_curve_with_a_jump_at_that_step() {
     let (low, high) = (0.1, 0.4);
     let jump = |low, high| Curve::from_knots(vec![(3, low), (4, high)]).unwrap();
     let curves = train(|_| {
@@ -51,11 +51,11 @@ fn a_live_change_is_the_same_as_a_curve_with_a_step_there() {
     });
     let live = train(|step| {
         let mut config = config();
-        let of = |low, high| Curve::constant(if step <= 3 { low } else { high });
-        config.recycle.fraction = of(low, high);
-        config.recycle.weight = of(0.5, 2.0);
-        config.recycle.scale = of(1.0, 0.7);
-        config.recycle.probability = of(1.0, 0.5);
+        let current = |low, high| Curve::constant(if step <= 3 { low } else { high });
+        config.recycle.fraction = current(low, high);
+        config.recycle.weight = current(0.5, 2.0);
+        config.recycle.scale = current(1.0, 0.7);
+        config.recycle.probability = current(1.0, 0.5);
         config
     });
     assert_eq!(curves.1, live.1);
@@ -63,7 +63,7 @@ fn a_live_change_is_the_same_as_a_curve_with_a_step_there() {
 }
 
 #[test]
-fn passes_placement_and_reach_change_between_any_two_steps() {
+fn passes_placement_and_reach_can_change_between_any_two_steps() {
     let changed = train(|step| {
         let mut config = config();
         config.recycle.passes = Mixture::always(1 + step % 3);
@@ -79,7 +79,7 @@ fn passes_placement_and_reach_change_between_any_two_steps() {
 /// The optimizer state survives a change: a step of another kind after five steps differs from the same step with a new
 /// optimizer.
 #[test]
-fn a_live_change_keeps_the_optimizers_state() {
+fn a_live_change_keeps_the_optimizer_state() {
     let dense = config();
     let mut sparse = config();
     (sparse.recycle.reach, sparse.recycle.placement) = (PassScope::Joint, Placement::EntropyAt);
@@ -93,7 +93,7 @@ fn a_live_change_keeps_the_optimizers_state() {
         assert!(learner.update(&sparse, &[batch(6)]).unwrap().1.is_none());
         values(learner.model.embed.weight.val())
     });
-    assert!(gap(&kept, &fresh) > 1e-5);
+    assert!(max_difference(&kept, &fresh) > 1e-5);
 }
 
 #[test]
@@ -119,15 +119,15 @@ fn costs_are_counted_by_part() {
         let (rows, _) = train(|_| config.clone());
         let (model, row) = (model(Arch::Llama, 1), &rows[1]);
         let shape = model.shape();
-        let is = |metric: Metric, wanted: f64| assert_eq!(row.get(metric), Some(wanted), "{metric:?}");
-        is(Metric::PlainFlop, 3.0 * shape.blocks_flop(B * T, T));
+        let assert_metric = |metric: Metric, expected: f64| assert_eq!(row.get(metric), Some(expected), "{metric:?}");
+        assert_metric(Metric::PlainFlop, 3.0 * shape.blocks_flop(B * T, T));
         // Plain keys and values are constants in a sparse pass: they have no gradient.
-        let spared = shape.attention_flop(positions, keys) - shape.attention_flop(positions, 3);
-        let spared = if reach == PassScope::Dense { 0.0 } else { spared };
-        is(Metric::RecycledFlop, 3.0 * shape.blocks_flop(positions, keys) - spared);
-        is(Metric::HeadFlop, 3.0 * shape.head_flop(B * T + B * 3));
-        let passes = 3.0 * shape.blocks_flop(positions, keys) - spared;
-        is(Metric::LatentFlop, (passes + 3.0 * shape.head_flop(B * 3)) / (B * 3) as f64);
+        let skipped_flop = shape.attention_flop(positions, keys) - shape.attention_flop(positions, 3);
+        let skipped_flop = if reach == PassScope::Dense { 0.0 } else { skipped_flop };
+        assert_metric(Metric::RecycledFlop, 3.0 * shape.blocks_flop(positions, keys) - skipped_flop);
+        assert_metric(Metric::HeadFlop, 3.0 * shape.head_flop(B * T + B * 3));
+        let passes = 3.0 * shape.blocks_flop(positions, keys) - skipped_flop;
+        assert_metric(Metric::LatentFlop, (passes + 3.0 * shape.head_flop(B * 3)) / (B * 3) as f64);
         // Every second step is timed.
         let ms = [Metric::PlainMs, Metric::RecycledMs, Metric::HeadMs, Metric::UpdateMs, Metric::LatentMs];
         assert!(ms.iter().all(|metric| rows[0].get(*metric).is_none()));
@@ -136,7 +136,7 @@ fn costs_are_counted_by_part() {
 }
 
 #[test]
-fn steps_that_teach_the_pause_say_so_and_nothing_of_the_states() {
+fn pause_updates_have_their_own_loss_metric() {
     let mut config = config();
     config.recycle.pause_share = 0.5;
     // A pause-vector update has one pass, which counts even if the weight of a first pass is 0.
@@ -145,8 +145,8 @@ fn steps_that_teach_the_pause_say_so_and_nothing_of_the_states() {
     (config.recycle.flow, config.recycle.cut) = (coconut_lab::config::GradientFlow::Through, 1);
     let rows = train(|_| config.clone()).0;
     let has = |row: &StepRow, metric| row.get(metric).is_some();
-    let lessons = rows.iter().filter(|row| has(row, Metric::LossPause)).count();
-    assert!((1..6).contains(&lessons), "{lessons}");
+    let pause_updates = rows.iter().filter(|row| has(row, Metric::LossPause)).count();
+    assert!((1..6).contains(&pause_updates), "{pause_updates}");
     for row in &rows {
         assert_ne!(has(row, Metric::LossPause), has(row, Metric::LossRecycledAtRecycled));
         assert!(has(row, Metric::Recycled) && has(row, Metric::LatentMs));

@@ -1,7 +1,7 @@
 //! Tests properties of the passes on random models and placements: causality, empty placement, exact recurrence,
 //! independence of rows, and gradients against plain autodiff.
 
-use crate::subject::*;
+use crate::fixtures::*;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, activation};
@@ -13,11 +13,16 @@ use coconut_lab::recycle::placement::RecycledPositions;
 use coconut_lab::recycle::sequential::run_sequential;
 
 /// Returns the hidden states `[B, T, D]` after `passes` dense recycled passes.
-fn hidden(model: &Transformer, tokens: &TokenBatch, positions: &RecycledPositions, passes: usize) -> Tensor<3> {
-    reached(model, tokens, positions, &pass(PassScope::Dense), passes)
+fn dense_hidden_states(
+    model: &Transformer,
+    tokens: &TokenBatch,
+    positions: &RecycledPositions,
+    passes: usize,
+) -> Tensor<3> {
+    hidden_states(model, tokens, positions, &pass(PassScope::Dense), passes)
 }
 
-const FORMS: [FeedbackSpec; 4] = [
+const FEEDBACK_SPECS: [FeedbackSpec; 4] = [
     FeedbackSpec::PLAIN,
     FeedbackSpec { mode: Feedback::Add, state: StateTransform::Projected, add_scale: 0.3 },
     FeedbackSpec { mode: Feedback::Gated, state: StateTransform::Rescaled, add_scale: 0.0 },
@@ -25,12 +30,13 @@ const FORMS: [FeedbackSpec; 4] = [
 ];
 
 #[test]
-fn an_empty_placement_is_the_plain_pass_bit_for_bit() {
+fn an_empty_placement_equals_the_plain_pass_bit_for_bit() {
     let placed = RecycledPositions { seq_len: T, rows: vec![vec![], vec![2, 7], vec![]] };
-    for (arch, form) in [Arch::Gpt2, Arch::Llama].into_iter().flat_map(|arch| FORMS.map(|form| (arch, form))) {
-        let (model, tokens) = (shaped(arch, 1, form), tokens(&ids(1)));
-        for (reach, passes) in REACHES.into_iter().flat_map(|reach| [(reach, 1), (reach, 2)]) {
-            let row = |passes, row| values(reached(&model, &tokens, &placed, &pass(reach), passes).narrow(0, row, 1));
+    for (arch, spec) in [Arch::Gpt2, Arch::Llama].into_iter().flat_map(|arch| FEEDBACK_SPECS.map(|spec| (arch, spec))) {
+        let (model, tokens) = (model_with_feedback(arch, 1, spec), tokens(&ids(1)));
+        for (reach, passes) in PASS_SCOPES.into_iter().flat_map(|reach| [(reach, 1), (reach, 2)]) {
+            let row =
+                |passes, row| values(hidden_states(&model, &tokens, &placed, &pass(reach), passes).narrow(0, row, 1));
             assert_eq!(row(0, 0), row(passes, 0));
             assert_eq!(row(0, 2), row(passes, 2));
             assert_ne!(row(0, 1), row(passes, 1));
@@ -39,15 +45,16 @@ fn an_empty_placement_is_the_plain_pass_bit_for_bit() {
 }
 
 #[test]
-fn a_token_changes_nothing_before_it_in_any_pass() {
-    for (arch, form) in [Arch::Gpt2, Arch::Llama].into_iter().flat_map(|arch| FORMS.map(|form| (arch, form))) {
-        let (model, placed) = (shaped(arch, 2, form), positions(5, 0.4));
+fn a_token_does_not_affect_earlier_positions_in_any_pass() {
+    for (arch, spec) in [Arch::Gpt2, Arch::Llama].into_iter().flat_map(|arch| FEEDBACK_SPECS.map(|spec| (arch, spec))) {
+        let (model, placed) = (model_with_feedback(arch, 2, spec), random_positions(5, 0.4));
         let before = ids(2);
         for j in [0, 1, 5, 11] {
             let mut after = before.clone();
             after[j] = (after[j] + 1) % V as i32;
-            for (passes, reach) in (0..3).flat_map(|passes| REACHES.map(|reach| (passes, reach))) {
-                let run = |ids: &[i32]| reached(&model, &tokens(ids), &placed, &pass(reach), passes).narrow(0, 0, 1);
+            for (passes, reach) in (0..3).flat_map(|passes| PASS_SCOPES.map(|reach| (passes, reach))) {
+                let run =
+                    |ids: &[i32]| hidden_states(&model, &tokens(ids), &placed, &pass(reach), passes).narrow(0, 0, 1);
                 let (a, b) = (run(&before), run(&after));
                 if j > 0 {
                     assert_eq!(values(a.clone().narrow(1, 0, j)), values(b.clone().narrow(1, 0, j)), "{arch:?} {j}");
@@ -68,7 +75,8 @@ fn a_recycled_position_does_not_see_its_own_token() {
     let before = ids(3);
     let mut after = before.clone();
     after[6] = (after[6] + 1) % V as i32;
-    let at = |ids: &[i32]| values(hidden(&model, &tokens(ids), &placed, 1).narrow(0, 0, 1).narrow(1, 6, 1));
+    let at =
+        |ids: &[i32]| values(dense_hidden_states(&model, &tokens(ids), &placed, 1).narrow(0, 0, 1).narrow(1, 6, 1));
     assert_eq!(at(&before), at(&after));
     // It sees the state of the previous position: another token there changes it.
     let mut earlier = before.clone();
@@ -77,34 +85,34 @@ fn a_recycled_position_does_not_see_its_own_token() {
 }
 
 #[test]
-fn rows_do_not_see_each_other_however_many_positions_they_recycle() {
+fn rows_are_independent_however_many_positions_they_recycle() {
     let placed = RecycledPositions { seq_len: T, rows: vec![vec![2, 3, 7, 11], vec![], vec![5]] };
     let all = ids(4);
-    for (reach, form) in REACHES.into_iter().flat_map(|reach| FORMS.map(|form| (reach, form))) {
-        let model = shaped(Arch::Gpt2, 4, form);
+    for (reach, spec) in PASS_SCOPES.into_iter().flat_map(|reach| FEEDBACK_SPECS.map(|spec| (reach, spec))) {
+        let model = model_with_feedback(Arch::Gpt2, 4, spec);
         // The noise of the first row does not depend on other rows, either.
-        let noisy = RecycledPass { jitter: if form == FeedbackSpec::PLAIN { 0.5 } else { 0.0 }, ..pass(reach) };
-        let whole = reached(&model, &tokens(&all), &placed, &noisy, 2);
+        let noisy = RecycledPass { jitter: if spec == FeedbackSpec::PLAIN { 0.5 } else { 0.0 }, ..pass(reach) };
+        let whole = hidden_states(&model, &tokens(&all), &placed, &noisy, 2);
         for row in [0, 2].into_iter().filter(|row| *row == 0 || noisy.jitter == 0.0) {
             let alone = RecycledPositions { seq_len: T, rows: vec![placed.rows[row].clone()] };
             let own_tokens = tokens(&all[row * (T + 1)..(row + 1) * (T + 1)]);
-            let own = reached(&model, &own_tokens, &alone, &noisy, 2);
-            close(own, whole.clone().narrow(0, row, 1), 1e-5);
+            let own = hidden_states(&model, &own_tokens, &alone, &noisy, 2);
+            assert_close(own, whole.clone().narrow(0, row, 1), 1e-5);
         }
     }
 }
 
 #[test]
-fn a_lone_recycled_position_comes_out_the_same_by_every_reach() {
+fn a_single_recycled_position_is_the_same_in_every_pass_scope() {
     for arch in [Arch::Gpt2, Arch::Llama] {
         let (model, tokens) = (model(arch, 5), tokens(&ids(5)));
         let placed = RecycledPositions { seq_len: T, rows: vec![vec![4], vec![9], vec![1]] };
         let device = Device::flex();
-        let [dense, isolated, joint] = REACHES.map(|reach| {
-            GatherIndex::new(&placed.rows, T, &device).gather(&reached(&model, &tokens, &placed, &pass(reach), 1))
+        let [dense, isolated, joint] = PASS_SCOPES.map(|reach| {
+            GatherIndex::new(&placed.rows, T, &device).gather(&hidden_states(&model, &tokens, &placed, &pass(reach), 1))
         });
-        close(dense.clone(), isolated, 1e-5);
-        close(dense, joint, 1e-5);
+        assert_close(dense.clone(), isolated, 1e-5);
+        assert_close(dense, joint, 1e-5);
     }
 }
 
@@ -129,28 +137,29 @@ fn recurrence(model: &Transformer, tokens: &TokenBatch, positions: &RecycledPosi
 fn r_dense_passes_are_the_exact_recurrence_and_fewer_are_not() {
     for (arch, seed) in [(Arch::Gpt2, 1), (Arch::Llama, 2), (Arch::Llama, 3)] {
         let (model, tokens) = (model(arch, seed), tokens(&ids(seed)));
-        let placed = positions(seed, 0.35);
-        let most = placed.rows.iter().map(Vec::len).max().unwrap();
+        let placed = random_positions(seed, 0.35);
+        let max_count = placed.rows.iter().map(Vec::len).max().unwrap();
         let exact = recurrence(&model, &tokens, &placed);
-        close(hidden(&model, &tokens, &placed, most), exact.clone(), 1e-4);
-        let gap: f32 = values(hidden(&model, &tokens, &placed, 1) - exact).iter().fold(0.0, |m, v| m.max(v.abs()));
-        assert!(gap > 1e-3, "one pass of {most} should not be exact: {gap}");
+        assert_close(dense_hidden_states(&model, &tokens, &placed, max_count), exact.clone(), 1e-4);
+        let max_difference: f32 =
+            values(dense_hidden_states(&model, &tokens, &placed, 1) - exact).iter().fold(0.0, |m, v| m.max(v.abs()));
+        assert!(max_difference > 1e-3, "one pass of {max_count} should not be exact: {max_difference}");
     }
 }
 
 #[test]
-fn one_after_another_is_the_recurrence_whatever_the_feedback() {
-    for (arch, form) in [Arch::Gpt2, Arch::Llama].into_iter().flat_map(|arch| FORMS.map(|form| (arch, form))) {
-        let (model, tokens) = (shaped(arch, 6, form), tokens(&ids(6)));
+fn the_sequential_computation_matches_the_recurrence_for_every_feedback() {
+    for (arch, spec) in [Arch::Gpt2, Arch::Llama].into_iter().flat_map(|arch| FEEDBACK_SPECS.map(|spec| (arch, spec))) {
+        let (model, tokens) = (model_with_feedback(arch, 6, spec), tokens(&ids(6)));
         let columns = vec![1, 2, 5, 6, 7, 11];
         let placed = RecycledPositions { seq_len: T, rows: vec![columns.clone(); B] };
         let scaled = RecycledPass { scale: 0.8, ..pass(PassScope::Dense) };
-        let parallel = reached(&model, &tokens, &placed, &scaled, columns.len());
+        let parallel = hidden_states(&model, &tokens, &placed, &scaled, columns.len());
         let found = run_sequential(&model.valid(), &tokens, &columns, 0.8);
         let (flop, found) = (found.flop - model.feedback.flop(B * columns.len(), Control::None), found.hidden);
-        close(found.clone(), parallel.clone(), 1e-4);
-        if form == FeedbackSpec::PLAIN && arch == Arch::Llama {
-            close(
+        assert_close(found.clone(), parallel.clone(), 1e-4);
+        if spec == FeedbackSpec::PLAIN && arch == Arch::Llama {
+            assert_close(
                 run_sequential(&model.valid(), &tokens, &columns, 1.0).hidden,
                 recurrence(&model, &tokens, &placed),
                 1e-4,
@@ -169,18 +178,19 @@ fn r_joint_passes_are_a_recurrence_over_the_recycled_positions() {
     for arch in [Arch::Gpt2, Arch::Llama] {
         let (model, tokens) = (model(arch, 12), tokens(&ids(12)));
         let placed = RecycledPositions { seq_len: T, rows: vec![vec![3, 4, 5, 8], vec![1, 2], vec![6, 9, 10]] };
-        let joint =
-            |placed: &RecycledPositions, passes| reached(&model, &tokens, placed, &pass(PassScope::Joint), passes);
+        let joint = |placed: &RecycledPositions, passes| {
+            hidden_states(&model, &tokens, placed, &pass(PassScope::Joint), passes)
+        };
         let exact = joint(&placed, 4);
-        close(joint(&placed, 5), exact.clone(), 1e-5);
-        assert!(gap(&values(joint(&placed, 1)), &values(exact.clone())) > 1e-3);
+        assert_close(joint(&placed, 5), exact.clone(), 1e-5);
+        assert!(max_difference(&values(joint(&placed, 1)), &values(exact.clone())) > 1e-3);
         // After n passes the first n positions of a row are exact.
         for n in 1..=4 {
             let rows = placed.rows.iter().map(|row| row[..n.min(row.len())].to_vec()).collect();
             let first = RecycledPositions { seq_len: T, rows };
             let places = GatherIndex::new(&first.rows, T, &Device::flex());
-            close(places.gather(&joint(&first, n)), places.gather(&exact), 1e-5);
-            close(places.gather(&joint(&placed, n)), places.gather(&exact), 1e-5);
+            assert_close(places.gather(&joint(&first, n)), places.gather(&exact), 1e-5);
+            assert_close(places.gather(&joint(&placed, n)), places.gather(&exact), 1e-5);
         }
     }
 }
@@ -205,11 +215,11 @@ fn naive_grads(
     let targets = tokens.flat_targets();
     let device = Device::flex();
     let all = Tensor::<1, Int>::arange(0..(B * T) as i64, &device);
-    let mut states = plain(model, tokens);
+    let mut states = plain_pass(model, tokens);
     let mut loss = naive_loss(model, states.hidden.clone(), targets.clone(), all.clone());
-    let borders = plan.loss_weights.len();
+    let pass_count = plan.loss_weights.len();
     for (pass, weight) in plan.loss_weights.iter().enumerate() {
-        if plan.flow == GradientFlow::Detached || (plan.cut > 0 && borders - pass > plan.cut) {
+        if plan.flow == GradientFlow::Detached || (plan.cut > 0 && pass_count - pass > plan.cut) {
             states = states.detached();
         }
         states = passes::recycled_pass(model, tokens, states, placed, &plan.pass).0;
@@ -224,7 +234,7 @@ fn naive_grads(
 }
 
 #[test]
-fn gradients_are_those_of_plain_autodiff() {
+fn gradients_match_plain_autodiff() {
     use Arch::*;
     use GradientFlow::*;
     use PassScope::*;
@@ -239,8 +249,9 @@ fn gradients_are_those_of_plain_autodiff() {
         (Gpt2, Joint, Through, 0, LossPositions::Recycled, &[1.5]),
         (Llama, Joint, Detached, 0, LossPositions::Recycled, &[0.5, 1.0]),
     ] {
-        for form in FORMS {
-            let (model, tokens, placed) = (shaped(arch, 9, form), tokens(&ids(9)), positions(9, 0.3));
+        for spec in FEEDBACK_SPECS {
+            let (model, tokens, placed) =
+                (model_with_feedback(arch, 9, spec), tokens(&ids(9)), random_positions(9, 0.3));
             let plan = RecyclePlan { cut, ..plan(reach, flow, loss_on, weights) };
             let mut place = |_: &Tensor<1>| placed.clone();
             let found = passes::forward_backward(
@@ -250,44 +261,48 @@ fn gradients_are_those_of_plain_autodiff() {
                 Some(&mut place),
             )
             .grads;
-            let wanted = naive_grads(&model, &tokens, &placed, &plan);
-            assert_eq!(found.len(), wanted.len());
-            let about = format!("{arch:?} {plan:?} {form:?}");
-            model.visit(&mut Same { found: &found, wanted: &wanted, about });
+            let expected = naive_grads(&model, &tokens, &placed, &plan);
+            assert_eq!(found.len(), expected.len());
+            let case = format!("{arch:?} {plan:?} {spec:?}");
+            model.visit(&mut GradientComparison { found: &found, expected: &expected, case });
         }
     }
 }
 
 /// Compares the gradient of every parameter with the expected one.
-struct Same<'a> {
+struct GradientComparison<'a> {
     found: &'a GradientsParams,
-    wanted: &'a GradientsParams,
-    about: String,
+    expected: &'a GradientsParams,
+    case: String,
 }
 
-impl ModuleVisitor for Same<'_> {
+impl ModuleVisitor for GradientComparison<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let (a, b) = match (self.found.get::<D>(param.id), self.wanted.get::<D>(param.id)) {
+        let (a, b) = match (self.found.get::<D>(param.id), self.expected.get::<D>(param.id)) {
             (Some(a), Some(b)) => (a, b),
             // The pause vector is not used, so neither has a gradient.
-            (a, b) => return assert!(a.is_none() && b.is_none(), "{}", self.about),
+            (a, b) => return assert!(a.is_none() && b.is_none(), "{}", self.case),
         };
         let largest = values(b.clone()).iter().fold(0.0_f32, |m, v| m.max(v.abs()));
         for (a, b) in values(a).into_iter().zip(values(b)) {
             // The key bias of attention has no effect, so its gradient is only rounding error.
-            assert!((a - b).abs() <= 1e-4 * largest + 1e-7, "{}: {a} {b}", self.about);
+            assert!((a - b).abs() <= 1e-4 * largest + 1e-7, "{}: {a} {b}", self.case);
         }
     }
 }
 
 #[test]
-fn without_a_placement_a_step_is_a_plain_one() {
+fn without_a_placement_a_step_equals_a_plain_step() {
     let (model, tokens) = (model(Arch::Llama, 8), tokens(&ids(8)));
     let plan = plan(PassScope::Dense, GradientFlow::Detached, LossPositions::Recycled, &[1.0]);
-    let mut nowhere = |_: &Tensor<1>| none(B);
+    let mut place_nowhere = |_: &Tensor<1>| no_positions(B);
     let plain = passes::forward_backward(GradientAccumulator::new(&model, 1.0, Timing::Off), &tokens, &plan, None);
-    let empty =
-        passes::forward_backward(GradientAccumulator::new(&model, 1.0, Timing::On), &tokens, &plan, Some(&mut nowhere));
+    let empty = passes::forward_backward(
+        GradientAccumulator::new(&model, 1.0, Timing::On),
+        &tokens,
+        &plan,
+        Some(&mut place_nowhere),
+    );
     assert!(plain.recycled.is_none() && empty.recycled.is_none());
     let id = model.embed.weight.id;
     assert_eq!(values(plain.grads.get::<2>(id).unwrap()), values(empty.grads.get::<2>(id).unwrap()));

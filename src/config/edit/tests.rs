@@ -1,6 +1,4 @@
-//! Owns: what may happen to a config's text when values are written into it.
-//! Must not know: how a place in the text is found.
-//! Invariant: none beyond the tests' own.
+//! Tests what happens to a config's text when values are written to it.
 
 use super::*;
 use crate::config::from_text;
@@ -17,12 +15,12 @@ fn value(text: &str) -> Value {
     toml::from_str::<toml::Table>(&format!("v = {text}")).unwrap().remove("v").unwrap()
 }
 
-fn try_with(text: &str, path: &str, new: &str) -> Result<String, String> {
+fn try_set_value(text: &str, path: &str, new: &str) -> Result<String, String> {
     set(text, &[(key(path), &value(new))])
 }
 
-fn with(text: &str, path: &str, new: &str) -> String {
-    try_with(text, path, new).unwrap()
+fn set_value(text: &str, path: &str, new: &str) -> String {
+    try_set_value(text, path, new).unwrap()
 }
 
 #[test]
@@ -34,42 +32,42 @@ fn only_the_value_changes() {
         ("run.name", "\"b # c\"", "\"a\" # mine", "\"b # c\" # mine"),
         ("optim.lr", "0.00005", "lr = 1\n", "lr = 5e-5\n"),
     ] {
-        assert_eq!(with(TEXT, path, new), TEXT.replace(from, to));
+        assert_eq!(set_value(TEXT, path, new), TEXT.replace(from, to));
         let windows = TEXT.replace('\n', "\r\n");
-        assert_eq!(with(&windows, path, new), TEXT.replace(from, to).replace('\n', "\r\n"));
+        assert_eq!(set_value(&windows, path, new), TEXT.replace(from, to).replace('\n', "\r\n"));
     }
 }
 
 #[test]
-fn line_ends_of_most_lines_and_a_byte_order_mark_stay() {
+fn the_majority_line_ending_and_a_byte_order_mark_are_kept() {
     let text = "\u{feff}[recycle]\r\nevery = 4\r\n# x\r\nspan = 2 # y\r\n[run]";
-    let set = with(text, "recycle.every", "5");
+    let set = set_value(text, "recycle.every", "5");
     assert_eq!(set, text.replace("every = 4", "every = 5"));
-    assert_eq!(with(&set, "recycle.cut", "1"), set.replace("# y\r\n", "# y\r\ncut = 1\r\n"));
-    assert_eq!(with(text, "run.seed", "1"), format!("{text}\r\nseed = 1"));
+    assert_eq!(set_value(&set, "recycle.cut", "1"), set.replace("# y\r\n", "# y\r\ncut = 1\r\n"));
+    assert_eq!(set_value(text, "run.seed", "1"), format!("{text}\r\nseed = 1"));
     let mixed = "[recycle]\r\nevery = 4\n# x\r\n";
-    assert_eq!(with(mixed, "recycle.every", "5"), "[recycle]\r\nevery = 5\r\n# x\r\n");
-    assert_eq!(with(mixed, "recycle.every", "4"), mixed, "a text without a change stays as it is");
-    assert_eq!(with("\u{feff}recycle.every = [#a\n1]", "recycle.every", "5"), "\u{feff}#a\nrecycle.every = 5");
+    assert_eq!(set_value(mixed, "recycle.every", "5"), "[recycle]\r\nevery = 5\r\n# x\r\n");
+    assert_eq!(set_value(mixed, "recycle.every", "4"), mixed, "a text without a change stays as it is");
+    assert_eq!(set_value("\u{feff}recycle.every = [#a\n1]", "recycle.every", "5"), "\u{feff}#a\nrecycle.every = 5");
 }
 
 #[test]
-fn a_value_that_is_there_is_left_as_it_is_written() {
+fn an_equal_value_keeps_its_spelling() {
     let same = [("recycle.fraction", "0.1"), ("optim.lr", "1.0"), ("recycle.every", "4"), ("run.name", "\"a\"")];
     for (path, new) in same {
-        assert_eq!(with(TEXT, path, new), TEXT);
+        assert_eq!(set_value(TEXT, path, new), TEXT);
     }
     let text = "[recycle]\nfraction = [ [0, 0],  [ 5, 3e-1 ], ]\n";
-    assert_eq!(with(text, "recycle.fraction", "[[0, 0.0], [5, 0.3]]"), text);
-    // A float in the place of a whole number is no config: it is written.
-    assert_eq!(with("recycle.every = 4.0", "recycle.every", "4"), "recycle.every = 4");
-    // Two seeds that are one number as floats.
+    assert_eq!(set_value(text, "recycle.fraction", "[[0, 0.0], [5, 0.3]]"), text);
+    // A float instead of an integer is invalid, so the value is written.
+    assert_eq!(set_value("recycle.every = 4.0", "recycle.every", "4"), "recycle.every = 4");
+    // These two seeds are equal as floats.
     let text = "run.seed = 9007199254740993";
-    assert_eq!(with(text, "run.seed", "9007199254740992"), "run.seed = 9007199254740992");
+    assert_eq!(set_value(text, "run.seed", "9007199254740992"), "run.seed = 9007199254740992");
 }
 
 #[test]
-fn what_is_not_there_is_added_to_its_section() {
+fn a_missing_key_is_added_to_its_section() {
     for (text, path, added) in [
         (TEXT, "recycle.span", TEXT.replace("# of a row\n", "# of a row\nspan = 9\n")),
         (TEXT, "eval.every", format!("{TEXT}\n[eval]\nevery = 9\n")),
@@ -85,7 +83,7 @@ fn what_is_not_there_is_added_to_its_section() {
             "[recycle]\npasses = [\n  1,\n] # x\nspan = 9\n\n".into(),
         ),
     ] {
-        assert_eq!(with(text, path, "9"), added);
+        assert_eq!(set_value(text, path, "9"), added);
     }
 }
 
@@ -105,43 +103,43 @@ fn a_section_may_be_written_in_any_way() {
         ),
         ("\"recycle\".'every'=3", "\"recycle\".'every'=5", "\"recycle\".'every'=5\n\"recycle\".span = 9"),
     ] {
-        let set = with(text, "recycle.every", "5");
+        let set = set_value(text, "recycle.every", "5");
         assert_eq!(set, changed);
-        let set = with(&set, "recycle.span", "9");
+        let set = set_value(&set, "recycle.span", "9");
         assert_eq!(set, added);
         let config = from_text(&set, "x", &[]).unwrap();
         assert_eq!((config.recycle.every, config.recycle.span), (5, 9));
     }
-    assert_eq!(with("run = {}", "run.seed", "1"), "run = { seed = 1 }");
-    assert_eq!(with("run = { # x\n}", "run.seed", "1"), "run = { seed = 1 # x\n}");
+    assert_eq!(set_value("run = {}", "run.seed", "1"), "run = { seed = 1 }");
+    assert_eq!(set_value("run = { # x\n}", "run.seed", "1"), "run = { seed = 1 # x\n}");
 }
 
 #[test]
-fn comments_inside_of_a_value_come_to_stand_above_it() {
+fn comments_inside_a_value_move_above_it() {
     let list = "[ # ramp\r\n  [0, 0.0], # '\r\n  [5, 0.3] # \"end\r\n]";
     let text = format!("[recycle]\r\n  fraction = {list} # x\r\nevery = 2\r\n");
     let kept = "[recycle]\r\n  # ramp\r\n  # '\r\n  # \"end\r\n  fraction = 0.5 # x\r\nevery = 2\r\n";
-    assert_eq!(with(&text, "recycle.fraction", "0.5"), kept);
+    assert_eq!(set_value(&text, "recycle.fraction", "0.5"), kept);
     let text = "# a\nrecycle = { every = 1, fraction = [#b\n[0, 1]] }";
-    assert_eq!(with(text, "recycle.fraction", "0.5"), "# a\n#b\nrecycle = { every = 1, fraction = 0.5 }");
+    assert_eq!(set_value(text, "recycle.fraction", "0.5"), "# a\n#b\nrecycle = { every = 1, fraction = 0.5 }");
     let text = "data.dir = [\"# no\\\"#\", '#no\\', \"\"\"\"#\"#\"\"\"\", '''#''', # yes\n]";
-    assert_eq!(with(text, "data.dir", "''"), "# yes\ndata.dir = \"\"");
+    assert_eq!(set_value(text, "data.dir", "''"), "# yes\ndata.dir = \"\"");
 }
 
 #[test]
 fn any_text_is_written_on_one_line() {
     for text in ["a\nb", "a\r\nb\t\u{7f}\\\"'", "\u{1}'''\"\"\"", "C:\\x", "", "ä # \"'"] {
-        let wanted = Value::String(text.into());
-        let set = set("[data]\r\ndir = 1\r\n", &[(key("data.dir"), &wanted)]).unwrap();
+        let expected = Value::String(text.into());
+        let set = set("[data]\r\ndir = 1\r\n", &[(key("data.dir"), &expected)]).unwrap();
         assert_eq!(set.lines().count(), 2, "{set:?}");
         assert_eq!(from_text(&set, "x", &[]).unwrap().data.dir, text);
     }
 }
 
 #[test]
-fn what_is_no_config_is_said_with_its_line() {
+fn an_invalid_config_is_reported_with_its_line() {
     assert!(set("[recycle\nevery", &[]).unwrap_err().contains("line 1: "));
-    for (text, wanted) in [
+    for (text, expected) in [
         ("\n[recycle\nevery", "line 2: "),
         ("# x\nrecycle = 5", "line 2: `recycle` is not a section"),
         ("# x\n[[recycle]]", "line 2: `recycle` is not a section"),
@@ -149,16 +147,16 @@ fn what_is_no_config_is_said_with_its_line() {
         ("# x\nrecycle = { every.x = 1 }\n", "line 2: `recycle.every` is a section, not a value"),
         ("[recycle]\nevery = 1\nevery = 2\n", "line 3: "),
     ] {
-        let error = try_with(text, "recycle.every", "2").unwrap_err();
-        assert!(error.contains(wanted) && !error.contains('\n'), "{error}");
-        // Even when lines were added above.
+        let error = try_set_value(text, "recycle.every", "2").unwrap_err();
+        assert!(error.contains(expected) && !error.contains('\n'), "{error}");
+        // The line stays right even if lines are added above it.
         let values = [(key("run.seed"), &value("1")), (key("recycle.every"), &value("2"))];
         assert_eq!(set(&format!("{text}\n"), &values).unwrap_err(), error);
     }
 }
 
 #[test]
-fn a_completed_text_holds_the_whole_config() {
+fn a_completed_text_contains_the_whole_config() {
     let given = ["recycle.every=3".into(), "recycle.fraction=[[0, 0.0], [9, 0.5]]".into()];
     let windows = TEXT.replace('\n', "\r\n");
     for text in [&windows, "", "recycle.every = 2 # x\n", "recycle = { every = 2 } # x\n", "[eval]\n\n[run]"] {
@@ -173,7 +171,7 @@ fn a_completed_text_holds_the_whole_config() {
     }
 }
 
-/// Returns the comments of `text`, in order; quoted `#` do not occur in the texts of these tests.
+/// Returns the comments of `text`, in order. The texts of these tests have no quoted `#`.
 fn comments(text: &str) -> Vec<String> {
     text.lines().filter_map(|line| line.find('#').map(|at| line[at..].trim_end().to_owned())).collect()
 }
@@ -184,11 +182,11 @@ fn lines() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec(blank, 0..3)
 }
 
-/// A text of sections and comments, written in one of the ways there are.
+/// Texts of sections and comments, in several layouts.
 fn texts() -> impl Strategy<Value = String> {
     let pieces = (lines(), lines(), lines(), 0..4_usize, any::<bool>(), any::<bool>(), any::<bool>());
-    pieces.prop_map(|(first, second, last, way, windows, ends, both)| {
-        let recycle = match way {
+    pieces.prop_map(|(first, second, last, layout, windows, ends, both)| {
+        let recycle = match layout {
             0 => vec!["[recycle] # r".to_owned(), "\tevery=4  # e".into(), "fraction = [ [0, 0], [9, 1e-1]]".into()],
             1 => vec!["recycle.every = 4 # e".into(), "recycle.fraction=3e-1#f".into()],
             2 => vec!["recycle = { every = 4,fraction = 0.5 } # r".into()],
@@ -205,7 +203,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn what_was_set_is_read_and_all_else_stays(
+    fn set_values_are_read_back_and_everything_else_is_kept(
         text in texts(), every in 0_u64..9, lr in 1e-9_f64..1.0, span in 1_i64..9,
         knots in prop::collection::vec(0.0_f64..1.0, 1..4), dir in "\\PC{0,8}",
     ) {
@@ -218,24 +216,24 @@ proptest! {
             ("recycle.every", Value::Integer(every as i64)), ("recycle.fraction", fraction), ("optim.lr", Value::Float(lr)),
             ("recycle.span", Value::Integer(span)), ("data.dir", Value::String(dir.clone())),
         ];
-        let laid: Vec<(&ConfigKey, &Value)> = values.iter().map(|(path, value)| (key(path), value)).collect();
-        let set = super::set(&text, &laid).unwrap();
+        let edits: Vec<(&ConfigKey, &Value)> = values.iter().map(|(path, value)| (key(path), value)).collect();
+        let set = super::set(&text, &edits).unwrap();
         let config = from_text(&set, "x", &[]).unwrap();
         prop_assert_eq!((config.recycle.every, config.optim.lr, &config.data.dir), (every, lr, &dir));
         prop_assert_eq!(config.recycle.span as i64, span);
         for (at, value) in knots.iter().enumerate() {
             prop_assert_eq!(config.recycle.fraction.value_at(at as u64 * 7), *value);
         }
-        prop_assert_eq!(super::set(&set, &laid).unwrap(), set.clone());
-        // A folder is the one value here that may look like a comment.
+        prop_assert_eq!(super::set(&set, &edits).unwrap(), set.clone());
+        // The folder is the only value here that may contain `#`.
         let plain = super::set(&set, &[(key("data.dir"), &Value::String("x".into()))]).unwrap();
         prop_assert_eq!(comments(&plain), comments(&text));
-        prop_assert!(other_lines_stay(&text, &set), "{:?} became {:?}", text, set);
+        prop_assert!(other_lines_are_kept(&text, &set), "{:?} became {:?}", text, set);
     }
 }
 
-/// Whether every line of `old` that holds none of the keys set is in `new`, byte for byte and in order.
-fn other_lines_stay(old: &str, new: &str) -> bool {
+/// Whether `new` contains every line of `old` without a set key, byte for byte and in order.
+fn other_lines_are_kept(old: &str, new: &str) -> bool {
     let mut new = new.split_inclusive('\n').map(|line| line.trim_end_matches(['\r', '\n']));
     let ended = |line: &str| line.trim_end_matches(['\r', '\n']).to_owned();
     let is_other = |line: &String| !["every", "fraction", "lr"].iter().any(|key| line.contains(key));

@@ -38,8 +38,7 @@ fn embedding(model: &Transformer, id: u32) -> Tensor<3> {
     model.embed(Tensor::from_data(TensorData::new(vec![id as i32], [1, 1]), &Device::flex()))
 }
 
-/// Largest allowed difference in nats. A latent carries the rounding errors of all earlier ones along, here
-/// of 20 and more.
+/// Largest allowed difference in nats. A latent carries the rounding errors of all earlier ones, here of 20 and more.
 const TOLERANCE: f64 = 5e-4;
 
 /// Recomputes `steps` after `prompt` with whole rows, and compares the results.
@@ -49,14 +48,14 @@ fn check_steps(what: &str, model: &Transformer, prompt: &[u32], steps: &[Generat
     for (at, step) in steps.iter().enumerate() {
         let hidden = model.forward(Tensor::cat(inputs.clone(), 1)).hidden;
         let last = hidden.narrow(1, inputs.len() - 1, 1).squeeze_dim::<2>(1);
-        let wanted = output_distributions(model, last.clone(), 3).unwrap().0.remove(0);
+        let expected = output_distributions(model, last.clone(), 3).unwrap().0.remove(0);
         assert!(
-            (step.distribution.entropy - wanted.entropy).abs() < TOLERANCE,
-            "{what} at {at}: {step:?}, wanted {wanted:?}"
+            (step.distribution.entropy - expected.entropy).abs() < TOLERANCE,
+            "{what} at {at}: {step:?}, expected {expected:?}"
         );
-        assert_eq!(step.distribution.top[0].0, wanted.top[0].0, "{what} at {at}");
+        assert_eq!(step.distribution.top[0].0, expected.top[0].0, "{what} at {at}");
         if let Some(after) = after {
-            let off: f64 = wanted.entropy - after;
+            let off: f64 = expected.entropy - after;
             assert!(off.abs() < TOLERANCE, "{what} at {at}: the previous step has {after}");
         }
         after = step.entropy_after;
@@ -140,22 +139,22 @@ fn rows_end_at_their_end_token_their_limit_or_the_models_length() {
 }
 
 #[test]
-fn invalid_requests_are_named() {
+fn invalid_requests_are_reported() {
     let model = model(config::Arch::Gpt2, FeedbackSpec::PLAIN);
-    for (prompt, wanted) in [
+    for (prompt, expected) in [
         (&[][..], "the prompt is empty"),
         (&[1, 19], "token 19 of the prompt is not in the model's vocabulary; allowed: ids 0 to 18"),
         (&[1; 80], "the prompt has 80 tokens; the model takes 80 positions"),
     ] {
         let found = Generation::start(&model, request("never", &[prompt])).err().unwrap().to_string();
-        assert!(found.contains(wanted), "{found}");
+        assert!(found.contains(expected), "{found}");
     }
-    for (policy, wanted) in [
+    for (policy, expected) in [
         ("fixed:count=1,bot=19", "bot=19 of the policy is not in the model's vocabulary; allowed: ids 0 to 18"),
         ("fixed:count=1,after=99", "after=99 of the policy"),
     ] {
         let found = Generation::start(&model, request(policy, &[&[1]])).err().unwrap().to_string();
-        assert!(found.contains(wanted), "{found}");
+        assert!(found.contains(expected), "{found}");
     }
 }
 
@@ -179,9 +178,8 @@ fn the_shuffled_control_exchanges_states_of_unfinished_rows() {
 fn a_rows_samples_depend_on_its_stream_and_not_on_its_index() {
     let model = model(config::Arch::Llama, FeedbackSpec::PLAIN);
     let generated = |prompts: &[&[u32]], streams: Vec<usize>| {
-        let choice = SamplingParams { temperature: 1.0, ..SamplingParams::GREEDY };
-        let rows =
-            generate(&model, GenerationRequest { sampling: choice, stream_ids: streams, ..request("never", prompts) });
+        let sampling = SamplingParams { temperature: 1.0, ..SamplingParams::GREEDY };
+        let rows = generate(&model, GenerationRequest { sampling, stream_ids: streams, ..request("never", prompts) });
         let ids = |row: &Vec<GenerationStep>| row.iter().map(|step| step.token).collect::<Vec<_>>();
         rows.iter().map(ids).collect::<Vec<_>>()
     };

@@ -9,10 +9,10 @@ fn fixture(kind: &str) -> PathBuf {
 
 /// Returns every tensor of a checkpoint by name, as shape and bytes.
 fn tensors(dir: &Path) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
-    tensors_of(&dir.join(WEIGHTS_FILE))
+    tensors_in_file(&dir.join(WEIGHTS_FILE))
 }
 
-fn tensors_of(file: &Path) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
+fn tensors_in_file(file: &Path) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
     let bytes = std::fs::read(file).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     file.tensors().into_iter().map(|(name, view)| (name, (view.shape().to_vec(), view.data().to_vec()))).collect()
@@ -34,7 +34,7 @@ fn loading_and_saving_preserves_all_bits() {
 }
 
 #[test]
-fn feedback_is_saved_with_the_checkpoint_and_loaded_if_it_fits() {
+fn feedback_is_saved_with_the_checkpoint_and_loaded_if_it_matches() {
     use crate::config::{Feedback, StateTransform};
     let out = tempfile::tempdir().unwrap();
     let load = || load(&fixture("llama"), &Device::flex()).unwrap();
@@ -47,7 +47,7 @@ fn feedback_is_saved_with_the_checkpoint_and_loaded_if_it_fits() {
         let spec = spec(feedback, state);
         let model = load().with_feedback(spec, 5);
         save(&model, None, out.path()).unwrap();
-        assert_eq!(tensors_of(&out.path().join(FEEDBACK_FILE)).len(), feedback_tensors);
+        assert_eq!(tensors_in_file(&out.path().join(FEEDBACK_FILE)).len(), feedback_tensors);
         // Another seed: equal values must have been loaded.
         let mut again = load().with_feedback(spec, 6);
         assert_eq!(load_feedback(out.path(), &mut again).unwrap(), FeedbackLoad::Loaded);
@@ -62,11 +62,11 @@ fn feedback_is_saved_with_the_checkpoint_and_loaded_if_it_fits() {
 }
 
 #[test]
-fn tensors_that_do_not_fit_are_named() {
+fn mismatched_tensors_are_reported() {
     let dir = tempfile::tempdir().unwrap();
     let config = std::fs::read_to_string(fixture("llama").join(CONFIG_FILE)).unwrap();
     std::fs::copy(fixture("llama").join(WEIGHTS_FILE), dir.path().join(WEIGHTS_FILE)).unwrap();
-    for (from, to, wanted) in [
+    for (from, to, expected) in [
         (
             "\"intermediate_size\": 112",
             "\"intermediate_size\": 96",
@@ -85,14 +85,14 @@ fn tensors_that_do_not_fit_are_named() {
     ] {
         std::fs::write(dir.path().join(CONFIG_FILE), config.replace(from, to)).unwrap();
         let found = load(dir.path(), &Device::flex()).unwrap_err().to_string();
-        assert!(found.contains(wanted), "{found:?} should contain {wanted:?}");
+        assert!(found.contains(expected), "{found:?} should contain {expected:?}");
     }
     std::fs::write(dir.path().join(CONFIG_FILE), config).unwrap();
     std::fs::write(dir.path().join(WEIGHTS_FILE), b"no safetensors").unwrap();
     assert!(load(dir.path(), &Device::flex()).unwrap_err().to_string().contains(WEIGHTS_FILE));
 }
 
-/// The fixture's weights in two files with an index, converted to `dtype`.
+/// Writes the fixture's weights to two files with an index, converted to `dtype`.
 fn sharded(kind: &str, dtype: safetensors::Dtype) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     std::fs::copy(fixture(kind).join(CONFIG_FILE), dir.path().join(CONFIG_FILE)).unwrap();
@@ -141,7 +141,7 @@ fn a_checkpoint_in_several_files_is_the_same_model() {
 }
 
 #[test]
-fn a_missing_shard_is_named() {
+fn a_missing_shard_is_reported() {
     let dir = sharded("llama", safetensors::Dtype::F32);
     std::fs::remove_file(dir.path().join("part-1.safetensors")).unwrap();
     let found = load(dir.path(), &Device::flex()).unwrap_err().to_string();

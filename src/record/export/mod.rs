@@ -1,14 +1,17 @@
-//! Owns: exporting batches as one table: a common schema, and a Parquet or CSV file.
-//! Must not know: where the tables come from, what a column means.
+//! Owns: exporting tables: one common schema, and a Parquet or CSV file. [`run_tables`] exports those of runs.
+//! Must not know: how a user asks for an export, what a column means.
 //! Invariant: a file has its final name only when it is complete; a failure leaves no file behind.
 
+mod run_tables;
 mod unify;
 
+pub use run_tables::{RunTable, StepRange, export_table};
 pub use unify::unify;
 
 use crate::files::FileError;
 use crate::files::atomic::replace_file_with;
 use crate::files::parquet::write_parquet;
+use crate::record::RecordError;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, TimestampMillisecondType};
 use arrow::error::ArrowError;
@@ -17,7 +20,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Why a table could not be merged or written.
+/// Why a table could not be read, merged or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     #[error("nothing to export")]
@@ -34,8 +37,14 @@ pub enum ExportError {
     CastFailed { column: String, wanted: String, cause: ArrowError },
     #[error("batch {batch} has other columns than batch 0")]
     SchemaMismatch { batch: usize },
+    #[error("the table has no column `step` of whole numbers")]
+    NoSteps,
+    #[error("{table} of {run}: {cause}")]
+    UnreadableTable { table: &'static str, run: String, cause: RecordError },
     #[error("cannot convert the tables: {0}")]
     Arrow(#[from] ArrowError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
     #[error(transparent)]
     File(#[from] FileError),
 }

@@ -1,6 +1,4 @@
-//! Owns: tests of exported tables, and of what a failed export leaves behind.
-//! Must not know: how the writers work inside.
-//! Invariant: every file that is written is read back.
+//! Tests exported tables by reading them back, and that a failed export leaves nothing behind.
 
 use super::*;
 use arrow::array::{
@@ -45,14 +43,14 @@ fn shape(batch: &RecordBatch) -> String {
     fields.collect::<Vec<_>>().join(", ")
 }
 
-fn with_notes(batch: RecordBatch, column: &str, notes: &[(&str, &str)]) -> RecordBatch {
-    let notes: HashMap<String, String> = notes.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+fn with_column_metadata(batch: RecordBatch, column: &str, metadata: &[(&str, &str)]) -> RecordBatch {
+    let metadata: HashMap<String, String> = metadata.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let fields: Vec<Field> = batch
         .schema_ref()
         .fields()
         .iter()
         .map(|field| match field.name() == column {
-            true => field.as_ref().clone().with_metadata(notes.clone()),
+            true => field.as_ref().clone().with_metadata(metadata.clone()),
             false => field.as_ref().clone(),
         })
         .collect();
@@ -61,15 +59,15 @@ fn with_notes(batch: RecordBatch, column: &str, notes: &[(&str, &str)]) -> Recor
 }
 
 #[test]
-fn columns_are_united_in_order_of_appearance_and_filled_with_nulls() {
+fn columns_are_unified_in_order_of_appearance_and_filled_with_nulls() {
     let first = table(vec![ints("step", &[1, 2]), floats("loss", &[Some(0.5), None])]);
     let second = table(vec![texts("note", &[Some("a")]), ints("step", &[3]), ints("only", &[7])]);
-    let united = unify(vec![first, second]).unwrap();
-    assert_eq!(shape(&united[0]), "step Int64, loss Float64?, note Utf8?, only Int64?");
-    assert_eq!(united[0].schema(), united[1].schema());
-    assert_eq!((united[0].num_rows(), united[1].num_rows()), (2, 1));
-    assert_eq!((united[0].column(3).null_count(), united[1].column(1).null_count()), (2, 1));
-    assert_eq!(united[1].column(0).as_primitive::<Int64Type>().values(), &[3]);
+    let unified = unify(vec![first, second]).unwrap();
+    assert_eq!(shape(&unified[0]), "step Int64, loss Float64?, note Utf8?, only Int64?");
+    assert_eq!(unified[0].schema(), unified[1].schema());
+    assert_eq!((unified[0].num_rows(), unified[1].num_rows()), (2, 1));
+    assert_eq!((unified[0].column(3).null_count(), unified[1].column(1).null_count()), (2, 1));
+    assert_eq!(unified[1].column(0).as_primitive::<Int64Type>().values(), &[3]);
 }
 
 #[test]
@@ -92,8 +90,8 @@ fn numbers_widen_and_other_types_must_agree() {
         ),
     ];
     for (first, second, expected) in cases {
-        let united = unify(vec![table(vec![("c", first, false)]), table(vec![("c", second, false)])]);
-        let found = united.map(|tables| shape(&tables[1])).unwrap_or_else(|error| error.to_string());
+        let unified = unify(vec![table(vec![("c", first, false)]), table(vec![("c", second, false)])]);
+        let found = unified.map(|tables| shape(&tables[1])).unwrap_or_else(|error| error.to_string());
         assert!(found.starts_with(expected), "{found}, expected {expected}");
     }
 }
@@ -105,30 +103,30 @@ fn new_null() -> ArrayRef {
 #[test]
 fn metadata_of_a_column_is_kept_from_the_first_that_has_it() {
     let bare = table(vec![ints("n", &[1])]);
-    let second = with_notes(bare.clone(), "n", &[("unit", "s")]);
-    let third = with_notes(bare.clone(), "n", &[("unit", "ms"), ("description", "time")]);
-    let united = unify(vec![bare, second, third]).unwrap();
-    let notes = united[0].schema_ref().field(0).metadata().clone();
-    assert_eq!((notes["unit"].as_str(), notes["description"].as_str()), ("s", "time"));
-    assert!(united[2].schema_ref().metadata().is_empty());
+    let second = with_column_metadata(bare.clone(), "n", &[("unit", "s")]);
+    let third = with_column_metadata(bare.clone(), "n", &[("unit", "ms"), ("description", "time")]);
+    let unified = unify(vec![bare, second, third]).unwrap();
+    let metadata = unified[0].schema_ref().field(0).metadata().clone();
+    assert_eq!((metadata["unit"].as_str(), metadata["description"].as_str()), ("s", "time"));
+    assert!(unified[2].schema_ref().metadata().is_empty());
 }
 
 #[test]
-fn odd_tables_are_united_too() {
+fn tables_without_columns_are_unified_and_duplicate_columns_refused() {
     assert!(unify(Vec::new()).unwrap().is_empty());
     let rows = RecordBatchOptions::new().with_row_count(Some(3));
     let bare = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &rows).unwrap();
-    let united = unify(vec![bare.clone(), table(vec![list("l")])]).unwrap();
-    assert_eq!((united[0].num_rows(), united[0].column(0).null_count()), (3, 3));
+    let unified = unify(vec![bare.clone(), table(vec![list("l")])]).unwrap();
+    assert_eq!((unified[0].num_rows(), unified[0].column(0).null_count()), (3, 3));
     assert_eq!(unify(vec![bare]).unwrap()[0].num_rows(), 3);
-    // try_from_iter does not look at names.
-    let twins = table(vec![ints("n", &[1]), ints("n", &[2])]);
-    assert_eq!(unify(vec![twins]).unwrap_err().to_string(), "column `n` exists twice");
+    // `try_from_iter` does not check names.
+    let duplicates = table(vec![ints("n", &[1]), ints("n", &[2])]);
+    assert_eq!(unify(vec![duplicates]).unwrap_err().to_string(), "column `n` exists twice");
 }
 
 #[test]
 fn a_text_column_is_put_first() {
-    let batch = with_notes(table(vec![ints("n", &[1, 2])]), "n", &[("unit", "s")]);
+    let batch = with_column_metadata(table(vec![ints("n", &[1, 2])]), "n", &[("unit", "s")]);
     let named = with_text_column(&batch, "run", "a,b").unwrap();
     assert_eq!(shape(&named), "run Utf8, n Int64");
     assert_eq!(named.column(0).as_string::<i32>().iter().collect::<Vec<_>>(), [Some("a,b"); 2]);
@@ -150,17 +148,17 @@ fn names(dir: &tempfile::TempDir) -> Vec<String> {
 }
 
 #[test]
-fn parquet_comes_back_with_footer_and_metadata() {
+fn parquet_round_trips_with_footer_and_metadata() {
     let (dir, out) = folder("t.parquet");
     std::fs::write(&out, "old").unwrap();
     let columns = vec![ints("step", &[1, 2]), floats("x", &[None, Some(f64::NAN)]), list("l")];
-    let batch = with_notes(table(columns), "x", &[("unit", "nats")]);
+    let batch = with_column_metadata(table(columns), "x", &[("unit", "nats")]);
     write_table(&out, &[batch.clone(), batch.slice(0, 1)], &[("key".into(), "value".into())]).unwrap();
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&out).unwrap()).unwrap();
     let footer = reader.metadata().file_metadata().key_value_metadata().unwrap();
     assert!(footer.contains(&KeyValue::new("key".to_owned(), "value".to_owned())));
-    let codec = reader.metadata().row_group(0).column(0).compression();
-    assert!(matches!(codec, Compression::ZSTD(_)));
+    let compression = reader.metadata().row_group(0).column(0).compression();
+    assert!(matches!(compression, Compression::ZSTD(_)));
     let read = reader.build().unwrap().next().unwrap().unwrap();
     assert_eq!((read.num_rows(), shape(&read)), (3, shape(&batch)));
     assert_eq!(read.schema_ref().field(1).metadata()["unit"], "nats");
@@ -169,7 +167,7 @@ fn parquet_comes_back_with_footer_and_metadata() {
 }
 
 #[test]
-fn csv_comes_back() {
+fn csv_round_trips() {
     let (dir, out) = folder("t.CSV");
     let columns = vec![texts("run", &[Some("a,\"b\"\nc"), None]), ints("n", &[1, 2]), floats("x", &[None, Some(0.1)])];
     let batch = table(columns);
@@ -195,7 +193,7 @@ fn a_table_without_rows_is_a_file_without_rows() {
 }
 
 #[test]
-fn a_failure_says_why_and_leaves_nothing_behind() {
+fn a_failed_export_reports_why_and_leaves_nothing_behind() {
     let batch = table(vec![ints("n", &[1, 2])]);
     let other = table(vec![ints("m", &[1])]);
     let lists = table(vec![ints("n", &[1, 2]), list("l")]);
@@ -219,7 +217,7 @@ fn a_failure_says_why_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_file_that_cannot_take_its_place_is_removed_and_the_old_one_kept() {
+fn a_file_that_cannot_be_renamed_is_removed_and_the_old_one_kept() {
     let (dir, out) = folder("t.csv");
     std::fs::create_dir(&out).unwrap();
     assert!(write_table(&out, &[table(vec![ints("n", &[1])])], &[]).is_err());

@@ -186,19 +186,19 @@ impl RunReader {
                 self.config = config;
                 self.version = rows[0].version;
             }
-            let about = match &rows[0].source {
+            let topic = match &rows[0].source {
                 ChangeSource::Keys => AlertTopic::DashboardEdit,
                 file => AlertTopic::ConfigFile(file.to_string()),
             };
             let text = rows[0].reason.clone().filter(|_| !applied);
-            if !noted && let AlertTopic::ConfigFile(_) = about {
-                self.refused_file = text.is_some().then(|| about.clone());
+            if !noted && let AlertTopic::ConfigFile(_) = topic {
+                self.refused_file = text.is_some().then(|| topic.clone());
             }
             let changed = ConfigUpdate { config: self.config.clone(), version: self.version, rows: rows.to_vec() };
             self.emit(Event::ConfigChanged(Box::new(changed)));
             // A note raises no alert.
             if !noted {
-                self.emit(Event::Alert(Alert { topic: about, text }));
+                self.emit(Event::Alert(Alert { topic, text }));
             }
         }
     }
@@ -206,14 +206,14 @@ impl RunReader {
     /// Clears the alert about a refused edit once the config file equals the current config again. Undoing an
     /// edit is not a change, so the record does not show it.
     fn clear_fixed_alert(&mut self) {
-        let fixed = |about: &mut AlertTopic| match about {
+        let fixed = |topic: &mut AlertTopic| match topic {
             AlertTopic::ConfigFile(name) if name == "config.toml" => {
                 config::load(&self.folder.config_file(), &[]).is_ok_and(|config| config == self.config)
             }
             _ => false,
         };
-        if let Some(about) = self.refused_file.take_if(fixed) {
-            self.emit(Event::Alert(Alert { topic: about, text: None }));
+        if let Some(topic) = self.refused_file.take_if(fixed) {
+            self.emit(Event::Alert(Alert { topic, text: None }));
         }
     }
 
@@ -233,27 +233,28 @@ impl RunReader {
     }
 
     fn emit_token_rows(&mut self) {
-        let (mut spreads, mut last) = (Vec::<EntropyHistogram>::new(), None);
+        let (mut histograms, mut last) = (Vec::<EntropyHistogram>::new(), None);
         let vocab_size = self.vocab_size;
         self.tokens.for_each_new(ReadDepth::Columns(rows::HISTOGRAM_COLUMNS), &mut |batch| {
-            spreads.extend(rows::entropy_histograms(&batch, vocab_size));
+            histograms.extend(rows::entropy_histograms(&batch, vocab_size));
             last = Some(batch);
         });
         // Read after the token rows, because their recycled positions are written before them.
         let thought = &mut self.unsent_thoughts;
         self.thoughts.for_each_new(ReadDepth::Skip, &mut |batch| thought.push(batch));
         let Some(last) = last else { return };
-        let text = |id: u32| self.tokenizer.as_ref().map_or_else(|| format!("{id} "), |codec| codec.token_text(id));
+        let text =
+            |id: u32| self.tokenizer.as_ref().map_or_else(|| format!("{id} "), |tokenizer| tokenizer.token_text(id));
         let mut row = rows::last_token_row(&last, vocab_size, text);
         if let Some(row) = &mut row {
             row.thoughts = self.unsent_thoughts.iter().flat_map(|batch| rows::thoughts_at(batch, row.step)).collect();
             row.fill_token_texts(text);
         }
         // The last row is sent whole.
-        spreads.truncate(spreads.len().saturating_sub(usize::from(row.is_some())));
+        histograms.truncate(histograms.len().saturating_sub(usize::from(row.is_some())));
         self.unsent_thoughts.retain(|batch| rows::last_step(batch) > row.as_ref().map(|row| row.step));
-        if !spreads.is_empty() {
-            self.emit(Event::EntropyHistograms(spreads));
+        if !histograms.is_empty() {
+            self.emit(Event::EntropyHistograms(histograms));
         }
         if let Some(row) = row {
             self.emit(Event::ProbedRow(Box::new(row)));
@@ -268,8 +269,8 @@ impl RunReader {
     }
 
     fn emit_system(&mut self) {
-        let news = self.system.new_rows();
-        if let Some(row) = news.last().and_then(rows::last_system_row) {
+        let batches = self.system.new_rows();
+        if let Some(row) = batches.last().and_then(rows::last_system_row) {
             self.emit(Event::System(Box::new(row)));
         }
     }
@@ -396,11 +397,11 @@ mod tests {
         let mut reader = RunReader::new(folder.clone(), sender);
         assert!(reader.poll());
         let sent: Vec<Event> = events.try_iter().collect();
-        let spreads = sent.iter().find_map(|event| match event {
-            Event::EntropyHistograms(spreads) => Some(spreads.clone()),
+        let histograms = sent.iter().find_map(|event| match event {
+            Event::EntropyHistograms(histograms) => Some(histograms.clone()),
             _ => None,
         });
-        assert_eq!(spreads.unwrap(), [EntropyHistogram::from(&token_row(1)), EntropyHistogram::from(&token_row(2))]);
+        assert_eq!(histograms.unwrap(), [EntropyHistogram::from(&token_row(1)), EntropyHistogram::from(&token_row(2))]);
         let tokens = |sent: &[Event]| {
             let rows = sent.iter().filter_map(|event| match event {
                 Event::ProbedRow(row) => Some((**row).clone()),

@@ -213,7 +213,7 @@ impl LiveConfig {
             let reason = self.frozen_message("", "", frozen);
             return Err(Refusal { changes, reason });
         }
-        let config = self.merge(&changes, "as set", check)?;
+        let config = self.merge(&changes, "set", check)?;
         Ok(Accepted { config, changes, set_by_person, file_content: None })
     }
 

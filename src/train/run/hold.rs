@@ -49,7 +49,7 @@ impl Hold {
         };
     }
 
-    /// Sets whether the disk is full, and returns whether that is news.
+    /// Sets whether the disk is full, and returns whether that has changed.
     pub fn set_disk_full(&mut self, full: bool) -> bool {
         std::mem::replace(&mut self.disk_full, full) != full
     }
@@ -79,7 +79,7 @@ impl Hold {
         !self.is_ending() && (paused || self.disk_full)
     }
 
-    /// Whether this may become a long pause: not between single steps, and not for want of disk space.
+    /// Whether this may become a long pause: not between single steps, and not while the disk is full.
     pub fn is_long(&self) -> bool {
         self.pace == Pace::Paused && !self.disk_full
     }

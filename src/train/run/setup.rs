@@ -207,7 +207,7 @@ pub(in crate::train) fn run_info(
 pub fn measure_peak(selected: &device::SelectedDevice) -> Option<f64> {
     let peak = device::measure_flop_per_s(&selected.device, selected.kind);
     if let Some(peak) = peak {
-        tracing::info!("matrix products: {:.1} Gflop/s", peak / 1e9);
+        tracing::info!("device peak (f32 matrix product): {:.1} Gflop/s", peak / 1e9);
     }
     peak
 }

@@ -26,7 +26,11 @@ pub(in crate::train) fn measure_sequential_cost(
     let shape = model.shape();
     let cached = 2 * shape.layers * shape.kv_heads * shape.head_width * columns.iter().sum::<usize>();
     let b = b.min(MAX_CACHED / cached.max(1));
-    if b == 0 || columns.is_empty() {
+    if columns.is_empty() {
+        tracing::info!("not measuring the sequential cost: no position of the batch is recycled");
+        return;
+    }
+    if b == 0 {
         tracing::info!("not measuring the sequential cost: a row of {} latents needs too much memory", columns.len());
         return;
     }

@@ -29,6 +29,11 @@ pub const COMMANDS: [(&str, &str); 19] = [
     ("quit", "leave the dashboard"),
 ];
 
+/// Returns the rows of [`COMMANDS`], each as what a user types and what it does, for the reference pages.
+pub fn command_table() -> Vec<[&'static str; 2]> {
+    COMMANDS.iter().map(|(name, help)| help.split_once(": ").map_or([*name, *help], <[_; 2]>::from)).collect()
+}
+
 const MAX_HISTORY: usize = 100;
 
 /// The line being typed.
@@ -287,7 +292,7 @@ fn parse_set(rest: &str) -> Result<PromptOutcome, String> {
 fn parse_playground_command(name: &str, rest: &str) -> Result<PromptOutcome, String> {
     let expected = || {
         let help = COMMANDS.iter().find(|(command, _)| *command == name).map_or("", |(_, help)| help);
-        format!("expected: {}", help.split(':').next().unwrap_or_default())
+        format!("expected: {}", help.split(": ").next().unwrap_or_default())
     };
     let command = match (name, rest) {
         (_, "") => Err(expected()),

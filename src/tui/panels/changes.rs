@@ -3,11 +3,11 @@
 //! Invariant: the newest row is at the bottom unless the list is scrolled back.
 //!
 //! ```text
-//! ╭ 7 changes ▾ 1 applied, ✗ 1 refused, ✎ 1 noted ───────────────╮
-//! │    466 ▾ recycle.fraction 0.15 → 0.2 (keys, v1)              │
-//! │    480 ✗ optim.lr 20.0: allowed: from 0 to 10 (config.toml)  │
-//! │    512 ✎ the loss has jumped: look at the batch              │
-//! ╰──────────────────────────────────────────────────────────────╯
+//! ╭ 7 changes ▾ 1 applied, ✗ 1 refused, ✎ 1 noted ─────────────────────────╮
+//! │     300 ▾ recycle.weight 1 → 0.5 (keys, v1)                            │
+//! │     420 ✗ `optim.lr` = 20 is not allowed; allowed: from 0 to 10 (keys) │
+//! │     640 ✎ the loss has jumped: look at the batch                       │
+//! ╰────────────────────────────────────────────────────────────────────────╯
 //! ```
 
 use super::list::EntryRoom;

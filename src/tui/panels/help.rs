@@ -3,12 +3,16 @@
 //! Invariant: the page lists every key of the key table that works in a panel or its overlays.
 //!
 //! ```text
-//! ╭ help ───────────────────────────────────────────────────────────────────╮
-//! │ all panels                           2 loss                             │
-//! │   ?        this page                   z     whole run, last half, …    │
-//! │   q        quit; asks while …        4 entropy                          │
-//! │   …                                    ← →   choose a token             │
-//! ╰─────────────────────────────────────────────────────────────────────────╯
+//! ╭ help ────────────────────────────────────────────────────────────────────────────────────────────────────╮
+//! │ all panels                                           ← h → l           select a knot                     │
+//! │  ?                 show this help                    [ ]               move the knot earlier or later    │
+//! │  q                 quit; asks first during a run     a                 add knot at cursor or next step   │
+//! │  …                                                  4 entropy                                            │
+//! │  Ctrl-Z            suspend; fg brings it back        ← h → l ↑ k ↓ j   select a token                    │
+//! │ 2 loss                                               …                                                   │
+//! │  ← h → l           move the step cursor             dialog: stop the run?                                │
+//! │  …                                                   y                 stop and write a checkpoint       │
+//! ╰────────────────────────────────────────────────────────────────────────────────── ↑ ↓ scroll, Esc closes ╯
 //! ```
 
 use super::{RenderContext, clear_area};

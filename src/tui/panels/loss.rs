@@ -10,10 +10,10 @@
 //! │ 6┤⣇          ▾                                                              │
 //! │ 4┤⠈⠢⣀⠤⠤⠤⠤⣀⣀⡀ ┊        ◆                                                     │
 //! │ 2┤       ⠉⠉⠒⠒⠒⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤                                                   │
-//! │ recycled − ━ plain +0.504 validation: ◇ plain ○ pause □ mean × shuffled     │
+//! │ recycled − ━at recycled +0.504 val ◇at recycled ○pause □mean ×shuffled      │
 //! │ 0┤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤                               │
 //! │  0        500       1,000                                                   │
-//! ╰─────────────────────────────── ▾ change  recycled − plain at recycled +0.504╯
+//! ╰────────────────────────────── ▾ change  recycled − plain at recycled +0.504 ╯
 //! ```
 
 use super::{LinePart, RenderContext, draw_frame, fit_lines};
@@ -42,37 +42,36 @@ const TWO_ROWS_MIN_HEIGHT: u16 = 7;
 /// The difference in training: recycled loss minus plain loss at the same positions of the same step.
 const TRAINED_DIFFERENCE: Series = Series::Difference(Metric::LossRecycledAtRecycled, Metric::LossPlainAtRecycled);
 
+/// The long, the short and the shortest name of a loss in a legend.
+type LegendNames = [&'static str; 3];
+
 /// A loss that validations measure: how the charts mark it and how the legends name it.
 #[derive(Debug, PartialEq)]
 struct ValidationMark {
     metric: Metric,
     glyph: &'static str,
     role: Role,
-    name: &'static str,
-    short_name: &'static str,
+    names: LegendNames,
     /// Whether it is a control. Axes do not cover controls, which may be far from the other losses.
     is_control: bool,
 }
 
-const fn mark(
-    metric: Metric,
-    glyph: &'static str,
-    role: Role,
-    (name, short_name): (&'static str, &'static str),
-    is_control: bool,
-) -> ValidationMark {
-    ValidationMark { metric, glyph, role, name, short_name, is_control }
+const fn mark(metric: Metric, glyph: &'static str, role: Role, names: LegendNames, is_control: bool) -> ValidationMark {
+    ValidationMark { metric, glyph, role, names, is_control }
 }
+
+/// The names of the plain loss at the recycled positions.
+const AT_RECYCLED: LegendNames = ["plain at recycled", "at recycled", "at rec."];
 
 /// The marks of validations: the charts draw them and the legends name them from this one table.
 #[rustfmt::skip] // one line a mark
 static MARKS: [ValidationMark; 6] = [
-    mark(Metric::ValidPlain, "◆", Role::Plain, ("plain", "plain"), false),
-    mark(Metric::ValidRecycled, "▲", Role::Recycled, ("recycled", "recycled"), false),
-    mark(Metric::ValidPlainAtRecycled, "◇", Role::PlainAtRecycled, ("plain at recycled", "at recycled"), true),
-    mark(Metric::ValidPause, "○", Role::Pause, ("pause vector", "pause"), true),
-    mark(Metric::ValidMasked, "□", Role::Masked, ("mean embedding", "mean"), true),
-    mark(Metric::ValidShuffled, "×", Role::Shuffled, ("shuffled state", "shuffled"), true),
+    mark(Metric::ValidPlain, "◆", Role::Plain, ["plain"; 3], false),
+    mark(Metric::ValidRecycled, "▲", Role::Recycled, ["recycled"; 3], false),
+    mark(Metric::ValidPlainAtRecycled, "◇", Role::PlainAtRecycled, AT_RECYCLED, true),
+    mark(Metric::ValidPause, "○", Role::Pause, ["pause vector", "pause", "pause"], true),
+    mark(Metric::ValidMasked, "□", Role::Masked, ["mean embedding", "mean", "mean"], true),
+    mark(Metric::ValidShuffled, "×", Role::Shuffled, ["shuffled state", "shuffled", "shuffled"], true),
 ];
 
 /// A plot and the ranges that it shows.
@@ -299,8 +298,8 @@ fn subtitle(ctx: RenderContext) -> Line<'static> {
             );
         }
     }
-    if let Some(cross) = charts.cursor {
-        line.push_span(ctx.span(Role::Cursor, format!(" at step {}", text::with_separators(cross))));
+    if let Some(step) = charts.cursor {
+        line.push_span(ctx.span(Role::Cursor, format!(" at step {}", text::with_separators(step))));
     }
     line
 }
@@ -308,13 +307,12 @@ fn subtitle(ctx: RenderContext) -> Line<'static> {
 /// Returns the bottom border: the names of the step markers, and the recycled loss minus the plain one.
 fn bottom_line(ctx: RenderContext, width: u16) -> Line<'static> {
     let markers = chart::marker_legend(ctx);
-    let difference = |name: &str| {
+    let difference = |name: &'static str| {
         curve_value(ctx, TRAINED_DIFFERENCE).map_or_else(Vec::new, |value| {
-            let name = ctx.span(Role::Name, format!(" recycled − {name} "));
-            vec![name, ctx.span(Role::Value, format!("{value:+.3} "))]
+            vec![ctx.span(Role::Name, name), ctx.span(Role::Value, format!("{value:+.3} "))]
         })
     };
-    let (long, short) = (difference("plain at recycled"), difference("plain"));
+    let (long, short) = (difference(" recycled − plain at recycled "), difference(" rec. − plain at rec. "));
     let choices = [[markers.clone(), long.clone()].concat(), [markers, short.clone()].concat(), long, short];
     let fits = |line: &Line| line.width() + 2 <= usize::from(width);
     choices.into_iter().map(Line::from).find(fits).unwrap_or_default()
@@ -388,13 +386,21 @@ fn validation_part(ctx: RenderContext) -> Option<LinePart> {
 enum LegendEntry {
     /// A word before other entries, and its short form.
     Word(&'static str, &'static str),
-    /// A glyph with its long and its short name, and the value if there is one.
-    Named { glyph: &'static str, role: Role, names: (&'static str, &'static str), value: Option<String> },
+    /// A glyph with its names, and the value if there is one.
+    Named { glyph: &'static str, role: Role, names: LegendNames, value: Option<String> },
+}
+
+/// Which of its names an entry shows: the value is an index into [`LegendNames`].
+#[derive(Clone, Copy)]
+enum NameLength {
+    Long,
+    Short,
+    Shortest,
 }
 
 /// How long a legend line is written out.
 struct LegendForm {
-    long: bool,
+    name: NameLength,
     values: usize,
     /// Whether glyphs stand directly before names and words are short.
     tight: bool,
@@ -403,22 +409,23 @@ struct LegendForm {
 
 /// The forms of the legend of the losses, from the longest to the shortest, which takes 56 cells.
 const LOSS_FORMS: [LegendForm; 6] = [
-    LegendForm { long: true, values: usize::MAX, tight: false, between: "  " },
-    LegendForm { long: true, values: 1, tight: false, between: "  " },
-    LegendForm { long: true, values: 0, tight: false, between: "  " },
-    LegendForm { long: false, values: 1, tight: false, between: " " },
-    LegendForm { long: false, values: 0, tight: false, between: " " },
-    LegendForm { long: false, values: 0, tight: true, between: " " },
+    LegendForm { name: NameLength::Long, values: usize::MAX, tight: false, between: "  " },
+    LegendForm { name: NameLength::Long, values: 1, tight: false, between: "  " },
+    LegendForm { name: NameLength::Long, values: 0, tight: false, between: "  " },
+    LegendForm { name: NameLength::Short, values: 1, tight: false, between: " " },
+    LegendForm { name: NameLength::Short, values: 0, tight: false, between: " " },
+    LegendForm { name: NameLength::Short, values: 0, tight: true, between: " " },
 ];
 
-/// The forms of the legend of the differences, from the longest to the shortest, which takes 51 cells.
-const DIFFERENCE_FORMS: [LegendForm; 6] = [
-    LegendForm { long: true, values: usize::MAX, tight: false, between: "  " },
-    LegendForm { long: false, values: usize::MAX, tight: false, between: "  " },
-    LegendForm { long: false, values: 2, tight: false, between: " " },
-    LegendForm { long: false, values: 1, tight: false, between: " " },
-    LegendForm { long: false, values: 1, tight: true, between: " " },
-    LegendForm { long: false, values: 0, tight: true, between: " " },
+/// The forms of the legend of the differences, from the longest to the shortest, which takes 55 cells.
+const DIFFERENCE_FORMS: [LegendForm; 7] = [
+    LegendForm { name: NameLength::Long, values: usize::MAX, tight: false, between: "  " },
+    LegendForm { name: NameLength::Short, values: usize::MAX, tight: false, between: "  " },
+    LegendForm { name: NameLength::Short, values: 2, tight: false, between: " " },
+    LegendForm { name: NameLength::Short, values: 1, tight: false, between: " " },
+    LegendForm { name: NameLength::Short, values: 1, tight: true, between: " " },
+    LegendForm { name: NameLength::Shortest, values: 1, tight: true, between: " " },
+    LegendForm { name: NameLength::Shortest, values: 0, tight: true, between: " " },
 ];
 
 /// Writes `entries` in the longest of `forms` that fits into `width` cells; `None` if none does.
@@ -440,7 +447,7 @@ fn write_legend(ctx: RenderContext, entries: &[LegendEntry], form: &LegendForm) 
             }
             LegendEntry::Named { glyph, role, names, value } => {
                 let gap = if form.tight { "" } else { " " };
-                let name = if form.long { names.0 } else { names.1 };
+                let name = names[form.name as usize];
                 line.push_span(ctx.span(*role, format!("{glyph}{gap}{name}")));
                 if let Some(value) = value.as_ref().filter(|_| values_left > 0) {
                     line.push_span(ctx.span(Role::Value, format!(" {value}")));
@@ -457,7 +464,7 @@ fn loss_entries(ctx: RenderContext, marks: &[&'static ValidationMark]) -> Vec<Le
     let named = |mark: &'static ValidationMark| LegendEntry::Named {
         glyph: mark.glyph,
         role: mark.role,
-        names: (mark.name, mark.short_name),
+        names: mark.names,
         value: mark_value(ctx, Series::Metric(mark.metric)).map(text::decimal),
     };
     [LegendEntry::Word("validation:", "val")].into_iter().chain(marks.iter().copied().map(named)).collect()
@@ -482,15 +489,10 @@ fn difference_legend(ctx: RenderContext, width: u16) -> Legend {
 /// Returns the legend entries of the difference in training, and of these controls in validations.
 fn difference_entries(ctx: RenderContext, marks: &[&'static ValidationMark]) -> Vec<LegendEntry> {
     let signed = |value: f64| format!("{value:+.3}");
-    let names_of = |mark: &ValidationMark| match mark.metric {
-        Metric::ValidPlainAtRecycled => (mark.name, "plain"),
-        _ => (mark.name, mark.short_name),
-    };
     let mut entries = vec![LegendEntry::Word("recycled −", "recycled −")];
     if let Some(value) = curve_value(ctx, TRAINED_DIFFERENCE) {
-        let names = ("plain at recycled", "plain");
-        let value = Some(signed(value));
-        entries.push(LegendEntry::Named { glyph: "━", role: Role::Recycled, names, value });
+        let (role, value) = (Role::Recycled, Some(signed(value)));
+        entries.push(LegendEntry::Named { glyph: "━", role, names: AT_RECYCLED, value });
     }
     if !marks.is_empty() {
         entries.push(LegendEntry::Word("validation:", "val"));
@@ -498,7 +500,7 @@ fn difference_entries(ctx: RenderContext, marks: &[&'static ValidationMark]) -> 
     entries.extend(marks.iter().copied().map(|mark| LegendEntry::Named {
         glyph: mark.glyph,
         role: mark.role,
-        names: names_of(mark),
+        names: mark.names,
         value: mark_value(ctx, validated_difference(mark)).map(signed),
     }));
     entries
@@ -516,14 +518,14 @@ mod tests {
     #[test]
     fn the_legend_of_all_marks_fits_a_panel_on_a_screen_of_60_columns() {
         let (frame_and_margins, columns) = (4, 60);
-        assert!(shortest("val", MARKS.iter().map(|mark| mark.short_name)) <= columns - frame_and_margins);
+        assert!(shortest("val", MARKS.iter().map(|mark| mark.names[1])) <= columns - frame_and_margins);
     }
 
     #[test]
     fn every_mark_has_a_glyph_and_a_name_of_its_own() {
         for (index, one) in MARKS.iter().enumerate() {
             for other in &MARKS[index + 1..] {
-                assert!(one.glyph != other.glyph && one.name != other.name, "{one:?} {other:?}");
+                assert!(one.glyph != other.glyph && one.names[0] != other.names[0], "{one:?} {other:?}");
             }
         }
     }

@@ -7,7 +7,7 @@
 //! - [`changes`], [`log`], [`samples`], [`playground`]: lists, drawn by [`list`]
 //! - [`prepare`]: replaces the charts before the first step
 //! - [`notice`]: alerts and banners; [`footer`]: the keys; [`prompt`]: the command line in their place
-//! - [`help`], [`question`]: overlays above all panels
+//! - [`help`], [`stop_dialog`]: overlays above all panels
 
 pub mod changes;
 pub mod cost;
@@ -23,10 +23,10 @@ pub mod notice;
 pub mod playground;
 pub mod prepare;
 pub mod prompt;
-pub mod question;
 pub mod run;
 pub mod samples;
 pub mod schedule;
+pub mod stop_dialog;
 pub mod thoughts;
 
 use super::app::layout;

@@ -76,8 +76,8 @@ fn all_notices(ctx: RenderContext, room: usize) -> Vec<(Role, String)> {
 fn open_alerts(ctx: RenderContext) -> Vec<(Role, String)> {
     let unread = |text: &str| !ctx.view.dismissed_alerts.iter().any(|seen| seen == text);
     let mut lines: Vec<(Role, String)> = Vec::new();
-    for (about, text) in &ctx.live.alerts {
-        match about {
+    for (topic, text) in &ctx.live.alerts {
+        match topic {
             AlertTopic::DiskFull => lines.push((Role::Bad, format!("! {text}"))),
             AlertTopic::ConfigFile(_) => lines.push((Role::Bad, format!("! not applied: {text}"))),
             AlertTopic::DashboardEdit if unread(text) => lines.push((Role::Warn, format!("! {text}"))),

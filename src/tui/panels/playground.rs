@@ -3,9 +3,13 @@
 //! Invariant: a thought is distinguished from text by brackets, not by colour alone.
 //!
 //! ```text
-//! ╭ p playground entropy:start=1.5,stop=0.5,most=8 · greedy · current weights ╮
-//! │    200 Tom is a terpus. ⟦Every terpus is a ⟨1.83→0.97→0.42⟩ brimpus.⟧     │
-//! ╰────────────────────────────────────────────────────────── its end ────────╯
+//! ╭ p playground entropy:start=1.5,stop=0.5,most=8 · greedy · current weights ───╮
+//! │     400 Every lempus is a wumpus . Is Tom a rompus or yumpus ? Every lempus  │
+//! │         ⟦ is a wumpus . Every wumpus⟨1.83→0.97→0.42⟩ is a rompus .⟧          │
+//! │         its end; entropy:start=1.5,stop=0.5                                  │
+//! │     400 Every lempus is a wumpus . Is Tom a rompus or yumpus ? Every lempus  │
+//! │         ⟦⟨2.50→1.25⟩…                                                        │
+//! ╰──────────────────────────────────────────────────────────────────────────────╯
 //! ```
 
 use super::list::EntryRoom;

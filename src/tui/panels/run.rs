@@ -1,6 +1,6 @@
 //! Owns: panel 1 on the full screen: facts about the run, and a small chart of every metric that has a value.
 //! Must not know: the terminal, keys.
-//! Invariant: names, units and descriptions of metrics come from the registry.
+//! Invariant: names, units and descriptions of metrics come from `schema::metrics`.
 //!
 //! ```text
 //! ╭ 1 run ● training /loss ────────────────────────────────────────────╮
@@ -103,7 +103,7 @@ fn draw_grid(frame: &mut Frame, area: Rect, ctx: RenderContext, from: usize) {
 fn draw_metric(frame: &mut Frame, area: Rect, ctx: RenderContext, metric: Metric) {
     let spec = metric.spec();
     let history = ctx.state.history(Series::Metric(metric));
-    let at_cursor = ctx.view.charts.cursor.and_then(|cross| history.bucket_at(cross)).map(|bucket| bucket.mean);
+    let at_cursor = ctx.view.charts.cursor.and_then(|step| history.bucket_at(step)).map(|bucket| bucket.mean);
     let value = at_cursor
         .or(ctx.state.metrics.latest(metric))
         .map_or_else(|| "–".into(), |value| text::metric_value(metric, value));
@@ -120,7 +120,7 @@ fn draw_metric(frame: &mut Frame, area: Rect, ctx: RenderContext, metric: Metric
     let steps = ctx.visible_steps();
     if let Some(plane) = chart.plane(ctx, steps).filter(|_| !plot.is_empty()) {
         chart.render(frame.buffer_mut(), plot, &plane, ctx);
-        if let Some(x) = ctx.view.charts.cursor.and_then(|cross| plane.column_of(plot, cross)) {
+        if let Some(x) = ctx.view.charts.cursor.and_then(|step| plane.column_of(plot, step)) {
             chart::draw_vertical_line(frame.buffer_mut(), plot, x, "│", ctx.theme.style(Role::Cursor));
         }
     }

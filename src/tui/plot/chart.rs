@@ -156,7 +156,7 @@ pub fn draw_step_markers(buffer: &mut Buffer, plot: Rect, plane: &Plane, ctx: Re
         draw_vertical_line(buffer, plot, x, "┊", ctx.theme.style(Role::Frame));
         buffer.set_string(x, plot.y, marker_glyph(mark), ctx.theme.style(Role::Mark));
     }
-    if let Some(x) = ctx.view.charts.cursor.and_then(|cross| plane.column_of(plot, cross)) {
+    if let Some(x) = ctx.view.charts.cursor.and_then(|step| plane.column_of(plot, step)) {
         draw_vertical_line(buffer, plot, x, "│", ctx.theme.style(Role::Cursor));
     }
 }

@@ -41,7 +41,7 @@ pub fn render(frame: &mut Frame, ctx: RenderContext) {
     }
     match ctx.view.overlay {
         Overlay::Help(_) => panels::help::render(frame, screen, ctx),
-        Overlay::StopDialog => panels::question::render(frame, screen, ctx),
+        Overlay::StopDialog => panels::stop_dialog::render(frame, screen, ctx),
         Overlay::None | Overlay::Prompt | Overlay::Filter => {}
     }
 }

@@ -25,7 +25,7 @@ fn stamp() -> ChangeStamp {
     ChangeStamp::new(RunPosition { step: 7, tokens: 70, version: 0 })
 }
 
-/// Decides about `edit` and carries the decision out.
+/// Decides about `edit` and applies the decision.
 fn process(live: &mut LiveConfig, edit: &ConfigEdit) -> Decision {
     let decision = live.decide(edit, stamp(), &|_| Ok(()));
     live.accept(edit, &decision);
@@ -48,7 +48,7 @@ fn refusal(decision: &Decision) -> &str {
     }
 }
 
-/// Key, new value and outcome of each row.
+/// Returns key, new value and outcome of each row.
 fn rows(decision: &Decision) -> Vec<(Option<&str>, &str, ChangeOutcome)> {
     decision.rows.iter().map(|row| (row.key.as_deref(), row.value.as_str(), row.outcome)).collect()
 }
@@ -104,10 +104,10 @@ fn a_file_changes_only_what_was_edited_in_it() {
 }
 
 #[test]
-fn a_file_that_says_what_is_current_is_no_edit() {
+fn a_file_equal_to_the_current_config_is_no_edit() {
     let mut live = live();
     set(&mut live, &[("optim.lr", "0.5")]);
-    // The program's own write of the key, or a person's of the same value.
+    // This is the program's own write of the key, or a person's save of the same value.
     let decision = save(&mut live, OWN, "[optim]\nlr = 0.5\n");
     assert_eq!((&decision.verdict, decision.rows.len(), live.version), (&Verdict::Unchanged, 0, 5));
     assert_eq!(live.files[OWN].last_valid, live.config);
@@ -137,7 +137,7 @@ fn an_invalid_or_unreadable_file_has_one_row_without_a_key() {
         assert!(reason.contains("config.toml"), "{reason}");
         assert_eq!(rows(&decision), [(None, "", ChangeOutcome::Refused)]);
         assert_eq!(decision.rows[0].reason.as_ref(), Some(&reason));
-        // The text that cannot be read is not known.
+        // An unreadable file keeps its last known text.
         assert_eq!((live.files[OWN].refused, live.files[OWN].text.as_str()), (true, "lr = ["));
     }
 }
@@ -162,14 +162,14 @@ fn an_unknown_key_is_refused_with_the_nearest_one() {
 }
 
 #[test]
-fn what_the_model_or_the_data_cannot_do_is_refused() {
+fn a_config_that_the_model_or_data_cannot_support_is_refused() {
     let live = live();
     let check = |config: &Config| match config.recycle.every {
         3 => Err(TrainError::Recording("no".into())),
         _ => Ok(()),
     };
     let edit = ConfigEdit::Keys(vec![("recycle.every".into(), "3".into())]);
-    assert_eq!(refusal(&live.decide(&edit, stamp(), &check)), "as set: cannot record: no");
+    assert_eq!(refusal(&live.decide(&edit, stamp(), &check)), "set: cannot record: no");
 }
 
 #[test]

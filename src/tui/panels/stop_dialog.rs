@@ -3,13 +3,13 @@
 //! Invariant: the dialog covers everything else and offers every answer of the key table.
 //!
 //! ```text
-//! ╭ Stop the run? ───────────────────────────╮
-//! │                                          │
-//! │  [y] stop and write the checkpoint       │
-//! │  [n] continue the run                    │
-//! │  [d] drop the run: leave at once         │
-//! │                                          │
-//! ╰──────────────────────────────────────────╯
+//! ╭ Stop the run? ────────────────────────╮
+//! │                                       │
+//! │  [y] stop and write a checkpoint      │
+//! │  [n] keep the run going               │
+//! │  [d] drop: quit now, no checkpoint    │
+//! │                                       │
+//! ╰───────────────────────────────────────╯
 //! ```
 
 use super::{RenderContext, clear_area};

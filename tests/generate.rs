@@ -17,7 +17,7 @@ fn generate(kind: &str, args: &[&str]) -> std::process::Output {
 }
 
 #[test]
-fn every_position_is_a_line_of_json() {
+fn every_position_is_printed_as_a_line_of_json() {
     for kind in ["gpt2", "llama"] {
         let policy = "--policy=fixed:count=2,at=0+3,bot=7,eot=8";
         let output = generate(kind, &["--ids=5,17,3", "--ids=4", "--max-new=6", policy, "--json", "--top=3"]);
@@ -25,8 +25,8 @@ fn every_position_is_a_line_of_json() {
         assert!(stderr(&output).contains("12 tokens and 8 latents in "), "{}", stderr(&output));
         let lines: Vec<Value> = stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let kinds = |row: usize| {
-            let own = lines.iter().filter(|line| line["row"] == row);
-            own.map(|line| line["kind"].as_str().unwrap().chars().next().unwrap()).collect::<String>()
+            let in_row = lines.iter().filter(|line| line["row"] == row);
+            in_row.map(|line| line["kind"].as_str().unwrap().chars().next().unwrap()).collect::<String>()
         };
         // A marker token, two latents, a marker token, and a token (the third); then the same again.
         assert_eq!([kinds(0), kinds(1)], ["tlltttlltt"; 2]);
@@ -41,7 +41,7 @@ fn every_position_is_a_line_of_json() {
 }
 
 #[test]
-fn a_thought_is_told_by_its_entropies_and_a_seed_repeats_itself() {
+fn thoughts_are_printed_as_entropies_and_a_seed_repeats_the_output() {
     let args = ["--ids=5,17,3", "--max-new=4", "--policy=fixed:count=2", "--temperature=1", "--seed=3"];
     let (once, again) = (generate("llama", &args), generate("llama", &args));
     let text = stdout(&once);
@@ -52,8 +52,8 @@ fn a_thought_is_told_by_its_entropies_and_a_seed_repeats_itself() {
 }
 
 #[test]
-fn what_cannot_be_generated_is_said() {
-    for (args, wanted) in [
+fn invalid_generation_requests_are_reported() {
+    for (args, expected) in [
         (&["--ids=5,x"][..], "\"x\" is no token id"),
         (&["--ids=5,97"], "token 97 of the prompt is not in the model's vocabulary; allowed: ids 0 to 96"),
         (&["--prompt=a"], "has no tokenizer.json"),
@@ -63,15 +63,15 @@ fn what_cannot_be_generated_is_said() {
     ] {
         let output = generate("gpt2", args);
         assert!(!output.status.success());
-        assert!(stderr(&output).contains(wanted), "{args:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(expected), "{args:?}: {}", stderr(&output));
     }
     let dir = tempfile::tempdir().unwrap();
     let output = lab(dir.path(), &["generate", "--ids=1"]);
     assert!(stderr(&output).contains("no run `last`"), "{}", stderr(&output));
 }
 
-/// Writes questions and a tokenizer for the golden models, whose vocabulary has no bytes above 96.
-fn questions(dir: &Path) -> [String; 2] {
+/// Writes questions and a tokenizer for the golden models, whose vocabulary has ids up to 96. Returns both paths.
+fn write_questions(dir: &Path) -> [String; 2] {
     let words = serde_json::json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
         "pre_tokenizer": { "type": "Whitespace" }, "post_processor": null, "decoder": null,
@@ -90,7 +90,7 @@ fn questions(dir: &Path) -> [String; 2] {
 #[test]
 fn questions_are_answered_under_every_policy() {
     let dir = tempfile::tempdir().unwrap();
-    let [file, words] = questions(dir.path());
+    let [file, words] = write_questions(dir.path());
     let model = fixture("llama").display().to_string();
     let args = ["eval", &model, "--device=cpu", "--questions", &file, "--tokenizer", &words];
     let output = lab(dir.path(), &[&args[..], &["--max-new=5", "--json"]].concat());
@@ -100,20 +100,20 @@ fn questions_are_answered_under_every_policy() {
     let policies = ["--policy=never", "--policy=fixed:count=3"];
     let output = lab(dir.path(), &[&args[..], &policies].concat());
     let table = stdout(&output);
-    assert!(table.contains("3 questions") && table.contains("3.00  100.0 %  fixed:count=3,at=0"), "{table}");
+    assert!(table.contains("3 questions") && table.contains("3.00    100.0 %  fixed:count=3,at=0"), "{table}");
 }
 
 #[test]
-fn thoughts_are_looked_into() {
+fn lens_decodes_the_latents_of_every_prompt() {
     let dir = tempfile::tempdir().unwrap();
-    let [file, words] = questions(dir.path());
+    let [file, words] = write_questions(dir.path());
     let model = format!("--model={}", fixture("gpt2").display());
     let args = ["lens", &model, "--device=cpu", "--questions", &file, "--tokenizer", &words, "--policy=fixed:count=2"];
     let output = lab(dir.path(), &[&args[..], &["--out=lens.parquet"]].concat());
     assert!(output.status.success(), "{}", stderr(&output));
-    let said = stdout(&output);
-    assert!(said.contains("3 of 3 prompts") && said.contains("of 3 thoughts"), "{said}");
+    let text = stdout(&output);
+    assert!(text.contains("3 of 3 prompts") && text.contains("of 3 thoughts"), "{text}");
     // Two latents for each of three prompts, and as many for the control.
-    assert!(said.contains("rows: 12, written to lens.parquet"), "{said}");
+    assert!(text.contains("rows: 12, written to lens.parquet"), "{text}");
     assert!(dir.path().join("lens.parquet").is_file());
 }

@@ -1,4 +1,4 @@
-//! Subjects of the tests: small random models, tokens, placements.
+//! Small random models, tokens and placements for the tests, and comparisons of tensors.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -11,7 +11,7 @@ use coconut_lab::rng::RngKey;
 pub const V: usize = 31;
 pub const T: usize = 12;
 pub const B: usize = 3;
-pub const REACHES: [PassScope; 3] = [PassScope::Dense, PassScope::Isolated, PassScope::Joint];
+pub const PASS_SCOPES: [PassScope; 3] = [PassScope::Dense, PassScope::Isolated, PassScope::Joint];
 
 pub fn model(arch: Arch, seed: u64) -> Transformer {
     let kv_heads = if arch == Arch::Llama { 2 } else { 4 };
@@ -20,8 +20,8 @@ pub fn model(arch: Arch, seed: u64) -> Transformer {
     Transformer::new(ModelShape::from_config(&config, V, T), seed, 0.25, &Device::flex().autodiff())
 }
 
-pub fn shaped(arch: Arch, seed: u64, form: FeedbackSpec) -> Transformer {
-    model(arch, seed).with_feedback(form, seed)
+pub fn model_with_feedback(arch: Arch, seed: u64, spec: FeedbackSpec) -> Transformer {
+    model(arch, seed).with_feedback(spec, seed)
 }
 
 pub fn ids(seed: u64) -> Vec<i32> {
@@ -32,35 +32,35 @@ pub fn tokens(ids: &[i32]) -> TokenBatch {
     TokenBatch::upload(ids, ids.len() / (T + 1), T, &Device::flex())
 }
 
-pub fn draw(seed: u64, step: u64) -> RngKey {
+pub fn rng_key(seed: u64, step: u64) -> RngKey {
     RngKey { seed, step, ..RngKey::default() }
 }
 
-pub fn positions(seed: u64, fraction: f64) -> RecycledPositions {
+pub fn random_positions(seed: u64, fraction: f64) -> RecycledPositions {
     let starts: Vec<bool> = (0..B * T).map(|i| i % T == 0).collect();
-    let rows = PlacementRows { seq_len: T, doc_start: &starts, max_prefix_fraction: 0.0, rng_key: draw(seed, 1) };
+    let rows = PlacementRows { seq_len: T, doc_start: &starts, max_prefix_fraction: 0.0, rng_key: rng_key(seed, 1) };
     placement::random(rows, PositionBudget::Fraction(fraction))
 }
 
-pub fn none(batch: usize) -> RecycledPositions {
+pub fn no_positions(batch: usize) -> RecycledPositions {
     RecycledPositions { seq_len: T, rows: vec![Vec::new(); batch] }
 }
 
 pub fn pass(reach: PassScope) -> RecycledPass {
-    RecycledPass { reach, control: Control::None, scale: 1.0, jitter: 0.0, rng_key: draw(7, 1) }
+    RecycledPass { reach, control: Control::None, scale: 1.0, jitter: 0.0, rng_key: rng_key(7, 1) }
 }
 
 pub fn plan(reach: PassScope, flow: GradientFlow, loss_on: LossPositions, weights: &[f64]) -> RecyclePlan {
     RecyclePlan { pass: pass(reach), loss_weights: weights.to_vec(), flow, cut: 0, loss_on }
 }
 
-pub fn plain(model: &Transformer, tokens: &TokenBatch) -> HiddenStates {
+pub fn plain_pass(model: &Transformer, tokens: &TokenBatch) -> HiddenStates {
     model.forward(model.embed(tokens.inputs.clone()))
 }
 
 /// Returns the hidden states `[B, T, D]` after `passes` recycled passes. Sparse passes keep the states of the other
 /// positions.
-pub fn reached(
+pub fn hidden_states(
     model: &Transformer,
     tokens: &TokenBatch,
     placed: &RecycledPositions,
@@ -68,7 +68,7 @@ pub fn reached(
     passes: usize,
 ) -> Tensor<3> {
     let model = model.valid();
-    let mut states = plain(&model, tokens);
+    let mut states = plain_pass(&model, tokens);
     for _ in 0..passes {
         states = passes::recycled_pass(&model, tokens, states, placed, pass).0;
     }
@@ -76,9 +76,14 @@ pub fn reached(
 }
 
 /// Returns the NLL at `placed` in one recycled pass.
-pub fn nll(model: &Transformer, tokens: &TokenBatch, placed: &RecycledPositions, pass: &RecycledPass) -> Vec<f32> {
+pub fn nll_at_recycled(
+    model: &Transformer,
+    tokens: &TokenBatch,
+    placed: &RecycledPositions,
+    pass: &RecycledPass,
+) -> Vec<f32> {
     let model = model.valid();
-    let (_, own) = passes::recycled_pass(&model, tokens, plain(&model, tokens), placed, pass);
+    let (_, own) = passes::recycled_pass(&model, tokens, plain_pass(&model, tokens), placed, pass);
     let at = coconut_lab::model::index_tensor(&placed.flat_indices(), &Device::flex());
     values(head::score_hidden(&model, own, tokens.flat_targets().select(0, at), None).nll)
 }
@@ -87,12 +92,13 @@ pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.try_into_vec_as::<f32>().unwrap()
 }
 
-pub fn gap(a: &[f32], b: &[f32]) -> f32 {
+/// Returns the largest absolute difference.
+pub fn max_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
-    a.iter().zip(b).fold(0.0, |most, (a, b)| most.max((a - b).abs()))
+    a.iter().zip(b).fold(0.0, |max, (a, b)| max.max((a - b).abs()))
 }
 
-pub fn close<const D: usize>(a: Tensor<D>, b: Tensor<D>, within: f32) {
-    let gap = gap(&values(a), &values(b));
-    assert!(gap <= within, "{gap}");
+pub fn assert_close<const D: usize>(a: Tensor<D>, b: Tensor<D>, tolerance: f32) {
+    let max_difference = max_difference(&values(a), &values(b));
+    assert!(max_difference <= tolerance, "{max_difference}");
 }
