@@ -1,4 +1,4 @@
-//! Owns: exporting tables: one common schema, and a Parquet or CSV file. [`run_tables`] exports those of runs.
+//! Owns: exporting tables: one common schema, and a Parquet or CSV file. `run_tables` exports those of runs.
 //! Must not know: how a user asks for an export, what a column means.
 //! Invariant: a file has its final name only when it is complete; a failure leaves no file behind.
 

@@ -29,7 +29,7 @@ pub const COMMANDS: [(&str, &str); 19] = [
     ("quit", "leave the dashboard"),
 ];
 
-/// Returns the rows of [`COMMANDS`], each as what a user types and what it does, for the reference pages.
+/// Returns the rows of `COMMANDS`, each as what a user types and what it does, for the reference pages.
 pub fn command_table() -> Vec<[&'static str; 2]> {
     COMMANDS.iter().map(|(name, help)| help.split_once(": ").map_or([*name, *help], <[_; 2]>::from)).collect()
 }
