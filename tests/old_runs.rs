@@ -62,6 +62,8 @@ fn an_old_run_is_resumed_with_its_changes() {
     for ((name, before), (_, after)) in before.iter().zip(&after) {
         assert_eq!(before[..], after[..before.len()], "{name}: recorded rows are unchanged");
     }
+    assert!(!run.join("changes").exists(), "no longer written, so it must not stay behind as if it were current");
+    assert!(run.join("aside/changes/part-00000.parquet").is_file(), "and is moved, not deleted");
     let config = std::fs::read_to_string(run.join("config.toml")).unwrap();
     assert!(config.contains("lr = 0.005") && config.contains("steps = 8"), "{config}");
 }

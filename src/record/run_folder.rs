@@ -134,12 +134,17 @@ impl RunFolder {
 
     /// Moves a checkpoint that is damaged or no longer in the run's history to `aside/`. Returns its new path.
     pub fn quarantine(&self, step: u64) -> Result<PathBuf, RecordError> {
-        let (from, quarantine) = (self.checkpoint_folder(step), self.path.join("aside"));
+        self.move_aside(&format!("step-{step:06}"))
+    }
+
+    /// Moves the folder `name` of the run to `aside/`, under a free name, and returns its new path.
+    pub fn move_aside(&self, name: &str) -> Result<PathBuf, RecordError> {
+        let (from, quarantine) = (self.path.join(name), self.path.join("aside"));
         std::fs::create_dir_all(&quarantine).map_err(RecordError::io("create", &quarantine))?;
-        let (mut to, mut taken) = (quarantine.join(format!("step-{step:06}")), 1);
+        let (mut to, mut taken) = (quarantine.join(name), 1);
         while to.exists() {
             taken += 1;
-            to = quarantine.join(format!("step-{step:06}-{taken}"));
+            to = quarantine.join(format!("{name}-{taken}"));
         }
         std::fs::rename(&from, &to).map_err(RecordError::io("rename", &from))?;
         sync_folder(&self.path);

@@ -65,7 +65,7 @@ fn apply_journal(folder: &RunFolder, journal: &ResumeJournal) -> Result<(), Reco
     write_config(folder, journal)?;
     quarantine_checkpoints(folder, journal)?;
     recorder::recover_tables(folder, &journal.config_hash, journal.last_kept_step)?;
-    remove_changes_table(folder)?;
+    quarantine_changes_table(folder)?;
     if journal.rewind {
         let stale = (journal.config_version + 1..).map(|version| folder.version_file(version));
         for version in stale.take_while(|path| path.exists()) {
@@ -100,11 +100,10 @@ fn quarantine_checkpoints(folder: &RunFolder, journal: &ResumeJournal) -> Result
     Ok(())
 }
 
-/// Removes the table of changes that older versions wrote next to the record.
-fn remove_changes_table(folder: &RunFolder) -> Result<(), RecordError> {
-    let dir = folder.path().join(ChangeRow::TABLE);
-    match std::fs::remove_dir_all(&dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        removed => removed.map_err(RecordError::io("remove", &dir)),
+/// Moves the table of changes of older versions aside: it is no longer written, and would fall behind the record.
+fn quarantine_changes_table(folder: &RunFolder) -> Result<(), RecordError> {
+    if folder.path().join(ChangeRow::TABLE).is_dir() {
+        folder.move_aside(ChangeRow::TABLE)?;
     }
+    Ok(())
 }

@@ -16,6 +16,7 @@
 //! ╰────────────────────────────── ▾ change  recycled − plain at recycled +0.504 ╯
 //! ```
 
+use super::legend::{LegendEntry, LegendForm, LegendNames, NameLength, legend_line};
 use super::{LinePart, RenderContext, draw_frame, fit_lines};
 use crate::schema::metrics::Metric;
 use crate::tui::app::chart_settings::{ChartSpan, LossCharts};
@@ -41,9 +42,6 @@ const TWO_ROWS_MIN_HEIGHT: u16 = 7;
 
 /// The difference in training: recycled loss minus plain loss at the same positions of the same step.
 const TRAINED_DIFFERENCE: Series = Series::Difference(Metric::LossRecycledAtRecycled, Metric::LossPlainAtRecycled);
-
-/// The long, the short and the shortest name of a loss in a legend.
-type LegendNames = [&'static str; 3];
 
 /// A loss that validations measure: how the charts mark it and how the legends name it.
 #[derive(Debug, PartialEq)]
@@ -383,30 +381,6 @@ fn validation_part(ctx: RenderContext) -> Option<LinePart> {
     Some((2, vec![name, ctx.span(Role::Value, text::decimal(value))]))
 }
 
-enum LegendEntry {
-    /// A word before other entries, and its short form.
-    Word(&'static str, &'static str),
-    /// A glyph with its names, and the value if there is one.
-    Named { glyph: &'static str, role: Role, names: LegendNames, value: Option<String> },
-}
-
-/// Which of its names an entry shows: the value is an index into [`LegendNames`].
-#[derive(Clone, Copy)]
-enum NameLength {
-    Long,
-    Short,
-    Shortest,
-}
-
-/// How long a legend line is written out.
-struct LegendForm {
-    name: NameLength,
-    values: usize,
-    /// Whether glyphs stand directly before names and words are short.
-    tight: bool,
-    between: &'static str,
-}
-
 /// The forms of the legend of the losses, from the longest to the shortest, which takes 56 cells.
 const LOSS_FORMS: [LegendForm; 6] = [
     LegendForm { name: NameLength::Long, values: usize::MAX, tight: false, between: "  " },
@@ -427,37 +401,6 @@ const DIFFERENCE_FORMS: [LegendForm; 7] = [
     LegendForm { name: NameLength::Shortest, values: 1, tight: true, between: " " },
     LegendForm { name: NameLength::Shortest, values: 0, tight: true, between: " " },
 ];
-
-/// Writes `entries` in the longest of `forms` that fits into `width` cells; `None` if none does.
-fn legend_line(ctx: RenderContext, entries: &[LegendEntry], forms: &[LegendForm], width: u16) -> Option<Line<'static>> {
-    let mut lines = forms.iter().map(|form| write_legend(ctx, entries, form));
-    lines.find(|line| line.width() <= usize::from(width))
-}
-
-fn write_legend(ctx: RenderContext, entries: &[LegendEntry], form: &LegendForm) -> Line<'static> {
-    let mut line = Line::default();
-    let mut values_left = form.values;
-    for (index, entry) in entries.iter().enumerate() {
-        if index > 0 {
-            line.push_span(ctx.span(Role::Frame, form.between));
-        }
-        match entry {
-            LegendEntry::Word(long, short) => {
-                line.push_span(ctx.span(Role::Name, if form.tight { *short } else { *long }));
-            }
-            LegendEntry::Named { glyph, role, names, value } => {
-                let gap = if form.tight { "" } else { " " };
-                let name = names[form.name as usize];
-                line.push_span(ctx.span(*role, format!("{glyph}{gap}{name}")));
-                if let Some(value) = value.as_ref().filter(|_| values_left > 0) {
-                    line.push_span(ctx.span(Role::Value, format!(" {value}")));
-                }
-                values_left = values_left.saturating_sub(1);
-            }
-        }
-    }
-    line
-}
 
 /// Returns the legend entries of these marks in the chart of the losses.
 fn loss_entries(ctx: RenderContext, marks: &[&'static ValidationMark]) -> Vec<LegendEntry> {

@@ -16,6 +16,7 @@ pub mod entropy_heatmap;
 pub mod footer;
 pub mod header;
 pub mod help;
+pub mod legend;
 pub mod list;
 pub mod log;
 pub mod loss;
