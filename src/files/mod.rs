@@ -1,9 +1,10 @@
-//! Owns: writing files so that they are complete: [`atomic`] replacement of files and folders, [`parquet`].
+//! Owns: files: [`atomic`] replacement of files and folders, [`parquet`] writing, reading of [`foreign`] files.
 //! Must not know: what a file contains.
 //! Invariant: a file or folder that has its final name is complete. It survives a power cut, unless the caller chose
 //! the unsynced write.
 
 pub mod atomic;
+pub mod foreign;
 pub mod parquet;
 
 use std::io::{Error, ErrorKind};

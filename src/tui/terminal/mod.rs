@@ -286,7 +286,7 @@ pub fn install_panic_hook() {
     ONCE.call_once(|| {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if keep_panic(info) {
+            if crate::files::foreign::is_guarded() || keep_panic(info) {
                 return;
             }
             restore_terminal();
