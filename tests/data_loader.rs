@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Builder, ListBuilder, RecordBatch};
-use coconut_lab::data::{Batch, Dataset, Loader, LoaderOptions, Split, StreamPosition};
+use coconut_lab::data::{Batch, Dataset, Loader, LoaderOptions, RowReader, Split, StreamPosition};
 use parquet::arrow::ArrowWriter;
 
 /// Writes documents of the given lengths with ascending ids, `group` rows per row group.
@@ -186,4 +186,41 @@ fn an_id_outside_the_vocabulary_is_reported_with_its_row() {
         }
     };
     assert!(error.contains("train-1.parquet: row 3 (counted from 0): token id 70 at index 5"), "{error}");
+}
+
+/// Returns the rows of the reader for measuring, as (inputs, targets).
+fn measured_rows(path: &Path, batch_size: usize, seq_len: usize) -> Vec<(Vec<i32>, Vec<i32>)> {
+    let mut reader = RowReader::open(&Dataset::open(path).unwrap(), Split::Train, batch_size, seq_len, 100).unwrap();
+    let mut rows = Vec::new();
+    while let Some(batch) = reader.next_batch().unwrap() {
+        assert!(batch.batch_size <= batch_size && batch.tokens.len() == batch.batch_size * (batch.seq_len + 1));
+        assert_eq!(batch.tokens.len(), batch.doc_start.len());
+        rows.extend(
+            batch.tokens.chunks(batch.seq_len + 1).map(|row| (row[..batch.seq_len].to_vec(), row[1..].to_vec())),
+        );
+    }
+    rows
+}
+
+#[test]
+fn rows_for_measuring_hold_every_target_once_for_any_batch_size() {
+    let (_dir, path) = small_dataset();
+    let stream: Vec<i32> = (0..100).collect();
+    for seq_len in [1, 7, 8, 9, 33, 98, 99, 100, 1000] {
+        let rows = measured_rows(&path, 1, seq_len);
+        let (inputs, targets): (Vec<_>, Vec<_>) = rows.iter().cloned().unzip();
+        assert_eq!(targets.concat(), stream[1..], "{seq_len}");
+        assert_eq!(inputs.concat(), stream[..99], "{seq_len}");
+        assert!(targets[..targets.len() - 1].iter().all(|row| row.len() == seq_len));
+        for batch_size in [2, 3, 5, 64] {
+            assert_eq!(measured_rows(&path, batch_size, seq_len), rows, "{batch_size} rows of {seq_len}");
+        }
+        let counts = RowReader::open(&Dataset::open(&path).unwrap(), Split::Train, 3, seq_len, 100).unwrap().count();
+        let counts = counts.unwrap();
+        assert_eq!((counts.rows, counts.targets), (rows.len(), 99));
+    }
+    write_shard(&path.join("train-0.parquet"), 0, &[1], 1);
+    std::fs::remove_file(path.join("train-1.parquet")).unwrap();
+    let error = RowReader::open(&Dataset::open(&path).unwrap(), Split::Train, 2, 8, 100).err().unwrap().to_string();
+    assert!(error.contains("1 tokens in all rows of the train split"), "{error}");
 }

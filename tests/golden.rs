@@ -1,12 +1,18 @@
 //! Compares the implementation with the independent golden numbers in `tests/fixtures/` (made by `shared/oracle`).
 
+use arrow::array::{ArrayRef, ListArray, RecordBatch};
+use arrow::datatypes::Int32Type;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use coconut_lab::config::Dtype;
+use coconut_lab::data::{Dataset, Split};
 use coconut_lab::generate::{Generation, GenerationRequest, InputKind};
 use coconut_lab::model::{KvCache, Transformer, hf};
+use coconut_lab::train::eval::perplexity::{ScoringOptions, score_split};
 use coconut_lab::verify::{CheckResult, verify};
+use parquet::arrow::ArrowWriter;
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 fn fixture(kind: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(kind)
@@ -135,5 +141,46 @@ fn forced_latents_match_the_sequential_recurrence() {
             }
             assert_eq!(latents, count);
         }
+    }
+}
+
+/// Writes `documents` as the validation split of a dataset.
+fn write_documents(dir: &Path, documents: &[Vec<i32>]) {
+    let lists = documents.iter().map(|ids| Some(ids.iter().map(|id| Some(*id)).collect::<Vec<_>>()));
+    let lists = ListArray::from_iter_primitive::<Int32Type, _, _>(lists);
+    let batch = RecordBatch::try_from_iter([("input_ids", Arc::new(lists) as ArrayRef)]).unwrap();
+    let file = std::fs::File::create(dir.join("valid-0.parquet")).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn the_nll_of_all_targets_is_that_of_transformers_for_any_batch_size() {
+    // Sums over rows of 12 targets, computed by transformers 5 in float64.
+    for (kind, vocab, expected) in [("gpt2", 97, 537.852_791_987_237_4), ("llama", 101, 606.815_569_266_122_7)] {
+        let dir = tempfile::tempdir().unwrap();
+        let stream: Vec<i32> = (0..100).map(|i| (i * 7919 + 3) % 101 % vocab).collect();
+        let documents: Vec<Vec<i32>> = stream.chunks(30).map(<[i32]>::to_vec).collect();
+        write_documents(dir.path(), &documents);
+        let dataset = Dataset::open(dir.path()).unwrap();
+        let model = hf::load(&fixture(kind), &Device::flex()).unwrap();
+        for batch in [1, 2, 3, 7, 32] {
+            let options = ScoringOptions { split: Split::Valid, seq_len: 12, batch, max_rows: 500 };
+            let scores = score_split(&model, &dataset, options).unwrap();
+            let total: f64 = scores.rows.iter().map(|row| row.total_nll).sum();
+            let targets: usize = scores.rows.iter().map(|row| row.targets.len()).sum();
+            assert_eq!((scores.rows.len(), targets, scores.in_split.targets), (9, 99, 99));
+            assert!((total - expected).abs() / 99.0 < 1e-5, "{kind}, batches of {batch}: {total} {expected}");
+            // The first token of the first document is no target.
+            let lengths: Vec<usize> = scores.documents.iter().map(|document| document.targets.len()).collect();
+            assert_eq!(lengths, [29, 30, 30, 10]);
+            let documents: f64 = scores.documents.iter().map(|document| document.total_nll).sum();
+            assert!((documents - total).abs() < 1e-9);
+        }
+        // A document that is cut by the limit of rows is not counted.
+        let options = ScoringOptions { split: Split::Valid, seq_len: 12, batch: 4, max_rows: 3 };
+        let scores = score_split(&model, &dataset, options).unwrap();
+        assert_eq!((scores.rows.len(), scores.in_split.rows, scores.documents.len()), (3, 9, 1));
     }
 }

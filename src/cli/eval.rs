@@ -4,16 +4,18 @@
 
 use super::generate::SamplingArgs;
 use super::model_source::{LoadedModel, ModelArgs, PolicyArg, questions_file};
-use crate::data::{Dataset, Question, Split, read_questions};
+use crate::data::{Dataset, Questions, Split, read_questions};
 use crate::generate::GenerationRequest;
 use crate::policy::grammar::POLICY_HELP;
 use crate::policy::switch::Policy;
 use crate::train::eval::accuracy::{AccuracySummary, EvalPrompt, answer_questions};
 use crate::train::eval::bootstrap::Estimate;
-use crate::train::eval::perplexity::{PerplexitySummary, ScoringOptions, score_rows};
+use crate::train::eval::judge::{Judge, RightAnswer};
+use crate::train::eval::perplexity::{PerplexitySummary, ScoringOptions, score_split};
 use anyhow::bail;
 use clap::Args;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -26,12 +28,21 @@ const EXAMPLES: &str = "Examples:
 Without --data and --questions, a run is evaluated on its own dataset: perplexity on the split of --split, and
 the questions that the first shard of this split was made from, if it has any.
 
+Perplexity is over every token of the split but the first, end tokens included, in rows of --seq-len positions; the
+last row may be shorter. It does not depend on --batch. Each figure has its 95 % bootstrap interval:
+  perplexity, nats/token   over rows
+  nats/document            the nll of a whole document, over documents
+  bits/byte                the nll of all targets by the bytes of their text (special tokens have none), over rows
+
 Columns of the table of answers:
-  correct    share of the questions whose generated text ends with the answer, word for word
+  correct    share of the questions that the generated text answers rightly
   95 %       bootstrap interval of that share, over questions
   tokens     mean number of generated tokens
   latents    mean number of latents (recycled states)
-  truncated  share of the answers that reached --max-new or the model's longest position before the end token";
+  truncated  share of the answers that reached --max-new or the model's longest position before the end token
+
+A right answer that is a number is judged as a number (1,234.0 is 1234; the last number of the text, or the one after
+`####`, \\boxed{} or \"the answer is\"), a letter from A to J as a choice, anything else as text, word by word.";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -66,7 +77,10 @@ pub struct EvalArgs {
     max_new: usize,
     #[command(flatten)]
     sampling: SamplingArgs,
-    /// Most questions to answer, and most rows of shards to read.
+    /// How answers are judged: number, choice or text [default: what fits each right answer]
+    #[arg(long, value_name = "JUDGE", value_parser = super::bench::parse_name::<Judge>)]
+    judge: Option<Judge>,
+    /// Most questions to answer, and most rows of shards to measure.
     #[arg(long = "most", default_value_t = 500, value_name = "N")]
     limit: usize,
     /// Rows computed at once; for perplexity at most 8.
@@ -103,16 +117,16 @@ pub(super) fn run(mut args: EvalArgs) -> anyhow::Result<ExitCode> {
     if let Some((file, questions)) = questions {
         let policies: Vec<Policy> =
             args.policy.iter().map(|typed| loaded.resolve_policy(typed)).collect::<Result<_, _>>()?;
-        let (prompts, skipped) = args.encode_questions(&loaded, questions)?;
+        let (prompts, set) = args.encode_questions(&loaded, file, questions)?;
         if prompts.is_empty() {
             let max_len = loaded.model.shape().max_len;
-            bail!("{}: every question is longer than the model's {max_len} positions", file.display());
+            bail!("{}: every question is longer than the model's {max_len} positions", set.file.display());
         }
         for policy in policies {
             let summary = args.answer_questions(&loaded, &prompts, &policy)?;
             results.push((policy, summary));
         }
-        asked = Some(QuestionSet { file, count: prompts.len(), skipped });
+        asked = Some(set);
     }
     let report = EvalReport { dir: loaded.dir, perplexity, questions: asked, results };
     let mut out = std::io::stdout().lock();
@@ -140,21 +154,29 @@ impl EvalArgs {
         Ok(EvalSources { data, questions: questions_file(&dataset, self.split) })
     }
 
-    /// Encodes the questions that fit into the model, and counts those that are too long.
+    /// Encodes the questions that fit into the model, and reduces the answers to what is judged.
     fn encode_questions(
         &self,
         loaded: &LoadedModel,
-        questions: Vec<Question>,
-    ) -> anyhow::Result<(Vec<EvalPrompt>, usize)> {
-        let (total, mut prompts) = (questions.len(), Vec::new());
-        for question in questions {
+        file: PathBuf,
+        read: Questions,
+    ) -> anyhow::Result<(Vec<EvalPrompt>, QuestionSet)> {
+        let mut set = QuestionSet { file, incomplete: read.incomplete, ..Default::default() };
+        let mut prompts = Vec::new();
+        for question in read.questions {
             let ids = loaded.encode(&format!("{}{}", question.question, self.separator))?;
-            if ids.len() < loaded.model.shape().max_len {
-                prompts.push(EvalPrompt { ids, answer: question.answer });
+            if ids.len() >= loaded.model.shape().max_len {
+                set.skipped += 1;
+                continue;
             }
+            let answer = RightAnswer::from_file(&question.answer);
+            set.from_rationales += usize::from(answer.from_rationale);
+            set.like_rationales += usize::from(answer.looks_like_rationale);
+            let judge = self.judge.unwrap_or_else(|| Judge::for_answer(&answer.text));
+            *set.judges.entry(judge).or_default() += 1;
+            prompts.push(EvalPrompt { ids, answer: answer.text, judge });
         }
-        let skipped = total - prompts.len();
-        Ok((prompts, skipped))
+        Ok((prompts, set))
     }
 
     /// Scores rows of the dataset in `data` by a plain pass.
@@ -167,12 +189,9 @@ impl EvalArgs {
             bail!("--seq-len {seq_len}: the model takes at most {max_len} positions");
         }
         let reading = ScoringOptions { split: self.split, seq_len, batch: self.batch.min(8), max_rows: self.limit };
-        let rows = score_rows(&loaded.model, &dataset, reading)?;
-        if rows.is_empty() {
-            bail!("{}: the {} split does not fill one row of {seq_len} positions", data.display(), self.split.name());
-        }
+        let scores = score_split(&loaded.model, &dataset, reading)?;
         let tokenizer = dataset.tokenizer().or_else(|| loaded.tokenizer.clone());
-        let summary = PerplexitySummary::from_rows(&rows, tokenizer.as_ref(), self.sampling.seed);
+        let summary = PerplexitySummary::from_scores(&scores, tokenizer.as_ref(), self.sampling.seed);
         Ok(PerplexityReport { data: data.to_owned(), split: self.split, summary })
     }
 
@@ -199,11 +218,90 @@ struct PerplexityReport {
     summary: PerplexitySummary,
 }
 
+impl PerplexityReport {
+    fn write_table(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let Self { data, split, summary } = self;
+        let (data, split, in_split) = (data.display(), split.name(), summary.in_split);
+        let of_all = match summary.rows < in_split.rows {
+            true => format!(" of {} (--most); the split has {} targets", in_split.rows, in_split.targets),
+            false => String::new(),
+        };
+        writeln!(out, "\n{data} {split}: {} tokens in {} rows{of_all}", summary.tokens, summary.rows)?;
+        let line = |out: &mut dyn Write, name: &str, estimate: Estimate, decimals: usize, of: String| {
+            let interval = estimate.interval_text(decimals);
+            writeln!(out, "{name:<14} {:>10.decimals$}   {interval:<22}{of}", estimate.mean)
+        };
+        line(out, "perplexity", summary.perplexity, 3, String::new())?;
+        line(out, "nats/token", summary.nats_per_token, 4, String::new())?;
+        if let Some(estimate) = summary.nats_per_document {
+            line(out, "nats/document", estimate, 3, format!(" {} documents", summary.documents))?;
+        }
+        if let (Some(estimate), Some(bytes)) = (summary.bits_per_byte, summary.bytes) {
+            line(out, "bits/byte", estimate, 4, format!(" {bytes} bytes"))?;
+        }
+        Ok(())
+    }
+
+    fn to_json(&self) -> Value {
+        let Self { data, split, summary } = self;
+        json!({
+            "data": data, "split": split.name(), "tokens": summary.tokens, "rows": summary.rows,
+            "documents": summary.documents, "bytes": summary.bytes,
+            "rows_in_split": summary.in_split.rows, "tokens_in_split": summary.in_split.targets,
+            "perplexity": summary.perplexity, "nats_per_token": summary.nats_per_token,
+            "nats_per_document": summary.nats_per_document, "bits_per_byte": summary.bits_per_byte,
+        })
+    }
+}
+
+/// What was asked, and how the answers are judged.
+#[derive(Default)]
 struct QuestionSet {
     file: PathBuf,
-    count: usize,
     /// Questions that were skipped because they are longer than the model takes.
     skipped: usize,
+    /// Records of the file without question or answer.
+    incomplete: usize,
+    /// Number of answers by judge.
+    judges: BTreeMap<Judge, usize>,
+    /// Answers that were rationales, and are judged by what follows their marker.
+    from_rationales: usize,
+    /// Answers that look like rationales without a marker.
+    like_rationales: usize,
+}
+
+impl QuestionSet {
+    fn count(&self) -> usize {
+        self.judges.values().sum()
+    }
+
+    /// Names the judges, with their counts if there are several: `number`, or `number (80), text (2)`.
+    fn judges_text(&self) -> String {
+        match self.judges.len() {
+            1 => self.judges.keys().map(Judge::to_string).collect(),
+            _ => {
+                let texts: Vec<_> = self.judges.iter().map(|(judge, count)| format!("{judge} ({count})")).collect();
+                texts.join(", ")
+            }
+        }
+    }
+
+    /// Returns what a reader must know of the set beside its numbers.
+    fn remarks(&self) -> Vec<String> {
+        let remark = |count: usize, text: &str| (count > 0).then(|| format!("{count} {text}"));
+        [
+            remark(self.skipped, "questions are longer than the model takes, and were skipped"),
+            remark(self.incomplete, "records have no question or no answer, and were left out"),
+            remark(self.from_rationales, "answers are rationales; what follows `####` or \\boxed is judged"),
+            remark(
+                self.like_rationales,
+                "answers look like rationales without a marker; hardly any text will be judged right: keep only the answer",
+            ),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
 }
 
 struct EvalReport {
@@ -216,23 +314,14 @@ struct EvalReport {
 impl EvalReport {
     fn write_table(&self, out: &mut impl Write) -> std::io::Result<()> {
         writeln!(out, "{}", self.dir.display())?;
-        if let Some(PerplexityReport { data, split, summary }) = &self.perplexity {
-            let (data, split) = (data.display(), split.name());
-            writeln!(out, "\n{data} {split}: {} tokens in {} rows", summary.tokens, summary.rows)?;
-            let Estimate { mean, low, high } = summary.perplexity;
-            writeln!(out, "perplexity     {mean:>8.3}   {low:.3} to {high:.3}")?;
-            let nats = Some(("nats/token", summary.nats_per_token));
-            let bits = summary.bits_per_byte.map(|bits| ("bits/byte", bits));
-            for (unit, Estimate { mean, low, high }) in nats.into_iter().chain(bits) {
-                writeln!(out, "{unit:<14} {mean:>8.4}   {low:.4} to {high:.4}")?;
-            }
+        if let Some(report) = &self.perplexity {
+            report.write_table(out)?;
         }
-        if let Some(QuestionSet { file, count, skipped }) = &self.questions {
-            let skipped = match skipped {
-                0 => String::new(),
-                count => format!("; skipped {count} that are longer than the model takes"),
-            };
-            writeln!(out, "\n{}: {count} questions{skipped}", file.display())?;
+        if let Some(set) = &self.questions {
+            writeln!(out, "\n{}: {} questions, judged as {}", set.file.display(), set.count(), set.judges_text())?;
+            for remark in set.remarks() {
+                writeln!(out, "note: {remark}")?;
+            }
             let [correct, interval] = ["correct", "95 %"];
             let [tokens, latents, truncated] = ["tokens", "latents", "truncated"];
             writeln!(out, "{correct:>8}  {interval:<16}  {tokens:>7}  {latents:>8}  {truncated:>9}  policy")?;
@@ -240,7 +329,7 @@ impl EvalReport {
         for (policy, summary) in &self.results {
             let [accuracy, truncated] =
                 [summary.accuracy, summary.truncated].map(|share| share.map(|share| 100.0 * share));
-            let interval = format!("{:.1} to {:.1} %", accuracy.low, accuracy.high);
+            let interval = format!("{} %", accuracy.interval_text(1));
             let [correct, truncated] = [accuracy, truncated].map(|percent| format!("{:.1} %", percent.mean));
             let (tokens, latents) = (summary.tokens.mean, summary.latents.mean);
             let counts = format!("{tokens:>7.1}  {latents:>8.2}  {truncated:>9}");
@@ -250,13 +339,6 @@ impl EvalReport {
     }
 
     fn to_json(&self) -> Value {
-        let perplexity = self.perplexity.as_ref().map(|PerplexityReport { data, split, summary }| {
-            json!({
-                "data": data, "split": split.name(), "tokens": summary.tokens, "rows": summary.rows,
-                "perplexity": summary.perplexity, "nats_per_token": summary.nats_per_token,
-                "bits_per_byte": summary.bits_per_byte,
-            })
-        });
         let policies = self.results.iter().map(|(policy, summary)| {
             json!({
                 "policy": policy.to_string(), "questions": summary.questions, "accuracy": summary.accuracy,
@@ -264,9 +346,11 @@ impl EvalReport {
             })
         });
         json!({
-            "model": self.dir, "shards": perplexity,
-            "questions": self.questions.as_ref().map(|asked| &asked.file),
-            "left_out": self.questions.as_ref().map(|asked| asked.skipped),
+            "model": self.dir, "shards": self.perplexity.as_ref().map(PerplexityReport::to_json),
+            "questions": self.questions.as_ref().map(|set| &set.file),
+            "left_out": self.questions.as_ref().map(|set| set.skipped),
+            "judge": self.questions.as_ref().map(QuestionSet::judges_text),
+            "notes": self.questions.as_ref().map(QuestionSet::remarks),
             "policies": policies.collect::<Vec<_>>(),
         })
     }

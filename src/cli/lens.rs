@@ -9,7 +9,6 @@ use crate::policy::switch::Policy;
 use crate::record::export::write_table;
 use crate::record::rows::{LensRow, TableRow};
 use crate::schema::token_rows::TokenProb;
-use crate::train::eval::bootstrap::Estimate;
 use crate::train::eval::latent_statistics::{EntropyChange, LatentSummary, collect_latents, summarize_latents};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -82,6 +81,7 @@ pub(super) fn run(args: LensArgs) -> anyhow::Result<ExitCode> {
     let (policy, max_len) = (loaded.resolve_policy(&args.policy)?, loaded.model.shape().max_len);
     let text = |question: &Question| format!("{}{}", question.question, args.separator);
     let prompts: Vec<Vec<u32>> = read_questions(&file, args.max_questions)?
+        .questions
         .iter()
         .map(|question| loaded.encode(&text(question)))
         .collect::<Result<_, _>>()?;
@@ -170,10 +170,11 @@ fn print_latent_table(summaries: &[LatentSummary], out: &mut impl Write) -> std:
 /// Prints in how many thoughts entropy falls, and by how much on average.
 fn print_entropy_change(label: &str, latents: &[Latent], out: &mut impl Write) -> std::io::Result<()> {
     let EntropyChange { thoughts, falling, nats } = EntropyChange::from_latents(latents);
-    let Estimate { mean: share, low, high } = falling.map(|share| 100.0 * share);
-    let Estimate { mean: change, low: change_low, high: change_high } = nats;
+    let share = falling.map(|share| 100.0 * share);
+    let (share_interval, change_interval) = (share.interval_text(1), nats.interval_text(3));
     writeln!(
         out,
-        "{label:<30} {share:>5.1} % of {thoughts} thoughts ({low:.1} to {high:.1}), by {change:+.3} nats on average ({change_low:+.3} to {change_high:+.3})",
+        "{label:<30} {:>5.1} % of {thoughts} thoughts ({share_interval}), by {:+.3} nats on average ({change_interval})",
+        share.mean, nats.mean
     )
 }

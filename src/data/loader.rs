@@ -167,7 +167,7 @@ impl BatchPacker {
         self.stream.check_epoch_has_tokens()?;
         self.stream.append_tokens(batch_tokens + 1 - tokens.len(), u64::MAX, &mut tokens, &mut starts)?;
         let next_position = self.stream.epoch_end(self.next_position.epoch);
-        Ok(Some(self.cut_windows(&tokens, &starts, next_position, self.next_position.epoch)))
+        Ok(Some(self.cut_batch(&tokens, &starts, next_position, self.next_position.epoch)))
     }
 
     /// Adds the last target to the B·T tokens in `tokens`, and returns the batch.
@@ -176,20 +176,24 @@ impl BatchPacker {
         let start = std::mem::replace(&mut self.next_position, next_position.clone());
         self.stream.append_tokens(1, self.last_epoch, &mut tokens, &mut starts)?;
         self.carry = Some((tokens[batch_tokens], starts[batch_tokens]));
-        Ok(self.cut_windows(&tokens, &starts, next_position, start.epoch))
+        Ok(self.cut_batch(&tokens, &starts, next_position, start.epoch))
     }
 
-    /// Cuts B·T+1 tokens into B windows of T+1 tokens. Neighbouring windows share one token.
-    fn cut_windows(&self, tokens: &[i32], starts: &[bool], next_position: StreamPosition, epoch: u64) -> Batch {
-        let (batch_size, seq_len) = (self.options.batch_size, self.options.seq_len);
-        let windows = (0..batch_size).map(|row| row * seq_len..(row + 1) * seq_len + 1);
-        Batch {
-            batch_size,
-            seq_len,
-            tokens: windows.clone().flat_map(|window| &tokens[window]).copied().collect(),
-            doc_start: windows.flat_map(|window| &starts[window]).copied().collect(),
-            next_position,
-            epoch,
-        }
+    fn cut_batch(&self, tokens: &[i32], starts: &[bool], next_position: StreamPosition, epoch: u64) -> Batch {
+        let windows = cut_windows(tokens, starts, self.options.batch_size, self.options.seq_len);
+        Batch { next_position, epoch, ..windows }
+    }
+}
+
+/// Cuts the first B·T+1 tokens into B windows of T+1 tokens. Neighbouring windows share one token.
+pub(super) fn cut_windows(tokens: &[i32], starts: &[bool], batch_size: usize, seq_len: usize) -> Batch {
+    let windows = (0..batch_size).map(|row| row * seq_len..(row + 1) * seq_len + 1);
+    Batch {
+        batch_size,
+        seq_len,
+        tokens: windows.clone().flat_map(|window| &tokens[window]).copied().collect(),
+        doc_start: windows.flat_map(|window| &starts[window]).copied().collect(),
+        next_position: StreamPosition::default(),
+        epoch: 0,
     }
 }

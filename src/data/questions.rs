@@ -1,31 +1,59 @@
-//! Owns: the reading of questions with answers from `.json` (an array), `.jsonl` and `.parquet` files.
+//! Owns: the reading of questions with answers from `.json` (an array, or an object with one), `.jsonl` and `.parquet` files.
 //! Must not know: tokens, how an answer is judged.
-//! Invariant: every question has a text and an answer; an error names the record, line or row without.
+//! Invariant: every question has a text and an answer; records without are counted, any other fault is an error that names
+//! the record, line or row.
 
+use super::decode::type_name;
 use super::error::{DataError, Result, json_error_text};
 use super::shard::{for_each_batch, open_parquet, read_columns};
-use super::source::{LineReader, lowercase_extension, string_values};
+use super::source::{LineReader, lowercase_extension};
+use crate::files::foreign;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::{can_cast_types, cast};
+use arrow::datatypes::DataType;
 use serde::Deserialize;
+use serde_json::Value;
 use std::path::Path;
 
 const DECODE_ROWS: usize = 256;
-const EXPECTED_FIELDS: &str =
-    "an object with strings under `question` and `answer`, and optionally a list of strings under `steps`";
+const EXPECTED_FIELDS: &str = "an object with a text or number under `question` and `answer`, and optionally a list of \
+     strings, one string or null under `steps`";
 
 /// A question, the reasoning steps, and the answer.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     pub question: String,
-    #[serde(default)]
     pub steps: Vec<String>,
     pub answer: String,
 }
 
-/// Reads the first `max_questions` questions of a file, at least one, each with question and answer.
-pub fn read_questions(path: &Path, max_questions: usize) -> Result<Vec<Question>> {
-    let questions = match lowercase_extension(path).as_str() {
-        "json" => read_json_array(path, max_questions)?,
+/// The questions of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Questions {
+    pub questions: Vec<Question>,
+    /// Number of records that were left out because question or answer is null or blank.
+    pub incomplete: usize,
+}
+
+impl Questions {
+    fn is_full(&self, max_questions: usize) -> bool {
+        self.questions.len() >= max_questions
+    }
+
+    /// Appends a record, or counts it as incomplete.
+    fn push(&mut self, question: Option<String>, steps: Vec<String>, answer: Option<String>) {
+        let text = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
+        match (text(question), text(answer)) {
+            (Some(question), Some(answer)) => self.questions.push(Question { question, steps, answer }),
+            _ => self.incomplete += 1,
+        }
+    }
+}
+
+/// Reads the first `max_questions` questions of a file, at least one.
+pub fn read_questions(path: &Path, max_questions: usize) -> Result<Questions> {
+    let found = match lowercase_extension(path).as_str() {
+        "json" => read_json(path, max_questions)?,
         "jsonl" => read_json_lines(path, max_questions)?,
         "parquet" => read_parquet(path, max_questions)?,
         _ => {
@@ -33,48 +61,120 @@ pub fn read_questions(path: &Path, max_questions: usize) -> Result<Vec<Question>
             return Err(DataError::InvalidSetting { name: "questions", found: path.display().to_string(), allowed });
         }
     };
-    let is_blank = |question: &Question| question.question.trim().is_empty() || question.answer.trim().is_empty();
-    if let Some(record) = questions.iter().position(is_blank) {
-        let found = "an empty question or answer".to_owned();
-        return Err(DataError::Record { file: path.to_path_buf(), record, found, allowed: EXPECTED_FIELDS });
-    }
-    match questions.is_empty() {
-        true => Err(DataError::Empty {
+    match (found.questions.is_empty(), found.incomplete) {
+        (true, incomplete) => Err(DataError::Empty {
             file: path.to_path_buf(),
-            found: "no question".to_owned(),
+            found: match incomplete {
+                0 => "no question".to_owned(),
+                count => format!("no question with an answer; question or answer of {count} records is empty"),
+            },
             allowed: "at least one question",
         }),
-        false => Ok(questions),
+        (false, _) => Ok(found),
     }
 }
 
-fn read_json_array(path: &Path, max_questions: usize) -> Result<Vec<Question>> {
-    let text = std::fs::read(path).map_err(DataError::io(path, "be read"))?;
-    let mut questions: Vec<Question> = serde_json::from_slice(&text).map_err(|error| DataError::Line {
-        file: path.to_path_buf(),
-        line: error.line() as u64,
-        found: json_error_text(&error),
-        allowed: "an array of objects with strings under `question` and `answer`",
-    })?;
-    questions.truncate(max_questions);
-    Ok(questions)
+/// A record of a JSON file. A missing question or answer is an error; a null one is counted.
+#[derive(Deserialize)]
+struct JsonRecord {
+    question: Value,
+    answer: Value,
+    #[serde(default)]
+    steps: Value,
 }
 
-fn read_json_lines(path: &Path, max_questions: usize) -> Result<Vec<Question>> {
-    let (mut lines, mut questions) = (LineReader::open(path, u64::MAX)?, Vec::new());
-    while questions.len() < max_questions
+impl JsonRecord {
+    /// Appends the record to `found`. The error says which field cannot be read.
+    fn append_to(self, found: &mut Questions) -> std::result::Result<(), String> {
+        let steps = match self.steps {
+            Value::Null => Vec::new(),
+            Value::Array(steps) => {
+                let texts = steps.into_iter().filter_map(|step| json_text("steps", step).transpose());
+                texts.collect::<std::result::Result<_, _>>()?
+            }
+            step => json_text("steps", step)?.into_iter().collect(),
+        };
+        found.push(json_text("question", self.question)?, steps, json_text("answer", self.answer)?);
+        Ok(())
+    }
+}
+
+/// Returns a JSON text, number or boolean as text; `None` for null.
+fn json_text(field: &str, value: Value) -> std::result::Result<Option<String>, String> {
+    match value {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text)),
+        Value::Number(_) | Value::Bool(_) => Ok(Some(value.to_string())),
+        Value::Array(_) => Err(format!("a list under `{field}`")),
+        Value::Object(_) => Err(format!("an object under `{field}`")),
+    }
+}
+
+/// Reads an array of records, an object with one array in it, or one record per line.
+fn read_json(path: &Path, max_questions: usize) -> Result<Questions> {
+    let text = foreign::read_text(path, u64::MAX).map_err(|error| DataError::io(path, "be read")(error.cause))?;
+    let parsed: Value = match serde_json::from_str(&text) {
+        Ok(value) => value,
+        Err(_) if serde_json::from_str::<JsonRecord>(text.lines().next().unwrap_or_default()).is_ok() => {
+            return read_json_lines(path, max_questions);
+        }
+        Err(error) => {
+            return Err(DataError::Line {
+                file: path.to_path_buf(),
+                line: error.line() as u64,
+                found: json_error_text(&error),
+                allowed: "an array of objects with `question` and `answer`",
+            });
+        }
+    };
+    let mut found = Questions::default();
+    for (record, value) in json_records(parsed).into_iter().enumerate() {
+        if found.is_full(max_questions) {
+            break;
+        }
+        let read: std::result::Result<JsonRecord, _> = serde_json::from_value(value);
+        let appended = read.map_err(|error| error.to_string()).and_then(|read| read.append_to(&mut found));
+        appended.map_err(|found| DataError::Record {
+            file: path.to_path_buf(),
+            record,
+            found,
+            allowed: EXPECTED_FIELDS,
+        })?;
+    }
+    Ok(found)
+}
+
+/// Returns the records of a JSON value: an array, or the only array in an object (such as `{"data": […]}`).
+fn json_records(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(records) => records,
+        Value::Object(fields) if !fields.contains_key("question") => {
+            let arrays: Vec<&Value> = fields.values().filter(|value| value.is_array()).collect();
+            match arrays[..] {
+                [Value::Array(records)] => records.clone(),
+                _ => vec![Value::Object(fields)],
+            }
+        }
+        record => vec![record],
+    }
+}
+
+fn read_json_lines(path: &Path, max_questions: usize) -> Result<Questions> {
+    let (mut lines, mut found) = (LineReader::open(path, u64::MAX)?, Questions::default());
+    while !found.is_full(max_questions)
         && let Some(line) = lines.next_line()?
     {
         if line.trim().is_empty() {
             continue;
         }
-        let parsed: std::result::Result<Question, _> = serde_json::from_str(line);
-        questions.push(parsed.map_err(|error| lines.line_error(json_error_text(&error), EXPECTED_FIELDS))?);
+        let read: std::result::Result<JsonRecord, _> = serde_json::from_str(line);
+        let appended = read.map_err(|error| json_error_text(&error)).and_then(|read| read.append_to(&mut found));
+        appended.map_err(|found| lines.line_error(found, EXPECTED_FIELDS))?;
     }
-    Ok(questions)
+    Ok(found)
 }
 
-fn read_parquet(path: &Path, max_questions: usize) -> Result<Vec<Question>> {
+fn read_parquet(path: &Path, max_questions: usize) -> Result<Questions> {
     let (_, metadata) = open_parquet(path)?;
     let schema = metadata.schema().clone();
     let column = |name: &str| schema.index_of(name).ok();
@@ -83,80 +183,160 @@ fn read_parquet(path: &Path, max_questions: usize) -> Result<Vec<Question>> {
         return Err(DataError::Column {
             file: path.to_path_buf(),
             found: format!("only the columns `{}`", names.join("`, `")),
-            allowed: "columns `question` and `answer` of strings, and optionally `steps` of lists of strings"
-                .to_owned(),
+            allowed: "columns `question` and `answer`, and optionally `steps` of lists of strings".to_owned(),
         });
     };
     let columns: Vec<usize> = [Some(question), Some(answer), column("steps")].into_iter().flatten().collect();
     let footer = metadata.metadata().clone();
-    let (mut questions, mut first_row) = (Vec::new(), 0);
+    let (mut found, mut first_row) = (Questions::default(), 0);
     for (group, group_metadata) in footer.row_groups().iter().enumerate() {
-        if questions.len() >= max_questions {
+        if found.is_full(max_questions) {
             break;
         }
         let reader = read_columns(path, &metadata, &columns, group, DECODE_ROWS)?;
-        for_each_batch(path, first_row, reader, |batch, row| append_batch(path, batch, row, &mut questions))?;
+        for_each_batch(path, first_row, reader, |batch, row| {
+            append_batch(path, batch, row, max_questions, &mut found)
+        })?;
         first_row += u64::try_from(group_metadata.num_rows()).unwrap_or(0);
     }
-    questions.truncate(max_questions);
-    Ok(questions)
+    Ok(found)
 }
 
 /// Appends the questions of one record batch, whose first row is `row` of the file.
-fn append_batch(path: &Path, batch: &RecordBatch, row: u64, out: &mut Vec<Question>) -> Result<()> {
+fn append_batch(path: &Path, batch: &RecordBatch, row: u64, max_questions: usize, found: &mut Questions) -> Result<()> {
     let column = |name: &str| batch.column_by_name(name).cloned();
-    let text = |name: &'static str| {
-        let column = column(name).filter(is_text);
-        column.map(|column| string_values(&column)).ok_or_else(|| DataError::Row {
-            file: path.to_path_buf(),
-            row,
-            found: format!("column `{name}` does not hold strings"),
-            allowed: EXPECTED_FIELDS.to_owned(),
-        })
+    let fault = |name: &str, column: &ArrayRef| DataError::Row {
+        file: path.to_path_buf(),
+        row,
+        found: format!("column `{name}` holds {}", type_name(column.data_type())),
+        allowed: "texts, numbers or booleans; under `steps` also lists of them".to_owned(),
     };
-    let (questions, answers) = (text("question")?, text("answer")?);
-    let steps = column("steps").map_or_else(|| vec![Vec::new(); questions.len()], |column| string_lists(&column));
-    let zipped = questions.into_iter().zip(steps).zip(answers);
-    out.extend(zipped.map(|((question, steps), answer)| Question { question, steps, answer }));
+    let texts = |name: &'static str| {
+        let column = column(name).unwrap_or_else(|| arrow::array::new_null_array(&DataType::Utf8, batch.num_rows()));
+        as_texts(&column).ok_or_else(|| fault(name, &column))
+    };
+    let (questions, answers) = (texts("question")?, texts("answer")?);
+    let steps = match column("steps") {
+        Some(column) => as_text_lists(&column).ok_or_else(|| fault("steps", &column))?,
+        None => vec![Vec::new(); batch.num_rows()],
+    };
+    for ((question, steps), answer) in questions.into_iter().zip(steps).zip(answers) {
+        if !found.is_full(max_questions) {
+            found.push(question, steps, answer);
+        }
+    }
     Ok(())
 }
 
-fn is_text(column: &ArrayRef) -> bool {
-    use arrow::datatypes::DataType::{LargeUtf8, Utf8, Utf8View};
-    matches!(column.data_type(), Utf8 | LargeUtf8 | Utf8View)
+/// Returns the values of a column as texts, `None` for nulls; nothing if values of its type are no texts.
+fn as_texts(column: &ArrayRef) -> Option<Vec<Option<String>>> {
+    if column.data_type().is_nested() || !can_cast_types(column.data_type(), &DataType::Utf8) {
+        return None;
+    }
+    let texts = cast(column, &DataType::Utf8).ok()?;
+    Some(texts.as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect())
 }
 
-/// Returns the lists of strings of a column; empty lists if it has another type.
-fn string_lists(column: &ArrayRef) -> Vec<Vec<String>> {
-    let to_strings =
-        |list: Option<ArrayRef>| list.filter(is_text).map(|texts| string_values(&texts)).unwrap_or_default();
-    match (column.as_list_opt::<i32>(), column.as_list_opt::<i64>()) {
-        (Some(lists), _) => lists.iter().map(to_strings).collect(),
-        (_, Some(lists)) => lists.iter().map(to_strings).collect(),
-        _ => vec![Vec::new(); column.len()],
-    }
+/// Returns the lists of texts of a column. A text is a list of one, a null an empty list.
+fn as_text_lists(column: &ArrayRef) -> Option<Vec<Vec<String>>> {
+    let inner = match column.data_type() {
+        DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) => Some(field),
+        DataType::ListView(field) | DataType::LargeListView(field) => Some(field),
+        _ => None,
+    };
+    let Some(inner) = inner else {
+        return Some(as_texts(column)?.into_iter().map(|text| text.into_iter().collect()).collect());
+    };
+    let lists = DataType::LargeList(inner.clone());
+    let lists = cast(column, &lists).ok()?;
+    let to_texts = |list: Option<ArrayRef>| match list {
+        Some(list) => Some(as_texts(&list)?.into_iter().flatten().collect()),
+        None => Some(Vec::new()),
+    };
+    lists.as_list::<i64>().iter().map(to_texts).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow::array::{Float64Array, Int64Array, ListArray, StringArray};
+    use arrow::datatypes::{Int32Type, Int64Type};
+    use std::sync::Arc;
 
-    fn read(name: &str, text: &str, max_questions: usize) -> Result<Vec<Question>> {
+    fn read(name: &str, text: &str, max_questions: usize) -> Result<Questions> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
         std::fs::write(&path, text).unwrap();
         read_questions(&path, max_questions)
     }
 
+    fn question(question: &str, steps: &[&str], answer: &str) -> Question {
+        let steps = steps.iter().map(|step| (*step).to_owned()).collect();
+        Question { question: question.to_owned(), steps, answer: answer.to_owned() }
+    }
+
     const LINE: &str = r#"{"question": "Is it?", "answer": "It is.", "steps": ["It may be."], "more": 1}"#;
 
     #[test]
     fn questions_are_read_from_arrays_and_lines() {
-        let one = Question { question: "Is it?".into(), steps: vec!["It may be.".into()], answer: "It is.".into() };
-        assert_eq!(read("a.json", &format!("[{LINE}, {LINE}]"), 9).unwrap(), [one.clone(), one.clone()]);
-        assert_eq!(read("a.jsonl", &format!("{LINE}\n\n{LINE}\n{LINE}"), 2).unwrap(), [one.clone(), one]);
-        let bare = read("a.jsonl", r#"{"question": "Q", "answer": "A"}"#, 9).unwrap();
-        assert!(bare[0].steps.is_empty());
+        let one = question("Is it?", &["It may be."], "It is.");
+        let two = [one.clone(), one.clone()];
+        assert_eq!(read("a.json", &format!("[{LINE}, {LINE}]"), 9).unwrap().questions, two);
+        assert_eq!(
+            read("a.json", &format!("\u{feff}{{\"n\": 2, \"data\": [{LINE}, {LINE}]}}"), 9).unwrap().questions,
+            two
+        );
+        assert_eq!(read("a.json", &format!("{LINE}\n{LINE}\n"), 9).unwrap().questions, two);
+        assert_eq!(read("a.json", LINE, 9).unwrap().questions, [one.clone()]);
+        assert_eq!(read("a.jsonl", &format!("\u{feff}{LINE}\n\n{LINE}\n{LINE}"), 2).unwrap().questions, two);
+    }
+
+    #[test]
+    fn numbers_nulls_and_single_steps_are_read() {
+        let lines = r#"{"question": "1+1", "answer": 2, "steps": null}
+            {"question": "1/2", "answer": 0.5, "steps": "halve it"}
+            {"question": "is 1 1", "answer": true, "steps": ["yes", 1, null]}
+            {"question": "Q", "answer": null}
+            {"question": " ", "answer": "A"}"#;
+        let found = read("a.jsonl", lines, 9).unwrap();
+        let expected = [
+            question("1+1", &[], "2"),
+            question("1/2", &["halve it"], "0.5"),
+            question("is 1 1", &["yes", "1"], "true"),
+        ];
+        assert_eq!((found.questions.as_slice(), found.incomplete), (expected.as_slice(), 2));
+    }
+
+    /// Writes the columns as a Parquet file and reads it.
+    fn read_columns(columns: Vec<(&str, ArrayRef)>) -> Result<Questions> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.parquet");
+        let batch =
+            RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true)));
+        let batch = batch.unwrap();
+        let sink = std::fs::File::create(&path).unwrap();
+        crate::files::parquet::write_parquet(sink, batch.schema(), &[batch], &[]).unwrap();
+        read_questions(&path, 9)
+    }
+
+    #[test]
+    fn parquet_columns_of_other_types_are_read_or_named() {
+        let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("1+1"), Some("2+2"), Some("3+3")]));
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![Some(2), None, Some(6)]));
+        let steps: ArrayRef = Arc::new(StringArray::from(vec![Some("add"), None, None]));
+        let found = read_columns(vec![("question", texts.clone()), ("answer", numbers), ("steps", steps)]).unwrap();
+        assert_eq!(found.questions, [question("1+1", &["add"], "2"), question("3+3", &[], "6")]);
+        assert_eq!(found.incomplete, 1);
+        let dictionary =
+            cast(&texts, &DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))).unwrap();
+        let lists = ListArray::from_iter_primitive::<Int64Type, _, _>([Some([Some(1)]), None, Some([Some(3)])]);
+        let floats: ArrayRef = Arc::new(Float64Array::from(vec![2.0, 4.0, 6.5]));
+        let found =
+            read_columns(vec![("question", dictionary), ("answer", floats), ("steps", Arc::new(lists))]).unwrap();
+        assert_eq!(found.questions[2], question("3+3", &["3"], "6.5"));
+        let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(vec![Some([Some(1)]); 3]));
+        let error = read_columns(vec![("question", texts), ("answer", lists)]).unwrap_err().to_string();
+        assert!(error.contains("column `answer` holds list<int32>"), "{error}");
     }
 
     #[test]
@@ -164,9 +344,11 @@ mod tests {
         for (name, text, wanted) in [
             ("a.csv", "", "questions = "),
             ("a.json", "[]", "no question; allowed: at least one question"),
-            ("a.json", "{}", "line 1"),
+            ("a.json", "{}", "record 0 (counted from 0): missing field `question`"),
+            ("a.json", "[", "line 1"),
             ("a.jsonl", &format!("{LINE}\n{{\"question\": 3}}"), "line 2"),
-            ("a.jsonl", r#"{"question": "Q", "answer": " "}"#, "record 0 (counted from 0): an empty question"),
+            ("a.jsonl", r#"{"question": "Q", "answer": ["A"]}"#, "line 1: a list under `answer`"),
+            ("a.jsonl", r#"{"question": "Q", "answer": " "}"#, "question or answer of 1 records is empty"),
             ("a.parquet", "no", "not a readable Parquet file"),
         ] {
             let found = read(name, text, 9).unwrap_err().to_string();

@@ -175,6 +175,22 @@ impl Tokenizer {
         }
     }
 
+    /// Returns the number of bytes of text that `ids` spell. A special token spells none, nor does an unknown id. A part of
+    /// a character counts its own bytes. If the vocabulary loses white space, the bytes are those of the decoded text.
+    pub fn text_bytes(&self, ids: &[u32]) -> usize {
+        let added = self.inner.tokenizer.get_added_vocabulary();
+        let is_text = |id: u32, token: &str| !added.is_special_token(token) && Some(id) != self.inner.eos_id;
+        let texts = ids.iter().filter_map(|id| Some((*id, self.inner.tokenizer.id_to_token(*id)?)));
+        let texts: Vec<_> = texts.filter(|(id, token)| is_text(*id, token)).collect();
+        let bytes = |(_, token): &(u32, String)| match added.get_vocab().contains_key(token) {
+            // Added tokens are in the text as they are.
+            true => Some(token.len()),
+            false => self.inner.spelling.text_bytes(token),
+        };
+        let from_tokens = texts.iter().map(bytes).sum::<Option<usize>>();
+        from_tokens.unwrap_or_else(|| self.decode(&texts.iter().map(|(id, _)| *id).collect::<Vec<_>>()).len())
+    }
+
     /// Returns the text of a single token for display. A leading space is kept. Control characters and bytes
     /// that are not a whole character are escaped (`\n`, `\xe2`). An id that does not exist becomes `<#id>`.
     pub fn token_text(&self, id: u32) -> String {

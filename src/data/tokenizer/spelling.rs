@@ -2,7 +2,7 @@
 //! Must not know: ids, files.
 //! Invariant: it never fails and never returns a control character.
 
-use tokenizers::Tokenizer;
+use tokenizers::{ModelWrapper, Tokenizer};
 
 /// The way in which a vocabulary spells spaces and bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub(super) enum TokenSpelling {
     ByteLevel,
     /// `▁` is a space and `<0xE2>` a single byte (SentencePiece).
     SentencePiece,
+    /// A token is a word or a part of one; white space is lost (`words`, BERT).
+    Words,
 }
 
 impl TokenSpelling {
@@ -19,9 +21,27 @@ impl TokenSpelling {
         let is_byte_level = |json: Result<String, _>| json.is_ok_and(|json: String| json.contains("ByteLevel"));
         let decoder = tokenizer.get_decoder().map(serde_json::to_string);
         let splitter = tokenizer.get_pre_tokenizer().map(serde_json::to_string);
+        let loses_spaces = matches!(tokenizer.get_model(), ModelWrapper::WordLevel(_) | ModelWrapper::WordPiece(_));
         match decoder.into_iter().chain(splitter).any(is_byte_level) {
             true => Self::ByteLevel,
+            false if loses_spaces => Self::Words,
             false => Self::SentencePiece,
+        }
+    }
+
+    /// Returns the number of bytes of text that a token spells, also if it is a part of a character. `None` if the
+    /// vocabulary loses white space, so that a token alone does not tell.
+    pub fn text_bytes(self, token: &str) -> Option<usize> {
+        match self {
+            Self::ByteLevel => Some(match token.chars().all(|letter| byte_for_char(letter).is_some()) {
+                true => token.chars().count(),
+                false => token.len(),
+            }),
+            Self::SentencePiece => Some(match parse_byte_token(token) {
+                Some(_) => 1,
+                None => token.replace('▁', " ").len(),
+            }),
+            Self::Words => None,
         }
     }
 
@@ -35,7 +55,7 @@ impl TokenSpelling {
                 Some(bytes) => escape(&bytes),
                 None => escape(token.as_bytes()),
             },
-            Self::SentencePiece => match parse_byte_token(token) {
+            Self::SentencePiece | Self::Words => match parse_byte_token(token) {
                 Some(byte) => escape(&[byte]),
                 None => escape(token.replace('▁', " ").as_bytes()),
             },
@@ -98,6 +118,22 @@ mod tests {
             assert_eq!(byte_for_char(char_for_byte(byte)), Some(byte));
         }
         assert_eq!((char_for_byte(b' '), char_for_byte(b'\n'), char_for_byte(b'A')), ('Ġ', 'Ċ', 'A'));
+    }
+
+    #[test]
+    fn bytes_of_a_token_are_those_of_its_text() {
+        for (spelling, token, bytes) in [
+            (TokenSpelling::ByteLevel, "Ġthe", Some(4)),
+            // The first two bytes of a character of three.
+            (TokenSpelling::ByteLevel, "âĢ", Some(2)),
+            (TokenSpelling::ByteLevel, "日", Some(3)),
+            (TokenSpelling::SentencePiece, "▁the", Some(4)),
+            (TokenSpelling::SentencePiece, "<0xE2>", Some(1)),
+            (TokenSpelling::SentencePiece, "é", Some(2)),
+            (TokenSpelling::Words, "the", None),
+        ] {
+            assert_eq!(spelling.text_bytes(token), bytes, "{spelling:?} {token}");
+        }
     }
 
     #[test]

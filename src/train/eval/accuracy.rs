@@ -1,8 +1,9 @@
-//! Owns: answering questions under a policy, and exact match of generated text with the right answer.
-//! Must not know: where questions come from, how a policy decides.
+//! Owns: answering questions under a policy, and scores of the answers.
+//! Must not know: where questions come from, how a policy decides, how an answer is judged.
 //! Invariant: the sampled tokens of a question do not depend on the batch size.
 
 use super::bootstrap::Estimate;
+use super::judge::Judge;
 use crate::data::Tokenizer;
 use crate::generate::{EndReason, GenerateError, Generation, GenerationRequest, InputKind};
 use crate::model::Transformer;
@@ -12,12 +13,13 @@ use crate::model::Transformer;
 pub struct EvalPrompt {
     pub ids: Vec<u32>,
     pub answer: String,
+    pub judge: Judge,
 }
 
 /// How one question was answered.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AnswerScore {
-    /// Whether the generated text ends with the right answer.
+    /// Whether the generated text gives the right answer.
     pub correct: bool,
     pub tokens: usize,
     pub latents: usize,
@@ -80,33 +82,13 @@ pub fn answer_questions(
             }
         }
         for (row, ((score, ids), index)) in rows.into_iter().zip(chunk).enumerate() {
-            let correct = ends_with_answer(&tokenizer.decode(&ids), &questions[*index].answer);
+            let EvalPrompt { answer, judge, .. } = &questions[*index];
+            let correct = judge.is_right(&tokenizer.decode(&ids), answer);
             let truncated = generation.end_reason(row) != Some(EndReason::EosToken);
             scores.push(AnswerScore { correct, truncated, ..score });
         }
     }
     Ok(scores)
-}
-
-/// Whether `text` ends with `answer`, compared word by word. White space between words is ignored.
-pub fn ends_with_answer(text: &str, answer: &str) -> bool {
-    let (text, answer) = (split_words(text), split_words(answer));
-    !answer.is_empty() && text.ends_with(&answer)
-}
-
-/// Splits into runs of letters and digits; every other character except white space is a word by itself.
-fn split_words(text: &str) -> Vec<&str> {
-    let mut words = Vec::new();
-    for part in text.split_whitespace() {
-        let mut from = 0;
-        for (at, c) in part.char_indices().filter(|(_, c)| !c.is_alphanumeric()) {
-            words.extend([&part[from..at], &part[at..at + c.len_utf8()]]);
-            from = at + c.len_utf8();
-        }
-        words.push(&part[from..]);
-    }
-    words.retain(|word| !word.is_empty());
-    words
 }
 
 #[cfg(test)]
@@ -117,31 +99,17 @@ mod tests {
     use burn::tensor::Device;
 
     #[test]
-    fn an_answer_must_be_at_the_end() {
-        for (text, answer, wanted) in [
-            ("Every lempus is a wumpus . Tom is a lempus .", "Tom is a lempus.", true),
-            ("Every lempus is a wumpus.\nTom is a lempus.", "Tom is a lempus.", true),
-            ("Tom is a lempus. Or is he?", "Tom is a lempus.", false),
-            ("Tom is a wumpus.", "Tom is a lempus.", false),
-            ("The answer is 142", "42", false),
-            ("In all these are\n42", "42", true),
-            ("The answer is #42", "42", true),
-            ("", "42", false),
-            ("anything", "", false),
-        ] {
-            assert_eq!(ends_with_answer(text, answer), wanted, "{text:?} {answer:?}");
-        }
-    }
-
-    #[test]
     fn every_question_is_answered_under_the_policy() {
         let config = config::Model { width: 16, layers: 1, heads: 2, ..Default::default() };
         let tokenizer = Tokenizer::byte().unwrap();
         let shape = ModelShape::from_config(&config, tokenizer.vocab_size(), 12);
         let model = Transformer::new(shape, 3, 0.6, &Device::flex());
         let request = GenerationRequest::new(Vec::new(), "fixed:count=2,at=0".parse().unwrap(), 3);
-        let prompt =
-            |text: &str, answer: &str| EvalPrompt { ids: tokenizer.encode(text).unwrap(), answer: answer.to_owned() };
+        let prompt = |text: &str, answer: &str| EvalPrompt {
+            ids: tokenizer.encode(text).unwrap(),
+            answer: answer.to_owned(),
+            judge: Judge::Text,
+        };
         let questions = [prompt("who?", "nobody"), prompt("123456789", ""), prompt("a", "b")];
         let answered = |batch| answer_questions(&model, &tokenizer, &questions, batch, &request).unwrap();
         // The longest question leaves room for two latents, a token, and one that is not fed.

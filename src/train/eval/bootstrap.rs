@@ -7,7 +7,8 @@ use serde::Serialize;
 
 const RESAMPLES: usize = 2000;
 
-/// A mean and its 95 % confidence interval from `low` to `high`.
+/// A mean and its 95 % confidence interval from `low` to `high`. Both are NaN (null in JSON) if there is only one value,
+/// because one value says nothing of how much others would differ.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Estimate {
     pub mean: f64,
@@ -27,7 +28,7 @@ impl Estimate {
         let add = |sums: [f64; 2], pair: &[f64; 2]| [sums[0] + pair[0], sums[1] + pair[1]];
         let mean = quotient(pairs.iter().fold([0.0; 2], add));
         if pairs.len() < 2 {
-            return Self { mean, low: mean, high: mean };
+            return Self { mean, low: f64::NAN, high: f64::NAN };
         }
         let mut stream = RngKey { seed, ..RngKey::default() }.stream(RngPurpose::Bootstrap, 0);
         let mut sample =
@@ -36,6 +37,14 @@ impl Estimate {
         samples.sort_unstable_by(f64::total_cmp);
         let quantile = |share: f64| samples[(share * (RESAMPLES - 1) as f64).round() as usize];
         Self { mean, low: quantile(0.025), high: quantile(0.975) }
+    }
+
+    /// Returns the text of the interval with so many decimals, `–` if it is not known.
+    pub fn interval_text(self, decimals: usize) -> String {
+        match self.low.is_finite() && self.high.is_finite() {
+            true => format!("{:.decimals$} to {:.decimals$}", self.low, self.high),
+            false => "–".to_owned(),
+        }
     }
 
     /// Applies a rising function to the mean and to both ends of the interval.
@@ -60,6 +69,7 @@ mod tests {
         assert!((few.high - few.low - 0.27).abs() < 0.05, "{few:?}");
         assert!((many.high - many.low - 0.027).abs() < 0.005, "{many:?}");
         assert_eq!(estimate(40), few);
-        assert_eq!(Estimate::from_ratio(&[[3.0, 2.0]], 1), Estimate { mean: 1.5, low: 1.5, high: 1.5 });
+        let single = Estimate::from_ratio(&[[3.0, 2.0]], 1);
+        assert_eq!((single.mean, single.low.is_nan(), single.interval_text(2)), (1.5, true, "–".to_owned()));
     }
 }

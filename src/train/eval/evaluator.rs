@@ -6,7 +6,7 @@ use super::forward_probe::{ForwardProbe, probe_pass};
 use super::validation_samples::{self, GreedySample};
 use super::{pause_fit, validation_metrics};
 use crate::config::Config;
-use crate::data::{Batch, Dataset, Loader, LoaderOptions, Split, StreamPosition};
+use crate::data::{Batch, Dataset, RowReader, Split};
 use crate::model::{TokenBatch, Transformer};
 use crate::recycle::passes::PlacementFn;
 use crate::rng::RngKey;
@@ -24,27 +24,18 @@ pub(in crate::train) struct Evaluator {
 }
 
 impl Evaluator {
-    /// Reads `eval.batches` batches; returns `None` if the dataset has no validation split.
+    /// Reads the first `eval.batches` batches, fewer if the validation split has fewer; its last rows may be a smaller
+    /// batch. Returns `None` if the dataset has no validation split.
     pub fn new(config: &Config, dataset: &Dataset, vocab_size: usize) -> Result<Option<Self>, TrainError> {
         if !dataset.has_split(Split::Valid) {
             return Ok(None);
         }
-        let options = LoaderOptions {
-            batch_size: config.data.batch,
-            seq_len: config.data.seq_len,
-            seed: config.run.seed,
-            shuffle: false,
-            repeat: false,
-            vocab_size,
-            prefetch: 1,
-        };
-        let mut loader = Loader::open(dataset, Split::Valid, options, StreamPosition::default())?;
+        let mut reader = RowReader::open(dataset, Split::Valid, config.data.batch, config.data.seq_len, vocab_size)?;
         let mut batches = Vec::new();
-        while batches.len() < config.eval.batches {
-            match loader.next_batch()? {
-                Some(batch) => batches.push(batch),
-                None => break,
-            }
+        while batches.len() < config.eval.batches
+            && let Some(batch) = reader.next_batch()?
+        {
+            batches.push(batch);
         }
         Ok(Some(Self { batches }))
     }

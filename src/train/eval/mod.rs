@@ -6,6 +6,7 @@ pub mod accuracy;
 pub mod bootstrap;
 pub mod evaluator;
 pub mod forward_probe;
+pub mod judge;
 pub mod latent_statistics;
 pub mod pause_fit;
 pub mod perplexity;

@@ -1,9 +1,9 @@
-//! Owns: the nll of a split's tokens under a model's plain pass, row by row, and perplexity.
+//! Owns: the nll of a split's tokens under a model's plain pass: by row, by document, and perplexity.
 //! Must not know: how results are shown.
-//! Invariant: rows are the loader's windows in the order of the files; every target counts once.
+//! Invariant: every target counts once, whatever the batch size; a mean is over exactly the targets that are counted.
 
 use super::bootstrap::Estimate;
-use crate::data::{Dataset, Loader, LoaderOptions, Split, StreamPosition, Tokenizer};
+use crate::data::{Batch, Dataset, RowCounts, RowReader, Split, Tokenizer};
 use crate::model::{Transformer, flatten_rows, head};
 use crate::train::TrainError;
 use crate::train::step::learner::upload_batch;
@@ -18,97 +18,149 @@ pub struct ScoringOptions {
     pub max_rows: usize,
 }
 
-#[derive(Clone, Debug)]
+/// The nll of a row or of a document.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SequenceNll {
     /// Sum of the nll over all targets, nats.
     pub total_nll: f64,
     pub targets: Vec<u32>,
 }
 
+impl SequenceNll {
+    fn add_target(&mut self, target: u32, nll: f32) {
+        self.total_nll += f64::from(nll);
+        self.targets.push(target);
+    }
+}
+
+/// The scores of the first rows of a split.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SplitScores {
+    pub rows: Vec<SequenceNll>,
+    /// The documents of these rows that were scored to their end. The first one lacks its first token, which nothing
+    /// precedes.
+    pub documents: Vec<SequenceNll>,
+    /// All rows and targets of the split, scored or not.
+    pub in_split: RowCounts,
+}
+
 /// How well a model predicts the tokens of some rows.
 #[derive(Clone, Debug)]
 pub struct PerplexitySummary {
+    /// Number of targets that were scored, end tokens included.
     pub tokens: usize,
     pub rows: usize,
+    pub documents: usize,
+    pub in_split: RowCounts,
     pub perplexity: Estimate,
+    /// The interval is over rows.
     pub nats_per_token: Estimate,
-    /// Known if there is a tokenizer.
+    /// Mean nll of a whole document; the interval is over documents. `None` if no document ends in the rows.
+    pub nats_per_document: Option<Estimate>,
+    /// Bytes of text that the targets spell; special tokens spell none.
+    pub bytes: Option<usize>,
+    /// The nll of all targets, in bits, by the bytes of their text; the interval is over rows. Known if there is a
+    /// tokenizer and the targets spell at least one byte.
     pub bits_per_byte: Option<Estimate>,
 }
 
 impl PerplexitySummary {
-    /// Summarizes rows; the bootstrap resamples whole rows.
-    pub fn from_rows(rows: &[SequenceNll], tokenizer: Option<&Tokenizer>, seed: u64) -> Self {
+    /// Summarizes scores; the bootstrap resamples whole rows and whole documents.
+    pub fn from_scores(scores: &SplitScores, tokenizer: Option<&Tokenizer>, seed: u64) -> Self {
+        let SplitScores { rows, documents, in_split } = scores;
         let pairs: Vec<_> = rows.iter().map(|row| [row.total_nll, row.targets.len() as f64]).collect();
         let nats_per_token = Estimate::from_ratio(&pairs, seed);
-        let bits_per_byte = |tokenizer: &Tokenizer| {
+        let row_bytes: Option<Vec<usize>> =
+            tokenizer.map(|tokenizer| rows.iter().map(|row| tokenizer.text_bytes(&row.targets)).collect());
+        let bytes = row_bytes.as_ref().map(|bytes| bytes.iter().sum::<usize>());
+        let bits_per_byte = |bytes: Vec<usize>| {
             let bits = |row: &SequenceNll| row.total_nll / std::f64::consts::LN_2;
-            let pair = |row: &SequenceNll| [bits(row), tokenizer.decode(&row.targets).len() as f64];
-            Estimate::from_ratio(&rows.iter().map(pair).collect::<Vec<_>>(), seed)
+            let pairs: Vec<_> = rows.iter().zip(bytes).map(|(row, bytes)| [bits(row), bytes as f64]).collect();
+            Estimate::from_ratio(&pairs, seed)
         };
         Self {
             tokens: rows.iter().map(|row| row.targets.len()).sum(),
             rows: rows.len(),
+            documents: documents.len(),
+            in_split: *in_split,
             perplexity: nats_per_token.map(f64::exp),
             nats_per_token,
-            bits_per_byte: tokenizer.map(bits_per_byte),
+            nats_per_document: (!documents.is_empty())
+                .then(|| Estimate::from_values(documents.iter().map(|document| document.total_nll), seed)),
+            bytes,
+            bits_per_byte: row_bytes.filter(|_| bytes > Some(0)).map(bits_per_byte),
         }
     }
 }
 
-/// Scores the rows of a split with `model`, which is without autodiff.
-pub fn score_rows(
-    model: &Transformer,
-    dataset: &Dataset,
-    options: ScoringOptions,
-) -> Result<Vec<SequenceNll>, TrainError> {
-    let vocab_size = model.shape().vocab_size;
-    dataset.check_split(options.split, vocab_size, &mut |_| {})?;
-    let loader_options = LoaderOptions {
-        batch_size: options.batch,
-        seq_len: options.seq_len,
-        seed: 0,
-        shuffle: false,
-        repeat: false,
-        vocab_size,
-        prefetch: 1,
-    };
-    let mut loader = Loader::open(dataset, options.split, loader_options, StreamPosition::default())?;
-    let mut scored = Vec::new();
-    while scored.len() < options.max_rows
-        && let Some(batch) = loader.next_batch()?
+/// Scores the rows of a split with `model`, which is without autodiff. The whole split is read once before, so that a
+/// damaged page or a bad id is found first.
+pub fn score_split(model: &Transformer, dataset: &Dataset, options: ScoringOptions) -> Result<SplitScores, TrainError> {
+    let ScoringOptions { split, seq_len, batch, max_rows } = options;
+    let open = || RowReader::open(dataset, split, batch, seq_len, model.shape().vocab_size);
+    let mut scores = SplitScores { in_split: open()?.count()?, ..Default::default() };
+    let (mut reader, mut document) = (open()?, SequenceNll::default());
+    while scores.rows.len() < max_rows
+        && let Some(batch) = reader.next_batch()?
     {
-        let tokens = upload_batch(&batch, &model.device().without_autodiff());
-        let hidden = model.forward(model.embed(tokens.inputs.clone())).hidden;
-        let scores = head::score_hidden(model, flatten_rows(&hidden), tokens.flat_targets(), None);
-        let mut readback = Readback::default();
-        readback.add(&scores.nll);
-        // READBACK: one for each batch.
-        let nll = readback.read()?.remove(0);
-        let windows = batch.tokens.chunks(batch.seq_len + 1).zip(nll.chunks(batch.seq_len));
-        scored.extend(windows.map(|(tokens, nll)| SequenceNll {
-            total_nll: nll.iter().map(|nll| f64::from(*nll)).sum(),
-            targets: tokens[1..].iter().map(|id| *id as u32).collect(),
-        }));
+        let nll = batch_nll(model, &batch)?;
+        for row in 0..batch.batch_size.min(max_rows - scores.rows.len()) {
+            let window = row * (batch.seq_len + 1) + 1..(row + 1) * (batch.seq_len + 1);
+            let targets = batch.tokens[window.clone()].iter().map(|id| *id as u32);
+            let nll = &nll[row * batch.seq_len..(row + 1) * batch.seq_len];
+            let mut scored = SequenceNll::default();
+            for ((target, nll), starts) in targets.zip(nll).zip(&batch.doc_start[window]) {
+                if *starts && !document.targets.is_empty() {
+                    scores.documents.push(std::mem::take(&mut document));
+                }
+                scored.add_target(target, *nll);
+                document.add_target(target, *nll);
+            }
+            scores.rows.push(scored);
+        }
     }
-    scored.truncate(options.max_rows);
-    Ok(scored)
+    // The last document is whole if the rows are all there are; else nobody knows here.
+    if scores.rows.len() == scores.in_split.rows {
+        scores.documents.push(document);
+    }
+    Ok(scores)
+}
+
+/// Returns the nll of every target of a batch, row by row.
+fn batch_nll(model: &Transformer, batch: &Batch) -> Result<Vec<f32>, TrainError> {
+    let tokens = upload_batch(batch, &model.device().without_autodiff());
+    let hidden = model.forward(model.embed(tokens.inputs.clone())).hidden;
+    let scores = head::score_hidden(model, flatten_rows(&hidden), tokens.flat_targets(), None);
+    let mut readback = Readback::default();
+    readback.add(&scores.nll);
+    // READBACK: one for each batch.
+    Ok(readback.read()?.remove(0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn scored(nll: f64, text: &[u8]) -> SequenceNll {
+        SequenceNll { total_nll: nll, targets: text.iter().map(|byte| u32::from(*byte)).collect() }
+    }
+
     #[test]
     fn perplexity_is_of_all_tokens_and_bits_are_of_the_bytes_of_their_text() {
-        let rows = [
-            SequenceNll { total_nll: 6.0, targets: b"abc".map(u32::from).to_vec() },
-            SequenceNll { total_nll: 2.0, targets: b"d".map(u32::from).to_vec() },
-        ];
-        let found = PerplexitySummary::from_rows(&rows, Some(&Tokenizer::byte().unwrap()), 0);
-        assert_eq!((found.rows, found.tokens, found.nats_per_token.mean), (2, 4, 2.0));
-        assert_eq!(found.perplexity.mean, 2f64.exp());
+        let mut end = scored(2.0, b"d");
+        // The end token of the byte tokenizer is a target, but no text.
+        end.targets.push(256);
+        let scores = SplitScores {
+            rows: vec![scored(6.0, b"abc"), end],
+            documents: vec![scored(3.0, b"ab"), scored(5.0, b"cd")],
+            in_split: RowCounts { rows: 2, targets: 5 },
+        };
+        let found = PerplexitySummary::from_scores(&scores, Some(&Tokenizer::byte().unwrap()), 0);
+        assert_eq!((found.rows, found.tokens, found.nats_per_token.mean), (2, 5, 1.6));
+        assert_eq!(found.perplexity.mean, 1.6f64.exp());
+        assert_eq!((found.bytes, found.documents), (Some(4), 2));
+        assert_eq!(found.nats_per_document.unwrap().mean, 4.0);
         assert!((found.bits_per_byte.unwrap().mean - 2.0 / 2f64.ln()).abs() < 1e-12);
-        assert_eq!(PerplexitySummary::from_rows(&rows, None, 0).bits_per_byte, None);
+        assert!(PerplexitySummary::from_scores(&scores, None, 0).bits_per_byte.is_none());
     }
 }
