@@ -3,7 +3,7 @@
 //! Invariant: every question has a text and an answer; an error names the record, line or row without.
 
 use super::error::{DataError, Result, json_error_text};
-use super::shard::{for_each_batch, open_parquet, read_columns};
+use super::parquet_input::{for_each_batch, open_parquet, read_columns};
 use super::source::{LineReader, lowercase_extension, string_values};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use serde::Deserialize;

@@ -4,8 +4,9 @@
 
 use super::parquet::{CHECKSUM_KEY, CREATED_BY, NO_CHECKSUM, checksum_place};
 use super::parquet_page::PageHeader;
-use super::thrift::ThriftReader;
+use super::thrift::{LIST, STRUCT, ThriftReader};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Result, Seek, SeekFrom};
 
@@ -29,16 +30,63 @@ pub enum FileChecksum {
     Absent,
 }
 
-/// Reads the end of a file with the footer, and walks through the footer. Returns what is wrong with it, if anything.
+/// Reads the end of a file with the footer, and walks through the footer. Returns the indices of the encrypted columns
+/// (as row groups count columns), or what is wrong with the footer.
 ///
 /// Call this before the library parses the footer: it reserves memory for what the footer declares.
-pub fn check_footer(file: &mut File) -> Result<std::result::Result<(), String>> {
+pub fn check_footer(file: &mut File) -> Result<std::result::Result<BTreeSet<usize>, String>> {
     let length = file.metadata()?.len();
     let Some(footer) = read_footer(file, length)? else {
         return Ok(Err("the end of the file is not that of a Parquet file: it is cut, or no Parquet file".to_owned()));
     };
-    let whole = ThriftReader::new(&footer).skip_struct().is_some();
-    Ok(if whole { Ok(()) } else { Err("the footer is damaged: it declares more than it has bytes for".to_owned()) })
+    let damaged = || "the footer is damaged: it declares more than it has bytes for".to_owned();
+    if ThriftReader::new(&footer).skip_struct().is_none() {
+        return Ok(Err(damaged()));
+    }
+    Ok(encrypted_columns(&footer).ok_or_else(damaged))
+}
+
+/// Finds the columns that are encrypted in any row group: structures `ColumnChunk` with the field for it.
+fn encrypted_columns(footer: &[u8]) -> Option<BTreeSet<usize>> {
+    const ROW_GROUPS: i16 = 4;
+    const COLUMNS: i16 = 1;
+    const CRYPTO_METADATA: i16 = 8;
+    let mut encrypted = BTreeSet::new();
+    let mut reader = ThriftReader::new(footer);
+    each_in_list(&mut reader, ROW_GROUPS, &mut |reader, _| {
+        each_in_list(reader, COLUMNS, &mut |reader, column| {
+            let mut previous = 0;
+            while let Some(field) = reader.field(previous)? {
+                if field.id == CRYPTO_METADATA {
+                    encrypted.insert(column);
+                }
+                reader.skip(field.kind)?;
+                previous = field.id;
+            }
+            Some(())
+        })
+    })?;
+    Some(encrypted)
+}
+
+/// Reads a structure, and calls `each` at every element of its list `id` of structures; `each` reads the element.
+fn each_in_list(
+    reader: &mut ThriftReader<'_>,
+    id: i16,
+    each: &mut dyn FnMut(&mut ThriftReader<'_>, usize) -> Option<()>,
+) -> Option<()> {
+    let mut previous = 0;
+    while let Some(field) = reader.field(previous)? {
+        if (field.id, field.kind) == (id, LIST) {
+            let (count, kind) = reader.list()?;
+            let count = usize::try_from(count).ok().filter(|_| kind == STRUCT)?;
+            (0..count).try_for_each(|index| each(reader, index))?;
+        } else {
+            reader.skip(field.kind)?;
+        }
+        previous = field.id;
+    }
+    Some(())
 }
 
 /// Reads the footer; `None` if the file has none.
@@ -211,7 +259,7 @@ mod tests {
         assert_eq!(read.columns(), batch.columns());
         let mut file = File::open(&path).unwrap();
         assert_eq!(check_file(&mut file).unwrap(), Ok(FileChecksum::Matches));
-        assert_eq!(check_footer(&mut file).unwrap(), Ok(()));
+        assert_eq!(check_footer(&mut file).unwrap(), Ok(BTreeSet::new()));
     }
 
     #[test]

@@ -7,7 +7,8 @@ const MAX_DEPTH: usize = 32;
 
 /// Types of the compact encoding, as they stand in the low half of a field's first byte.
 pub(super) const I32: u8 = 5;
-const STRUCT: u8 = 12;
+pub(super) const LIST: u8 = 9;
+pub(super) const STRUCT: u8 = 12;
 
 /// A reader of encoded bytes. `None` from any function means that the bytes are damaged or end too early.
 pub(super) struct ThriftReader<'a> {
@@ -102,23 +103,27 @@ impl<'a> ThriftReader<'a> {
                 let length = self.varint()?;
                 self.advance(length)
             }
-            9 | 10 => self.skip_list(depth),
+            // A set is encoded as a list.
+            LIST | 10 => self.skip_list(depth),
             STRUCT => self.skip_fields(depth),
             _ => None,
         }
     }
 
-    fn skip_list(&mut self, depth: usize) -> Option<()> {
+    /// Reads the start of a list: the number and the type of its elements.
+    pub fn list(&mut self) -> Option<(u64, u8)> {
         let first = self.byte()?;
         let count = match first >> 4 {
             15 => self.varint()?,
             count => u64::from(count),
         };
         // An element takes at least a byte.
-        if count > self.left() as u64 {
-            return None;
-        }
-        (0..count).try_for_each(|_| match first & 0x0f {
+        (count <= self.left() as u64).then_some((count, first & 0x0f))
+    }
+
+    fn skip_list(&mut self, depth: usize) -> Option<()> {
+        let (count, kind) = self.list()?;
+        (0..count).try_for_each(|_| match kind {
             1 | 2 => self.advance(1),
             kind => self.skip_nested(kind, depth + 1),
         })
