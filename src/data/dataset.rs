@@ -4,13 +4,19 @@
 //! readable footer and a token column, and no split is without rows.
 //!
 //! A dataset is a folder `DIR/{train,valid,test}-00000.parquet …` with `tokenizer.json` and `dataset.json`. Datasets
-//! made elsewhere need neither file. The start of a file name decides its split; if no name has one, all are train.
+//! made elsewhere need neither file, and may have folders in folders (`layout`).
 
+use super::decode::ReadCounts;
 use super::error::{DataError, Result};
-use super::manifest::{DatasetManifest, EOS_ID_KEY, MANIFEST_FILE, TOKENIZER_FILE, TOKENIZER_HASH_KEY, VOCAB_SIZE_KEY};
+use super::layout::{DatasetFiles, PassedOver, find_shards};
+use super::manifest::{
+    DatasetManifest, EOS_ID_KEY, MANIFEST_FILE, ShardRecord, TOKENIZER_FILE, TOKENIZER_HASH_KEY, VOCAB_SIZE_KEY,
+};
+use super::parquet_input::open_input;
 use super::shard::{MAX_VOCAB, Shard, ShardReadOptions};
 use super::tokenizer::Tokenizer;
 use super::{OnProgress, Progress, Split};
+use crate::files::parquet_check::check_file;
 use std::path::{Path, PathBuf};
 
 /// The shards of one split, in the order of their names.
@@ -25,6 +31,7 @@ struct SplitShards {
 pub struct Dataset {
     path: PathBuf,
     splits: [SplitShards; 3],
+    passed_over: Vec<PassedOver>,
     manifest: Option<DatasetManifest>,
     tokenizer: Option<Tokenizer>,
 }
@@ -35,19 +42,45 @@ impl Dataset {
     pub fn open(path: &Path) -> Result<Self> {
         let metadata = std::fs::metadata(path).map_err(DataError::io(path, "be opened"))?;
         let (files, folder) = match metadata.is_dir() {
-            true => (assign_splits(list_shards(path)?), path),
-            false => (vec![(Split::Train, path.to_path_buf())], path.parent().unwrap_or(Path::new("."))),
+            true => (find_shards(path)?, path),
+            false => {
+                let shards = vec![(Split::Train, path.to_path_buf())];
+                let files = DatasetFiles { shards, passed_over: Vec::new() };
+                (files, path.parent().unwrap_or(Path::new(".")))
+            }
         };
         let mut splits: [SplitShards; 3] = Default::default();
-        for (split, file) in files {
+        for (split, file) in files.shards {
             let part = &mut splits[split as usize];
             part.shards.push(Shard::open(&file)?);
             part.paths.push(file);
         }
-        let mut dataset = Self { path: path.to_path_buf(), splits, manifest: None, tokenizer: None };
+        let passed_over = files.passed_over;
+        let mut dataset = Self { path: path.to_path_buf(), splits, passed_over, manifest: None, tokenizer: None };
         dataset.check_splits_not_empty()?;
         dataset.read_companion_files(folder, metadata.is_dir())?;
+        dataset.check_recorded_shards_exist()?;
         Ok(dataset)
+    }
+
+    /// Returns the files of the folder that look like data and are not read.
+    pub fn passed_over(&self) -> &[PassedOver] {
+        &self.passed_over
+    }
+
+    /// Returns what a user of the dataset should know: files and columns that are passed over.
+    pub fn warnings(&self) -> Vec<String> {
+        let files = self.passed_over.iter();
+        let mut warnings: Vec<String> =
+            files.map(|passed| format!("{} is passed over: {}", passed.file.display(), passed.reason)).collect();
+        for shard in self.splits.iter().flat_map(|part| &part.shards) {
+            warnings.extend(shard.notes().iter().map(|note| format!("{}: {note}", shard.path().display())));
+            if self.has_hashes() && self.recorded(shard.path()).is_none() {
+                let path = shard.path().display();
+                warnings.push(format!("{path} is not in {MANIFEST_FILE}: it was added after the dataset was made"));
+            }
+        }
+        warnings
     }
 
     pub fn path(&self) -> &Path {
@@ -106,18 +139,54 @@ impl Dataset {
         &self.splits[split as usize].shards
     }
 
-    /// Reads a whole split once, to find damaged pages and ids not below `vocab_size` before training.
-    pub fn check_split(&self, split: Split, vocab_size: usize, on_progress: OnProgress<'_>) -> Result<()> {
+    /// Reads a whole split once, to find changed bytes, damaged pages and ids not below `vocab_size` before training.
+    /// Returns what reading passes over.
+    pub fn check_split(&self, split: Split, vocab_size: usize, on_progress: OnProgress<'_>) -> Result<ReadCounts> {
         let read_options = ShardReadOptions { vocab_size, eos_id: self.eos_id() };
-        let (total, mut done) = (self.rows(split), 0);
+        let (total, mut done, mut counts) = (self.rows(split), 0, ReadCounts::default());
         for shard in self.opened_shards(split) {
+            self.check_bytes(shard)?;
             for (group, rows) in shard.compression_and_group_rows().1.into_iter().enumerate() {
-                shard.read_group(group, read_options)?;
+                counts.add(shard.read_training_group(group, read_options)?.counts());
                 done += rows;
                 on_progress(Progress { label: "rows checked", done, total });
             }
         }
-        Ok(())
+        Ok(counts)
+    }
+
+    /// Fails if the bytes of a shard are not those that were written: by its hash in `dataset.json`, else by the
+    /// checksum in a file of this program. Shards of other programs have neither; their pages may have checksums, which
+    /// are checked when they are read.
+    pub(crate) fn check_bytes(&self, shard: &Shard) -> Result<()> {
+        let path = shard.path();
+        if let Some(recorded) = self.recorded(path) {
+            return recorded.check(path);
+        }
+        let checked = check_file(&mut open_input(path)?).map_err(DataError::io(path, "be read"))?;
+        checked.map(drop).map_err(|found| DataError::Checksum { file: path.to_path_buf(), found })
+    }
+
+    /// Whether `dataset.json` records hashes of the shards.
+    pub fn has_hashes(&self) -> bool {
+        self.manifest.as_ref().is_some_and(|manifest| !manifest.shards.is_empty())
+    }
+
+    fn recorded(&self, path: &Path) -> Option<&ShardRecord> {
+        let name = path.strip_prefix(&self.path).ok()?.to_str()?;
+        self.manifest.as_ref()?.shards.get(name)
+    }
+
+    /// Fails if a shard that `dataset.json` records is gone.
+    fn check_recorded_shards_exist(&self) -> Result<()> {
+        let recorded = self.manifest.iter().flat_map(|manifest| manifest.shards.keys());
+        let missing = recorded.map(|name| self.path.join(name)).find(|path| !path.exists());
+        match missing {
+            None => Ok(()),
+            Some(file) => {
+                Err(DataError::Checksum { file, found: format!("{MANIFEST_FILE} records it, but it is gone") })
+            }
+        }
     }
 
     /// Returns the read options for the dataset's own vocabulary size, or the largest allowed one if unknown.
@@ -168,64 +237,5 @@ impl Dataset {
         }
         self.tokenizer = Some(tokenizer);
         Ok(())
-    }
-}
-
-/// Lists the Parquet files of a folder by name, without hidden ones.
-fn list_shards(dir: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(DataError::io(dir, "be listed"))? {
-        let path = entry.map_err(DataError::io(dir, "be listed"))?.path();
-        let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
-        if !hidden && path.extension().is_some_and(|extension| extension == "parquet") {
-            files.push(path);
-        }
-    }
-    files.sort();
-    match files.is_empty() {
-        false => Ok(files),
-        true => Err(DataError::Empty {
-            file: dir.to_path_buf(),
-            found: "no .parquet file in the folder".to_owned(),
-            allowed: "token shards such as train-00000.parquet",
-        }),
-    }
-}
-
-/// Assigns each file to the split in its name. Files without one are train if no file has one, else left out.
-fn assign_splits(files: Vec<PathBuf>) -> Vec<(Split, PathBuf)> {
-    let split_of = |file: &Path| file.file_name().and_then(|name| Split::from_name_prefix(&name.to_string_lossy()));
-    match files.iter().any(|file| split_of(file).is_some()) {
-        true => files.into_iter().filter_map(|file| Some((split_of(&file)?, file))).collect(),
-        false => files.into_iter().map(|file| (Split::Train, file)).collect(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn splits_go_by_the_beginning_of_the_name() {
-        let cases = [
-            ("train-00000-of-00002.parquet", Some(Split::Train)),
-            ("validation-0.parquet", Some(Split::Valid)),
-            ("val_3.parquet", Some(Split::Valid)),
-            ("dev.parquet", Some(Split::Valid)),
-            ("Test.parquet", Some(Split::Test)),
-            ("shard-1.parquet", None),
-        ];
-        for (name, split) in cases {
-            assert_eq!(Split::from_name_prefix(name), split, "{name}");
-        }
-    }
-
-    #[test]
-    fn nameless_files_are_train_only_where_no_file_has_a_split() {
-        let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
-        let all = assign_splits(paths(&["a.parquet", "b.parquet"]));
-        assert!(all.iter().all(|(split, _)| *split == Split::Train) && all.len() == 2);
-        let some = assign_splits(paths(&["a.parquet", "valid-0.parquet"]));
-        assert_eq!(some, vec![(Split::Valid, PathBuf::from("valid-0.parquet"))]);
     }
 }

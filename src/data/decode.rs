@@ -1,17 +1,19 @@
-//! Owns: the accepted types of a token column, and the decoding of its arrays into checked ids.
+//! Owns: the decoding of the arrays of a token column into checked ids, without padding.
 //! Must not know: files beyond their path in a message, row groups, splits.
 //! Invariant: every decoded id is below the vocabulary size; any other id or null is an error with its row.
+//!
+//! A null row is a document without tokens. Tokens where `attention_mask` is 0 are padding and dropped. Labels of -100
+//! beyond the padding are counted: the caller decides.
 
+use super::columns::{ColumnLayout, IGNORED_LABEL};
 use super::error::{DataError, Result};
 use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::cast;
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Int8Type, Int16Type, Int32Type, Int64Type, Schema, UInt8Type, UInt16Type, UInt32Type,
+    ArrowPrimitiveType, DataType, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
     UInt64Type,
 };
 use std::path::Path;
-
-/// Accepted names of the token column, in order of preference.
-const TOKEN_COLUMNS: [&str; 4] = ["input_ids", "tokens", "token_ids", "token"];
 
 /// The documents of one row group, stored one after the other.
 #[derive(Debug, Default, PartialEq)]
@@ -19,9 +21,50 @@ pub(crate) struct Documents {
     tokens: Vec<u32>,
     /// End offset of each document in `tokens`. A document starts where the previous one ends.
     ends: Vec<usize>,
+    counts: ReadCounts,
+}
+
+/// What reading passed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ReadCounts {
+    /// Rows that are null: documents without tokens.
+    pub null_rows: u64,
+    /// Tokens that `attention_mask` calls padding. They were dropped.
+    pub padding_tokens: u64,
+    /// Tokens, not padding, whose label is -100: they should be read but not predicted.
+    pub ignored_targets: u64,
+}
+
+impl ReadCounts {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.null_rows += other.null_rows;
+        self.padding_tokens += other.padding_tokens;
+        self.ignored_targets += other.ignored_targets;
+    }
+
+    /// Says in sentences what was passed over, if anything.
+    pub fn sentences(&self) -> impl Iterator<Item = String> + use<> {
+        let Self { null_rows, padding_tokens, ignored_targets } = *self;
+        let sentences = [
+            (null_rows, format!("{null_rows} null rows are documents without tokens")),
+            (padding_tokens, format!("{padding_tokens} tokens are padding (`attention_mask` is 0) and are dropped")),
+            (
+                ignored_targets,
+                format!(
+                    "{ignored_targets} tokens have the label -100 (`labels`): a run refuses them, because every \
+                     token is a target here; without the column `labels` all are trained on"
+                ),
+            ),
+        ];
+        sentences.into_iter().filter(|(count, _)| *count > 0).map(|(_, sentence)| sentence)
+    }
 }
 
 impl Documents {
+    pub fn counts(&self) -> ReadCounts {
+        self.counts
+    }
+
     pub fn len(&self) -> usize {
         self.ends.len()
     }
@@ -45,13 +88,16 @@ impl Documents {
     }
 }
 
-/// How the token column holds ids.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ColumnLayout {
-    /// A row is a document: a list of ids.
-    Lists,
-    /// A row is a single id.
-    Flat,
+/// Returns the values of one row of a column of lists; `None` if the row is null.
+fn list_row(column: &ArrayRef, row: usize) -> Option<ArrayRef> {
+    if column.is_null(row) {
+        return None;
+    }
+    Some(match column.data_type() {
+        DataType::List(_) => column.as_list::<i32>().value(row),
+        DataType::LargeList(_) => column.as_list::<i64>().value(row),
+        _ => column.as_fixed_size_list().value(row),
+    })
 }
 
 /// Decodes arrays of the token column into checked ids.
@@ -76,27 +122,68 @@ impl<'a> TokenDecoder<'a> {
         Self { path, layout, next_row: first_row, vocab_size: vocab_size.max(1), documents }
     }
 
-    pub fn push(&mut self, column: &ArrayRef) -> Result<()> {
+    /// Decodes the next rows. `mask` and `labels` are the columns of these names, if there are any.
+    pub fn push(&mut self, tokens: &ArrayRef, mask: Option<&ArrayRef>, labels: Option<&ArrayRef>) -> Result<()> {
         if self.layout == ColumnLayout::Flat {
-            self.push_ids(column)?;
-            self.next_row += column.len() as u64;
+            self.push_ids(tokens)?;
+            self.next_row += tokens.len() as u64;
             return Ok(());
         }
-        match column.data_type() {
-            DataType::List(_) => column.as_list::<i32>().iter().try_for_each(|row| self.push_row(row)),
-            DataType::LargeList(_) => column.as_list::<i64>().iter().try_for_each(|row| self.push_row(row)),
-            _ => column.as_fixed_size_list().iter().try_for_each(|row| self.push_row(row)),
+        for row in 0..tokens.len() {
+            let of_row = |column: Option<&ArrayRef>| column.and_then(|column| list_row(column, row));
+            self.push_row(list_row(tokens, row), of_row(mask), of_row(labels))?;
         }
+        Ok(())
     }
 
-    fn push_row(&mut self, ids: Option<ArrayRef>) -> Result<()> {
-        let Some(ids) = ids else {
-            return Err(self.row_error(0, "the row is null", "a list of token ids"));
-        };
-        self.push_ids(&ids)?;
+    fn push_row(&mut self, ids: Option<ArrayRef>, mask: Option<ArrayRef>, labels: Option<ArrayRef>) -> Result<()> {
+        let start = self.documents.tokens.len();
+        match &ids {
+            Some(ids) if ids.data_type().is_null() && ids.len() > 0 => return Err(self.id_error(0, "a null token id")),
+            Some(ids) if !ids.data_type().is_null() => self.push_ids(ids)?,
+            Some(_) => {}
+            None => self.documents.counts.null_rows += 1,
+        }
+        if self.documents.tokens.len() > start {
+            let mask = mask.map(|mask| self.row_numbers("attention_mask", start, &mask)).transpose()?;
+            let labels = labels.map(|labels| self.row_numbers("labels", start, &labels)).transpose()?;
+            self.drop_padding(start, mask.as_deref(), labels.as_deref());
+        }
         self.documents.ends.push(self.documents.tokens.len());
         self.next_row += 1;
         Ok(())
+    }
+
+    /// Returns the numbers of a column beside the tokens of the current row, which start at `start`.
+    fn row_numbers(&self, name: &str, start: usize, values: &ArrayRef) -> Result<Vec<Option<i64>>> {
+        let tokens = self.documents.tokens.len() - start;
+        if values.len() != tokens {
+            let found = format!("`{name}` has {} values for {tokens} tokens", values.len());
+            return Err(self.row_error(0, &found, "as many values as tokens"));
+        }
+        let numbers = cast(values, &DataType::Int64);
+        let numbers = numbers.map_err(|error| self.row_error(0, &format!("`{name}`: {error}"), "integers"))?;
+        Ok(numbers.as_primitive::<Int64Type>().iter().collect())
+    }
+
+    /// Drops the tokens from `start` on that the mask calls padding, and counts labels of -100 among the others.
+    fn drop_padding(&mut self, start: usize, mask: Option<&[Option<i64>]>, labels: Option<&[Option<i64>]>) {
+        let kept = |index: usize| mask.is_none_or(|mask| mask[index] != Some(0));
+        let count = self.documents.tokens.len() - start;
+        if let Some(labels) = labels {
+            // The first token of a row is not predicted from that row in any case.
+            let first = (0..count).find(|index| kept(*index));
+            let ignored =
+                |index: &usize| labels[*index] == Some(IGNORED_LABEL) && kept(*index) && Some(*index) != first;
+            self.documents.counts.ignored_targets += (0..count).filter(ignored).count() as u64;
+        }
+        if mask.is_some() {
+            let kept_ids: Vec<u32> =
+                (0..count).filter(|index| kept(*index)).map(|index| self.documents.tokens[start + index]).collect();
+            self.documents.counts.padding_tokens += (count - kept_ids.len()) as u64;
+            self.documents.tokens.truncate(start);
+            self.documents.tokens.extend(kept_ids);
+        }
     }
 
     fn push_ids(&mut self, values: &ArrayRef) -> Result<()> {
@@ -149,43 +236,6 @@ impl<'a> TokenDecoder<'a> {
     }
 }
 
-/// Finds the token column, which holds integers. Returns its index and its layout.
-pub(crate) fn find_token_column(path: &Path, schema: &Schema) -> Result<(usize, ColumnLayout)> {
-    let fault = |found: String, allowed: String| DataError::Column { file: path.to_path_buf(), found, allowed };
-    let names = format!("`{}`", TOKEN_COLUMNS.join("`, `"));
-    let Some(index) = TOKEN_COLUMNS.iter().find_map(|name| schema.index_of(name).ok()) else {
-        let columns: Vec<String> = schema
-            .fields()
-            .iter()
-            .map(|field| format!("`{}: {}`", field.name(), type_name(field.data_type())))
-            .collect();
-        let found = format!("no token column, only {}", columns.join(", "));
-        return Err(fault(found, format!("a column named {names}, of lists of integers")));
-    };
-    let field = schema.field(index);
-    let (item, layout) = match field.data_type() {
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            (item.data_type(), ColumnLayout::Lists)
-        }
-        other => (other, ColumnLayout::Flat),
-    };
-    if !item.is_integer() {
-        let found = format!("column `{}` is {}", field.name(), type_name(field.data_type()));
-        return Err(fault(found, "lists of integers, or one integer per row".to_owned()));
-    }
-    Ok((index, layout))
-}
-
-/// Returns the readable name of an Arrow type, such as `list<int32>` or `fixed_size_list<int32, 64>`.
-pub(crate) fn type_name(data_type: &DataType) -> String {
-    match data_type {
-        DataType::List(item) => format!("list<{}>", type_name(item.data_type())),
-        DataType::LargeList(item) => format!("large_list<{}>", type_name(item.data_type())),
-        DataType::FixedSizeList(item, n) => format!("fixed_size_list<{}, {n}>", type_name(item.data_type())),
-        other => format!("{other:?}").to_lowercase(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,16 +249,9 @@ mod tests {
             (&[], Some(0), &[]),
         ];
         for (tokens, eos, ends) in cases {
-            let mut documents = Documents { tokens: tokens.to_vec(), ends: Vec::new() };
+            let mut documents = Documents { tokens: tokens.to_vec(), ..Documents::default() };
             documents.split_after(eos);
             assert_eq!(documents.ends, ends, "{tokens:?}");
         }
-    }
-
-    #[test]
-    fn type_names_are_readable() {
-        let item = |data_type| std::sync::Arc::new(arrow::datatypes::Field::new("item", data_type, true));
-        assert_eq!(type_name(&DataType::LargeList(item(DataType::Int64))), "large_list<int64>");
-        assert_eq!(type_name(&DataType::FixedSizeList(item(DataType::UInt16), 8)), "fixed_size_list<uint16, 8>");
     }
 }

@@ -21,6 +21,15 @@ pub enum DataError {
     /// The footer is intact, but a page cannot be decoded.
     #[error("{}: cannot decode the data at row {row} (counted from 0) or shortly after it, the file is corrupt: {found}", file.display())]
     Corrupt { file: PathBuf, row: u64, found: String },
+    /// A file or folder name says two splits at once.
+    #[error("{}: {found}; allowed: a name with one of train, valid and test in it", file.display())]
+    SplitName { file: PathBuf, found: String },
+    /// A file declares sizes that it cannot have. Decoding it would need memory without bound.
+    #[error("{}: the file declares more than its bytes can hold, or more than fits into memory: {found}", file.display())]
+    DeclaredSize { file: PathBuf, found: String },
+    /// The bytes of a file are not those that were written.
+    #[error("{}: the file has changed since it was written: {found}; allowed: the file as it was written (make the dataset again, or restore the file)", file.display())]
+    Checksum { file: PathBuf, found: String },
     /// A required column is missing or has the wrong type.
     #[error("{}: {found}; allowed: {allowed}", file.display())]
     Column { file: PathBuf, found: String, allowed: String },
@@ -39,7 +48,7 @@ pub enum DataError {
     #[error("{}: the dataset's vocabulary has {found} tokens, the model's only {allowed}; allowed: a dataset vocabulary no larger than the model's", file.display())]
     Vocabulary { file: PathBuf, found: usize, allowed: usize },
     /// The dataset lacks a requested split.
-    #[error("{}: no {split} split; found: {found}; allowed: a shard whose name starts with `{split}`", file.display())]
+    #[error("{}: no {split} split; found: {found}; allowed: a shard with `{split}` in its name or in that of its folder", file.display())]
     NoSplit { file: PathBuf, split: Split, found: String },
     /// A tokenizer cannot be loaded, or cannot encode a text.
     #[error("{tokenizer}: {found}; allowed: {allowed}")]

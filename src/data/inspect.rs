@@ -4,7 +4,9 @@
 
 use super::Split;
 use super::dataset::Dataset;
+use super::decode::ReadCounts;
 use super::error::{DataError, Result};
+use super::layout::PassedOver;
 use super::shard::{Shard, ShardReadOptions};
 use super::{OnProgress, Progress, Tokenizer};
 use serde::Serialize;
@@ -28,6 +30,10 @@ pub struct DatasetDescription {
     pub tokenizer_hash: Option<String>,
     pub eos_id: Option<u32>,
     pub splits: Vec<SplitDescription>,
+    /// Files that look like data and are not read.
+    pub passed_over: Vec<PassedOver>,
+    /// What a user should know beside that: about columns, rows and checksums.
+    pub warnings: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -36,6 +42,8 @@ pub struct SplitDescription {
     pub documents: u64,
     pub tokens: u64,
     pub max_id: u32,
+    /// Null rows, padding and labels of -100, which reading passes over.
+    pub counts: ReadCounts,
     pub lengths: DocumentLengths,
     pub shards: Vec<ShardDescription>,
     pub samples: Vec<SampleDocument>,
@@ -96,14 +104,29 @@ pub fn describe(path: &Path, vocab_size: Option<usize>, on_progress: OnProgress<
             on_progress(Progress { label: "rows", done, total });
         })?);
     }
+    let warnings = warnings(&dataset, &splits);
     Ok(DatasetDescription {
         path: path.to_path_buf(),
+        passed_over: dataset.passed_over().to_vec(),
+        warnings,
         kind: dataset.manifest().map(|manifest| manifest.kind.clone()),
         vocab_size: dataset.vocab_size(),
         tokenizer_hash: tokenizer.as_ref().map(Tokenizer::hash),
         eos_id: dataset.eos_id(),
         splits,
     })
+}
+
+/// Returns the warnings of the dataset without those about files, and what reading has found.
+fn warnings(dataset: &Dataset, splits: &[SplitDescription]) -> Vec<String> {
+    let mut warnings = dataset.warnings().split_off(dataset.passed_over().len());
+    for SplitDescription { split, counts, .. } in splits {
+        warnings.extend(counts.sentences().map(|sentence| format!("{split}: {sentence}")));
+    }
+    if dataset.manifest().is_some() && !dataset.has_hashes() {
+        warnings.push("dataset.json has no hashes of the shards (an older version made it)".to_owned());
+    }
+    warnings
 }
 
 fn read_split(
@@ -115,10 +138,13 @@ fn read_split(
 ) -> Result<SplitDescription> {
     let mut lengths = BTreeMap::new();
     let (mut samples, mut shards, mut max_id) = (Vec::new(), Vec::new(), 0);
+    let mut counts = ReadCounts::default();
     for shard in dataset.opened_shards(split) {
+        dataset.check_bytes(shard)?;
         let description = describe_shard(shard)?;
         for (group, rows) in description.row_groups.iter().enumerate() {
             let documents = shard.read_group(group, read_options)?;
+            counts.add(documents.counts());
             for document in (0..documents.len()).map(|index| documents.get(index)) {
                 *lengths.entry(document.len()).or_insert(0_u64) += 1;
                 max_id = document.iter().copied().fold(max_id, u32::max);
@@ -140,7 +166,7 @@ fn read_split(
     }
     let documents = lengths.values().sum();
     let lengths = DocumentLengths::from_counts(&lengths, documents, tokens);
-    Ok(SplitDescription { split, documents, tokens, max_id, lengths, shards, samples })
+    Ok(SplitDescription { split, documents, tokens, max_id, counts, lengths, shards, samples })
 }
 
 fn describe_shard(shard: &Shard) -> Result<ShardDescription> {
@@ -210,6 +236,10 @@ impl fmt::Display for DatasetDescription {
         writeln!(f, "  tokenizer   {}", tokenizer.unwrap_or_else(|| "none next to the shards".to_owned()))?;
         writeln!(f, "  end token   {}", text(self.eos_id.map(|id| id.to_string())))?;
         self.splits.iter().try_for_each(|split| split.fmt(f))?;
+        for passed in &self.passed_over {
+            writeln!(f, "\npassed over: {}: {}", passed.file.display(), passed.reason)?;
+        }
+        self.warnings.iter().try_for_each(|warning| writeln!(f, "\nnote: {warning}"))?;
         match self.splits.iter().any(|split| split.split == Split::Valid) {
             true => Ok(()),
             false => writeln!(f, "\nno valid split: nothing to evaluate on during training"),

@@ -7,12 +7,15 @@
 //! row, in the column `input_ids`) → [`Dataset::open`] → `shard` (one row group at a time) → `stream` (the
 //! endless order of tokens) → [`Loader`] (windows `[B, T+1]`, prefetched on a thread).
 
+mod columns;
 pub mod dataset;
 mod decode;
 pub mod error;
 pub mod inspect;
+pub mod layout;
 pub mod loader;
 pub mod manifest;
+mod parquet_input;
 pub mod prosqa;
 mod prosqa_words;
 pub mod questions;
@@ -27,6 +30,7 @@ pub mod tokenizer;
 mod writer;
 
 pub use dataset::Dataset;
+pub use decode::ReadCounts;
 pub use error::{DataError, Result};
 pub use inspect::{DatasetDescription, describe};
 pub use loader::{Batch, Loader, LoaderOptions};

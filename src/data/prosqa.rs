@@ -9,7 +9,7 @@ mod graph;
 mod record;
 
 use super::error::{DataError, Result};
-use super::manifest::{DatasetManifest, DatasetSummary, GraphMeans, MANIFEST_FILE, TOKENIZER_FILE};
+use super::manifest::{DatasetManifest, DatasetSummary, GraphMeans, TOKENIZER_FILE};
 use super::staging::StagedDataset;
 use super::tokenizer::split_words;
 use super::writer::{DocumentRow, SolvedQuestion, SplitWriters};
@@ -71,7 +71,7 @@ pub fn make_prosqa(options: &ProsqaOptions, on_progress: OnProgress<'_>) -> Resu
     tokenizer.save(&staging.dir().join(TOKENIZER_FILE))?;
     let manifest =
         DatasetManifest::new("prosqa", options.manifest_settings(), options.seed, splits.clone(), &tokenizer);
-    manifest.write(&staging.dir().join(MANIFEST_FILE))?;
+    manifest.write(staging.dir())?;
     staging.commit()?;
     let (out, vocab_size) = (options.out.clone(), tokenizer.vocab_size());
     Ok(DatasetSummary { out, splits, vocab_size, empty: 0, graphs: Some(sums.means()) })
@@ -165,12 +165,11 @@ fn read_split_files(paths: &[PathBuf]) -> Result<BTreeMap<Split, Vec<ProsqaRecor
     let mut records: BTreeMap<Split, Vec<ProsqaRecord>> = BTreeMap::new();
     for path in paths {
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        let split =
-            stem.split(['_', '-', '.']).find_map(Split::from_name_prefix).ok_or_else(|| DataError::InvalidSetting {
-                name: "from",
-                found: path.display().to_string(),
-                allowed: "with several files, names that contain train, valid or test (prosqa_train.json)",
-            })?;
+        let split = Split::from_name(&stem).ok().flatten().ok_or_else(|| DataError::InvalidSetting {
+            name: "from",
+            found: path.display().to_string(),
+            allowed: "with several files, names that contain train, valid or test (prosqa_train.json)",
+        })?;
         records.entry(split).or_default().extend(read_records(path)?);
     }
     Ok(records)

@@ -3,9 +3,9 @@
 //! Invariant: every question has a text and an answer; records without are counted, any other fault is an error that names
 //! the record, line or row.
 
-use super::decode::type_name;
+use super::columns::type_name;
 use super::error::{DataError, Result, json_error_text};
-use super::shard::{for_each_batch, open_parquet, read_columns};
+use super::parquet_input::{for_each_batch, open_parquet, read_columns};
 use super::source::{LineReader, lowercase_extension};
 use crate::files::foreign;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};

@@ -2,9 +2,9 @@
 //! Must not know: tokens, shards, splits.
 //! Invariant: memory holds one document, line or record batch at a time. Text that is not UTF-8 is an error.
 
-use super::decode::type_name;
+use super::columns::type_name;
 use super::error::{DataError, Result, json_error_text};
-use super::shard::{for_each_batch, open_parquet, read_columns};
+use super::parquet_input::{for_each_batch, open_parquet, read_columns};
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::DataType;
 use serde::Deserialize;

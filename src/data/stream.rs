@@ -202,7 +202,7 @@ impl TokenOrder {
 
     /// Reads a row group and orders its documents for an epoch.
     fn load_group(&self, epoch: u64, (shard, group): (usize, usize)) -> Result<LoadedRowGroup> {
-        let documents = self.shards[shard].read_group(group, self.read_options)?;
+        let documents = self.shards[shard].read_training_group(group, self.read_options)?;
         let mut order: Vec<usize> = (0..documents.len()).collect();
         if self.shuffle {
             let number: usize = self.shards[..shard].iter().map(Shard::group_count).sum::<usize>() + group;

@@ -3,7 +3,7 @@
 //! Invariant: equal inputs and options give equal shards. Memory holds a chunk and a row group per split.
 
 use super::error::{DataError, Result};
-use super::manifest::{DatasetManifest, DatasetSummary, MANIFEST_FILE, TOKENIZER_FILE};
+use super::manifest::{DatasetManifest, DatasetSummary, TOKENIZER_FILE};
 use super::source::{TextDocument, for_each_document, input_size};
 use super::staging::StagedDataset;
 use super::writer::{DocumentRow, SplitWriters};
@@ -68,7 +68,7 @@ pub fn make_text(options: &TextOptions, on_progress: OnProgress<'_>) -> Result<D
     let (splits, empty) = builder.finish()?;
     tokenizer.save(&staging.dir().join(TOKENIZER_FILE))?;
     let manifest = DatasetManifest::new("text", options.manifest_settings(), options.seed, splits.clone(), &tokenizer);
-    manifest.write(&staging.dir().join(MANIFEST_FILE))?;
+    manifest.write(staging.dir())?;
     staging.commit()?;
     Ok(DatasetSummary { out: options.out.clone(), splits, vocab_size: tokenizer.vocab_size(), empty, graphs: None })
 }

@@ -10,13 +10,12 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Builder, ListBuilder, RecordBatch, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use parquet::arrow::ArrowWriter;
 use parquet::errors::ParquetError;
 
 use super::error::{DataError, Result};
 use super::manifest::{EOS_ID_KEY, KIND_KEY, SplitCounts, TOKENIZER_HASH_KEY, VERSION_KEY, VOCAB_SIZE_KEY};
 use super::{Split, Tokenizer};
-use crate::files::parquet::{Footer, start_parquet};
+use crate::files::parquet::{Footer, ParquetWriter, start_parquet};
 
 /// Limits of a row group, which is closed at either one: tokens (4 MiB of ids) and rows.
 const GROUP_TOKENS: usize = 1 << 20;
@@ -46,7 +45,7 @@ pub(crate) struct SplitWriter {
     schema: SchemaRef,
     footer: Footer,
     /// Path and writer of the current shard.
-    open_shard: Option<(PathBuf, ArrowWriter<File>)>,
+    open_shard: Option<(PathBuf, ParquetWriter<File>)>,
     shard_tokens: u64,
     /// Rows that are waiting to be written as one row group.
     pending_rows: Vec<DocumentRow>,
@@ -127,7 +126,7 @@ impl SplitWriter {
         }
     }
 
-    fn create_shard(&mut self) -> Result<(PathBuf, ArrowWriter<File>)> {
+    fn create_shard(&mut self) -> Result<(PathBuf, ParquetWriter<File>)> {
         let path = self.dir.join(format!("{}-{:05}.parquet", self.split, self.counts.shards));
         let file = File::create(&path).map_err(DataError::io(&path, "be created"))?;
         let writer = start_parquet(file, self.schema.clone(), GROUP_ROWS, &self.footer)
@@ -139,7 +138,7 @@ impl SplitWriter {
     fn close_shard(&mut self) -> Result<()> {
         self.shard_tokens = 0;
         match self.open_shard.take() {
-            Some((path, writer)) => writer.close().map(|_| ()).map_err(|error| write_error(&path, error)),
+            Some((path, writer)) => writer.close().map_err(|error| write_error(&path, error)),
             None => Ok(()),
         }
     }

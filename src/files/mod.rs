@@ -1,4 +1,4 @@
-//! Owns: files: [`atomic`] replacement of files and folders, [`parquet`] writing, reading of [`foreign`] files.
+//! Owns: files: [`atomic`] replacement of files and folders, [`parquet`] writing and [checks](parquet_check), reading of [`foreign`] files.
 //! Must not know: what a file contains.
 //! Invariant: a file or folder that has its final name is complete. It survives a power cut, unless the caller chose
 //! the unsynced write.
@@ -6,6 +6,9 @@
 pub mod atomic;
 pub mod foreign;
 pub mod parquet;
+pub mod parquet_check;
+mod parquet_page;
+mod thrift;
 
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};

@@ -47,6 +47,7 @@ pub fn open_dataset(config: &Config, out: &mut Publisher) -> Result<Dataset, Tra
     }
     let dataset = Dataset::open(dir)?;
     tracing::info!("data: {}, {} training documents", dir.display(), dataset.rows(Split::Train));
+    dataset.warnings().iter().for_each(|warning| tracing::warn!("data: {warning}"));
     if !dataset.has_split(Split::Valid) {
         tracing::warn!("{} has no validation split: validation is off", dir.display());
     }
@@ -100,7 +101,8 @@ pub fn open_loader(
     if config.data.check {
         out.send_fact(Event::Phase(RunPhase::LoadData));
         for split in [Split::Train, Split::Valid] {
-            dataset.check_split(split, vocab_size, &mut progress_frames(out))?;
+            let counts = dataset.check_split(split, vocab_size, &mut progress_frames(out))?;
+            counts.sentences().for_each(|sentence| tracing::warn!("data: {split}: {sentence}"));
         }
     }
     let options = LoaderOptions {
