@@ -4,21 +4,25 @@
 mod allocator;
 
 use clap::Parser;
+use coconut_lab::cli::output::print_error_line;
 use coconut_lab::cli::{self, Cli};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::process::ExitCode;
+
+/// Exit code of a wrong call, as clap's own.
+const WRONG_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     allocator::keep_freed_memory();
     make_host_the_default_device();
-    match cli::run(Cli::parse(), allocator::allocation_counts) {
+    let cli = Cli::try_parse().unwrap_or_else(|error| cli::exit_with_clap_error(&error));
+    match cli::run(cli, allocator::allocation_counts) {
         Ok(code) => code,
         // A reader that closes the pipe, such as `head`, has all it wants.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // Standard error may be closed with the terminal; the exit code still reports the failure.
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            ExitCode::FAILURE
+            print_error_line(format_args!("error: {error:#}"));
+            if cli::is_usage_error(&error) { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
         }
     }
 }

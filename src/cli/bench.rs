@@ -2,11 +2,13 @@
 //! Must not know: how a training step is computed.
 //! Invariant: standard output holds only these lines; each is written as soon as its kind is measured.
 
+use super::bail_usage;
+use super::output;
 use crate::bench::steps::{BenchSizes, StepKind, StepTimes, time_steps};
 use crate::config::{Config, Dtype, Limit};
 use crate::device;
 use crate::device::SelectedDevice;
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 use std::io::Write;
@@ -123,7 +125,7 @@ pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     chosen.check_dtype(sizes.dtype, "--dtype")?;
     for kind in args.kinds {
         let line = BenchLine::new(&sizes, kind, &chosen, &time_steps(&sizes, kind, &chosen)?);
-        let mut out = std::io::stdout().lock();
+        let mut out = output::stdout();
         writeln!(out, "{}", serde_json::to_string(&line)?)?;
         out.flush()?;
     }
@@ -158,17 +160,18 @@ impl SizeArgs {
 /// Checks the rules between sizes; an error names the arguments, their values and the limit.
 pub(super) fn check_sizes(sizes: &BenchSizes) -> anyhow::Result<()> {
     let BenchSizes { seq_len: time, width, heads, recycled, .. } = *sizes;
-    ensure!(
-        recycled < time,
-        "`--recycled` = {recycled}: at most `--time` - 1 = {} positions per row can be recycled",
-        time - 1
-    );
-    ensure!(width.is_multiple_of(heads), "`--width` = {width}: it must be a multiple of `--heads` = {heads}");
-    ensure!(
-        (width / heads).is_multiple_of(2),
-        "`--width` = {width}: rotary positions need an even head width, but `--width` / `--heads` = {}",
-        width / heads
-    );
+    if recycled >= time {
+        bail_usage!("`--recycled` = {recycled}: at most `--time` - 1 = {} positions per row can be recycled", time - 1);
+    }
+    if !width.is_multiple_of(heads) {
+        bail_usage!("`--width` = {width}: it must be a multiple of `--heads` = {heads}");
+    }
+    if !(width / heads).is_multiple_of(2) {
+        bail_usage!(
+            "`--width` = {width}: rotary positions need an even head width, but `--width` / `--heads` = {}",
+            width / heads
+        );
+    }
     Ok(())
 }
 

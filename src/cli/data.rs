@@ -2,6 +2,8 @@
 //! Must not know: how data is made or read.
 //! Invariant: results go to standard output; progress goes to standard error, and only to a terminal.
 
+use super::bail_usage;
+use super::{output, terminal};
 use crate::data::inspect::pluralize;
 use crate::data::manifest::DatasetSummary;
 use crate::data::prosqa::{PAPER_MEANS, default_split_sizes};
@@ -144,7 +146,7 @@ fn run_prosqa(args: ProsqaArgs) -> anyhow::Result<()> {
         _ => DEFAULT_PROSQA_COUNTS,
     };
     if args.from.len() > 1 && args.train.or(args.valid).or(args.test).is_some() {
-        bail!("--train, --valid and --test divide a single --from file; of several, each is a whole split");
+        bail_usage!("--train, --valid and --test divide a single --from file; of several, each is a whole split");
     }
     let options = ProsqaOptions {
         out: args.out,
@@ -185,7 +187,7 @@ fn run_inspect(args: &InspectArgs) -> anyhow::Result<()> {
             Ok(description) => print_text(&format!("{description}\n"))?,
             Err(error) if args.paths.len() == 1 => return Err(error.into()),
             Err(error) => {
-                eprintln!("error: {error}\n");
+                output::print_error_line(format_args!("error: {error}\n"));
                 broken += 1;
             }
         }
@@ -230,7 +232,7 @@ fn print_summary(made: &DatasetSummary) -> anyhow::Result<()> {
 
 /// Prints to standard output. A closed pipe (`| head`) is not an error.
 fn print_text(text: &str) -> anyhow::Result<()> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
+    match output::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other.context("cannot write to stdout"),
     }
@@ -238,7 +240,7 @@ fn print_text(text: &str) -> anyhow::Result<()> {
 
 /// Runs `work` with a progress bar that it updates through its argument, and clears the bar afterwards.
 fn with_progress_bar<T, E>(work: impl FnOnce(&mut dyn FnMut(Progress<'_>)) -> Result<T, E>) -> Result<T, E> {
-    let bar = ProgressBar::new(0);
+    let bar = if terminal::moves_cursor() { ProgressBar::new(0) } else { ProgressBar::hidden() };
     if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {percent}% {eta}") {
         bar.set_style(style);
     }

@@ -2,8 +2,10 @@
 //! Must not know: how a position is computed, how a policy decides.
 //! Invariant: every mean is reported with its sample size and its 95 % interval.
 
+use super::bail_usage;
 use super::generate::SamplingArgs;
 use super::model_source::{LoadedModel, ModelArgs, PolicyArg, questions_file};
+use super::output;
 use crate::data::{Dataset, Questions, Split, read_questions};
 use crate::generate::GenerationRequest;
 use crate::policy::grammar::POLICY_HELP;
@@ -101,7 +103,7 @@ pub(super) fn run(mut args: EvalArgs) -> anyhow::Result<ExitCode> {
         args.model.model = which;
     }
     if args.batch == 0 || args.limit == 0 || args.max_new == 0 {
-        bail!("--batch, --most and --max-new must be at least 1");
+        bail_usage!("--batch, --most and --max-new must be at least 1");
     }
     let loaded = args.model.load()?;
     let sources = args.sources(&loaded)?;
@@ -111,7 +113,7 @@ pub(super) fn run(mut args: EvalArgs) -> anyhow::Result<ExitCode> {
         None => None,
     };
     if perplexity.is_none() && questions.is_none() {
-        bail!("nothing to evaluate on: give --data DIR or --questions FILE");
+        bail_usage!("nothing to evaluate on: give --data DIR or --questions FILE");
     }
     let (mut results, mut asked) = (Vec::new(), None);
     if let Some((file, questions)) = questions {
@@ -129,7 +131,7 @@ pub(super) fn run(mut args: EvalArgs) -> anyhow::Result<ExitCode> {
         asked = Some(set);
     }
     let report = EvalReport { dir: loaded.dir, perplexity, questions: asked, results };
-    let mut out = std::io::stdout().lock();
+    let mut out = output::stdout();
     match args.json {
         true => writeln!(out, "{:#}", report.to_json())?,
         false => report.write_table(&mut out)?,
@@ -182,11 +184,12 @@ impl EvalArgs {
     /// Scores rows of the dataset in `data` by a plain pass.
     fn measure_perplexity(&self, loaded: &LoadedModel, data: &Path) -> anyhow::Result<PerplexityReport> {
         let dataset = Dataset::open(data)?;
+        loaded.check_tokenizer(&dataset, self.model.any_tokenizer)?;
         let max_len = loaded.model.shape().max_len;
         let default_len = loaded.config()?.map_or(1024, |config| config.data.seq_len);
         let seq_len = if self.seq_len == 0 { default_len.min(max_len) } else { self.seq_len };
         if seq_len > max_len {
-            bail!("--seq-len {seq_len}: the model takes at most {max_len} positions");
+            bail_usage!("--seq-len {seq_len}: the model takes at most {max_len} positions");
         }
         let reading = ScoringOptions { split: self.split, seq_len, batch: self.batch.min(8), max_rows: self.limit };
         let scores = score_split(&loaded.model, &dataset, reading)?;
@@ -203,7 +206,7 @@ impl EvalArgs {
     ) -> anyhow::Result<AccuracySummary> {
         let request = GenerationRequest {
             sampling: self.sampling.params()?,
-            eos_token: loaded.eos_token,
+            end_tokens: loaded.end_tokens.clone(),
             seed: self.sampling.seed,
             ..GenerationRequest::new(Vec::new(), policy.clone(), self.max_new)
         };

@@ -2,8 +2,10 @@
 //! Must not know: how tables are stored in a run folder, or written to a file.
 //! Invariant: every table of a run, and nothing else but its model, can be named.
 
-use super::{model_source, run_lookup};
+use super::bail_usage;
+use super::{model_source, output, run_lookup};
 use crate::files::atomic::StagedFolder;
+use crate::model::hf::COMPANION_FILES;
 use crate::record::export::{self, RunTable, StepRange};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -80,27 +82,34 @@ pub(super) fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
     let Some(table) = args.table.run_table() else { return export_model(&args, steps) };
     let runs = args.runs.iter().map(|name| run_lookup::run_folder(name)).collect::<Result<Vec<_>, _>>()?;
     let rows = export::export_table(&runs, table, steps, &args.out)?;
-    writeln!(std::io::stdout(), "rows: {rows}, runs: {}, written to {}", runs.len(), args.out.display())?;
+    writeln!(output::stdout(), "rows: {rows}, runs: {}, written to {}", runs.len(), args.out.display())?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Reads `--from-step` and `--to-step`; an empty range is an error.
 fn step_range(args: &ExportArgs) -> anyhow::Result<StepRange> {
     let range = StepRange { first: args.from_step.unwrap_or(0), last: args.to_step.unwrap_or(u64::MAX) };
-    anyhow::ensure!(range.first <= range.last, "--from-step {} is after --to-step {}", range.first, range.last);
+    if range.first > range.last {
+        bail_usage!("--from-step {} is after --to-step {}", range.first, range.last);
+    }
     Ok(range)
 }
 
-/// The checkpoint's files that a model folder holds, as far as they exist.
-const MODEL_FILES: [&str; 4] = ["config.json", "model.safetensors", "tokenizer.json", "feedback.safetensors"];
+/// The checkpoint's files that a model folder holds, as far as they exist, beside its companions.
+const MODEL_FILES: [&str; 3] = ["config.json", "model.safetensors", "feedback.safetensors"];
 
 /// Exports the model of one run: copies the model files of its checkpoint, and adds a README.
 fn export_model(args: &ExportArgs, steps: StepRange) -> anyhow::Result<ExitCode> {
-    let [name] = &args.runs[..] else { anyhow::bail!("`export model` takes one run, found {}", args.runs.len()) };
-    anyhow::ensure!(steps == StepRange::ALL, "--from-step and --to-step select rows of a table");
+    let [name] = &args.runs[..] else { bail_usage!("`export model` takes one run, found {}", args.runs.len()) };
+    if steps != StepRange::ALL {
+        bail_usage!("--from-step and --to-step select rows of a table");
+    }
     let (from, out) = (model_source::weights_folder(name)?, &args.out);
-    anyhow::ensure!(!out.exists(), "{} exists already", out.display());
-    let files: Vec<&str> = MODEL_FILES.into_iter().filter(|file| from.join(file).is_file()).collect();
+    if out.exists() {
+        bail_usage!("{} exists already", out.display());
+    }
+    let files: Vec<&str> =
+        MODEL_FILES.into_iter().chain(COMPANION_FILES).filter(|file| from.join(file).is_file()).collect();
     anyhow::ensure!(
         files.contains(&"model.safetensors"),
         "{} has no model.safetensors: expected a checkpoint of a run",
@@ -115,7 +124,7 @@ fn export_model(args: &ExportArgs, steps: StepRange) -> anyhow::Result<ExitCode>
     std::fs::write(readme, readme_text(&from)).with_context(|| out.display().to_string())?;
     staged.commit()?;
     writeln!(
-        std::io::stdout(),
+        output::stdout(),
         "{} and README.md of {}, written to {}",
         files.join(", "),
         from.display(),
@@ -139,7 +148,7 @@ pub(super) fn export_table(run: &Path, name: &str, out: &Path) -> anyhow::Result
     let names = || TableName::value_variants().iter().filter_map(ValueEnum::to_possible_value);
     let Ok(found) = TableName::from_str(name, true) else {
         let names: Vec<String> = names().map(|value| value.get_name().to_owned()).collect();
-        anyhow::bail!("no table `{name}`; allowed: {}", names.join(", "));
+        bail_usage!("no table `{name}`; allowed: {}", names.join(", "));
     };
     let table = found.run_table().context("a model is not a table; use `coconut-lab export model`")?;
     Ok(export::export_table(&[run], table, StepRange::ALL, out)?)

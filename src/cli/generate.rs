@@ -4,10 +4,12 @@
 
 mod printer;
 
+use super::bail_usage;
 use super::model_source::{LoadedModel, ModelArgs, PolicyArg, policy_help};
+use super::output;
 use crate::generate::{EndReason, Generation, GenerationRequest, GenerationStep, InputKind};
 use crate::policy::sampling::SamplingParams;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use printer::GenerationPrinter;
 use std::io::{IsTerminal, Read, Write};
@@ -108,17 +110,19 @@ impl SamplingArgs {
 pub(super) fn run(args: GenerateArgs) -> anyhow::Result<ExitCode> {
     let sampling = args.sampling.params()?;
     if args.max_new == 0 {
-        bail!("--max-new 0: expected at least 1 token");
+        bail_usage!("--max-new 0: expected at least 1 token");
     }
     let loaded = args.model.load()?;
     let prompts = args.prompts(&loaded)?;
     let prompts: Vec<Vec<u32>> =
         prompts.into_iter().flat_map(|prompt| std::iter::repeat_n(prompt, usize::from(args.samples))).collect();
-    let (rows, printer) =
-        (prompts.len(), GenerationPrinter::new(&prompts, args.json, loaded.tokenizer.clone(), loaded.eos_token));
+    let (rows, printer) = (
+        prompts.len(),
+        GenerationPrinter::new(&prompts, args.json, loaded.tokenizer.clone(), loaded.end_tokens.clone()),
+    );
     let request = GenerationRequest {
         sampling,
-        eos_token: loaded.eos_token.filter(|_| !args.ignore_end),
+        end_tokens: if args.ignore_end { Vec::new() } else { loaded.end_tokens.clone() },
         seed: args.sampling.seed,
         top_count: args.top,
         ..GenerationRequest::new(prompts, loaded.resolve_policy(&args.policy)?, args.max_new)
@@ -138,7 +142,7 @@ fn broken_pipe(error: &anyhow::Error) -> bool {
 
 /// Runs the generation to its end, prints it as it comes, and reports the speed on standard error.
 fn print_generation(mut generation: Generation, mut printer: GenerationPrinter, rows: usize) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = output::stdout_for_text();
     let (started, mut counts) = (Instant::now(), [0_usize; 2]);
     while !generation.is_finished() {
         for step in generation.step()? {
@@ -155,14 +159,16 @@ fn print_generation(mut generation: Generation, mut printer: GenerationPrinter, 
     let seconds = started.elapsed().as_secs_f64().max(1e-9);
     let truncated = (0..rows).filter(|row| generation.end_reason(*row) == Some(EndReason::ModelLength)).count();
     if truncated > 0 {
-        eprintln!("{truncated} of {rows} rows reached the last position that the model takes");
+        output::print_error_line(format_args!(
+            "{truncated} of {rows} rows reached the last position that the model takes"
+        ));
     }
     let [tokens, latents] = counts;
-    eprintln!(
+    output::print_error_line(format_args!(
         "{tokens} tokens and {latents} latents in {seconds:.2} s: {:.1} tokens/s, {:.1} positions/s",
         tokens as f64 / seconds,
         (tokens + latents) as f64 / seconds
-    );
+    ));
     Ok(())
 }
 
@@ -173,24 +179,24 @@ impl GenerateArgs {
         let mut texts = self.prompt.clone();
         for file in &self.file {
             let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-            self.add_prompts(text, &mut texts);
+            self.add_prompts(&text, &mut texts);
         }
         if prompts.is_empty() && texts.is_empty() {
             if std::io::stdin().is_terminal() {
-                bail!("no prompt: give --prompt, --file, --ids, or text on standard input");
+                bail_usage!("no prompt: give --prompt, --file, --ids, or text on standard input");
             }
             let mut text = String::new();
             std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
-            self.add_prompts(text, &mut texts);
+            self.add_prompts(&text, &mut texts);
         }
         if prompts.is_empty() && texts.is_empty() {
-            bail!("no prompt: every line is empty");
+            bail_usage!("no prompt: every line is empty");
         }
         if texts.is_empty() {
             return Ok(prompts);
         }
         if let Err(error) = loaded.tokenizer() {
-            bail!("{error:#}; or give --ids");
+            bail_usage!("{error:#}; or give --ids");
         }
         for text in &texts {
             prompts.push(loaded.encode(text)?);
@@ -198,11 +204,13 @@ impl GenerateArgs {
         Ok(prompts)
     }
 
-    /// Appends the prompts in `text`: all of it but a final newline, or its non-empty lines with `--lines`.
-    fn add_prompts(&self, text: String, texts: &mut Vec<String>) {
+    /// Appends the prompts in `text`: all of it but a byte order mark and a final newline, or its non-empty lines with
+    /// `--lines`.
+    fn add_prompts(&self, text: &str, texts: &mut Vec<String>) {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         match self.lines {
             true => texts.extend(text.lines().filter(|line| !line.is_empty()).map(str::to_owned)),
-            false => texts.push(text.strip_suffix('\n').unwrap_or(&text).to_owned()),
+            false => texts.push(text.strip_suffix('\n').unwrap_or(text).to_owned()),
         }
     }
 }

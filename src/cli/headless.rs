@@ -2,6 +2,7 @@
 //! Must not know: how a run is trained.
 //! Invariant: standard output gets whole lines only, so that it can be kept in a file.
 
+use super::{output, terminal};
 use crate::schema::metrics::{Metric, StepRow};
 use crate::schema::protocol::{Alert, AlertTopic, Event, LogLevel, LogLine, RunInfo, RunPhase, RunSummary};
 use crate::train::Trainer;
@@ -147,7 +148,7 @@ impl ProgressPrinter {
     /// Prints a line. A closed pipe is not an error: the run continues, and its folder holds everything.
     fn print_line(&self, text: &str) {
         self.bar.suspend(|| {
-            let _ = writeln!(std::io::stdout(), "{text}");
+            let _ = writeln!(output::stdout(), "{text}");
         });
     }
 }
@@ -166,7 +167,7 @@ fn phase_label(phase: RunPhase) -> &'static str {
 
 /// Makes a progress bar on standard error; it is hidden if that is not a terminal.
 fn progress_bar(message: &'static str) -> ProgressBar {
-    let bar = ProgressBar::new(0).with_message(message);
+    let bar = if terminal::moves_cursor() { ProgressBar::new(0) } else { ProgressBar::hidden() }.with_message(message);
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}  [{elapsed} < {eta}]") {
         bar.set_style(style);
     }

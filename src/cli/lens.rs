@@ -2,7 +2,9 @@
 //! Must not know: how a latent is computed, how latents are averaged.
 //! Invariant: the arguments are checked before the work begins.
 
+use super::bail_usage;
 use super::model_source::{ModelArgs, PolicyArg, policy_help, questions_file};
+use super::output;
 use crate::data::{Question, Split, read_questions};
 use crate::generate::{GenerationRequest, Latent};
 use crate::policy::switch::Policy;
@@ -67,7 +69,7 @@ pub struct LensArgs {
 /// Collects the latents, prints the table and writes the file.
 pub(super) fn run(args: LensArgs) -> anyhow::Result<ExitCode> {
     if args.max_questions < 2 || args.max_new == 0 || args.beam == 0 {
-        bail!("--most must be at least 2, --max-new and --beam at least 1");
+        bail_usage!("--most must be at least 2, --max-new and --beam at least 1");
     }
     if let Some(path) = &args.out {
         check_out_path(path)?;
@@ -92,13 +94,13 @@ pub(super) fn run(args: LensArgs) -> anyhow::Result<ExitCode> {
         bail!("{}: at least two questions must be shorter than the model's {max_len} positions", file.display());
     }
     let request = GenerationRequest {
-        eos_token: loaded.eos_token,
+        end_tokens: loaded.end_tokens.clone(),
         top_count: args.beam,
         ..GenerationRequest::new(Vec::new(), policy.clone(), args.max_new)
     };
     let found = collect_latents(&loaded.model, &prompts, args.batch.into(), &request)?;
     let [thoughts, control] = &found;
-    let mut out = std::io::stdout().lock();
+    let mut out = output::stdout();
     writeln!(out, "{}\n{}: {} of {total} prompts, {}", loaded.dir.display(), file.display(), prompts.len(), policy)?;
     if thoughts.is_empty() {
         writeln!(out, "the policy started no thought")?;
@@ -123,11 +125,11 @@ pub(super) fn run(args: LensArgs) -> anyhow::Result<ExitCode> {
 /// Checks `--out` before the work begins: a .parquet file (rows hold lists) in an existing folder.
 fn check_out_path(path: &Path) -> anyhow::Result<()> {
     if path.extension().is_none_or(|suffix| suffix != "parquet") {
-        bail!("--out {}: expected a file name that ends in .parquet", path.display());
+        bail_usage!("--out {}: expected a file name that ends in .parquet", path.display());
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     match folder.filter(|folder| !folder.is_dir()) {
-        Some(folder) => bail!("--out {}: the folder {} does not exist", path.display(), folder.display()),
+        Some(folder) => bail_usage!("--out {}: the folder {} does not exist", path.display(), folder.display()),
         None => Ok(()),
     }
 }

@@ -10,6 +10,7 @@ mod generate;
 mod headless;
 mod lens;
 mod model_source;
+pub mod output;
 mod profile;
 mod resume;
 mod run;
@@ -17,13 +18,17 @@ mod run_lookup;
 mod runs;
 mod signals;
 mod snapshot;
+mod terminal;
 mod trainer_host;
 mod verify;
 mod watch;
 
 use crate::bench::profile::AllocationCounter;
+use crate::record::log::RunLog;
+use crate::schema::protocol::{LogLevel, LogLine};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
+use tracing_subscriber::layer::SubscriberExt;
 
 /// A terminal research workbench for parallel COCONUT training of language models.
 ///
@@ -68,6 +73,38 @@ enum Verb {
     Profile(profile::ProfileArgs),
 }
 
+/// A wrong call: what was typed on the command line cannot be done. The process ends with exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
+/// Returns from the function with a [`UsageError`] of the formatted text.
+macro_rules! bail_usage {
+    ($($text:tt)*) => { return Err(anyhow::Error::new($crate::cli::UsageError(format!($($text)*)))) };
+}
+use bail_usage;
+
+/// Whether an error is one of usage: a wrong argument, or a wrong `--set`.
+pub fn is_usage_error(error: &anyhow::Error) -> bool {
+    use crate::config::ConfigError;
+    let of_override = |error: &ConfigError| match error {
+        ConfigError::Override { .. } => true,
+        ConfigError::UnknownKey { place, .. } | ConfigError::Limit { place, .. } => place.starts_with("--set"),
+        _ => false,
+    };
+    error.chain().any(|cause| cause.is::<UsageError>() || cause.downcast_ref().is_some_and(of_override))
+}
+
+/// Prints what clap says, help or an error, and ends the process. Arguments are made visible if they need it.
+pub fn exit_with_clap_error(error: &clap::Error) -> ! {
+    let text = error.render().to_string();
+    if text.chars().any(output::is_unsafe) {
+        output::print_error_line(text);
+        std::process::exit(error.exit_code());
+    }
+    error.exit()
+}
+
 /// Returns the definition of the command line, for reference pages made from its help texts.
 pub fn command() -> clap::Command {
     Cli::command()
@@ -75,6 +112,7 @@ pub fn command() -> clap::Command {
 
 /// Runs the verb on the command line. `allocated` counts the allocations of this process, for `profile`.
 pub fn run(cli: Cli, allocated: AllocationCounter) -> anyhow::Result<ExitCode> {
+    print_warnings();
     match cli.verb {
         None => run::run(cli.run),
         Some(Verb::Run(args)) => run::run(args),
@@ -91,4 +129,16 @@ pub fn run(cli: Cli, allocated: AllocationCounter) -> anyhow::Result<ExitCode> {
         Some(Verb::Bench(args)) => bench::run(args),
         Some(Verb::Profile(args)) => profile::run(args, allocated),
     }
+}
+
+/// Prints warnings to standard error. A run has a log of its own, which takes its place on the trainer's thread.
+fn print_warnings() {
+    let print = |line: LogLine| {
+        if line.level != LogLevel::Info {
+            output::print_error_line(format_args!("warning: {}", line.text));
+        }
+    };
+    let subscriber = tracing_subscriber::registry().with(RunLog::new(print));
+    // Fails if there is one already, as in tests.
+    let _ = tracing::subscriber::set_global_default(subscriber);
 }

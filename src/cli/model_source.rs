@@ -2,9 +2,10 @@
 //! Must not know: what the model is used for.
 //! Invariant: the folder of the loaded model is kept, so that every result can name it.
 
+use super::bail_usage;
 use super::run_lookup;
 use crate::config::{self, Config};
-use crate::data::{Dataset, Split, Tokenizer, read_questions};
+use crate::data::{Dataset, Split, Tokenizer, generation_end_tokens, read_questions};
 use crate::device;
 use crate::model::{Transformer, hf};
 use crate::ops::threads;
@@ -31,6 +32,13 @@ pub(super) struct ModelArgs {
     /// Tokenizer: words, byte, gpt2 or a tokenizer.json file [default: tokenizer.json in the model's folder]
     #[arg(long, value_name = "NAME|FILE")]
     tokenizer: Option<String>,
+    /// Token that ends a generated text, by its text or id; may be given several times [default: what the model's
+    /// generation_config.json, config.json or tokenizer files say]
+    #[arg(long = "eos", value_name = "TOKEN|ID")]
+    end_tokens: Vec<String>,
+    /// Use data that was made with another tokenizer than the model's.
+    #[arg(long)]
+    pub any_tokenizer: bool,
 }
 
 /// A policy as typed on the command line. Tokens in it may be texts, which the model's tokenizer resolves.
@@ -49,11 +57,12 @@ pub(super) struct LoadedModel {
     pub model: Transformer,
     pub dir: PathBuf,
     pub tokenizer: Option<Tokenizer>,
-    pub eos_token: Option<u32>,
+    /// Tokens that end a generated text.
+    pub end_tokens: Vec<u32>,
 }
 
 impl ModelArgs {
-    /// Loads the model, without autodiff, and its tokenizer, which may not have more ids than the model.
+    /// Loads the model, without autodiff, and its tokenizer. A tokenizer with more ids than the model is only warned of.
     pub fn load(&self) -> anyhow::Result<LoadedModel> {
         let dir = weights_folder(&self.model)?;
         // The calling thread computes, so it becomes one of the pool.
@@ -66,13 +75,32 @@ impl ModelArgs {
             None if tokenizer_file.is_file() => Some(Tokenizer::from_file(&tokenizer_file)?),
             None => None,
         };
-        let found = tokenizer.as_ref().map_or(0, Tokenizer::vocab_size);
-        let allowed = model.shape().vocab_size;
+        let (found, allowed) = (tokenizer.as_ref().map_or(0, Tokenizer::vocab_size), model.shape().vocab_size);
         if found > allowed {
-            bail!("the tokenizer has {found} ids, but the model in {} only {allowed}", dir.display());
+            tracing::warn!(
+                "the tokenizer has {found} ids, but the model in {} only {allowed}: texts with the others are refused",
+                dir.display()
+            );
         }
-        let eos_token = hf::eos_token(&dir).or_else(|| tokenizer.as_ref().and_then(Tokenizer::eos_id));
-        Ok(LoadedModel { model, dir, tokenizer, eos_token })
+        let end_tokens = self.end_tokens(&dir, tokenizer.as_ref())?;
+        Ok(LoadedModel { model, dir, tokenizer, end_tokens })
+    }
+
+    /// Returns the end tokens of --eos, else those of the model's folder, else that of the tokenizer.
+    fn end_tokens(&self, dir: &Path, tokenizer: Option<&Tokenizer>) -> anyhow::Result<Vec<u32>> {
+        if !self.end_tokens.is_empty() {
+            let parse = |token: &String| match tokenizer {
+                Some(tokenizer) => Ok(tokenizer.parse_token(token)?),
+                None => token.parse().with_context(|| format!("--eos {token}: without a tokenizer, give an id")),
+            };
+            return self.end_tokens.iter().map(parse).collect();
+        }
+        let token_id = |token: &str| tokenizer.and_then(|tokenizer| tokenizer.token_id(token));
+        let mut ids = generation_end_tokens(dir, &token_id)?.ids;
+        if ids.is_empty() {
+            ids.extend(tokenizer.and_then(Tokenizer::eos_id));
+        }
+        Ok(ids)
     }
 }
 
@@ -94,8 +122,30 @@ impl LoadedModel {
 
     /// Encodes a prompt, with the tokenizer's template (Llama's `<s>`) except for runs, which train without it.
     pub fn encode(&self, text: &str) -> anyhow::Result<Vec<u32>> {
-        let tokenizer = self.tokenizer()?;
-        Ok(if self.dir.join("run.toml").is_file() { tokenizer.encode(text)? } else { tokenizer.encode_prompt(text)? })
+        let (tokenizer, vocab_size) = (self.tokenizer()?, self.model.shape().vocab_size);
+        let is_run = self.dir.join("run.toml").is_file();
+        let ids = if is_run { tokenizer.encode(text)? } else { tokenizer.encode_prompt(text)? };
+        match ids.iter().find(|id| **id as usize >= vocab_size) {
+            Some(id) => bail!(
+                "the text has the token {} (id {id}), which the model in {} does not have: it has {vocab_size} ids",
+                tokenizer.token_text(*id),
+                self.dir.display()
+            ),
+            None => Ok(ids),
+        }
+    }
+
+    /// Fails if `data` was made with another tokenizer than the model's, unless `allowed` (--any-tokenizer).
+    pub fn check_tokenizer(&self, data: &Dataset, allowed: bool) -> anyhow::Result<()> {
+        let Some(tokenizer) = &self.tokenizer else { return Ok(()) };
+        match data.tokenizer_difference(tokenizer) {
+            Some(difference) if !allowed => bail!(
+                "{} was made with another tokenizer than that of {}: {difference}. Give --any-tokenizer to go on",
+                data.path().display(),
+                self.dir.display()
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// Returns the tokenizer; an error says how to name one.
@@ -140,7 +190,7 @@ pub(super) fn weights_folder(name: &str) -> anyhow::Result<PathBuf> {
         (_, None) => bail!("{} has no checkpoint yet", run.display()),
         (Some(step), Some(_)) => {
             let steps: Vec<String> = steps.iter().map(u64::to_string).collect();
-            bail!("{} has no checkpoint of step {step}; it has {}", run.display(), steps.join(", "))
+            bail_usage!("{} has no checkpoint of step {step}; it has {}", run.display(), steps.join(", "))
         }
     };
     Ok(folder.checkpoint_folder(step))

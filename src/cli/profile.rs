@@ -5,6 +5,7 @@
 mod table;
 
 use super::bench::{SizeArgs, THREADS_LIMIT, WARMUP_LIMIT, check_sizes, parse_within, start_threads};
+use super::output;
 use crate::bench::profile;
 use crate::bench::profile::{AllocationCounter, Profile, ProfileOptions, chrome};
 use crate::bench::steps::StepKind;
@@ -109,7 +110,7 @@ fn create_trace(path: &PathBuf) -> anyhow::Result<File> {
 
 /// Prints the tables of a profile, and returns the profile with its name.
 fn print_tables(name: String, found: Profile, chosen: &SelectedDevice) -> anyhow::Result<(String, Profile)> {
-    let mut out = std::io::stdout().lock();
+    let mut out = output::stdout();
     out.write_all(table::format_tables(&name, &found, chosen).as_bytes())?;
     out.flush()?;
     Ok((name, found))

@@ -3,7 +3,7 @@
 //! Invariant: a run that failed ends with exit code 1 and its error on standard error.
 
 use super::trainer_host::TrainerHost;
-use super::{headless, run_lookup, signals};
+use super::{headless, output, run_lookup, signals, terminal};
 use crate::config;
 use crate::schema::protocol::{Event, RunSummary};
 use crate::train::{self, ForkReset, Recipe, StartMode, TrainerOptions};
@@ -78,7 +78,8 @@ pub struct RunArgs {
 /// Arguments that set how the dashboard is drawn.
 #[derive(Args, Clone, Copy)]
 pub struct DisplayArgs {
-    /// Draw with ASCII characters only; also enabled by the environment variable COCONUT_LAB_ASCII.
+    /// Draw with ASCII characters only; also enabled by the environment variable COCONUT_LAB_ASCII, and if the locale
+    /// (LC_ALL, LC_CTYPE, LANG) is not UTF-8.
     #[arg(long)]
     ascii: bool,
 }
@@ -87,7 +88,7 @@ impl DisplayArgs {
     /// Returns the dashboard's options for a run of this process.
     pub fn dashboard_options(self) -> DashboardOptions {
         let set = std::env::var_os("COCONUT_LAB_ASCII").is_some_and(|value| !value.is_empty());
-        DashboardOptions { watching: false, ascii: self.ascii || set }
+        DashboardOptions { watching: false, ascii: self.ascii || set || !terminal::takes_unicode() }
     }
 }
 
@@ -109,7 +110,13 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 
 /// Starts a trainer, follows it in the dashboard or headless, and reports how the run ended.
 pub(super) fn start_and_follow(mode: StartMode, headless: bool, display: DisplayArgs) -> anyhow::Result<ExitCode> {
-    let dashboard = !headless && std::io::stdout().is_terminal();
+    let is_terminal = std::io::stdout().is_terminal();
+    let dashboard = !headless && is_terminal && terminal::moves_cursor();
+    if !headless && is_terminal && !dashboard {
+        output::print_error_line(
+            "TERM says that the terminal cannot move its cursor: printing lines, not the dashboard",
+        );
+    }
     if dashboard {
         tui::install_panic_hook();
     }
@@ -135,7 +142,7 @@ pub(super) fn report_ending(ended: RunEnding) -> anyhow::Result<ExitCode> {
         RunEnding::WithSummary(summary) => print_summary(&summary),
         RunEnding::WithoutSummary => {}
         RunEnding::Dropped => {
-            eprintln!("dropped the run without a checkpoint");
+            output::print_error_line("dropped the run without a checkpoint");
             return Ok(ExitCode::from(DROPPED_EXIT_CODE));
         }
     }
@@ -220,5 +227,5 @@ fn print_summary(summary: &RunSummary) {
         summary.folder.display(),
         summary.checkpoint.as_ref().map_or(String::new(), |path| format!("  checkpoint   {}\n", path.display())),
     );
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = output::stdout().write_all(text.as_bytes());
 }

@@ -2,8 +2,9 @@
 //! Must not know: what the run is used for.
 //! Invariant: a name means its newest run; the error for an unknown run names existing ones.
 
+use super::bail_usage;
 use crate::record::run_folder::RunFolder;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use std::path::{Path, PathBuf};
 
 /// The default folder of run folders.
@@ -24,11 +25,11 @@ pub(super) fn run_folder(name: &str) -> anyhow::Result<PathBuf> {
     match found {
         Some(path) => Ok(path.clone()),
         None if path.exists() => Ok(RunFolder::open(path).map(|folder| folder.path().to_owned())?),
-        None if runs.is_empty() => bail!("no run `{name}`: {RUNS_DIR}/ has no runs"),
+        None if runs.is_empty() => bail_usage!("no run `{name}`: {RUNS_DIR}/ has no runs"),
         None => {
             let names = runs.iter().rev().take(5).filter_map(|path| path.file_name());
             let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
-            bail!("no run `{name}`; the newest in {RUNS_DIR}/ are: {}", names.join(", "))
+            bail_usage!("no run `{name}`; the newest in {RUNS_DIR}/ are: {}", names.join(", "))
         }
     }
 }

@@ -2,6 +2,7 @@
 //! Must not know: what a run does.
 //! Invariant: a run whose files cannot be read is a line with gaps, not the end of the list.
 
+use super::output;
 use super::run_lookup;
 use crate::record::rows::{self, TableRow};
 use crate::record::run_folder::{RunFolder, read_json};
@@ -48,7 +49,7 @@ struct RunListEntry {
 
 pub(super) fn run(args: RunsArgs) -> anyhow::Result<ExitCode> {
     let entries: Vec<RunListEntry> = run_lookup::run_folders(&args.dir).iter().map(|path| list_entry(path)).collect();
-    let mut out = std::io::stdout().lock();
+    let mut out = output::stdout();
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&entries)?)?;
         return Ok(ExitCode::SUCCESS);

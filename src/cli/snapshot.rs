@@ -2,6 +2,8 @@
 //! Must not know: what panels draw.
 //! Invariant: it needs no terminal, and only reads the run.
 
+use super::bail_usage;
+use super::output;
 use super::run_lookup;
 use crate::record::reader;
 use crate::record::run_folder::RunFolder;
@@ -62,7 +64,7 @@ pub(super) fn run(args: SnapshotArgs) -> anyhow::Result<ExitCode> {
     let format = match args.out.extension().and_then(|end| end.to_str()) {
         Some("svg") => PictureFormat::Svg,
         Some("txt") => PictureFormat::Text,
-        _ => anyhow::bail!("--out {}: expected a file name that ends in .svg or .txt", args.out.display()),
+        _ => bail_usage!("--out {}: expected a file name that ends in .svg or .txt", args.out.display()),
     };
     let folder = RunFolder::open(&run_lookup::run_folder(&args.run)?)?;
     let title = match args.panel {
@@ -73,7 +75,7 @@ pub(super) fn run(args: SnapshotArgs) -> anyhow::Result<ExitCode> {
     let picture = snapshot::draw(reader::current_events(folder), &options, &title)
         .map_err(|error| anyhow::anyhow!("--keys {}: {error}", options.keys))?;
     std::fs::write(&args.out, picture).with_context(|| format!("cannot write {}", args.out.display()))?;
-    writeln!(std::io::stdout(), "{}", args.out.display())?;
+    writeln!(output::stdout(), "{}", args.out.display())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,6 +2,7 @@
 //! Must not know: how an entry is computed.
 //! Invariant: any failed entry makes the exit code 1.
 
+use super::output;
 use crate::config::Dtype;
 use crate::device;
 use crate::verify::{CheckResult, Verdict, verify};
@@ -39,7 +40,7 @@ pub(super) fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let chosen = device::choose_device(&args.device)?;
     let (dtype, activation_checkpointing) = (args.dtype, args.activation_checkpointing);
     let verdicts = verify(&args.dir, &chosen.device, dtype, activation_checkpointing)?;
-    let mut out = std::io::stdout().lock();
+    let mut out = output::stdout();
     writeln!(out, "{} on {} ({})\n", args.dir.display(), chosen.name, chosen.reason)?;
     writeln!(out, "{:<30} {:>13} {:>9}  verdict", "entry", "largest error", "allowed")?;
     for verdict in &verdicts {

@@ -2,7 +2,9 @@
 //! Must not know: what the files of a run hold.
 //! Invariant: closing the dashboard does not affect the run.
 
+use super::bail_usage;
 use super::run::{DisplayArgs, report_ending, run_ending};
+use super::terminal;
 use super::trainer_host::TrainerHost;
 use super::{run_lookup, signals};
 use crate::record::reader;
@@ -33,6 +35,12 @@ pub struct WatchArgs {
 
 /// Shows the run until the user leaves the dashboard.
 pub(super) fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
+    if !terminal::moves_cursor() {
+        bail_usage!(
+            "TERM says that the terminal cannot move its cursor, which the dashboard needs; `coconut-lab snapshot` \
+                     writes it to a file"
+        );
+    }
     let folder = RunFolder::open(&run_lookup::run_folder(&args.run)?)?;
     let (events_in, events) = sync_channel(4096);
     let (commands, command_receiver) = sync_channel(64);

@@ -182,6 +182,9 @@ sections! {
         /// Reads all shards once before the first step, so that a damaged shard is refused early; this takes about one
         /// second per 40 million tokens. If false, a damaged row group is refused when training reaches it.
         Frozen check: bool = true, Any;
+        /// Accepts data that was made with another tokenizer than that of the model in `model.from`. If false, such data is
+        /// refused, because its token ids mean something else.
+        Frozen any_tokenizer: bool = false, Any;
         /// Rows per batch (B).
         Frozen batch: usize = 8, Within(1.0, 65536.0);
         /// Positions per row (T), in tokens.

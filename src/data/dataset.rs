@@ -109,7 +109,11 @@ impl Dataset {
     }
 
     pub fn tokenizer(&self) -> Option<Tokenizer> {
-        self.tokenizer.clone()
+        let tokenizer = self.tokenizer.clone()?;
+        Some(match self.eos_id() {
+            Some(id) => tokenizer.with_end_id(id),
+            None => tokenizer,
+        })
     }
 
     /// Returns the id of the token that ends a document, if it is known.
@@ -117,6 +121,21 @@ impl Dataset {
         let footers = self.footer_values(EOS_ID_KEY).find_map(|value| value.parse().ok());
         let manifest = || self.manifest.as_ref().and_then(|manifest| manifest.eos_id);
         footers.or_else(manifest).or_else(|| self.tokenizer.as_ref().and_then(Tokenizer::eos_id))
+    }
+
+    /// Says how the tokenizer that made the data differs from `other`; none if it does not, or if nobody knows.
+    pub fn tokenizer_difference(&self, other: &Tokenizer) -> Option<String> {
+        let recorded = self.footer_values(TOKENIZER_HASH_KEY).next();
+        let recorded = recorded.or_else(|| self.manifest.as_ref().map(|manifest| manifest.tokenizer_hash.clone()));
+        let own = self.tokenizer.as_ref();
+        let hash = recorded.or_else(|| own.map(Tokenizer::hash)).filter(|hash| *hash != other.hash())?;
+        let Some(own) = own else {
+            return Some(format!("its hash is {hash}, that of the other {}", other.hash()));
+        };
+        // Formatting and added tokens do not matter: the ids of the data mean the same.
+        let (token, id, others) = own.first_difference(other)?;
+        let text = |id: Option<u32>| id.map_or("no id".to_owned(), |id| format!("id {id}"));
+        Some(format!("`{token}` has {} there, and {} in the model's", text(id), text(others)))
     }
 
     pub fn manifest(&self) -> Option<&DatasetManifest> {

@@ -41,7 +41,7 @@ pub use row_reader::{RowCounts, RowReader};
 pub use split::Split;
 pub use stream::StreamPosition;
 pub use text::{TextOptions, make_text};
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{EndTokens, Tokenizer, generation_end_tokens};
 
 /// Progress of a long operation, as plain data for the caller to display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

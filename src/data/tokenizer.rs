@@ -5,24 +5,28 @@
 //! tokens, truncation or padding. Decoding and display never fail.
 
 mod build;
+mod end_tokens;
 mod lookup;
 mod spelling;
 
 use super::error::{DataError, Result};
+use crate::files::foreign;
+pub use end_tokens::{EndTokens, generation_end_tokens};
 use lookup::WordTable;
 pub(crate) use lookup::split_words;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use tokenizers::Tokenizer as HfTokenizer;
 
-/// Tokens that may end a document, in order of preference.
-const EOS_TOKENS: [&str; 7] =
-    ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "[EOS]", "<|end▁of▁sentence|>"];
+/// Largest size of a `tokenizer.json`, in bytes.
+const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// A tokenizer. It is cheap to clone.
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: Arc<Inner>,
+    /// The token that ends a document.
+    end: Arc<EndTokens>,
 }
 
 struct Inner {
@@ -30,7 +34,6 @@ struct Inner {
     json: String,
     tokenizer: HfTokenizer,
     vocab_size: usize,
-    eos_id: Option<u32>,
     spelling: spelling::TokenSpelling,
     hash: OnceLock<String>,
     /// Faster encoder for the `words` vocabulary.
@@ -64,8 +67,42 @@ impl Tokenizer {
     }
 
     pub fn from_file(path: &Path) -> Result<Self> {
-        let json = std::fs::read_to_string(path).map_err(DataError::io(path, "be read as a tokenizer"))?;
-        Self::from_json(&path.display().to_string(), json)
+        let read = foreign::read_text(path, MAX_FILE_BYTES);
+        let json = read.map_err(|error| DataError::io(path, "be read as a tokenizer")(error.cause))?;
+        if let Some(kind) = foreign::mistaken_kind(json.as_bytes()) {
+            return Err(DataError::Tokenizer {
+                tokenizer: path.display().to_string(),
+                found: format!("the file is {kind}"),
+                allowed: "a Hugging Face tokenizer.json",
+            });
+        }
+        let tokenizer = Self::from_json(&path.display().to_string(), json)?;
+        let token_id = |token: &str| tokenizer.token_id(token);
+        let end = end_tokens::document_end_token(path.parent(), &token_id)?;
+        Ok(Self { end: Arc::new(end), ..tokenizer })
+    }
+
+    /// Returns the tokenizer with another token at the end of documents: a token's text, or its id.
+    pub fn with_end_token(&self, token: &str) -> Result<Self> {
+        let id = self.parse_token(token)?;
+        let end = EndTokens { ids: vec![id], source: "--eos".to_owned() };
+        Ok(Self { end: Arc::new(end), ..self.clone() })
+    }
+
+    /// Returns the tokenizer with the end token `id` that a dataset names.
+    pub(super) fn with_end_id(self, id: u32) -> Self {
+        let end = EndTokens { ids: vec![id], source: "the dataset".to_owned() };
+        Self { end: Arc::new(end), ..self }
+    }
+
+    /// Returns the id of a token given by its text or its id.
+    pub fn parse_token(&self, token: &str) -> Result<u32> {
+        let by_id = || token.parse::<u32>().ok().filter(|id| (*id as usize) < self.vocab_size());
+        self.token_id(token).or_else(by_id).ok_or_else(|| DataError::Tokenizer {
+            tokenizer: "end token".to_owned(),
+            found: format!("{token} is no token"),
+            allowed: "the text of a token, or its id",
+        })
     }
 
     /// Loads a tokenizer by name (`words`, `byte` or `gpt2`), or from the path of a `tokenizer.json`.
@@ -84,7 +121,8 @@ impl Tokenizer {
     }
 
     fn from_json(name: &str, json: String) -> Result<Self> {
-        let mut tokenizer = HfTokenizer::from_bytes(json.as_bytes()).map_err(|error| DataError::Tokenizer {
+        let read = foreign::catch_panic(|| HfTokenizer::from_bytes(json.as_bytes()).map_err(|error| error.to_string()));
+        let mut tokenizer = read.and_then(|read| read).map_err(|error| DataError::Tokenizer {
             tokenizer: name.to_owned(),
             found: format!("cannot be loaded: {error}"),
             allowed: "a Hugging Face tokenizer.json",
@@ -96,13 +134,20 @@ impl Tokenizer {
         let inner = Inner {
             json,
             vocab_size: vocab.values().max().map_or(0, |id| *id as usize + 1),
-            eos_id: EOS_TOKENS.iter().find_map(|token| vocab.get(*token).copied()),
             spelling: spelling::TokenSpelling::detect(&tokenizer),
             tokenizer,
             hash: OnceLock::new(),
             lookup: None,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let known = Self { inner: Arc::new(inner), end: Arc::default() };
+        let end = end_tokens::document_end_token(None, &|token| known.token_id(token))?;
+        Ok(Self { end: Arc::new(end), ..known })
+    }
+
+    /// Returns the hash of a `tokenizer.json` text; none if it cannot be loaded.
+    pub fn hash_of_json(json: &[u8]) -> Option<String> {
+        let json = String::from_utf8(json.to_vec()).ok()?;
+        Some(Self::from_json("tokenizer.json", json).ok()?.hash())
     }
 
     pub fn save(&self, path: &Path) -> Result<()> {
@@ -125,9 +170,35 @@ impl Tokenizer {
         self.inner.vocab_size
     }
 
-    /// Returns the id of the token that ends a document, the first of `EOS_TOKENS` that there is.
+    /// Returns the id of the token that ends a document, if there is one.
     pub fn eos_id(&self) -> Option<u32> {
-        self.inner.eos_id
+        self.end.ids.first().copied()
+    }
+
+    /// Returns the end token, and what it was taken from.
+    pub fn end_token(&self) -> &EndTokens {
+        &self.end
+    }
+
+    /// Returns a token as the vocabulary spells it.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.tokenizer.id_to_token(id)
+    }
+
+    /// Returns the text of the `tokenizer.json`.
+    pub fn json(&self) -> &str {
+        &self.inner.json
+    }
+
+    /// Returns a token that this tokenizer and `other` give different ids, if there is one: its text, both ids.
+    pub fn first_difference(&self, other: &Self) -> Option<(String, Option<u32>, Option<u32>)> {
+        if self.hash() == other.hash() {
+            return None;
+        }
+        let (own, others) = (self.inner.tokenizer.get_vocab(true), other.inner.tokenizer.get_vocab(true));
+        let mut differing: Vec<_> = own.into_iter().filter(|(token, id)| others.get(token) != Some(id)).collect();
+        differing.sort_by_key(|(_, id)| *id);
+        differing.into_iter().next().map(|(token, id)| (token.clone(), Some(id), others.get(&token).copied()))
     }
 
     pub fn token_id(&self, token: &str) -> Option<u32> {
@@ -162,7 +233,7 @@ impl Tokenizer {
     pub fn encode_documents(&self, texts: &[String]) -> Result<Vec<Vec<u32>>> {
         let mut documents = self.encode_all(texts)?;
         for document in documents.iter_mut().filter(|document| !document.is_empty()) {
-            document.extend(self.inner.eos_id);
+            document.extend(self.eos_id());
         }
         Ok(documents)
     }
@@ -179,7 +250,7 @@ impl Tokenizer {
     /// a character counts its own bytes. If the vocabulary loses white space, the bytes are those of the decoded text.
     pub fn text_bytes(&self, ids: &[u32]) -> usize {
         let added = self.inner.tokenizer.get_added_vocabulary();
-        let is_text = |id: u32, token: &str| !added.is_special_token(token) && Some(id) != self.inner.eos_id;
+        let is_text = |id: u32, token: &str| !added.is_special_token(token) && Some(id) != self.eos_id();
         let texts = ids.iter().filter_map(|id| Some((*id, self.inner.tokenizer.id_to_token(*id)?)));
         let texts: Vec<_> = texts.filter(|(id, token)| is_text(*id, token)).collect();
         let bytes = |(_, token): &(u32, String)| match added.get_vocab().contains_key(token) {

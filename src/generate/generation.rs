@@ -19,8 +19,8 @@ pub struct GenerationRequest {
     pub sampling: SamplingParams,
     /// Maximum number of generated tokens of a row. Latents do not count.
     pub max_tokens: usize,
-    /// The token that ends a row.
-    pub eos_token: Option<u32>,
+    /// The tokens that end a row.
+    pub end_tokens: Vec<u32>,
     /// Seed of the sampling. Each row has its own random stream.
     pub seed: u64,
     /// Number of each row's random stream; if empty, the row's index.
@@ -39,7 +39,7 @@ impl GenerationRequest {
             policy,
             sampling: SamplingParams::GREEDY,
             max_tokens,
-            eos_token: None,
+            end_tokens: Vec::new(),
             seed: 0,
             stream_ids: Vec::new(),
             top_count: 1,
@@ -92,7 +92,7 @@ impl RowState {
     /// Returns why the row ends with its last input; `otherwise` if it is neither its end token nor its last one.
     fn find_end(&self, request: &GenerationRequest, otherwise: Option<EndReason>) -> Option<EndReason> {
         match self.last_token {
-            Some(id) if Some(id) == request.eos_token => Some(EndReason::EosToken),
+            Some(id) if request.end_tokens.contains(&id) => Some(EndReason::EosToken),
             Some(_) if self.tokens >= request.max_tokens => Some(EndReason::MaxTokens),
             _ => otherwise,
         }

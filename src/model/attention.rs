@@ -1,11 +1,12 @@
-//! Owns: causal multi-head attention, with grouped key/value heads and rotary positions where configured.
+//! Owns: causal multi-head attention, with grouped key/value heads, rotary positions and norms of queries and keys if the
+//! shape has them.
 //! Must not know: blocks, recycling.
 //! Invariant: position `t` sees positions `0..=t` of its own row and nothing else.
 
 use super::ModelShape;
 use super::init::WeightInit;
+use super::layers::Norm;
 use super::rotary::RotaryAngles;
-use crate::config::Arch;
 use crate::ops::{self, AttentionMask, Heads, MatmulPrecision};
 use burn::module::Module;
 use burn::nn::Linear;
@@ -22,19 +23,25 @@ pub struct Attention {
     pub v: Linear,
     /// Output projection `[H·K, D]`.
     pub out: Linear,
+    /// Norm of each head's queries, `[K]` (Qwen3).
+    pub q_norm: Option<Norm>,
+    /// Norm of each head's keys, `[K]`.
+    pub k_norm: Option<Norm>,
     #[module(skip)]
     heads: Heads,
 }
 
 impl Attention {
     pub(super) fn new(shape: &ModelShape, init: &mut WeightInit) -> Self {
-        let (d, bias) = (shape.width, shape.arch == Arch::Gpt2);
+        let (d, bias) = (shape.width, shape.qkv_bias);
         let (q_width, kv_width) = (shape.heads * shape.head_width, shape.kv_heads * shape.head_width);
         Self {
             q: init.linear(d, q_width, bias),
             k: init.linear(d, kv_width, bias),
             v: init.linear(d, kv_width, bias),
-            out: init.residual_linear(q_width, d, bias),
+            out: init.residual_linear(q_width, d, shape.out_bias),
+            q_norm: shape.qk_norm.then(|| Norm::of_heads(shape.head_width, shape.norm_eps, init)),
+            k_norm: shape.qk_norm.then(|| Norm::of_heads(shape.head_width, shape.norm_eps, init)),
             heads: Heads { queries: shape.heads, keys: shape.kv_heads, width: shape.head_width },
         }
     }
@@ -51,6 +58,7 @@ impl Attention {
         precision: MatmulPrecision,
     ) -> (Tensor<2>, KeysValues) {
         let packed = ops::linear(x, &[&self.q, &self.k, &self.v], None, precision);
+        let packed = self.normalize_heads(packed);
         let packed = match angles {
             Some(angles) => ops::apply_rotary(packed, &angles.cos, &angles.sin, self.heads),
             None => packed,
@@ -59,6 +67,19 @@ impl Attention {
         let prefix = prefix.map(|prefix| prefix.packed.clone());
         let mixed = ops::attention(keys_values.packed.clone(), prefix, mask, self.heads);
         (ops::linear(mixed, &[&self.out], Some(residual), precision), keys_values)
+    }
+
+    /// Normalizes the queries and keys of every head in `packed` `[N, (H+2G)·K]`, if the model does that.
+    fn normalize_heads(&self, packed: Tensor<2>) -> Tensor<2> {
+        let (Some(q_norm), Some(k_norm)) = (&self.q_norm, &self.k_norm) else { return packed };
+        let (n, Heads { queries, keys, width }) = (packed.dims()[0], self.heads);
+        let part = |from: usize, heads: usize| packed.clone().narrow(1, from * width, heads * width);
+        let normed = |norm: &Norm, part: Tensor<2>, heads: usize| {
+            norm.forward(part.reshape([n * heads, width])).reshape([n, heads * width])
+        };
+        let q = normed(q_norm, part(0, queries), queries);
+        let k = normed(k_norm, part(queries, keys), keys);
+        Tensor::cat(vec![q, k, part(queries + keys, keys)], 1)
     }
 }
 

@@ -1,21 +1,31 @@
-//! Owns: the Hugging Face layout of a checkpoint folder (`config.json`, `model.safetensors`), both ways. Our
-//! own checkpoints use it, so that other programs can open them.
+//! Owns: the Hugging Face layout of a checkpoint folder (`config.json`, `model.safetensors` and their companions), both
+//! ways. Our own checkpoints use it, so that other programs can open them.
 //! Must not know: training.
-//! Invariant: saving and loading a model preserves all bits.
+//! Invariant: saving and loading a model preserves all bits. No memory is asked for that the weights do not fill.
 
+mod companions;
+mod config_json;
+mod json_keys;
 mod matrix;
 mod names;
+mod rope_json;
+mod safetensors_header;
 mod weights;
 
 use super::{FeedbackSpec, ModelError, ModelShape, Transformer};
 use crate::config;
 use burn::store::{ModuleSnapshot, bridge};
 use burn::tensor::Device;
+pub use companions::{COMPANION_FILES, Companions};
+use config_json::read_json;
 use matrix::HostMatrix;
-use names::{TensorLayout, block_prefix, default_prefix, detect_prefix, hf_dims, tensor_mappings};
+use names::{
+    HEAD_NAME, TensorLayout, TensorMapping, block_prefix, default_prefix, detect_prefix, embedding_name,
+    tensor_mappings,
+};
 use serde::Deserialize;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use weights::{CheckpointTensors, WEIGHTS_FILE, read_matrices};
 
@@ -28,38 +38,36 @@ const FEEDBACK_PREFIX: &str = "feedback.";
 /// Name suffixes of block tensors that are not weights and are ignored: masks and rotary frequencies.
 const IGNORED_SUFFIXES: [&str; 3] = [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"];
 
-/// Loads the model in `dir`, with the plain feedback. All tensors must be there and of the right shape.
+/// Loads the model in `dir`, with the plain feedback. All tensors must be there, of the right shape and finite.
+///
+/// The config is held against the weights' headers before anything is built.
 pub fn load(dir: &Path, device: &Device) -> Result<Transformer, ModelError> {
-    let shape = ModelShape::from_hf(&dir.join(CONFIG_FILE))?;
+    let mut shape = ModelShape::from_hf(&dir.join(CONFIG_FILE))?;
     let weights = CheckpointTensors::open(dir)?;
-    let fail = |message: String| ModelError::File { file: dir.display().to_string(), message };
-    let mut model = Transformer::new(shape.clone(), 0, 0.0, device);
     let prefix = detect_prefix(&shape, |tensor| weights.contains(tensor));
-    let entries = tensor_mappings(&shape, prefix);
+    if shape.tied && has_own_head(&shape, prefix, &weights)? {
+        let (file, head) = (dir.join(CONFIG_FILE), HEAD_NAME);
+        tracing::warn!(
+            "{}: tie_word_embeddings is true, but `{head}` differs from the embeddings: using this head, untied",
+            file.display()
+        );
+        shape.tied = false;
+    }
+    let entries = check_headers(dir, &shape, prefix, &weights)?;
+    let mut model = Transformer::new(shape, 0, 0.0, device);
     let mut tensors = Vec::with_capacity(entries.len());
-    let expected: BTreeMap<String, Vec<usize>> =
-        model.collect(None, None, true).into_iter().map(|t| (t.name.clone(), t.shape.to_vec())).collect();
     for entry in &entries {
         let (matrix, file) = weights.read_tensor(&entry.hf_name)?;
-        let native = matrix.to_native(entry.layout);
-        let dims = expected.get(&entry.native_name);
-        if native.as_ref().map(|native| &native.dims) != dims {
-            let wanted = dims.map(|dims| hf_dims(dims, entry.layout)).unwrap_or_default();
-            let tensor = entry.hf_name.clone();
-            return Err(ModelError::TensorShape { file, tensor, found: matrix.dims, wanted });
-        }
-        if let Some(native) = native {
-            tensors.push(bridge::from_data(native.into_data(), entry.native_name.clone(), None));
-        }
+        check_finite(&entry.hf_name, &matrix, &file)?;
+        let native = matrix.to_native(entry.layout).ok_or_else(|| ModelError::TensorShape {
+            file,
+            tensor: entry.hf_name.clone(),
+            found: matrix.dims.clone(),
+            wanted: entry.hf_dims.clone(),
+        })?;
+        tensors.push(bridge::from_data(native.into_data(), entry.native_name.clone(), None));
     }
-    let ignored = |name: &str| IGNORED_SUFFIXES.iter().any(|suffix| name.ends_with(suffix));
-    let layers = block_prefix(&shape, prefix);
-    if let Some((tensor, file)) =
-        weights.first_unexpected(&layers, |name| ignored(name) || entries.iter().any(|entry| entry.hf_name == name))
-    {
-        let message = format!("unexpected tensor `{tensor}`: the model in {CONFIG_FILE} has no such tensor");
-        return Err(ModelError::File { file, message });
-    }
+    let fail = |message: String| ModelError::File { file: dir.display().to_string(), message };
     let result = model.apply(tensors, None, None, true);
     let missing = result.missing.iter().find(|(name, _)| !name.starts_with(FEEDBACK_PREFIX));
     match (result.errors.first(), missing) {
@@ -69,6 +77,61 @@ pub fn load(dir: &Path, device: &Device) -> Result<Transformer, ModelError> {
         }
         (None, None) => Ok(model),
     }
+}
+
+/// Whether the file has a head of its own that differs from the token embeddings.
+fn has_own_head(shape: &ModelShape, prefix: &str, weights: &CheckpointTensors) -> Result<bool, ModelError> {
+    let embedding = embedding_name(shape, prefix);
+    if !weights.contains(HEAD_NAME) || !weights.contains(&embedding) {
+        return Ok(false);
+    }
+    let (head, embedding) = (weights.read_tensor(HEAD_NAME)?.0, weights.read_tensor(&embedding)?.0);
+    Ok(head.dims != embedding.dims || head.values != embedding.values)
+}
+
+/// Checks names and shapes in the headers of the weights against `shape`, and returns the mapping of all tensors.
+fn check_headers(
+    dir: &Path,
+    shape: &ModelShape,
+    prefix: &str,
+    weights: &CheckpointTensors,
+) -> Result<Vec<TensorMapping>, ModelError> {
+    if shape.layers > weights.count() {
+        let message = format!("{} layers, but the weights have only {} tensors", shape.layers, weights.count());
+        return Err(ModelError::File { file: dir.join(CONFIG_FILE).display().to_string(), message });
+    }
+    let entries = tensor_mappings(shape, prefix);
+    for entry in &entries {
+        let (found, file) = weights.dims(&entry.hf_name)?;
+        if found != entry.hf_dims {
+            let (tensor, wanted) = (entry.hf_name.clone(), entry.hf_dims.clone());
+            return Err(ModelError::TensorShape { file, tensor, found, wanted });
+        }
+    }
+    let ignored = |name: &str| IGNORED_SUFFIXES.iter().any(|suffix| name.ends_with(suffix));
+    let expected: BTreeSet<&str> = entries.iter().map(|entry| entry.hf_name.as_str()).collect();
+    let layers = block_prefix(shape, prefix);
+    match weights.first_unexpected(&layers, |name| ignored(name) || expected.contains(name)) {
+        Some((tensor, file)) => {
+            let message = format!("unexpected tensor `{tensor}`: the model in {CONFIG_FILE} has no such tensor");
+            Err(ModelError::File { file, message })
+        }
+        None => Ok(entries),
+    }
+}
+
+/// Fails if a number of a tensor is not finite: such a model computes nothing but NaN.
+fn check_finite(tensor: &str, matrix: &HostMatrix, file: &str) -> Result<(), ModelError> {
+    let Some(first) = matrix.values.iter().position(|value| !value.is_finite()) else { return Ok(()) };
+    let count = matrix.values.iter().filter(|value| !value.is_finite()).count();
+    Err(ModelError::NotFinite {
+        file: file.to_owned(),
+        tensor: tensor.to_owned(),
+        count,
+        total: matrix.values.len(),
+        first,
+        value: matrix.values[first],
+    })
 }
 
 /// Loads the model in `dir` with its learned feedback, if this program saved one.
@@ -81,13 +144,6 @@ pub fn load_with_feedback(dir: &Path, device: &Device) -> Result<Transformer, Mo
     Ok(model)
 }
 
-/// Reads the end-of-sequence token id from the `config.json` in `dir`; the first id if there are several.
-pub fn eos_token(dir: &Path) -> Option<u32> {
-    let config: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(dir.join(CONFIG_FILE)).ok()?).ok()?;
-    let eos = &config["eos_token_id"];
-    eos.as_u64().or_else(|| eos[0].as_u64()).and_then(|id| u32::try_from(id).ok())
-}
-
 /// Description of the feedback in `config.json`, under `coconut_lab`.
 #[derive(Deserialize)]
 struct FeedbackNote {
@@ -97,9 +153,7 @@ struct FeedbackNote {
 
 /// Reads the `coconut_lab` entry of the `config.json` in `dir`; null if there is none.
 fn read_note(dir: &Path) -> serde_json::Value {
-    let config = std::fs::read_to_string(dir.join(CONFIG_FILE)).unwrap_or_default();
-    let mut config: serde_json::Value = serde_json::from_str(&config).unwrap_or_default();
-    config["coconut_lab"].take()
+    read_json(&dir.join(CONFIG_FILE)).ok().and_then(|config| config.get("coconut_lab").cloned()).unwrap_or_default()
 }
 
 /// Loads the feedback weights in `dir` into `model`, which is unchanged if there are none or of another kind.
@@ -117,6 +171,9 @@ pub fn load_feedback(dir: &Path, model: &mut Transformer) -> Result<FeedbackLoad
     // Two kinds of feedback may have the same tensors.
     if found != expected || read_note(dir) != feedback_note(model) {
         return Ok(FeedbackLoad::Mismatch);
+    }
+    for (name, matrix) in &present {
+        check_finite(name, matrix, &file.display().to_string())?;
     }
     let tensors = present.into_iter().map(|(name, matrix)| bridge::from_data(matrix.into_data(), name, None)).collect();
     match model.apply(tensors, None, None, true).errors.first() {
@@ -147,8 +204,9 @@ fn feedback_shapes(model: &Transformer) -> BTreeMap<String, Vec<usize>> {
     feedback.map(|tensor| (tensor.name.clone(), tensor.shape.to_vec())).collect()
 }
 
-/// Writes `model` into the folder `dir`, as `transformers` loads it, with the feedback in a file of its own.
-pub fn save(model: &Transformer, eos: Option<u32>, dir: &Path) -> Result<(), ModelError> {
+/// Writes `model` and its companions into the folder `dir`, as `transformers` loads it, with the feedback in a file of its
+/// own.
+pub fn save(model: &Transformer, companions: &Companions, dir: &Path) -> Result<(), ModelError> {
     let shape = model.shape();
     let write = |name: &str, bytes: &[u8]| {
         let file = dir.join(name);
@@ -178,11 +236,11 @@ pub fn save(model: &Transformer, eos: Option<u32>, dir: &Path) -> Result<(), Mod
         .filter_map(|(name, matrix)| name.strip_prefix(FEEDBACK_PREFIX).map(|name| (name.to_owned(), matrix.clone())));
     write(FEEDBACK_FILE, &serialize(&feedback.collect()).map_err(fail)?)?;
     let mut config = shape.to_hf();
-    config["eos_token_id"] = eos.into();
-    config["bos_token_id"] = eos.into();
+    companions.special_ids().iter().for_each(|(key, value)| config[key] = value.clone());
     // For people and for `load_feedback`: other programs ignore keys that they do not know.
     config["coconut_lab"] = feedback_note(model);
     write(CONFIG_FILE, format!("{config:#}\n").as_bytes())?;
+    companions.files().try_for_each(|(name, bytes)| write(name, bytes))?;
     write(WEIGHTS_FILE, &bytes)
 }
 

@@ -28,6 +28,11 @@ impl Norm {
         }
     }
 
+    /// Creates an RMSNorm over `width` numbers, for the queries or keys of a head.
+    pub(super) fn of_heads(width: usize, eps: f64, init: &WeightInit) -> Self {
+        Self { weight: init.constant(width, 1.0), bias: None, eps }
+    }
+
     /// Normalizes `x` `[N, D]` over `D`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         ops::norm(x, self.weight.val(), self.bias.as_ref().map(Param::val), self.eps)

@@ -1,4 +1,5 @@
-//! Owns: the language model: one decoder-only transformer in two architectures, `gpt2` and `llama`; its head,
+//! Owns: the language model: one decoder-only transformer in two architectures, `gpt2` and `llama` (with Mistral, Qwen2 and
+//! Qwen3); its head,
 //! loss and gradients; how a hidden state becomes an input; what passes cost; Hugging Face import and export.
 //! Must not know: recycling, training, data files, terminals.
 //! Invariant: position `t` of any output depends only on positions `0..=t` of its input.
@@ -30,7 +31,7 @@ pub use cache::KvCache;
 pub use execution::{Execution, MatmulPrecision};
 pub use feedback::{Feedback, FeedbackSpec, rms};
 pub use gather_index::{GatherIndex, Visibility, flatten_rows, index_tensor};
-pub use shape::ModelShape;
+pub use shape::{Family, ModelShape, RopeScaling};
 pub use tokens::TokenBatch;
 pub use transformer::{HiddenStates, Transformer};
 
@@ -47,4 +48,9 @@ pub enum ModelError {
     TensorShape { file: String, tensor: String, found: Vec<usize>, wanted: Vec<usize> },
     #[error("{file}: tensor `{tensor}` is missing")]
     Missing { file: String, tensor: String },
+    #[error(
+        "{file}: tensor `{tensor}` has {count} of {total} numbers that are not finite, the first is {value} at index \
+         {first}: the weights are damaged"
+    )]
+    NotFinite { file: String, tensor: String, count: usize, total: usize, first: usize, value: f32 },
 }

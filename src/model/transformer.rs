@@ -84,7 +84,7 @@ impl Transformer {
             norm: Norm::new(&shape, &mut init),
             head: (!shape.tied).then(|| init.linear(shape.width, shape.vocab_size, false)),
             feedback: Feedback::new(FeedbackSpec::PLAIN, shape.width, init_std, seed, device),
-            rotary: llama.then(|| Rotary::new(shape.max_len, shape.head_width, shape.rope_theta, device)),
+            rotary: llama.then(|| Rotary::new(&shape)),
             shape,
             execution: Execution::default(),
         }
@@ -130,7 +130,7 @@ impl Transformer {
     fn forward_whole(&self, embeddings: Tensor<3>, checkpoint: bool) -> HiddenStates {
         let [_, t, d] = embeddings.dims();
         let learned = self.positions.as_ref().map(|table| table.weight.val().narrow(0, 0, t).reshape([1, t, d]));
-        let angles = self.rotary.as_ref().map(|rotary| rotary.first_angles(t));
+        let angles = self.rotary.as_ref().map(|rotary| rotary.first_angles(t, &self.device()));
         let mask = AttentionMask::causal(embeddings.dims()[0], t, 0);
         self.forward_blocks(embeddings, learned, angles, &mask, None, checkpoint)
     }
@@ -171,7 +171,9 @@ impl Transformer {
         prefix: &[KeysValues],
     ) -> HiddenStates {
         let learned = self.positions.as_ref().map(|table| table.forward(positions.clone()));
-        let angles = self.rotary.as_ref().map(|rotary| rotary.angles_at(positions));
+        // A position is at most the number of positions before it, seen or hidden.
+        let end = mask.prefix_positions() + mask.query_positions();
+        let angles = self.rotary.as_ref().map(|rotary| rotary.angles_at(positions, end, &self.device()));
         // Checkpointed blocks treat keys and values as constants, so these must not need a gradient.
         let checkpoint = self.execution.checkpointing && prefix.iter().all(KeysValues::is_constant);
         self.forward_blocks(inputs, learned, angles, mask, Some(prefix), checkpoint)

@@ -8,7 +8,7 @@ use super::graph::{
     with_custom_backward,
 };
 use super::simd::{dispatch, sigmoid, tanh};
-use super::threads::{rows_per_chunk, uninit_vec};
+use super::threads::{rows_per_chunk, unspecified_vec};
 use super::trace::OpCost;
 use super::{cast_like, to_f32};
 use burn::backend::TensorMetadata;
@@ -58,7 +58,7 @@ impl CustomBackward for SwigluBackward {
 
 fn swiglu_forward(pairs: &CpuTensor) -> CpuTensor {
     let [n, f] = [pairs.shape()[0], pairs.shape()[1] / 2];
-    let (mut out, pairs) = (uninit_vec(n * f), slice(pairs));
+    let (mut out, pairs) = (unspecified_vec(n * f), slice(pairs));
     let rows = rows_per_chunk(n, f);
     let chunks = out.par_chunks_mut(rows * f).zip(pairs.par_chunks(rows * 2 * f));
     chunks.for_each(|(out, pairs)| {
@@ -79,7 +79,7 @@ fn swiglu_forward(pairs: &CpuTensor) -> CpuTensor {
 
 fn swiglu_backward(pairs: &CpuTensor, grad: &CpuTensor) -> CpuTensor {
     let [n, f] = [pairs.shape()[0], pairs.shape()[1] / 2];
-    let (mut out, pairs, grad) = (uninit_vec(n * 2 * f), slice(pairs), slice(grad));
+    let (mut out, pairs, grad) = (unspecified_vec(n * 2 * f), slice(pairs), slice(grad));
     let rows = rows_per_chunk(n, f);
     let inputs = pairs.par_chunks(rows * 2 * f).zip(grad.par_chunks(rows * f));
     out.par_chunks_mut(rows * 2 * f).zip(inputs).for_each(|(out, (pairs, grad))| {
@@ -159,7 +159,7 @@ fn normal_cdf(x: f32) -> (f32, f32) {
 /// Applies `f` to each number of `a` and the number of `b` at the same index.
 fn zip_map(a: &CpuTensor, b: &CpuTensor, f: impl Fn(f32, f32) -> f32 + Sync) -> CpuTensor {
     let shape = a.shape();
-    let (mut out, a, b) = (uninit_vec(shape.num_elements()), slice(a), slice(b));
+    let (mut out, a, b) = (unspecified_vec(shape.num_elements()), slice(a), slice(b));
     let chunk = rows_per_chunk(out.len(), 1);
     let inputs = a.par_chunks(chunk).zip(b.par_chunks(chunk));
     out.par_chunks_mut(chunk).zip(inputs).for_each(|(out, (a, b))| {

@@ -6,7 +6,7 @@
 use super::graph::{CpuTensor, cpu_op, cpu_tensor, is_native_cpu, operand, slice};
 use super::matmul::{MatrixView, MatrixViewMut, WriteMode, matmul_parallel};
 use super::simd::{self, dispatch};
-use super::threads::{self, PARTIAL_SUM_ROWS, sum_in_order, uninit_vec};
+use super::threads::{self, PARTIAL_SUM_ROWS, sum_in_order, unspecified_vec};
 use super::trace::OpCost;
 use super::{MatmulPrecision, to_f32};
 use burn::backend::TensorMetadata;
@@ -94,7 +94,7 @@ fn forward(x: &CpuTensor, weights: &[CpuTensor], biases: &[CpuTensor], residual:
     let width: usize = weights.iter().map(|weight| weight.shape()[1]).sum();
     let (mut out, mode) = match residual {
         Some(residual) => (slice(residual).to_vec(), WriteMode::Add),
-        None => (uninit_vec(n * width), WriteMode::Overwrite),
+        None => (unspecified_vec(n * width), WriteMode::Overwrite),
     };
     let x = MatrixView::new(slice(x), n, d, d);
     let mut from = 0;
@@ -123,7 +123,7 @@ fn backward(state: SavedLinear, grad: CpuTensor, wanted: &[bool]) -> Vec<Option<
     let width = grad.shape()[1];
     let numbers = slice(&grad);
     let mut from = 0;
-    let mut to_x = wanted[0].then(|| uninit_vec(n * d));
+    let mut to_x = wanted[0].then(|| unspecified_vec(n * d));
     let mut to_weights = Vec::with_capacity(weights.len());
     for (index, weight) in weights.iter().enumerate() {
         let f = weight.shape()[1];
@@ -134,7 +134,7 @@ fn backward(state: SavedLinear, grad: CpuTensor, wanted: &[bool]) -> Vec<Option<
             matmul_parallel(MatrixViewMut::new(to_x, n, d, d), columns, transposed, mode);
         }
         to_weights.push(wanted[1 + index].then(|| {
-            let mut to = uninit_vec(d * f);
+            let mut to = unspecified_vec(d * f);
             let x = MatrixView::new(slice(&x), n, d, d).t();
             matmul_parallel(MatrixViewMut::new(&mut to, d, f, f), x, columns, WriteMode::Overwrite);
             cpu_tensor(to, [d, f])

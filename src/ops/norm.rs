@@ -6,7 +6,7 @@
 use super::cube;
 use super::graph::{CpuTensor, cpu_op, cpu_tensor, is_native_cpu, operand, slice};
 use super::simd::{self, dispatch};
-use super::threads::{PARTIAL_SUM_ROWS, rows_per_chunk, sum_in_order, uninit_vec};
+use super::threads::{PARTIAL_SUM_ROWS, rows_per_chunk, sum_in_order, unspecified_vec};
 use super::trace::OpCost;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
@@ -73,7 +73,7 @@ fn fused(x: Tensor<2>, weight: Tensor<1>, bias: Option<Tensor<1>>, eps: f32) -> 
 fn forward(x: &CpuTensor, weight: &[f32], bias: Option<&[f32]>, eps: f32) -> (CpuTensor, Vec<[f32; 2]>) {
     let (d, x) = (weight.len(), slice(x));
     let n = x.len() / d;
-    let (mut out, mut stats) = (uninit_vec(x.len()), vec![[0.0; 2]; n]);
+    let (mut out, mut stats) = (unspecified_vec(x.len()), vec![[0.0; 2]; n]);
     let rows = rows_per_chunk(n, d);
     let chunks = out.par_chunks_mut(rows * d).zip(x.par_chunks(rows * d)).zip(stats.par_chunks_mut(rows));
     chunks.for_each(|((out, x), stats)| {
@@ -105,7 +105,7 @@ fn forward(x: &CpuTensor, weight: &[f32], bias: Option<&[f32]>, eps: f32) -> (Cp
 fn backward(SavedNorm { x, weight, stats, centred }: SavedNorm, grad: &CpuTensor) -> Vec<Option<CpuTensor>> {
     let (x, weight, grad) = (slice(&x), slice(&weight), slice(grad));
     let (n, d) = (stats.len(), weight.len());
-    let mut out = uninit_vec(n * d);
+    let mut out = unspecified_vec(n * d);
     let chunk = PARTIAL_SUM_ROWS * d;
     let inputs = x.par_chunks(chunk).zip(grad.par_chunks(chunk)).zip(stats.par_chunks(PARTIAL_SUM_ROWS));
     let sums = out.par_chunks_mut(chunk).zip(inputs).map(|(out, ((x, grad), stats))| {

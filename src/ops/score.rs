@@ -14,7 +14,7 @@ use super::graph::{
 };
 use super::matmul::{MatrixView, MatrixViewMut, WriteMode, matmul_parallel};
 use super::simd::{self, dispatch};
-use super::threads::{rows_per_chunk, uninit_vec};
+use super::threads::{rows_per_chunk, unspecified_vec};
 use super::trace::{self, OpCost, SpanKind};
 pub use blocks::Softmax;
 #[cfg(test)]
@@ -110,7 +110,7 @@ pub fn logits(hidden: Tensor<2>, head: &Head) -> Tensor<2> {
     let [n, d] = [hidden.shape()[0], hidden.shape()[1]];
     let weights = CpuHeadWeights::from_head(head);
     let v = weights.vocab;
-    let mut out = uninit_vec(n * v);
+    let mut out = unspecified_vec(n * v);
     let h = MatrixView::new(slice(&hidden), n, d, d);
     matmul_parallel(MatrixViewMut::new(&mut out, n, v, v), h, weights.matrix(), WriteMode::Overwrite);
     tensor_from_vec(out, [n, v])
@@ -163,15 +163,15 @@ fn fused(hidden: Tensor<2>, head: &Head, targets: Tensor<1, Int>, requested: Opt
                     mode = WriteMode::Add;
                     make_unique(detach(sum))
                 }
-                None => cpu_tensor(uninit_vec(d * v), weight.numbers.shape()),
+                None => cpu_tensor(unspecified_vec(d * v), weight.numbers.shape()),
             };
             (Some(detach(weights)), Some(sum))
         }
     };
     let mut losses = vec![[0.0_f32; 2]; n];
-    let mut to_hidden = loss_weights.as_ref().map(|_| uninit_vec(n * d));
+    let mut to_hidden = loss_weights.as_ref().map(|_| unspecified_vec(n * d));
     let rows = block_rows(n, v);
-    let mut logits = uninit_vec(rows * v);
+    let mut logits = unspecified_vec(rows * v);
     for start in (0..n).step_by(rows) {
         let end = n.min(start + rows);
         let count = end - start;

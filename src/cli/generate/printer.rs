@@ -32,7 +32,7 @@ pub(super) struct GenerationPrinter {
     json: bool,
     tokenizer: Option<Tokenizer>,
     /// Never printed as text.
-    eos_token: Option<u32>,
+    end_tokens: Vec<u32>,
 }
 
 #[derive(Default)]
@@ -52,9 +52,9 @@ struct PrintedRow {
 }
 
 impl GenerationPrinter {
-    pub fn new(prompts: &[Vec<u32>], json: bool, tokenizer: Option<Tokenizer>, eos_token: Option<u32>) -> Self {
+    pub fn new(prompts: &[Vec<u32>], json: bool, tokenizer: Option<Tokenizer>, end_tokens: Vec<u32>) -> Self {
         let rows = prompts.iter().map(|prompt| PrintedRow { ids: prompt.clone(), ..PrintedRow::default() }).collect();
-        let mut printer = Self { rows, current: 0, json, tokenizer, eos_token };
+        let mut printer = Self { rows, current: 0, json, tokenizer, end_tokens };
         for row in 0..prompts.len() {
             printer.rows[row].formatted_bytes = printer.decode_row(row).len();
         }
@@ -117,7 +117,7 @@ impl GenerationPrinter {
         if std::mem::take(&mut row.in_thought) {
             text.push_str(&format!("{:.2}⟩", step.distribution.entropy));
         }
-        row.ids.extend(step.token.filter(|id| Some(*id) != self.eos_token));
+        row.ids.extend(step.token.filter(|id| !self.end_tokens.contains(id)));
         row.pending_tokens += 1;
         let whole = self.decode_row(step.row);
         // Eight tokens are enough for any character; what is still incomplete then is invalid.

@@ -123,7 +123,9 @@ fn rows_end_at_their_end_token_their_limit_or_the_models_length() {
     let plain = generate(&model, request("never", &[&[1, 2]])).remove(0);
     let end = plain[4].token;
     let first = plain.iter().position(|step| step.token == end).unwrap();
-    let ended = generate(&model, GenerationRequest { eos_token: end, ..request("never", &[&[1, 2]]) }).remove(0);
+    let ended =
+        generate(&model, GenerationRequest { end_tokens: end.into_iter().collect(), ..request("never", &[&[1, 2]]) })
+            .remove(0);
     assert_eq!(ended.len(), first + 1);
     // A row that has ended does not disturb one that continues to the last position.
     let long = GenerationRequest { max_tokens: 199, ..request("fixed:count=5,at=0", &[&[1, 2], &[1; 70]]) };

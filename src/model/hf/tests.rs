@@ -22,7 +22,7 @@ fn tensors_in_file(file: &Path) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
 fn loading_and_saving_preserves_all_bits() {
     for kind in ["gpt2", "llama"] {
         let out = tempfile::tempdir().unwrap();
-        save(&load(&fixture(kind), &Device::flex()).unwrap(), Some(7), out.path()).unwrap();
+        save(&load(&fixture(kind), &Device::flex()).unwrap(), &Companions::for_end_token(Some(7)), out.path()).unwrap();
         let config = std::fs::read_to_string(out.path().join(CONFIG_FILE)).unwrap();
         assert!(config.contains("\"eos_token_id\": 7"), "{config}");
         assert_eq!(tensors(&fixture(kind)), tensors(out.path()), "{kind}");
@@ -46,7 +46,7 @@ fn feedback_is_saved_with_the_checkpoint_and_loaded_if_it_matches() {
     ] {
         let spec = spec(feedback, state);
         let model = load().with_feedback(spec, 5);
-        save(&model, None, out.path()).unwrap();
+        save(&model, &Companions::default(), out.path()).unwrap();
         assert_eq!(tensors_in_file(&out.path().join(FEEDBACK_FILE)).len(), feedback_tensors);
         // Another seed: equal values must have been loaded.
         let mut again = load().with_feedback(spec, 6);
@@ -126,10 +126,10 @@ fn a_checkpoint_in_several_files_is_the_same_model() {
     for kind in ["gpt2", "llama"] {
         let dir = sharded(kind, safetensors::Dtype::F32);
         let out = tempfile::tempdir().unwrap();
-        save(&load(dir.path(), &Device::flex()).unwrap(), Some(7), out.path()).unwrap();
+        save(&load(dir.path(), &Device::flex()).unwrap(), &Companions::for_end_token(Some(7)), out.path()).unwrap();
         assert_eq!(tensors(&fixture(kind)), tensors(out.path()), "{kind}");
         let dir = sharded(kind, safetensors::Dtype::BF16);
-        save(&load(dir.path(), &Device::flex()).unwrap(), None, out.path()).unwrap();
+        save(&load(dir.path(), &Device::flex()).unwrap(), &Companions::default(), out.path()).unwrap();
         for ((name, (_, exact)), (_, rounded)) in
             tensors(&fixture(kind)).into_iter().zip(tensors(out.path()).into_values())
         {

@@ -2,7 +2,10 @@
 //! Must not know: what the tensors are used for.
 //! Invariant: an error names the file that is missing or broken, and the index file if that refers to it.
 
+use super::config_json::read_json;
 use super::matrix::HostMatrix;
+use super::safetensors_header;
+use crate::files::foreign;
 use crate::model::ModelError;
 use burn::store::{ModuleStore, SafetensorsStore, bridge};
 use burn_pack::Tensor as PackTensor;
@@ -14,6 +17,9 @@ use std::path::{Path, PathBuf};
 pub(super) const WEIGHTS_FILE: &str = "model.safetensors";
 /// Name of the index of a sharded checkpoint, which maps each tensor to its file.
 const INDEX_FILE: &str = "model.safetensors.index.json";
+
+/// Name of the only file of older checkpoints.
+const PICKLE_FILE: &str = "pytorch_model.bin";
 
 #[derive(Deserialize)]
 struct WeightIndex {
@@ -33,13 +39,18 @@ impl CheckpointTensors {
         match (whole.is_file(), index.is_file()) {
             (true, _) => Ok(Self { source_file: whole.display().to_string(), tensors: list_tensors(&whole)? }),
             (false, true) => Self::sharded(dir, &index),
+            (false, false) if whole.exists() => Err(file_error(&whole, "not a regular file".to_owned())),
+            (false, false) if dir.join(PICKLE_FILE).exists() => Err(file_error(
+                &dir.join(PICKLE_FILE),
+                format!("a PyTorch pickle, which may run code and is not read: convert it to {WEIGHTS_FILE}"),
+            )),
             (false, false) => Err(file_error(&whole, format!("file not found, and there is no {INDEX_FILE} either"))),
         }
     }
 
     fn sharded(dir: &Path, index: &Path) -> Result<Self, ModelError> {
-        let text = std::fs::read_to_string(index).map_err(|error| file_error(index, error.to_string()))?;
-        let read: WeightIndex = serde_json::from_str(&text).map_err(|error| file_error(index, error.to_string()))?;
+        let read: WeightIndex =
+            serde_json::from_value(read_json(index)?).map_err(|error| file_error(index, error.to_string()))?;
         let mut files: Vec<&String> = read.weight_map.values().collect();
         files.sort();
         files.dedup();
@@ -65,6 +76,22 @@ impl CheckpointTensors {
         Ok(Self { source_file: index.display().to_string(), tensors })
     }
 
+    /// Returns the number of tensors.
+    pub fn count(&self) -> usize {
+        self.tensors.len()
+    }
+
+    /// Returns the shape of a tensor from its header, and its file.
+    pub fn dims(&self, tensor: &str) -> Result<(Vec<usize>, String), ModelError> {
+        let (path, found) = self.find(tensor)?;
+        Ok((found.shape.to_vec(), path.display().to_string()))
+    }
+
+    fn find(&self, tensor: &str) -> Result<&(PathBuf, PackTensor), ModelError> {
+        let missing = || ModelError::Missing { file: self.source_file.clone(), tensor: tensor.to_owned() };
+        self.tensors.get(tensor).ok_or_else(missing)
+    }
+
     pub fn contains(&self, tensor: &str) -> bool {
         self.tensors.contains_key(tensor)
     }
@@ -77,18 +104,17 @@ impl CheckpointTensors {
 
     /// Reads the tensor with this name. Also returns the file that holds it.
     pub fn read_tensor(&self, tensor: &str) -> Result<(HostMatrix, String), ModelError> {
-        let (path, found) = self
-            .tensors
-            .get(tensor)
-            .ok_or_else(|| ModelError::Missing { file: self.source_file.clone(), tensor: tensor.to_owned() })?;
+        let (path, found) = self.find(tensor)?;
         Ok((read_matrix(path, found.clone())?, path.display().to_string()))
     }
 }
 
 /// Lists the tensors of a safetensors file without reading their values. Each comes with the file's path.
 fn list_tensors(path: &Path) -> Result<BTreeMap<String, (PathBuf, PackTensor)>, ModelError> {
+    safetensors_header::check(path)?;
     let mut store = SafetensorsStore::from_file(path);
-    let tensors = store.get_all_tensors().map_err(|error| file_error(path, error.to_string()))?;
+    let listed = foreign::catch_panic(|| store.get_all_tensors().map(Clone::clone).map_err(|error| error.to_string()));
+    let tensors = listed.and_then(|listed| listed).map_err(|error| file_error(path, error))?;
     Ok(tensors.iter().map(|(name, tensor)| (name.clone(), (path.to_owned(), tensor.clone()))).collect())
 }
 
@@ -99,8 +125,8 @@ pub(super) fn read_matrices(path: &Path) -> Result<BTreeMap<String, HostMatrix>,
 
 /// Reads the values of `tensor` from `path`, as f32.
 fn read_matrix(path: &Path, tensor: PackTensor) -> Result<HostMatrix, ModelError> {
-    let data = bridge::to_data(&tensor).map_err(|error| file_error(path, error.to_string()))?;
-    HostMatrix::from_data(data).map_err(|message| file_error(path, message))
+    let read = || HostMatrix::from_data(bridge::to_data(&tensor).map_err(|error| error.to_string())?);
+    foreign::catch_panic(read).and_then(|read| read).map_err(|message| file_error(path, message))
 }
 
 fn file_error(path: &Path, message: String) -> ModelError {

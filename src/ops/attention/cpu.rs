@@ -8,7 +8,7 @@ use crate::ops::Heads;
 use crate::ops::graph::{CpuTensor, cpu_tensor, slice};
 use crate::ops::matmul::{MatrixView, MatrixViewMut, WriteMode, matmul};
 use crate::ops::simd::{self, dispatch};
-use crate::ops::threads::uninit_vec;
+use crate::ops::threads::unspecified_vec;
 use rayon::prelude::*;
 
 /// Queries whose scores are held at a time.
@@ -33,7 +33,7 @@ pub(super) fn forward(
 ) -> (CpuTensor, Vec<f32>) {
     let (k, s, group_heads) = (heads.width, mask.query_positions(), heads.queries / heads.keys);
     let (n, width) = (mask.rows() * s, heads.queries * k);
-    let (mut mixed, mut log_sums) = (uninit_vec(n * width), uninit_vec(n * heads.queries));
+    let (mut mixed, mut log_sums) = (unspecified_vec(n * width), unspecified_vec(n * heads.queries));
     let outputs = split_by_task(MatrixViewMut::new(&mut mixed, n, width, width), s, group_heads * k);
     let tasks = head_tasks(current, prefix, mask, heads).into_par_iter().zip(outputs);
     tasks.zip(log_sums.par_chunks_mut(group_heads * s)).for_each(|((task, mut mixed), log_sums)| {
@@ -50,7 +50,7 @@ pub(super) fn backward(state: &SavedAttention, grad: &CpuTensor, with_prefix: bo
     let SavedAttention { current, prefix, log_sums, mask, heads } = state;
     let (s, group_heads, grad) = (mask.query_positions(), heads.queries / heads.keys, slice(grad));
     let prefix_rows = if with_prefix { mask.rows() * mask.prefix_positions() } else { 0 };
-    let mut packed = [mask.rows() * s, prefix_rows].map(|rows| uninit_vec(rows * heads.packed_width()));
+    let mut packed = [mask.rows() * s, prefix_rows].map(|rows| unspecified_vec(rows * heads.packed_width()));
     let [to_current, to_prefix] = &mut packed;
     let to_current = TaskGrads::split_by_task(to_current, s, *heads);
     let to_prefix = match prefix_rows > 0 {
@@ -173,7 +173,7 @@ impl<'a> HeadTask<'a> {
 
     /// Returns memory for the scores of any of the task's blocks, uninitialised.
     fn scratch(&self) -> Vec<f32> {
-        uninit_vec(self.blocks().map(|block| block.rows() * block.columns()).max().unwrap_or(0))
+        unspecified_vec(self.blocks().map(|block| block.rows() * block.columns()).max().unwrap_or(0))
     }
 
     /// Returns head `head` of the packed numbers at `positions`, as a matrix with K columns.

@@ -66,7 +66,7 @@ pub fn answer_questions(
     for chunk in order.chunks(batch) {
         let prompts = chunk.iter().map(|index| questions[*index].ids.clone()).collect();
         let request = GenerationRequest { prompts, stream_ids: chunk.to_vec(), ..request.clone() };
-        let eos_token = request.eos_token;
+        let end_tokens = request.end_tokens.clone();
         let mut generation = Generation::start(model, request)?;
         let mut rows = vec![(AnswerScore::default(), Vec::new()); chunk.len()];
         while !generation.is_finished() {
@@ -76,7 +76,7 @@ pub fn answer_questions(
                     InputKind::Latent => score.latents += 1,
                     InputKind::Token => {
                         score.tokens += 1;
-                        ids.extend(step.token.filter(|id| Some(*id) != eos_token));
+                        ids.extend(step.token.filter(|id| !end_tokens.contains(id)));
                     }
                 }
             }

@@ -79,12 +79,13 @@ impl Evaluator {
         &self,
         config: &Config,
         model: &Transformer,
-        eos_token: Option<u32>,
+        end_tokens: &[u32],
     ) -> Result<Vec<(Vec<u32>, GreedySample)>, TrainError> {
         let model = model.valid();
         let prompts = self.batches.iter().flat_map(validation_samples::prompts).take(config.eval.samples);
         let generate = |prompt: Vec<u32>| {
-            let generated = validation_samples::generate_greedy(&model, &prompt, config.eval.sample_tokens, eos_token)?;
+            let generated =
+                validation_samples::generate_greedy(&model, &prompt, config.eval.sample_tokens, end_tokens)?;
             Ok((prompt, generated))
         };
         prompts.map(generate).collect()

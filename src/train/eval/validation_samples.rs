@@ -39,7 +39,7 @@ pub(in crate::train) fn generate_greedy(
     model: &Transformer,
     prompt: &[u32],
     max_tokens: usize,
-    eos_token: Option<u32>,
+    end_tokens: &[u32],
 ) -> Result<GreedySample, TrainError> {
     let max_tokens = max_tokens.min(model.shape().max_len.saturating_sub(prompt.len()));
     let mut sample = GreedySample::default();
@@ -47,7 +47,7 @@ pub(in crate::train) fn generate_greedy(
         return Ok(sample);
     }
     let request = GenerationRequest::new(vec![prompt.to_vec()], Policy::Never, max_tokens);
-    let request = GenerationRequest { eos_token, ..request };
+    let request = GenerationRequest { end_tokens: end_tokens.to_vec(), ..request };
     let failed = |error: GenerateError| TrainError::DeviceFailed(error.to_string());
     let mut generation = Generation::start(model, request).map_err(failed)?;
     while !generation.is_finished() {
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn each_token_is_the_most_probable_one() {
         let model = model(11).valid();
-        let written = generate_greedy(&model, &[3, 1], 99, None).unwrap();
+        let written = generate_greedy(&model, &[3, 1], 99, &[]).unwrap();
         assert_eq!(written.ids.len(), SEQ_LEN - 2, "no further than the model goes");
         let mut all = vec![3, 1];
         for (id, entropy) in written.ids.iter().zip(&written.entropies) {
@@ -97,10 +97,10 @@ mod tests {
         }
         let eos_token = written.ids[2];
         let first = written.ids.iter().position(|id| *id == eos_token).unwrap();
-        let ended = generate_greedy(&model, &[3, 1], 99, Some(eos_token)).unwrap();
+        let ended = generate_greedy(&model, &[3, 1], 99, &[eos_token]).unwrap();
         assert_eq!(ended.ids, written.ids[..=first]);
-        assert_eq!(generate_greedy(&model, &[3, 1], 2, None).unwrap().ids, written.ids[..2]);
-        assert!(generate_greedy(&model, &[1; SEQ_LEN], 5, None).unwrap().ids.is_empty());
+        assert_eq!(generate_greedy(&model, &[3, 1], 2, &[]).unwrap().ids, written.ids[..2]);
+        assert!(generate_greedy(&model, &[1; SEQ_LEN], 5, &[]).unwrap().ids.is_empty());
     }
 
     #[test]

@@ -4,9 +4,9 @@
 
 use super::recording;
 use crate::config::Config;
-use crate::data::{StreamPosition, Tokenizer};
+use crate::data::StreamPosition;
 use crate::files::atomic::StagedFolder;
-use crate::model::hf;
+use crate::model::hf::{self, Companions};
 use crate::record::RecordError;
 use crate::record::run_folder::RunFolder;
 use crate::schema::metrics::LossSummary;
@@ -78,7 +78,7 @@ struct ManifestFile {
 pub(in crate::train) fn write_checkpoint(
     folder: &RunFolder,
     learner: &Learner,
-    tokenizer: Option<&Tokenizer>,
+    companions: &Companions,
     config: &Config,
     state: &CheckpointState,
 ) -> Result<PathBuf, TrainError> {
@@ -88,11 +88,8 @@ pub(in crate::train) fn write_checkpoint(
     }
     let staged = StagedFolder::create(&path)?;
     let dir = staged.dir();
-    hf::save(&learner.model, tokenizer.and_then(Tokenizer::eos_id), dir)?;
+    hf::save(&learner.model, companions, dir)?;
     optimizer_state::save(learner.optimizer(), &learner.model, &dir.join(OPTIMIZER))?;
-    if let Some(tokenizer) = tokenizer {
-        tokenizer.save(&dir.join("tokenizer.json"))?;
-    }
     write_text(dir, CONFIG, config.to_toml()?)?;
     write_text(dir, STATE, to_json(state))?;
     write_text(dir, MANIFEST, to_json(&build_manifest(dir)?))?;
@@ -306,7 +303,8 @@ mod tests {
     fn training_from_a_checkpoint_equals_training_without_interruption() {
         let dir = tempfile::tempdir().unwrap();
         let (learner, _) = train(Learner::new(model(3), &config().optim), 0..5);
-        let path = write_checkpoint(&folder(dir.path()), &learner, None, &config(), &state(5)).unwrap();
+        let path =
+            write_checkpoint(&folder(dir.path()), &learner, &Companions::default(), &config(), &state(5)).unwrap();
         let (on, losses) = train(learner, 5..9);
 
         let found = read_checkpoint(&path).unwrap();
@@ -327,7 +325,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = folder(dir.path());
         let learner = Learner::new(model(3), &config().optim);
-        let path = write_checkpoint(&folder, &learner, None, &config(), &state(5)).unwrap();
+        let path = write_checkpoint(&folder, &learner, &Companions::default(), &config(), &state(5)).unwrap();
         assert!(read_checkpoint(&path).is_ok());
         let file = path.join(OPTIMIZER);
         let bytes = std::fs::read(&file).unwrap();

@@ -61,8 +61,7 @@ impl TrainingRun<'_> {
             written_at: chrono::Local::now().to_rfc3339(),
             program_version: env!("CARGO_PKG_VERSION").into(),
         };
-        let path =
-            checkpoint::write_checkpoint(&self.folder, &self.learner, self.tokenizer.as_ref(), self.config(), &state)?;
+        let path = checkpoint::write_checkpoint(&self.folder, &self.learner, &self.companions, self.config(), &state)?;
         let keep = &self.config().checkpoint;
         if let Err(error) = checkpoint::prune_checkpoints(&self.folder, keep.keep, keep.keep_every) {
             tracing::warn!("cannot remove an old checkpoint: {error}");

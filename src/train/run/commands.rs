@@ -254,7 +254,7 @@ impl TrainingRun<'_> {
         self.record_event(EventKind::Asked, &request.policy, None, Some(request.prompt.clone()));
         let tokenizer = self.tokenizer.as_ref();
         let model = || self.answering_model(request.checkpoint);
-        let shown = match PlaygroundSession::start(&request, answer.clone(), tokenizer, model) {
+        let shown = match PlaygroundSession::start(&request, answer.clone(), tokenizer, &self.end_tokens, model) {
             Ok(session) => {
                 self.playground = Some(session);
                 answer

@@ -18,6 +18,7 @@ pub(in crate::train) struct PlaygroundSession {
     answer: PlaygroundAnswer,
     /// Token ids of the prompt and of the answer so far.
     ids: Vec<u32>,
+    end_tokens: Vec<u32>,
     /// Length in bytes of the text already known to the screen, prompt included.
     sent_bytes: usize,
 }
@@ -28,6 +29,7 @@ impl PlaygroundSession {
         request: &PlaygroundRequest,
         answer: PlaygroundAnswer,
         tokenizer: Option<&Tokenizer>,
+        end_tokens: &[u32],
         model: impl FnOnce() -> Result<Transformer, String>,
     ) -> Result<Self, String> {
         let tokenizer = tokenizer.ok_or("the dataset has no tokenizer")?;
@@ -37,13 +39,13 @@ impl PlaygroundSession {
         let ids = tokenizer.encode(&request.prompt).map_err(|error| error.to_string())?;
         let generation_request = GenerationRequest {
             sampling,
-            eos_token: tokenizer.eos_id(),
+            end_tokens: end_tokens.to_vec(),
             seed: answer.number,
             ..GenerationRequest::new(vec![ids.clone()], policy, request.max_tokens)
         };
         let generation = Generation::start(&model()?, generation_request).map_err(|error| error.to_string())?;
         let sent_bytes = tokenizer.decode(&ids).len();
-        Ok(Self { generation, answer, ids, sent_bytes })
+        Ok(Self { generation, answer, ids, end_tokens: end_tokens.to_vec(), sent_bytes })
     }
 
     pub fn answer(&self) -> &PlaygroundAnswer {
@@ -85,7 +87,7 @@ impl PlaygroundSession {
             return;
         }
         // The end-of-text token is not part of the text.
-        self.ids.extend(step.token.filter(|id| tokenizer.and_then(Tokenizer::eos_id) != Some(*id)));
+        self.ids.extend(step.token.filter(|id| !self.end_tokens.contains(id)));
         let text = tokenizer.map_or_else(String::new, |tokenizer| tokenizer.decode(&self.ids));
         // Wait for the other bytes of an incomplete character.
         if text.ends_with('\u{FFFD}') {

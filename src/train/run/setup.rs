@@ -8,10 +8,12 @@ use super::resume_journal;
 use super::run_plan::{ResumedFolder, RunPlan, config_file_error};
 use crate::config::{self, Config, GeneratedDataset, PositionBudget};
 use crate::data::{
-    DataError, Dataset, Loader, LoaderOptions, Progress, ProsqaOptions, Split, StreamPosition, make_prosqa,
+    DataError, Dataset, Loader, LoaderOptions, Progress, ProsqaOptions, Split, StreamPosition, Tokenizer,
+    generation_end_tokens, make_prosqa,
 };
 use crate::device;
 use crate::files::atomic::{replace_file, replace_json};
+use crate::model::hf::Companions;
 use crate::model::{Execution, FeedbackSpec, ModelShape, Transformer, hf};
 use crate::record::log::RunLog;
 use crate::record::run_folder::{RunFolder, RunLock};
@@ -233,6 +235,8 @@ pub fn build_model(
     out.send_fact(Event::Phase(RunPhase::BuildModel));
     let device = selected.device.clone().autodiff();
     let vocab_size = dataset.vocab_size();
+    let source = from.map_or(Path::new(&config.model.from), |found| &found.dir);
+    check_tokenizer(config, dataset, &source.join("tokenizer.json"))?;
     let model = match from {
         Some(found) => load_model(config, &found.dir, &device)?,
         None if config.model.from.is_empty() => new_model(config, vocab_size, &device)?,
@@ -243,6 +247,62 @@ pub fn build_model(
     };
     check_compatible(config, model.shape(), vocab_size)?;
     Ok(model.with_execution(Execution::from_config(&config.run)))
+}
+
+/// Fails if the model's tokenizer is another than that of the data, unless `data.any_tokenizer` allows it.
+fn check_tokenizer(config: &Config, dataset: &Dataset, file: &Path) -> Result<(), TrainError> {
+    if config.data.any_tokenizer || !file.is_file() {
+        return Ok(());
+    }
+    match dataset.tokenizer_difference(&Tokenizer::from_file(file)?) {
+        None => Ok(()),
+        Some(difference) => Err(TrainError::InvalidSetting {
+            key: "data.dir",
+            value: config.data.dir.clone(),
+            reason: format!(
+                "the data was made with another tokenizer than {}: {difference}. Make it again with this tokenizer, or set \
+                 `data.any_tokenizer` = true",
+                file.display()
+            ),
+        }),
+    }
+}
+
+/// Returns what checkpoints hold beside weights and state, and the tokens that end a generated text. Both are from the
+/// folder that the weights are from, else from the dataset.
+pub fn read_companions(
+    config: &Config,
+    dataset: &Dataset,
+    from: Option<&LoadedCheckpoint>,
+) -> Result<(Companions, Vec<u32>), TrainError> {
+    let tokenizer = dataset.tokenizer();
+    let source = match from {
+        Some(found) => Some(found.dir.as_path()),
+        None => Some(Path::new(&config.model.from)).filter(|dir| !dir.as_os_str().is_empty()),
+    };
+    let eos = tokenizer.as_ref().and_then(Tokenizer::eos_id).or(dataset.eos_id());
+    let (companions, mut end_tokens) = match source {
+        Some(dir) => {
+            let token_id = |token: &str| tokenizer.as_ref().and_then(|tokenizer| tokenizer.token_id(token));
+            (Companions::read(dir)?, generation_end_tokens(dir, &token_id)?.ids)
+        }
+        None => (Companions::for_end_token(eos), Vec::new()),
+    };
+    end_tokens.extend(eos.filter(|id| !end_tokens.contains(id)));
+    let companions = match &tokenizer {
+        Some(tokenizer) if !has_tokenizer(&companions, tokenizer) => {
+            let end_text = eos.and_then(|id| tokenizer.token(id));
+            companions.with_tokenizer(tokenizer.json(), end_text.as_deref())
+        }
+        _ => companions,
+    };
+    Ok((companions, end_tokens))
+}
+
+/// Whether the companions hold this tokenizer and its description, up to formatting.
+fn has_tokenizer(companions: &Companions, tokenizer: &Tokenizer) -> bool {
+    let same = |json: &[u8]| Tokenizer::hash_of_json(json).is_some_and(|hash| hash == tokenizer.hash());
+    companions.has_tokenizer_config() && companions.tokenizer_json().is_some_and(same)
 }
 
 /// Restores optimizer and step count from the plan's checkpoint, except for the parts that are reset.

@@ -10,6 +10,7 @@ use super::setup::ClaimedFolder;
 use super::{history_backfill, plan, recording, setup};
 use crate::config::Config;
 use crate::data::{Batch, Dataset, Loader, StreamPosition, Tokenizer};
+use crate::model::hf::Companions;
 use crate::record::log::RunLog;
 use crate::record::recorder::Recorder;
 use crate::record::run_folder::{RunFolder, RunLock};
@@ -38,6 +39,10 @@ pub(in crate::train) struct TrainingRun<'a> {
     pub dataset: Dataset,
     pub evaluator: Option<Evaluator>,
     pub tokenizer: Option<Tokenizer>,
+    /// Tokens that end a generated text.
+    pub end_tokens: Vec<u32>,
+    /// What checkpoints hold beside weights and state.
+    pub companions: Companions,
     pub recorder: Recorder,
     pub commands: &'a Receiver<Command>,
     pub publisher: &'a mut Publisher,
@@ -101,6 +106,7 @@ impl<'a> TrainingRun<'a> {
         let dataset = setup::open_dataset(&plan.config, publisher)?;
         let device = setup::select_device(&plan.config)?;
         let model = setup::build_model(&plan.config, &dataset, &device, plan.checkpoint.as_ref(), publisher)?;
+        let (companions, end_tokens) = setup::read_companions(&plan.config, &dataset, plan.checkpoint.as_ref())?;
         let peak_flop_per_s = setup::measure_peak(&device);
         let vocab_size = model.shape().vocab_size;
         plan.adopt_shape(model.shape())?;
@@ -134,6 +140,8 @@ impl<'a> TrainingRun<'a> {
             hold,
             origin,
             tokenizer: dataset.tokenizer(),
+            end_tokens,
+            companions,
             playground: None,
             answers_requested: 0,
             deferred: VecDeque::new(),
@@ -305,8 +313,7 @@ impl<'a> TrainingRun<'a> {
     /// Continues the validation prompts with the model, records the samples and sends them to the screen.
     fn write_samples(&mut self) -> Result<(), TrainError> {
         let Some(evaluator) = &self.evaluator else { return Ok(()) };
-        let eos_token = self.tokenizer.as_ref().and_then(Tokenizer::eos_id);
-        for (prompt, generated) in evaluator.samples(self.config(), &self.learner.model, eos_token)? {
+        for (prompt, generated) in evaluator.samples(self.config(), &self.learner.model, &self.end_tokens)? {
             let sample = ValidationSample {
                 step: self.learner.step,
                 decoding: GREEDY.into(),
