@@ -89,7 +89,8 @@ struct ProsqaArgs {
 
 #[derive(Debug, Args)]
 struct TextArgs {
-    /// Input files, read in this order: .txt, .jsonl (key `text`) or .parquet (column `text`).
+    /// Input files, read in this order: .txt, .jsonl or .json (key `text`), plain or .gz or .zst, or .parquet (column
+    /// `text`).
     #[arg(long = "in", value_name = "FILE", required = true, num_args = 1..)]
     inputs: Vec<PathBuf>,
     /// Tokenizer: byte, gpt2, or a Hugging Face tokenizer.json file.
@@ -213,6 +214,9 @@ fn print_summary(made: &DatasetSummary) -> anyhow::Result<()> {
     text.push_str(&format!("  vocabulary: {} tokens\n", made.vocab_size));
     if made.empty > 0 {
         text.push_str(&format!("  {} skipped\n", pluralize(made.empty, "empty document")));
+    }
+    if made.nulls > 0 {
+        text.push_str(&format!("  {} skipped\n", pluralize(made.nulls, "null text")));
     }
     if let Some(means) = made.graphs {
         let rows = [

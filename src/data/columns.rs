@@ -133,7 +133,7 @@ fn passed_over_notes(fields: &[&Field], taken: usize, accept: impl Fn(&Field) ->
     let say = |index: usize| {
         let field = fields[index];
         let (name, kind) = (field.name(), type_name(field.data_type()));
-        format!("the column `{name}: {kind}` is passed over: the tokens are in `{}`", fields[taken].name())
+        format!("the column `{name}` ({kind}) is passed over: the tokens are in `{}`", fields[taken].name())
     };
     others.map(say).collect()
 }
@@ -211,7 +211,7 @@ mod tests {
         let count = |name: &str| Field::new(name, DataType::Int64, true);
         let found = columns(vec![text(), count("tokens"), list("token_ids", DataType::Int64)]).unwrap();
         assert_eq!((found.tokens, found.layout), (2, ColumnLayout::Lists));
-        assert!(found.notes[0].contains("`tokens: int64` is passed over"), "{:?}", found.notes);
+        assert!(found.notes[0].contains("`tokens` (int64) is passed over"), "{:?}", found.notes);
         let error = columns(vec![text(), count("tokens")]).unwrap_err().to_string();
         assert!(error.contains("count of tokens") && error.contains("`text: string`"), "{error}");
         assert_eq!(columns(vec![count("tokens")]).unwrap().layout, ColumnLayout::Flat);
