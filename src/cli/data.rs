@@ -33,7 +33,7 @@ enum DataVerb {
     /// Make a ProsQA dataset: questions about a random graph that need several reasoning steps.
     #[command(after_help = PROSQA_EXAMPLES)]
     Prosqa(ProsqaArgs),
-    /// Make a dataset from .txt, .jsonl (key `text`) and .parquet (column `text`) files.
+    /// Make a dataset from .txt, .jsonl, .json (key `text`) and .parquet (column `text`) files.
     #[command(after_help = TEXT_EXAMPLES)]
     Text(TextArgs),
     /// Read and check whole datasets or single shards, and describe what they hold.
