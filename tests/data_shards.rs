@@ -190,7 +190,8 @@ fn foreign_folders_are_split_by_file_name_or_are_all_train() {
 
 /// Writes a file as other programs do, with the given columns.
 fn write_foreign(path: &Path, columns: Vec<(&str, ArrayRef)>, compression: Compression) {
-    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let nullable = columns.into_iter().map(|(name, column)| (name, column, true));
+    let batch = RecordBatch::try_from_iter_with_nullable(nullable).unwrap();
     let properties = WriterProperties::builder().set_compression(compression).build();
     let file = std::fs::File::create(path).unwrap();
     let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();

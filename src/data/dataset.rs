@@ -235,6 +235,8 @@ impl Dataset {
         }
         let tokenizer = Tokenizer::from_file(&tokenizer_file)?;
         if let Some(other) = written_with.iter().find(|hash| **hash != tokenizer.hash()) {
+            // A damaged footer is another fault than another tokenizer.
+            self.splits.iter().flat_map(|part| &part.shards).try_for_each(|shard| self.check_bytes(shard))?;
             return Err(DataError::Tokenizer {
                 tokenizer: tokenizer_file.display().to_string(),
                 found: format!("hash {}, but the shards were written with {other}", tokenizer.hash()),
