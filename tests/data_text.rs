@@ -65,6 +65,50 @@ fn tiny_inputs_of_every_kind_work() {
 }
 
 #[test]
+fn compressed_and_whole_json_inputs_work_and_nulls_are_counted() {
+    use std::io::Write;
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        std::fs::write(dir.path().join(name), bytes).unwrap();
+        dir.path().join(name)
+    };
+    let gzip = |text: &str| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    let zstd = |text: &str| zstd::encode_all(text.as_bytes(), 1).unwrap();
+    let (one, two) = ("{\"text\": \"One.\"}\n", "{\"text\": null}\n{\"text\": \"Two.\"}\n");
+    // Several members, several frames, compression that the name hides, arrays, values one after the other.
+    let inputs = [
+        write("a.jsonl.gz", &[gzip(one), gzip(two)].concat()),
+        write("b.jsonl.zst", &[zstd(one), zstd(two)].concat()),
+        write("c.jsonl", &gzip(one)),
+        write("d.json", "\u{feff} [{\"n\": [1], \"text\": \"One.\"}, \"Two.\", null]".as_bytes()),
+        write("e.json", b"{\"text\":\n \"One.\"}\n{\"text\": \"Two.\"}"),
+        write("f.txt.gz", &gzip("One.")),
+    ];
+    let paths: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
+    let out = dir.path().join("set");
+    let made = make_text(&TextOptions { valid_share: 0.0, ..options(&paths, out.clone()) }, &mut |_| ()).unwrap();
+    assert_eq!((made.nulls, made.empty), (3, 0));
+    assert_eq!(split_text(&out, Split::Train), "One.|Two.|".repeat(2) + "One.|" + &"One.|Two.|".repeat(2) + "One.|");
+    let cut = gzip(one);
+    let cases = [
+        (write("g.jsonl.gz", &cut[..cut.len() - 4]), "g.jsonl.gz: cannot be read"),
+        (write("h.json", b"[{\"text\": \"a\"},\n {\"body\": 1}]"), "h.json: line 2: missing field `text`"),
+        (write("i.json", b"{\"data\": [{\"text\": \"a\"}]}"), "missing field `text`"),
+        (write("j.jsonl", b"version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
+        (write("k.txt", b"\xff\xfea\0"), "UTF-16"),
+    ];
+    for (input, words) in cases {
+        let out = dir.path().join("failed");
+        let error = make_text(&options(&[&input], out.clone()), &mut |_| ()).unwrap_err().to_string();
+        assert!(error.contains(words) && !out.exists(), "{error}");
+    }
+}
+
+#[test]
 fn the_held_out_share_depends_on_the_seed() {
     let dir = tempfile::tempdir().unwrap();
     let input = dir.path().join("many.jsonl");

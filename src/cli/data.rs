@@ -35,7 +35,7 @@ enum DataVerb {
     /// Make a ProsQA dataset: questions about a random graph that need several reasoning steps.
     #[command(after_help = PROSQA_EXAMPLES)]
     Prosqa(ProsqaArgs),
-    /// Make a dataset from .txt, .jsonl (key `text`) and .parquet (column `text`) files.
+    /// Make a dataset from .txt, .jsonl, .json (key `text`) and .parquet (column `text`) files.
     #[command(after_help = TEXT_EXAMPLES)]
     Text(TextArgs),
     /// Read and check whole datasets or single shards, and describe what they hold.
@@ -91,7 +91,8 @@ struct ProsqaArgs {
 
 #[derive(Debug, Args)]
 struct TextArgs {
-    /// Input files, read in this order: .txt, .jsonl (key `text`) or .parquet (column `text`).
+    /// Input files, read in this order: .txt, .jsonl or .json (key `text`), plain or .gz or .zst, or .parquet (column
+    /// `text`).
     #[arg(long = "in", value_name = "FILE", required = true, num_args = 1..)]
     inputs: Vec<PathBuf>,
     /// Tokenizer: byte, gpt2, or a Hugging Face tokenizer.json file.
@@ -215,6 +216,9 @@ fn print_summary(made: &DatasetSummary) -> anyhow::Result<()> {
     text.push_str(&format!("  vocabulary: {} tokens\n", made.vocab_size));
     if made.empty > 0 {
         text.push_str(&format!("  {} skipped\n", pluralize(made.empty, "empty document")));
+    }
+    if made.nulls > 0 {
+        text.push_str(&format!("  {} skipped\n", pluralize(made.nulls, "null text")));
     }
     if let Some(means) = made.graphs {
         let rows = [

@@ -94,7 +94,10 @@ pub(crate) fn find_columns(path: &Path, schema: &Schema) -> Result<ShardColumns>
         let allowed = format!("a column named {names}, of lists of integers; or no other column beside a flat one");
         return Err(fault(found, allowed));
     }
-    let notes = passed_over_notes(&fields, tokens, |field| field.data_type().is_integer());
+    let mut notes = passed_over_notes(&fields, tokens, |field| field.data_type().is_integer());
+    if fields.len() > 1 {
+        notes.push(format!("each row of `{}` is taken for one token: make sure that it is no count", field.name()));
+    }
     Ok(ShardColumns { tokens, layout: ColumnLayout::Flat, mask: None, labels: None, notes })
 }
 
@@ -102,8 +105,11 @@ pub(crate) fn find_columns(path: &Path, schema: &Schema) -> Result<ShardColumns>
 fn find_lists(fields: &[&Field]) -> Option<ShardColumns> {
     let is_list = |field: &Field| is_integer_list(field.data_type());
     let mut notes = Vec::new();
-    let tokens = index_by_name(fields, is_list).or_else(|| {
-        let possible = |field: &Field| is_list(field) && !NOT_TOKENS.contains(&field.name().as_str());
+    let nulls_alone = |field: &Field| field.data_type().is_null();
+    let by_name = index_by_name(fields, |field| is_list(field) && !nulls_alone(field));
+    let other_spelling = || {
+        let possible =
+            |field: &Field| is_list(field) && !nulls_alone(field) && !NOT_TOKENS.contains(&field.name().as_str());
         let indices: Vec<usize> = (0..fields.len()).filter(|index| possible(fields[*index])).collect();
         let [only] = indices[..] else { return None };
         let name = fields[only].name().to_lowercase();
@@ -113,7 +119,10 @@ fn find_lists(fields: &[&Field]) -> Option<ShardColumns> {
             fields[only].name()
         ));
         plausible.then_some(only)
-    })?;
+    };
+    let has_flat = index_by_name(fields, |field| field.data_type().is_integer()).is_some();
+    let nulls = || index_by_name(fields, nulls_alone).filter(|_| !has_flat);
+    let tokens = by_name.or_else(other_spelling).or_else(nulls)?;
     notes.extend(passed_over_notes(fields, tokens, |field| is_list(field) || field.data_type().is_integer()));
     let beside = |name: &str| fields.iter().position(|field| field.name() == name && is_flag_list(field.data_type()));
     let (mask, labels) = (beside(MASK_COLUMN), beside(LABEL_COLUMN));
@@ -133,7 +142,7 @@ fn passed_over_notes(fields: &[&Field], taken: usize, accept: impl Fn(&Field) ->
     let say = |index: usize| {
         let field = fields[index];
         let (name, kind) = (field.name(), type_name(field.data_type()));
-        format!("the column `{name}: {kind}` is passed over: the tokens are in `{}`", fields[taken].name())
+        format!("the column `{name}` ({kind}) is passed over: the tokens are in `{}`", fields[taken].name())
     };
     others.map(say).collect()
 }
@@ -151,9 +160,9 @@ fn item_type(data_type: &DataType) -> Option<&DataType> {
     }
 }
 
-/// Whether a type is a list of integers, or a list of nothing but nulls, as writers type a file of empty lists.
+/// Whether a type is a list of integers, or has nothing but nulls, as writers type a file of empty lists or null rows.
 fn is_integer_list(data_type: &DataType) -> bool {
-    item_type(data_type).is_some_and(|item| item.is_integer() || item.is_null())
+    data_type.is_null() || item_type(data_type).is_some_and(|item| item.is_integer() || item.is_null())
 }
 
 fn is_flag_list(data_type: &DataType) -> bool {
@@ -211,11 +220,12 @@ mod tests {
         let count = |name: &str| Field::new(name, DataType::Int64, true);
         let found = columns(vec![text(), count("tokens"), list("token_ids", DataType::Int64)]).unwrap();
         assert_eq!((found.tokens, found.layout), (2, ColumnLayout::Lists));
-        assert!(found.notes[0].contains("`tokens: int64` is passed over"), "{:?}", found.notes);
+        assert!(found.notes[0].contains("`tokens` (int64) is passed over"), "{:?}", found.notes);
         let error = columns(vec![text(), count("tokens")]).unwrap_err().to_string();
         assert!(error.contains("count of tokens") && error.contains("`text: string`"), "{error}");
         assert_eq!(columns(vec![count("tokens")]).unwrap().layout, ColumnLayout::Flat);
-        assert_eq!(columns(vec![count("doc"), count("token")]).unwrap().tokens, 1);
+        let flat = columns(vec![count("doc"), count("token")]).unwrap();
+        assert_eq!((flat.tokens, flat.notes.len()), (1, 1));
         let both = columns(vec![list("tokens", DataType::Int32), list("input_ids", DataType::Int32)]).unwrap();
         assert_eq!((both.tokens, both.notes.len()), (1, 1));
     }

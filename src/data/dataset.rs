@@ -17,6 +17,7 @@ use super::shard::{MAX_VOCAB, Shard, ShardReadOptions};
 use super::tokenizer::Tokenizer;
 use super::{OnProgress, Progress, Split};
 use crate::files::parquet_check::check_file;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The shards of one split, in the order of their names.
@@ -68,19 +69,24 @@ impl Dataset {
         &self.passed_over
     }
 
-    /// Returns what a user of the dataset should know: files and columns that are passed over.
+    /// Returns what a user of the dataset should know: files and columns that are passed over. A reason that several
+    /// files have is said once.
     pub fn warnings(&self) -> Vec<String> {
-        let files = self.passed_over.iter();
-        let mut warnings: Vec<String> =
-            files.map(|passed| format!("{} is passed over: {}", passed.file.display(), passed.reason)).collect();
+        let passed_over = self.passed_over.iter().map(|passed| (passed.file.as_path(), passed.reason.clone()));
+        let mut reasons: Vec<(&Path, String)> = passed_over.collect();
         for shard in self.splits.iter().flat_map(|part| &part.shards) {
-            warnings.extend(shard.notes().iter().map(|note| format!("{}: {note}", shard.path().display())));
+            reasons.extend(shard.notes().iter().map(|note| (shard.path(), note.clone())));
             if self.has_hashes() && self.recorded(shard.path()).is_none() {
-                let path = shard.path().display();
-                warnings.push(format!("{path} is not in {MANIFEST_FILE}: it was added after the dataset was made"));
+                reasons.push((shard.path(), format!("not in {MANIFEST_FILE}: added after the dataset was made")));
             }
         }
-        warnings
+        let mut grouped: BTreeMap<String, Vec<&Path>> = BTreeMap::new();
+        reasons.into_iter().for_each(|(path, reason)| grouped.entry(reason).or_default().push(path));
+        let say = |(reason, paths): (String, Vec<&Path>)| match paths.len() {
+            1 => format!("{}: {reason}", paths[0].display()),
+            count => format!("{} and {} more: {reason}", paths[0].display(), count - 1),
+        };
+        grouped.into_iter().map(say).collect()
     }
 
     pub fn path(&self) -> &Path {
@@ -248,6 +254,8 @@ impl Dataset {
         }
         let tokenizer = Tokenizer::from_file(&tokenizer_file)?;
         if let Some(other) = written_with.iter().find(|hash| **hash != tokenizer.hash()) {
+            // A damaged footer is another fault than another tokenizer.
+            self.splits.iter().flat_map(|part| &part.shards).try_for_each(|shard| self.check_bytes(shard))?;
             return Err(DataError::Tokenizer {
                 tokenizer: tokenizer_file.display().to_string(),
                 found: format!("hash {}, but the shards were written with {other}", tokenizer.hash()),

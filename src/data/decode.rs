@@ -46,12 +46,12 @@ impl ReadCounts {
     pub fn sentences(&self) -> impl Iterator<Item = String> + use<> {
         let Self { null_rows, padding_tokens, ignored_targets } = *self;
         let sentences = [
-            (null_rows, format!("{null_rows} null rows are documents without tokens")),
-            (padding_tokens, format!("{padding_tokens} tokens are padding (`attention_mask` is 0) and are dropped")),
+            (null_rows, format!("null rows, which are documents without tokens: {null_rows}")),
+            (padding_tokens, format!("tokens dropped as padding (`attention_mask` is 0): {padding_tokens}")),
             (
                 ignored_targets,
                 format!(
-                    "{ignored_targets} tokens have the label -100 (`labels`): a run refuses them, because every \
+                    "tokens with the label -100 (column `labels`): {ignored_targets}; a run refuses them, because every \
                      token is a target here; without the column `labels` all are trained on"
                 ),
             ),
@@ -90,7 +90,8 @@ impl Documents {
 
 /// Returns the values of one row of a column of lists; `None` if the row is null.
 fn list_row(column: &ArrayRef, row: usize) -> Option<ArrayRef> {
-    if column.is_null(row) {
+    // A column of nothing but nulls has no type.
+    if column.data_type().is_null() || column.is_null(row) {
         return None;
     }
     Some(match column.data_type() {

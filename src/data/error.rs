@@ -18,6 +18,9 @@ pub enum DataError {
     /// The footer or schema of a Parquet file cannot be read.
     #[error("{}: not a readable Parquet file: {found}; allowed: a whole Parquet file", file.display())]
     NotParquet { file: PathBuf, found: String },
+    /// A text input is a file of another kind.
+    #[error("{}: not a text file: {found}; allowed: UTF-8 text, plain or compressed with gzip or zstd", file.display())]
+    NotText { file: PathBuf, found: String },
     /// The footer is intact, but a page cannot be decoded.
     #[error("{}: cannot decode the data at row {row} (counted from 0) or shortly after it, the file is corrupt: {found}", file.display())]
     Corrupt { file: PathBuf, row: u64, found: String },

@@ -32,7 +32,7 @@ pub struct DatasetDescription {
     pub splits: Vec<SplitDescription>,
     /// Files that look like data and are not read.
     pub passed_over: Vec<PassedOver>,
-    /// What a user should know beside that: about columns, rows and checksums.
+    /// What a user should know: about files, columns, rows and checksums.
     pub warnings: Vec<String>,
 }
 
@@ -117,9 +117,9 @@ pub fn describe(path: &Path, vocab_size: Option<usize>, on_progress: OnProgress<
     })
 }
 
-/// Returns the warnings of the dataset without those about files, and what reading has found.
+/// Returns the warnings of the dataset, and what reading has found.
 fn warnings(dataset: &Dataset, splits: &[SplitDescription]) -> Vec<String> {
-    let mut warnings = dataset.warnings().split_off(dataset.passed_over().len());
+    let mut warnings = dataset.warnings();
     for SplitDescription { split, counts, .. } in splits {
         warnings.extend(counts.sentences().map(|sentence| format!("{split}: {sentence}")));
     }
@@ -236,9 +236,6 @@ impl fmt::Display for DatasetDescription {
         writeln!(f, "  tokenizer   {}", tokenizer.unwrap_or_else(|| "none next to the shards".to_owned()))?;
         writeln!(f, "  end token   {}", text(self.eos_id.map(|id| id.to_string())))?;
         self.splits.iter().try_for_each(|split| split.fmt(f))?;
-        for passed in &self.passed_over {
-            writeln!(f, "\npassed over: {}: {}", passed.file.display(), passed.reason)?;
-        }
         self.warnings.iter().try_for_each(|warning| writeln!(f, "\nnote: {warning}"))?;
         match self.splits.iter().any(|split| split.split == Split::Valid) {
             true => Ok(()),

@@ -77,7 +77,8 @@ pub(crate) fn find_shards(dir: &Path) -> Result<DatasetFiles> {
             None if !named => files.shards.push((Split::Train, file)),
             None => passed_over.push(PassedOver {
                 file,
-                reason: "its name says no split, but those of others do: to use it, name it train-…".to_owned(),
+                reason: "passed over: its name says no split, but those of others do (to use it, name it train-…)"
+                    .to_owned(),
             }),
         }
     }
@@ -126,11 +127,11 @@ impl Search {
     fn walk(&mut self, dir: &Path, is_shard_folder: bool) -> Result<()> {
         let real = std::fs::canonicalize(dir).map_err(DataError::io(dir, "be listed"))?;
         if self.open_folders.contains(&real) {
-            self.pass_over(dir, "a link back to a folder that leads here");
+            self.pass_over(dir, "passed over: a link back to a folder that leads here");
             return Ok(());
         }
         if self.open_folders.len() >= MAX_DEPTH {
-            self.pass_over(dir, "too many folders within folders");
+            self.pass_over(dir, "passed over: too many folders within folders");
             return Ok(());
         }
         self.open_folders.push(real);
@@ -140,7 +141,9 @@ impl Search {
             match (path.is_dir(), name.ends_with(".parquet")) {
                 (true, true) => shard_folders.push(path),
                 (true, false) => folders.push(path),
-                (false, true) if name.starts_with('_') => self.pass_over(&path, "its name starts with `_`"),
+                (false, true) if name.starts_with('_') => {
+                    self.pass_over(&path, "passed over: its name starts with `_`")
+                }
                 (false, true) => {
                     has_shards = true;
                     self.shards.push(path);
@@ -167,9 +170,9 @@ impl Search {
 
     fn pass_over_other_data(&mut self, file: PathBuf, name: &str) {
         if let Some(end) = OTHER_DATA.iter().find(|end| name.ends_with(**end)) {
-            self.pass_over(&file, &format!("a {end} file: only .parquet files are read"));
+            self.pass_over(&file, &format!("passed over: a {end} file, only .parquet files are read"));
         } else if name.ends_with(".parquet") {
-            self.pass_over(&file, "its name does not end in .parquet in small letters");
+            self.pass_over(&file, "passed over: its name does not end in .parquet in small letters");
         }
     }
 
@@ -178,7 +181,7 @@ impl Search {
         let holds_shards = list_visible(&folder)
             .is_ok_and(|paths| paths.iter().any(|path| path.extension().is_some_and(|end| end == "parquet")));
         if holds_shards {
-            self.pass_over(&folder, "a folder of .parquet files beside shards: move one of the two away");
+            self.pass_over(&folder, "passed over: a folder of .parquet files beside shards (move one of the two away)");
         }
     }
 }

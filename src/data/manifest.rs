@@ -153,6 +153,8 @@ pub struct DatasetSummary {
     pub vocab_size: usize,
     /// Number of documents without text, which were left out.
     pub empty: u64,
+    /// Number of documents whose text is null, which were left out, too.
+    pub nulls: u64,
     /// Means over all records; only for ProsQA.
     pub graphs: Option<GraphMeans>,
 }

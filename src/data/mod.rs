@@ -1,5 +1,5 @@
 //! Owns: token shards, tokenizers, the ProsQA task, and the loader that turns shards into [`Batch`]es.
-//! Must not know: tensors, the terminal, or any other module of the crate but `rng`.
+//! Must not know: tensors, the terminal, or any other module of the crate but `files` and `rng`.
 //! Invariant: every token id that leaves this module is below the vocabulary size. A fault in a file is a
 //! [`DataError`] that names the file and the row, never a panic.
 //!
@@ -12,6 +12,7 @@ pub mod dataset;
 mod decode;
 pub mod error;
 pub mod inspect;
+mod json_text;
 pub mod layout;
 pub mod loader;
 pub mod manifest;
@@ -26,6 +27,7 @@ mod split;
 mod staging;
 mod stream;
 pub mod text;
+mod text_input;
 pub mod tokenizer;
 mod writer;
 

@@ -1,24 +1,27 @@
-//! Owns: the streamed reading of documents from text files: `.txt`, `.jsonl` and `.parquet`.
+//! Owns: the streamed reading of documents from text files: `.txt`, `.jsonl`, `.json` and `.parquet`.
 //! Must not know: tokens, shards, splits.
 //! Invariant: memory holds one document, line or record batch at a time. Text that is not UTF-8 is an error.
 
 use super::columns::type_name;
 use super::error::{DataError, Result, json_error_text};
-use super::parquet_input::{for_each_batch, open_parquet, read_columns};
+use super::json_text::{ALLOWED, JsonText, TEXT_KEY, read_json};
+use super::parquet_input::{check_columns, for_each_batch, open_parquet, read_columns};
+use super::text_input::{InputFormat, MAX_DOCUMENT_BYTES, TextInput, open_text};
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::DataType;
-use serde::Deserialize;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::cell::Cell;
+use std::io::{BufRead, Read};
 use std::path::Path;
+use std::rc::Rc;
 
 const TEXT_ROWS: usize = 64;
-/// Name of the JSON key and of the Parquet column that hold the text.
-const TEXT_KEY: &str = "text";
+/// Capacity of a line, in bytes, that is not kept for the next one.
+const LONG_LINE: usize = 1 << 20;
 
 pub(crate) struct TextDocument {
-    pub text: String,
-    /// Number of bytes of the file read up to the end of this document; for Parquet an estimate.
+    /// `None` if it is null in the file.
+    pub text: Option<String>,
+    /// Number of bytes of the file read up to the end of this document, about.
     pub bytes_read: u64,
 }
 
@@ -28,18 +31,21 @@ pub(crate) fn for_each_document(
     doc_bytes: usize,
     each: &mut dyn FnMut(TextDocument) -> Result<()>,
 ) -> Result<()> {
-    match lowercase_extension(path).as_str() {
-        "txt" => read_plain_text(path, doc_bytes, each),
-        "jsonl" => read_json_lines(path, each),
-        "parquet" => read_parquet(path, each),
-        _ => Err(unsupported_input(path)),
+    match InputFormat::of_file(path)? {
+        Some(InputFormat::Text) => read_plain_text(path, doc_bytes, each),
+        Some(InputFormat::JsonLines) => read_json_lines(path, each),
+        Some(InputFormat::Json) => {
+            read_json(path, open_text(path)?, &mut |text, bytes_read| each(TextDocument { text, bytes_read }))
+        }
+        Some(InputFormat::Parquet) => read_parquet(path, each),
+        None => Err(unsupported_input(path)),
     }
 }
 
 /// Checks that an input file can be read and has a known extension. Returns its size in bytes.
 pub(crate) fn input_size(path: &Path) -> Result<u64> {
     let metadata = std::fs::metadata(path).map_err(DataError::io(path, "be opened"))?;
-    match metadata.is_file() && matches!(lowercase_extension(path).as_str(), "txt" | "jsonl" | "parquet") {
+    match metadata.is_file() && InputFormat::of_file(path)?.is_some() {
         true => Ok(metadata.len()),
         false => Err(unsupported_input(path)),
     }
@@ -54,7 +60,7 @@ fn unsupported_input(path: &Path) -> DataError {
     DataError::InvalidSetting {
         name: "in",
         found: format!("{}{}", path.display(), if path.is_dir() { " (a folder)" } else { "" }),
-        allowed: "files that end in .txt, .jsonl (key `text`) or .parquet (column `text`)",
+        allowed: "files that end in .txt, .jsonl, .json (key `text`), each also with .gz or .zst, or .parquet (column `text`)",
     }
 }
 
@@ -62,13 +68,14 @@ fn unsupported_input(path: &Path) -> DataError {
 fn read_plain_text(path: &Path, doc_bytes: usize, each: &mut dyn FnMut(TextDocument) -> Result<()>) -> Result<()> {
     let mut lines = LineReader::open(path, doc_bytes.max(4) as u64)?;
     let mut text = String::new();
-    let (mut paragraph_end, mut bytes_read) = (0, 0);
-    while let Some(line) = lines.next_line()? {
+    let mut paragraph_end = 0;
+    loop {
+        let bytes_read = lines.file_bytes.get();
+        let Some(line) = lines.next_line()? else { break };
         if !text.is_empty() && text.len() + line.len() > doc_bytes {
             let end = if paragraph_end > 0 { paragraph_end } else { text.len() };
             let rest = text.split_off(end);
-            bytes_read += text.len() as u64;
-            each(TextDocument { text: std::mem::replace(&mut text, rest), bytes_read })?;
+            each(TextDocument { text: Some(std::mem::replace(&mut text, rest)), bytes_read })?;
             paragraph_end = 0;
         }
         text.push_str(line);
@@ -76,24 +83,23 @@ fn read_plain_text(path: &Path, doc_bytes: usize, each: &mut dyn FnMut(TextDocum
             paragraph_end = text.len();
         }
     }
-    each(TextDocument { text, bytes_read: lines.bytes_read })
-}
-
-#[derive(Deserialize)]
-struct JsonTextLine {
-    text: String,
+    each(TextDocument { text: Some(text), bytes_read: lines.file_bytes.get() })
 }
 
 fn read_json_lines(path: &Path, each: &mut dyn FnMut(TextDocument) -> Result<()>) -> Result<()> {
-    let mut lines = LineReader::open(path, u64::MAX)?;
+    let mut lines = LineReader::open(path, MAX_DOCUMENT_BYTES)?;
     while let Some(line) = lines.next_line()? {
         if line.trim().is_empty() {
             continue;
         }
-        let parsed: std::result::Result<JsonTextLine, _> = serde_json::from_str(line);
-        let JsonTextLine { text } = parsed
-            .map_err(|error| lines.line_error(json_error_text(&error), "a JSON object with a string under `text`"))?;
-        each(TextDocument { text, bytes_read: lines.bytes_read })?;
+        if line.len() as u64 >= MAX_DOCUMENT_BYTES {
+            let found = format!("a line of more than {MAX_DOCUMENT_BYTES} bytes");
+            return Err(lines.line_error(found, "shorter documents"));
+        }
+        let parsed: std::result::Result<JsonText, _> = serde_json::from_str(line);
+        let JsonText(text) = parsed.map_err(|error| lines.line_error(json_error_text(&error), ALLOWED))?;
+        lines.release_long_line();
+        each(TextDocument { text, bytes_read: lines.file_bytes.get() })?;
     }
     Ok(())
 }
@@ -101,20 +107,31 @@ fn read_json_lines(path: &Path, each: &mut dyn FnMut(TextDocument) -> Result<()>
 /// Reads UTF-8 lines with their ends, without a byte order mark, in parts of at most `limit` bytes.
 pub(super) struct LineReader<'a> {
     path: &'a Path,
-    reader: BufReader<File>,
+    reader: Box<dyn BufRead>,
     limit: u64,
     buffer: Vec<u8>,
     /// First bytes of a character that the limit has split.
     carry: Vec<u8>,
     line_number: u64,
-    bytes_read: u64,
+    is_started: bool,
+    /// Bytes of the file read so far, compressed or not.
+    file_bytes: Rc<Cell<u64>>,
 }
 
 impl<'a> LineReader<'a> {
     pub fn open(path: &'a Path, limit: u64) -> Result<Self> {
-        let file = File::open(path).map_err(DataError::io(path, "be opened"))?;
-        let reader = BufReader::new(file);
-        Ok(Self { path, reader, limit, buffer: Vec::new(), carry: Vec::new(), line_number: 0, bytes_read: 0 })
+        let TextInput { reader, file_bytes } = open_text(path)?;
+        let (buffer, carry) = (Vec::new(), Vec::new());
+        Ok(Self { path, reader, limit, buffer, carry, line_number: 0, is_started: false, file_bytes })
+    }
+
+    /// Gives the memory of a long line back.
+    fn release_long_line(&mut self) {
+        if self.buffer.capacity() > LONG_LINE {
+            // The end of the line stays: it tells that the next line is a new one.
+            self.buffer.drain(..self.buffer.len() - 1);
+            self.buffer.shrink_to_fit();
+        }
     }
 
     /// Returns the next line or part of a line, or `None` at the end of the file.
@@ -128,8 +145,7 @@ impl<'a> LineReader<'a> {
         if self.buffer.is_empty() {
             return Ok(None);
         }
-        let is_first = self.bytes_read == 0;
-        self.bytes_read += read as u64;
+        let is_first = !std::mem::replace(&mut self.is_started, true);
         if let Err(error) = str::from_utf8(&self.buffer) {
             if error.error_len().is_some() || read == 0 {
                 let found = format!("bytes that are not UTF-8, {} bytes into the line", error.valid_up_to());
@@ -151,13 +167,14 @@ fn read_parquet(path: &Path, each: &mut dyn FnMut(TextDocument) -> Result<()>) -
     let (file, metadata) = open_parquet(path)?;
     let bytes = file.metadata().map_err(DataError::io(path, "be opened"))?.len();
     let column = find_text_column(path, &metadata)?;
+    check_columns(path, &metadata, &[column])?;
     let footer = metadata.metadata().clone();
     let rows = u64::try_from(footer.file_metadata().num_rows()).unwrap_or(0).max(1);
     let mut first_row = 0;
     for (group, group_metadata) in footer.row_groups().iter().enumerate() {
         let reader = read_columns(path, &metadata, &[column], group, TEXT_ROWS)?;
         for_each_batch(path, first_row, reader, |batch, row| {
-            let texts = string_values(batch.column(0));
+            let texts = texts_of_column(path, batch.column(0), row)?;
             let indexed = texts.into_iter().enumerate();
             let mut documents = indexed.map(|(index, text)| {
                 let fraction = (row + index as u64 + 1) as f64 / rows as f64;
@@ -180,9 +197,28 @@ fn find_text_column(path: &Path, metadata: &parquet::arrow::arrow_reader::ArrowR
     let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     let index = schema.index_of(TEXT_KEY).map_err(|_| fault(format!("only the columns `{}`", columns.join("`, `"))))?;
     match schema.field(index).data_type() {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Ok(index),
+        // Older writers store strings as bytes.
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Binary => Ok(index),
         other => Err(fault(format!("column `{TEXT_KEY}` is {}", type_name(other)))),
     }
+}
+
+/// Returns the texts of a column that starts at `first_row` of the file; `None` for a null.
+fn texts_of_column(path: &Path, column: &ArrayRef, first_row: u64) -> Result<Vec<Option<String>>> {
+    if *column.data_type() != DataType::Binary {
+        let texts = string_values(column).into_iter().enumerate();
+        return Ok(texts.map(|(row, text)| (!column.is_null(row)).then_some(text)).collect());
+    }
+    let decode = |(row, bytes): (usize, Option<&[u8]>)| {
+        let text = bytes.map(|bytes| String::from_utf8(bytes.to_vec())).transpose();
+        text.map_err(|error| DataError::Row {
+            file: path.to_path_buf(),
+            row: first_row + row as u64,
+            found: format!("bytes that are not UTF-8, {} bytes into the text", error.utf8_error().valid_up_to()),
+            allowed: "UTF-8 text".to_owned(),
+        })
+    };
+    column.as_binary::<i32>().iter().enumerate().map(decode).collect()
 }
 
 /// Returns the strings of a text column; a null is an empty string.
@@ -205,7 +241,7 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let mut pieces = Vec::new();
         for_each_document(&path, doc_bytes, &mut |piece| {
-            pieces.push(piece.text);
+            pieces.push(piece.text.unwrap());
             Ok(())
         })
         .unwrap();

@@ -4,8 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Split;
 use super::error::{DataError, Result};
-use super::manifest::MANIFEST_FILE;
+use super::manifest::{MANIFEST_FILE, TOKENIZER_FILE};
 use crate::files::atomic::StagedFolder;
 
 /// A dataset in the making. It is removed on drop, unless [`StagedDataset::commit`] has moved it to its destination.
@@ -27,6 +28,7 @@ impl StagedDataset {
         if let Some(parent) = out.parent() {
             std::fs::create_dir_all(parent).map_err(DataError::io(parent, "be created"))?;
         }
+        sweep_leftovers(out);
         Ok(Self { folder: StagedFolder::create(out)?, out: out.to_path_buf(), force })
     }
 
@@ -51,6 +53,62 @@ impl StagedDataset {
         }
         Ok(())
     }
+}
+
+/// Removes what killed calls left next to `out`: hidden folders `.NAME.<pid>.partial` that hold files of a dataset alone,
+/// and older datasets that were being replaced, `OUT.replaced-<pid>`. Does nothing where it cannot.
+///
+/// An older dataset is moved back if the call was killed before the new one was in its place.
+fn sweep_leftovers(out: &Path) {
+    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        // The type of the entry itself: links are not followed.
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let found = entry.file_name().to_string_lossy().into_owned();
+        let hidden = found.strip_prefix('.').and_then(|rest| rest.strip_suffix(".partial"));
+        if hidden.and_then(|rest| rest.rsplit_once('.')).is_some_and(|(_, id)| is_gone(id)) {
+            remove_dataset_folder(&entry.path());
+        } else if found.strip_prefix(&format!("{name}.replaced-")).is_some_and(is_gone) {
+            match out.symlink_metadata().is_ok() {
+                true => remove_dataset_folder(&entry.path()),
+                false => drop(std::fs::rename(entry.path(), out)),
+            }
+        }
+    }
+}
+
+/// Removes a folder if all in it are files of a dataset: one by one, so that nothing else can go.
+fn remove_dataset_folder(dir: &Path) {
+    let Ok(entries) = std::fs::read_dir(dir).and_then(|entries| entries.collect::<std::io::Result<Vec<_>>>()) else {
+        return;
+    };
+    let is_ours = |entry: &std::fs::DirEntry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_shard = Split::ALL.iter().any(|split| name.starts_with(split.name())) && name.ends_with(".parquet");
+        let is_companion = name.trim_start_matches('.').starts_with(MANIFEST_FILE) || name == TOKENIZER_FILE;
+        entry.file_type().is_ok_and(|kind| kind.is_file()) && (is_shard || is_companion)
+    };
+    if entries.iter().all(is_ours) {
+        // A folder that keeps a file is not removed.
+        entries.iter().for_each(|entry| drop(std::fs::remove_file(entry.path())));
+        let _ = std::fs::remove_dir(dir);
+    }
+}
+
+/// Whether `id` is that of a process that is gone from this machine.
+#[cfg(unix)]
+fn is_gone(id: &str) -> bool {
+    use rustix::process::{Pid, test_kill_process};
+    let Some(process) = id.parse().ok().and_then(Pid::from_raw) else { return false };
+    test_kill_process(process) == Err(rustix::io::Errno::SRCH)
+}
+
+#[cfg(not(unix))]
+fn is_gone(_: &str) -> bool {
+    false
 }
 
 /// Returns a path next to `out`: `OUT.<word>-<pid>`.
@@ -102,6 +160,31 @@ mod tests {
         std::fs::write(staging.dir().join("x"), "x").unwrap();
         drop(staging);
         assert_eq!(std::fs::read_dir(dir.path().join("a")).unwrap().count(), 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn leftovers_of_killed_calls_are_swept_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        // No process has this id: Linux ends at 2^22.
+        let (gone, alive) = (i32::MAX - 7, std::process::id());
+        let make = |name: &str, file: &str| {
+            std::fs::create_dir(path(name)).unwrap();
+            std::fs::write(path(name).join(file), "x").unwrap();
+        };
+        make(&format!(".other.{gone}.partial"), "train-00000.parquet");
+        make(&format!(".foreign.{gone}.partial"), "precious");
+        make(&format!(".live.{alive}.partial"), "train-00000.parquet");
+        make(&format!("set.replaced-{gone}"), MANIFEST_FILE);
+        make("elsewhere", "train-00000.parquet");
+        std::os::unix::fs::symlink(path("elsewhere"), path(&format!(".link.{gone}.partial"))).unwrap();
+        sweep_leftovers(&path("set"));
+        assert!(!path(&format!(".other.{gone}.partial")).exists());
+        assert!(path(&format!(".foreign.{gone}.partial")).join("precious").exists());
+        assert!(path(&format!(".live.{alive}.partial")).exists());
+        assert!(path("elsewhere/train-00000.parquet").exists() && path(&format!(".link.{gone}.partial")).is_symlink());
+        assert!(path("set").join(MANIFEST_FILE).exists(), "the dataset that was being replaced is back");
     }
 
     #[test]

@@ -24,7 +24,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextOptions {
-    /// Input files (`.txt`, `.jsonl` or `.parquet`), read in this order.
+    /// Input files (`.txt`, `.jsonl`, `.json`, plain or compressed, or `.parquet`), read in this order.
     pub inputs: Vec<PathBuf>,
     pub tokenizer: String,
     pub out: PathBuf,
@@ -53,6 +53,7 @@ pub fn make_text(options: &TextOptions, on_progress: OnProgress<'_>) -> Result<D
         held_back: None,
         documents: 0,
         empty: 0,
+        nulls: 0,
     };
     let mut bytes_before = 0;
     let total = sizes.iter().sum();
@@ -65,12 +66,20 @@ pub fn make_text(options: &TextOptions, on_progress: OnProgress<'_>) -> Result<D
         })?;
         bytes_before += size;
     }
+    let nulls = builder.nulls;
     let (splits, empty) = builder.finish()?;
     tokenizer.save(&staging.dir().join(TOKENIZER_FILE))?;
     let manifest = DatasetManifest::new("text", options.manifest_settings(), options.seed, splits.clone(), &tokenizer);
     manifest.write(staging.dir())?;
     staging.commit()?;
-    Ok(DatasetSummary { out: options.out.clone(), splits, vocab_size: tokenizer.vocab_size(), empty, graphs: None })
+    Ok(DatasetSummary {
+        out: options.out.clone(),
+        splits,
+        vocab_size: tokenizer.vocab_size(),
+        empty,
+        nulls,
+        graphs: None,
+    })
 }
 
 fn check_options(options: &TextOptions) -> Result<()> {
@@ -108,11 +117,16 @@ struct TextDatasetBuilder<'a> {
     held_back: Option<Vec<u32>>,
     documents: u64,
     empty: u64,
+    nulls: u64,
 }
 
 impl TextDatasetBuilder<'_> {
     /// Adds a document, and encodes the chunk once it is full.
-    fn add_document(&mut self, text: String) -> Result<()> {
+    fn add_document(&mut self, text: Option<String>) -> Result<()> {
+        let Some(text) = text else {
+            self.nulls += 1;
+            return Ok(());
+        };
         if text.trim().is_empty() {
             self.empty += 1;
             return Ok(());

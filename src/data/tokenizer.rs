@@ -7,6 +7,7 @@
 mod build;
 mod end_tokens;
 mod lookup;
+mod pieces;
 mod spelling;
 
 use super::error::{DataError, Result};
@@ -229,9 +230,20 @@ impl Tokenizer {
         Ok(encodings.into_iter().map(|encoding| encoding.get_ids().to_vec()).collect())
     }
 
-    /// Encodes many texts, and appends the end-of-document token, if there is one, to all that are not empty.
+    /// Encodes many texts, and appends the end-of-document token, if there is one, to all that are not empty. Long texts
+    /// are encoded in pieces.
     pub fn encode_documents(&self, texts: &[String]) -> Result<Vec<Vec<u32>>> {
-        let mut documents = self.encode_all(texts)?;
+        let is_long = |text: &String| text.len() > pieces::WHOLE_BYTES && self.inner.lookup.is_none();
+        let mut documents = Vec::with_capacity(texts.len());
+        for run in texts.chunk_by(|one, other| !is_long(one) && !is_long(other)) {
+            match run {
+                [text] if is_long(text) => {
+                    let ids = pieces::encode_long(&self.inner.tokenizer, text);
+                    documents.push(ids.map_err(|error| self.encode_error(&error))?);
+                }
+                short => documents.extend(self.encode_all(short)?),
+            }
+        }
         for document in documents.iter_mut().filter(|document| !document.is_empty()) {
             document.extend(self.eos_id());
         }

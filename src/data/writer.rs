@@ -185,7 +185,8 @@ fn shard_schema(with_questions: bool) -> SchemaRef {
 }
 
 fn to_arrays(schema: &Schema, rows: Vec<DocumentRow>) -> Vec<ArrayRef> {
-    let mut ids = ListBuilder::new(Int32Builder::new());
+    let tokens = rows.iter().map(|row| row.ids.len()).sum();
+    let mut ids = ListBuilder::new(Int32Builder::with_capacity(tokens));
     let mut steps = ListBuilder::new(StringBuilder::new());
     let (mut questions, mut answers) = (Vec::new(), Vec::new());
     for row in rows {

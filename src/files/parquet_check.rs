@@ -126,8 +126,9 @@ pub fn check_group(
 
 fn check_column(file: &mut File, column: &ColumnChunkMetaData) -> Result<std::result::Result<(), String>> {
     let length = file.metadata()?.len();
-    let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
-    let start = start.min(column.data_page_offset());
+    // Some writers say 0 where there is no dictionary.
+    let data = column.data_page_offset();
+    let start = column.dictionary_page_offset().filter(|offset| (1..data).contains(offset)).unwrap_or(data);
     let (Ok(start), Ok(size)) = (u64::try_from(start), u64::try_from(column.compressed_size())) else {
         return Ok(Err("a negative offset or size".to_owned()));
     };
