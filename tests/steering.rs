@@ -45,7 +45,7 @@ impl LiveRun {
         let config = config::from_text(TINY, "tiny", &overrides).unwrap();
         let start_mode =
             StartMode::New(Box::new(Recipe { config, text: TINY.into(), watched_file: watch_recipe.then_some(file) }));
-        let trainer = train::spawn(start_mode, TrainerOptions { screen_events: false }).unwrap();
+        let trainer = train::spawn(start_mode, TrainerOptions::new(false)).unwrap();
         let info = trainer.events.iter().find_map(|event| match event {
             Event::Started(info) => Some(info),
             Event::Failed(error) => panic!("{error}"),
@@ -386,7 +386,7 @@ fn a_note_is_recorded_at_its_step() {
     // A resume reports the recorded history again, with the config of each step. It does not record the note again.
     let overrides = vec![format!("run.steps={}", step + 3)];
     let start_mode = StartMode::Resume { run: folder.path().to_owned(), step: None, overrides };
-    let trainer = train::spawn(start_mode, TrainerOptions { screen_events: true }).unwrap();
+    let trainer = train::spawn(start_mode, TrainerOptions::new(true)).unwrap();
     let events: Vec<Event> = trainer.events.iter().collect();
     assert!(matches!(events.last(), Some(Event::Finished(_))), "{:?}", events.last());
     let reported = events.iter().filter_map(|event| match event {

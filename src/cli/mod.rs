@@ -113,6 +113,7 @@ pub fn command() -> clap::Command {
 /// Runs the verb on the command line. `allocated` counts the allocations of this process, for `profile`.
 pub fn run(cli: Cli, allocated: AllocationCounter) -> anyhow::Result<ExitCode> {
     print_warnings();
+    signals::survive_file_size_limit();
     match cli.verb {
         None => run::run(cli.run),
         Some(Verb::Run(args)) => run::run(args),

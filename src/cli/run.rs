@@ -2,16 +2,20 @@
 //! Must not know: what the trainer does, what the dashboard draws.
 //! Invariant: a run that failed ends with exit code 1 and its error on standard error.
 
+use super::bail_usage;
 use super::trainer_host::TrainerHost;
 use super::{headless, output, run_lookup, signals, terminal};
 use crate::config;
+use crate::record::run_folder::RunFolder;
+use crate::record::status;
 use crate::schema::protocol::{Event, RunSummary};
+use crate::schema::status::RunState;
 use crate::train::{self, ForkReset, Recipe, StartMode, TrainerOptions};
 use crate::tui::{self, DashboardOptions, ExitReason, SignalFlags};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -31,10 +35,14 @@ pub(super) const EXAMPLES: &str = "Examples:
 To change a running run, save its recipe, or the config.toml in its run folder, which lists every key: the run
 applies the change at its next step.
 
-SIGTERM stops a run with a checkpoint, and so does Ctrl-C if the run is headless. A second signal ends
-the process at once.
+SIGTERM, SIGUSR1 and SIGUSR2 stop a run with a checkpoint, as schedulers expect, and so does Ctrl-C if the run is
+headless. A step that takes longer than 5 s is given up and not counted. A second Ctrl-C ends the process at once, and so
+does a second SIGTERM after 30 s.
 
-Exit codes: 0 finished or stopped, 1 failed, 2 wrong usage, 130 dropped without a checkpoint.";
+With --or-resume a job that is started again goes on where it was:
+  coconut-lab run --config my.toml --name mine --or-resume --headless
+
+Exit codes: 0 finished, 75 stopped early and can be resumed, 1 failed, 2 wrong usage, 130 dropped without a checkpoint.";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -51,6 +59,11 @@ pub struct RunArgs {
     /// Name of the run, part of its folder's name; short for --set run.name=NAME.
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// Resume the newest run of this name (--name, else the recipe's) if there is one that has not finished; else start one.
+    ///
+    /// If the newest one has finished, nothing is done. --steps and --set apply to a new run only.
+    #[arg(long, conflicts_with_all = ["from", "replay"])]
+    or_resume: bool,
     /// Override a config key, e.g. --set optim.lr=1e-4; may be given several times.
     ///
     /// Values are TOML. A curve over steps is a list of knots: [[STEP, VALUE], …].
@@ -104,8 +117,36 @@ enum FreshPart {
 }
 
 pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let (headless, display) = (args.headless, args.display);
-    start_and_follow(start_mode(args)?, headless, display)
+    let (headless, display, or_resume) = (args.headless, args.display, args.or_resume);
+    let mode = start_mode(args)?;
+    match unfinished_run(&mode).filter(|_| or_resume) {
+        None => start_and_follow(mode, headless, display),
+        Some(UnfinishedRun::Finished(run)) => {
+            output::print_error_line(format_args!("{} has finished: nothing to do", run.display()));
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(UnfinishedRun::ToResume(run)) => {
+            let mode = StartMode::Resume { run, step: None, overrides: Vec::new() };
+            start_and_follow(mode, headless, display)
+        }
+    }
+}
+
+/// The newest run of a name.
+enum UnfinishedRun {
+    Finished(PathBuf),
+    ToResume(PathBuf),
+}
+
+/// Returns the newest run in the recipe's folder of runs that has the recipe's name.
+fn unfinished_run(mode: &StartMode) -> Option<UnfinishedRun> {
+    let StartMode::New(recipe) = mode else { return None };
+    let run = run_lookup::newest_of_name(Path::new(&recipe.config.run.dir), &recipe.config.run.name)?;
+    let state = RunFolder::open(&run).ok().and_then(|folder| status::read_status(&folder)).map(|status| status.state);
+    Some(match state {
+        Some(RunState::Finished) => UnfinishedRun::Finished(run),
+        _ => UnfinishedRun::ToResume(run),
+    })
 }
 
 /// Starts a trainer, follows it in the dashboard or headless, and reports how the run ended.
@@ -120,17 +161,16 @@ pub(super) fn start_and_follow(mode: StartMode, headless: bool, display: Display
     if dashboard {
         tui::install_panic_hook();
     }
-    let trainer =
-        train::spawn(mode, TrainerOptions { screen_events: dashboard }).context("cannot start the trainer's thread")?;
+    let trainer = train::spawn(mode, TrainerOptions::new(dashboard)).context("cannot start the trainer's thread")?;
     let flags = Arc::new(SignalFlags::default());
     let mut host = TrainerHost::default();
-    signals::listen(host.command_sender(), flags.clone(), dashboard).context("cannot listen for signals")?;
+    signals::listen(host.handle(), flags.clone(), dashboard).context("cannot listen for signals")?;
     let ended = if dashboard {
         let link = host.attach(trainer);
         let left = tui::run(link, &mut host, flags, display.dashboard_options());
         run_ending(left, host)?
     } else {
-        host.set_command_channel(trainer.commands.clone());
+        host.set_current(&trainer);
         RunEnding::WithSummary(headless::follow_trainer(trainer)?)
     };
     report_ending(ended)
@@ -139,7 +179,12 @@ pub(super) fn start_and_follow(mode: StartMode, headless: bool, display: Display
 /// Prints the summary of a run that did not fail, and returns the exit code.
 pub(super) fn report_ending(ended: RunEnding) -> anyhow::Result<ExitCode> {
     match ended {
-        RunEnding::WithSummary(summary) => print_summary(&summary),
+        RunEnding::WithSummary(summary) => {
+            print_summary(&summary);
+            if summary.stopped_early {
+                return Ok(ExitCode::from(STOPPED_EARLY_EXIT_CODE));
+            }
+        }
         RunEnding::WithoutSummary => {}
         RunEnding::Dropped => {
             output::print_error_line("dropped the run without a checkpoint");
@@ -148,6 +193,9 @@ pub(super) fn report_ending(ended: RunEnding) -> anyhow::Result<ExitCode> {
     }
     Ok(ExitCode::SUCCESS)
 }
+
+/// Exit code of a run that was stopped before its last step and can be resumed: EX_TEMPFAIL of sysexits.h.
+pub(super) const STOPPED_EARLY_EXIT_CODE: u8 = 75;
 
 /// Exit code of a dropped run: the code of a process that Ctrl-C ended.
 const DROPPED_EXIT_CODE: u8 = 130;
@@ -164,6 +212,7 @@ pub(super) enum RunEnding {
 /// Returns how the run starts: from a recipe, from a checkpoint, or as a replay.
 fn start_mode(args: RunArgs) -> anyhow::Result<StartMode> {
     let mut sets = args.overrides;
+    refuse_unknown_data(&sets)?;
     sets.extend(args.steps.map(|steps| format!("run.steps={steps}")));
     sets.extend(args.name.map(|name| format!("run.name={}", toml::Value::String(name))));
     if let Some(from) = &args.from {
@@ -184,6 +233,28 @@ fn start_mode(args: RunArgs) -> anyhow::Result<StartMode> {
     let config = config::from_text(&text, &name, &sets)?;
     let follow = file.filter(|_| !args.no_follow).map(|file| std::path::absolute(&file).unwrap_or(file));
     Ok(StartMode::New(Box::new(Recipe { config, text, watched_file: follow })))
+}
+
+/// Refuses a `--set data.dir` that does not exist, unless `--set data.make` says that it is to be made: the recipe's
+/// `data.make` speaks of the recipe's own folder, and a typo must not make another one.
+fn refuse_unknown_data(sets: &[String]) -> anyhow::Result<()> {
+    let value = |key: &str| sets.iter().rev().find_map(|set| set.strip_prefix(key)?.trim_start().strip_prefix('='));
+    let (Some(dir), None) = (value("data.dir"), value("data.make")) else { return Ok(()) };
+    let dir = Path::new(dir.trim().trim_matches(['"', '\'']));
+    if dir.exists() {
+        return Ok(());
+    }
+    let beside =
+        std::fs::read_dir(dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")));
+    let names = beside.into_iter().flatten().flatten().map(|entry| entry.path());
+    let similarity = |path: &PathBuf| strsim::jaro_winkler(&path.to_string_lossy(), &dir.to_string_lossy());
+    let nearest = names.filter(|path| path.is_dir()).max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+    let hint = nearest.filter(|path| similarity(path) > 0.8);
+    bail_usage!(
+        "--set data.dir={}: no such folder{}. To make a dataset there, add --set data.make=prosqa",
+        dir.display(),
+        hint.map_or(String::new(), |path| format!("; did you mean {}?", path.display()))
+    )
 }
 
 /// Waits for the run to end, unless the dashboard `left` it to be dropped. A failed run is an error.

@@ -34,6 +34,11 @@ pub(super) fn run_folder(name: &str) -> anyhow::Result<PathBuf> {
     }
 }
 
+/// Returns the newest run in `dir` that has this name.
+pub(super) fn newest_of_name(dir: &Path, name: &str) -> Option<PathBuf> {
+    run_folders(dir).into_iter().rev().find(|path| has_run_name(path, name))
+}
+
 /// Whether `path` is the folder of a run `name`: `20261124-101500-name`, or the same with a suffix like `-2`.
 fn has_run_name(path: &Path, name: &str) -> bool {
     let folder = path.file_name().unwrap_or_default().to_string_lossy();

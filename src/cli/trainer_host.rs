@@ -8,6 +8,7 @@ use crate::schema::rows::{ChangeRow, RunPosition};
 use crate::train::{self, ForkReset, StartMode, Trainer, TrainerOptions};
 use crate::tui::{DashboardHost, HostMessage, TrainerLink};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -16,30 +17,55 @@ use std::time::{Duration, Instant};
 /// How long a dropped run may take to end its step and write its last metrics.
 const DROP_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The command channel of the current trainer, if there is one, for commands from outside the dashboard.
-pub(super) type CommandSender = Arc<Mutex<Option<SyncSender<Command>>>>;
+/// The current trainer, if there is one, for those outside the dashboard.
+#[derive(Clone, Default)]
+pub(super) struct TrainerHandle(Arc<Mutex<Option<CurrentTrainer>>>);
+
+struct CurrentTrainer {
+    commands: SyncSender<Command>,
+    preparing: Arc<AtomicBool>,
+}
+
+impl TrainerHandle {
+    fn set(&self, current: Option<CurrentTrainer>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = current;
+    }
+
+    /// Returns the command channel of the current trainer.
+    pub fn commands(&self) -> Option<SyncSender<Command>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|current| current.commands.clone())
+    }
+
+    /// Whether the current trainer has no run folder yet.
+    pub fn is_preparing(&self) -> bool {
+        let current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        current.as_ref().is_some_and(|current| current.preparing.load(Ordering::SeqCst))
+    }
+}
 
 /// Hosts the trainer of this process. The dashboard can replace it by resuming or forking a run.
 #[derive(Default)]
 pub(super) struct TrainerHost {
     thread: Option<JoinHandle<Event>>,
-    commands: CommandSender,
+    current: TrainerHandle,
 }
 
 impl TrainerHost {
     /// Returns a handle that always sends to the current trainer.
-    pub fn command_sender(&self) -> CommandSender {
-        self.commands.clone()
+    pub fn handle(&self) -> TrainerHandle {
+        self.current.clone()
     }
 
-    pub fn set_command_channel(&self, commands: SyncSender<Command>) {
-        *self.commands.lock().unwrap_or_else(PoisonError::into_inner) = Some(commands);
+    /// Makes `trainer` the current one.
+    pub fn set_current(&self, trainer: &Trainer) {
+        let (commands, preparing) = (trainer.commands.clone(), trainer.preparing.clone());
+        self.current.set(Some(CurrentTrainer { commands, preparing }));
     }
 
     /// Keeps the trainer's thread and command channel, and returns the dashboard's end of the trainer.
     pub fn attach(&mut self, trainer: Trainer) -> TrainerLink {
-        let Trainer { events, commands, dropped_frames: dropped, thread } = trainer;
-        self.set_command_channel(commands.clone());
+        self.set_current(&trainer);
+        let Trainer { events, commands, dropped_frames: dropped, thread, .. } = trainer;
         self.thread = Some(thread);
         TrainerLink { events, commands, dropped_frames: dropped }
     }
@@ -56,7 +82,7 @@ impl TrainerHost {
     /// Drops the run without a checkpoint. Its last metrics get up to [`DROP_TIMEOUT`] to be written.
     pub fn drop_run(&mut self) {
         let Some(thread) = self.thread.take() else { return };
-        if let Some(commands) = &*self.commands.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(commands) = self.current.commands() {
             let _ = commands.try_send(Command::StopWithoutCheckpoint);
         }
         let deadline = Instant::now() + DROP_TIMEOUT;
@@ -69,7 +95,7 @@ impl TrainerHost {
     fn start_trainer(&mut self, mode: StartMode) -> Result<TrainerLink, String> {
         // The previous trainer's lock on the run is released when its thread has ended.
         self.wait_for_end();
-        let trainer = train::spawn(mode, TrainerOptions { screen_events: true })
+        let trainer = train::spawn(mode, TrainerOptions::new(true))
             .map_err(|error| format!("cannot start the trainer's thread: {error}"))?;
         Ok(self.attach(trainer))
     }
@@ -89,7 +115,7 @@ impl DashboardHost for TrainerHost {
 
     fn discard_trainer(&mut self) {
         self.wait_for_end();
-        *self.commands.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.current.set(None);
     }
 
     fn write_note(&mut self, run: &Path, at: RunPosition, text: &str) -> Result<ChangeRow, String> {

@@ -48,7 +48,7 @@ pub(super) fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
     let flags = Arc::new(SignalFlags::default());
     // The dashboard can resume the run: then it belongs to this process.
     let mut host = TrainerHost::default();
-    signals::listen(host.command_sender(), flags.clone(), true).context("cannot listen for signals")?;
+    signals::listen(host.handle(), flags.clone(), true).context("cannot listen for signals")?;
     std::thread::Builder::new()
         .name("follow".into())
         .spawn(move || reader::follow_run(folder, events_in, &command_receiver))

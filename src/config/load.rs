@@ -3,6 +3,7 @@
 //! Invariant: an error names the file and line (or the override), the key, the value, and what is allowed.
 
 use super::{Config, ConfigKey};
+use std::collections::BTreeSet;
 use std::path::Path;
 use toml::{Table, Value};
 
@@ -64,6 +65,46 @@ pub fn from_text(text: &str, name: &str, overrides: &[String]) -> Result<Config,
         given => format!("{name} with --set {}", given.join(" --set ")),
     };
     source.validate(config, place)
+}
+
+/// Fails if `text` looks like the torn half of a config file whose last whole content was `known`: if it ends within a line,
+/// or is `known` cut short, or, for a file that lists every key (`complete`), if keys are gone. No key is taken back to its
+/// default because a writer was interrupted.
+pub fn refuse_torn(text: &str, known: &str, name: &str, complete: bool) -> Result<(), ConfigError> {
+    let torn = |message: String| {
+        let message = format!("{message}; the file seems half-written, and is not applied. {WRITE_DEFAULTS}");
+        Err(ConfigError::Rule { place: name.to_owned(), message })
+    };
+    if text == known {
+        return Ok(());
+    }
+    if known.ends_with('\n') && !text.ends_with('\n') {
+        return torn("the last line has no line end".to_owned());
+    }
+    let lost: Vec<String> = key_paths(known).difference(&key_paths(text)).cloned().collect();
+    if lost.is_empty() || !(complete || known.starts_with(text)) {
+        return Ok(());
+    }
+    let more = if lost.len() > 3 { format!(" and {} more", lost.len() - 3) } else { String::new() };
+    torn(format!(
+        "`{}`{more} {} gone",
+        lost[..lost.len().min(3)].join("`, `"),
+        if lost.len() == 1 { "is" } else { "are" }
+    ))
+}
+
+/// Advice for those who removed a key on purpose.
+const WRITE_DEFAULTS: &str = "To return a key to its default, write the default";
+
+/// Returns the paths `section.key` that a config text sets; none if it is not TOML.
+fn key_paths(text: &str) -> BTreeSet<String> {
+    let mut table: Table = toml::from_str(text).unwrap_or_default();
+    resolve_aliases(&mut table);
+    let keys = |(section, value): (&String, &Value)| {
+        let keys = value.as_table().into_iter().flat_map(Table::keys);
+        keys.map(|key| format!("{section}.{key}")).collect::<Vec<_>>()
+    };
+    table.iter().flat_map(keys).collect()
 }
 
 /// Converts `table`, which holds every key, to a checked config. Errors name its source as `place`.
@@ -273,6 +314,25 @@ fn find_key_line(text: &str, section: &str, name: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_cut_anywhere_is_torn() {
+        let whole = Config::default().to_toml().unwrap();
+        for cut in (0..whole.len()).step_by(7).filter(|cut| whole.is_char_boundary(*cut)) {
+            let text = &whole[..cut];
+            // A cut within a section header or a value may be no TOML at all.
+            let refused = refuse_torn(text, &whole, "config.toml", true).is_err();
+            assert!(refused || !text.ends_with('\n') || key_paths(text) == key_paths(&whole), "{cut}");
+            assert_eq!(refused, refuse_torn(text, &whole, "recipe.toml", false).is_err(), "{cut}");
+        }
+        let edited = whole.replace("steps = ", "steps = 1");
+        assert!(refuse_torn(&edited, &whole, "config.toml", true).is_ok());
+        let cut = &edited[..edited.find("[recycle]").unwrap()];
+        let error = refuse_torn(cut, &whole, "config.toml", true).unwrap_err().to_string();
+        assert!(error.contains("are gone") && error.contains("half-written"), "{error}");
+        // A recipe need not list every key.
+        assert!(refuse_torn(cut, &whole, "recipe.toml", false).is_ok());
+    }
 
     fn error(text: &str, overrides: &[&str]) -> String {
         let overrides: Vec<String> = overrides.iter().map(|s| (*s).to_owned()).collect();

@@ -16,7 +16,7 @@ pub mod watch;
 pub use budget::PositionBudget;
 pub use curve::Curve;
 pub use keys::{ConfigKey, KeyKind, Limit, Mutability};
-pub use load::{ConfigError, from_text, line_of_key, load, read_file};
+pub use load::{ConfigError, from_text, line_of_key, load, read_file, refuse_torn};
 pub use mixture::Mixture;
 pub use rules::ineffective_settings;
 pub use sections::{

@@ -50,7 +50,7 @@ pub fn read_regular(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(FileError::wrap("read", path))?;
     if bytes.len() as u64 > limit {
         let found = format!("more than {limit} bytes; allowed: at most {limit} bytes");
-        return Err(FileError::wrap("read", path)(Error::new(ErrorKind::FileTooLarge, found)));
+        return Err(FileError::wrap("read", path)(Error::new(ErrorKind::InvalidData, found)));
     }
     Ok(bytes)
 }

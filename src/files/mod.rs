@@ -38,5 +38,6 @@ impl FileError {
 
 /// Returns whether an error of this kind means that the disk or the quota is full.
 pub fn means_disk_full(kind: ErrorKind) -> bool {
-    [ErrorKind::StorageFull, ErrorKind::QuotaExceeded].contains(&kind)
+    // A limit on the size of a file (`ulimit -f`) is as good as a full disk.
+    [ErrorKind::StorageFull, ErrorKind::QuotaExceeded, ErrorKind::FileTooLarge].contains(&kind)
 }

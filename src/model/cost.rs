@@ -90,6 +90,21 @@ impl ModelShape {
         2.0 * positions as f64 * (self.width * self.vocab_size) as f64
     }
 
+    /// Returns the number of parameters, without those of the feedback. As a float, because foreign sizes may be anything.
+    pub fn param_count(&self) -> f64 {
+        let size = |count: usize| count as f64;
+        let (d, f, k) = (size(self.width), size(self.mlp_width), size(self.head_width));
+        let (q, kv) = (size(self.heads) * k, size(self.kv_heads) * k);
+        let gpt2 = self.arch == crate::config::Arch::Gpt2;
+        let flag = |flag: bool, count: f64| if flag { count } else { 0.0 };
+        let norm = if gpt2 { 2.0 * d } else { d };
+        let attention = 2.0 * d * q + 2.0 * d * kv + flag(self.qkv_bias, q + 2.0 * kv) + flag(self.out_bias, d);
+        let mlp = if gpt2 { 2.0 * d * f + f + d } else { 3.0 * d * f };
+        let block = attention + mlp + 2.0 * norm + flag(self.qk_norm, 2.0 * k);
+        let embeddings = size(self.vocab_size) * d * if self.tied { 1.0 } else { 2.0 };
+        embeddings + flag(gpt2, size(self.max_len) * d) + size(self.layers) * block + norm
+    }
+
     pub fn update_flop(params: usize) -> f64 {
         UPDATE_FLOP_PER_PARAM * params as f64
     }
@@ -99,6 +114,22 @@ impl ModelShape {
 mod tests {
     use super::*;
     use crate::config::{Arch, Model};
+    use burn::module::Module;
+
+    #[test]
+    fn parameters_are_counted_without_building_a_model() {
+        for arch in [Arch::Gpt2, Arch::Llama] {
+            let model = Model { arch, width: 16, layers: 2, heads: 2, kv_heads: 1, ..Default::default() };
+            let model = if arch == Arch::Gpt2 { Model { kv_heads: 0, ..model } } else { model };
+            let shape = ModelShape::from_config(&model, 11, 6);
+            let (qkv_bias, qk_norm) = (true, arch == Arch::Llama);
+            for shape in [shape.clone(), ModelShape { qkv_bias, qk_norm, tied: false, ..shape }] {
+                let model = crate::model::Transformer::new(shape.clone(), 0, 0.1, &burn::tensor::Device::flex());
+                let feedback = model.feedback.num_params();
+                assert_eq!(shape.param_count(), (model.num_params() - feedback) as f64, "{shape:?}");
+            }
+        }
+    }
 
     #[test]
     fn operations_are_those_of_the_products() {

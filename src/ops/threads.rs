@@ -58,6 +58,19 @@ fn spin_until(stop: &AtomicBool) {
     }
 }
 
+/// Whether the operations of this process are to end as soon as they can.
+static CANCELLED: AtomicBool = AtomicBool::new(false);
+
+/// Makes long operations end early, with unspecified results. There is no way back: the process is about to end.
+pub fn cancel_operations() {
+    CANCELLED.store(true, Ordering::SeqCst);
+}
+
+/// Whether [`cancel_operations`] was called, so that no result since the last check may be used.
+pub fn is_cancelled() -> bool {
+    CANCELLED.load(Ordering::SeqCst)
+}
+
 /// Returns the rows of a chunk: a few chunks per thread, so that others compensate for a slow one.
 pub fn rows_per_chunk(rows: usize, width: usize) -> usize {
     let threads = rayon::current_num_threads();

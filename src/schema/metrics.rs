@@ -87,7 +87,7 @@ metrics! {
     SequentialMs "sequential_latent_ms" "ms" Real "Cost of a latent computed sequentially (arXiv 2412.06769): wall time of a sequential pass, forward and backward, with a loss at as many positions, divided by their number; null except where a validation measured it. One recycled pass is the first step towards these exact latents.";
     SequentialFlop "sequential_latent_flop" "flop" Real "Cost of a latent computed sequentially (arXiv 2412.06769): floating-point operations of the same sequential pass, divided by its number of positions; null except where a validation measured it.";
     TokensPerS "tokens_per_s" "tokens/s" Real "Input tokens of the step divided by its wall time.";
-    ShareOfPeak "share_of_peak" "" Real "Floating-point operations per second of the step, as a share of the rate of the device's own matrix product, which is measured at the start; null if that rate is unknown.";
+    ShareOfPeak "share_of_peak" "" Real "Floating-point operations per second of the step, as a share of the best rate known: that of the device's own matrix product, the best of several at the start, or of a faster step of this process since; null if the product's rate is unknown.";
     ValidPlain "valid_loss_plain_nats" "nats" Real "Validation: mean NLL of the plain pass; null on steps without validation.";
     ValidRecycled "valid_loss_recycled_nats" "nats" Real "Validation: mean NLL of the recycled pass at the recycled positions.";
     ValidPlainAtRecycled "valid_loss_plain_at_recycled_nats" "nats" Real "Validation: mean NLL of the plain pass at the recycled positions.";

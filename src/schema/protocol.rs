@@ -158,6 +158,8 @@ pub enum AlertTopic {
     DiskFull,
     /// This config file has an error and cannot be applied.
     ConfigFile(String),
+    /// Losses or gradients are far too large, though still finite.
+    Divergence,
     /// The last change made in the dashboard was refused.
     DashboardEdit,
 }

@@ -7,7 +7,7 @@
 
 pub use live::replay::replay_changes;
 pub use run::notes::append_note;
-pub use run::thread::{Trainer, spawn};
+pub use run::thread::{Trainer, cancel_step, spawn};
 pub use step::learner::Learner;
 
 use crate::config::{Config, ConfigError};
@@ -17,12 +17,22 @@ use crate::files::{FileError, means_disk_full};
 use crate::model::ModelError;
 use crate::record::RecordError;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// What a trainer emits besides metrics.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct TrainerOptions {
     /// Emit what only a screen needs: probed rows, which cost a few forward passes, system rows, past history.
     pub screen_events: bool,
+    /// Whether the run has no folder yet. The trainer sets it.
+    pub preparing: Arc<AtomicBool>,
+}
+
+impl TrainerOptions {
+    pub fn new(screen_events: bool) -> Self {
+        Self { screen_events, preparing: Arc::new(AtomicBool::new(true)) }
+    }
 }
 
 /// How a run starts.
@@ -102,6 +112,9 @@ pub enum TrainError {
     AlreadyDone { step: u64, steps: u64 },
     #[error("{dir}: not the dataset that the checkpoint was trained on: {reason}")]
     DatasetMismatch { dir: String, reason: String },
+    /// The step was given up because the process is to end soon; nothing of it is kept.
+    #[error("stopped within a step; the step is not counted")]
+    Cancelled,
     #[error("the device failed: {0}")]
     DeviceFailed(String),
     #[error("cannot record: {0}")]

@@ -8,7 +8,7 @@ use crate::ops::Heads;
 use crate::ops::graph::{CpuTensor, cpu_tensor, slice};
 use crate::ops::matmul::{MatrixView, MatrixViewMut, WriteMode, matmul};
 use crate::ops::simd::{self, dispatch};
-use crate::ops::threads::unspecified_vec;
+use crate::ops::threads::{self, unspecified_vec};
 use rayon::prelude::*;
 
 /// Queries whose scores are held at a time.
@@ -171,6 +171,11 @@ impl<'a> HeadTask<'a> {
         })
     }
 
+    /// Returns the blocks, up to the one at which the process's operations are cancelled.
+    fn blocks_until_cancelled(&self) -> impl Iterator<Item = QueryBlock> + '_ {
+        self.blocks().take_while(|_| !threads::is_cancelled())
+    }
+
     /// Returns memory for the scores of any of the task's blocks, uninitialised.
     fn scratch(&self) -> Vec<f32> {
         unspecified_vec(self.blocks().map(|block| block.rows() * block.columns()).max().unwrap_or(0))
@@ -278,7 +283,7 @@ impl<'a> HeadTask<'a> {
     /// Writes head `head` of the group: mixed values `[S, K]` and `ln Σ e^score` `[S]`.
     fn forward(&self, head: usize, mut mixed: MatrixViewMut<'_>, log_sums: &mut [f32], scratch: &mut [f32]) {
         let (k, scale) = (self.heads.width, self.scale());
-        for block in self.blocks() {
+        for block in self.blocks_until_cancelled() {
             let mut factors = [0.0_f32; QUERY_BLOCK];
             let exps = self.map_scores(
                 &block,
@@ -342,7 +347,7 @@ impl<'a> HeadTask<'a> {
         let width = self.heads.queries * k;
         let from = self.row * s * width + (self.kv_head * self.group_heads() + head) * k;
         let [probs, score_grads] = scratch;
-        for block in self.blocks() {
+        for block in self.blocks_until_cancelled() {
             let grad = MatrixView::new(&grad[from + block.start * width..], block.rows(), k, width);
             let queries = self.queries(&block, head);
             let probs = self.map_scores(

@@ -43,7 +43,14 @@ impl ConfigController {
     ) -> Result<Self, ConfigError> {
         let own = folder.config_file();
         let last_valid = config::from_text(&text, &own.display().to_string(), &[])?;
-        let own = WatchedFile { name: "config.toml".into(), path: own, last_valid, text, refused: false };
+        let own = WatchedFile {
+            name: "config.toml".into(),
+            path: own,
+            last_valid,
+            accepted_text: text.clone(),
+            text,
+            refused: false,
+        };
         let mut files = vec![own];
         files.extend(recipe.and_then(|path| {
             let watched = read_recipe(path.clone());
@@ -160,7 +167,7 @@ fn log_decision(decision: &Decision, step: u64, version: u64) {
 fn read_recipe(path: PathBuf) -> Result<WatchedFile, ConfigError> {
     let (text, name) = (config::read_file(&path)?, path.display().to_string());
     let last_valid = config::from_text(&text, &name, &[])?;
-    Ok(WatchedFile { name, path, last_valid, text, refused: false })
+    Ok(WatchedFile { name, path, last_valid, accepted_text: text.clone(), text, refused: false })
 }
 
 /// Merges saved files and edits from the keys, so that the later of two changes of a key wins.

@@ -24,6 +24,8 @@ pub(in crate::train) struct WatchedFile {
     pub last_valid: Config,
     /// Its latest content, valid or not.
     pub text: String,
+    /// Its content that was last accepted.
+    pub accepted_text: String,
     /// Whether its latest content was refused.
     pub refused: bool,
 }
@@ -103,9 +105,11 @@ impl LiveConfig {
         stamp.at.version = self.version;
         let (source, topic, result) = match edit {
             ConfigEdit::Saved { file, text } => {
+                // The run's own config file lists every key.
+                let is_complete = *file == RUN_CONFIG;
                 let file = &self.files[*file];
                 let topic = Some(AlertTopic::ConfigFile(file.name.clone()));
-                (ChangeSource::File(file.name.clone()), topic, self.check_file(file, text, check))
+                (ChangeSource::File(file.name.clone()), topic, self.check_file(file, is_complete, text, check))
             }
             ConfigEdit::Keys(values) => {
                 (ChangeSource::Keys, Some(AlertTopic::DashboardEdit), self.check_keys(values, check))
@@ -161,6 +165,9 @@ impl LiveConfig {
             file.text.clone_from(text);
         }
         file.refused = matches!(decision.verdict, Verdict::Refused(_));
+        if !file.refused {
+            file.accepted_text.clone_from(&file.text);
+        }
         if let Some(content) = &decision.file_content {
             file.last_valid = content.clone();
         }
@@ -180,6 +187,7 @@ impl LiveConfig {
     fn check_file(
         &self,
         file: &WatchedFile,
+        is_complete: bool,
         text: &Result<String, String>,
         check: CompatibilityCheck,
     ) -> Result<Accepted, Refusal> {
@@ -187,6 +195,8 @@ impl LiveConfig {
         let text = text
             .as_ref()
             .map_err(|error| Refusal { changes: Vec::new(), reason: format!("{name}: cannot be read: {error}") })?;
+        config::refuse_torn(text, &file.accepted_text, name, is_complete)
+            .map_err(|error| Refusal { changes: Vec::new(), reason: error.to_string() })?;
         let content = config::from_text(text, name, &[]).map_err(|error| Refusal {
             changes: self.change_from_error(&error).into_iter().collect(),
             reason: error.to_string(),

@@ -164,6 +164,7 @@ impl Outbox {
         if let Ok(base) = change::apply_changes(&own.last_valid, edits, "config.toml") {
             own.last_valid = base;
         }
+        own.accepted_text.clone_from(&text);
         own.text = text;
         // The write has restored a deleted file.
         if own.refused && config::from_text(&own.text, &own.name, &[]).is_ok_and(|now| now == live.config) {
@@ -192,6 +193,7 @@ mod tests {
             path: path.clone(),
             last_valid: Config::default(),
             text: String::new(),
+            accepted_text: String::new(),
             refused: false,
         };
         let config = Config::default();

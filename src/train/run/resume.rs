@@ -136,6 +136,9 @@ fn mark_finished(folder: &RunFolder, step: u64) {
 fn offline_edits(folder: &RunFolder, text: &str, overrides: &[String]) -> Result<(Vec<KeyChange>, String), TrainError> {
     let (file, name) = (folder.config_file(), folder.config_file().display().to_string());
     let known = replay::read_known_texts(folder);
+    if let Some(last) = known.last().filter(|_| !known.iter().any(|known| known == text)) {
+        config::refuse_torn(text, last, &name, true)?;
+    }
     let saved = config::from_text(text, &name, &[])?;
     let base = match known.iter().any(|known| known == text) {
         true => saved,

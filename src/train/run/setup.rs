@@ -3,6 +3,7 @@
 //! Invariant: settings that do not fit together are refused before training.
 
 use super::checkpoint::{self, LoadedCheckpoint};
+use super::memory;
 use super::publisher::Publisher;
 use super::resume_journal;
 use super::run_plan::{ResumedFolder, RunPlan, config_file_error};
@@ -237,6 +238,9 @@ pub fn build_model(
     let vocab_size = dataset.vocab_size();
     let source = from.map_or(Path::new(&config.model.from), |found| &found.dir);
     check_tokenizer(config, dataset, &source.join("tokenizer.json"))?;
+    if selected.kind == device::DeviceKind::Cpu {
+        memory::check_memory(config, &planned_shape(config, source, vocab_size)?)?;
+    }
     let model = match from {
         Some(found) => load_model(config, &found.dir, &device)?,
         None if config.model.from.is_empty() => new_model(config, vocab_size, &device)?,
@@ -318,6 +322,14 @@ pub(in crate::train) fn restore_learner(plan: &RunPlan, learner: Learner) -> Res
         tracing::warn!("ignoring {unmatched} tensors of the checkpoint's optimizer: they match no parameter");
     }
     Ok(learner.with_state(optimizer, step, pause_updates))
+}
+
+/// Returns the shape that the model will have, from the config of its folder if `source` is not empty.
+fn planned_shape(config: &Config, source: &Path, vocab_size: Option<usize>) -> Result<ModelShape, TrainError> {
+    match source.as_os_str().is_empty() {
+        true => Ok(ModelShape::from_config(&config.model, vocab_size.unwrap_or(1), config.data.seq_len)),
+        false => Ok(ModelShape::from_hf(&source.join("config.json"))?),
+    }
 }
 
 fn new_model(config: &Config, vocab_size: Option<usize>, device: &Device) -> Result<Transformer, TrainError> {

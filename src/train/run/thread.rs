@@ -11,7 +11,7 @@ use crate::train::{StartMode, TrainerOptions};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use tracing_subscriber::layer::SubscriberExt;
@@ -26,8 +26,15 @@ pub struct Trainer {
     pub commands: SyncSender<Command>,
     /// Number of frames dropped because the receiver was slow.
     pub dropped_frames: Arc<AtomicU64>,
+    /// Whether the run has no folder yet: nothing is lost if the process ends.
+    pub preparing: Arc<AtomicBool>,
     /// The trainer's thread, which returns the last event.
     pub thread: JoinHandle<Event>,
+}
+
+/// Makes the current step end early and uncounted. The process is to end soon: there is no way back.
+pub fn cancel_step() {
+    threads::cancel_operations();
 }
 
 /// Starts a run on its own thread.
@@ -35,7 +42,7 @@ pub fn spawn(mode: StartMode, options: TrainerOptions) -> std::io::Result<Traine
     let (events_in, events) = sync_channel(EVENT_CAPACITY);
     let (commands, commands_out) = sync_channel(COMMAND_CAPACITY);
     let dropped = Arc::new(AtomicU64::new(0));
-    let counter = dropped.clone();
+    let (counter, preparing) = (dropped.clone(), options.preparing.clone());
     let thread = std::thread::Builder::new().name("trainer".into()).spawn(move || {
         let (line_in, lines) = channel();
         let mut publisher = Publisher::new(events_in, counter, lines);
@@ -49,7 +56,7 @@ pub fn spawn(mode: StartMode, options: TrainerOptions) -> std::io::Result<Traine
         publisher.close();
         last
     })?;
-    Ok(Trainer { events, commands, dropped_frames: dropped, thread })
+    Ok(Trainer { events, commands, dropped_frames: dropped, preparing, thread })
 }
 
 /// Sets up a run and trains it. Returns the run's last event; a panic becomes `Failed`.

@@ -2,7 +2,7 @@
 //! Must not know: the contents of tensors, screens.
 //! Invariant: a metrics row reaches the recorder before a screen, and the disk before its step's checkpoint.
 
-use super::hold::Hold;
+use super::hold::{Ending, Hold};
 use super::playground::PlaygroundSession;
 use super::publisher::Publisher;
 use super::run_plan::{Origin, RunPlan};
@@ -11,22 +11,25 @@ use super::{history_backfill, plan, recording, setup};
 use crate::config::Config;
 use crate::data::{Batch, Dataset, Loader, StreamPosition, Tokenizer};
 use crate::model::hf::Companions;
+use crate::ops::threads;
 use crate::record::log::RunLog;
 use crate::record::recorder::Recorder;
 use crate::record::run_folder::{RunFolder, RunLock};
 use crate::record::status;
 use crate::schema::metrics::{LossSummary, Metric, StepRow};
-use crate::schema::protocol::{Command, Event, RunPhase, RunSummary, ValidationSample};
+use crate::schema::protocol::{Alert, AlertTopic, Command, Event, RunPhase, RunSummary, ValidationSample};
 use crate::schema::rows::{EventKind, GREEDY};
 use crate::schema::status::{RunState, RunStatus};
 use crate::train::eval::evaluator::Evaluator;
 use crate::train::eval::{probe, report};
 use crate::train::live::controller::ConfigController;
+use crate::train::step::divergence::{DivergenceChange, DivergenceWatch};
 use crate::train::step::learner::Learner;
 use crate::train::step::metrics_row;
 use crate::train::step::readback::mean;
 use crate::train::{StartMode, TrainError, TrainerOptions};
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
@@ -50,7 +53,9 @@ pub(in crate::train) struct TrainingRun<'a> {
     /// The phase to show while no other is active: on a GPU, kernels are compiled until the first step is done.
     pub active_phase: RunPhase,
     /// Measured rate of the device's matrix product, FLOP/s.
+    /// Best rate of the device that was seen, FLOP/s.
     peak_flop_per_s: Option<f64>,
+    divergence: DivergenceWatch,
     pub next_position: StreamPosition,
     pub progress: RunProgress,
     pub started: Instant,
@@ -119,6 +124,8 @@ impl<'a> TrainingRun<'a> {
         let loader = setup::open_loader(&plan.config, &dataset, vocab_size, next_position.clone(), publisher)?;
         let evaluator = Evaluator::new(&plan.config, &dataset, vocab_size)?;
         let learner = setup::restore_learner(&plan, Learner::new(model, &plan.config.optim))?;
+        // From here on, a stop leaves a run that can be resumed.
+        options.preparing.store(false, Ordering::SeqCst);
         let ClaimedFolder { folder, lock, config_text } = setup::claim_folder(&plan, resumed)?;
         setup::attach_log(&folder, log)?;
         let info = setup::run_info(&plan, &dataset, &device, &learner.model, &folder, peak_flop_per_s)?;
@@ -157,13 +164,14 @@ impl<'a> TrainingRun<'a> {
             options,
             active_phase: if device.kind.compiles_kernels() { RunPhase::Compile } else { RunPhase::Train },
             peak_flop_per_s,
+            divergence: DivergenceWatch::new(vocab_size),
             next_position,
             progress,
             started: Instant::now(),
             last_save: Instant::now(),
             _lock: lock,
         };
-        if options.screen_events && is_resumed {
+        if run.options.screen_events && is_resumed {
             let (config, version) = (run.config().clone(), run.controller.live.version);
             history_backfill::history_events(&run.folder, &config, version, vocab_size)
                 .for_each(|event| run.publisher.send_fact(event));
@@ -185,12 +193,24 @@ impl<'a> TrainingRun<'a> {
 
     /// Trains to the last step, or until a command stops the run. Records a failure before returning it.
     pub fn train(mut self) -> Result<RunSummary, TrainError> {
-        let result = self.run_steps().and_then(|()| self.finish_run());
+        let result = self.run_steps().or_else(|error| self.end_cancelled(error)).and_then(|()| self.finish_run());
         if let Err(error) = &result {
             self.record_event(EventKind::End, "failed", None, Some(error.to_string()));
             self.write_status(RunStatus::failed(self.learner.step, self.config().run.steps, error.to_string()));
         }
         result
+    }
+
+    /// Ends the run after its last whole step, if `error` says that a step was given up for that.
+    fn end_cancelled(&mut self, error: TrainError) -> Result<(), TrainError> {
+        match error {
+            TrainError::Cancelled => {
+                tracing::warn!("stopped within step {}: it is not counted", self.learner.step + 1);
+                self.hold.end(Ending::WithCheckpoint);
+                Ok(())
+            }
+            error => Err(error),
+        }
     }
 
     fn run_steps(&mut self) -> Result<(), TrainError> {
@@ -216,6 +236,7 @@ impl<'a> TrainingRun<'a> {
                 self.finish_row(row);
                 return Err(error);
             }
+            self.watch_divergence(&row);
             self.probe_row(&batches)?;
             if self.is_due(self.config().eval.every) || self.learner.step == self.config().run.steps {
                 self.evaluate(batches.first(), &mut row)?;
@@ -226,6 +247,22 @@ impl<'a> TrainingRun<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Logs, records and shows that training diverges, or does so no longer.
+    fn watch_divergence(&mut self, row: &StepRow) {
+        let lr = row.get(Metric::Lr).unwrap_or_default();
+        let text = match self.divergence.observe(row, lr) {
+            None => return,
+            Some(DivergenceChange::Diverged(text)) => Some(text),
+            Some(DivergenceChange::Recovered) => None,
+        };
+        match &text {
+            Some(text) => tracing::warn!("{text}"),
+            None => tracing::info!("training no longer diverges"),
+        }
+        self.record_event(EventKind::Alert, "divergence", None, text.clone());
+        self.publisher.send_fact(Event::Alert(Alert { topic: AlertTopic::Divergence, text }));
     }
 
     fn has_checkpoint(&self) -> bool {
@@ -259,7 +296,7 @@ impl<'a> TrainingRun<'a> {
             row.set(Metric::Epoch, last.epoch as f64);
         }
         let seconds = began.elapsed().as_secs_f64();
-        metrics_row::set_speed(row, tokens, seconds, self.peak_flop_per_s);
+        metrics_row::set_speed(row, tokens, seconds, &mut self.peak_flop_per_s);
     }
 
     /// Probes the first row of the first batch, if `record.token_every` or `probe.every` asks for it now.
@@ -290,7 +327,17 @@ impl<'a> TrainingRun<'a> {
         let fit = last.filter(|_| self.learner.pause_updates == self.progress.pause_updates_at_validation);
         self.progress.pause_updates_at_validation = self.learner.pause_updates;
         let config = &self.controller.live.config;
+        let pause = self.learner.model.feedback.pause.clone();
+        let measured = row.clone();
         evaluator.validate(config, &mut self.learner.model, fit, row)?;
+        if threads::is_cancelled() {
+            // What was measured is not to be believed.
+            tracing::warn!("stopped within the validation after step {}: it is not recorded", row.step());
+            self.learner.model.feedback.pause = pause;
+            *row = measured;
+            self.hold.end(Ending::WithCheckpoint);
+            return Ok(());
+        }
         let every = config.eval.sequential_every;
         // At step 0 nothing is warm yet.
         if row.step() > 0 && every > 0 && config.recycle.every > 0 {

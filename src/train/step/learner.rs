@@ -75,6 +75,9 @@ impl Learner {
         }
         let lr = config.optim.lr_at(step, config.run.steps);
         let (readings, grad_norm) = read_outcomes(&self.model, outcomes, &grads, config.recycle.loss_on)?;
+        if threads::is_cancelled() {
+            return Err(TrainError::Cancelled);
+        }
         let update = UpdateKind::new(&settings, &config.recycle);
         let mut row = metrics_row::loss_row(step, &readings, &settings, update);
         row.set(Metric::Lr, lr);

@@ -128,11 +128,13 @@ pub fn set_step_costs(costs: &PartCosts, timing: Timing, recycled: Option<usize>
     }
 }
 
-/// Sets the speed of a step of `tokens` input tokens in `seconds`. `peak` is the device's, FLOP/s.
-pub(in crate::train) fn set_speed(row: &mut StepRow, tokens: u64, seconds: f64, peak: Option<f64>) {
+/// Sets the speed of a step of `tokens` input tokens in `seconds`. `peak` is the device's, FLOP/s; a faster step raises it.
+pub(in crate::train) fn set_speed(row: &mut StepRow, tokens: u64, seconds: f64, peak: &mut Option<f64>) {
     row.set(Metric::StepMs, seconds * 1e3);
     row.set(Metric::TokensPerS, tokens as f64 / seconds);
     let flop = [Metric::PlainFlop, Metric::RecycledFlop, Metric::HeadFlop, Metric::UpdateFlop];
     let flop: f64 = flop.into_iter().filter_map(|metric| row.get(metric)).sum();
-    row.set_if_some(Metric::ShareOfPeak, peak.map(|peak| flop / seconds / peak));
+    let rate = flop / seconds;
+    *peak = peak.map(|peak| peak.max(rate));
+    row.set_if_some(Metric::ShareOfPeak, peak.map(|peak| rate / peak));
 }

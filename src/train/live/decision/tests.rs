@@ -10,6 +10,7 @@ fn live() -> LiveConfig {
         path: PathBuf::new(),
         last_valid: Config::default(),
         text: String::new(),
+        accepted_text: String::new(),
         refused: false,
     };
     LiveConfig {
