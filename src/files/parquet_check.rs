@@ -15,7 +15,7 @@ const MAX_FOOTER: u64 = 256 << 20;
 /// Bytes of a page after decompression.
 const MAX_PAGE: u64 = 1 << 30;
 /// Values of a column in a row group that need no bytes: a run of one value is short.
-const MAX_VALUES: u64 = 1 << 26;
+const MAX_VALUES: u64 = 1 << 27;
 /// Values beyond that for each byte that the row group has in the file.
 const VALUES_PER_BYTE: u64 = 256;
 /// Bytes read at a time for a page's header. Headers have statistics of bounded size.
