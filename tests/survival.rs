@@ -90,8 +90,10 @@ fn train_with_edits(dir: &Path) -> PathBuf {
 }
 
 fn has_ended(run: &Path) -> bool {
-    RunFolder::open(run)
-        .is_ok_and(|folder| status::read_status(&folder).is_some_and(|status| status.state != RunState::Running))
+    RunFolder::open(run).is_ok_and(|folder| {
+        let status = status::read_status(&folder).unwrap();
+        status.is_some_and(|status| status.state != RunState::Running)
+    })
 }
 
 fn assert_same_run(a: &Path, b: &Path) {
@@ -182,7 +184,7 @@ fn recorded_rows_survive_a_kill_after_the_sync_time() {
     signal(&child, "-KILL");
     child.wait().unwrap();
     assert!(step_count(&run) > before + 5, "{before} {}", step_count(&run));
-    let status = status::read_status(&RunFolder::open(&run).unwrap()).unwrap();
+    let status = status::read_status(&RunFolder::open(&run).unwrap()).unwrap().unwrap();
     assert_eq!(status.state, RunState::Interrupted);
     let list = lab(dir.path(), &["runs"]);
     assert!(stdout(&list).contains("interrupted"), "{}", stdout(&list));
@@ -550,5 +552,5 @@ fn a_run_continues_to_its_end_without_its_terminal() {
     // Its file still controls it, and ends it.
     edit_config(&run, "steps = 100000", "steps = 10");
     wait_for("the end", || has_ended(&run));
-    assert_eq!(status::read_status(&RunFolder::open(&run).unwrap()).unwrap().state, RunState::Finished);
+    assert_eq!(status::read_status(&RunFolder::open(&run).unwrap()).unwrap().unwrap().state, RunState::Finished);
 }
