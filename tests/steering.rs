@@ -385,7 +385,7 @@ fn a_note_is_recorded_at_its_step() {
 
     // A resume reports the recorded history again, with the config of each step. It does not record the note again.
     let overrides = vec![format!("run.steps={}", step + 3)];
-    let start_mode = StartMode::Resume { run: folder.path().to_owned(), step: None, overrides };
+    let start_mode = StartMode::Resume { run: folder.path().to_owned(), step: None, restart: false, overrides };
     let trainer = train::spawn(start_mode, TrainerOptions::new(true)).unwrap();
     let events: Vec<Event> = trainer.events.iter().collect();
     assert!(matches!(events.last(), Some(Event::Finished(_))), "{:?}", events.last());

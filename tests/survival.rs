@@ -90,8 +90,10 @@ fn train_with_edits(dir: &Path) -> PathBuf {
 }
 
 fn has_ended(run: &Path) -> bool {
-    RunFolder::open(run)
-        .is_ok_and(|folder| status::read_status(&folder).is_some_and(|status| status.state != RunState::Running))
+    RunFolder::open(run).is_ok_and(|folder| {
+        let status = status::read_status(&folder).unwrap();
+        status.is_some_and(|status| status.state != RunState::Running)
+    })
 }
 
 fn assert_same_run(a: &Path, b: &Path) {
@@ -182,7 +184,7 @@ fn recorded_rows_survive_a_kill_after_the_sync_time() {
     signal(&child, "-KILL");
     child.wait().unwrap();
     assert!(step_count(&run) > before + 5, "{before} {}", step_count(&run));
-    let status = status::read_status(&RunFolder::open(&run).unwrap()).unwrap();
+    let status = status::read_status(&RunFolder::open(&run).unwrap()).unwrap().unwrap();
     assert_eq!(status.state, RunState::Interrupted);
     let list = lab(dir.path(), &["runs"]);
     assert!(stdout(&list).contains("interrupted"), "{}", stdout(&list));
@@ -208,7 +210,7 @@ fn sigterm_saves_a_checkpoint_and_the_run_can_be_resumed_and_extended() {
     signal(&child, "-TERM");
     assert!(child.wait().unwrap().success());
     let folder = RunFolder::open(&run).unwrap();
-    let stopped = status::read_status(&folder).unwrap();
+    let stopped = status::read_status(&folder).unwrap().unwrap();
     assert_eq!((stopped.state, folder.checkpoint_steps().last()), (RunState::Stopped, Some(&stopped.step)));
 
     let last = stopped.step as i64 + 10;
@@ -250,8 +252,78 @@ fn a_damaged_checkpoint_is_reported_and_the_previous_one_is_used() {
     let text = stdout(&resumed);
     assert!(text.contains("step-000060 is damaged; skipping it: optimizer.safetensors has"), "{text}");
     assert!(text.contains("continuing after step 40"), "{text}");
+    assert!(text.contains("going back to the checkpoint of step 40"), "{text}");
     assert_eq!(step_count(run), 62);
     assert!(run.join("aside/step-000060").is_dir());
+}
+
+#[test]
+fn unreadable_is_not_absent() {
+    let dir = temp_dir_with_recipe(FULL_RECIPE);
+    let made = lab(dir.path(), &["run", "--config", "tiny.toml", "--headless", "--steps", "20"]);
+    assert!(made.status.success(), "{}", stderr(&made));
+    let run = &runs(dir.path())[0];
+    let checkpoint = run.join("step-000020");
+    let checked = lab(dir.path(), &["check", "last"]);
+    assert!(checked.status.success() && stdout(&checked).contains(": whole"), "{}", stdout(&checked));
+
+    // The only checkpoint has a flipped bit: nothing changes without --restart.
+    let weights = checkpoint.join("model.safetensors");
+    let bytes = std::fs::read(&weights).unwrap();
+    let mut flipped = bytes.clone();
+    flipped[bytes.len() / 2] ^= 1;
+    std::fs::write(&weights, flipped).unwrap();
+    let refused = lab(dir.path(), &["resume", "last", "--headless", "--steps", "22"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let error = stderr(&refused);
+    assert!(error.contains("model.safetensors was changed") && error.contains("--restart"), "{error}");
+    assert!(step_count(run) == 21 && checkpoint.is_dir());
+    let checked = lab(dir.path(), &["check", "last", "--json"]);
+    assert!(checked.status.code() == Some(1) && stdout(&checked).contains("model.safetensors was changed"));
+
+    // A checkpoint that was recorded, and is gone, is not a run that never wrote one.
+    std::fs::rename(&checkpoint, dir.path().join("elsewhere")).unwrap();
+    let refused = lab(dir.path(), &["resume", "last", "--headless", "--steps", "22"]);
+    assert!(stderr(&refused).contains("step-000020 is gone"), "{}", stderr(&refused));
+    assert_eq!(step_count(run), 21);
+    let restarted = lab(dir.path(), &["resume", "last", "--headless", "--steps", "22", "--restart"]);
+    assert!(restarted.status.success(), "{}", stderr(&restarted));
+    assert!(stdout(&restarted).contains("beginning again at step 0"), "{}", stdout(&restarted));
+    assert_eq!(int_column(&metrics(run), "step"), (0..=22).map(Some).collect::<Vec<_>>());
+
+    // A cut segment is said by all who read it, and what is left is delivered.
+    let part = std::fs::read_dir(run.join("metrics")).unwrap().next().unwrap().unwrap().path();
+    let bytes = std::fs::read(&part).unwrap();
+    std::fs::write(&part, &bytes[..bytes.len() / 2]).unwrap();
+    let list = lab(dir.path(), &["runs"]);
+    assert!(stdout(&list).contains("damaged") && stderr(&list).contains("part-0000"), "{}", stdout(&list));
+    for args in [&["snapshot", "last", "--out", "s.txt"][..], &["export", "metrics", "last", "--out", "m.csv"]] {
+        let output = lab(dir.path(), args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(stderr(&output).contains("damaged") && dir.path().join(args[args.len() - 1]).exists(), "{args:?}");
+    }
+}
+
+#[test]
+fn a_resume_records_the_checkpoint_whose_event_a_kill_lost_and_says_that_the_rate_rises() {
+    let dir = temp_dir_with_recipe(FULL_RECIPE);
+    let made = lab(dir.path(), &["run", "--config", "tiny.toml", "--headless", "--steps", "20"]);
+    assert!(made.status.success(), "{}", stderr(&made));
+    let run = &runs(dir.path())[0];
+    std::fs::remove_dir_all(run.join("events")).unwrap();
+    let resumed = lab(dir.path(), &["resume", "last", "--headless", "--steps", "60"]);
+    assert!(resumed.status.success(), "{}", stderr(&resumed));
+    assert!(stdout(&resumed).contains("the schedule had ended: the learning rate was"), "{}", stdout(&resumed));
+    let checkpoints = |step: i64| {
+        let batches = common::table(run, "events");
+        let kinds = batches.iter().flat_map(|batch| {
+            let kinds = batch.column_by_name("kind").unwrap().clone();
+            let kinds = kinds.as_any().downcast_ref::<arrow::array::StringArray>().unwrap();
+            kinds.iter().map(|kind| kind == Some("checkpoint")).collect::<Vec<_>>()
+        });
+        kinds.zip(int_column(&batches, "step")).filter(|found| *found == (true, Some(step))).count()
+    };
+    assert_eq!((checkpoints(20), checkpoints(60)), (1, 1));
 }
 
 #[test]
@@ -480,5 +552,5 @@ fn a_run_continues_to_its_end_without_its_terminal() {
     // Its file still controls it, and ends it.
     edit_config(&run, "steps = 100000", "steps = 10");
     wait_for("the end", || has_ended(&run));
-    assert_eq!(status::read_status(&RunFolder::open(&run).unwrap()).unwrap().state, RunState::Finished);
+    assert_eq!(status::read_status(&RunFolder::open(&run).unwrap()).unwrap().unwrap().state, RunState::Finished);
 }

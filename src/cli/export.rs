@@ -81,9 +81,11 @@ pub(super) fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
     let steps = step_range(&args)?;
     let Some(table) = args.table.run_table() else { return export_model(&args, steps) };
     let runs = args.runs.iter().map(|name| run_lookup::run_folder(name)).collect::<Result<Vec<_>, _>>()?;
-    let rows = export::export_table(&runs, table, steps, &args.out)?;
-    writeln!(output::stdout(), "rows: {rows}, runs: {}, written to {}", runs.len(), args.out.display())?;
-    Ok(ExitCode::SUCCESS)
+    let exported = export::export_table(&runs, table, steps, &args.out)?;
+    exported.damage.iter().for_each(|found| output::print_error_line(format_args!("warning: {found}")));
+    writeln!(output::stdout(), "rows: {}, runs: {}, written to {}", exported.rows, runs.len(), args.out.display())?;
+    // The rows that can be read are there; a script must notice that some are missing.
+    Ok(if exported.damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Reads `--from-step` and `--to-step`; an empty range is an error.
@@ -151,5 +153,9 @@ pub(super) fn export_table(run: &Path, name: &str, out: &Path) -> anyhow::Result
         bail_usage!("no table `{name}`; allowed: {}", names.join(", "));
     };
     let table = found.run_table().context("a model is not a table; use `coconut-lab export model`")?;
-    Ok(export::export_table(&[run], table, StepRange::ALL, out)?)
+    let exported = export::export_table(&[run], table, StepRange::ALL, out)?;
+    match exported.damage.first() {
+        None => Ok(exported.rows),
+        Some(found) => anyhow::bail!("{} rows written; others cannot be read: {found}", exported.rows),
+    }
 }

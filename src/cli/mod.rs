@@ -3,6 +3,7 @@
 //! Invariant: every error that leaves a verb names what was requested and what is allowed.
 
 mod bench;
+mod check;
 mod data;
 mod eval;
 mod export;
@@ -53,6 +54,8 @@ enum Verb {
     Watch(watch::WatchArgs),
     /// List runs with their state, steps, best validation loss and size on disk.
     Runs(runs::RunsArgs),
+    /// Read a whole run folder and say whether every file of it is whole.
+    Check(check::CheckArgs),
     /// Export a table of one or more runs to a Parquet or CSV file, or the model of a run.
     Export(export::ExportArgs),
     /// Draw the dashboard of a run, or one of its panels, to an SVG or text file.
@@ -120,6 +123,7 @@ pub fn run(cli: Cli, allocated: AllocationCounter) -> anyhow::Result<ExitCode> {
         Some(Verb::Resume(args)) => resume::run(args),
         Some(Verb::Watch(args)) => watch::run(args),
         Some(Verb::Runs(args)) => runs::run(args),
+        Some(Verb::Check(args)) => check::run(args),
         Some(Verb::Export(args)) => export::run(args),
         Some(Verb::Snapshot(args)) => snapshot::run(args),
         Some(Verb::Generate(args)) => generate::run(args),

@@ -13,7 +13,8 @@ const EXAMPLES: &str = "Examples:
   coconut-lab resume quickstart --steps 4000        the newest run of that name, up to step 4000
   coconut-lab resume checkpoints/20261124-101500-quickstart --from 1000
 
-A run continues from its newest checkpoint. Config changes recorded after that checkpoint are applied again at
+A run continues from its newest checkpoint that is whole. If it has checkpoints but none can be read, nothing is
+changed without --restart. Config changes recorded after that checkpoint are applied again at
 the same steps; with --from they are discarded. Edits of config.toml made while the run was not running apply
 from the first step on.";
 
@@ -25,6 +26,9 @@ pub struct ResumeArgs {
     /// Go back to the checkpoint of this step; everything after it is discarded.
     #[arg(long, value_name = "STEP")]
     from: Option<u64>,
+    /// Begin again at step 0 if no checkpoint of the run can be read. All recorded rows are discarded.
+    #[arg(long, conflicts_with = "from")]
+    restart: bool,
     /// Print progress lines instead of opening the dashboard; the default without a terminal.
     #[arg(long)]
     headless: bool,
@@ -43,7 +47,12 @@ pub(super) fn run(args: ResumeArgs) -> anyhow::Result<ExitCode> {
     let mut sets = args.overrides;
     sets.extend(args.steps.map(|steps| format!("run.steps={steps}")));
     start_and_follow(
-        StartMode::Resume { run: run_lookup::run_folder(&args.run)?, step: args.from, overrides: sets },
+        StartMode::Resume {
+            run: run_lookup::run_folder(&args.run)?,
+            step: args.from,
+            restart: args.restart,
+            overrides: sets,
+        },
         args.headless,
         args.display,
     )

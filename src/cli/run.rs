@@ -126,7 +126,7 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Some(UnfinishedRun::ToResume(run)) => {
-            let mode = StartMode::Resume { run, step: None, overrides: Vec::new() };
+            let mode = StartMode::Resume { run, step: None, restart: false, overrides: Vec::new() };
             start_and_follow(mode, headless, display)
         }
     }
@@ -142,7 +142,9 @@ enum UnfinishedRun {
 fn unfinished_run(mode: &StartMode) -> Option<UnfinishedRun> {
     let StartMode::New(recipe) = mode else { return None };
     let run = run_lookup::newest_of_name(Path::new(&recipe.config.run.dir), &recipe.config.run.name)?;
-    let state = RunFolder::open(&run).ok().and_then(|folder| status::read_status(&folder)).map(|status| status.state);
+    // A status that cannot be read is what `resume` reports.
+    let status = RunFolder::open(&run).ok().and_then(|folder| status::read_status(&folder).ok().flatten());
+    let state = status.map(|status| status.state);
     Some(match state {
         Some(RunState::Finished) => UnfinishedRun::Finished(run),
         _ => UnfinishedRun::ToResume(run),

@@ -13,7 +13,7 @@ pub(super) const RUNS_DIR: &str = "checkpoints";
 pub(super) fn run_folder(name: &str) -> anyhow::Result<PathBuf> {
     let (path, in_runs) = (Path::new(name), Path::new(RUNS_DIR).join(name));
     for path in [path, &in_runs] {
-        if RunFolder::open(path).is_ok() {
+        if RunFolder::exists(path) {
             return Ok(path.to_owned());
         }
     }
@@ -56,12 +56,11 @@ pub(super) fn run_folder_and_step(name: &str) -> anyhow::Result<(PathBuf, Option
     }
 }
 
-/// Lists the run folders in `dir`, the oldest first.
+/// Lists the run folders in `dir`, the one that began first at first: folder names are local times of any time zone.
 pub(super) fn run_folders(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut runs: Vec<PathBuf> =
-        entries.map(|entry| entry.path()).filter(|path| RunFolder::open(path).is_ok()).collect();
-    runs.sort();
+    let mut runs: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| RunFolder::exists(path)).collect();
+    runs.sort_by_cached_key(|path| (RunFolder::begun_at(path), path.clone()));
     runs
 }
 

@@ -1,13 +1,12 @@
 //! Owns: `runs`: the list of runs, as a table or as JSON.
 //! Must not know: what a run does.
-//! Invariant: a run whose files cannot be read is a line with gaps, not the end of the list.
+//! Invariant: a run whose files cannot be read is a line with gaps and a warning, not the end of the list.
 
 use super::output;
 use super::run_lookup;
-use crate::record::rows::{self, TableRow};
 use crate::record::run_folder::{RunFolder, read_json};
-use crate::record::{segments, status};
-use crate::schema::metrics::{Metric, StepRow};
+use crate::record::summary::MetricsSummary;
+use crate::record::{RecordError, status};
 use crate::schema::protocol::RunInfo;
 use clap::Args;
 use indicatif::{DecimalBytes, HumanCount};
@@ -20,7 +19,8 @@ const EXAMPLES: &str = "Examples:
   coconut-lab runs
   coconut-lab runs path/to/checkpoints --json | jq '.[] | select(.state == \"interrupted\") | .run'
 
-A run is running, finished, stopped, failed or interrupted (its process is gone). `best valid` is the smallest
+A run is running, finished, stopped, failed or interrupted (its process is gone); damaged if a file of it cannot be
+read: the files are named below the list, and in JSON in `problems`. `coconut-lab check RUN` reads all of it. `best valid` is the smallest
 plain validation loss, in nats per token. `from` names the run or checkpoint that a run started from.";
 
 #[derive(Args)]
@@ -45,6 +45,8 @@ struct RunListEntry {
     config: String,
     from: Option<String>,
     bytes: u64,
+    /// What of the run cannot be read, in words.
+    problems: Vec<String>,
 }
 
 pub(super) fn run(args: RunsArgs) -> anyhow::Result<ExitCode> {
@@ -73,46 +75,54 @@ pub(super) fn run(args: RunsArgs) -> anyhow::Result<ExitCode> {
             out,
             "{:<run$}  {:<11}  {:>17}  {best:>10}  {:<config$}  {:>9}  {}",
             entry.run,
-            entry.state,
+            if entry.problems.is_empty() { &entry.state } else { "damaged" },
             format!("{} / {}", HumanCount(entry.step), HumanCount(entry.steps)),
             entry.config,
             DecimalBytes(entry.bytes).to_string(),
             entry.from.as_deref().unwrap_or("-"),
         )?;
     }
+    drop(out);
+    for (entry, problem) in entries.iter().flat_map(|entry| entry.problems.iter().map(move |problem| (entry, problem)))
+    {
+        output::print_error_line(format_args!("warning: {}: {problem}", entry.run));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 fn list_entry(path: &Path) -> RunListEntry {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let folder = RunFolder::open(path).ok();
-    let status = folder.as_ref().and_then(status::read_status);
-    let lineage = folder.as_ref().map(lineage_text).unwrap_or_default();
-    let rows = read_metrics(path);
-    let best = |row: &StepRow| row.get(Metric::ValidPlain).filter(|loss| loss.is_finite());
+    let mut problems = Vec::new();
+    let folder = RunFolder::open(path).map_err(|error| problems.push(error.to_string())).ok();
+    let status = folder.as_ref().and_then(|folder| noted(status::read_status(folder), &mut problems));
+    let info = folder.as_ref().and_then(|folder| noted(read_json(&folder.run_info_file()), &mut problems));
+    // Nothing is read through the links of a folder that was refused.
+    let metrics = folder.as_ref().map(|_| MetricsSummary::read(path)).unwrap_or_default();
+    problems.extend(metrics.damage);
+    let config = folder.as_ref().and_then(|folder| {
+        let loaded = crate::config::load(&folder.config_file(), &[]);
+        loaded.map_err(|error| problems.push(error.to_string())).ok()
+    });
     let requested_steps = status.as_ref().map_or(0, |status| status.steps);
-    let config = folder.and_then(|folder| crate::config::load(&folder.config_file(), &[]).ok());
     RunListEntry {
         run: name,
         state: status.as_ref().map_or("unknown".into(), |status| <&str>::from(status.state).to_owned()),
-        step: rows.last().map(StepRow::step).or(status.map(|status| status.step)).unwrap_or(0),
+        step: metrics.last_step.or(status.map(|status| status.step)).unwrap_or(0),
         steps: config.as_ref().map_or(requested_steps, |config| config.run.steps),
-        best_validation_nats: rows.iter().filter_map(best).min_by(f64::total_cmp),
+        best_validation_nats: metrics.best_validation,
         config: config.map_or("?".into(), |config| config.run.name),
-        from: lineage,
+        from: info.and_then(|info: RunInfo| Some(info.lineage?.to_string())),
         bytes: folder_bytes(path),
+        problems,
     }
 }
 
-/// Describes the run or checkpoint that a run started from; none for a run from a recipe.
-fn lineage_text(folder: &RunFolder) -> Option<String> {
-    Some(read_json::<RunInfo>(&folder.run_info_file())?.lineage?.to_string())
-}
-
-/// Reads the metrics of a run; empty if they cannot be read.
-fn read_metrics(path: &Path) -> Vec<StepRow> {
-    let batches = segments::read_table(&path.join(StepRow::TABLE)).unwrap_or_default();
-    batches.iter().flat_map(rows::step_rows).collect()
+/// Returns what was read, and adds an error to `problems`.
+fn noted<T>(read: Result<Option<T>, RecordError>, problems: &mut Vec<String>) -> Option<T> {
+    read.unwrap_or_else(|error| {
+        problems.push(error.to_string());
+        None
+    })
 }
 
 fn folder_bytes(path: &Path) -> u64 {

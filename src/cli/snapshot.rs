@@ -7,6 +7,7 @@ use super::output;
 use super::run_lookup;
 use crate::record::reader;
 use crate::record::run_folder::RunFolder;
+use crate::schema::protocol::{Alert, AlertTopic, Event};
 use crate::tui::Panel;
 use crate::tui::picture::snapshot;
 use crate::tui::picture::snapshot::{MAX_SIZE, PictureFormat, SnapshotOptions};
@@ -72,17 +73,22 @@ pub(super) fn run(args: SnapshotArgs) -> anyhow::Result<ExitCode> {
         None => folder.id(),
     };
     let options = SnapshotOptions { panel: args.panel, size: args.size, keys: args.keys, ascii: args.ascii, format };
-    let picture = snapshot::draw(reader::current_events(folder), &options, &title)
+    let mut damage = Vec::new();
+    let events = reader::current_events(folder).inspect(|event| match event {
+        Event::Alert(Alert { topic: AlertTopic::DamagedFile(found), .. }) => damage.push(found.clone()),
+        _ => {}
+    });
+    let picture = snapshot::draw(events, &options, &title)
         .map_err(|error| anyhow::anyhow!("--keys {}: {error}", options.keys))?;
     std::fs::write(&args.out, picture).with_context(|| format!("cannot write {}", args.out.display()))?;
     writeln!(output::stdout(), "{}", args.out.display())?;
-    Ok(ExitCode::SUCCESS)
+    damage.iter().for_each(|found| output::print_error_line(format_args!("warning: the picture lacks rows: {found}")));
+    Ok(if damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::protocol::Event;
     use crate::tui::picture::snapshot::tests::replay;
 
     #[test]

@@ -104,7 +104,7 @@ impl TrainerHost {
 impl DashboardHost for TrainerHost {
     fn resume(&mut self, run: &Path, steps: Option<u64>) -> Result<TrainerLink, String> {
         let sets = steps.map(|steps| format!("run.steps={steps}")).into_iter().collect();
-        self.start_trainer(StartMode::Resume { run: run.to_owned(), step: None, overrides: sets })
+        self.start_trainer(StartMode::Resume { run: run.to_owned(), step: None, restart: false, overrides: sets })
     }
 
     fn fork(&mut self, run: &Path, name: &str, sets: &[String]) -> Result<TrainerLink, String> {

@@ -4,7 +4,9 @@
 
 use super::FileError;
 use serde::Serialize;
+use std::collections::hash_map::RandomState;
 use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +24,8 @@ pub fn replace_file_if(file: &Path, bytes: &[u8], condition: impl FnOnce() -> bo
 /// Replaces the content of `file` without waiting for the disk, so that a power cut may damage it.
 pub fn replace_file_unsynced(file: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let hidden = hidden_sibling(file);
-    let replaced = std::fs::write(&hidden, bytes).and_then(|()| std::fs::rename(&hidden, file));
+    let replaced =
+        create_new(&hidden).and_then(|mut sink| sink.write_all(bytes)).and_then(|()| std::fs::rename(&hidden, file));
     replaced.inspect_err(|_| drop(std::fs::remove_file(&hidden))).map_err(FileError::wrap("write", file))
 }
 
@@ -47,7 +50,7 @@ fn replace_with_if<E: From<FileError>>(
     let target = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let hidden = hidden_sibling(&target);
     let replace = || {
-        let sink = File::create(&hidden).map_err(fail)?;
+        let sink = create_new(&hidden).map_err(fail)?;
         fill(&sink)?;
         sink.sync_all().map_err(fail)?;
         let wanted = condition();
@@ -81,10 +84,6 @@ impl StagedFolder {
     /// Creates an empty hidden folder for the destination `path`.
     pub fn create(path: &Path) -> Result<Self, FileError> {
         let hidden = hidden_sibling(path);
-        if hidden.exists() {
-            // A killed process that had the same id left it behind.
-            std::fs::remove_dir_all(&hidden).map_err(FileError::wrap("remove", &hidden))?;
-        }
         std::fs::create_dir(&hidden).map_err(FileError::wrap("create", path))?;
         Ok(Self { hidden, path: path.to_owned() })
     }
@@ -115,10 +114,17 @@ impl Drop for StagedFolder {
     }
 }
 
-/// Returns the path `.NAME.<process id>.partial` next to `path`.
+/// Creates a file that does not exist yet, not even as a link.
+fn create_new(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+/// Returns a path `.NAME.<random>.<process id>.partial` next to `path`, which nobody can know before.
 fn hidden_sibling(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{}.partial", std::process::id()))
+    // The standard library seeds its hashes from the system's random numbers.
+    let random = RandomState::new().build_hasher().finish();
+    path.with_file_name(format!(".{name}.{random:016x}.{}.partial", std::process::id()))
 }
 
 /// Returns whether `name` is that of an incomplete file or folder that a killed process left behind.

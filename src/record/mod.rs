@@ -6,10 +6,12 @@
 //! - [`wal`]: the write-ahead log; [`segments`]: Parquet segments; [`table`]: both, for one table
 //! - [`recorder`]: the thread that writes all tables; [`system`]: CPU, memory, disk and GPU use
 //! - [`run_folder`]: the run folder and its lock; [`status`]: the run's status
+//! - [`summary`]: the last step and best validation for the list of runs; [`check`]: whether a run is whole
 //! - [`changes`]: the record of config changes; [`log`]: `log.txt`
 //! - [`export`]: tables as one file; [`reader`]: a run folder as events
 
 pub mod changes;
+pub mod check;
 pub mod export;
 pub mod log;
 pub mod reader;
@@ -18,6 +20,7 @@ pub mod rows;
 pub mod run_folder;
 pub mod segments;
 pub mod status;
+pub mod summary;
 pub mod system;
 pub mod table;
 pub mod wal;
@@ -34,6 +37,8 @@ pub enum RecordError {
     Table { path: String, message: String },
     #[error("{path}: another process holds this run ({owner}); follow it with `coconut-lab watch`")]
     Locked { path: String, owner: String },
+    #[error("{path}: refused: {message}")]
+    UnsafeEntry { path: String, message: String },
     #[error("{path}: not a run folder: {reason}")]
     NoRun { path: String, reason: String },
     /// The recorder's thread found the disk full, with its message.

@@ -343,7 +343,7 @@ mod tests {
     }
 
     fn rows(folder: &RunFolder) -> usize {
-        let batches = segments::read_table(&folder.path().join("metrics")).unwrap();
+        let batches = segments::read_table(&folder.path().join("metrics")).unwrap().batches;
         batches.iter().map(arrow::array::RecordBatch::num_rows).sum()
     }
 

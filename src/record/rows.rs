@@ -118,6 +118,14 @@ pub fn paused_after(batch: &RecordBatch) -> Option<bool> {
     (0..batch.num_rows()).rev().find_map(paused)
 }
 
+/// Returns the step and the folder of the last checkpoint that a batch of events names.
+pub fn last_checkpoint(batch: &RecordBatch) -> Option<(u64, String)> {
+    let (kinds, names) = (text_values(batch, "kind")?, text_values(batch, "name")?);
+    let steps = batch.column_by_name("step")?.as_primitive_opt::<Int64Type>()?;
+    let row = (0..batch.num_rows()).rev().find(|row| kind_of(kinds.value(*row)) == Some(EventKind::Checkpoint))?;
+    Some((u64::try_from(steps.value(row)).ok()?, names.value(row).to_owned()))
+}
+
 fn text_values<'a>(batch: &'a RecordBatch, name: &str) -> Option<&'a StringArray> {
     batch.column_by_name(name)?.as_string_opt()
 }

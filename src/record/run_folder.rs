@@ -4,9 +4,10 @@
 
 use super::RecordError;
 use crate::files::atomic::{is_partial_name, sync_folder};
+use crate::files::foreign::read_text;
 use serde::de::DeserializeOwned;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::fs::{DirEntry, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The folder of a run, `<run.dir>/<date-time>-<name>`.
@@ -30,6 +31,9 @@ impl RunFolder {
         }
         let versions = path.join(VERSIONS);
         std::fs::create_dir(&versions).map_err(RecordError::io("create", &versions))?;
+        let begun = path.join(BEGUN);
+        let time = now.to_utc().to_rfc3339_opts(chrono::SecondsFormat::Nanos, true);
+        std::fs::write(&begun, time + "\n").map_err(RecordError::io("write", &begun))?;
         Ok(Self { path })
     }
 
@@ -40,10 +44,50 @@ impl RunFolder {
             return Err(no_run("it does not exist"));
         }
         let folder = Self { path: path.to_owned() };
-        match folder.is_run() {
-            true => Ok(folder),
-            false => Err(no_run("it has neither config.toml nor versions/config-0000.toml")),
+        if !folder.is_run() {
+            return Err(no_run("it has neither config.toml nor versions/config-0000.toml"));
         }
+        folder.refuse_links()?;
+        Ok(folder)
+    }
+
+    /// Returns whether `path` is a run folder, even one that [`open`](Self::open) refuses.
+    pub fn exists(path: &Path) -> bool {
+        path.is_dir() && Self { path: path.to_owned() }.is_run()
+    }
+
+    /// Fails if the folder, or a folder in it, holds a link, a pipe or a device. A run has none, so another hand made
+    /// it; the program would read, write or delete elsewhere, or wait for ever.
+    fn refuse_links(&self) -> Result<(), RecordError> {
+        let mut folders = vec![(self.path.clone(), 0)];
+        while let Some((dir, depth)) = folders.pop() {
+            for entry in std::fs::read_dir(&dir).map_err(RecordError::io("read", &dir))? {
+                let entry = entry.map_err(RecordError::io("read", &dir))?;
+                let Ok(kind) = entry.file_type() else { continue };
+                if kind.is_dir() && depth == 0 {
+                    folders.push((entry.path(), 1));
+                } else if !kind.is_dir() && !kind.is_file() {
+                    let found = if kind.is_symlink() { "a link" } else { "a pipe, socket or device" };
+                    let name = entry.path().strip_prefix(&self.path).map(Path::to_owned).unwrap_or_default();
+                    let name = name.display();
+                    return Err(RecordError::UnsafeEntry {
+                        path: self.path.display().to_string(),
+                        message: format!("`{name}` is {found}; a run folder holds regular files and folders alone"),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns when the run began. A folder of an older version says it in its name alone, in local time.
+    pub fn begun_at(path: &Path) -> Option<chrono::DateTime<chrono::Utc>> {
+        if let Ok(text) = read_text(&path.join(BEGUN), 64) {
+            return text.trim().parse().ok();
+        }
+        let name = path.file_name()?.to_str()?;
+        let named = chrono::NaiveDateTime::parse_from_str(name.get(..15)?, "%Y%m%d-%H%M%S").ok()?;
+        Some(named.and_local_timezone(chrono::Local).earliest()?.to_utc())
     }
 
     /// Returns whether this is a run folder. A run whose config file was removed still is one.
@@ -58,13 +102,15 @@ impl RunFolder {
 
     /// Removes incomplete files and folders that a killed process left behind.
     pub fn remove_partial_files(&self) {
-        let paths_in = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-        let tables =
-            paths_in(&self.path).filter(|path| path.is_dir()).flat_map(|dir| paths_in(&dir).collect::<Vec<_>>());
-        for path in paths_in(&self.path).chain(tables).collect::<Vec<_>>() {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let entries_in = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten();
+        // The type of an entry is that of a link itself, not of what it leads to.
+        let is_dir = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let tables = entries_in(&self.path).filter(is_dir).flat_map(|dir| entries_in(&dir.path()));
+        for entry in entries_in(&self.path).chain(tables).collect::<Vec<_>>() {
+            let (name, path) = (entry.file_name(), entry.path());
+            let name = name.to_string_lossy();
             if is_partial_name(&name) || name.starts_with('.') && name.ends_with(".old") {
-                let _ = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+                let _ = if is_dir(&entry) { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
             }
         }
     }
@@ -120,21 +166,34 @@ impl RunFolder {
     }
 
     pub fn checkpoint_folder(&self, step: u64) -> PathBuf {
-        self.path.join(format!("step-{step:06}"))
+        self.path.join(Self::checkpoint_name(step))
     }
 
-    /// Returns the steps of the existing checkpoints, ascending.
+    /// Returns the name of a checkpoint's folder.
+    pub fn checkpoint_name(step: u64) -> String {
+        format!("step-{step:06}")
+    }
+
+    /// Returns the steps of the existing checkpoints, ascending. None if the folder cannot be read: where that would
+    /// discard rows, call [`read_checkpoint_steps`](Self::read_checkpoint_steps).
     pub fn checkpoint_steps(&self) -> Vec<u64> {
-        let entries = std::fs::read_dir(&self.path).into_iter().flatten().flatten();
-        let mut steps: Vec<u64> =
-            entries.filter_map(|entry| entry.file_name().to_str()?.strip_prefix("step-")?.parse().ok()).collect();
+        self.read_checkpoint_steps().unwrap_or_default()
+    }
+
+    /// Reads the steps of the existing checkpoints, ascending.
+    pub fn read_checkpoint_steps(&self) -> Result<Vec<u64>, RecordError> {
+        let mut steps = Vec::new();
+        for entry in std::fs::read_dir(&self.path).map_err(RecordError::io("read", &self.path))? {
+            let name = entry.map_err(RecordError::io("read", &self.path))?.file_name();
+            steps.extend(name.to_str().and_then(|name| name.strip_prefix("step-")?.parse::<u64>().ok()));
+        }
         steps.sort_unstable();
-        steps
+        Ok(steps)
     }
 
     /// Moves a checkpoint that is damaged or no longer in the run's history to `aside/`. Returns its new path.
     pub fn quarantine(&self, step: u64) -> Result<PathBuf, RecordError> {
-        self.move_aside(&format!("step-{step:06}"))
+        self.move_aside(&Self::checkpoint_name(step))
     }
 
     /// Moves the folder `name` of the run to `aside/`, under a free name, and returns its new path.
@@ -154,13 +213,7 @@ impl RunFolder {
     /// Locks the run until the lock is dropped or the process ends. Fails if another process holds it.
     pub fn lock(&self) -> Result<RunLock, RecordError> {
         let path = self.path.join("lock");
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(RecordError::io("open", &path))?;
+        let mut file = open_lock(&path, true).map_err(RecordError::io("open", &path))?;
         // `is_locked` in another process holds a shared lock for a moment.
         let mut locked = file.try_lock();
         for _ in 0..5 {
@@ -185,7 +238,7 @@ impl RunFolder {
     }
 
     pub fn is_locked(&self) -> bool {
-        let open = OpenOptions::new().read(true).write(true).open(self.path.join("lock"));
+        let open = open_lock(&self.path.join("lock"), false);
         open.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 }
@@ -196,10 +249,33 @@ pub struct RunLock {
 }
 
 const VERSIONS: &str = "versions";
+/// Holds the time at which the run began, in UTC.
+const BEGUN: &str = ".begun";
 
-/// Reads `file` as JSON. Returns `None` if it does not exist or does not hold a `T`.
-pub fn read_json<T: DeserializeOwned>(file: &Path) -> Option<T> {
-    serde_json::from_str(&std::fs::read_to_string(file).ok()?).ok()
+/// Opens the lock file. A link is refused: what it leads to would be overwritten.
+fn open_lock(path: &Path, create: bool) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(create).truncate(false).read(true).write(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        options.custom_flags(flags.bits() as i32);
+    }
+    options.open(path)
+}
+
+/// Bytes of the largest JSON file of a run.
+const MAX_JSON_BYTES: u64 = 64 << 20;
+
+/// Reads `file` as JSON; `None` if it does not exist. A file that does not hold a `T` is an error: it is damaged.
+pub fn read_json<T: DeserializeOwned>(file: &Path) -> Result<Option<T>, RecordError> {
+    let text = match read_text(file, MAX_JSON_BYTES) {
+        Err(error) if error.cause.kind() == ErrorKind::NotFound => return Ok(None),
+        read => read?,
+    };
+    let damaged = |error: serde_json::Error| RecordError::table(file, &format!("damaged: {error}"));
+    serde_json::from_str(&text).map(Some).map_err(damaged)
 }
 
 #[cfg(test)]
@@ -247,5 +323,57 @@ mod tests {
         std::fs::create_dir(folder.checkpoint_folder(30)).unwrap();
         assert!(folder.quarantine(30).unwrap().ends_with("step-000030-2"));
         assert_eq!(folder.checkpoint_steps(), [4, 1_000_000]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_and_pipes_in_a_run_folder_are_refused_and_not_followed() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, outside) = (run(dir.path()), dir.path().join("outside"));
+        std::fs::write(folder.config_file(), "").unwrap();
+        std::fs::create_dir(&outside).unwrap();
+        std::fs::write(outside.join(".precious.old"), "precious").unwrap();
+        assert!(RunFolder::open(folder.path()).is_ok());
+        for name in ["lock", "notes", "step-000004", "metrics", "versions/config-0001.toml"] {
+            let link = folder.path().join(name);
+            symlink(&outside, &link).unwrap();
+            let error = RunFolder::open(folder.path()).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("a link"), "{error}");
+            assert!(RunFolder::exists(folder.path()));
+            folder.remove_partial_files();
+            assert!(outside.join(".precious.old").exists());
+            std::fs::remove_file(&link).unwrap();
+        }
+        symlink(outside.join(".precious.old"), folder.path().join("lock")).unwrap();
+        assert!(folder.lock().is_err() && !folder.is_locked());
+        assert_eq!(std::fs::read_to_string(outside.join(".precious.old")).unwrap(), "precious");
+        std::fs::remove_file(folder.path().join("lock")).unwrap();
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        mknodat(CWD, folder.status_file(), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        assert!(RunFolder::open(folder.path()).unwrap_err().to_string().contains("a pipe"));
+    }
+
+    #[test]
+    fn a_run_knows_when_it_began_whatever_the_time_zone() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = chrono::Local::now();
+        assert_eq!(RunFolder::begun_at(run(dir.path()).path()).map(|at| at >= now.to_utc()), Some(true));
+        let old = dir.path().join("20200229-101500-old");
+        std::fs::create_dir(&old).unwrap();
+        let begun = RunFolder::begun_at(&old).unwrap().with_timezone(&chrono::Local);
+        assert_eq!(begun.format("%Y%m%d-%H%M%S").to_string(), "20200229-101500");
+        assert_eq!(RunFolder::begun_at(dir.path()), None);
+    }
+
+    #[test]
+    fn a_damaged_json_file_is_not_an_absent_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.json");
+        assert_eq!(read_json::<u64>(&file).unwrap(), None);
+        std::fs::write(&file, "7").unwrap();
+        assert_eq!(read_json::<u64>(&file).unwrap(), Some(7));
+        std::fs::write(&file, "{").unwrap();
+        assert!(read_json::<u64>(&file).unwrap_err().to_string().contains("a.json: damaged"));
     }
 }

@@ -3,21 +3,30 @@
 //! Must not know: what the rows mean, except that a table has a column `step`.
 //! Invariant: a segment has its final name only when it is complete; a row is in exactly one segment or WAL.
 
-use super::{RecordError, wal};
+use super::RecordError;
+use super::wal::{self, DecodedLog};
 use crate::files::atomic::replace_file;
+use crate::files::foreign::{self, catch_panic, open_regular};
 use crate::files::parquet::{Footer, write_parquet};
+use crate::files::parquet_check::{check_file, check_footer};
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Field, FieldRef, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Attempts to read a table while new segments appear.
 const MAX_READ_ATTEMPTS: usize = 100;
+/// Bytes of the largest WAL that is read. It becomes a segment long before.
+const MAX_WAL_BYTES: u64 = 4 << 30;
+/// Start of the name that a damaged WAL keeps after its readable rows were taken over.
+pub const DAMAGED_PREFIX: &str = "damaged-";
 
 pub fn segment_path(dir: &Path, number: usize) -> PathBuf {
     dir.join(format!("part-{number:05}.parquet"))
@@ -66,7 +75,9 @@ pub fn read_columns(path: &Path, names: &[&str]) -> Result<Vec<RecordBatch>, Rec
 }
 
 fn read_segment_if(path: &Path, wants: impl Fn(&str) -> bool) -> Result<Vec<RecordBatch>, RecordError> {
-    let file = File::open(path).map_err(RecordError::io("open", path))?;
+    let mut file = open_segment(path)?;
+    let damaged = |found: &dyn std::fmt::Display| RecordError::table(path, &format!("damaged: {found}"));
+    check_file(&mut file).map_err(RecordError::io("read", path))?.map_err(|found| damaged(&found))?;
     let read = || -> Result<Vec<RecordBatch>, ArrowError> {
         let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
         let fields = builder.schema().fields().iter().enumerate();
@@ -74,45 +85,113 @@ fn read_segment_if(path: &Path, wants: impl Fn(&str) -> bool) -> Result<Vec<Reco
         let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
         builder.with_projection(mask).with_batch_size(65_536).build()?.collect()
     };
-    read().map_err(|error| RecordError::table(path, &error))
+    catch_panic(read).map_err(|panic| damaged(&panic))?.map_err(|error| damaged(&error))
 }
 
-/// Reads all rows of the table in `dir`, in order. The run may write more meanwhile.
-pub fn read_table(dir: &Path) -> Result<Vec<RecordBatch>, RecordError> {
-    let mut batches = Vec::new();
-    let mut next = file_numbers(dir, "parquet").first().copied().unwrap_or(0);
+/// Opens a segment whose end is that of a Parquet file.
+fn open_segment(path: &Path) -> Result<File, RecordError> {
+    let mut file = open_regular(path)?;
+    let checked = check_footer(&mut file).map_err(RecordError::io("read", path))?;
+    checked.map_err(|found| RecordError::table(path, &format!("damaged: {found}")))?;
+    Ok(file)
+}
+
+/// Returns the metadata of a segment, without reading its rows.
+pub fn read_metadata(path: &Path) -> Result<ParquetMetaData, RecordError> {
+    let file = open_segment(path)?;
+    let read = catch_panic(|| ParquetMetaDataReader::new().parse_and_finish(&file));
+    let damaged = |found: &dyn std::fmt::Display| RecordError::table(path, &format!("damaged: {found}"));
+    read.map_err(|panic| damaged(&panic))?.map_err(|error| damaged(&error))
+}
+
+/// Reads and decodes the WAL `path`. A missing one is `None`.
+pub fn read_wal(path: &Path) -> Result<Option<DecodedLog>, RecordError> {
+    match foreign::read_regular(path, MAX_WAL_BYTES) {
+        Ok(bytes) => Ok(Some(wal::decode_frames(&bytes))),
+        Err(error) if error.cause.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Says that a WAL has lost rows.
+pub fn wal_damage(path: &Path, damaged_bytes: usize) -> String {
+    format!("{}: damaged: {damaged_bytes} bytes in the middle cannot be read; their rows are lost", path.display())
+}
+
+/// The rows of a table, and what of it could not be read, in words.
+#[derive(Default)]
+pub struct TableRead {
+    pub batches: Vec<RecordBatch>,
+    pub damage: Vec<String>,
+}
+
+/// Reads all rows of the table in `dir`, in order, and what cannot be read. The run may write more meanwhile.
+pub fn read_table(dir: &Path) -> Result<TableRead, RecordError> {
+    let mut table = TableRead::default();
+    let mut next = 0;
     for _ in 0..MAX_READ_ATTEMPTS {
         let from = next;
         for number in file_numbers(dir, "parquet").into_iter().filter(|number| *number >= from) {
-            batches.extend(read_segment(&segment_path(dir, number))?);
+            table.damage.extend((next..number).map(|missing| missing_segment(dir, missing)));
+            match read_segment(&segment_path(dir, number)) {
+                Ok(batches) => table.batches.extend(batches),
+                Err(error) => table.damage.push(error.to_string()),
+            }
             next = number + 1;
         }
-        let bytes = std::fs::read(wal_path(dir, next));
         // A WAL next to its segment is already compacted. A later WAL means that a segment has appeared.
-        let logs = file_numbers(dir, "log");
-        let is_last = !segment_path(dir, next).exists() && logs.iter().all(|number| *number <= next);
-        match bytes {
-            Ok(bytes) if is_last => {
-                batches.extend(wal::decode_frames(&bytes).0);
-                return Ok(batches);
+        let read = read_wal(&wal_path(dir, next));
+        let logs: Vec<usize> = file_numbers(dir, "log").into_iter().filter(|number| *number >= next).collect();
+        if segment_path(dir, next).exists() {
+            continue;
+        }
+        match (read, logs.first()) {
+            (Ok(None), None) => return Ok(table),
+            (Ok(Some(log)), Some(first)) if *first == next => {
+                table.batches.extend(log.batches);
+                if log.damaged_bytes > 0 {
+                    table.damage.push(wal_damage(&wal_path(dir, next), log.damaged_bytes));
+                }
+                if logs.len() == 1 {
+                    return Ok(table);
+                }
+                next += 1;
             }
-            Err(_) if is_last && !logs.contains(&next) => return Ok(batches),
+            (Err(error), Some(_)) => {
+                table.damage.push(error.to_string());
+                next += 1;
+            }
+            // Segments before this log are missing, unless they appear just now.
+            (_, Some(first)) if from == next && !file_numbers(dir, "parquet").iter().any(|number| *number >= next) => {
+                table.damage.extend((next..*first).map(|missing| missing_segment(dir, missing)));
+                next = *first;
+            }
             _ => {}
         }
     }
     Err(RecordError::table(dir, "segments are written faster than they can be read"))
 }
 
+/// Says that a segment is missing.
+pub fn missing_segment(dir: &Path, number: usize) -> String {
+    format!("{}: missing, although later rows of the table are there", segment_path(dir, number).display())
+}
+
 /// Converts the WALs of a killed process to segments. Warns of an incomplete frame at the end and drops it.
 pub fn recover_wals(dir: &Path, schema: &SchemaRef, footer: &Footer) -> Result<(), RecordError> {
     for number in file_numbers(dir, "log") {
         let path = wal_path(dir, number);
+        let mut damaged = false;
         if !segment_path(dir, number).exists() {
-            let bytes = std::fs::read(&path).map_err(RecordError::io("read", &path))?;
-            let (batches, valid) = wal::decode_frames(&bytes);
-            if valid < bytes.len() {
-                let (torn, name) = (bytes.len() - valid, path.display());
+            let DecodedLog { batches, length, damaged_bytes } = read_wal(&path)?.unwrap_or_default();
+            let bytes = std::fs::metadata(&path).map_err(RecordError::io("read", &path))?.len() as usize;
+            if length < bytes {
+                let (torn, name) = (bytes - length, path.display());
                 tracing::warn!("{name}: dropped an incomplete frame, the last {torn} bytes");
+            }
+            damaged = damaged_bytes > 0;
+            if damaged {
+                tracing::warn!("{}; the file is kept as {DAMAGED_PREFIX}*", wal_damage(&path, damaged_bytes));
             }
             if !batches.is_empty() {
                 // Frames carry no column metadata, and another version of the program may have written them.
@@ -122,7 +201,13 @@ pub fn recover_wals(dir: &Path, schema: &SchemaRef, footer: &Footer) -> Result<(
                 write_segment(dir, number, batches[0].schema(), &batches, footer)?;
             }
         }
-        std::fs::remove_file(&path).map_err(RecordError::io("remove", &path))?;
+        match damaged {
+            true => {
+                let kept = dir.join(format!("{DAMAGED_PREFIX}part-{number:05}.log"));
+                std::fs::rename(&path, &kept).map_err(RecordError::io("rename", &path))?;
+            }
+            false => std::fs::remove_file(&path).map_err(RecordError::io("remove", &path))?,
+        }
     }
     Ok(())
 }

@@ -140,7 +140,7 @@ mod tests {
         // Step 7 is not in the WAL: a killed process loses it.
         assert_eq!(table.unsynced_rows(), 1);
         drop(table);
-        assert_eq!(steps(&segments::read_table(&dir).unwrap()), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(steps(&segments::read_table(&dir).unwrap().batches), [1, 2, 3, 4, 5, 6]);
         segments::recover_wals(&dir, &StepRow::schema(), &footer()).unwrap();
         assert!(segments::file_numbers(&dir, "log").is_empty());
         let table = segments::read_segment(&segments::segment_path(&dir, 1)).unwrap();
@@ -180,7 +180,7 @@ mod tests {
         let bytes = std::fs::read(&log).unwrap();
         std::fs::write(&log, &bytes[..bytes.len() - 5]).unwrap();
         segments::recover_wals(&dir, &StepRow::schema(), &footer()).unwrap();
-        assert_eq!(steps(&segments::read_table(&dir).unwrap()), [1]);
+        assert_eq!(steps(&segments::read_table(&dir).unwrap().batches), [1]);
     }
 
     #[test]
@@ -194,9 +194,9 @@ mod tests {
         table.compact(&footer()).unwrap();
         // As if the process had been killed before the WAL was removed.
         std::fs::write(segments::wal_path(&dir, 0), log).unwrap();
-        assert_eq!(steps(&segments::read_table(&dir).unwrap()), [1]);
+        assert_eq!(steps(&segments::read_table(&dir).unwrap().batches), [1]);
         segments::recover_wals(&dir, &StepRow::schema(), &footer()).unwrap();
-        assert_eq!(steps(&segments::read_table(&dir).unwrap()), [1]);
+        assert_eq!(steps(&segments::read_table(&dir).unwrap().batches), [1]);
     }
 
     #[test]
@@ -212,7 +212,7 @@ mod tests {
                 }
             }
             segments::truncate_after(&dir, cut, &footer()).unwrap();
-            assert_eq!(steps(&segments::read_table(&dir).unwrap()), (1..=last).collect::<Vec<_>>(), "at {cut}");
+            assert_eq!(steps(&segments::read_table(&dir).unwrap().batches), (1..=last).collect::<Vec<_>>(), "at {cut}");
             let next = Table::<StepRow>::open(run.path()).unwrap().segment;
             assert!(!segments::segment_path(&dir, next).exists());
         }
@@ -232,6 +232,6 @@ mod tests {
         std::fs::remove_file(segments::wal_path(&dir, 0)).unwrap();
         table.push(row(2));
         table.compact(&footer()).unwrap();
-        assert_eq!(steps(&segments::read_table(&dir).unwrap()), [1, 2]);
+        assert_eq!(steps(&segments::read_table(&dir).unwrap().batches), [1, 2]);
     }
 }

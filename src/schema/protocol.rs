@@ -162,6 +162,8 @@ pub enum AlertTopic {
     Divergence,
     /// The last change made in the dashboard was refused.
     DashboardEdit,
+    /// A file of the run cannot be read; what it held is missing. The text says which and why.
+    DamagedFile(String),
 }
 
 /// The earlier run that a run derives from.

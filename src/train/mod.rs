@@ -6,6 +6,7 @@
 //! `Learner::run_passes` asks for the gradients of its batches; loop, optimizer, checkpoints and record stay as they are.
 
 pub use live::replay::replay_changes;
+pub use run::checkpoint::check_checkpoints;
 pub use run::notes::append_note;
 pub use run::thread::{Trainer, cancel_step, spawn};
 pub use step::learner::Learner;
@@ -49,6 +50,8 @@ pub enum StartMode {
         run: PathBuf,
         /// Step of the checkpoint to rewind to; later steps are discarded. `None`: the newest checkpoint.
         step: Option<u64>,
+        /// Begin again at step 0 if no checkpoint can be read, which discards all recorded rows.
+        restart: bool,
         overrides: Vec<String>,
     },
 }

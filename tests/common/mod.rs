@@ -76,7 +76,9 @@ pub fn runs(dir: &Path) -> Vec<PathBuf> {
 
 /// Reads a table of a run, from its segments and its write-ahead log.
 pub fn table(run: &Path, name: &str) -> Vec<RecordBatch> {
-    coconut_lab::record::segments::read_table(&run.join(name)).unwrap()
+    let read = coconut_lab::record::segments::read_table(&run.join(name)).unwrap();
+    assert!(read.damage.is_empty(), "{:?}", read.damage);
+    read.batches
 }
 
 /// Returns the number of rows that `export changes` writes for a run.

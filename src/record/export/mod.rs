@@ -5,7 +5,7 @@
 mod run_tables;
 mod unify;
 
-pub use run_tables::{RunTable, StepRange, export_table};
+pub use run_tables::{ExportedTable, RunTable, StepRange, export_table};
 pub use unify::unify;
 
 use crate::files::FileError;
@@ -71,7 +71,7 @@ enum ExportFormat {
 
 /// Writes batches of one schema to `out`, replacing it atomically. The ending selects the format. `.parquet`
 /// is compressed with zstd and has `footer` as key/value metadata. `.csv` has a header line; nulls are empty
-/// and `footer` is ignored. Batches without rows make a file without rows.
+/// and `footer` is ignored; text that a spreadsheet would run as a formula gets a quote `'`. Batches without rows make a file without rows.
 pub fn write_table(out: &Path, batches: &[RecordBatch], footer: &[(String, String)]) -> Result<(), ExportError> {
     let format = export_format(out)?;
     check_batches(format, batches)?;
@@ -112,12 +112,25 @@ fn check_batches(format: ExportFormat, batches: &[RecordBatch]) -> Result<(), Ex
 fn write_csv(file: &File, batches: &[RecordBatch]) -> Result<(), ExportError> {
     let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(file);
     // The writer adds the header before the first batch and flushes after each batch.
-    Ok(batches.iter().try_for_each(|batch| writer.write(&with_text_times(batch)?))?)
+    Ok(batches.iter().try_for_each(|batch| writer.write(&with_safe_text(batch)?))?)
 }
 
-/// Returns `batch` with times as RFC 3339 text, because Arrow's CSV writer does not support named time zones.
-fn with_text_times(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+/// Returns text that a spreadsheet would run as a formula with a quote `'` before it. Numbers stay as they are.
+fn without_formula(text: &str) -> std::borrow::Cow<'_, str> {
+    match text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text.parse::<f64>().is_err() {
+        true => format!("'{text}").into(),
+        false => text.into(),
+    }
+}
+
+/// Returns `batch` with times as RFC 3339 text, because Arrow's CSV writer does not support named time zones, and
+/// without text that spreadsheets run.
+fn with_safe_text(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let columns = batch.columns().iter().map(|column| {
+        if let Some(texts) = column.as_string_opt::<i32>() {
+            let safe = texts.iter().map(|text| text.map(without_formula));
+            return Arc::new(safe.collect::<StringArray>()) as ArrayRef;
+        }
         let Some(times) = column.as_primitive_opt::<TimestampMillisecondType>() else {
             return column.clone();
         };

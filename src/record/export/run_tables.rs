@@ -63,38 +63,49 @@ impl StepRange {
     }
 }
 
+/// What an export wrote.
+#[derive(Debug)]
+pub struct ExportedTable {
+    pub rows: usize,
+    /// What of the tables could not be read, in words; its rows are missing.
+    pub damage: Vec<String>,
+}
+
 /// Writes the rows of `table` of all `runs` (their folders) to `out`, with the run's name as first column, and returns
-/// the number of rows. The ending of `out` selects the format.
+/// the number of rows and what could not be read. The ending of `out` selects the format.
 pub fn export_table<P: AsRef<Path>>(
     runs: &[P],
     table: RunTable,
     steps: StepRange,
     out: &Path,
-) -> Result<usize, ExportError> {
-    let mut batches = Vec::new();
+) -> Result<ExportedTable, ExportError> {
+    let (mut batches, mut damage) = (Vec::new(), Vec::new());
     for run in runs {
-        batches.extend(read_table(run.as_ref(), table)?);
+        batches.extend(read_table(run.as_ref(), table, &mut damage)?);
     }
     let mut batches = unify(batches)?;
     if steps != StepRange::ALL {
         batches = batches.iter().map(|batch| steps.select(batch)).collect::<Result<_, _>>()?;
     }
     write_table(out, &batches, &[("coconut_lab.schema_version".to_owned(), SCHEMA_VERSION.to_owned())])?;
-    Ok(batches.iter().map(RecordBatch::num_rows).sum())
+    Ok(ExportedTable { rows: batches.iter().map(RecordBatch::num_rows).sum(), damage })
 }
 
 /// Reads a table of a run, with the run's name as a column; the table is empty if the run has none.
-fn read_table(run: &Path, table: RunTable) -> Result<Vec<RecordBatch>, ExportError> {
+/// Adds what could not be read to `damage`.
+fn read_table(run: &Path, table: RunTable, damage: &mut Vec<String>) -> Result<Vec<RecordBatch>, ExportError> {
     let (name, schema) = table.folder_and_schema();
     let folder = RunFolder::open(run)?;
     let mut batches = match table {
         // Older versions wrote a folder `changes/` too; the text file is the record.
         RunTable::Changes => vec![ChangeRow::batch(&read_changes(&folder.changes_file())?)?],
-        _ => segments::read_table(&run.join(name)).map_err(|cause| ExportError::UnreadableTable {
-            table: name,
-            run: run.display().to_string(),
-            cause,
-        })?,
+        _ => {
+            let unreadable =
+                |cause| ExportError::UnreadableTable { table: name, run: run.display().to_string(), cause };
+            let read = segments::read_table(&run.join(name)).map_err(unreadable)?;
+            damage.extend(read.damage);
+            read.batches
+        }
     };
     batches.push(RecordBatch::new_empty(schema.clone()));
     let id = folder.id();

@@ -234,3 +234,18 @@ fn times_are_text_in_csv() {
     write_table(&out, &[batch], &[]).unwrap();
     assert_eq!(std::fs::read_to_string(out).unwrap(), "time\n1970-01-01T00:00:01.500Z\n\"\"\n");
 }
+
+#[test]
+fn text_that_a_spreadsheet_would_run_is_quoted_and_numbers_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("a.csv");
+    let texts = ["=1+1", "+a", "-b", "@c", "\tx", "-0.5", "+1e-4", "plain", ""];
+    let numbers: ArrayRef = Arc::new(arrow::array::Float64Array::from(vec![-1.5; texts.len()]));
+    let text: ArrayRef = Arc::new(StringArray::from(texts.to_vec()));
+    let batch = RecordBatch::try_from_iter([("text", text), ("number", numbers)]).unwrap();
+    write_table(&out, &[batch], &[]).unwrap();
+    let written = std::fs::read_to_string(out).unwrap();
+    let cells: Vec<&str> = written.lines().skip(1).map(|line| line.rsplit_once(',').unwrap().0).collect();
+    assert_eq!(cells, ["'=1+1", "'+a", "'-b", "'@c", "'\tx", "-0.5", "+1e-4", "plain", "\"\""]);
+    assert!(written.lines().skip(1).all(|line| line.ends_with(",-1.5")));
+}

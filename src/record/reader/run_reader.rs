@@ -14,6 +14,7 @@ use crate::schema::rows::{ChangeOutcome, ChangeRow, ChangeSource};
 use crate::schema::status::{RunState, RunStatus};
 use crate::schema::token_rows::EntropyHistogram;
 use arrow::array::RecordBatch;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
@@ -67,6 +68,8 @@ pub struct RunReader {
     process_id: Option<u32>,
     pub(super) end_sent: bool,
     disconnected: bool,
+    /// What could not be read, and was said.
+    known_damage: HashSet<String>,
 }
 
 impl RunReader {
@@ -95,6 +98,7 @@ impl RunReader {
             process_id: None,
             end_sent: false,
             disconnected: false,
+            known_damage: HashSet::new(),
         }
     }
 
@@ -104,7 +108,10 @@ impl RunReader {
             return !self.disconnected;
         }
         // Read first: a run that has ended has written all its files.
-        let status = status::read_status(&self.folder);
+        let status = status::read_status(&self.folder).unwrap_or_else(|error| {
+            self.emit_unreadable(error.to_string());
+            None
+        });
         let process = status.as_ref().map(|status| status.process);
         if self.process_id.is_some() && process.is_some() && self.process_id != process {
             self.restart();
@@ -117,6 +124,7 @@ impl RunReader {
         self.emit_token_rows();
         self.emit_samples();
         self.emit_system();
+        self.emit_damage();
         match status {
             Some(status) if status.state != RunState::Running => self.emit_end(&status),
             _ => {
@@ -141,9 +149,15 @@ impl RunReader {
 
     /// Reads `run.json` and the first config, and sends `Started`; returns whether the file is there.
     fn read_run_info(&mut self) -> bool {
-        let Some(mut info) = read_json::<RunInfo>(&self.folder.run_info_file()) else {
-            self.emit_log();
-            return false;
+        let mut info = match read_json::<RunInfo>(&self.folder.run_info_file()) {
+            Ok(Some(info)) => info,
+            read => {
+                if let Err(error) = read {
+                    self.emit_unreadable(error.to_string());
+                }
+                self.emit_log();
+                return false;
+            }
         };
         self.config = config::load(&self.folder.version_file(0), &[]).unwrap_or_default();
         info.config = self.config.clone();
@@ -272,6 +286,21 @@ impl RunReader {
         let batches = self.system.new_rows();
         if let Some(row) = batches.last().and_then(rows::last_system_row) {
             self.emit(Event::System(Box::new(row)));
+        }
+    }
+
+    /// Says what of the tables could not be read. The dashboard would otherwise show gaps as if there were no rows.
+    fn emit_damage(&mut self) {
+        let tables =
+            [&mut self.metrics, &mut self.tokens, &mut self.thoughts, &mut self.events_table, &mut self.system];
+        let damage: Vec<String> = tables.into_iter().flat_map(TableTail::take_damage).collect();
+        damage.into_iter().for_each(|text| self.emit_unreadable(text));
+    }
+
+    /// Says once that something cannot be read.
+    fn emit_unreadable(&mut self, text: String) {
+        if self.known_damage.insert(text.clone()) {
+            self.emit(Event::Alert(Alert { topic: AlertTopic::DamagedFile(text.clone()), text: Some(text) }));
         }
     }
 

@@ -1,10 +1,13 @@
 //! Owns: reading what is new in growing files: rows of tables and lines of text.
 //! Must not know: what rows and lines mean.
-//! Invariant: each row and each line is returned once, whether it is in the write-ahead log or in a segment.
+//! Invariant: each row and each line is returned once, whether it is in the write-ahead log or in a segment. What
+//! cannot be read is passed over and said.
 
-use crate::record::{segments, wal};
+use crate::files::foreign::open_regular;
+use crate::record::segments;
+use crate::record::wal::{self, DecodedLog};
 use arrow::array::RecordBatch;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// Reads the new rows of a growing table.
@@ -14,11 +17,18 @@ pub struct TableTail {
     /// Rows of that segment that were read from its log already.
     known_rows: usize,
     log_bytes: u64,
+    /// What could not be read, in words.
+    damage: Vec<String>,
 }
 
 impl TableTail {
     pub fn new(dir: PathBuf) -> Self {
-        Self { dir, segment: 0, known_rows: 0, log_bytes: 0 }
+        Self { dir, segment: 0, known_rows: 0, log_bytes: 0, damage: Vec::new() }
+    }
+
+    /// Returns what could not be read since the last call, in words.
+    pub fn take_damage(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.damage)
     }
 
     /// Returns the new rows. What cannot be read now is read by a later call.
@@ -45,7 +55,15 @@ impl TableTail {
                 ReadDepth::Columns(columns) if Some(number) != last => segments::read_columns(&path, columns),
                 _ => segments::read_segment(&path),
             };
-            let Ok(batches) = read else { return };
+            let batches = match read {
+                Ok(batches) => batches,
+                // A resume has removed it just now.
+                Err(_) if !path.exists() => return,
+                Err(error) => {
+                    self.damage.push(error.to_string());
+                    Vec::new()
+                }
+            };
             for batch in batches {
                 let known = self.known_rows.min(batch.num_rows());
                 self.known_rows -= known;
@@ -54,8 +72,19 @@ impl TableTail {
             (self.segment, self.known_rows, self.log_bytes) = (number + 1, 0, 0);
         }
         let log = segments::wal_path(&self.dir, self.segment);
-        let (batches, whole) = wal::decode_frames(&read_from(&log, self.log_bytes).unwrap_or_default());
-        self.log_bytes += whole as u64;
+        let bytes = match read_from(&log, self.log_bytes) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return,
+            Err(error) => {
+                self.damage.push(format!("{}: cannot be read: {error}", log.display()));
+                return;
+            }
+        };
+        let DecodedLog { batches, length, damaged_bytes } = wal::decode_frames(&bytes);
+        if damaged_bytes > 0 {
+            self.damage.push(segments::wal_damage(&log, damaged_bytes));
+        }
+        self.log_bytes += length as u64;
         self.known_rows += batches.iter().map(RecordBatch::num_rows).sum::<usize>();
         batches.into_iter().for_each(consume);
     }
@@ -94,7 +123,7 @@ impl TextTail {
 }
 
 fn read_from(path: &Path, offset: u64) -> std::io::Result<Vec<u8>> {
-    let mut file = std::fs::File::open(path)?;
+    let mut file = open_regular(path).map_err(|error| error.cause)?;
     file.seek(SeekFrom::Start(offset))?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;

@@ -77,5 +77,5 @@ pub(in crate::train) fn write_known_texts(folder: &RunFolder, texts: &[&str]) ->
 }
 
 pub(in crate::train) fn read_known_texts(folder: &RunFolder) -> Vec<String> {
-    read_json(&folder.known_config_file()).unwrap_or_default()
+    read_json(&folder.known_config_file()).ok().flatten().unwrap_or_default()
 }

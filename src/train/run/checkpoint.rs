@@ -6,8 +6,10 @@ use super::recording;
 use crate::config::Config;
 use crate::data::StreamPosition;
 use crate::files::atomic::StagedFolder;
+use crate::files::foreign::{open_regular, read_text};
 use crate::model::hf::{self, Companions};
 use crate::record::RecordError;
+use crate::record::check::CheckedItem;
 use crate::record::run_folder::RunFolder;
 use crate::schema::metrics::LossSummary;
 use crate::schema::protocol::Lineage;
@@ -18,7 +20,6 @@ use burn::optim::ModuleOptimizer;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -62,9 +63,18 @@ pub struct CheckpointState {
 pub(in crate::train) const RANDOM_STATE: &str =
     "stateless: every stream is drawn from (run.seed, step, batch, pass, row)";
 
+/// Files that every checkpoint has, besides the manifest.
+const REQUIRED_FILES: [&str; 5] = ["config.json", "model.safetensors", OPTIMIZER, STATE, CONFIG];
+
+/// Bytes of the largest text file of a checkpoint that is read.
+const MAX_TEXT_BYTES: u64 = 64 << 20;
+
 /// Sizes and hashes of a checkpoint's files, by file name.
 #[derive(Serialize, Deserialize)]
 struct CheckpointManifest {
+    /// Step of the checkpoint; older versions wrote none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    step: Option<u64>,
     files: BTreeMap<String, ManifestFile>,
 }
 
@@ -92,7 +102,7 @@ pub(in crate::train) fn write_checkpoint(
     optimizer_state::save(learner.optimizer(), &learner.model, &dir.join(OPTIMIZER))?;
     write_text(dir, CONFIG, config.to_toml()?)?;
     write_text(dir, STATE, to_json(state))?;
-    write_text(dir, MANIFEST, to_json(&build_manifest(dir)?))?;
+    write_text(dir, MANIFEST, to_json(&build_manifest(dir, state.step)?))?;
     staged.commit()?;
     Ok(path)
 }
@@ -106,7 +116,7 @@ fn write_text(dir: &Path, name: &str, text: String) -> Result<(), TrainError> {
     Ok(std::fs::write(&file, text).map_err(RecordError::io("write", &file))?)
 }
 
-fn build_manifest(dir: &Path) -> Result<CheckpointManifest, RecordError> {
+fn build_manifest(dir: &Path, step: u64) -> Result<CheckpointManifest, RecordError> {
     let entries = std::fs::read_dir(dir).map_err(RecordError::io("read", dir))?;
     let mut files = BTreeMap::new();
     for path in entries.flatten().map(|entry| entry.path()) {
@@ -115,11 +125,11 @@ fn build_manifest(dir: &Path) -> Result<CheckpointManifest, RecordError> {
             files.insert(name, hash_file(&path).map_err(RecordError::io("read", &path))?);
         }
     }
-    Ok(CheckpointManifest { files })
+    Ok(CheckpointManifest { step: Some(step), files })
 }
 
 fn hash_file(path: &Path) -> std::io::Result<ManifestFile> {
-    let (mut file, mut hash) = (File::open(path)?, Sha256::new());
+    let (mut file, mut hash) = (open_regular(path).map_err(|error| error.cause)?, Sha256::new());
     let (mut buffer, mut bytes) = (vec![0; 1 << 20], 0);
     loop {
         match file.read(&mut buffer)? {
@@ -143,11 +153,18 @@ pub struct LoadedCheckpoint {
 
 /// Loads the checkpoint in `dir`. The error names the first missing or damaged file.
 pub(in crate::train) fn read_checkpoint(dir: &Path) -> Result<LoadedCheckpoint, String> {
-    let read_file =
-        |name: &str| std::fs::read_to_string(dir.join(name)).map_err(|error| format!("{name} cannot be read: {error}"));
+    let read_file = |name: &str| {
+        read_text(&dir.join(name), MAX_TEXT_BYTES).map_err(|error| format!("{name} cannot be read: {}", error.cause))
+    };
     let manifest: CheckpointManifest =
         serde_json::from_str(&read_file(MANIFEST)?).map_err(|error| format!("{MANIFEST}: {error}"))?;
+    if let Some(name) = REQUIRED_FILES.into_iter().find(|name| !manifest.files.contains_key(*name)) {
+        return Err(format!("{MANIFEST} does not list {name}, which every checkpoint has"));
+    }
     for (name, expected) in &manifest.files {
+        if Path::new(name).file_name() != Some(name.as_ref()) {
+            return Err(format!("{MANIFEST} lists `{name}`, which is no file of the checkpoint"));
+        }
         let actual = hash_file(&dir.join(name)).map_err(|error| format!("{name} cannot be read: {error}"))?;
         if actual.bytes != expected.bytes {
             return Err(format!("{name} has {} bytes instead of {}", actual.bytes, expected.bytes));
@@ -156,17 +173,23 @@ pub(in crate::train) fn read_checkpoint(dir: &Path) -> Result<LoadedCheckpoint, 
             return Err(format!("{name} was changed after it was written (its SHA-256 differs)"));
         }
     }
-    let state = serde_json::from_str(&read_file(STATE)?).map_err(|error| format!("{STATE}: {error}"))?;
+    let state: CheckpointState =
+        serde_json::from_str(&read_file(STATE)?).map_err(|error| format!("{STATE}: {error}"))?;
+    let expected = manifest.step.unwrap_or(state.step);
+    if state.step != expected || dir.file_name() != Some(RunFolder::checkpoint_name(expected).as_ref()) {
+        return Err(format!("it is of step {expected} by {MANIFEST}, and of step {} by {STATE}", state.step));
+    }
     let config = crate::config::from_text(&read_file(CONFIG)?, CONFIG, &[]).map_err(|error| error.to_string())?;
     Ok(LoadedCheckpoint { dir: dir.to_owned(), state, config })
 }
 
-/// Loads the checkpoint of `step`, or the newest intact one. Also returns the steps of the damaged ones.
+/// Loads the checkpoint of `step`, or the newest intact one. Also returns the steps of the damaged ones, and
+/// what is wrong with each.
 pub(in crate::train) fn find_checkpoint(
     folder: &RunFolder,
     step: Option<u64>,
-) -> Result<(Option<LoadedCheckpoint>, Vec<u64>), TrainError> {
-    let steps = folder.checkpoint_steps();
+) -> Result<(Option<LoadedCheckpoint>, Vec<(u64, String)>), TrainError> {
+    let steps = folder.read_checkpoint_steps()?;
     if let Some(step) = step {
         let dir = folder.checkpoint_folder(step);
         let error = |reason: String| TrainError::NoCheckpoint { run: folder.path().display().to_string(), reason };
@@ -185,11 +208,20 @@ pub(in crate::train) fn find_checkpoint(
             Ok(found) => return Ok((Some(found), damaged)),
             Err(reason) => {
                 tracing::warn!("{} is damaged; skipping it: {reason}", dir.display());
-                damaged.push(step);
+                damaged.push((step, format!("{} is damaged: {reason}", dir.display())));
             }
         }
     }
     Ok((None, damaged))
+}
+
+/// Checks every checkpoint of a run: sizes and SHA-256 of its files, its state and its config.
+pub fn check_checkpoints(folder: &RunFolder) -> Result<Vec<CheckedItem>, RecordError> {
+    let check = |step| {
+        let problem = read_checkpoint(&folder.checkpoint_folder(step)).err();
+        CheckedItem::new(folder, &RunFolder::checkpoint_name(step), None, problem)
+    };
+    Ok(folder.read_checkpoint_steps()?.into_iter().map(check).collect())
 }
 
 /// Loads the parent checkpoint that `lineage` names, and which parts of it are reset.
@@ -337,6 +369,23 @@ mod tests {
         assert!(read_checkpoint(&path).err().unwrap().contains("bytes instead of"));
         std::fs::remove_file(&file).unwrap();
         assert!(read_checkpoint(&path).err().unwrap().contains("optimizer.safetensors cannot be read"));
+        std::fs::write(&file, &bytes).unwrap();
+        let moved = path.with_file_name("step-000009");
+        std::fs::rename(&path, &moved).unwrap();
+        assert!(read_checkpoint(&moved).err().unwrap().contains("of step 5"));
+        std::fs::rename(&moved, &path).unwrap();
+        let manifest = std::fs::read_to_string(path.join(MANIFEST)).unwrap();
+        assert!(read_checkpoint(&path).is_ok() && manifest.contains("\"step\": 5"));
+        for (wrong, found) in [
+            ("{}".to_owned(), "missing field"),
+            ("{\"files\": {}}".to_owned(), "does not list config.json"),
+            (manifest.replace("\"step\": 5", "\"step\": 6"), "of step 6 by"),
+            (manifest.replace("\"tokenizer.json\"", "\"x\"").replace("\"run.toml\"", "\"../run.toml\""), "run.toml"),
+        ] {
+            std::fs::write(path.join(MANIFEST), wrong).unwrap();
+            let error = read_checkpoint(&path).err().unwrap();
+            assert!(error.contains(found), "{error}");
+        }
         std::fs::remove_file(path.join(MANIFEST)).unwrap();
         assert!(read_checkpoint(&path).err().unwrap().contains("manifest.json cannot be read"));
     }

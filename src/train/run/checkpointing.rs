@@ -6,8 +6,10 @@ use super::checkpoint::{self, CheckpointState};
 use super::hold::Ending;
 use super::setup;
 use super::training_loop::TrainingRun;
+use crate::record::rows::{self, TableRow};
+use crate::record::segments;
 use crate::schema::protocol::{Event, RunPhase, RunSummary};
-use crate::schema::rows::EventKind;
+use crate::schema::rows::{EventKind, EventRow};
 use crate::schema::status::{RunState, RunStatus};
 use crate::train::TrainError;
 use std::path::PathBuf;
@@ -67,6 +69,18 @@ impl TrainingRun<'_> {
             tracing::warn!("cannot remove an old checkpoint: {error}");
         }
         Ok(path)
+    }
+
+    /// Records the checkpoint that a resume starts from, if the process was killed between writing and recording it.
+    pub fn record_lost_checkpoint(&mut self) {
+        let path = self.folder.checkpoint_folder(self.learner.step);
+        let recorded = segments::read_table(&self.folder.path().join(EventRow::TABLE)).map(|events| {
+            events.batches.iter().filter_map(rows::last_checkpoint).any(|(step, _)| step == self.learner.step)
+        });
+        // Tables that cannot be read are said when they are recovered.
+        if path.is_dir() && recorded.is_ok_and(|recorded| !recorded) {
+            self.record_event(EventKind::Checkpoint, &path.display().to_string(), None, None);
+        }
     }
 
     /// Ends the run: writes the last checkpoint, flushes the record, and returns the summary.

@@ -18,8 +18,8 @@ pub(in crate::train) fn plan_run(mode: StartMode) -> Result<(RunPlan, Option<Res
         StartMode::New(recipe) => RunPlan::new(*recipe),
         StartMode::Replay { run, overrides } => plan_replay(&run, &overrides)?,
         StartMode::Fork { run, step, reset, overrides } => plan_fork(&run, step, reset, &overrides)?,
-        StartMode::Resume { run, step, overrides } => {
-            let (plan, folder) = resume::plan_resume(&run, step, &overrides)?;
+        StartMode::Resume { run, step, restart, overrides } => {
+            let (plan, folder) = resume::plan_resume(&run, step, restart, &overrides)?;
             return Ok((plan, Some(folder)));
         }
     };
@@ -46,7 +46,7 @@ fn plan_replay(run: &Path, overrides: &[String]) -> Result<RunPlan, TrainError> 
     scheduled.retain(|change| change.key.as_deref() != Some(PAUSED_KEY));
     tracing::info!("{} recorded changes of {} will be applied again", scheduled.len(), run.display());
     // A replay of a fork starts from the same parent checkpoint.
-    let parent = read_json::<RunInfo>(&folder.run_info_file()).and_then(|info| info.lineage);
+    let parent = read_json::<RunInfo>(&folder.run_info_file())?.and_then(|info| info.lineage);
     let lineage = Some(Lineage { folder: run.to_owned(), step: None, left_out: Vec::new() });
     Ok(RunPlan { scheduled, lineage, ..RunPlan::new(recipe).with_parent(parent.as_ref())? })
 }
@@ -54,9 +54,13 @@ fn plan_replay(run: &Path, overrides: &[String]) -> Result<RunPlan, TrainError> 
 /// Plans a run that starts from a checkpoint of `run`.
 fn plan_fork(run: &Path, step: Option<u64>, reset: ForkReset, overrides: &[String]) -> Result<RunPlan, TrainError> {
     let folder = RunFolder::open(run)?;
-    let found = checkpoint::find_checkpoint(&folder, step)?.0.ok_or_else(|| TrainError::NoCheckpoint {
+    let (found, damaged) = checkpoint::find_checkpoint(&folder, step)?;
+    let found = found.ok_or_else(|| TrainError::NoCheckpoint {
         run: run.display().to_string(),
-        reason: "none of its checkpoints is intact".into(),
+        reason: match damaged.first() {
+            Some((_, reason)) => format!("none of its checkpoints is intact: {reason}"),
+            None => "it has none".into(),
+        },
     })?;
     let recipe = recipe_from_run(&folder, &found.config, overrides)?;
     let lineage = Some(Lineage {

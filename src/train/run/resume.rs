@@ -8,10 +8,11 @@ use super::{checkpoint, recording};
 use crate::config::change::{self, KeyChange};
 use crate::config::{self, Config};
 use crate::files::atomic::replace_file;
+use crate::record::rows::{self, TableRow};
 use crate::record::run_folder::{RunFolder, read_json};
-use crate::record::{changes, status};
+use crate::record::{changes, segments, status};
 use crate::schema::protocol::{Lineage, RunInfo};
-use crate::schema::rows::{ChangeOutcome, ChangeRow, ChangeSource, RunPosition};
+use crate::schema::rows::{ChangeOutcome, ChangeRow, ChangeSource, EventRow, RunPosition};
 use crate::schema::status::{RunState, RunStatus};
 use crate::train::live::replay::{self, ChangeStamp, change_row};
 use crate::train::{Recipe, TrainError};
@@ -21,6 +22,7 @@ use std::path::Path;
 pub(in crate::train) fn plan_resume(
     run: &Path,
     step: Option<u64>,
+    restart: bool,
     overrides: &[String],
 ) -> Result<(RunPlan, ResumedFolder), TrainError> {
     let folder = RunFolder::open(run)?;
@@ -28,15 +30,17 @@ pub(in crate::train) fn plan_resume(
     resume_journal::finish_interrupted(&folder)?;
     let text = read_config_text(&folder)?;
     let (recipe, lineage) =
-        read_json::<RunInfo>(&folder.run_info_file()).map_or((None, None), |info| (info.recipe, info.lineage));
-    let (start, damaged_checkpoints) = starting_plan(&folder, lineage.as_ref(), step)?;
+        read_json::<RunInfo>(&folder.run_info_file())?.map_or((None, None), |info| (info.recipe, info.lineage));
+    let (start, damaged_checkpoints) = starting_plan(&folder, lineage.as_ref(), step, restart)?;
     let (edits, edited_text) = offline_edits(&folder, &text, overrides)?;
     let (kept, scheduled) = split_changes(&folder, &start, &edits, step.is_some())?;
     let steps_done = start.steps_done();
-    if let Err(error) = check_steps_left(steps_done, &replay::replay_changes(&start.config, &scheduled)) {
+    let continued = replay::replay_changes(&start.config, &scheduled);
+    if let Err(error) = check_steps_left(steps_done, &continued) {
         mark_finished(&folder, steps_done);
         return Err(error);
     }
+    warn_of_raised_rate(&start.config, &continued, steps_done);
     if start.checkpoint.is_none() {
         tracing::info!("no checkpoint yet: starting at the beginning");
     }
@@ -69,9 +73,25 @@ fn starting_plan(
     folder: &RunFolder,
     lineage: Option<&Lineage>,
     step: Option<u64>,
+    restart: bool,
 ) -> Result<(RunPlan, Vec<u64>), TrainError> {
     let new = |config| RunPlan::new(Recipe { config, text: String::new(), watched_file: None });
     let (own, damaged) = checkpoint::find_checkpoint(folder, step)?;
+    let lost = match damaged.first() {
+        Some((_, reason)) => Some(reason.clone()),
+        None if own.is_none() => recorded_checkpoint(folder)?.map(|name| format!("{name} is gone")),
+        None => None,
+    };
+    match (&own, lost) {
+        (None, Some(reason)) if !restart => return Err(unreadable_checkpoints(folder, &reason)),
+        (Some(found), Some(_)) => tracing::warn!(
+            "going back to the checkpoint of step {}: rows after it are discarded, and those steps trained again",
+            found.state.step
+        ),
+        (None, Some(_)) => tracing::warn!("beginning again at step 0, as --restart says: all rows are discarded"),
+        (_, None) => {}
+    }
+    let damaged = damaged.into_iter().map(|(step, _)| step).collect();
     let plan = match own {
         Some(found) => RunPlan {
             version: found.state.config_version,
@@ -82,6 +102,39 @@ fn starting_plan(
         None => new(config::load(&folder.version_file(0), &[])?).with_parent(lineage)?,
     };
     Ok((plan, damaged))
+}
+
+/// Returns the folder of a checkpoint that the run recorded, if it ever wrote one.
+fn recorded_checkpoint(folder: &RunFolder) -> Result<Option<String>, TrainError> {
+    let events = segments::read_table(&folder.path().join(EventRow::TABLE))?;
+    Ok(events.batches.iter().filter_map(rows::last_checkpoint).last().map(|(_, name)| name))
+}
+
+fn unreadable_checkpoints(folder: &RunFolder, reason: &str) -> TrainError {
+    let run = folder.path().display();
+    TrainError::NoCheckpoint {
+        run: run.to_string(),
+        reason: format!(
+            "{reason}. Nothing was changed. Restore the file, or begin again at step 0, which discards all recorded \
+             rows: coconut-lab resume {run} --restart"
+        ),
+    }
+}
+
+/// Warns if the learning rate had decayed at the end of a run, and more steps raise it again.
+fn warn_of_raised_rate(old: &Config, new: &Config, steps_done: u64) {
+    if steps_done < old.run.steps || new.run.steps <= old.run.steps {
+        return;
+    }
+    let (was, becomes) = (old.optim.lr_at(steps_done, old.run.steps), new.optim.lr_at(steps_done + 1, new.run.steps));
+    if becomes > was * 1.05 {
+        tracing::warn!(
+            "the schedule had ended: the learning rate was {was:.3e} at step {steps_done}, and is {becomes:.3e} now, \
+             because `optim.decay` is stretched to {} steps. To train on at its end: --set optim.decay=constant \
+             --set optim.lr={was:e} --set optim.warmup=0",
+            new.run.steps
+        );
+    }
 }
 
 /// Returns the changes to keep and those to apply: offline edits, then recorded ones unless `rewind`.
@@ -125,9 +178,8 @@ fn read_config_text(folder: &RunFolder) -> Result<String, TrainError> {
 
 /// Marks a run as finished that was killed after its last step.
 fn mark_finished(folder: &RunFolder, step: u64) {
-    if status::read_status(folder)
-        .is_some_and(|status| [RunState::Running, RunState::Interrupted].contains(&status.state))
-    {
+    let status = status::read_status(folder).ok().flatten();
+    if status.is_some_and(|status| [RunState::Running, RunState::Interrupted].contains(&status.state)) {
         let _ = status::write_status(folder, &RunStatus::new(RunState::Finished, step, step));
     }
 }

@@ -187,6 +187,9 @@ impl<'a> TrainingRun<'a> {
         if step > 0 {
             tracing::info!("continuing after step {step}");
         }
+        if self.origin == Origin::Resume {
+            self.record_lost_checkpoint();
+        }
         self.record_event(kind, env!("CARGO_PKG_VERSION"), None, None);
         self.write_status(RunStatus::new(RunState::Running, step, self.config().run.steps));
     }

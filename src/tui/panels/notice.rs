@@ -78,7 +78,9 @@ fn open_alerts(ctx: RenderContext) -> Vec<(Role, String)> {
     let mut lines: Vec<(Role, String)> = Vec::new();
     for (topic, text) in &ctx.live.alerts {
         match topic {
-            AlertTopic::DiskFull | AlertTopic::Divergence => lines.push((Role::Bad, format!("! {text}"))),
+            AlertTopic::DiskFull | AlertTopic::Divergence | AlertTopic::DamagedFile(_) => {
+                lines.push((Role::Bad, format!("! {text}")));
+            }
             AlertTopic::ConfigFile(_) => lines.push((Role::Bad, format!("! not applied: {text}"))),
             AlertTopic::DashboardEdit if unread(text) => lines.push((Role::Warn, format!("! {text}"))),
             AlertTopic::DashboardEdit => {}
