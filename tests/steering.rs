@@ -170,7 +170,8 @@ fn mutate(text: &str, rng: &mut TestRng) -> String {
 }
 
 /// Returns the config that must be current after `text` was saved; `None` if it must be refused as a whole.
-fn expected_config(before: &Config, base: &Config, text: &str) -> Option<Config> {
+fn expected_config(before: &Config, base: &Config, good: &str, text: &str) -> Option<Config> {
+    config::refuse_torn(text, good, "x", true).ok()?;
     let new = config::from_text(text, "x", &[]).ok()?;
     let edits = change::diff(base, &new);
     let edits = edits.iter().filter(|edit| before.value(edit.key) != edit.new);
@@ -199,7 +200,7 @@ fn two_hundred_corrupted_files_apply_completely_or_not_at_all_and_never_end_the_
         live.wait_for_sync(round);
         let mut found = live.config.clone();
         found.dashboard.line_seconds = before.dashboard.line_seconds;
-        match expected_config(&before, &base, &bad).filter(|expected| *expected != before) {
+        match expected_config(&before, &base, &good, &bad).filter(|expected| *expected != before) {
             Some(mut expected) => {
                 expected.dashboard.line_seconds = before.dashboard.line_seconds;
                 // A threshold above every entropy that the model can reach is refused, so either result is right.

@@ -208,7 +208,7 @@ fn sigterm_saves_a_checkpoint_and_the_run_can_be_resumed_and_extended() {
     let owner = format!("another process holds this run (process {}", child.id());
     assert!(stderr(&second).contains(&owner), "{}", stderr(&second));
     signal(&child, "-TERM");
-    assert!(child.wait().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(75));
     let folder = RunFolder::open(&run).unwrap();
     let stopped = status::read_status(&folder).unwrap().unwrap();
     assert_eq!((stopped.state, folder.checkpoint_steps().last()), (RunState::Stopped, Some(&stopped.step)));
@@ -533,7 +533,7 @@ fn a_run_of_another_process_is_watched_and_controlled() {
     assert!(watch.wait().unwrap().success());
     assert!(RunFolder::open(&folder).unwrap().is_locked());
     signal(&run, "-TERM");
-    assert!(run.wait().unwrap().success());
+    assert_eq!(run.wait().unwrap().code(), Some(75));
     // An ended run can be watched, too.
     let Some(watch) = start_in_terminal(dir.path(), "watch last") else { return };
     wait_for("the end of the run", || shows("stopped after"));

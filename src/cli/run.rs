@@ -18,6 +18,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 
 /// The recipe of a run without `--config`: this file, or its built-in copy if the file does not exist.
 const QUICKSTART: &str = include_str!("../../configs/quickstart.toml");
@@ -42,7 +43,7 @@ does a second SIGTERM after 30 s.
 With --or-resume a job that is started again goes on where it was:
   coconut-lab run --config my.toml --name mine --or-resume --headless
 
-Exit codes: 0 finished, 75 stopped early and can be resumed, 1 failed, 2 wrong usage, 130 dropped without a checkpoint.";
+Exit codes: 0 finished or stopped by a key, 75 stopped by a signal and can be resumed, 1 failed, 2 wrong usage, 130 dropped without a checkpoint.";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -165,6 +166,7 @@ pub(super) fn start_and_follow(mode: StartMode, headless: bool, display: Display
     }
     let trainer = train::spawn(mode, TrainerOptions::new(dashboard)).context("cannot start the trainer's thread")?;
     let flags = Arc::new(SignalFlags::default());
+    let stop_flags = flags.clone();
     let mut host = TrainerHost::default();
     signals::listen(host.handle(), flags.clone(), dashboard).context("cannot listen for signals")?;
     let ended = if dashboard {
@@ -175,16 +177,16 @@ pub(super) fn start_and_follow(mode: StartMode, headless: bool, display: Display
         host.set_current(&trainer);
         RunEnding::WithSummary(headless::follow_trainer(trainer)?)
     };
-    report_ending(ended)
+    report_ending(ended, stop_flags.stop.load(SeqCst))
 }
 
-/// Prints the summary of a run that did not fail, and returns the exit code.
-pub(super) fn report_ending(ended: RunEnding) -> anyhow::Result<ExitCode> {
+/// Prints the summary of a run that did not fail, and returns the exit code. `by_signal`: a signal asked for the end.
+pub(super) fn report_ending(ended: RunEnding, by_signal: bool) -> anyhow::Result<ExitCode> {
     match ended {
         RunEnding::WithSummary(summary) => {
             print_summary(&summary);
-            if summary.stopped_early {
-                return Ok(ExitCode::from(STOPPED_EARLY_EXIT_CODE));
+            if summary.stopped_early && by_signal {
+                return Ok(ExitCode::from(signals::STOPPED_EARLY_EXIT_CODE));
             }
         }
         RunEnding::WithoutSummary => {}
@@ -195,9 +197,6 @@ pub(super) fn report_ending(ended: RunEnding) -> anyhow::Result<ExitCode> {
     }
     Ok(ExitCode::SUCCESS)
 }
-
-/// Exit code of a run that was stopped before its last step and can be resumed: EX_TEMPFAIL of sysexits.h.
-pub(super) const STOPPED_EARLY_EXIT_CODE: u8 = 75;
 
 /// Exit code of a dropped run: the code of a process that Ctrl-C ended.
 const DROPPED_EXIT_CODE: u8 = 130;

@@ -50,7 +50,7 @@ struct RunListEntry {
 }
 
 pub(super) fn run(args: RunsArgs) -> anyhow::Result<ExitCode> {
-    let entries: Vec<RunListEntry> = run_lookup::run_folders(&args.dir).iter().map(|path| list_entry(path)).collect();
+    let entries = list_entries(&run_lookup::run_folders(&args.dir));
     let mut out = output::stdout();
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&entries)?)?;
@@ -88,6 +88,20 @@ pub(super) fn run(args: RunsArgs) -> anyhow::Result<ExitCode> {
         output::print_error_line(format_args!("warning: {}: {problem}", entry.run));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the runs, several at a time: most of the time goes into waiting for files.
+fn list_entries(paths: &[PathBuf]) -> Vec<RunListEntry> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) * 2;
+    let share = paths.len().div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        let list = |paths: &[PathBuf]| paths.iter().map(|path| list_entry(path)).collect::<Vec<_>>();
+        let readers: Vec<_> = paths.chunks(share).map(|paths| scope.spawn(move || list(paths))).collect();
+        readers
+            .into_iter()
+            .flat_map(|reader| reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
 }
 
 fn list_entry(path: &Path) -> RunListEntry {

@@ -11,6 +11,8 @@ use crate::tui::SignalFlags;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Exit code of a run that a signal stopped before its last step, and that can be resumed: EX_TEMPFAIL of sysexits.h.
+pub(super) const STOPPED_EARLY_EXIT_CODE: u8 = 75;
 /// Time that a step may take to end by itself after a stop was requested. Then it is given up.
 const STEP_GRACE: Duration = Duration::from_secs(5);
 /// Time after a first SIGTERM in which another one is taken for a repetition: schedulers send several.
@@ -69,7 +71,7 @@ fn request_stop(trainer: TrainerHandle) {
         if trainer.is_preparing() {
             crate::tui::restore_terminal();
             super::output::print_error_line("stopped while preparing: there is no run yet");
-            std::process::exit(super::run::STOPPED_EARLY_EXIT_CODE.into());
+            std::process::exit(STOPPED_EARLY_EXIT_CODE.into());
         }
         crate::train::cancel_step();
     });

@@ -15,6 +15,7 @@ use clap::Args;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::sync_channel;
 
 const EXAMPLES: &str = "Examples:
@@ -46,6 +47,7 @@ pub(super) fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
     let (commands, command_receiver) = sync_channel(64);
     tui::install_panic_hook();
     let flags = Arc::new(SignalFlags::default());
+    let stop_flags = flags.clone();
     // The dashboard can resume the run: then it belongs to this process.
     let mut host = TrainerHost::default();
     signals::listen(host.handle(), flags.clone(), true).context("cannot listen for signals")?;
@@ -57,7 +59,7 @@ pub(super) fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
     let options = DashboardOptions { watching: true, ..args.display.dashboard_options() };
     let left = tui::run(link, &mut host, flags, options);
     if host.has_run() {
-        return report_ending(run_ending(left, host)?);
+        return report_ending(run_ending(left, host)?, stop_flags.stop.load(SeqCst));
     }
     // A failed run of another process is not a failure of `watch`.
     left.context("the dashboard needs a terminal")?;

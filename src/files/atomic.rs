@@ -31,6 +31,7 @@ pub fn replace_file_unsynced(file: &Path, bytes: &[u8]) -> Result<(), FileError>
 
 /// Replaces the content of `file` with what `fill` writes. Follows links.
 pub fn replace_file_with<E: From<FileError>>(file: &Path, fill: impl FnOnce(&File) -> Result<(), E>) -> Result<(), E> {
+    sweep_abandoned(file);
     replace_with_if(file, fill, || true).map(drop)
 }
 
@@ -83,6 +84,7 @@ pub struct StagedFolder {
 impl StagedFolder {
     /// Creates an empty hidden folder for the destination `path`.
     pub fn create(path: &Path) -> Result<Self, FileError> {
+        sweep_abandoned(path);
         let hidden = hidden_sibling(path);
         std::fs::create_dir(&hidden).map_err(FileError::wrap("create", path))?;
         Ok(Self { hidden, path: path.to_owned() })
@@ -127,6 +129,36 @@ fn hidden_sibling(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.{random:016x}.{}.partial", std::process::id()))
 }
 
+/// Removes what killed processes left of earlier attempts to write `path`. Does nothing where it cannot.
+fn sweep_abandoned(path: &Path) {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let prefix = format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy());
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let marks = name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".partial"));
+        let Some((random, process)) = marks.and_then(|marks| marks.split_once('.')) else { continue };
+        if random.len() == 16 && random.bytes().all(|digit| digit.is_ascii_hexdigit()) && is_gone(process) {
+            // The type of the entry itself: links are not followed.
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let _ = if is_dir { std::fs::remove_dir_all(entry.path()) } else { std::fs::remove_file(entry.path()) };
+        }
+    }
+}
+
+/// Whether `id` is that of a process that is gone from this machine.
+#[cfg(unix)]
+fn is_gone(id: &str) -> bool {
+    use rustix::process::{Pid, test_kill_process};
+    let Some(process) = id.parse().ok().and_then(Pid::from_raw) else { return false };
+    test_kill_process(process) == Err(rustix::io::Errno::SRCH)
+}
+
+#[cfg(not(unix))]
+fn is_gone(_: &str) -> bool {
+    false
+}
+
 /// Returns whether `name` is that of an incomplete file or folder that a killed process left behind.
 pub fn is_partial_name(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(".partial")
@@ -154,6 +186,22 @@ mod tests {
         StagedFolder::create(&path).unwrap().commit().unwrap();
         assert!(path.is_dir());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_killed_processes_left_is_swept_and_planted_links_are_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, outside) = (dir.path().join("a"), dir.path().join("outside"));
+        std::fs::write(&outside, "precious").unwrap();
+        let (gone, alive) = (0x3fff_fff1, std::process::id());
+        let of = |process: u32| dir.path().join(format!(".a.0123456789abcdef.{process}.partial"));
+        std::os::unix::fs::symlink(&outside, of(gone)).unwrap();
+        std::fs::write(of(alive), "x").unwrap();
+        assert!(create_new(&of(gone)).is_err(), "a name that exists is not written to, link or not");
+        replace_file_with(&file, |mut sink| sink.write_all(b"one").map_err(FileError::wrap("write", &file))).unwrap();
+        assert!(!of(gone).is_symlink() && of(alive).exists());
+        assert_eq!(std::fs::read(&outside).unwrap(), b"precious");
     }
 
     #[test]

@@ -327,7 +327,7 @@ mod tests {
             (r#"{"model_type": "llama"}"#, "`hidden_size` must be an integer"),
             (
                 r#"{"model_type": "gpt2", "n_embd": 0, "n_head": 1}"#,
-                "`n_embd` must be an integer of at least 1, found 0",
+                "`n_embd` must be an integer of at least 1 and at most 2147483648, found 0",
             ),
             (
                 r#"{"model_type": "gpt2", "n_embd": 9223372036854775807}"#,

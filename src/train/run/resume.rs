@@ -79,7 +79,9 @@ fn starting_plan(
     let (own, damaged) = checkpoint::find_checkpoint(folder, step)?;
     let lost = match damaged.first() {
         Some((_, reason)) => Some(reason.clone()),
-        None if own.is_none() => recorded_checkpoint(folder)?.map(|name| format!("{name} is gone")),
+        None if own.is_none() => {
+            recorded_checkpoint(folder, first_step(lineage))?.map(|name| format!("{name} is gone"))
+        }
         None => None,
     };
     match (&own, lost) {
@@ -104,10 +106,18 @@ fn starting_plan(
     Ok((plan, damaged))
 }
 
-/// Returns the folder of a checkpoint that the run recorded, if it ever wrote one.
-fn recorded_checkpoint(folder: &RunFolder) -> Result<Option<String>, TrainError> {
+/// Returns the step that a run started from: 0, or that of its parent's checkpoint.
+fn first_step(lineage: Option<&Lineage>) -> u64 {
+    let counts_on = |lineage: &&Lineage| !lineage.left_out.iter().any(|part| part == "step");
+    lineage.filter(counts_on).and_then(|lineage| lineage.step).unwrap_or(0)
+}
+
+/// Returns the folder of the last checkpoint that the run recorded, if that was after its first step. Without a
+/// checkpoint of its first step it starts as at first, and loses nothing.
+fn recorded_checkpoint(folder: &RunFolder, first_step: u64) -> Result<Option<String>, TrainError> {
     let events = segments::read_table(&folder.path().join(EventRow::TABLE))?;
-    Ok(events.batches.iter().filter_map(rows::last_checkpoint).last().map(|(_, name)| name))
+    let last = events.batches.iter().filter_map(rows::last_checkpoint).last();
+    Ok(last.filter(|(step, _)| *step > first_step).map(|(_, name)| name))
 }
 
 fn unreadable_checkpoints(folder: &RunFolder, reason: &str) -> TrainError {
