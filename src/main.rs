@@ -7,16 +7,23 @@ use clap::Parser;
 use coconut_lab::cli::output::print_error_line;
 use coconut_lab::cli::{self, Cli};
 use std::io::{self, ErrorKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 /// Exit code of a wrong call, as clap's own.
 const WRONG_USAGE: u8 = 2;
+/// Exit code after a panic: EX_SOFTWARE of sysexits.h.
+const INTERNAL_ERROR: u8 = 70;
 
 fn main() -> ExitCode {
     allocator::keep_freed_memory();
+    std::panic::set_hook(Box::new(report_bug));
     make_host_the_default_device();
     let cli = Cli::try_parse().unwrap_or_else(|error| cli::exit_with_clap_error(&error));
-    match cli::run(cli, allocator::allocation_counts) {
+    let ended = catch_unwind(AssertUnwindSafe(|| cli::run(cli, allocator::allocation_counts)));
+    // The panic was reported by its hook.
+    let Ok(result) = ended else { return ExitCode::from(INTERNAL_ERROR) };
+    match result {
         Ok(code) => code,
         // A reader that closes the pipe, such as `head`, has all it wants.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
@@ -24,6 +31,16 @@ fn main() -> ExitCode {
             print_error_line(format_args!("error: {error:#}"));
             if cli::is_usage_error(&error) { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
         }
+    }
+}
+
+/// Reports a panic that nothing catches: its message, its place, and that it is a bug.
+fn report_bug(info: &std::panic::PanicHookInfo<'_>) {
+    let place = info.location().map_or(String::new(), |place| format!(" ({}:{})", place.file(), place.line()));
+    let message = info.payload_as_str().unwrap_or("without a message");
+    print_error_line(format_args!("error: a bug in coconut-lab{place}: {message}"));
+    if std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
+        print_error_line(std::backtrace::Backtrace::force_capture());
     }
 }
 

@@ -219,6 +219,20 @@ fn tensors_and_terminals_stay_where_they_belong() {
     }
 }
 
+/// Files that write to standard output or standard error themselves.
+const WRITERS: [&str; 3] = ["cli/output.rs", "tui/terminal/mod.rs", "tui/terminal/stdio_capture.rs"];
+
+#[test]
+fn everything_is_printed_by_one_guarded_way_out() {
+    for file in source_files(&root()).iter().filter(|file| !WRITERS.contains(&file.name.as_str())) {
+        let code: String = file.text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        let code = code.replace("std::io::stdout().is_terminal()", "").replace("eprint_", "");
+        for way in ["println!", "eprint", "print!(", "io::stdout()", "io::stderr()"] {
+            assert!(!code.contains(way), "{} prints with `{way}`; use cli::output", file.name);
+        }
+    }
+}
+
 #[test]
 fn every_file_says_what_it_owns() {
     for file in source_files(&root()) {

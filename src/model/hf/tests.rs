@@ -156,3 +156,60 @@ fn a_missing_shard_is_reported() {
     let found = load(dir.path(), &Device::flex()).unwrap_err().to_string();
     assert!(found.contains("index.json: missing field `weight_map`"), "{found}");
 }
+
+/// Returns the sum of the squared hidden states of a row of tokens.
+fn objective(model: &Transformer) -> burn::tensor::Tensor<1> {
+    use burn::tensor::{Int, Tensor, TensorData};
+    let ids: Vec<i32> = (0..24).map(|at| at * 7 % 41).collect();
+    let device = model.device().without_autodiff();
+    let tokens = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, 24]), &device);
+    let hidden = model.forward(model.embed(tokens)).hidden;
+    let weights = Tensor::<1, Int>::arange(0..hidden.shape().num_elements() as i64, &device).float().sin();
+    (hidden.clone() * Tensor::from_inner(weights.reshape(hidden.dims()))).sum()
+}
+
+#[test]
+fn gradients_of_biases_and_head_norms_are_those_of_finite_differences() {
+    use burn::tensor::Tensor;
+    for (family, norms) in [("qwen3", true), ("qwen2", false), ("llama3", false)] {
+        let dir = fixture("families").join(family);
+        let model = load(&dir, &Device::flex().autodiff()).unwrap();
+        let grads = objective(&model).backward();
+        let param = |model: &Transformer| {
+            let attention = &model.blocks[0].attention;
+            match norms {
+                true => attention.k_norm.as_ref().unwrap().weight.clone(),
+                false => attention.q.bias.clone().unwrap(),
+            }
+        };
+        let grad: Vec<f32> = param(&model).val().grad(&grads).unwrap().try_into_vec_as().unwrap();
+        let value: Vec<f32> = param(&model).val().inner().try_into_vec_as().unwrap();
+        let at = (0..grad.len()).max_by(|a, b| grad[*a].abs().total_cmp(&grad[*b].abs())).unwrap();
+        let shifted = |by: f32| {
+            let mut model = load(&dir, &Device::flex()).unwrap();
+            let mut value = value.clone();
+            value[at] += by;
+            let changed = burn::module::Param::from_tensor(Tensor::from_floats(value.as_slice(), &Device::flex()));
+            let attention = &mut model.blocks[0].attention;
+            match norms {
+                true => attention.k_norm.as_mut().unwrap().weight = changed,
+                false => attention.q.bias = Some(changed),
+            }
+            objective(&model).into_scalar_f64()
+        };
+        let (step, grad) = (1e-2, f64::from(grad[at]));
+        let slope = (shifted(step) - shifted(-step)) / (2.0 * f64::from(step));
+        assert!((slope - grad).abs() < 0.02 * grad.abs().max(0.1), "{family}: {slope} {grad}");
+    }
+}
+
+/// Reads the single number of a tensor.
+trait IntoScalar {
+    fn into_scalar_f64(self) -> f64;
+}
+
+impl IntoScalar for burn::tensor::Tensor<1> {
+    fn into_scalar_f64(self) -> f64 {
+        f64::from(self.try_into_vec_as::<f32>().unwrap()[0])
+    }
+}
