@@ -301,6 +301,7 @@ fn changed_bytes_of_own_shards_are_found() {
     let options = TextOptions {
         inputs: vec![input],
         tokenizer: "byte".to_owned(),
+        end_token: None,
         out: out.clone(),
         valid_share: 0.0,
         doc_bytes: 512,

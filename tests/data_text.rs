@@ -9,6 +9,7 @@ fn options(inputs: &[&Path], out: PathBuf) -> TextOptions {
     TextOptions {
         inputs: inputs.iter().map(|path| path.to_path_buf()).collect(),
         tokenizer: "byte".to_owned(),
+        end_token: None,
         out,
         valid_share: 0.01,
         doc_bytes: 4096,
@@ -204,4 +205,25 @@ fn the_verbs_work_from_the_command_line() {
     assert!(!ok && stderr.contains("ids 0 to 49"), "{stderr}");
     let (ok, _, stderr) = run_data_verb(&["text", "--in", "none.txt", "--tokenizer", "byte", "--out", &out]);
     assert!(!ok && stderr.contains("none.txt: cannot be opened"), "{stderr}");
+}
+
+#[test]
+fn the_end_token_is_the_named_one_else_that_of_the_tokenizers_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = dir.path().join("a.txt");
+    std::fs::write(&text, "some text").unwrap();
+    let tokenizer = dir.path().join("tokenizer.json");
+    coconut_lab::data::Tokenizer::byte().unwrap().save(&tokenizer).unwrap();
+    std::fs::write(dir.path().join("config.json"), r#"{"eos_token_id": [10, 13]}"#).unwrap();
+    for (end_token, expected) in [(None, 10), (Some("!"), 33), (Some("256"), 256)] {
+        let options = TextOptions {
+            tokenizer: tokenizer.display().to_string(),
+            end_token: end_token.map(str::to_owned),
+            force: true,
+            ..options(&[&text], dir.path().join("data"))
+        };
+        let made = make_text(&options, &mut |_| ()).unwrap();
+        assert!(made.end_token.unwrap().contains(&format!("id {expected}")));
+        assert_eq!(Dataset::open(&options.out).unwrap().eos_id(), Some(expected));
+    }
 }

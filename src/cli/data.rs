@@ -98,6 +98,10 @@ struct TextArgs {
     /// Tokenizer: byte, gpt2, or a Hugging Face tokenizer.json file.
     #[arg(long, value_name = "NAME|FILE")]
     tokenizer: String,
+    /// Token that ends documents, by its text or id [default: what tokenizer_config.json, generation_config.json or
+    /// config.json beside the tokenizer say, else a known one]
+    #[arg(long = "eos", value_name = "TOKEN|ID")]
+    end_token: Option<String>,
     /// Folder to create.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -168,6 +172,7 @@ fn run_text(args: TextArgs) -> anyhow::Result<()> {
     let options = TextOptions {
         inputs: args.inputs,
         tokenizer: args.tokenizer,
+        end_token: args.end_token,
         out: args.out,
         valid_share: args.valid_share,
         doc_bytes: args.doc_bytes,
@@ -175,6 +180,11 @@ fn run_text(args: TextArgs) -> anyhow::Result<()> {
         force: args.force,
     };
     let made = with_progress_bar(|on_progress| make_text(&options, on_progress)).context("cannot make the dataset")?;
+    if made.end_token.is_none() {
+        output::print_error_line(
+            "warning: the tokenizer has no end token: documents run into each other; name one with --eos",
+        );
+    }
     print_summary(&made)
 }
 
@@ -214,6 +224,9 @@ fn print_summary(made: &DatasetSummary) -> anyhow::Result<()> {
         text.push_str("  valid  none: a run on this dataset has no validation\n");
     }
     text.push_str(&format!("  vocabulary: {} tokens\n", made.vocab_size));
+    if let Some(token) = &made.end_token {
+        text.push_str(&format!("  end token: {token}\n"));
+    }
     if made.empty > 0 {
         text.push_str(&format!("  {} skipped\n", pluralize(made.empty, "empty document")));
     }

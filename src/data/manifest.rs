@@ -151,6 +151,8 @@ pub struct DatasetSummary {
     pub out: PathBuf,
     pub splits: BTreeMap<Split, SplitCounts>,
     pub vocab_size: usize,
+    /// The token that ends documents, and what named it; only of text datasets.
+    pub end_token: Option<String>,
     /// Number of documents without text, which were left out.
     pub empty: u64,
     /// Number of documents whose text is null, which were left out, too.

@@ -27,6 +27,8 @@ pub struct TextOptions {
     /// Input files (`.txt`, `.jsonl`, `.json`, plain or compressed, or `.parquet`), read in this order.
     pub inputs: Vec<PathBuf>,
     pub tokenizer: String,
+    /// Token that ends documents, by its text or id; `None`: what the tokenizer's folder says, else a known one.
+    pub end_token: Option<String>,
     pub out: PathBuf,
     /// Share of documents for the valid split, below 1. If it is above 0, at least one of several goes there.
     pub valid_share: f64,
@@ -43,7 +45,10 @@ pub fn make_text(options: &TextOptions, on_progress: OnProgress<'_>) -> Result<D
     check_options(options)?;
     let sizes = options.inputs.iter().map(|path| input_size(path)).collect::<Result<Vec<u64>>>()?;
     let staging = StagedDataset::create(&options.out, options.force)?;
-    let tokenizer = Tokenizer::from_name_or_file(&options.tokenizer)?;
+    let mut tokenizer = Tokenizer::from_name_or_file(&options.tokenizer)?;
+    if let Some(token) = &options.end_token {
+        tokenizer = tokenizer.with_end_token(token)?;
+    }
     let mut builder = TextDatasetBuilder {
         options,
         tokenizer: &tokenizer,
@@ -72,7 +77,9 @@ pub fn make_text(options: &TextOptions, on_progress: OnProgress<'_>) -> Result<D
     let manifest = DatasetManifest::new("text", options.manifest_settings(), options.seed, splits.clone(), &tokenizer);
     manifest.write(staging.dir())?;
     staging.commit()?;
+    let end_token = describe_end_token(&tokenizer);
     Ok(DatasetSummary {
+        end_token,
         out: options.out.clone(),
         splits,
         vocab_size: tokenizer.vocab_size(),
@@ -80,6 +87,12 @@ pub fn make_text(options: &TextOptions, on_progress: OnProgress<'_>) -> Result<D
         nulls,
         graphs: None,
     })
+}
+
+/// Says which token ends documents, and what named it.
+fn describe_end_token(tokenizer: &Tokenizer) -> Option<String> {
+    let id = tokenizer.eos_id()?;
+    Some(format!("{} (id {id}, from {})", tokenizer.token_text(id), tokenizer.end_token().source))
 }
 
 fn check_options(options: &TextOptions) -> Result<()> {

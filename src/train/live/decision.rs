@@ -97,6 +97,8 @@ struct Accepted {
 struct Refusal {
     changes: Vec<KeyChange>,
     reason: String,
+    /// Whether the file is torn: nobody asked for a change, so the record of changes does not list it.
+    torn: bool,
 }
 
 impl LiveConfig {
@@ -120,8 +122,9 @@ impl LiveConfig {
             }
             ConfigEdit::Note(_) => (ChangeSource::Keys, None, Ok(Accepted::default())),
         };
+        let is_torn = matches!(&result, Err(Refusal { torn: true, .. }));
         let (verdict, changes, accepted) = match result {
-            Err(Refusal { changes, reason }) => (Verdict::Refused(reason), changes, Accepted::default()),
+            Err(Refusal { changes, reason, .. }) => (Verdict::Refused(reason), changes, Accepted::default()),
             Ok(mut accepted) => {
                 let changes = std::mem::take(&mut accepted.changes);
                 let verdict = accepted.config.take().map_or(Verdict::Unchanged, |config| {
@@ -137,7 +140,7 @@ impl LiveConfig {
             _ => (ChangeOutcome::Applied, None),
         };
         let mut listed: Vec<Option<&KeyChange>> = changes.iter().map(Some).collect();
-        if reason.is_some() && listed.is_empty() {
+        if reason.is_some() && listed.is_empty() && !is_torn {
             listed.push(None);
         }
         let row = |key| ChangeRow { outcome, reason: reason.clone(), ..change_row(key, &stamp, &source) };
@@ -192,14 +195,20 @@ impl LiveConfig {
         check: CompatibilityCheck,
     ) -> Result<Accepted, Refusal> {
         let name = &file.name;
-        let text = text
-            .as_ref()
-            .map_err(|error| Refusal { changes: Vec::new(), reason: format!("{name}: cannot be read: {error}") })?;
-        config::refuse_torn(text, &file.accepted_text, name, is_complete)
-            .map_err(|error| Refusal { changes: Vec::new(), reason: error.to_string() })?;
+        let text = text.as_ref().map_err(|error| Refusal {
+            changes: Vec::new(),
+            reason: format!("{name}: cannot be read: {error}"),
+            torn: false,
+        })?;
+        config::refuse_torn(text, &file.accepted_text, name, is_complete).map_err(|error| Refusal {
+            changes: Vec::new(),
+            reason: error.to_string(),
+            torn: true,
+        })?;
         let content = config::from_text(text, name, &[]).map_err(|error| Refusal {
             changes: self.change_from_error(&error).into_iter().collect(),
             reason: error.to_string(),
+            torn: false,
         })?;
         let set_by_person = change::diff(&file.last_valid, &content);
         let current = |edit: &KeyChange| KeyChange { old: self.config.value(edit.key), ..edit.clone() };
@@ -207,7 +216,7 @@ impl LiveConfig {
         let frozen: Vec<KeyChange> = changes.iter().filter(|edit| edit.is_frozen()).cloned().collect();
         if let Some(first) = frozen.first() {
             let reason = self.frozen_message(name, text, first);
-            return Err(Refusal { changes: frozen, reason });
+            return Err(Refusal { changes: frozen, reason, torn: false });
         }
         let config = self.merge(&changes, name, check)?;
         Ok(Accepted { config, changes, set_by_person, file_content: Some(content) })
@@ -217,11 +226,11 @@ impl LiveConfig {
     fn check_keys(&self, values: &[(String, String)], check: CompatibilityCheck) -> Result<Accepted, Refusal> {
         let parsed: Result<Vec<KeyChange>, String> =
             values.iter().map(|(key, value)| self.parse_edit(key, value)).collect();
-        let set_by_person = parsed.map_err(|reason| Refusal { changes: Vec::new(), reason })?;
+        let set_by_person = parsed.map_err(|reason| Refusal { changes: Vec::new(), reason, torn: false })?;
         let changes: Vec<KeyChange> = set_by_person.iter().filter(|edit| edit.old != edit.new).cloned().collect();
         if let Some(frozen) = changes.iter().find(|edit| edit.is_frozen()) {
             let reason = self.frozen_message("", "", frozen);
-            return Err(Refusal { changes, reason });
+            return Err(Refusal { changes, reason, torn: false });
         }
         let config = self.merge(&changes, "set", check)?;
         Ok(Accepted { config, changes, set_by_person, file_content: None })
@@ -240,7 +249,7 @@ impl LiveConfig {
         if changes.is_empty() {
             return Ok(None);
         }
-        let refuse = |reason| Refusal { changes: changes.to_vec(), reason };
+        let refuse = |reason| Refusal { changes: changes.to_vec(), reason, torn: false };
         let values = changes.iter().map(|edit| (edit.key, &edit.new));
         let config = change::apply_changes(&self.config, values, source).map_err(|error| refuse(error.to_string()))?;
         check(&config).map_err(|error| refuse(format!("{source}: {error}")))?;
