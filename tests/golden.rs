@@ -216,7 +216,7 @@ fn families_and_rotary_variants_are_those_of_transformers() {
     ];
     let stream: Vec<i32> = (0..100).map(|i| (i * 7919 + 3) % 101 % 41).collect();
     let dir = tempfile::tempdir().unwrap();
-    write_documents(dir.path(), &[stream.clone()]);
+    write_documents(dir.path(), std::slice::from_ref(&stream));
     let dataset = Dataset::open(dir.path()).unwrap();
     for (family, expected, tokens) in cases {
         let model = hf::load(&fixture("families").join(family), &Device::flex()).unwrap();

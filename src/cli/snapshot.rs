@@ -74,9 +74,10 @@ pub(super) fn run(args: SnapshotArgs) -> anyhow::Result<ExitCode> {
     };
     let options = SnapshotOptions { panel: args.panel, size: args.size, keys: args.keys, ascii: args.ascii, format };
     let mut damage = Vec::new();
-    let events = reader::current_events(folder).inspect(|event| match event {
-        Event::Alert(Alert { topic: AlertTopic::DamagedFile(found), .. }) => damage.push(found.clone()),
-        _ => {}
+    let events = reader::current_events(folder).inspect(|event| {
+        if let Event::Alert(Alert { topic: AlertTopic::DamagedFile(found), .. }) = event {
+            damage.push(found.clone());
+        }
     });
     let picture = snapshot::draw(events, &options, &title)
         .map_err(|error| anyhow::anyhow!("--keys {}: {error}", options.keys))?;

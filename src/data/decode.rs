@@ -140,7 +140,9 @@ impl<'a> TokenDecoder<'a> {
     fn push_row(&mut self, ids: Option<ArrayRef>, mask: Option<ArrayRef>, labels: Option<ArrayRef>) -> Result<()> {
         let start = self.documents.tokens.len();
         match &ids {
-            Some(ids) if ids.data_type().is_null() && ids.len() > 0 => return Err(self.id_error(0, "a null token id")),
+            Some(ids) if ids.data_type().is_null() && !ids.is_empty() => {
+                return Err(self.id_error(0, "a null token id"));
+            }
             Some(ids) if !ids.data_type().is_null() => self.push_ids(ids)?,
             Some(_) => {}
             None => self.documents.counts.null_rows += 1,

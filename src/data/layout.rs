@@ -192,7 +192,7 @@ fn list_visible(dir: &Path) -> Result<Vec<PathBuf>> {
     for entry in std::fs::read_dir(dir).map_err(DataError::io(dir, "be listed"))? {
         let path = entry.map_err(DataError::io(dir, "be listed"))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if !name.starts_with('.') && !(name.starts_with('_') && path.is_dir()) {
+        if !(name.starts_with('.') || name.starts_with('_') && path.is_dir()) {
             paths.push(path);
         }
     }
@@ -205,6 +205,7 @@ mod tests {
     use super::*;
 
     /// Makes empty files and returns what is found in their folder: shards by split, and files passed over.
+    #[allow(clippy::type_complexity)]
     fn found(names: &[&str]) -> Result<(Vec<(Split, String)>, Vec<String>)> {
         let dir = tempfile::tempdir().unwrap();
         for name in names {
@@ -221,6 +222,7 @@ mod tests {
     #[test]
     fn layouts_of_other_programs_are_found() {
         use Split::{Train, Valid};
+        #[allow(clippy::type_complexity)]
         let cases: [(&[&str], &[(Split, &str)], &[&str]); 8] = [
             (&["a.parquet", "b.parquet"], &[(Train, "a.parquet"), (Train, "b.parquet")], &[]),
             (&["a.parquet", "val-0.parquet", "c.bin"], &[(Valid, "val-0.parquet")], &["a.parquet", "c.bin"]),

@@ -287,7 +287,7 @@ mod tests {
             two
         );
         assert_eq!(read("a.json", &format!("{LINE}\n{LINE}\n"), 9).unwrap().questions, two);
-        assert_eq!(read("a.json", LINE, 9).unwrap().questions, [one.clone()]);
+        assert_eq!(read("a.json", LINE, 9).unwrap().questions, std::slice::from_ref(&one));
         assert_eq!(read("a.jsonl", &format!("\u{feff}{LINE}\n\n{LINE}\n{LINE}"), 2).unwrap().questions, two);
     }
 

@@ -113,7 +113,7 @@ impl CheckpointTensors {
 fn list_tensors(path: &Path) -> Result<BTreeMap<String, (PathBuf, PackTensor)>, ModelError> {
     safetensors_header::check(path)?;
     let mut store = SafetensorsStore::from_file(path);
-    let listed = foreign::catch_panic(|| store.get_all_tensors().map(Clone::clone).map_err(|error| error.to_string()));
+    let listed = foreign::catch_panic(|| store.get_all_tensors().cloned().map_err(|error| error.to_string()));
     let tensors = listed.and_then(|listed| listed).map_err(|error| file_error(path, error))?;
     Ok(tensors.iter().map(|(name, tensor)| (name.clone(), (path.to_owned(), tensor.clone()))).collect())
 }

@@ -147,7 +147,7 @@ fn stated_choice(text: &str) -> Option<char> {
     match after_marker(text) {
         Some(stated) => stated.split_whitespace().find_map(choice_letter),
         None => {
-            let marked = text.split_whitespace().filter(is_marked).filter_map(choice_letter).last();
+            let marked = text.split_whitespace().filter(is_marked).filter_map(choice_letter).next_back();
             marked.or_else(|| choice_letter(text.split_whitespace().last()?))
         }
     }

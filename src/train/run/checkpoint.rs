@@ -143,6 +143,9 @@ fn hash_file(path: &Path) -> std::io::Result<ManifestFile> {
     Ok(ManifestFile { bytes, sha256: recording::hex(&hash.finalize()) })
 }
 
+/// Steps of damaged checkpoints, each with what is wrong.
+type DamagedCheckpoints = Vec<(u64, String)>;
+
 /// A checkpoint that was checked against its manifest.
 #[derive(Clone)]
 pub struct LoadedCheckpoint {
@@ -188,7 +191,7 @@ pub(in crate::train) fn read_checkpoint(dir: &Path) -> Result<LoadedCheckpoint, 
 pub(in crate::train) fn find_checkpoint(
     folder: &RunFolder,
     step: Option<u64>,
-) -> Result<(Option<LoadedCheckpoint>, Vec<(u64, String)>), TrainError> {
+) -> Result<(Option<LoadedCheckpoint>, DamagedCheckpoints), TrainError> {
     let steps = folder.read_checkpoint_steps()?;
     if let Some(step) = step {
         let dir = folder.checkpoint_folder(step);

@@ -116,7 +116,7 @@ fn first_step(lineage: Option<&Lineage>) -> u64 {
 /// checkpoint of its first step it starts as at first, and loses nothing.
 fn recorded_checkpoint(folder: &RunFolder, first_step: u64) -> Result<Option<String>, TrainError> {
     let events = segments::read_table(&folder.path().join(EventRow::TABLE))?;
-    let last = events.batches.iter().filter_map(rows::last_checkpoint).last();
+    let last = events.batches.iter().filter_map(rows::last_checkpoint).next_back();
     Ok(last.filter(|(step, _)| *step > first_step).map(|(_, name)| name))
 }
 
