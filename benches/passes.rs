@@ -11,7 +11,7 @@
 
 use burn::tensor::Device;
 use coconut_lab::config::{Config, Curve, GradientFlow, Model, PassScope};
-use coconut_lab::data::{Batch, StreamPosition};
+use coconut_lab::data::Batch;
 use coconut_lab::model::{ModelShape, Transformer};
 use coconut_lab::train::Learner;
 use std::alloc::{GlobalAlloc, Layout};
@@ -107,7 +107,7 @@ fn random_batch([v, t, _, _, _, b]: [usize; 6], round: usize) -> Batch {
     };
     let tokens = (0..b * (t + 1)).map(|_| next()).collect();
     let doc_start = (0..b * (t + 1)).map(|i| i % (t + 1) == 0).collect();
-    Batch { batch_size: b, seq_len: t, tokens, doc_start, next_position: StreamPosition::default(), epoch: 0 }
+    Batch { batch_size: b, seq_len: t, tokens, doc_start, ..Batch::default() }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

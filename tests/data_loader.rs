@@ -41,7 +41,7 @@ fn small_dataset() -> (tempfile::TempDir, PathBuf) {
 }
 
 fn options() -> LoaderOptions {
-    LoaderOptions { batch_size: 2, seq_len: 8, seed: 3, shuffle: true, repeat: true, vocab_size: 100, prefetch: 2 }
+    LoaderOptions { batch_size: 2, seq_len: 8, seed: 3, shuffle: true, vocab_size: 100, prefetch: 2 }
 }
 
 fn open(path: &Path, options: LoaderOptions, start: StreamPosition) -> Loader {
@@ -50,7 +50,7 @@ fn open(path: &Path, options: LoaderOptions, start: StreamPosition) -> Loader {
 
 fn batches(path: &Path, options: LoaderOptions, start: StreamPosition, count: usize) -> Vec<Batch> {
     let mut loader = open(path, options, start);
-    (0..count).map_while(|_| loader.next_batch().unwrap()).collect()
+    (0..count).map(|_| loader.next_batch().unwrap()).collect()
 }
 
 #[test]
@@ -111,23 +111,14 @@ fn the_order_depends_only_on_the_seed() {
 }
 
 #[test]
-fn without_repeat_the_last_partial_batch_is_dropped() {
+fn a_split_smaller_than_a_batch_is_repeated() {
     let (_dir, path) = small_dataset();
-    let once = LoaderOptions { repeat: false, ..options() };
-    let got = batches(&path, once.clone(), StreamPosition::default(), 100);
-    assert_eq!(got.len(), 6); // (100 - 1) / 16
-    assert!(batches(&path, once, got[5].next_position.clone(), 1).is_empty());
-}
-
-#[test]
-fn a_split_smaller_than_a_batch_wraps_around_once() {
-    let (_dir, path) = small_dataset();
-    let once = LoaderOptions { repeat: false, shuffle: false, seq_len: 70, ..options() };
-    let got = batches(&path, once.clone(), StreamPosition::default(), 10);
-    assert_eq!(got.len(), 1);
-    let wrapped: Vec<i32> = (70..141).map(|at| at % 100).collect();
-    assert_eq!(got[0].tokens[71..], wrapped);
-    assert!(batches(&path, once, got[0].next_position.clone(), 1).is_empty());
+    let large = LoaderOptions { shuffle: false, seq_len: 70, ..options() };
+    let got = batches(&path, large, StreamPosition::default(), 2);
+    let stream = |from: i32| (from..from + 71).map(|at| at % 100).collect::<Vec<i32>>();
+    assert_eq!(got[0].tokens, [stream(0), stream(70)].concat());
+    assert_eq!(got[1].tokens, [stream(140), stream(210)].concat());
+    assert_eq!((got[0].epoch, got[1].epoch), (0, 1));
 }
 
 #[test]
@@ -135,11 +126,8 @@ fn too_few_tokens_are_an_error_and_not_an_endless_loop() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("one.parquet");
     write_shard(&path, 0, &[0, 1, 0], 1);
-    for repeat in [true, false] {
-        let error =
-            open(&path, LoaderOptions { repeat, ..options() }, StreamPosition::default()).next_batch().unwrap_err();
-        assert!(error.to_string().contains("1 tokens in all rows"), "{error}");
-    }
+    let error = open(&path, options(), StreamPosition::default()).next_batch().unwrap_err();
+    assert!(error.to_string().contains("1 tokens in all rows"), "{error}");
 }
 
 #[test]
@@ -180,9 +168,8 @@ fn an_id_outside_the_vocabulary_is_reported_with_its_row() {
     let narrow = LoaderOptions { vocab_size: 70, shuffle: false, ..options() };
     let mut loader = open(&path, narrow, StreamPosition::default());
     let error = loop {
-        match loader.next_batch() {
-            Ok(batch) => assert!(batch.is_some()),
-            Err(error) => break error.to_string(),
+        if let Err(error) = loader.next_batch() {
+            break error.to_string();
         }
     };
     assert!(error.contains("train-1.parquet: row 3 (counted from 0): token id 70 at index 5"), "{error}");

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use arrow::array::{ArrayRef, Int32Array, Int32Builder, ListBuilder, NullArray, RecordBatch, StringArray};
-use coconut_lab::data::{Dataset, Loader, LoaderOptions, Split, StreamPosition, TextOptions, describe, make_text};
+use coconut_lab::data::{
+    DataError, Dataset, Loader, LoaderOptions, RowReader, Split, StreamPosition, TextOptions, describe, make_text,
+};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{BrotliLevel, Compression};
 use parquet::file::properties::WriterProperties;
@@ -19,20 +21,16 @@ fn shards_dir() -> Option<PathBuf> {
     Some(dir)
 }
 
-fn options(vocab_size: usize) -> LoaderOptions {
-    LoaderOptions { batch_size: 2, seq_len: 32, seed: 0, shuffle: false, repeat: false, vocab_size, prefetch: 2 }
-}
+const OPTIONS: LoaderOptions =
+    LoaderOptions { batch_size: 2, seq_len: 32, seed: 0, shuffle: false, vocab_size: 512, prefetch: 2 };
 
-/// Returns all tokens of a file in order, and whether each begins a document, up to the last complete batch.
+/// Returns all tokens of a file but the last, in order, and whether each begins a document.
 fn read_stream(path: &Path) -> (Vec<i32>, Vec<bool>) {
-    let dataset = Dataset::open(path).unwrap();
-    let mut loader = Loader::open(&dataset, Split::Train, options(512), StreamPosition::default()).unwrap();
+    let mut reader = RowReader::open(&Dataset::open(path).unwrap(), Split::Train, 2, 32, 512).unwrap();
     let (mut tokens, mut starts) = (Vec::new(), Vec::new());
-    while let Some(batch) = loader.next_batch().unwrap() {
-        for row in 0..2 {
-            tokens.extend(&batch.tokens[row * 33..row * 33 + 32]);
-            starts.extend(&batch.doc_start[row * 33..row * 33 + 32]);
-        }
+    while let Some(batch) = reader.next_batch().unwrap() {
+        tokens.extend(batch.tokens.chunks(batch.seq_len + 1).flat_map(|row| &row[..batch.seq_len]));
+        starts.extend(batch.doc_start.chunks(batch.seq_len + 1).flat_map(|row| &row[..batch.seq_len]));
     }
     (tokens, starts)
 }
@@ -41,7 +39,7 @@ fn read_stream(path: &Path) -> (Vec<i32>, Vec<bool>) {
 fn every_list_layout_gives_the_same_rows() {
     let Some(dir) = shards_dir() else { return };
     let expected = read_stream(&dir.join("good-list-int32.parquet"));
-    assert_eq!(expected.0.len(), (60352 - 1) / 64 * 64);
+    assert_eq!(expected.0.len(), 60352 - 1);
     for name in ["good-largelist-int64", "good-list-uint16-nodict", "good-tokens-uint32"] {
         let path = dir.join(format!("{name}.parquet"));
         assert_eq!(Dataset::open(&path).unwrap().rows(Split::Train), 300, "{name}");
@@ -101,8 +99,7 @@ fn every_invalid_file_gives_one_clear_error() {
     assert_eq!(bad, cases.len() + 1, "a bad file has no case here");
     for (name, words) in cases {
         let path = dir.join(format!("{name}.parquet"));
-        for repeat in [false, true] {
-            let message = first_error(&path, LoaderOptions { repeat, ..options(512) });
+        for message in [read_all(&path), load_all(&path)].map(Result::unwrap_err) {
             for word in words.iter().chain([&path.to_str().unwrap()]) {
                 assert!(message.contains(word), "{name}: no `{word}` in: {message}");
             }
@@ -111,24 +108,30 @@ fn every_invalid_file_gives_one_clear_error() {
     }
 }
 
-/// Reads a file to its end and returns the error, which must occur.
-fn first_error(path: &Path, options: LoaderOptions) -> String {
-    let dataset = match Dataset::open(path) {
-        Ok(dataset) => dataset,
-        Err(error) => return error.to_string(),
-    };
-    let mut loader = Loader::open(&dataset, Split::Train, options, StreamPosition::default()).unwrap();
+/// Reads every row of a file as a measurement does.
+fn read_all(path: &Path) -> Result<usize, String> {
+    let text = |error: DataError| error.to_string();
+    let dataset = Dataset::open(path).map_err(text)?;
+    let reader = RowReader::open(&dataset, Split::Train, 2, 32, 512).map_err(text)?;
+    Ok(reader.count().map_err(text)?.rows)
+}
+
+/// Reads an epoch of a file as training does.
+fn load_all(path: &Path) -> Result<usize, String> {
+    let text = |error: DataError| error.to_string();
+    let dataset = Dataset::open(path).map_err(text)?;
+    let mut loader = Loader::open(&dataset, Split::Train, OPTIONS, StreamPosition::default()).map_err(text)?;
     for _ in 0..10_000 {
         match loader.next_batch() {
-            Ok(Some(_)) => {}
-            Ok(None) => panic!("{} was read without an error", path.display()),
+            Ok(batch) if batch.epoch > 0 => return Ok(batch.epoch as usize),
+            Ok(_) => {}
             Err(error) => {
-                assert!(loader.next_batch().unwrap().is_none(), "the stream ends after an error");
-                return error.to_string();
+                assert!(loader.next_batch().is_err(), "no batch follows an error");
+                return Err(error.to_string());
             }
         }
     }
-    panic!("{} does not end", path.display());
+    panic!("{}: the epoch does not end", path.display());
 }
 
 /// Damages eight bytes of a valid file: the result may be an error or a batch, but never a panic or an endless wait.
@@ -147,24 +150,9 @@ fn damaged_files_never_panic() {
         let damaged = at..(at + 8).min(bytes.len());
         bytes[damaged].iter_mut().for_each(|byte| *byte ^= 0x5a << (number % 3));
         std::fs::write(&path, &bytes).unwrap();
-        let Ok(dataset) = Dataset::open(&path) else {
+        if let Err(error) = load_all(&path) {
             errors += 1;
-            continue;
-        };
-        let Ok(mut loader) = Loader::open(&dataset, Split::Train, options(512), StreamPosition::default()) else {
-            errors += 1;
-            continue;
-        };
-        loop {
-            match loader.next_batch() {
-                Ok(Some(_)) => {}
-                Ok(None) => break,
-                Err(error) => {
-                    errors += 1;
-                    assert!(error.to_string().contains("damaged.parquet"), "{error}");
-                    break;
-                }
-            }
+            assert!(error.contains("damaged.parquet"), "{error}");
         }
     }
     // These Parquet pages have no checksum, so damage that decodes to ids of the vocabulary is not detected.
@@ -180,7 +168,7 @@ fn foreign_folders_are_split_by_file_name_or_are_all_train() {
     let dataset = Dataset::open(tmp.path()).unwrap();
     assert!(dataset.has_split(Split::Train) && !dataset.has_split(Split::Valid));
     assert_eq!((dataset.vocab_size(), dataset.eos_id()), (None, None));
-    let missing = Loader::open(&dataset, Split::Valid, options(512), StreamPosition::default()).err().unwrap();
+    let missing = Loader::open(&dataset, Split::Valid, OPTIONS, StreamPosition::default()).err().unwrap();
     assert!(missing.to_string().contains("no valid split; found: only train"), "{missing}");
     std::fs::copy(&good, tmp.path().join("train-0.parquet")).unwrap();
     std::fs::copy(&good, tmp.path().join("validation-0.parquet")).unwrap();
@@ -210,7 +198,7 @@ fn lists(rows: &[Option<&[i32]>]) -> ArrayRef {
 }
 
 #[test]
-fn padding_is_dropped_and_labels_of_minus_100_are_refused_by_training() {
+fn padding_is_dropped_and_labels_of_minus_100_are_read_but_are_no_targets() {
     let tmp = tempfile::tempdir().unwrap();
     let path = tmp.path().join("a.parquet");
     let rows = |row: &'static [i32]| lists(&[Some(row), Some(row), None]);
@@ -229,9 +217,13 @@ fn padding_is_dropped_and_labels_of_minus_100_are_refused_by_training() {
     assert_eq!((description.splits[0].tokens, description.splits[0].samples[0].head.ids.clone()), (6, vec![5, 6, 7]));
     assert!(description.to_string().contains("dropped as padding (`attention_mask` is 0): 4"));
     write_foreign(&path, columns(&[-100, -100, 7, -100, -100]), Compression::SNAPPY);
-    let error = Dataset::open(&path).unwrap().check_split(Split::Train, 512, &mut |_| ()).unwrap_err().to_string();
-    assert!(error.contains("`labels`") && error.contains("2 tokens"), "{error}");
-    assert!(describe(&path, None, &mut |_| ()).unwrap().to_string().contains("label -100 (column `labels`): 2"));
+    assert!(describe(&path, None, &mut |_| ()).unwrap().to_string().contains("(`labels` is -100): 2"));
+    // The second row of labels belongs to 0, 0, 0; the masked tokens behind them are gone.
+    let mut reader = RowReader::open(&Dataset::open(&path).unwrap(), Split::Train, 1, 5, 512).unwrap();
+    let batch = reader.next_batch().unwrap().unwrap();
+    assert_eq!((batch.tokens, batch.ignored), (vec![5, 6, 7, 0, 0, 0], vec![true, true, false, true, true, false]));
+    let reader = RowReader::open(&Dataset::open(&path).unwrap(), Split::Train, 1, 5, 512).unwrap();
+    assert_eq!(reader.count().unwrap().targets, 2);
     let mask = vec![("attention_mask", lists(&[Some(&[1])])), ("input_ids", lists(&[Some(&[1, 2])]))];
     write_foreign(&path, mask, Compression::SNAPPY);
     let error = describe(&path, None, &mut |_| ()).unwrap_err().to_string();

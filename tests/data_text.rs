@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use coconut_lab::data::{Dataset, Loader, LoaderOptions, Split, StreamPosition, TextOptions, describe, make_text};
+use coconut_lab::data::{Dataset, RowReader, Split, TextOptions, describe, make_text};
 
 fn options(inputs: &[&Path], out: PathBuf) -> TextOptions {
     TextOptions {
@@ -20,19 +20,10 @@ fn options(inputs: &[&Path], out: PathBuf) -> TextOptions {
 
 /// Returns all tokens of a split of a byte dataset as text, with `|` at document ends.
 fn split_text(dir: &Path, split: Split) -> String {
-    let options = LoaderOptions {
-        batch_size: 1,
-        seq_len: 1,
-        seed: 0,
-        shuffle: false,
-        repeat: false,
-        vocab_size: 257,
-        prefetch: 4,
-    };
-    let mut loader = Loader::open(&Dataset::open(dir).unwrap(), split, options, StreamPosition::default()).unwrap();
+    let mut reader = RowReader::open(&Dataset::open(dir).unwrap(), split, 1, 1, 257).unwrap();
     let mut bytes = Vec::new();
     let mut last = None;
-    while let Some(batch) = loader.next_batch().unwrap() {
+    while let Some(batch) = reader.next_batch().unwrap() {
         bytes.push(batch.tokens[0]);
         last = Some(batch.tokens[1]);
     }

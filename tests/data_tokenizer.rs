@@ -115,3 +115,22 @@ fn invalid_tokenizers_are_refused() {
     let error = Tokenizer::from_name_or_file("gpt5").err().unwrap().to_string();
     assert!(error.contains("words, byte, gpt2"), "{error}");
 }
+
+#[test]
+fn ids_without_tokens_change_nothing_and_huge_ids_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tokenizer.json");
+    let write = |id: u64| {
+        let vocab = format!(r#"{{"[UNK]": 0, "a": {id}}}"#);
+        let model = format!(r#"{{"type": "WordLevel", "unk_token": "[UNK]", "vocab": {vocab}}}"#);
+        std::fs::write(&file, format!(r#"{{"version": "1.0", "added_tokens": [], "model": {model}}}"#)).unwrap();
+    };
+    write(5);
+    let tokenizer = Tokenizer::from_file(&file).unwrap();
+    assert_eq!((tokenizer.vocab_size(), tokenizer.encode("a").unwrap()), (6, vec![5]));
+    let spaced = std::fs::read_to_string(&file).unwrap().replace(':', " :\n");
+    assert_eq!(Tokenizer::hash_of_json(spaced.as_bytes()), Some(tokenizer.hash()));
+    write(u64::from(u32::MAX));
+    let error = Tokenizer::from_file(&file).err().unwrap().to_string();
+    assert!(error.contains("id 4294967295") && error.contains("below 16777216"), "{error}");
+}

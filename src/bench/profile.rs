@@ -7,7 +7,7 @@ pub mod chrome;
 use super::steps;
 use super::steps::{BenchSizes, BenchSubject, StepKind, synchronize};
 use crate::config::Config;
-use crate::data::{Batch, Loader, StreamPosition};
+use crate::data::{Batch, StreamPosition};
 use crate::device::SelectedDevice;
 use crate::ops::trace::{self, Recording};
 pub use crate::ops::trace::{AllocationCounter, SpanKind, SpanRecord};
@@ -96,22 +96,10 @@ pub fn profile_run(
     let mut loader = setup::open_loader(&config, &dataset, vocab_size, StreamPosition::default(), &mut publisher)?;
     let mut learner = Learner::new(model, &config.optim);
     let params = learner.model.num_params();
-    let next = |_| take_batches(&mut loader, config.optim.accumulate);
+    let next = |_| (0..config.optim.accumulate).map(|_| Ok(loader.next_batch()?)).collect();
     measure_steps(&selected.device, options, params, next, |batches: &Vec<Batch>| {
         steps::update_or_fail(&mut learner, &config, batches)
     })
-}
-
-/// Loads up to `count` batches; fewer if the data ends.
-fn take_batches(loader: &mut Loader, count: usize) -> Result<Vec<Batch>, TrainError> {
-    let mut batches = Vec::with_capacity(count);
-    while batches.len() < count {
-        match loader.next_batch()? {
-            Some(batch) => batches.push(batch),
-            None => break,
-        }
-    }
-    Ok(batches)
 }
 
 /// Runs the warm-up steps, then measures steps, each on the next batches.

@@ -6,7 +6,7 @@ use crate::config::{
     self, Arch, Config, Curve, Data, Dtype, GradientFlow, LrDecay, Model, Optim, PassScope, PositionBudget, Probe,
     Recycle, SelectionRule,
 };
-use crate::data::{Batch, StreamPosition};
+use crate::data::Batch;
 use crate::device;
 use crate::device::SelectedDevice;
 use crate::model::accumulator::{GradientAccumulator, Stopwatch, Timing};
@@ -197,14 +197,7 @@ impl BenchSizes {
         let (mut rng, row) = (seeded_rng(round as u64), self.seq_len + 1);
         let tokens = (0..self.batch * row).map(|_| rng.random_range(0..self.vocab_size) as i32).collect();
         let doc_start = (0..self.batch * row).map(|at| at % row == 0).collect();
-        Batch {
-            batch_size: self.batch,
-            seq_len: self.seq_len,
-            tokens,
-            doc_start,
-            next_position: StreamPosition::default(),
-            epoch: 0,
-        }
+        Batch { batch_size: self.batch, seq_len: self.seq_len, tokens, doc_start, ..Batch::default() }
     }
 }
 
@@ -235,7 +228,7 @@ fn sequential_update(learner: &mut Learner, config: &Config, batch: &Batch) -> R
     let mut accumulator = GradientAccumulator::new(model, 1.0, timing);
     let states = run_sequential(model, &tokens, &columns, 1.0);
     accumulator.record_forward(StepPart::Recycled, &states);
-    let output = accumulator.add_loss(StepPart::RecycledHead, flatten_rows(&states.hidden), tokens.flat_targets(), 1.0);
+    let output = accumulator.add_loss(StepPart::RecycledHead, flatten_rows(&states.hidden), tokens.loss_targets(), 1.0);
     drop(states);
     let (grads, mut costs) = accumulator.finish();
     let mut watch = Stopwatch::new(model.device().without_autodiff(), timing);
@@ -351,7 +344,7 @@ mod tests {
             let states = run_sequential(&learner.model, &tokens, &recycled_columns(&config, 12, 1), 1.0);
             let mut accumulator = GradientAccumulator::new(&learner.model, 1.0, Timing::Off);
             let output =
-                accumulator.add_loss(StepPart::Plain, flatten_rows(&states.hidden), tokens.flat_targets(), 1.0);
+                accumulator.add_loss(StepPart::Plain, flatten_rows(&states.hidden), tokens.loss_targets(), 1.0);
             mean(crate::train::step::readback::read_values(&output.nll).unwrap()).unwrap()
         };
         let before = loss(&learner);

@@ -184,6 +184,7 @@ impl EvalArgs {
     /// Scores rows of the dataset in `data` by a plain pass.
     fn measure_perplexity(&self, loaded: &LoadedModel, data: &Path) -> anyhow::Result<PerplexityReport> {
         let dataset = Dataset::open(data)?;
+        dataset.warnings().iter().for_each(|warning| tracing::warn!("data: {warning}"));
         loaded.check_tokenizer(&dataset, self.model.any_tokenizer)?;
         let max_len = loaded.model.shape().max_len;
         let default_len = loaded.config()?.map_or(1024, |config| config.data.seq_len);

@@ -13,9 +13,9 @@ use super::manifest::{
     DatasetManifest, EOS_ID_KEY, MANIFEST_FILE, ShardRecord, TOKENIZER_FILE, TOKENIZER_HASH_KEY, VOCAB_SIZE_KEY,
 };
 use super::parquet_input::open_input;
-use super::shard::{MAX_VOCAB, Shard, ShardReadOptions};
+use super::shard::{Shard, ShardReadOptions};
 use super::tokenizer::Tokenizer;
-use super::{OnProgress, Progress, Split};
+use super::{MAX_VOCAB, OnProgress, Progress, Split};
 use crate::files::parquet_check::check_file;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -172,7 +172,7 @@ impl Dataset {
         for shard in self.opened_shards(split) {
             self.check_bytes(shard)?;
             for (group, rows) in shard.compression_and_group_rows().1.into_iter().enumerate() {
-                counts.add(shard.read_training_group(group, read_options)?.counts());
+                counts.add(shard.read_group(group, read_options)?.counts());
                 done += rows;
                 on_progress(Progress { label: "rows checked", done, total });
             }

@@ -2,8 +2,8 @@
 //! Must not know: files beyond their path in a message, row groups, splits.
 //! Invariant: every decoded id is below the vocabulary size; any other id or null is an error with its row.
 //!
-//! A null row is a document without tokens. Tokens where `attention_mask` is 0 are padding and dropped. Labels of -100
-//! beyond the padding are counted: the caller decides.
+//! A null row is a document without tokens. Tokens where `attention_mask` is 0 are padding and dropped. Tokens whose label
+//! is -100 are kept and marked: they are read, but are no targets.
 
 use super::columns::{ColumnLayout, IGNORED_LABEL};
 use super::error::{DataError, Result};
@@ -21,18 +21,22 @@ pub(crate) struct Documents {
     tokens: Vec<u32>,
     /// End offset of each document in `tokens`. A document starts where the previous one ends.
     ends: Vec<usize>,
+    /// Whether each token is no target; empty if the file has no labels.
+    ignored: Vec<bool>,
     counts: ReadCounts,
 }
 
-/// What reading passed over.
+/// What reading found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct ReadCounts {
     /// Rows that are null: documents without tokens.
     pub null_rows: u64,
     /// Tokens that `attention_mask` calls padding. They were dropped.
     pub padding_tokens: u64,
-    /// Tokens, not padding, whose label is -100: they should be read but not predicted.
+    /// Tokens, not padding, whose label is -100: they are read but not predicted.
     pub ignored_targets: u64,
+    /// Tokens in all, without padding.
+    pub tokens: u64,
 }
 
 impl ReadCounts {
@@ -40,21 +44,16 @@ impl ReadCounts {
         self.null_rows += other.null_rows;
         self.padding_tokens += other.padding_tokens;
         self.ignored_targets += other.ignored_targets;
+        self.tokens += other.tokens;
     }
 
     /// Says in sentences what was passed over, if anything.
     pub fn sentences(&self) -> impl Iterator<Item = String> + use<> {
-        let Self { null_rows, padding_tokens, ignored_targets } = *self;
+        let Self { null_rows, padding_tokens, ignored_targets, .. } = *self;
         let sentences = [
             (null_rows, format!("null rows, which are documents without tokens: {null_rows}")),
             (padding_tokens, format!("tokens dropped as padding (`attention_mask` is 0): {padding_tokens}")),
-            (
-                ignored_targets,
-                format!(
-                    "tokens with the label -100 (column `labels`): {ignored_targets}; a run refuses them, because every \
-                     token is a target here; without the column `labels` all are trained on"
-                ),
-            ),
+            (ignored_targets, format!("tokens that are read but are no targets (`labels` is -100): {ignored_targets}")),
         ];
         sentences.into_iter().filter(|(count, _)| *count > 0).map(|(_, sentence)| sentence)
     }
@@ -62,7 +61,12 @@ impl ReadCounts {
 
 impl Documents {
     pub fn counts(&self) -> ReadCounts {
-        self.counts
+        ReadCounts { tokens: self.tokens.len() as u64, ..self.counts }
+    }
+
+    /// Returns whether each token of a document is no target; `None` if the file has no labels.
+    pub fn ignored(&self, index: usize) -> Option<&[bool]> {
+        self.ignored.get(self.range(index)).filter(|_| !self.ignored.is_empty())
     }
 
     pub fn len(&self) -> usize {
@@ -74,8 +78,12 @@ impl Documents {
     }
 
     pub fn get(&self, index: usize) -> &[u32] {
+        &self.tokens[self.range(index)]
+    }
+
+    fn range(&self, index: usize) -> std::ops::Range<usize> {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        &self.tokens[start..self.ends[index]]
+        start..self.ends[index]
     }
 
     /// Splits the tokens of a flat row group into documents, after each `eos` token.
@@ -133,6 +141,10 @@ impl<'a> TokenDecoder<'a> {
         for row in 0..tokens.len() {
             let of_row = |column: Option<&ArrayRef>| column.and_then(|column| list_row(column, row));
             self.push_row(list_row(tokens, row), of_row(mask), of_row(labels))?;
+            if labels.is_some() {
+                // A row without labels has no ignored tokens.
+                self.documents.ignored.resize(self.documents.tokens.len(), false);
+            }
         }
         Ok(())
     }
@@ -169,23 +181,22 @@ impl<'a> TokenDecoder<'a> {
         Ok(numbers.as_primitive::<Int64Type>().iter().collect())
     }
 
-    /// Drops the tokens from `start` on that the mask calls padding, and counts labels of -100 among the others.
+    /// Drops the tokens from `start` on that the mask calls padding, and marks those with a label of -100.
     fn drop_padding(&mut self, start: usize, mask: Option<&[Option<i64>]>, labels: Option<&[Option<i64>]>) {
-        let kept = |index: usize| mask.is_none_or(|mask| mask[index] != Some(0));
-        let count = self.documents.tokens.len() - start;
+        let documents = &mut *self.documents;
+        let count = documents.tokens.len() - start;
+        let kept: Vec<usize> = (0..count).filter(|index| mask.is_none_or(|mask| mask[*index] != Some(0))).collect();
         if let Some(labels) = labels {
+            let ignored = |index: &usize| labels[*index] == Some(IGNORED_LABEL);
             // The first token of a row is not predicted from that row in any case.
-            let first = (0..count).find(|index| kept(*index));
-            let ignored =
-                |index: &usize| labels[*index] == Some(IGNORED_LABEL) && kept(*index) && Some(*index) != first;
-            self.documents.counts.ignored_targets += (0..count).filter(ignored).count() as u64;
+            documents.counts.ignored_targets += kept.iter().skip(1).filter(|index| ignored(index)).count() as u64;
+            documents.ignored.extend(kept.iter().map(ignored));
         }
         if mask.is_some() {
-            let kept_ids: Vec<u32> =
-                (0..count).filter(|index| kept(*index)).map(|index| self.documents.tokens[start + index]).collect();
-            self.documents.counts.padding_tokens += (count - kept_ids.len()) as u64;
-            self.documents.tokens.truncate(start);
-            self.documents.tokens.extend(kept_ids);
+            let kept_ids: Vec<u32> = kept.iter().map(|index| documents.tokens[start + index]).collect();
+            documents.counts.padding_tokens += (count - kept_ids.len()) as u64;
+            documents.tokens.truncate(start);
+            documents.tokens.extend(kept_ids);
         }
     }
 

@@ -1,15 +1,18 @@
 //! Owns: the batches: windows `[B, T+1]` cut from a split's token stream, prefetched on a thread.
 //! Must not know: tensors, what a batch is used for.
-//! Invariant: the batches are a function of dataset, options and start position. A loader opened at a batch's
+//! Invariant: the batches are an endless function of dataset, options and start position. A loader opened at a batch's
 //! [`Batch::next_position`] yields exactly the batches that follow it.
 //!
 //! Packing: window i takes T+1 tokens of the stream, starting at token i·T. It shares one token with the next
 //! window, so every token is a target once. B consecutive windows form a batch.
 
+use super::MAX_VOCAB;
 use super::Split;
+use super::batch::Batch;
 use super::dataset::Dataset;
 use super::error::{DataError, Result};
-use super::shard::{MAX_VOCAB, ShardReadOptions};
+use super::marked_tokens::MarkedTokens;
+use super::shard::ShardReadOptions;
 use super::stream::{StreamPosition, TokenOrder, TokenStream};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
@@ -24,29 +27,10 @@ pub struct LoaderOptions {
     pub seed: u64,
     /// Whether to shuffle row groups and documents; `false` keeps the order of the files.
     pub shuffle: bool,
-    /// Whether to start the next epoch at the end of one. With `false` the data ends there, and an incomplete
-    /// last batch is dropped. A split smaller than one batch is repeated until it fills one.
-    pub repeat: bool,
     /// Vocabulary size of the model; every token id must be below it.
     pub vocab_size: usize,
     /// Number of batches prepared in advance.
     pub prefetch: usize,
-}
-
-/// A batch of B windows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Batch {
-    /// B, rows of the batch.
-    pub batch_size: usize,
-    /// T, input tokens per row.
-    pub seq_len: usize,
-    /// Token ids `[B, T+1]`, row-major. Inputs are `[.., ..T]`, targets `[.., 1..]`.
-    pub tokens: Vec<i32>,
-    /// `[B, T+1]`, `true` at the first token of a document.
-    pub doc_start: Vec<bool>,
-    pub next_position: StreamPosition,
-    /// Epoch in which this batch starts, counted from 0.
-    pub epoch: u64,
 }
 
 /// Reads the batches of one split. A thread prefetches them, and ends when the loader is dropped.
@@ -70,8 +54,9 @@ impl Loader {
         let (prefetch, mut packer) = (options.prefetch, BatchPacker::new(TokenStream::open(order, start)?, options));
         let (send, batches) = sync_channel(prefetch);
         let work = move || {
-            // The thread ends at the end of the data, after the first error, or when the receiver is dropped.
-            while let Some(batch) = packer.next().transpose() {
+            // The thread ends after the first error, or when the receiver is dropped.
+            loop {
+                let batch = packer.next();
                 let failed = batch.is_err();
                 if send.send(batch).is_err() || failed {
                     return;
@@ -85,21 +70,22 @@ impl Loader {
         Ok(Self { batches: Some(batches), thread: Some(thread) })
     }
 
-    /// Returns the next batch; `None` at the end of the data (never with `repeat`), or after an error. A
-    /// fault in the data is returned once the batch that it affects is due.
-    pub fn next_batch(&mut self) -> Result<Option<Batch>> {
+    /// Returns the next batch. At the end of an epoch the next one begins, within a batch if need be. A fault in the data
+    /// is returned once the batch that it affects is due; no batch follows it.
+    pub fn next_batch(&mut self) -> Result<Batch> {
         match self.batches.as_ref().map(Receiver::recv) {
-            Some(Ok(batch)) => batch.map(Some),
-            _ => self.join_thread(),
+            Some(Ok(batch)) => batch,
+            _ => Err(self.ended()),
         }
     }
 
-    /// Joins the thread once it has ended, and reports a panic.
-    fn join_thread(&mut self) -> Result<Option<Batch>> {
-        match self.thread.take().map(JoinHandle::join) {
-            Some(Err(_)) => Err(DataError::Loader { found: "it panicked".to_owned() }),
-            _ => Ok(None),
-        }
+    /// Joins the thread, which has ended, and says why there are no more batches.
+    fn ended(&mut self) -> DataError {
+        let found = match self.thread.take().map(JoinHandle::join) {
+            Some(Err(_)) => "it panicked",
+            _ => "it ended after an error",
+        };
+        DataError::Loader { found: found.to_owned() }
     }
 }
 
@@ -132,68 +118,31 @@ fn check_options(options: &LoaderOptions) -> Result<()> {
 struct BatchPacker {
     stream: TokenStream,
     options: LoaderOptions,
-    /// Epoch after which the data ends.
-    last_epoch: u64,
-    /// First token of the next batch, the last of the previous one, and whether a document starts at it.
-    carry: Option<(i32, bool)>,
+    /// First token of the next batch: the last of the previous one.
+    carry: MarkedTokens,
     next_position: StreamPosition,
-    ended: bool,
 }
 
 impl BatchPacker {
     fn new(stream: TokenStream, options: LoaderOptions) -> Self {
         let start = stream.position().clone();
-        let last_epoch = if options.repeat { u64::MAX } else { start.epoch };
-        Self { stream, options, last_epoch, carry: None, next_position: start, ended: false }
+        Self { stream, options, carry: MarkedTokens::default(), next_position: start }
     }
 
-    /// Returns the next batch, or `None` at the end of the data.
-    fn next(&mut self) -> Result<Option<Batch>> {
-        if self.ended {
-            return Ok(None);
-        }
-        let batch_tokens = self.options.batch_size * self.options.seq_len;
-        let (mut tokens, mut starts): (Vec<i32>, Vec<bool>) = self.carry.take().into_iter().unzip();
-        let is_first_batch = tokens.is_empty() && self.next_position.is_epoch_start();
-        self.stream.append_tokens(batch_tokens - tokens.len(), self.last_epoch, &mut tokens, &mut starts)?;
-        if tokens.len() == batch_tokens && self.stream.seek_next_token(self.last_epoch)? {
-            return self.complete_batch(tokens, starts, batch_tokens).map(Some);
-        }
-        self.ended = true;
-        if !is_first_batch {
-            return Ok(None);
-        }
-        // The whole split is smaller than one batch: repeat it until it fills one.
-        self.stream.check_epoch_has_tokens()?;
-        self.stream.append_tokens(batch_tokens + 1 - tokens.len(), u64::MAX, &mut tokens, &mut starts)?;
-        let next_position = self.stream.epoch_end(self.next_position.epoch);
-        Ok(Some(self.cut_batch(&tokens, &starts, next_position, self.next_position.epoch)))
-    }
-
-    /// Adds the last target to the B·T tokens in `tokens`, and returns the batch.
-    fn complete_batch(&mut self, mut tokens: Vec<i32>, mut starts: Vec<bool>, batch_tokens: usize) -> Result<Batch> {
+    /// Returns the next batch. The position after it is before its last target, which the next batch reads first.
+    fn next(&mut self) -> Result<Batch> {
+        let LoaderOptions { batch_size, seq_len, .. } = self.options;
+        let batch_tokens = batch_size * seq_len;
+        let mut tokens = std::mem::take(&mut self.carry);
+        self.stream.append_tokens(batch_tokens - tokens.len(), u64::MAX, &mut tokens)?;
+        // Ends an epoch here, if this is its end: the position then is the start of the next one.
+        self.stream.seek_next_token(u64::MAX)?;
         let next_position = self.stream.position().clone();
         let start = std::mem::replace(&mut self.next_position, next_position.clone());
-        self.stream.append_tokens(1, self.last_epoch, &mut tokens, &mut starts)?;
-        self.carry = Some((tokens[batch_tokens], starts[batch_tokens]));
-        Ok(self.cut_batch(&tokens, &starts, next_position, start.epoch))
-    }
-
-    fn cut_batch(&self, tokens: &[i32], starts: &[bool], next_position: StreamPosition, epoch: u64) -> Batch {
-        let windows = cut_windows(tokens, starts, self.options.batch_size, self.options.seq_len);
-        Batch { next_position, epoch, ..windows }
-    }
-}
-
-/// Cuts the first B·T+1 tokens into B windows of T+1 tokens. Neighbouring windows share one token.
-pub(super) fn cut_windows(tokens: &[i32], starts: &[bool], batch_size: usize, seq_len: usize) -> Batch {
-    let windows = (0..batch_size).map(|row| row * seq_len..(row + 1) * seq_len + 1);
-    Batch {
-        batch_size,
-        seq_len,
-        tokens: windows.clone().flat_map(|window| &tokens[window]).copied().collect(),
-        doc_start: windows.flat_map(|window| &starts[window]).copied().collect(),
-        next_position: StreamPosition::default(),
-        epoch: 0,
+        self.stream.append_tokens(1, u64::MAX, &mut tokens)?;
+        let batch = Batch { next_position, epoch: start.epoch, ..Batch::cut(&tokens, batch_size, seq_len) };
+        tokens.remove_first(batch_tokens);
+        self.carry = tokens;
+        Ok(batch)
     }
 }

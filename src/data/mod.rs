@@ -7,6 +7,7 @@
 //! row, in the column `input_ids`) → [`Dataset::open`] → `shard` (one row group at a time) → `stream` (the
 //! endless order of tokens) → [`Loader`] (windows `[B, T+1]`, prefetched on a thread).
 
+mod batch;
 mod columns;
 pub mod dataset;
 mod decode;
@@ -16,6 +17,7 @@ mod json_text;
 pub mod layout;
 pub mod loader;
 pub mod manifest;
+mod marked_tokens;
 mod parquet_input;
 pub mod prosqa;
 mod prosqa_words;
@@ -31,11 +33,12 @@ mod text_input;
 pub mod tokenizer;
 mod writer;
 
+pub use batch::Batch;
 pub use dataset::Dataset;
 pub use decode::ReadCounts;
 pub use error::{DataError, Result};
 pub use inspect::{DatasetDescription, describe};
-pub use loader::{Batch, Loader, LoaderOptions};
+pub use loader::{Loader, LoaderOptions};
 pub use manifest::{DatasetManifest, DatasetSummary};
 pub use prosqa::{ProsqaOptions, make_prosqa};
 pub use questions::{Question, Questions, read_questions};
@@ -44,6 +47,9 @@ pub use split::Split;
 pub use stream::StreamPosition;
 pub use text::{TextOptions, make_text};
 pub use tokenizer::{EndTokens, Tokenizer, generation_end_tokens};
+
+/// Largest vocabulary size allowed: an id from here on means that a file of unknown vocabulary is corrupt.
+pub(crate) const MAX_VOCAB: usize = 1 << 24;
 
 /// Progress of a long operation, as plain data for the caller to display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,9 +4,10 @@
 //! by itself. Nothing is repeated or left out.
 
 use super::Split;
+use super::batch::Batch;
 use super::dataset::Dataset;
 use super::error::{DataError, Result};
-use super::loader::{Batch, cut_windows};
+use super::marked_tokens::MarkedTokens;
 use super::shard::ShardReadOptions;
 use super::stream::{StreamPosition, TokenOrder, TokenStream};
 
@@ -14,7 +15,7 @@ use super::stream::{StreamPosition, TokenOrder, TokenStream};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RowCounts {
     pub rows: usize,
-    /// Number of targets: the tokens of the split, less the first.
+    /// Number of targets: the tokens of the split, less the first and those that labels of -100 ignore.
     pub targets: usize,
 }
 
@@ -27,8 +28,7 @@ pub struct RowReader {
     batch_size: usize,
     seq_len: usize,
     /// Tokens that were read and are not targets yet, the last target first.
-    tokens: Vec<i32>,
-    starts: Vec<bool>,
+    tokens: MarkedTokens,
 }
 
 impl RowReader {
@@ -39,8 +39,8 @@ impl RowReader {
         let order = TokenOrder { shards, read_options, seed: 0, shuffle: false };
         let stream = TokenStream::open(order, StreamPosition::default())?;
         let (batch_size, seq_len) = (batch_size.max(1), seq_len.max(1));
-        let mut reader = Self { stream, batch_size, seq_len, tokens: Vec::new(), starts: Vec::new() };
-        reader.stream.append_tokens(2, 0, &mut reader.tokens, &mut reader.starts)?;
+        let mut reader = Self { stream, batch_size, seq_len, tokens: MarkedTokens::default() };
+        reader.stream.append_tokens(2, 0, &mut reader.tokens)?;
         match reader.tokens.len() {
             2 => Ok(reader),
             count => Err(DataError::Empty {
@@ -56,17 +56,15 @@ impl RowReader {
     pub fn next_batch(&mut self) -> Result<Option<Batch>> {
         let wanted = self.batch_size * self.seq_len + 1;
         let missing = wanted.saturating_sub(self.tokens.len());
-        self.stream.append_tokens(missing, 0, &mut self.tokens, &mut self.starts)?;
+        self.stream.append_tokens(missing, 0, &mut self.tokens)?;
         let targets = self.tokens.len().saturating_sub(1).min(wanted - 1);
         let batch = match targets / self.seq_len {
             0 if targets == 0 => return Ok(None),
-            0 => cut_windows(&self.tokens, &self.starts, 1, targets),
-            rows => cut_windows(&self.tokens, &self.starts, rows, self.seq_len),
+            0 => Batch::cut(&self.tokens, 1, targets),
+            rows => Batch::cut(&self.tokens, rows, self.seq_len),
         };
         // The last target is the first input of the next row.
-        let used = batch.batch_size * batch.seq_len;
-        self.tokens.drain(..used);
-        self.starts.drain(..used);
+        self.tokens.remove_first(batch.batch_size * batch.seq_len);
         Ok(Some(batch))
     }
 
@@ -75,7 +73,10 @@ impl RowReader {
         let mut counts = RowCounts::default();
         while let Some(batch) = self.next_batch()? {
             counts.rows += batch.batch_size;
-            counts.targets += batch.batch_size * batch.seq_len;
+            counts.targets += match batch.counted_targets() {
+                Some(counted) => counted.iter().filter(|counted| **counted).count(),
+                None => batch.batch_size * batch.seq_len,
+            };
         }
         Ok(counts)
     }

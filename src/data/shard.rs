@@ -16,9 +16,6 @@ use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Largest vocabulary size allowed: an id from here on means that a file of unknown vocabulary is corrupt.
-pub(crate) const MAX_VOCAB: usize = 1 << 24;
-
 /// Number of rows decoded at a time, which bounds the memory used in addition to the ids themselves.
 const LIST_ROWS: usize = 512;
 const FLAT_ROWS: usize = 1 << 16;
@@ -119,23 +116,6 @@ impl Shard {
             documents.split_after(options.eos_id);
         }
         Ok(documents)
-    }
-
-    /// Reads all of a row group for training. Labels of -100 are an error, because every token is a target.
-    pub fn read_training_group(&self, group: usize, options: ShardReadOptions) -> Result<Documents> {
-        let documents = self.read_group(group, options)?;
-        match documents.counts().ignored_targets {
-            0 => Ok(documents),
-            count => Err(DataError::Column {
-                file: self.path.clone(),
-                found: format!(
-                    "the column `labels` says -100 (not to be predicted) for {count} tokens of row group {group}, but \
-                     every token is a target here"
-                ),
-                allowed: "labels of -100 on padding alone; without the column `labels`, all tokens are trained on"
-                    .to_owned(),
-            }),
-        }
     }
 
     /// Returns the index of the first leaf column of the token column, as row group metadata counts columns.

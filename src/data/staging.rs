@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::Split;
 use super::error::{DataError, Result};
 use super::manifest::{MANIFEST_FILE, TOKENIZER_FILE};
-use crate::files::atomic::StagedFolder;
+use crate::files::atomic::{StagedFolder, is_process_gone};
 
 /// A dataset in the making. It is removed on drop, unless [`StagedDataset::commit`] has moved it to its destination.
 pub(crate) struct StagedDataset {
@@ -69,9 +69,9 @@ fn sweep_leftovers(out: &Path) {
         }
         let found = entry.file_name().to_string_lossy().into_owned();
         let hidden = found.strip_prefix('.').and_then(|rest| rest.strip_suffix(".partial"));
-        if hidden.and_then(|rest| rest.rsplit_once('.')).is_some_and(|(_, id)| is_gone(id)) {
+        if hidden.and_then(|rest| rest.rsplit_once('.')).is_some_and(|(_, id)| is_process_gone(id)) {
             remove_dataset_folder(&entry.path());
-        } else if found.strip_prefix(&format!("{name}.replaced-")).is_some_and(is_gone) {
+        } else if found.strip_prefix(&format!("{name}.replaced-")).is_some_and(is_process_gone) {
             match out.symlink_metadata().is_ok() {
                 true => remove_dataset_folder(&entry.path()),
                 false => drop(std::fs::rename(entry.path(), out)),
@@ -96,19 +96,6 @@ fn remove_dataset_folder(dir: &Path) {
         entries.iter().for_each(|entry| drop(std::fs::remove_file(entry.path())));
         let _ = std::fs::remove_dir(dir);
     }
-}
-
-/// Whether `id` is that of a process that is gone from this machine.
-#[cfg(unix)]
-fn is_gone(id: &str) -> bool {
-    use rustix::process::{Pid, test_kill_process};
-    let Some(process) = id.parse().ok().and_then(Pid::from_raw) else { return false };
-    test_kill_process(process) == Err(rustix::io::Errno::SRCH)
-}
-
-#[cfg(not(unix))]
-fn is_gone(_: &str) -> bool {
-    false
 }
 
 /// Returns a path next to `out`: `OUT.<word>-<pid>`.

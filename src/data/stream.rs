@@ -4,6 +4,7 @@
 
 use super::decode::Documents;
 use super::error::{DataError, Result};
+use super::marked_tokens::MarkedTokens;
 use super::shard::{Shard, ShardReadOptions};
 use crate::rng::item_rng;
 use rand::seq::SliceRandom;
@@ -69,31 +70,26 @@ impl TokenStream {
         &self.position
     }
 
-    pub fn epoch_end(&self, epoch: u64) -> StreamPosition {
-        StreamPosition { group: self.groups.len() as u64, ..StreamPosition::epoch_start(epoch) }
-    }
-
-    /// Appends `count` tokens, and to `starts` whether each is the first of a document; fewer only at the end
-    /// of `last_epoch`. Fails on an epoch with fewer than two tokens, which has nothing to predict.
-    pub fn append_tokens(
-        &mut self,
-        count: usize,
-        last_epoch: u64,
-        tokens: &mut Vec<i32>,
-        starts: &mut Vec<bool>,
-    ) -> Result<()> {
+    /// Appends `count` tokens; fewer only at the end of `last_epoch`. Fails on an epoch with fewer than two tokens, which
+    /// has nothing to predict.
+    pub fn append_tokens(&mut self, count: usize, last_epoch: u64, tokens: &mut MarkedTokens) -> Result<()> {
         let mut left = count;
         while left > 0 {
             if !self.seek_next_token(last_epoch)? {
                 return Ok(());
             }
             let Some(group) = &self.loaded_group else { return Ok(()) };
-            let document = group.documents.get(group.order[self.position.document as usize]);
+            let index = group.order[self.position.document as usize];
+            let document = group.documents.get(index);
             let start = self.position.token as usize;
             let end = start + left.min(document.len() - start);
             // Ids are below the vocabulary size, which is far below 2^31.
-            tokens.extend(document[start..end].iter().map(|id| *id as i32));
-            starts.extend((start..end).map(|token| token == 0));
+            tokens.ids.extend(document[start..end].iter().map(|id| *id as i32));
+            tokens.starts.extend((start..end).map(|token| token == 0));
+            match group.documents.ignored(index) {
+                Some(ignored) => tokens.ignored.extend(&ignored[start..end]),
+                None => tokens.ignored.resize(tokens.ids.len(), false),
+            }
             self.position.token = end as u64;
             self.epoch_tokens = self.epoch_tokens.map(|tokens_read| tokens_read + (end - start) as u64);
             left -= end - start;
@@ -131,7 +127,7 @@ impl TokenStream {
     }
 
     /// Fails if the epoch had fewer than two tokens: repeating an empty epoch would never end.
-    pub fn check_epoch_has_tokens(&self) -> Result<()> {
+    fn check_epoch_has_tokens(&self) -> Result<()> {
         match self.epoch_tokens {
             Some(count) if count < 2 => Err(DataError::Empty {
                 file: self.order.shards[0].path().to_path_buf(),
@@ -202,7 +198,7 @@ impl TokenOrder {
 
     /// Reads a row group and orders its documents for an epoch.
     fn load_group(&self, epoch: u64, (shard, group): (usize, usize)) -> Result<LoadedRowGroup> {
-        let documents = self.shards[shard].read_training_group(group, self.read_options)?;
+        let documents = self.shards[shard].read_group(group, self.read_options)?;
         let mut order: Vec<usize> = (0..documents.len()).collect();
         if self.shuffle {
             let number: usize = self.shards[..shard].iter().map(Shard::group_count).sum::<usize>() + group;

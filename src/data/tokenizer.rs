@@ -10,11 +10,13 @@ mod lookup;
 mod pieces;
 mod spelling;
 
+use super::MAX_VOCAB;
 use super::error::{DataError, Result};
 use crate::files::foreign;
 pub use end_tokens::{EndTokens, generation_end_tokens};
 use lookup::WordTable;
 pub(crate) use lookup::split_words;
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use tokenizers::Tokenizer as HfTokenizer;
@@ -131,10 +133,17 @@ impl Tokenizer {
         // Documents are encoded whole. Padding and truncation settings are meant for inference.
         tokenizer.with_padding(None);
         let _ = tokenizer.with_truncation(None);
-        let vocab = tokenizer.get_vocab(true);
+        let vocab_size = tokenizer.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1);
+        if vocab_size > MAX_VOCAB {
+            return Err(DataError::Tokenizer {
+                tokenizer: name.to_owned(),
+                found: format!("a token has the id {}", vocab_size - 1),
+                allowed: "ids below 16777216",
+            });
+        }
         let inner = Inner {
             json,
-            vocab_size: vocab.values().max().map_or(0, |id| *id as usize + 1),
+            vocab_size,
             spelling: spelling::TokenSpelling::detect(&tokenizer),
             tokenizer,
             hash: OnceLock::new(),
@@ -159,11 +168,22 @@ impl Tokenizer {
     /// space and key order of the file do not matter; every token, rule and id does.
     pub fn hash(&self) -> String {
         let compute = || {
-            let text = self.inner.tokenizer.to_string(false).unwrap_or_else(|_| self.inner.json.clone());
+            let text = self.serialized();
             let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
             format!("{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, step))
         };
         self.inner.hash.get_or_init(compute).clone()
+    }
+
+    /// Returns the tokenizer as JSON without white space. The library's own form cannot be had if an id below the largest
+    /// has no token: it would print all such ids to standard output.
+    fn serialized(&self) -> String {
+        let ids: HashSet<u32> = self.inner.tokenizer.get_vocab(false).into_values().collect();
+        let has_holes = ids.iter().max().is_some_and(|last| ids.len() <= *last as usize);
+        let library = || self.inner.tokenizer.to_string(false).ok();
+        let own = || serde_json::from_str::<serde_json::Value>(&self.inner.json).ok().map(|value| value.to_string());
+        let text = if has_holes { own() } else { library() };
+        text.unwrap_or_else(|| self.inner.json.clone())
     }
 
     /// Returns the vocabulary size, which is the largest id + 1.

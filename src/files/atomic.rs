@@ -138,7 +138,7 @@ fn sweep_abandoned(path: &Path) {
         let name = name.to_string_lossy();
         let marks = name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".partial"));
         let Some((random, process)) = marks.and_then(|marks| marks.split_once('.')) else { continue };
-        if random.len() == 16 && random.bytes().all(|digit| digit.is_ascii_hexdigit()) && is_gone(process) {
+        if random.len() == 16 && random.bytes().all(|digit| digit.is_ascii_hexdigit()) && is_process_gone(process) {
             // The type of the entry itself: links are not followed.
             let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
             let _ = if is_dir { std::fs::remove_dir_all(entry.path()) } else { std::fs::remove_file(entry.path()) };
@@ -148,14 +148,15 @@ fn sweep_abandoned(path: &Path) {
 
 /// Whether `id` is that of a process that is gone from this machine.
 #[cfg(unix)]
-fn is_gone(id: &str) -> bool {
+pub fn is_process_gone(id: &str) -> bool {
     use rustix::process::{Pid, test_kill_process};
     let Some(process) = id.parse().ok().and_then(Pid::from_raw) else { return false };
     test_kill_process(process) == Err(rustix::io::Errno::SRCH)
 }
 
+/// Whether `id` is that of a process that is gone from this machine; never known here.
 #[cfg(not(unix))]
-fn is_gone(_: &str) -> bool {
+pub fn is_process_gone(_: &str) -> bool {
     false
 }
 

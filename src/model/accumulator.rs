@@ -5,11 +5,11 @@
 use super::cost::{BACKWARD_FACTOR, PartCosts, StepPart};
 use super::gradients::accumulate_gradients;
 use super::head::RequestedGradients;
-use super::{HiddenStates, Transformer, head};
+use super::{HiddenStates, LossTargets, Transformer, head};
 use crate::config;
 use crate::ops::trace;
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Tensor};
 use std::time::Instant;
 
 /// Whether seconds are measured, which costs a synchronization of the device for each part.
@@ -110,12 +110,13 @@ impl<'a> GradientAccumulator<'a> {
         self.costs.add(part, 0.0, self.stopwatch.lap(part.name()));
     }
 
-    /// Scores hidden states `[N, D]` against `targets` `[N]`, and adds `weight · mean(nll)` to the loss.
-    pub fn add_loss(&mut self, part: StepPart, hidden: Tensor<2>, targets: Tensor<1, Int>, weight: f64) -> PassOutput {
+    /// Scores hidden states `[N, D]` against `targets` `[N]`, and adds `weight` times the mean nll to the loss, as the
+    /// targets weigh it.
+    pub fn add_loss(&mut self, part: StepPart, hidden: Tensor<2>, targets: LossTargets, weight: f64) -> PassOutput {
         let [n, _] = hidden.dims();
-        let weights = Tensor::full([n], self.loss_scale * weight / n as f64, &self.model.device().without_autodiff());
+        let weights = targets.weights * (self.loss_scale * weight);
         let wanted = RequestedGradients { loss_weights: weights, weight_grad_sum: self.head_grad.take() };
-        let scores = head::score_hidden(self.model, hidden.clone(), targets, Some(wanted));
+        let scores = head::score_hidden(self.model, hidden.clone(), targets.ids, Some(wanted));
         if let Some(grads) = scores.grads {
             let surrogate = head::surrogate_loss(hidden, grads.hidden);
             self.loss = Some(match self.loss.take() {

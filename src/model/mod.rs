@@ -32,7 +32,7 @@ pub use execution::{Execution, MatmulPrecision};
 pub use feedback::{Feedback, FeedbackSpec, rms};
 pub use gather_index::{GatherIndex, Visibility, flatten_rows, index_tensor};
 pub use shape::{Family, ModelShape, RopeScaling};
-pub use tokens::TokenBatch;
+pub use tokens::{LossTargets, TokenBatch};
 pub use transformer::{HiddenStates, Transformer};
 
 /// Why a model could not be built, read or written. Every error names the file.

@@ -72,7 +72,7 @@ pub fn forward_backward(
     // 1. Plain pass: hidden states, and the loss on all positions.
     let states = model.forward(model.embed(tokens.inputs.clone()));
     accumulator.record_forward(StepPart::Plain, &states);
-    let plain = accumulator.add_loss(StepPart::PlainHead, flatten_rows(&states.hidden), tokens.flat_targets(), 1.0);
+    let plain = accumulator.add_loss(StepPart::PlainHead, flatten_rows(&states.hidden), tokens.loss_targets(), 1.0);
     // 2. The positions whose inputs are replaced.
     let positions = place.map(|place| place(&plain.entropy)).filter(|positions| positions.count() > 0);
     accumulator.record_time(StepPart::Recycled);
@@ -114,8 +114,8 @@ fn run_recycled_passes(
         }
         if *weight > 0.0 {
             let (hidden, targets) = match plan.loss_on {
-                LossPositions::All => (flatten_rows(&states.hidden), tokens.flat_targets()),
-                LossPositions::Recycled => (recycled_hidden, tokens.targets_at(&positions.flat_indices())),
+                LossPositions::All => (flatten_rows(&states.hidden), tokens.loss_targets()),
+                LossPositions::Recycled => (recycled_hidden, tokens.loss_targets_at(&positions.flat_indices())),
             };
             output = Some(accumulator.add_loss(StepPart::RecycledHead, hidden, targets, *weight));
         }

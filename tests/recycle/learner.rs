@@ -1,21 +1,14 @@
 //! Tests the learner, which runs the passes: live changes, plain steps, costs.
 
 use crate::fixtures::*;
-use coconut_lab::config::{Arch, Config, Curve, Mixture, PassScope, Placement};
-use coconut_lab::data::{Batch, StreamPosition};
+use coconut_lab::config::{Arch, Config, Curve, LossPositions, Mixture, PassScope, Placement};
+use coconut_lab::data::Batch;
 use coconut_lab::schema::metrics::{Metric, StepRow};
 use coconut_lab::train::Learner;
 
 fn batch(seed: u64) -> Batch {
     let doc_start = (0..B * (T + 1)).map(|i| i % (T + 1) == 0).collect();
-    Batch {
-        batch_size: B,
-        seq_len: T,
-        tokens: ids(seed),
-        doc_start,
-        next_position: StreamPosition::default(),
-        epoch: 0,
-    }
+    Batch { batch_size: B, seq_len: T, tokens: ids(seed), doc_start, ..Batch::default() }
 }
 
 fn config() -> Config {
@@ -150,5 +143,30 @@ fn pause_updates_have_their_own_loss_metric() {
     for row in &rows {
         assert_ne!(has(row, Metric::LossPause), has(row, Metric::LossRecycledAtRecycled));
         assert!(has(row, Metric::Recycled) && has(row, Metric::LatentMs));
+    }
+}
+
+/// The last token of a row is a target and no input. If its label says that it does not count, nothing depends on it.
+#[test]
+fn a_target_that_does_not_count_changes_nothing() {
+    for loss_on in [LossPositions::All, LossPositions::Recycled] {
+        let update = |last: i32, ignored: bool| {
+            let mut config = config();
+            (config.recycle.loss_on, config.recycle.fraction) = (loss_on, Curve::constant(0.9));
+            let mut batch = batch(3);
+            batch.ignored = vec![false; batch.tokens.len()];
+            for row in 0..B {
+                batch.tokens[row * (T + 1) + T] = last;
+                batch.ignored[row * (T + 1) + T] = ignored;
+            }
+            let mut learner = Learner::new(model(Arch::Llama, 1), &config.optim);
+            let (row, error) = learner.update(&config, &[batch]).unwrap();
+            assert!(error.is_none());
+            let losses = [Metric::LossPlain, Metric::LossRecycled, Metric::LossRecycledAtRecycled];
+            (losses.map(|metric| row.get(metric).unwrap().to_bits()), values(learner.model.embed.weight.val()))
+        };
+        assert_eq!(update(1, true), update(2, true));
+        assert_ne!(update(1, false).0, update(2, false).0);
+        assert_ne!(update(1, true).1, update(1, false).1);
     }
 }

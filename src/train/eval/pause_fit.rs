@@ -8,7 +8,6 @@ use crate::model::{HiddenStates, TokenBatch, Transformer, head, rms};
 use crate::recycle::passes::{self, RecycledPass};
 use crate::recycle::placement::RecycledPositions;
 use burn::module::{Module, Param};
-use burn::tensor::Tensor;
 
 /// Step size, relative to the root mean square of the embeddings.
 const RELATIVE_RATE: f64 = 0.1;
@@ -27,7 +26,7 @@ pub(in crate::train) fn fit_pause_vector(
 ) {
     let mut frozen = model.valid();
     let pass = RecycledPass { control: Control::Pause, ..*pass };
-    let targets = tokens.targets_at(&positions.flat_indices());
+    let indices = positions.flat_indices();
     let rate = rms(frozen.embed.weight.val().reshape([1, -1]), 1).reshape([1]) * RELATIVE_RATE;
     let mut pause = frozen.feedback.pause.val();
     let (mut first, mut second) = (pause.zeros_like(), pause.zeros_like());
@@ -35,10 +34,9 @@ pub(in crate::train) fn fit_pause_vector(
         let leaf = pause.clone().autodiff().require_grad();
         frozen.feedback.pause = Param::initialized(frozen.feedback.pause.id, leaf.clone());
         let (_, hidden) = passes::recycled_pass(&frozen, tokens, states.clone(), positions, &pass);
-        let n = hidden.dims()[0];
-        let weights = Tensor::full([n], 1.0 / n as f64, &hidden.device().without_autodiff());
-        let requested = RequestedGradients { loss_weights: weights, weight_grad_sum: None };
-        let Some(grads) = head::score_hidden(&frozen, hidden.clone(), targets.clone(), Some(requested)).grads else {
+        let targets = tokens.loss_targets_at(&indices);
+        let requested = RequestedGradients { loss_weights: targets.weights, weight_grad_sum: None };
+        let Some(grads) = head::score_hidden(&frozen, hidden.clone(), targets.ids, Some(requested)).grads else {
             return;
         };
         let Some(grad) = leaf.grad(&head::surrogate_loss(hidden, grads.hidden).backward()) else { return };
@@ -55,6 +53,7 @@ pub(in crate::train) fn fit_pause_vector(
 mod tests {
     use super::*;
     use crate::train::tests::{SEQ_LEN, batch, model, pass};
+    use burn::tensor::Tensor;
 
     #[test]
     fn fitting_lowers_the_loss_and_changes_nothing_else() {

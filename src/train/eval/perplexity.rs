@@ -3,7 +3,7 @@
 //! Invariant: every target counts once, whatever the batch size; a mean is over exactly the targets that are counted.
 
 use super::bootstrap::Estimate;
-use crate::data::{Batch, Dataset, RowCounts, RowReader, Split, Tokenizer};
+use crate::data::{Batch, DataError, Dataset, RowCounts, RowReader, Split, Tokenizer};
 use crate::model::{Transformer, flatten_rows, head};
 use crate::train::TrainError;
 use crate::train::step::learner::upload_batch;
@@ -109,19 +109,30 @@ pub fn score_split(model: &Transformer, dataset: &Dataset, options: ScoringOptio
             let targets = batch.tokens[window.clone()].iter().map(|id| *id as u32);
             let nll = &nll[row * batch.seq_len..(row + 1) * batch.seq_len];
             let mut scored = SequenceNll::default();
-            for ((target, nll), starts) in targets.zip(nll).zip(&batch.doc_start[window]) {
+            let marks = batch.doc_start[window.clone()].iter().zip(&batch.ignored[window]);
+            for ((target, nll), (starts, ignored)) in targets.zip(nll).zip(marks) {
                 if *starts && !document.targets.is_empty() {
                     scores.documents.push(std::mem::take(&mut document));
                 }
-                scored.add_target(target, *nll);
-                document.add_target(target, *nll);
+                if !ignored {
+                    scored.add_target(target, *nll);
+                    document.add_target(target, *nll);
+                }
             }
             scores.rows.push(scored);
         }
     }
     // The last document is whole if the rows are all there are; else nobody knows here.
     if scores.rows.len() == scores.in_split.rows {
-        scores.documents.push(document);
+        scores.documents.extend(Some(document).filter(|document| !document.targets.is_empty()));
+    }
+    if scores.rows.iter().all(|row| row.targets.is_empty()) {
+        return Err(DataError::Empty {
+            file: dataset.path().to_path_buf(),
+            found: format!("no target in {} rows of the {split} split", scores.rows.len()),
+            allowed: "at least one token whose label is not -100",
+        }
+        .into());
     }
     Ok(scores)
 }

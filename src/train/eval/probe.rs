@@ -165,6 +165,7 @@ fn first_row(batch: &Batch) -> Batch {
         batch_size: 1,
         tokens: batch.tokens[..width].to_vec(),
         doc_start: batch.doc_start[..width].to_vec(),
+        ignored: batch.ignored.iter().take(width).copied().collect(),
         ..batch.clone()
     }
 }
@@ -173,7 +174,7 @@ fn first_row(batch: &Batch) -> Batch {
 mod tests {
     use super::*;
     use crate::config::{Mixture, PassScope};
-    use crate::data::StreamPosition;
+
     use crate::model::TokenBatch;
     use crate::train::tests::{SEQ_LEN, model};
 
@@ -184,8 +185,7 @@ mod tests {
             seq_len: SEQ_LEN,
             tokens,
             doc_start: (0..2 * (SEQ_LEN + 1)).map(|at| at == 0).collect(),
-            next_position: StreamPosition::default(),
-            epoch: 0,
+            ..Batch::default()
         }
     }
 

@@ -1,6 +1,7 @@
 //! Owns: a batch's validation metrics: losses under every control, entropies, geometry of the states.
 //! Must not know: the config, files.
-//! Invariant: every value belongs to one position (or row); a metric is the mean of its values.
+//! Invariant: every value belongs to one position (or row); a metric is the mean of its values. Losses are over the targets
+//! that count.
 
 use super::forward_probe::ForwardProbe;
 use super::state_geometry;
@@ -19,18 +20,23 @@ const CONTROLS: [(Control, Metric); 3] = [
 
 /// Returns the values of every validation metric, on the device; only the plain loss without positions.
 pub(in crate::train) fn validation_values(probe: &ForwardProbe<'_>) -> Vec<(Metric, Tensor<1>)> {
-    let mut metrics = vec![(Metric::ValidPlain, probe.plain.nll.clone())];
+    let device = probe.model.device();
+    let all: Vec<usize> = (0..probe.plain.nll.dims()[0]).collect();
+    let mut metrics = vec![(Metric::ValidPlain, counted(probe, &all, probe.plain.nll.clone()))];
     let (Some((positions, states)), Some((_, hidden))) = (&probe.recycled, probe.last_pass(Control::None)) else {
         return metrics;
     };
-    let device = probe.model.device();
     let gather = GatherIndex::new(&positions.rows, positions.seq_len, &device);
     let at_recycled = |values: &Tensor<1>| values.clone().select(0, gather.flat_indices());
     let (recycled, entropy) = (probe.score(hidden.clone()), at_recycled(&probe.plain.entropy));
-    metrics.push((Metric::ValidPlainAtRecycled, at_recycled(&probe.plain.nll)));
-    metrics.push((Metric::ValidRecycled, recycled.nll));
+    let indices = positions.flat_indices();
+    let mut push_loss = |metric, nll| metrics.push((metric, counted(probe, &indices, nll)));
+    push_loss(Metric::ValidPlainAtRecycled, at_recycled(&probe.plain.nll));
+    push_loss(Metric::ValidRecycled, recycled.nll);
     for (control, metric) in CONTROLS {
-        metrics.extend(probe.last_pass(control).map(|(_, hidden)| (metric, probe.score(hidden).nll)));
+        if let Some((_, hidden)) = probe.last_pass(control) {
+            push_loss(metric, probe.score(hidden).nll);
+        }
     }
     metrics.push((Metric::ValidEntropyFalls, recycled.entropy.clone().lower(entropy.clone()).float()));
     metrics.push((Metric::ValidEntropyRecycled, recycled.entropy));
@@ -45,6 +51,15 @@ pub(in crate::train) fn validation_values(probe: &ForwardProbe<'_>) -> Vec<(Metr
     let counts: Vec<usize> = positions.rows.iter().map(Vec::len).collect();
     metrics.extend(state_geometry::mean_pair_cosines(fed, &counts).map(|cosines| (Metric::ValidLatentCosine, cosines)));
     metrics
+}
+
+/// Returns the nll of those targets, at indices into `[B·T]`, that count in a loss.
+fn counted(probe: &ForwardProbe<'_>, indices: &[usize], nll: Tensor<1>) -> Tensor<1> {
+    let kept: Vec<usize> = (0..indices.len()).filter(|index| probe.tokens.counts(indices[*index])).collect();
+    match kept.len() == indices.len() {
+        true => nll,
+        false => nll.clone().select(0, index_tensor(&kept, &nll.device())),
+    }
 }
 
 #[cfg(test)]

@@ -278,8 +278,7 @@ mod tests {
             seq_len: SEQ_LEN,
             tokens: (0..2 * width as u64).map(|i| ((i * 7919 + seed * 31) % 101 % 13) as i32).collect(),
             doc_start: (0..2 * width).map(|at| at % width == 0).collect(),
-            next_position: StreamPosition::default(),
-            epoch: 0,
+            ..Batch::default()
         }
     }
 

@@ -106,6 +106,14 @@ pub fn open_loader(
         for split in [Split::Train, Split::Valid] {
             let counts = dataset.check_split(split, vocab_size, &mut progress_frames(out))?;
             counts.sentences().for_each(|sentence| tracing::warn!("data: {split}: {sentence}"));
+            let batch_tokens = (config.data.batch * config.data.seq_len) as u64;
+            if split == Split::Train && counts.tokens <= batch_tokens {
+                tracing::warn!(
+                    "data: train: {} tokens are fewer than a batch takes (`data.batch` · `data.seq_len` = {batch_tokens}): \
+                     each batch repeats them",
+                    counts.tokens
+                );
+            }
         }
     }
     let options = LoaderOptions {
@@ -113,7 +121,6 @@ pub fn open_loader(
         seq_len: config.data.seq_len,
         seed: config.run.seed,
         shuffle: config.data.shuffle,
-        repeat: true,
         vocab_size,
         prefetch: config.data.prefetch,
     };

@@ -281,11 +281,7 @@ impl<'a> TrainingRun<'a> {
         let accumulate = self.config().optim.accumulate;
         let mut batches = Vec::with_capacity(accumulate);
         while batches.len() < accumulate {
-            batches.push(self.loader.next_batch()?.ok_or_else(|| TrainError::InvalidSetting {
-                key: "data.dir",
-                value: self.controller.live.config.data.dir.clone(),
-                reason: "the training split has no more batches".into(),
-            })?);
+            batches.push(self.loader.next_batch()?);
         }
         Ok(batches)
     }

@@ -4,7 +4,7 @@
 
 use crate::model::accumulator::{GradientAccumulator, Timing};
 use crate::model::cost::{PartCosts, StepPart};
-use crate::model::{GatherIndex, TokenBatch, Transformer};
+use crate::model::{GatherIndex, LossTargets, TokenBatch, Transformer};
 use crate::recycle::placement::RecycledPositions;
 use crate::recycle::sequential::run_sequential;
 use crate::schema::metrics::{Metric, StepRow};
@@ -54,7 +54,7 @@ fn sequential_pass(
     let mut accumulator = GradientAccumulator::new(model, 1.0, Timing::On);
     let states = run_sequential(model, tokens, columns, scale);
     accumulator.record_forward(StepPart::Recycled, &states);
-    let targets = tokens.flat_targets().select(0, index.flat_indices());
+    let targets = LossTargets::new(tokens.flat_targets().select(0, index.flat_indices()), None);
     accumulator.add_loss(StepPart::RecycledHead, index.gather(&states.hidden), targets, 1.0);
     accumulator.finish().1
 }

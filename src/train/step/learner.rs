@@ -74,7 +74,7 @@ impl Learner {
             outcomes.push(outcome);
         }
         let lr = config.optim.lr_at(step, config.run.steps);
-        let (readings, grad_norm) = read_outcomes(&self.model, outcomes, &grads, config.recycle.loss_on)?;
+        let (readings, grad_norm) = read_outcomes(&self.model, batches, outcomes, &grads, config.recycle.loss_on)?;
         if threads::is_cancelled() {
             return Err(TrainError::Cancelled);
         }
@@ -139,7 +139,8 @@ impl ModuleMapper for PlaceholderMapper {
 }
 
 pub fn upload_batch(batch: &Batch, device: &Device) -> TokenBatch {
-    TokenBatch::upload(&batch.tokens, batch.batch_size, batch.seq_len, device)
+    let tokens = TokenBatch::upload(&batch.tokens, batch.batch_size, batch.seq_len, device);
+    tokens.with_counted(batch.counted_targets())
 }
 
 /// Returns the recycled passes that a step makes: their weights, scope, control and gradient flow.
@@ -203,6 +204,7 @@ pub(in crate::train) fn placement_fn<'a>(
 /// READBACK: the only one of most steps. Returns all batches' losses and entropies, and the global gradient norm.
 fn read_outcomes(
     model: &Transformer,
+    batches: &[Batch],
     outcomes: Vec<passes::BatchOutcome>,
     grads: &GradientsParams,
     covers: LossPositions,
@@ -220,9 +222,11 @@ fn read_outcomes(
     }
     let mut read = readback.read()?.into_iter();
     let mut next = || read.next().unwrap_or_default();
-    let readings = outcomes
-        .into_iter()
-        .map(|outcome| BatchReadback {
+    let readings = batches
+        .iter()
+        .zip(outcomes)
+        .map(|(batch, outcome)| BatchReadback {
+            counted: batch.counted_targets(),
             plain_nll: next(),
             plain_entropy: next(),
             recycled: outcome.recycled.map(|(_, positions)| RecycledReadback { nll: next(), positions, covers }),

@@ -31,6 +31,8 @@ impl UpdateKind {
 
 /// The losses and entropies of one batch on the host, nats.
 pub(super) struct BatchReadback {
+    /// Whether each target `[B·T]` counts in a loss; `None` if all do.
+    pub counted: Option<Vec<bool>>,
     pub plain_nll: Vec<f32>,
     pub plain_entropy: Vec<f32>,
     pub recycled: Option<RecycledReadback>,
@@ -54,7 +56,7 @@ pub(super) fn loss_row(step: u64, readings: &[BatchReadback], settings: &StepSet
     }
     row.set(Metric::RecycleWeight, settings.weight);
     row.set(Metric::RecycleScale, settings.scale);
-    row.set_if_some(Metric::LossPlain, mean(readings.iter().flat_map(|reading| reading.plain_nll.iter().copied())));
+    row.set_if_some(Metric::LossPlain, mean(readings.iter().flat_map(BatchReadback::plain_losses)));
     row.set_if_some(
         Metric::EntropyPlain,
         mean(readings.iter().flat_map(|reading| reading.plain_entropy.iter().copied())),
@@ -67,32 +69,58 @@ pub(super) fn loss_row(step: u64, readings: &[BatchReadback], settings: &StepSet
     let count: usize = recycled.iter().map(|(_, recycled)| recycled.positions.count()).sum();
     row.set(Metric::Recycled, count as f64);
     row.set(Metric::RecycledPasses, settings.passes as f64);
-    let at_recycled = mean(recycled.iter().flat_map(|(_, r)| r.recycled_nll()));
+    let at_recycled = mean(recycled.iter().flat_map(|(reading, r)| r.losses_at_recycled(reading)));
     if update == UpdateKind::PauseVector {
         row.set_if_some(Metric::LossPause, at_recycled);
         return row;
     }
-    row.set_if_some(Metric::LossRecycled, mean(recycled.iter().flat_map(|(_, r)| r.nll.iter().copied())));
+    row.set_if_some(Metric::LossRecycled, mean(recycled.iter().flat_map(|(reading, r)| r.losses(reading))));
     row.set_if_some(Metric::LossRecycledAtRecycled, at_recycled);
-    let plain_at = |values: fn(&BatchReadback) -> &Vec<f32>| {
-        mean(
-            recycled
-                .iter()
-                .flat_map(|(reading, r)| r.positions.flat_indices().into_iter().map(|at| values(reading)[at])),
-        )
-    };
-    row.set_if_some(Metric::LossPlainAtRecycled, plain_at(|reading| &reading.plain_nll));
-    row.set_if_some(Metric::EntropyPlainAtRecycled, plain_at(|reading| &reading.plain_entropy));
+    let plain = recycled.iter().flat_map(|(reading, r)| {
+        let counted = r.positions.flat_indices().into_iter().filter(|at| reading.counts(*at));
+        counted.map(|at| reading.plain_nll[at])
+    });
+    row.set_if_some(Metric::LossPlainAtRecycled, mean(plain));
+    let entropy = recycled
+        .iter()
+        .flat_map(|(reading, r)| r.positions.flat_indices().into_iter().map(|at| reading.plain_entropy[at]));
+    row.set_if_some(Metric::EntropyPlainAtRecycled, mean(entropy));
     row
 }
 
+impl BatchReadback {
+    /// Whether the target at an index into `[B·T]` counts in a loss.
+    fn counts(&self, index: usize) -> bool {
+        self.counted.as_ref().is_none_or(|counted| counted[index])
+    }
+
+    /// Returns the plain nll of the targets that count, nats.
+    fn plain_losses(&self) -> impl Iterator<Item = f32> {
+        self.plain_nll.iter().enumerate().filter(|(at, _)| self.counts(*at)).map(|(_, nll)| *nll)
+    }
+}
+
 impl RecycledReadback {
-    /// Returns the nll at the recycled positions only, nats.
-    fn recycled_nll(&self) -> Vec<f32> {
+    /// Returns the nll of the targets that count in the recycled loss, nats.
+    fn losses(&self, reading: &BatchReadback) -> Vec<f32> {
         match self.covers {
-            LossPositions::All => self.positions.flat_indices().into_iter().map(|at| self.nll[at]).collect(),
-            LossPositions::Recycled => self.nll.clone(),
+            LossPositions::Recycled => self.losses_at_recycled(reading),
+            LossPositions::All => {
+                self.nll.iter().enumerate().filter(|(at, _)| reading.counts(*at)).map(|(_, nll)| *nll).collect()
+            }
         }
+    }
+
+    /// Returns those at the recycled positions alone.
+    fn losses_at_recycled(&self, reading: &BatchReadback) -> Vec<f32> {
+        let positions = self.positions.flat_indices().into_iter().enumerate();
+        let counted = positions.filter(|(_, at)| reading.counts(*at));
+        counted
+            .map(|(index, at)| match self.covers {
+                LossPositions::All => self.nll[at],
+                LossPositions::Recycled => self.nll[index],
+            })
+            .collect()
     }
 }
 

@@ -4,6 +4,7 @@
 //!
 //! Burn keys the state by parameter ids, which differ in every process, and exports it only as a burnpack.
 
+use crate::files::foreign::read_regular;
 use crate::model::{ModelError, Transformer};
 use crate::record::RecordError;
 use crate::train::TrainError;
@@ -99,7 +100,7 @@ pub(in crate::train) fn load(
     file: &Path,
 ) -> Result<(ModuleOptimizer, usize), TrainError> {
     let fail = file_error(file);
-    let bytes = std::fs::read(file).map_err(RecordError::io("read", file)).map_err(TrainError::Record)?;
+    let bytes = read_regular(file, u64::MAX).map_err(RecordError::from).map_err(TrainError::Record)?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| fail(&error))?;
     let stored = SafeTensors::deserialize(&bytes).map_err(|error| fail(&error))?;
     let names = ParamNames::from_model(model).by_id;
@@ -110,6 +111,7 @@ pub(in crate::train) fn load(
             unmatched += 1;
             continue;
         };
+        check_moments(name, &view).map_err(|found| fail(&found))?;
         tensors.push(burn_pack::Tensor::new(
             format!("{id}.{rest}"),
             DType::F32,
@@ -127,6 +129,18 @@ pub(in crate::train) fn load(
     let pack = writer.into_bytes().map_err(|error| fail(&error))?;
     let record = OptimizerRecord::from_bytes(pack).map_err(|error| fail(&error))?;
     Ok((optimizer.load_record(record), unmatched))
+}
+
+/// Fails if a moment is not a finite f32: every update after it would be NaN.
+fn check_moments(name: &str, view: &TensorView<'_>) -> Result<(), String> {
+    if view.dtype() != Dtype::F32 {
+        return Err(format!("tensor `{name}` is {:?}; allowed: F32", view.dtype()));
+    }
+    let numbers = view.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+    match numbers.enumerate().find(|(_, number)| !number.is_finite()) {
+        Some((index, number)) => Err(format!("tensor `{name}` has the number {number} at index {index}")),
+        None => Ok(()),
+    }
 }
 
 /// Splits `full` into a parameter's id and the rest. Names contain dots: the longest that matches wins.
