@@ -7,6 +7,7 @@
 //! - [`train`] runs the trainer on its own thread. It opens token shards with [`data`], selects a [`device`] and
 //!   builds a [`model`]. Then it runs the passes of [`recycle`] and updates the weights, step by step.
 //! - [`recycle`] is the core idea of the project; read it first.
+//! - [`curriculum`] has the stages, rows and passes of the original training after pre-training.
 //! - [`ops`] has the tensor operations that take most of the time.
 //! - [`rng`] has stateless random streams.
 //! - [`generate`] generates text and latents with a trained model, as a [`policy`] decides.
@@ -19,6 +20,7 @@
 pub mod bench;
 pub mod cli;
 pub mod config;
+pub mod curriculum;
 pub mod data;
 pub mod device;
 pub mod files;

@@ -51,6 +51,8 @@ pub enum RngPurpose {
     TokenSampling = 8,
     /// Which pairs a bootstrap resamples.
     Bootstrap = 9,
+    /// Which stage of the curriculum a row takes.
+    RowStage = 10,
 }
 
 /// A reproducible stream of random numbers.

@@ -2,10 +2,10 @@
 //! Must not know: how an entry is computed.
 //! Invariant: any failed entry makes the exit code 1.
 
-use super::output;
+use super::{bail_usage, output};
 use crate::config::Dtype;
 use crate::device;
-use crate::verify::{CheckResult, Verdict, verify};
+use crate::verify::{CASES_FILE, CheckResult, Verdict, verify, verify_curriculum};
 use clap::Args;
 use std::io::Write;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ entry's largest number. Exit code: 0 if no entry failed, else 1.";
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct VerifyArgs {
-    /// Folder with config.json, model.safetensors and golden.safetensors.
+    /// Folder with config.json, model.safetensors and golden.safetensors, or with cases.json of a curriculum.
     dir: PathBuf,
     /// Device: auto (CUDA if it is built in and available, else the CPU), cpu, cuda, cuda:N or wgpu.
     #[arg(long, default_value = "auto")]
@@ -39,7 +39,16 @@ pub struct VerifyArgs {
 pub(super) fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let chosen = device::choose_device(&args.device)?;
     let (dtype, activation_checkpointing) = (args.dtype, args.activation_checkpointing);
-    let verdicts = verify(&args.dir, &chosen.device, dtype, activation_checkpointing)?;
+    let verdicts = match args.dir.join(CASES_FILE).is_file() {
+        true if dtype != Dtype::F32 || activation_checkpointing => {
+            bail_usage!(
+                "{}: curriculum cases are verified in f32, without --activation-checkpointing",
+                args.dir.display()
+            )
+        }
+        true => verify_curriculum(&args.dir, &chosen.device)?,
+        false => verify(&args.dir, &chosen.device, dtype, activation_checkpointing)?,
+    };
     let mut out = output::stdout();
     writeln!(out, "{} on {} ({})\n", args.dir.display(), chosen.name, chosen.reason)?;
     writeln!(out, "{:<30} {:>13} {:>9}  verdict", "entry", "largest error", "allowed")?;

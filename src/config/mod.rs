@@ -20,8 +20,9 @@ pub use load::{ConfigError, from_text, line_of_key, load, read_file, refuse_torn
 pub use mixture::Mixture;
 pub use rules::ineffective_settings;
 pub use sections::{
-    Arch, Checkpoint, Control, Dashboard, Data, Dtype, Eval, Feedback, GeneratedDataset, GradientFlow, LossPositions,
-    LrDecay, Model, Optim, PassScope, Placement, Probe, Record, Recycle, Run, SelectionRule, StateTransform,
+    Arch, Checkpoint, Control, CurriculumMethod, Dashboard, Data, Dtype, Eval, Feedback, GeneratedDataset,
+    GradientFlow, LatentOrder, LossPositions, LrDecay, Model, Objective, ObjectiveKind, Optim, OptimizerReset,
+    PassScope, Placement, Probe, Record, Recycle, Run, SelectionRule, StateTransform,
 };
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,7 @@ pub struct Config {
     pub model: Model,
     pub optim: Optim,
     pub recycle: Recycle,
+    pub objective: Objective,
     pub probe: Probe,
     pub eval: Eval,
     pub checkpoint: Checkpoint,

@@ -132,6 +132,54 @@ text_enums! {
         Through,
     }
 
+    /// What a run learns.
+    ObjectiveKind {
+        /// The next token of token shards, with recycled passes.
+        Pretraining,
+        /// The answers of questions with steps, which are replaced by latents stage by stage (arXiv 2412.06769).
+        Curriculum,
+    }
+
+    /// What a question's row is made of (arXiv 2412.06769 and its baselines).
+    CurriculumMethod {
+        /// Latents in the place of the first steps, then the other steps and the answer.
+        Coconut,
+        /// All steps as text, then the answer.
+        Cot,
+        /// The answer alone.
+        NoCot,
+        /// As `coconut`, with one learned vector in the place of every state; all in one pass (arXiv 2310.02226).
+        Pause,
+        /// As `pause`, but computed one after another as latents are.
+        PauseMultipass,
+        /// As `coconut`, without latents and markers: steps are dropped and nothing takes their place.
+        NoThought,
+        /// The last stage of `coconut` from the first step on.
+        NoCurriculum,
+        /// Step tokens are dropped one by one (internalized chain of thought, arXiv 2405.14838).
+        Icot,
+        /// Latents, then any node at their distance; in the last stage, the target (arXiv 2505.12514).
+        Frontier,
+    }
+
+    /// In which order the latents of a row are computed.
+    LatentOrder {
+        /// One after another, with cached keys and values.
+        Sequential,
+        /// By passes over the whole row, each fed with the states of the one before (Jacobi iteration).
+        Parallel,
+    }
+
+    /// When the optimizer forgets its moments.
+    OptimizerReset {
+        /// Never.
+        Never,
+        /// At the start of every stage, as the published README says.
+        Stage,
+        /// At the start of every epoch, as the published code does.
+        Epoch,
+    }
+
     /// Positions at which the loss of a recycled pass counts.
     LossPositions {
         /// The recycled positions only.
@@ -316,6 +364,42 @@ sections! {
         Live weight: Curve = Curve::constant(1.0), Within(0.0, 1000.0);
     }
 
+    /// `[objective]`: what the run learns; with `kind = "curriculum"`, the stages of COCONUT (Hao et al., arXiv 2412.06769).
+    Objective = "objective" {
+        /// What the run learns: `pretraining` (token shards, with recycled passes) or `curriculum` (questions whose steps
+        /// become latents stage by stage). The other keys of this section are for `curriculum`.
+        Frozen kind: ObjectiveKind = ObjectiveKind::Pretraining, Any;
+        /// What a row is made of: `coconut`, or a baseline: `cot`, `no_cot`, `pause`, `pause_multipass`, `no_thought`,
+        /// `no_curriculum`, `icot`, `frontier`.
+        Frozen method: CurriculumMethod = CurriculumMethod::Coconut, Any;
+        /// Puts a begin and an end marker around the latents.
+        Frozen markers: bool = true, Any;
+        /// Latents for each dropped step.
+        Live c_thought: usize = 1, Within(1.0, 64.0);
+        /// The last stage that keeps text. Stage s drops the first s steps; the stage after this one drops all.
+        Live max_latent_stage: usize = 6, Within(0.0, 64.0);
+        /// Gives every question latents for `max_latent_stage` steps in the last stage, even if it has fewer steps.
+        Live pad_latent_to_max: bool = true, Any;
+        /// Epochs of a stage, if `steps_per_stage` is 0.
+        Live epochs_per_stage: u64 = 5, AtLeast(1.0);
+        /// Updates of a stage. 0: `epochs_per_stage` decides.
+        Live steps_per_stage: u64 = 0, Any;
+        /// The stage that the run begins with.
+        Frozen first_stage: usize = 0, Within(0.0, 65.0);
+        /// Probability that a row takes a stage drawn from 0 to its number of steps instead of the current stage.
+        Live uniform_prob: f64 = 0.0, Within(0.0, 1.0);
+        /// When the optimizer forgets its moments: `never`, `stage` or `epoch`.
+        Frozen reset_optimizer: OptimizerReset = OptimizerReset::Never, Any;
+        /// How latents are computed: `sequential` (one after another) or `parallel` (passes over whole rows).
+        Live latents: LatentOrder = LatentOrder::Sequential, Any;
+        /// Passes over whole rows with `latents = "parallel"`. 0: as many as latents, which gives the same states.
+        Live latent_passes: usize = 0, Within(0.0, 64.0);
+        /// Whether gradients flow through the fed states: `through`, or `detached`.
+        Live flow: GradientFlow = GradientFlow::Through, Any;
+        /// Step tokens that each stage of `icot` removes.
+        Live remove_per_stage: usize = 8, Within(1.0, 65536.0);
+    }
+
     /// `[probe]`: forward probes of single rows for the entropy heatmap, and timing of a step's parts.
     Probe = "probe" {
         /// Steps between two forward probes of a row, in runs with a screen. 0: no probes.
@@ -388,6 +472,18 @@ sections! {
         Live smoothing: f64 = 0.9, Within(0.0, 0.999);
         /// Seconds between two progress lines of a headless run.
         Live line_seconds: f64 = 10.0, Within(0.001, 1e9);
+    }
+}
+
+impl CurriculumMethod {
+    /// Whether its rows have places where something else than a token is fed.
+    pub fn has_latents(self) -> bool {
+        !matches!(self, Self::Cot | Self::NoCot | Self::NoThought | Self::Icot)
+    }
+
+    /// Whether it feeds the pause vector instead of states.
+    pub fn feeds_pause(self) -> bool {
+        matches!(self, Self::Pause | Self::PauseMultipass)
     }
 }
 

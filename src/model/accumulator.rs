@@ -96,8 +96,13 @@ impl<'a> GradientAccumulator<'a> {
 
     /// Records the cost of a forward pass that has just run, and of its backward pass, which will follow.
     pub fn record_forward(&mut self, part: StepPart, states: &HiddenStates) {
-        self.record_inference(part, states);
-        self.pending_backward.push((part, states.backward_flop));
+        self.record_operations(part, states.flop, states.backward_flop);
+    }
+
+    /// Records the operations of forward passes that have just run, and of the backward passes that will follow.
+    pub fn record_operations(&mut self, part: StepPart, flop: f64, backward_flop: f64) {
+        self.costs.add(part, flop, self.stopwatch.lap(part.name()));
+        self.pending_backward.push((part, backward_flop));
     }
 
     /// Records the cost of a forward pass that has just run and has no backward pass.

@@ -2,6 +2,10 @@
 //! Must not know: the training loop, terminals.
 //! Invariant: every entry of the golden file gets a verdict, if only that it is not computed here.
 
+mod curriculum;
+
+pub use curriculum::{CASES_FILE, verify_curriculum};
+
 use crate::config::{Arch, Control, Dtype, GradientFlow, LossPositions, PassScope, PositionBudget, Run};
 use crate::model::accumulator::{GradientAccumulator, Timing};
 use crate::model::{Execution, HiddenStates, MatmulPrecision, ModelError, ModelShape, TokenBatch, Transformer, hf};
@@ -315,22 +319,22 @@ impl ModelUnderTest {
         match param {
             "embed" => grads.get::<2>(self.model.embed.weight.id).map(read_values),
             "norm" => grads.get::<1>(self.model.norm.weight.id).map(read_values),
-            "attn" => self.attention_gradient(&grads),
+            "attn" => attention_gradient(&self.model, &grads),
             _ => None,
         }
     }
+}
 
-    /// Returns the gradient of the first block's query (llama) or fused (gpt2) weights, as a checkpoint has it.
-    fn attention_gradient(&self, grads: &GradientsParams) -> Option<Vec<f64>> {
-        let attention = &self.model.blocks.first()?.attention;
-        let grad = |id| grads.get::<2>(id);
-        match self.model.shape().arch {
-            Arch::Llama => grad(attention.q.weight.id).map(|q| read_values(q.transpose())),
-            Arch::Gpt2 => {
-                let parts = [&attention.q, &attention.k, &attention.v];
-                let parts: Option<Vec<_>> = parts.iter().map(|linear| grad(linear.weight.id)).collect();
-                parts.map(|parts| read_values(Tensor::cat(parts, 1)))
-            }
+/// Returns the gradient of the first block's query (llama) or fused (gpt2) weights, as a checkpoint has it.
+fn attention_gradient(model: &Transformer, grads: &GradientsParams) -> Option<Vec<f64>> {
+    let attention = &model.blocks.first()?.attention;
+    let grad = |id| grads.get::<2>(id);
+    match model.shape().arch {
+        Arch::Llama => grad(attention.q.weight.id).map(|q| read_values(q.transpose())),
+        Arch::Gpt2 => {
+            let parts = [&attention.q, &attention.k, &attention.v];
+            let parts: Option<Vec<_>> = parts.iter().map(|linear| grad(linear.weight.id)).collect();
+            parts.map(|parts| read_values(Tensor::cat(parts, 1)))
         }
     }
 }
