@@ -84,6 +84,12 @@ impl RngStream {
         self.0.random()
     }
 
+    /// Returns a number of the standard normal distribution (Box and Muller, 1958).
+    pub fn normal(&mut self) -> f64 {
+        let (radius, angle) = (1.0 - self.uniform(), std::f64::consts::TAU * self.uniform());
+        (-2.0 * radius.ln()).sqrt() * angle.cos()
+    }
+
     /// Returns a uniform integer in `0..n`; `n` must not be 0.
     pub fn uniform_below(&mut self, n: usize) -> usize {
         self.0.random_range(0..n)

@@ -19,7 +19,7 @@ use crate::recycle::sequential::run_sequential;
 use crate::rng::{RngKey, seeded_rng};
 use crate::schema::metrics::{Metric, StepRow};
 use crate::train::step::readback::{Readback, mean};
-use crate::train::step::{learner, metrics_row};
+use crate::train::step::{metrics_row, pretraining};
 use crate::train::{Learner, TrainError};
 use burn::module::Module;
 use burn::tensor::Device;
@@ -221,7 +221,7 @@ pub(in crate::bench) fn update_or_fail(
 fn sequential_update(learner: &mut Learner, config: &Config, batch: &Batch) -> Result<StepRow, TrainError> {
     let _awake = threads::keep_workers_spinning();
     let model = &learner.model;
-    let tokens = learner::upload_batch(batch, &model.device().without_autodiff());
+    let tokens = pretraining::upload_batch(batch, &model.device().without_autodiff());
     let number = learner.step + 1;
     let columns = recycled_columns(config, batch.seq_len, number);
     let timing = Timing::for_step(&config.probe, number);
@@ -340,7 +340,7 @@ mod tests {
         let config = TINY.run_config(StepKind::Sequential);
         let mut learner = Learner::new(TINY.build_model(&config, &Device::flex()), &config.optim);
         let loss = |learner: &Learner| {
-            let tokens = learner::upload_batch(&TINY.random_batch(0), &Device::flex());
+            let tokens = pretraining::upload_batch(&TINY.random_batch(0), &Device::flex());
             let states = run_sequential(&learner.model, &tokens, &recycled_columns(&config, 12, 1), 1.0);
             let mut accumulator = GradientAccumulator::new(&learner.model, 1.0, Timing::Off);
             let output =

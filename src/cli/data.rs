@@ -6,9 +6,11 @@ use super::bail_usage;
 use super::{output, terminal};
 use crate::data::inspect::pluralize;
 use crate::data::manifest::DatasetSummary;
-use crate::data::prosqa::{PAPER_MEANS, default_split_sizes};
+use crate::data::prosqa::default_split_sizes;
 use crate::data::text::{DEFAULT_DOC_BYTES, DEFAULT_VALID_SHARE};
-use crate::data::{Progress, ProsqaOptions, Split, TextOptions, describe, make_prosqa, make_text};
+use crate::data::{
+    GraphTaskOptions, Progress, ProsqaOptions, Split, TextOptions, describe, make_graph_task, make_prosqa, make_text,
+};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -35,6 +37,9 @@ enum DataVerb {
     /// Make a ProsQA dataset: questions about a random graph that need several reasoning steps.
     #[command(after_help = PROSQA_EXAMPLES)]
     Prosqa(ProsqaArgs),
+    /// Make a dataset of reachability questions on small random graphs, whose nodes are single tokens.
+    #[command(after_help = GRAPH_EXAMPLES)]
+    Graph(GraphArgs),
     /// Make a dataset from .txt, .jsonl, .json (key `text`) and .parquet (column `text`) files.
     #[command(after_help = TEXT_EXAMPLES)]
     Text(TextArgs),
@@ -47,6 +52,13 @@ const PROSQA_EXAMPLES: &str = "Examples:
   coconut-lab data prosqa --out datasets/prosqa
   coconut-lab data prosqa --out datasets/prosqa-small --train 2000 --valid 200 --test 200 --seed 7
   coconut-lab data prosqa --out datasets/prosqa-published --from prosqa_train.json prosqa_valid.json prosqa_test.json";
+
+const GRAPH_EXAMPLES: &str = "Examples:
+  coconut-lab data graph --out datasets/graph
+  coconut-lab data graph --out datasets/graph-4 --hops 4 --nodes 12 --train 1 --valid 1000
+
+A question lists the edges of a graph, the candidates and a root: which candidate can be reached? Its steps are the nodes of
+a shortest path. Datasets with equal --names have equal vocabularies, so that a model of one can be evaluated on another.";
 
 const TEXT_EXAMPLES: &str = "Examples:
   coconut-lab data text --in tinyshakespeare.txt --tokenizer gpt2 --out datasets/shakespeare
@@ -84,6 +96,43 @@ struct ProsqaArgs {
     /// Tokenizer: words (one id per word), byte, gpt2, or a Hugging Face tokenizer.json file.
     #[arg(long, value_name = "NAME|FILE", default_value = "words")]
     tokenizer: String,
+    /// Replace an existing dataset in the output folder.
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
+struct GraphArgs {
+    /// Folder to create.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Random seed: the same seed and options give the same questions.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Number of training questions.
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    train: usize,
+    /// Number of validation questions.
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    valid: usize,
+    /// Number of test questions.
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    test: usize,
+    /// Nodes of each graph, both roots included.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    nodes: usize,
+    /// Names that nodes are drawn from.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    names: usize,
+    /// Steps from the root to the right candidate.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    hops: usize,
+    /// Candidates, of which one can be reached.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    candidates: usize,
+    /// Probability that a node has a second parent.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.3)]
+    extra_edges: f64,
     /// Replace an existing dataset in the output folder.
     #[arg(long)]
     force: bool,
@@ -140,6 +189,7 @@ struct InspectArgs {
 pub fn run(args: DataArgs) -> anyhow::Result<()> {
     match args.verb {
         DataVerb::Prosqa(args) => run_prosqa(args),
+        DataVerb::Graph(args) => run_graph(args),
         DataVerb::Text(args) => run_text(args),
         DataVerb::Inspect(args) => run_inspect(&args),
     }
@@ -165,6 +215,15 @@ fn run_prosqa(args: ProsqaArgs) -> anyhow::Result<()> {
     };
     let made = with_progress_bar(|on_progress| make_prosqa(&options, on_progress))
         .context("cannot make the ProsQA dataset")?;
+    print_summary(&made)
+}
+
+fn run_graph(args: GraphArgs) -> anyhow::Result<()> {
+    let GraphArgs { out, seed, train, valid, test, nodes, names, hops, candidates, extra_edges, force } = args;
+    let options =
+        GraphTaskOptions { out, seed, train, valid, test, nodes, names, hops, candidates, extra_edges, force };
+    let made = with_progress_bar(|on_progress| make_graph_task(&options, on_progress))
+        .context("cannot make the dataset of graph questions")?;
     print_summary(&made)
 }
 
@@ -234,14 +293,15 @@ fn print_summary(made: &DatasetSummary) -> anyhow::Result<()> {
         text.push_str(&format!("  {} skipped\n", pluralize(made.nulls, "null text")));
     }
     if let Some(means) = made.graphs {
-        let rows = [
-            ("nodes", means.nodes, PAPER_MEANS.nodes),
-            ("edges", means.edges, PAPER_MEANS.edges),
-            ("shortest path", means.shortest_path, PAPER_MEANS.shortest_path),
-        ];
-        text.push_str(&format!("  {:<14} {:>6} {:>6}\n", "mean", "here", "paper"));
-        for (name, here, paper) in rows {
-            text.push_str(&format!("  {name:<14} {here:>6.1} {paper:>6.1}\n"));
+        let paper = |text: String| if made.published.is_some() { format!(" {text:>6}") } else { String::new() };
+        text.push_str(&format!("  {:<14} {:>6}{}\n", "mean", "here", paper("paper".to_owned())));
+        let published = made.published.unwrap_or_default();
+        for (name, here, there) in [
+            ("nodes", means.nodes, published.nodes),
+            ("edges", means.edges, published.edges),
+            ("shortest path", means.shortest_path, published.shortest_path),
+        ] {
+            text.push_str(&format!("  {name:<14} {here:>6.1}{}\n", paper(format!("{there:.1}"))));
         }
     }
     print_text(&text)

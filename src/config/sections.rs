@@ -372,6 +372,8 @@ sections! {
         /// What a row is made of: `coconut`, or a baseline: `cot`, `no_cot`, `pause`, `pause_multipass`, `no_thought`,
         /// `no_curriculum`, `icot`, `frontier`.
         Frozen method: CurriculumMethod = CurriculumMethod::Coconut, Any;
+        /// Text after the question and after each step.
+        Frozen separator: String = "\n".into(), Any;
         /// Puts a begin and an end marker around the latents.
         Frozen markers: bool = true, Any;
         /// Latents for each dropped step.

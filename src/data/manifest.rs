@@ -157,11 +157,13 @@ pub struct DatasetSummary {
     pub empty: u64,
     /// Number of documents whose text is null, which were left out, too.
     pub nulls: u64,
-    /// Means over all records; only for ProsQA.
+    /// Means over all graphs; only for questions about graphs.
     pub graphs: Option<GraphMeans>,
+    /// The same means of the published dataset; only for ProsQA.
+    pub published: Option<GraphMeans>,
 }
 
-/// Means over the graphs of ProsQA records.
+/// Means over the graphs of questions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct GraphMeans {
     pub nodes: f64,

@@ -74,7 +74,16 @@ pub fn make_prosqa(options: &ProsqaOptions, on_progress: OnProgress<'_>) -> Resu
     manifest.write(staging.dir())?;
     staging.commit()?;
     let (out, vocab_size) = (options.out.clone(), tokenizer.vocab_size());
-    Ok(DatasetSummary { out, splits, vocab_size, end_token: None, empty: 0, nulls: 0, graphs: Some(sums.means()) })
+    Ok(DatasetSummary {
+        out,
+        splits,
+        vocab_size,
+        end_token: None,
+        empty: 0,
+        nulls: 0,
+        graphs: Some(sums.means()),
+        published: Some(PAPER_MEANS),
+    })
 }
 
 impl ProsqaOptions {

@@ -86,6 +86,7 @@ pub fn make_text(options: &TextOptions, on_progress: OnProgress<'_>) -> Result<D
         empty,
         nulls,
         graphs: None,
+        published: None,
     })
 }
 

@@ -3,7 +3,8 @@
 //! Invariant: the state fed at `t` is that of `t-1`; a latent takes the position that a token would have had.
 
 use super::GenerateError;
-use crate::model::{KvCache, Transformer, index_tensor};
+use super::intervention::{Intervention, ReplacedRows};
+use crate::model::{KvCache, Transformer};
 use crate::ops::threads;
 use crate::policy::sampling::{SamplingParams, TokenDistribution};
 use crate::policy::switch::{Policy, PolicyAction, PolicyState};
@@ -27,8 +28,8 @@ pub struct GenerationRequest {
     pub stream_ids: Vec<usize>,
     /// Number of most likely tokens to report with each step.
     pub top_count: usize,
-    /// The shuffled control: a row is fed the current state of the next unfinished row instead of its own.
-    pub shuffled: bool,
+    /// What is fed at latents instead of the states.
+    pub intervention: Intervention,
 }
 
 impl GenerationRequest {
@@ -43,7 +44,7 @@ impl GenerationRequest {
             seed: 0,
             stream_ids: Vec::new(),
             top_count: 1,
-            shuffled: false,
+            intervention: Intervention::default(),
         }
     }
 }
@@ -270,11 +271,13 @@ impl Generation {
         }
     }
 
-    /// Replaces each row's state by that of another row that has not ended, for the shuffled control.
-    fn shuffle_states(&self, states: Tensor<2>) -> Tensor<2> {
+    /// Returns what the request's intervention feeds instead of `states` `[B, D]`.
+    fn intervene(&self, states: Tensor<2>) -> Tensor<2> {
         let ended: Vec<bool> = self.rows.iter().map(|row| row.end_reason.is_some()).collect();
-        let device = states.device();
-        states.select(0, index_tensor(&next_unfinished_rows(&ended), &device))
+        // The latent that is fed now counts already.
+        let latents: Vec<usize> = self.rows.iter().map(|row| row.policy_state.latents().saturating_sub(1)).collect();
+        let rows = ReplacedRows { latents: &latents, ended: &ended, seed: self.request.seed };
+        self.request.intervention.apply(states, &rows, &self.model.feedback)
     }
 
     /// Returns the input vectors `[B, D]`.
@@ -291,8 +294,8 @@ impl Generation {
         }
         let [last, before_last] = self.states.clone();
         let states = select_by_row(inputs, |input| matches!(input, NextInput::ReplacingState(_)), before_last, last);
-        let states = if self.request.shuffled { self.shuffle_states(states) } else { states };
         let states = self.model.feedback.transform_state(states, self.model.embed.weight.val());
+        let states = self.intervene(states);
         let states = self.model.feedback.combine_input(states, || tokens.clone());
         select_by_row(
             inputs,
@@ -301,12 +304,6 @@ impl Generation {
             tokens,
         )
     }
-}
-
-/// Returns for each row the next row that has not ended, cyclically; the row itself if there is none.
-fn next_unfinished_rows(ended: &[bool]) -> Vec<usize> {
-    let count = ended.len();
-    (0..count).map(|row| (1..count).map(|by| (row + by) % count).find(|other| !ended[*other]).unwrap_or(row)).collect()
 }
 
 /// Selects row by row: `yes` `[B, D]` if `condition` holds for the row's input, else `no` `[B, D]`.

@@ -109,6 +109,7 @@ impl LensTrace {
 mod tests {
     use super::*;
     use crate::config;
+    use crate::generate::{Intervention, LatentSource};
     use crate::model::ModelShape;
     use burn::tensor::Device;
 
@@ -117,7 +118,8 @@ mod tests {
         let model = Transformer::new(ModelShape::from_config(&config, 19, 40), 3, 0.4, &Device::flex());
         let prompts = vec![vec![3, 1, 4], vec![1, 5]];
         let request = GenerationRequest::new(prompts, policy.parse().unwrap(), 4);
-        let request = GenerationRequest { top_count: 3, shuffled, ..request };
+        let source = if shuffled { LatentSource::Transplant } else { LatentSource::State };
+        let request = GenerationRequest { top_count: 3, intervention: Intervention { source, only: None }, ..request };
         super::inspect_latents(&model, request, 4).unwrap()
     }
 

@@ -2,13 +2,15 @@
 //! from the entropy (Sebastian Müller, "COCONUT: Parallel pre-training", 2025; Hao et al., arXiv 2412.06769).
 //! Must not know: training, files, terminals.
 //! Invariant: a row's generation depends only on model, prompt, policy, sampling parameters, seed and stream
-//! number, not on other rows (but for the shuffled control, which uses their states).
+//! number, not on other rows (but for interventions that use their states).
 
 mod beam;
 mod generation;
+mod intervention;
 mod lens;
 
 pub use generation::{EndReason, Generation, GenerationRequest, GenerationStep, InputKind};
+pub use intervention::{Intervention, LatentSource};
 pub use lens::{Latent, inspect_latents};
 
 /// Why a generation could not start or continue.

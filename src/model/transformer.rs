@@ -107,6 +107,31 @@ impl Transformer {
         self
     }
 
+    /// Returns the model with `count` more tokens at the end of its vocabulary. Their embeddings, and their columns of the
+    /// head, are the mean of the others, so that no token is more likely than before but by its share.
+    pub fn with_more_tokens(mut self, count: usize) -> Self {
+        let grown = |weight: Tensor<2>, dim: usize| {
+            let mean = weight.clone().mean_dim(dim);
+            let [rows, columns] = mean.dims();
+            let more = if dim == 0 { mean.expand([count, columns]) } else { mean.expand([rows, count]) };
+            Tensor::cat(vec![weight, more], dim)
+        };
+        let tracked = |weight: Tensor<2>, like: &Tensor<2>| match like.is_autodiff() {
+            true => Tensor::from_inner(weight).require_grad(),
+            false => weight,
+        };
+        let embed = self.embed.weight.val();
+        let more = tracked(grown(embed.clone().inner(), 0), &embed);
+        self.embed.weight = Param::initialized(self.embed.weight.id, more);
+        if let Some(head) = &mut self.head {
+            let weight = head.weight.val();
+            let more = tracked(grown(weight.clone().inner(), 1), &weight);
+            head.weight = Param::initialized(head.weight.id, more);
+        }
+        self.shape.vocab_size += count;
+        self
+    }
+
     pub fn shape(&self) -> &ModelShape {
         &self.shape
     }

@@ -61,6 +61,10 @@ metrics! {
     LossPlainAtRecycled "loss_plain_at_recycled_nats" "nats" Real "Mean NLL of the plain pass at the recycled positions; null on steps without recycled positions and on steps that feed the pause vector.";
     LossRecycledAtRecycled "loss_recycled_at_recycled_nats" "nats" Real "Mean NLL of the last recycled pass at the recycled positions; null on steps without recycled positions.";
     LossPause "loss_pause_nats" "nats" Real "Mean NLL at the recycled positions of a step that feeds the pause vector (recycle.pause_share) and so has no recycled loss; null on other steps.";
+    LossQuestions "loss_questions_nats" "nats" Real "Mean NLL of what questions are trained on, kept steps and answers; null in pre-training.";
+    EntropyQuestions "entropy_questions_nats" "nats" Real "Mean entropy of the output distributions at the same positions; null in pre-training.";
+    Stage "stage" "" Count "Stage of the curriculum; null in pre-training.";
+    Latents "latents" "positions" Count "Latents in this step, over all rows; null in pre-training.";
     Recycled "recycled" "positions" Count "Positions recycled in this step, over all rows; null on steps without recycled passes.";
     RecycleProbability "recycle_probability" "" Real "Current probability that an eligible step carries recycled passes.";
     RecycleFraction "recycle_fraction" "" Real "Current fraction of a row's positions that are recycled; null if recycle.share is not fraction.";
@@ -100,6 +104,8 @@ metrics! {
     ValidNormRatio "valid_norm_ratio" "" Real "Validation: mean ratio of the norm of the raw state that is fed to the norm of the token embedding that it replaces or joins.";
     ValidLatentCosine "valid_latent_cosine" "" Real "Validation: mean cosine similarity between the states fed in one row. Near 1, the states have collapsed.";
     ValidPassChange "valid_pass_change" "" Real "Validation: mean of |h' - h| / |h'| at the recycled positions, where h' are the states after the last recycled pass and h the states before it.";
+    ValidQuestions "valid_loss_questions_nats" "nats" Real "Validation: mean NLL of the kept steps and the answers in the rows of the current stage; null in pre-training.";
+    ValidAccuracy "valid_accuracy" "" Real "Validation: share of the questions that are answered rightly, greedily, with the latents of the current stage; null in pre-training.";
     ConfigVersion "config_version" "" Count "Version of the current config: the number of changes applied so far. 0 is the first config.";
     Epoch "epoch" "" Count "Epoch of the training split that this batch belongs to, counted from 0.";
 }

@@ -2,8 +2,8 @@
 //! Must not know: screens. It emits `Event`s and receives `Command`s.
 //! Invariant: every tensor of a run belongs to the one thread that `spawn` starts.
 //!
-//! The objective is pre-training. Another one (a curriculum, reinforcement learning) becomes a sub-module `objective` that
-//! `Learner::run_passes` asks for the gradients of its batches; loop, optimizer, checkpoints and record stay as they are.
+//! What is learned is an [`objective`]: it hands over batches with their gradients and measures the model. Loop, optimizer,
+//! checkpoints and record are the same for all.
 
 pub use live::replay::replay_changes;
 pub use run::checkpoint::check_checkpoints;
@@ -173,5 +173,6 @@ mod tests {
 }
 pub mod eval;
 mod live;
+mod objective;
 pub mod run;
 pub mod step;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config;
+use crate::generate::LatentSource;
 use crate::model::{FeedbackSpec, ModelShape};
 use burn::tensor::Device;
 
@@ -169,11 +170,29 @@ fn an_output_that_is_not_finite_is_an_error() {
     assert!(found.contains("not finite (row 0 of the batch)"), "{found}");
 }
 
+/// Returns the output after two latents of the first row, when one of them or both are fed from `source`.
+fn entropy_after_latents(source: LatentSource, only: Option<usize>) -> Vec<f64> {
+    let mut model = model(config::Arch::Llama, FeedbackSpec::PLAIN);
+    model.feedback.pause = burn::module::Param::from_tensor(model.embed.weight.val().slice([3..4]).squeeze_dim(0));
+    let request = request("fixed:count=2,at=0", &[&[1, 2], &[5, 6, 4]]);
+    let rows = generate(&model, GenerationRequest { intervention: Intervention { source, only }, ..request });
+    rows[0].iter().filter_map(|step| step.entropy_after).take(2).collect()
+}
+
 #[test]
-fn the_shuffled_control_exchanges_states_of_unfinished_rows() {
-    assert_eq!(next_unfinished_rows(&[false; 3]), [1, 2, 0]);
-    assert_eq!(next_unfinished_rows(&[false, true, false]), [2, 2, 0]);
-    assert_eq!(next_unfinished_rows(&[true, false, true]), [1, 1, 1]);
+fn an_intervention_replaces_all_latents_or_one() {
+    let undisturbed = entropy_after_latents(LatentSource::State, None);
+    for source in
+        [LatentSource::Transplant, LatentSource::Pause, LatentSource::Zero, LatentSource::Mean, LatentSource::Noise]
+    {
+        let both = entropy_after_latents(source, None);
+        assert!(both[0] != undisturbed[0] && both[1] != undisturbed[1], "{source}");
+        let first = entropy_after_latents(source, Some(0));
+        assert!(first[0] == both[0] && first[1] != both[1] && first[1] != undisturbed[1], "{source}");
+        let second = entropy_after_latents(source, Some(1));
+        assert!(second[0] == undisturbed[0] && second[1] != undisturbed[1], "{source}");
+        assert_eq!(entropy_after_latents(source, Some(2)), undisturbed, "{source}: there are two latents");
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::rng::RngKey;
 use crate::schema::metrics::{Metric, StepRow};
 use crate::train::TrainError;
 use crate::train::step::latent_cost;
-use crate::train::step::learner::{placement_fn, upload_batch};
+use crate::train::step::pretraining::{placement_fn, upload_batch};
 use crate::train::step::readback::{Readback, mean};
 use burn::module::Module;
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@
 //! positions; other policies decide by the entropies of each run, so positions may differ.
 
 use super::bootstrap::Estimate;
-use crate::generate::{GenerateError, GenerationRequest, Latent, inspect_latents};
+use crate::generate::{GenerateError, GenerationRequest, Intervention, Latent, LatentSource, inspect_latents};
 use crate::model::Transformer;
 
 /// Means over the latents with one index in their thought.
@@ -45,7 +45,9 @@ pub fn collect_latents(
     for (shuffled, found) in [false, true].into_iter().zip(&mut found) {
         let chunks = prompts.chunks(chunk_len).enumerate().filter(|(_, prompts)| prompts.len() > 1);
         for (chunk, prompts) in chunks {
-            let request = GenerationRequest { prompts: prompts.to_vec(), shuffled, ..request.clone() };
+            let source = if shuffled { LatentSource::Transplant } else { LatentSource::State };
+            let intervention = Intervention { source, only: None };
+            let request = GenerationRequest { prompts: prompts.to_vec(), intervention, ..request.clone() };
             let beam = if shuffled { 0 } else { request.top_count };
             let latents = inspect_latents(model, request, beam)?;
             let numbered = |latent: Latent| Latent { row: chunk * chunk_len + latent.row, ..latent };

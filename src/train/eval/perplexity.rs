@@ -6,7 +6,7 @@ use super::bootstrap::Estimate;
 use crate::data::{Batch, DataError, Dataset, RowCounts, RowReader, Split, Tokenizer};
 use crate::model::{Transformer, flatten_rows, head};
 use crate::train::TrainError;
-use crate::train::step::learner::upload_batch;
+use crate::train::step::pretraining::upload_batch;
 use crate::train::step::readback::Readback;
 
 /// Which rows to score, and in which batches.

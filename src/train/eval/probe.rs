@@ -10,7 +10,7 @@ use crate::recycle::passes::{self, PlacementFn, RecycledPass};
 use crate::rng::RngKey;
 use crate::schema::token_rows::{DecodedState, TOP_TOKENS, Thought, TokenCell, TokenProb, TokenRow};
 use crate::train::TrainError;
-use crate::train::step::learner::{placement_fn, upload_batch};
+use crate::train::step::pretraining::{placement_fn, upload_batch};
 use crate::train::step::readback::Readback;
 use burn::module::Module;
 use burn::tensor::Tensor;

@@ -52,7 +52,7 @@ impl TrainingRun<'_> {
             run: self.folder.id(),
             step: self.learner.step,
             tokens: self.progress.tokens,
-            loader: self.next_position.clone(),
+            loader: self.objective.position(),
             config_version: self.controller.live.version,
             pause_updates: (self.learner.pause_updates, self.progress.pause_updates_at_validation),
             validations: self.progress.validations,

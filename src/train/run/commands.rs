@@ -15,7 +15,6 @@ use crate::schema::protocol::{
 };
 use crate::schema::rows::{ChangeOutcome, EventKind, EventRow, PAUSE_STARTED, RunPosition};
 use crate::train::TrainError;
-use crate::train::eval::evaluator::Evaluator;
 use crate::train::live::controller::{BoundaryReport, PAUSED_KEY};
 use burn::module::Module;
 use std::sync::mpsc::RecvTimeoutError;
@@ -116,14 +115,13 @@ impl TrainingRun<'_> {
 
     /// Applies config changes at this step boundary: scheduled ones, saved files, and `edits` from commands.
     fn apply_config_changes(&mut self, edits: Vec<SetKeys>) -> Result<(), TrainError> {
-        let old_batches = self.config().eval.batches;
         let at = self.next_boundary();
         let (shape, dataset) = (self.learner.model.shape(), &self.dataset);
-        let check = |config: &Config| setup::check_compatible(config, shape, dataset.vocab_size());
+        let check = |config: &Config| setup::check_compatible(config, shape, setup::model_vocab(config, dataset));
         let report = self.controller.process_boundary(at, edits, &check);
         let has_changes = !report.changes.is_empty();
         self.publish_report(report);
-        if has_changes { self.after_config_change(old_batches) } else { Ok(()) }
+        if has_changes { self.after_config_change() } else { Ok(()) }
     }
 
     /// Sends the changes of a boundary to the screen. `persist` writes them down.
@@ -139,15 +137,11 @@ impl TrainingRun<'_> {
         report.alerts.into_iter().for_each(|alert| self.publisher.send_fact(Event::Alert(alert)));
     }
 
-    /// Updates recorder and evaluator, whose number of batches was `old_batches`, after a config change.
-    fn after_config_change(&mut self, old_batches: usize) -> Result<(), TrainError> {
+    /// Hands a changed config to the recorder and the objective.
+    fn after_config_change(&mut self) -> Result<(), TrainError> {
         let config = &self.controller.live.config;
         self.recorder.set_config(recording::recorder_timing(&config.record), recording::config_hash(config));
-        if config.eval.batches != old_batches {
-            let vocab_size = self.learner.model.shape().vocab_size;
-            self.evaluator = Evaluator::new(config, &self.dataset, vocab_size)?;
-        }
-        Ok(())
+        self.objective.set_config(config)
     }
 
     /// Persists config changes and checks the recorder. A full disk holds the run.

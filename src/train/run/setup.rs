@@ -7,7 +7,7 @@ use super::memory;
 use super::publisher::Publisher;
 use super::resume_journal;
 use super::run_plan::{ResumedFolder, RunPlan, config_file_error};
-use crate::config::{self, Config, GeneratedDataset, PositionBudget};
+use crate::config::{self, Config, GeneratedDataset, ObjectiveKind, PositionBudget};
 use crate::data::{
     DataError, Dataset, Loader, LoaderOptions, Progress, ProsqaOptions, Split, StreamPosition, Tokenizer,
     generation_end_tokens, make_prosqa,
@@ -22,6 +22,9 @@ use crate::record::{RecordError, changes};
 use crate::schema::protocol::{Event, RunInfo, RunPhase};
 use crate::train::TrainError;
 use crate::train::live::replay;
+use crate::train::objective::Objective;
+use crate::train::objective::curriculum::{Curriculum, MARKER_COUNT};
+use crate::train::objective::pretraining::Pretraining;
 use crate::train::step::learner::Learner;
 use burn::module::Module;
 use burn::tensor::Device;
@@ -91,6 +94,23 @@ fn progress_frames(out: &mut Publisher) -> impl FnMut(Progress<'_>) {
             out.send_frame(Event::Progress { label: what, done: progress.done, total: progress.total });
         }
     }
+}
+
+/// Opens what the run learns, at a position in its data.
+pub(in crate::train) fn open_objective(
+    config: &Config,
+    dataset: &Dataset,
+    vocab_size: usize,
+    start: StreamPosition,
+    out: &mut Publisher,
+) -> Result<Box<dyn Objective>, TrainError> {
+    Ok(match config.objective.kind {
+        ObjectiveKind::Pretraining => {
+            let loader = open_loader(config, dataset, vocab_size, start.clone(), out)?;
+            Box::new(Pretraining::new(config, dataset.clone(), loader, start, vocab_size)?)
+        }
+        ObjectiveKind::Curriculum => Box::new(Curriculum::open(config, dataset, start)?),
+    })
 }
 
 /// Opens an endless loader of training batches at `start`. With `data.check`, checks all ids of both splits.
@@ -242,22 +262,31 @@ pub fn build_model(
 ) -> Result<Transformer, TrainError> {
     out.send_fact(Event::Phase(RunPhase::BuildModel));
     let device = selected.device.clone().autodiff();
-    let vocab_size = dataset.vocab_size();
+    let vocab_size = model_vocab(config, dataset);
     let source = from.map_or(Path::new(&config.model.from), |found| &found.dir);
     check_tokenizer(config, dataset, &source.join("tokenizer.json"))?;
     if selected.kind == device::DeviceKind::Cpu {
         memory::check_memory(config, &planned_shape(config, source, vocab_size)?)?;
     }
     let model = match from {
-        Some(found) => load_model(config, &found.dir, &device)?,
+        Some(found) => load_model(config, &found.dir, &device, vocab_size)?,
         None if config.model.from.is_empty() => new_model(config, vocab_size, &device)?,
         None => {
             tracing::info!("model.from = {}: using the checkpoint's shape instead of [model]", config.model.from);
-            load_model(config, Path::new(&config.model.from), &device)?
+            load_model(config, Path::new(&config.model.from), &device, vocab_size)?
         }
     };
     check_compatible(config, model.shape(), vocab_size)?;
     Ok(model.with_execution(Execution::from_config(&config.run)))
+}
+
+/// Returns the vocabulary size that a new model gets: that of the data, and the markers of a curriculum.
+pub fn model_vocab(config: &Config, dataset: &Dataset) -> Option<usize> {
+    let markers = match config.objective.kind {
+        ObjectiveKind::Pretraining => 0,
+        ObjectiveKind::Curriculum => MARKER_COUNT,
+    };
+    dataset.vocab_size().map(|size| size + markers)
 }
 
 /// Fails if the model's tokenizer is another than that of the data, unless `data.any_tokenizer` allows it.
@@ -354,8 +383,23 @@ fn new_model(config: &Config, vocab_size: Option<usize>, device: &Device) -> Res
 }
 
 /// Loads the model in `dir`. A stored feedback of another form is replaced by a new one.
-fn load_model(config: &Config, dir: &Path, device: &Device) -> Result<Transformer, TrainError> {
-    let mut model = hf::load(dir, device)?.with_feedback(FeedbackSpec::from_config(&config.recycle), config.run.seed);
+/// For a curriculum, tokens are added to a vocabulary that lacks the markers.
+fn load_model(
+    config: &Config,
+    dir: &Path,
+    device: &Device,
+    vocab_size: Option<usize>,
+) -> Result<Transformer, TrainError> {
+    let model = hf::load(dir, device)?;
+    let missing = vocab_size.map_or(0, |size| size.saturating_sub(model.shape().vocab_size));
+    let model = match config.objective.kind {
+        ObjectiveKind::Curriculum if missing > 0 => {
+            tracing::info!("adding {missing} tokens to the model's vocabulary, each with the mean of the embeddings");
+            model.with_more_tokens(missing)
+        }
+        _ => model,
+    };
+    let mut model = model.with_feedback(FeedbackSpec::from_config(&config.recycle), config.run.seed);
     if hf::load_feedback(dir, &mut model)? == hf::FeedbackLoad::Mismatch {
         tracing::warn!("the feedback stored with {} has another form: starting with a new one", dir.display());
     }

@@ -9,7 +9,7 @@ use super::run_plan::{Origin, RunPlan};
 use super::setup::ClaimedFolder;
 use super::{history_backfill, plan, recording, setup};
 use crate::config::Config;
-use crate::data::{Batch, Dataset, Loader, StreamPosition, Tokenizer};
+use crate::data::{Dataset, Tokenizer};
 use crate::model::hf::Companions;
 use crate::ops::threads;
 use crate::record::log::RunLog;
@@ -18,15 +18,14 @@ use crate::record::run_folder::{RunFolder, RunLock};
 use crate::record::status;
 use crate::schema::metrics::{LossSummary, Metric, StepRow};
 use crate::schema::protocol::{Alert, AlertTopic, Command, Event, RunPhase, RunSummary, ValidationSample};
-use crate::schema::rows::{EventKind, GREEDY};
+use crate::schema::rows::EventKind;
 use crate::schema::status::{RunState, RunStatus};
-use crate::train::eval::evaluator::Evaluator;
 use crate::train::eval::{probe, report};
 use crate::train::live::controller::ConfigController;
+use crate::train::objective::{Objective, Sample};
 use crate::train::step::divergence::{DivergenceChange, DivergenceWatch};
 use crate::train::step::learner::Learner;
 use crate::train::step::metrics_row;
-use crate::train::step::readback::mean;
 use crate::train::{StartMode, TrainError, TrainerOptions};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -38,9 +37,8 @@ pub(in crate::train) struct TrainingRun<'a> {
     pub controller: ConfigController,
     pub folder: RunFolder,
     pub learner: Learner,
-    loader: Loader,
+    pub objective: Box<dyn Objective>,
     pub dataset: Dataset,
-    pub evaluator: Option<Evaluator>,
     pub tokenizer: Option<Tokenizer>,
     /// Tokens that end a generated text.
     pub end_tokens: Vec<u32>,
@@ -56,7 +54,6 @@ pub(in crate::train) struct TrainingRun<'a> {
     /// Best rate of the device that was seen, FLOP/s.
     peak_flop_per_s: Option<f64>,
     divergence: DivergenceWatch,
-    pub next_position: StreamPosition,
     pub progress: RunProgress,
     pub started: Instant,
     pub last_save: Instant,
@@ -121,8 +118,7 @@ impl<'a> TrainingRun<'a> {
             plan.check_same_dataset(&fingerprint)?;
         }
         let next_position = plan.start_position(&fingerprint);
-        let loader = setup::open_loader(&plan.config, &dataset, vocab_size, next_position.clone(), publisher)?;
-        let evaluator = Evaluator::new(&plan.config, &dataset, vocab_size)?;
+        let objective = setup::open_objective(&plan.config, &dataset, vocab_size, next_position, publisher)?;
         let learner = setup::restore_learner(&plan, Learner::new(model, &plan.config.optim))?;
         // From here on, a stop leaves a run that can be resumed.
         options.preparing.store(false, Ordering::SeqCst);
@@ -155,9 +151,8 @@ impl<'a> TrainingRun<'a> {
             controller,
             learner,
             recorder,
-            loader,
+            objective,
             dataset,
-            evaluator,
             folder,
             commands,
             publisher,
@@ -165,7 +160,6 @@ impl<'a> TrainingRun<'a> {
             active_phase: if device.kind.compiles_kernels() { RunPhase::Compile } else { RunPhase::Train },
             peak_flop_per_s,
             divergence: DivergenceWatch::new(vocab_size),
-            next_position,
             progress,
             started: Instant::now(),
             last_save: Instant::now(),
@@ -219,7 +213,7 @@ impl<'a> TrainingRun<'a> {
     fn run_steps(&mut self) -> Result<(), TrainError> {
         if self.config().eval.at_start && self.learner.step == 0 && !self.has_checkpoint() {
             let mut row = StepRow::new(0);
-            self.evaluate(None, &mut row)?;
+            self.evaluate(&mut row)?;
             self.finish_row(row);
         }
         // The parent keeps only its newest checkpoints: this one may be gone when the fork is resumed.
@@ -229,9 +223,8 @@ impl<'a> TrainingRun<'a> {
         self.publisher.send_fact(Event::Phase(self.active_phase));
         while self.handle_commands()? && self.learner.step < self.config().run.steps {
             let began = Instant::now();
-            let batches = self.next_batches()?;
-            let (mut row, failed) = self.learner.update(&self.controller.live.config, &batches)?;
-            self.record_timing(&mut row, &batches, began);
+            let (mut row, failed) = self.update()?;
+            self.record_timing(&mut row, began);
             if std::mem::replace(&mut self.active_phase, RunPhase::Train) == RunPhase::Compile {
                 self.publisher.send_fact(Event::Phase(RunPhase::Train));
             }
@@ -240,9 +233,9 @@ impl<'a> TrainingRun<'a> {
                 return Err(error);
             }
             self.watch_divergence(&row);
-            self.probe_row(&batches)?;
+            self.probe_row()?;
             if self.is_due(self.config().eval.every) || self.learner.step == self.config().run.steps {
-                self.evaluate(batches.first(), &mut row)?;
+                self.evaluate(&mut row)?;
             }
             self.finish_row(row);
             if self.is_save_due() {
@@ -276,30 +269,27 @@ impl<'a> TrainingRun<'a> {
         &self.controller.live.config
     }
 
-    /// Loads the batches of the next update, `optim.accumulate` of them.
-    fn next_batches(&mut self) -> Result<Vec<Batch>, TrainError> {
-        let accumulate = self.config().optim.accumulate;
-        let mut batches = Vec::with_capacity(accumulate);
-        while batches.len() < accumulate {
-            batches.push(self.loader.next_batch()?);
+    /// Does one update on the next batches of the objective.
+    fn update(&mut self) -> Result<(StepRow, Option<TrainError>), TrainError> {
+        let config = &self.controller.live.config;
+        let mut batches = self.objective.next_batches(config, self.learner.step)?;
+        if batches.resets_optimizer() {
+            self.learner.reset_optimizer(&config.optim);
         }
-        Ok(batches)
+        self.learner.update_on(config, &mut *batches)
     }
 
-    /// Sets the time, throughput and epoch of a step in `row`, and advances the position in the data.
-    fn record_timing(&mut self, row: &mut StepRow, batches: &[Batch], began: Instant) {
-        let tokens = batches.iter().map(|batch| (batch.batch_size * batch.seq_len) as u64).sum::<u64>();
+    /// Sets the time, throughput and epoch of a step in `row`.
+    fn record_timing(&mut self, row: &mut StepRow, began: Instant) {
+        let (tokens, epoch) = self.objective.tokens_and_epoch();
         self.progress.tokens += tokens;
-        if let Some(last) = batches.last() {
-            self.next_position = last.next_position.clone();
-            row.set(Metric::Epoch, last.epoch as f64);
-        }
+        row.set(Metric::Epoch, epoch as f64);
         let seconds = began.elapsed().as_secs_f64();
         metrics_row::set_speed(row, tokens, seconds, &mut self.peak_flop_per_s);
     }
 
-    /// Probes the first row of the first batch, if `record.token_every` or `probe.every` asks for it now.
-    fn probe_row(&mut self, batches: &[Batch]) -> Result<(), TrainError> {
+    /// Probes a row of the batches, if `record.token_every` or `probe.every` asks for it now.
+    fn probe_row(&mut self) -> Result<(), TrainError> {
         let step = self.learner.step;
         let due = |every: u64| every > 0 && (step == 1 || step.is_multiple_of(every));
         let recorded = due(self.config().record.token_every);
@@ -307,7 +297,8 @@ impl<'a> TrainingRun<'a> {
         if !recorded && !shown {
             return Ok(());
         }
-        let row = probe::probe_row(self.config(), &self.learner.model, self.tokenizer.as_ref(), &batches[0], step)?;
+        let (config, model) = (&self.controller.live.config, &self.learner.model);
+        let Some(row) = self.objective.probe_row(config, model, self.tokenizer.as_ref(), step)? else { return Ok(()) };
         if recorded {
             self.recorder.record_tokens(row.clone());
         }
@@ -315,20 +306,20 @@ impl<'a> TrainingRun<'a> {
         Ok(())
     }
 
-    /// Validates and writes samples. Fits the pause vector on `last` first, unless training has updated it.
-    fn evaluate(&mut self, last: Option<&Batch>, row: &mut StepRow) -> Result<(), TrainError> {
-        let Some(evaluator) = &self.evaluator else {
+    /// Validates and writes samples. Lets the pause vector be fitted first, unless training has updated it.
+    fn evaluate(&mut self, row: &mut StepRow) -> Result<(), TrainError> {
+        if !self.objective.can_validate() {
             return Ok(());
-        };
+        }
         let compiles = self.active_phase == RunPhase::Compile;
         self.publisher.send_fact(Event::Phase(if compiles { RunPhase::Compile } else { RunPhase::Eval }));
         // Do not refit a pause vector that training has updated.
-        let fit = last.filter(|_| self.learner.pause_updates == self.progress.pause_updates_at_validation);
+        let fit_pause = self.learner.pause_updates == self.progress.pause_updates_at_validation;
         self.progress.pause_updates_at_validation = self.learner.pause_updates;
         let config = &self.controller.live.config;
         let pause = self.learner.model.feedback.pause.clone();
         let measured = row.clone();
-        evaluator.validate(config, &mut self.learner.model, fit, row)?;
+        let figures = self.objective.validate(config, &mut self.learner.model, fit_pause, row)?;
         if threads::is_cancelled() {
             // What was measured is not to be believed.
             tracing::warn!("stopped within the validation after step {}: it is not recorded", row.step());
@@ -339,9 +330,9 @@ impl<'a> TrainingRun<'a> {
         }
         let every = config.eval.sequential_every;
         // At step 0 nothing is warm yet.
-        if row.step() > 0 && every > 0 && config.recycle.every > 0 {
+        if row.step() > 0 && every > 0 {
             if self.progress.validations.is_multiple_of(every) {
-                evaluator.measure_sequential_cost(config, &self.learner.model, row);
+                self.objective.measure_sequential_cost(config, &self.learner.model, row);
             }
             self.progress.validations += 1;
         }
@@ -351,6 +342,9 @@ impl<'a> TrainingRun<'a> {
                 self.record_event(EventKind::Validation, metric.spec().name, Some(value), None);
             }
         }
+        for (name, value) in figures {
+            self.record_event(EventKind::Validation, &name, Some(value), None);
+        }
         self.write_samples()?;
         self.publisher.send_fact(Event::Phase(self.active_phase));
         Ok(())
@@ -358,15 +352,15 @@ impl<'a> TrainingRun<'a> {
 
     /// Continues the validation prompts with the model, records the samples and sends them to the screen.
     fn write_samples(&mut self) -> Result<(), TrainError> {
-        let Some(evaluator) = &self.evaluator else { return Ok(()) };
-        for (prompt, generated) in evaluator.samples(self.config(), &self.learner.model, &self.end_tokens)? {
+        let (config, model) = (&self.controller.live.config, &self.learner.model);
+        for Sample { decoding, prompt, ids, entropy } in self.objective.samples(config, model, &self.end_tokens)? {
             let sample = ValidationSample {
                 step: self.learner.step,
-                decoding: GREEDY.into(),
+                decoding,
                 prompt: probe::decode_text(self.tokenizer.as_ref(), &prompt),
-                text: probe::decode_text(self.tokenizer.as_ref(), &generated.ids),
+                text: probe::decode_text(self.tokenizer.as_ref(), &ids),
             };
-            self.record_event(EventKind::Sample, &sample.prompt, mean(generated.entropies), Some(sample.text.clone()));
+            self.record_event(EventKind::Sample, &sample.prompt, entropy, Some(sample.text.clone()));
             self.publisher.send_fact(Event::Sample(Box::new(sample)));
         }
         Ok(())

@@ -128,6 +128,7 @@ impl RecycledReadback {
 pub fn check_finite(row: &StepRow, lr: f64) -> Result<(), TrainError> {
     for (metric, what) in [
         (Metric::LossPlain, "the plain loss"),
+        (Metric::LossQuestions, "the loss of the questions"),
         (Metric::LossRecycled, "the recycled loss"),
         (Metric::LossPause, "the loss with a pause"),
         (Metric::GradNorm, "the gradient norm"),

@@ -8,4 +8,6 @@ pub mod learner;
 pub mod metrics_row;
 pub mod optim;
 pub mod optimizer_state;
+pub mod pretraining;
 pub mod readback;
+pub mod update;
