@@ -123,10 +123,13 @@ impl ProgressPrinter {
                 number(row, Metric::LossPlainAtRecycled)
             )
         });
+        let loss = match (row.get(Metric::LossQuestions), row.get(Metric::Stage)) {
+            (Some(loss), Some(stage)) => format!("stage {stage}  questions {loss:.4}"),
+            _ => format!("plain {}{recycled}", number(row, Metric::LossPlain)),
+        };
         format!(
-            "step {:>6}/{steps}  plain {}{recycled}  lr {:.2e}  grad norm {}  {:.0} tokens/s",
+            "step {:>6}/{steps}  {loss}  lr {:.2e}  grad norm {}  {:.0} tokens/s",
             row.step(),
-            number(row, Metric::LossPlain),
             row.get(Metric::Lr).unwrap_or(0.0),
             number(row, Metric::GradNorm),
             row.get(Metric::TokensPerS).unwrap_or(0.0),

@@ -286,8 +286,15 @@ fn print_summary(summary: &RunSummary) {
     let pair = |name: &str, losses: Option<(f64, f64)>| {
         losses.map(|(first, last)| format!("  {name:<12} {first:.4} -> {last:.4} nats\n")).unwrap_or_default()
     };
+    let accuracy = summary.losses.accuracy.map_or(String::new(), |(first, last)| {
+        format!("  {:<12} {:.1} % -> {:.1} %\n", "right", first * 100.0, last * 100.0)
+    });
+    let recycled = match summary.losses.questions {
+        Some(_) => String::new(),
+        None => format!("  {:<12} {} steps\n", "recycled", summary.losses.recycled_steps),
+    };
     let text = format!(
-        "{} after {} steps, {} tokens, {:.1} s\n{}{}{}  recycled     {} steps\n  folder       {}\n{}",
+        "{} after {} steps, {} tokens, {:.1} s\n{}{}{}{}{accuracy}{recycled}  folder       {}\n{}",
         if summary.stopped_early { "stopped" } else { "finished" },
         summary.steps,
         summary.tokens,
@@ -295,7 +302,7 @@ fn print_summary(summary: &RunSummary) {
         pair("plain", summary.losses.plain),
         pair("recycled", summary.losses.recycled),
         pair("validation", summary.losses.valid),
-        summary.losses.recycled_steps,
+        pair("questions", summary.losses.questions),
         summary.folder.display(),
         summary.checkpoint.as_ref().map_or(String::new(), |path| format!("  checkpoint   {}\n", path.display())),
     );

@@ -245,6 +245,12 @@ pub struct LossSummary {
     pub recycled: Option<(f64, f64)>,
     /// Plain loss at validations.
     pub valid: Option<(f64, f64)>,
+    /// Loss of the questions of a curriculum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub questions: Option<(f64, f64)>,
+    /// Share of the validation questions that were answered rightly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<(f64, f64)>,
     pub recycled_steps: u64,
 }
 
@@ -255,6 +261,8 @@ impl LossSummary {
             (&mut self.plain, Metric::LossPlain),
             (&mut self.recycled, Metric::LossRecycled),
             (&mut self.valid, Metric::ValidPlain),
+            (&mut self.questions, Metric::LossQuestions),
+            (&mut self.accuracy, Metric::ValidAccuracy),
         ];
         for (ends, metric) in losses {
             if let Some(loss) = row.get(metric) {

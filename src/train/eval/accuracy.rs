@@ -66,7 +66,9 @@ pub fn answer_questions(
     for chunk in order.chunks(batch) {
         let prompts = chunk.iter().map(|index| questions[*index].ids.clone()).collect();
         let request = GenerationRequest { prompts, stream_ids: chunk.to_vec(), ..request.clone() };
-        let end_tokens = request.end_tokens.clone();
+        // Inserted markers are no part of an answer.
+        let markers = request.policy.named_tokens().into_iter().filter(|(key, _)| *key != "after").map(|(_, id)| id);
+        let without_text: Vec<u32> = request.end_tokens.iter().copied().chain(markers).collect();
         let mut generation = Generation::start(model, request)?;
         let mut rows = vec![(AnswerScore::default(), Vec::new()); chunk.len()];
         while !generation.is_finished() {
@@ -76,7 +78,7 @@ pub fn answer_questions(
                     InputKind::Latent => score.latents += 1,
                     InputKind::Token => {
                         score.tokens += 1;
-                        ids.extend(step.token.filter(|id| !end_tokens.contains(id)));
+                        ids.extend(step.token.filter(|id| !without_text.contains(id)));
                     }
                 }
             }

@@ -11,6 +11,12 @@ pub(in crate::train) fn log_validation(row: &StepRow) {
 fn validation_lines(row: &StepRow) -> Vec<String> {
     let get = |metric| row.get(metric);
     let step = row.step();
+    if let (Some(loss), Some(accuracy)) = (get(Metric::ValidQuestions), get(Metric::ValidAccuracy)) {
+        return vec![format!(
+            "validation at step {step}: questions {loss:.4} nats, {:.1} % answered rightly",
+            accuracy * 100.0
+        )];
+    }
     let Some(plain) = get(Metric::ValidPlain) else { return Vec::new() };
     let mut lines = vec![format!("validation at step {step}: plain {plain:.4} nats")];
     if let (Some(recycled), Some(plain_there)) = (get(Metric::ValidRecycled), get(Metric::ValidPlainAtRecycled)) {
@@ -41,6 +47,10 @@ mod tests {
     fn reports_only_what_was_measured() {
         let mut row = StepRow::new(7);
         assert!(validation_lines(&row).is_empty());
+        row.set(Metric::ValidQuestions, 0.5);
+        row.set(Metric::ValidAccuracy, 0.25);
+        assert_eq!(validation_lines(&row), ["validation at step 7: questions 0.5000 nats, 25.0 % answered rightly"]);
+        let mut row = StepRow::new(7);
         row.set(Metric::ValidPlain, 1.0);
         assert_eq!(validation_lines(&row), ["validation at step 7: plain 1.0000 nats"]);
         row.set(Metric::ValidRecycled, 1.5);

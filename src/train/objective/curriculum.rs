@@ -157,7 +157,7 @@ impl Curriculum {
         let mut scores = Vec::new();
         for (latents, indices) in groups {
             let prompt = |index: &usize| EvalPrompt {
-                ids: valid.questions[*index].question.clone(),
+                ids: prompt_ids(&settings, &valid.questions[*index], stage),
                 answer: valid.answers[*index].clone(),
                 judge: Judge::for_answer(&valid.answers[*index]),
             };
@@ -183,7 +183,7 @@ impl Curriculum {
             CurriculumMethod::Frontier => Some(self.markers.answer),
             _ => marked.then_some(self.markers.end),
         };
-        match method.has_latents() {
+        match latents > 0 {
             true => Policy::Fixed(FixedPolicy {
                 count: latents,
                 starts: ThoughtStarts::TokenCounts(vec![0]),
@@ -192,6 +192,14 @@ impl Curriculum {
             }),
             false => Policy::Never,
         }
+    }
+}
+
+/// Returns the ids that generation begins with: the question, if a policy inserts markers and latents, else the whole row.
+fn prompt_ids(settings: &RowSettings, question: &EncodedQuestion, stage: usize) -> Vec<u32> {
+    match settings.inference_latents(question.steps.len(), stage) {
+        0 => settings.inference_row(question, stage).ids,
+        _ => question.question.clone(),
     }
 }
 
@@ -321,7 +329,7 @@ impl Objective for Curriculum {
                 end_tokens: self.end_tokens.clone(),
                 intervention: intervention(config.objective.method),
                 ..crate::generate::GenerationRequest::new(
-                    vec![question.question.clone()],
+                    vec![prompt_ids(&settings, question, stage)],
                     policy.clone(),
                     longest_continuation(question),
                 )
@@ -331,7 +339,7 @@ impl Objective for Curriculum {
             let (mut ids, mut entropies) = (Vec::new(), Vec::new());
             while !generation.is_finished() {
                 for step in generation.step().map_err(failed)? {
-                    ids.extend(step.token);
+                    ids.extend(step.token.filter(|id| ![self.markers.begin, self.markers.end].contains(id)));
                     entropies.push(step.distribution.entropy as f32);
                 }
             }

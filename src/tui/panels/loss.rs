@@ -63,13 +63,14 @@ const AT_RECYCLED: LegendNames = ["plain at recycled", "at recycled", "at rec."]
 
 /// The marks of validations: the charts draw them and the legends name them from this one table.
 #[rustfmt::skip] // one line a mark
-static MARKS: [ValidationMark; 6] = [
+static MARKS: [ValidationMark; 7] = [
     mark(Metric::ValidPlain, "◆", Role::Plain, ["plain"; 3], false),
     mark(Metric::ValidRecycled, "▲", Role::Recycled, ["recycled"; 3], false),
     mark(Metric::ValidPlainAtRecycled, "◇", Role::PlainAtRecycled, AT_RECYCLED, true),
     mark(Metric::ValidPause, "○", Role::Pause, ["pause vector", "pause", "pause"], true),
     mark(Metric::ValidMasked, "□", Role::Masked, ["mean embedding", "mean", "mean"], true),
     mark(Metric::ValidShuffled, "×", Role::Shuffled, ["shuffled state", "shuffled", "shuffled"], true),
+    mark(Metric::ValidQuestions, "●", Role::Plain, ["questions", "questions", "quest."], false),
 ];
 
 /// A plot and the ranges that it shows.
@@ -123,6 +124,8 @@ fn loss_chart(ctx: RenderContext, marks: &[&ValidationMark]) -> Chart {
             curve(Metric::LossPlainAtRecycled, Role::PlainAtRecycled, Some(Role::Frame), PLAIN_AT_RECYCLED_DASH),
             curve(recycled_metric(ctx), Role::Recycled, Some(Role::RecycledRaw), RECYCLED_DASH),
             curve(Metric::LossPlain, Role::Plain, Some(Role::PlainRaw), PLAIN_DASH),
+            // A run has the one or the other.
+            curve(Metric::LossQuestions, Role::Plain, Some(Role::PlainRaw), PLAIN_DASH),
         ],
         points,
     }
@@ -347,7 +350,7 @@ fn loss_legend(ctx: RenderContext, width: u16, height: u16) -> Legend {
             lines.push(line);
             Legend { lines, marks: named }
         }
-        None => Legend { lines, marks: vec![&MARKS[0]] },
+        None => Legend { lines, marks: vec![own_mark(ctx)] },
     }
 }
 
@@ -363,6 +366,9 @@ fn curve_names(ctx: RenderContext, width: u16) -> Vec<LinePart> {
         }
         (rank, spans)
     };
+    if learns_questions(ctx) {
+        return vec![curve(0, PLAIN_DASH, "questions", Role::Plain, Metric::LossQuestions)];
+    }
     let mut parts = vec![
         curve(0, PLAIN_DASH, "plain", Role::Plain, Metric::LossPlain),
         curve(0, RECYCLED_DASH, "recycled", Role::Recycled, recycled_metric(ctx)),
@@ -374,10 +380,21 @@ fn curve_names(ctx: RenderContext, width: u16) -> Vec<LinePart> {
     parts
 }
 
-/// Returns the mark of the plain validation loss with its value.
+/// Whether the run learns questions instead of token shards.
+fn learns_questions(ctx: RenderContext) -> bool {
+    !ctx.state.history(Series::Metric(Metric::LossQuestions)).is_empty()
+}
+
+/// Returns the mark of the run's own loss at validations.
+fn own_mark(ctx: RenderContext) -> &'static ValidationMark {
+    if learns_questions(ctx) { &MARKS[6] } else { &MARKS[0] }
+}
+
+/// Returns the mark of the run's own validation loss with its value.
 fn validation_part(ctx: RenderContext) -> Option<LinePart> {
-    let value = mark_value(ctx, Series::Metric(MARKS[0].metric))?;
-    let name = ctx.span(MARKS[0].role, format!("{} validation ", MARKS[0].glyph));
+    let mark = own_mark(ctx);
+    let value = mark_value(ctx, Series::Metric(mark.metric))?;
+    let name = ctx.span(mark.role, format!("{} validation ", mark.glyph));
     Some((2, vec![name, ctx.span(Role::Value, text::decimal(value))]))
 }
 

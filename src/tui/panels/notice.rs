@@ -100,6 +100,8 @@ fn finished_notice(summary: &RunSummary, room: usize) -> (Role, String) {
         (Metric::LossPlain, summary.losses.plain),
         (Metric::LossRecycled, summary.losses.recycled),
         (Metric::ValidPlain, summary.losses.valid),
+        (Metric::LossQuestions, summary.losses.questions),
+        (Metric::ValidAccuracy, summary.losses.accuracy),
     ];
     for (metric, ends) in losses {
         if let Some((first, last)) = ends {

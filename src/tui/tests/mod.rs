@@ -260,6 +260,7 @@ fn summary() -> RunSummary {
             recycled: Some((5.1, 1.204)),
             valid: Some((5.81, 0.8)),
             recycled_steps: 450,
+            ..LossSummary::default()
         },
         checkpoint: Some("checkpoints/2026-11-24T02-51-38-prosqa/step-2000".into()),
         stopped_early: false,

@@ -1,0 +1,162 @@
+//! Tests the curriculum: against independent golden numbers, and as a run of the real binary.
+
+mod common;
+
+use burn::tensor::Device;
+use coconut_lab::generate::{Generation, GenerationRequest};
+use coconut_lab::model::hf;
+use coconut_lab::verify::{CheckResult, verify_curriculum};
+use common::*;
+use safetensors::SafeTensors;
+use std::path::{Path, PathBuf};
+
+fn fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/curriculum")
+}
+
+#[test]
+fn rows_losses_latents_gradients_and_continuations_match_the_oracle() {
+    let verdicts = verify_curriculum(&fixture(), &Device::flex()).unwrap();
+    for verdict in &verdicts {
+        assert!(!verdict.failed(), "{} {:?}", verdict.entry, verdict.result);
+        assert_ne!(verdict.result, CheckResult::NotComputed, "{}", verdict.entry);
+    }
+    assert_eq!(verdicts.len(), 527);
+}
+
+#[test]
+fn a_changed_golden_number_or_row_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::copy(fixture().join("records.json"), dir.path().join("records.json")).unwrap();
+    let cases = std::fs::read_to_string(fixture().join("cases.json")).unwrap();
+    std::fs::write(dir.path().join("cases.json"), cases.replacen("\"ids\":[5,28", "\"ids\":[5,29", 1)).unwrap();
+    let failed: Vec<_> = verify_curriculum(dir.path(), &Device::flex()).unwrap();
+    let failed: Vec<_> = failed.iter().filter(|verdict| verdict.failed()).collect();
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0].entry, "coconut-s0-c1-nopad.rows");
+}
+
+/// The way that `generate` and `eval` answer: a policy puts the latents and the markers behind the question.
+#[test]
+fn a_fixed_policy_continues_as_the_oracle_does() {
+    let records: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(fixture().join("records.json")).unwrap()).unwrap();
+    let (bot, eot) = (&records["special"]["bot"], &records["special"]["eot"]);
+    for kind in ["gpt2", "llama"] {
+        let model = hf::load(&fixture().join(kind), &Device::flex()).unwrap();
+        let bytes = std::fs::read(fixture().join(kind).join("golden.safetensors")).unwrap();
+        let golden = SafeTensors::deserialize(&bytes).unwrap();
+        let wanted: Vec<u32> = golden
+            .tensor("coconut-s2-c1-pad.generated")
+            .unwrap()
+            .data()
+            .as_chunks()
+            .0
+            .iter()
+            .map(|id| i64::from_le_bytes(*id) as u32)
+            .collect();
+        for (record, wanted) in records["records"].as_array().unwrap().iter().zip(wanted.chunks(6)) {
+            let question =
+                record["question"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+            let policy = format!("fixed:count=2,at=0,bot={bot},eot={eot}");
+            // The two markers count as tokens.
+            let mut generation =
+                Generation::start(&model, GenerationRequest::new(vec![question], policy.parse().unwrap(), 8)).unwrap();
+            let mut tokens = Vec::new();
+            while !generation.is_finished() {
+                tokens.extend(generation.step().unwrap().into_iter().filter_map(|step| step.token));
+            }
+            assert_eq!(&tokens[2..], wanted, "{kind}");
+        }
+    }
+}
+
+const RECIPE: &str = r#"
+[run]
+name = "tiny"
+steps = 24
+[data]
+dir = "graph"
+batch = 4
+seq_len = 80
+[model]
+width = 16
+layers = 1
+heads = 2
+[recycle]
+every = 0
+[objective]
+kind = "curriculum"
+separator = " "
+max_latent_stage = 2
+steps_per_stage = 7
+uniform_prob = 0.3
+reset_optimizer = "stage"
+[optim]
+accumulate = 2
+[eval]
+every = 8
+batches = 1
+[checkpoint]
+every = 5
+keep = 0
+"#;
+
+fn graph_folder() -> tempfile::TempDir {
+    let dir = temp_dir_with_recipe(RECIPE);
+    let sizes = ["--train", "60", "--valid", "12", "--test", "10"];
+    let made = lab(dir.path(), &[&["data", "graph", "--out", "graph"], &sizes[..]].concat());
+    assert!(made.status.success(), "{}", stderr(&made));
+    dir
+}
+
+#[test]
+fn every_method_trains_and_validates() {
+    let dir = graph_folder();
+    for method in ["coconut", "cot", "no_cot", "pause", "pause_multipass", "no_thought", "no_curriculum", "icot"] {
+        let output = train(dir.path(), &[&format!("objective.method={method}"), &format!("run.name={method}")]);
+        assert!(output.status.success(), "{method}: {}", stderr(&output));
+        let run =
+            runs(dir.path()).into_iter().find(|run| run.to_str().unwrap().ends_with(&format!("-{method}"))).unwrap();
+        let rows = metrics(&run);
+        let losses: Vec<f64> = float_column(&rows, "loss_questions_nats").into_iter().flatten().collect();
+        assert_eq!(losses.len(), 24, "{method}");
+        let tenth = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+        assert!(tenth(&losses[18..]) < tenth(&losses[..4]), "{method}: {losses:?}");
+        let stages: Vec<i64> = int_column(&rows, "stage").into_iter().flatten().collect();
+        assert_eq!([stages[0], stages[7], stages[14], stages[21]], [0, 1, 2, 3], "{method}");
+        let accuracies: Vec<f64> = float_column(&rows, "valid_accuracy").into_iter().flatten().collect();
+        assert_eq!(accuracies.len(), 4, "{method}");
+    }
+}
+
+#[test]
+fn a_run_that_is_resumed_within_a_stage_equals_the_whole_run() {
+    let dir = graph_folder();
+    let output = train(dir.path(), &["run.name=whole"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let whole = runs(dir.path()).remove(0);
+    // From the checkpoint of step 10, within stage 1 and the first epoch's second half.
+    let fork = dir.path().join("again");
+    std::process::Command::new("cp").args(["-r", whole.to_str().unwrap(), fork.to_str().unwrap()]).status().unwrap();
+    let resumed = lab(dir.path(), &["resume", "./again", "--from", "10", "--headless"]);
+    assert!(resumed.status.success(), "{}", stderr(&resumed));
+    assert_eq!(deterministic_columns(&whole), deterministic_columns(&fork));
+}
+
+/// Gradients of several batches are weighted by their targets: the update is that of one large batch.
+#[test]
+fn accumulated_batches_equal_a_large_one() {
+    let dir = graph_folder();
+    for (name, batch, accumulate) in [("large", 8, 1), ("parts", 2, 4)] {
+        let overrides =
+            [format!("run.name={name}"), format!("data.batch={batch}"), format!("optim.accumulate={accumulate}")];
+        let output = train(dir.path(), &overrides.each_ref().map(String::as_str));
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    let folders = runs(dir.path());
+    let losses =
+        |run: &Path| float_column(&metrics(run), "loss_questions_nats").into_iter().flatten().collect::<Vec<f64>>();
+    let (large, parts) = (losses(&folders[0]), losses(&folders[1]));
+    assert!(large.iter().zip(&parts).all(|(a, b)| (a - b).abs() < 1e-3), "{large:?} {parts:?}");
+}
