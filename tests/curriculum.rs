@@ -113,7 +113,9 @@ fn graph_folder() -> tempfile::TempDir {
 #[test]
 fn every_method_trains_and_validates() {
     let dir = graph_folder();
-    for method in ["coconut", "cot", "no_cot", "pause", "pause_multipass", "no_thought", "no_curriculum", "icot"] {
+    for method in
+        ["coconut", "cot", "no_cot", "pause", "pause_multipass", "no_thought", "no_curriculum", "icot", "frontier"]
+    {
         let output = train(dir.path(), &[&format!("objective.method={method}"), &format!("run.name={method}")]);
         assert!(output.status.success(), "{method}: {}", stderr(&output));
         let run =

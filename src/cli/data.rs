@@ -9,7 +9,8 @@ use crate::data::manifest::DatasetSummary;
 use crate::data::prosqa::default_split_sizes;
 use crate::data::text::{DEFAULT_DOC_BYTES, DEFAULT_VALID_SHARE};
 use crate::data::{
-    GraphTaskOptions, Progress, ProsqaOptions, Split, TextOptions, describe, make_graph_task, make_prosqa, make_text,
+    GraphTaskOptions, Progress, ProsqaOptions, QuestionShardsOptions, Split, TextOptions, describe, make_graph_task,
+    make_prosqa, make_question_shards, make_text,
 };
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -40,6 +41,9 @@ enum DataVerb {
     /// Make a dataset of reachability questions on small random graphs, whose nodes are single tokens.
     #[command(after_help = GRAPH_EXAMPLES)]
     Graph(GraphArgs),
+    /// Make a dataset from files of questions with steps and answers, for a curriculum.
+    #[command(after_help = QUESTIONS_EXAMPLES)]
+    Questions(QuestionsArgs),
     /// Make a dataset from .txt, .jsonl, .json (key `text`) and .parquet (column `text`) files.
     #[command(after_help = TEXT_EXAMPLES)]
     Text(TextArgs),
@@ -59,6 +63,14 @@ const GRAPH_EXAMPLES: &str = "Examples:
 
 A question lists the edges of a graph, the candidates and a root: which candidate can be reached? Its steps are the nodes of
 a shortest path. Datasets with equal --names have equal vocabularies, so that a model of one can be evaluated on another.";
+
+const QUESTIONS_EXAMPLES: &str = "Examples:
+  coconut-lab data questions --train train.jsonl --valid valid.jsonl --test test.jsonl --tokenizer gpt2 --out datasets/gsm
+  coconut-lab data questions --train gsm_train.txt --valid gsm_valid.txt --tokenizer gpt2/tokenizer.json --out datasets/gsm
+
+Files: .json, .jsonl or .parquet with `question` (or problem, query, prompt), `answer` (final_answer, target) and `steps` (cot,
+rationale, reasoning, solution), or a chat under `messages`; .txt of lines `question||<<4-2=2>> … #### 2`. What precedes the last
+#### of an answer becomes its steps, a line each.";
 
 const TEXT_EXAMPLES: &str = "Examples:
   coconut-lab data text --in tinyshakespeare.txt --tokenizer gpt2 --out datasets/shakespeare
@@ -139,6 +151,28 @@ struct GraphArgs {
 }
 
 #[derive(Debug, Args)]
+struct QuestionsArgs {
+    /// Files of training questions.
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    train: Vec<PathBuf>,
+    /// Files of validation questions.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    valid: Vec<PathBuf>,
+    /// Files of test questions.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    test: Vec<PathBuf>,
+    /// Tokenizer: words (one id per word of the files), byte, gpt2, or a Hugging Face tokenizer.json file.
+    #[arg(long, value_name = "NAME|FILE")]
+    tokenizer: String,
+    /// Folder to create.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Replace an existing dataset in the output folder.
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
 struct TextArgs {
     /// Input files, read in this order: .txt, .jsonl or .json (key `text`), plain or .gz or .zst, or .parquet (column
     /// `text`).
@@ -190,6 +224,7 @@ pub fn run(args: DataArgs) -> anyhow::Result<()> {
     match args.verb {
         DataVerb::Prosqa(args) => run_prosqa(args),
         DataVerb::Graph(args) => run_graph(args),
+        DataVerb::Questions(args) => run_questions(args),
         DataVerb::Text(args) => run_text(args),
         DataVerb::Inspect(args) => run_inspect(&args),
     }
@@ -224,6 +259,16 @@ fn run_graph(args: GraphArgs) -> anyhow::Result<()> {
         GraphTaskOptions { out, seed, train, valid, test, nodes, names, hops, candidates, extra_edges, force };
     let made = with_progress_bar(|on_progress| make_graph_task(&options, on_progress))
         .context("cannot make the dataset of graph questions")?;
+    print_summary(&made)
+}
+
+fn run_questions(args: QuestionsArgs) -> anyhow::Result<()> {
+    let QuestionsArgs { train, valid, test, tokenizer, out, force } = args;
+    let files = [(Split::Train, train), (Split::Valid, valid), (Split::Test, test)];
+    let files = files.into_iter().filter(|(_, files)| !files.is_empty()).collect();
+    let options = QuestionShardsOptions { out, files, tokenizer, force };
+    let made = with_progress_bar(|on_progress| make_question_shards(&options, on_progress))
+        .context("cannot make the dataset of questions")?;
     print_summary(&made)
 }
 

@@ -2,18 +2,27 @@
 //! Must not know: how a position is computed, how a policy decides.
 //! Invariant: every mean is reported with its sample size and its 95 % interval.
 
+mod thought_tests;
+
+use self::thought_tests::{test_rows, write_thought_tests};
 use super::bail_usage;
 use super::generate::SamplingArgs;
 use super::model_source::{LoadedModel, ModelArgs, PolicyArg, questions_file};
 use super::output;
+use crate::config::{Objective, ObjectiveKind};
 use crate::data::{Dataset, Questions, Split, read_questions};
-use crate::generate::GenerationRequest;
+use crate::generate::{GenerationRequest, Intervention};
 use crate::policy::grammar::POLICY_HELP;
 use crate::policy::switch::Policy;
+use crate::record::export::write_table;
+use crate::record::rows::TableRow;
+use crate::record::rows::thought_tests::ThoughtTestRow;
 use crate::train::eval::accuracy::{AccuracySummary, EvalPrompt, answer_questions};
 use crate::train::eval::bootstrap::Estimate;
 use crate::train::eval::judge::{Judge, RightAnswer};
 use crate::train::eval::perplexity::{PerplexitySummary, ScoringOptions, score_split};
+use crate::train::eval::thought_tests::{self as tests_of_thought, ThoughtTestResult, run_thought_tests};
+use crate::train::last_stage_policy;
 use anyhow::bail;
 use clap::Args;
 use serde_json::{Value, json};
@@ -68,12 +77,22 @@ pub struct EvalArgs {
     /// File of questions and answers: .json, .jsonl or .parquet with `question` and `answer`.
     #[arg(long, value_name = "FILE")]
     questions: Option<PathBuf>,
-    /// Policy that decides when to think; may be given several times to compare policies.
-    #[arg(long, default_value = "never", value_name = "POLICY", long_help = policy_help())]
+    /// Policy that decides when to think; may be given several times to compare policies [default: that of a curriculum's
+    /// last stage, else never]
+    #[arg(long, value_name = "POLICY", long_help = policy_help())]
     policy: Vec<PolicyArg>,
-    /// Text between a question and the generated answer [default: a newline]
-    #[arg(long = "between", value_name = "BETWEEN", default_value = "\n", hide_default_value = true)]
-    separator: String,
+    /// Text between a question and the generated answer [default: that of a curriculum's run, else a newline]
+    #[arg(long = "between", value_name = "BETWEEN")]
+    separator: Option<String>,
+    /// Also test whether the thought is used: answer with other latents in its place, and with fewer and more.
+    ///
+    /// Needs a policy with a fixed number of latents. Each test is compared with the policy as it is, question by question:
+    /// difference in percentage points with its 95 % interval, and p of McNemar's exact test.
+    #[arg(long)]
+    thought_tests: bool,
+    /// File for the results of the thought tests: .parquet or .csv.
+    #[arg(long, value_name = "FILE", requires = "thought_tests")]
+    out: Option<PathBuf>,
     /// Most tokens to generate for each question, reasoning steps included.
     #[arg(long, default_value_t = 128, value_name = "N")]
     max_new: usize,
@@ -115,22 +134,24 @@ pub(super) fn run(mut args: EvalArgs) -> anyhow::Result<ExitCode> {
     if perplexity.is_none() && questions.is_none() {
         bail_usage!("nothing to evaluate on: give --data DIR or --questions FILE");
     }
-    let (mut results, mut asked) = (Vec::new(), None);
+    let (mut results, mut asked, mut tested) = (Vec::new(), None, Vec::new());
     if let Some((file, questions)) = questions {
-        let policies: Vec<Policy> =
-            args.policy.iter().map(|typed| loaded.resolve_policy(typed)).collect::<Result<_, _>>()?;
+        let policies = args.policies(&loaded)?;
         let (prompts, set) = args.encode_questions(&loaded, file, questions)?;
         if prompts.is_empty() {
             let max_len = loaded.model.shape().max_len;
             bail!("{}: every question is longer than the model's {max_len} positions", set.file.display());
         }
-        for policy in policies {
-            let summary = args.answer_questions(&loaded, &prompts, &policy)?;
-            results.push((policy, summary));
+        for (policy, intervention) in &policies {
+            let summary = args.answer_questions(&loaded, &prompts, policy, *intervention)?;
+            results.push((policy.clone(), summary));
+        }
+        if args.thought_tests {
+            tested = args.test_thoughts(&loaded, &prompts, &policies)?;
         }
         asked = Some(set);
     }
-    let report = EvalReport { dir: loaded.dir, perplexity, questions: asked, results };
+    let report = EvalReport { dir: loaded.dir, perplexity, questions: asked, results, tested };
     let mut out = output::stdout();
     match args.json {
         true => writeln!(out, "{:#}", report.to_json())?,
@@ -152,7 +173,9 @@ impl EvalArgs {
             return Ok(named);
         }
         let Some(dataset) = loaded.dataset()? else { return Ok(named) };
-        let data = dataset.has_split(self.split).then(|| dataset.path().to_owned());
+        // A curriculum is trained on questions, not on the shards as text.
+        let is_measured = dataset.has_split(self.split) && curriculum(loaded)?.is_none();
+        let data = is_measured.then(|| dataset.path().to_owned());
         Ok(EvalSources { data, questions: questions_file(&dataset, self.split) })
     }
 
@@ -163,10 +186,15 @@ impl EvalArgs {
         file: PathBuf,
         read: Questions,
     ) -> anyhow::Result<(Vec<EvalPrompt>, QuestionSet)> {
+        let separator = match (&self.separator, curriculum(loaded)?) {
+            (Some(separator), _) => separator.clone(),
+            (None, Some(objective)) => objective.separator,
+            (None, None) => "\n".to_owned(),
+        };
         let mut set = QuestionSet { file, incomplete: read.incomplete, ..Default::default() };
         let mut prompts = Vec::new();
         for question in read.questions {
-            let ids = loaded.encode(&format!("{}{}", question.question, self.separator))?;
+            let ids = loaded.encode(&format!("{}{separator}", question.question))?;
             if ids.len() >= loaded.model.shape().max_len {
                 set.skipped += 1;
                 continue;
@@ -204,15 +232,56 @@ impl EvalArgs {
         loaded: &LoadedModel,
         prompts: &[EvalPrompt],
         policy: &Policy,
+        intervention: Intervention,
     ) -> anyhow::Result<AccuracySummary> {
-        let request = GenerationRequest {
+        let request = GenerationRequest { intervention, ..self.request(loaded, policy)? };
+        let scores = answer_questions(&loaded.model, loaded.tokenizer()?, prompts, self.batch, &request)?;
+        Ok(AccuracySummary::from_scores(&scores, self.sampling.seed))
+    }
+
+    fn request(&self, loaded: &LoadedModel, policy: &Policy) -> anyhow::Result<GenerationRequest> {
+        Ok(GenerationRequest {
             sampling: self.sampling.params()?,
             end_tokens: loaded.end_tokens.clone(),
             seed: self.sampling.seed,
             ..GenerationRequest::new(Vec::new(), policy.clone(), self.max_new)
-        };
-        let scores = answer_questions(&loaded.model, loaded.tokenizer()?, prompts, self.batch, &request)?;
-        Ok(AccuracySummary::from_scores(&scores, self.sampling.seed))
+        })
+    }
+
+    /// Returns the policies of --policy, else that of a curriculum's last stage, else never to think.
+    fn policies(&self, loaded: &LoadedModel) -> anyhow::Result<Vec<(Policy, Intervention)>> {
+        let own = curriculum(loaded)?.map(|objective| last_stage_policy(&objective, loaded.model.shape().vocab_size));
+        if self.policy.is_empty() {
+            return Ok(vec![own.unwrap_or((Policy::Never, Intervention::default()))]);
+        }
+        // A baseline that learned to read the pause vector is fed it under any policy.
+        let intervention = own.map_or_else(Intervention::default, |(_, intervention)| intervention);
+        self.policy.iter().map(|typed| Ok((loaded.resolve_policy(typed)?, intervention))).collect()
+    }
+
+    /// Tests the thoughts of each policy with a fixed number of latents, and writes the results to --out.
+    fn test_thoughts(
+        &self,
+        loaded: &LoadedModel,
+        prompts: &[EvalPrompt],
+        policies: &[(Policy, Intervention)],
+    ) -> anyhow::Result<Vec<(Policy, Vec<ThoughtTestResult>)>> {
+        let mut tested = Vec::new();
+        for (policy, intervention) in policies {
+            let Policy::Fixed(fixed) = policy else { continue };
+            let (tests, request) =
+                (tests_of_thought::thought_tests(fixed, *intervention), self.request(loaded, policy)?);
+            let results = run_thought_tests(&loaded.model, loaded.tokenizer()?, prompts, self.batch, &request, &tests)?;
+            tested.push((policy.clone(), results));
+        }
+        if tested.is_empty() {
+            bail_usage!("--thought-tests: no policy has a fixed number of latents, such as fixed:count=3");
+        }
+        if let Some(path) = &self.out {
+            let notes = [("coconut_lab.model".to_owned(), loaded.dir.display().to_string())];
+            write_table(path, &[ThoughtTestRow::batch(&test_rows(&tested))?], &notes)?;
+        }
+        Ok(tested)
     }
 }
 
@@ -308,11 +377,18 @@ impl QuestionSet {
     }
 }
 
+/// Returns the objective of the run that the model is from, if it is a curriculum.
+fn curriculum(loaded: &LoadedModel) -> anyhow::Result<Option<Objective>> {
+    let objective = loaded.config()?.map(|config| config.objective);
+    Ok(objective.filter(|objective| objective.kind == ObjectiveKind::Curriculum))
+}
+
 struct EvalReport {
     dir: PathBuf,
     perplexity: Option<PerplexityReport>,
     questions: Option<QuestionSet>,
     results: Vec<(Policy, AccuracySummary)>,
+    tested: Vec<(Policy, Vec<ThoughtTestResult>)>,
 }
 
 impl EvalReport {
@@ -339,7 +415,7 @@ impl EvalReport {
             let counts = format!("{tokens:>7.1}  {latents:>8.2}  {truncated:>9}");
             writeln!(out, "{correct:>8}  {interval:<16}  {counts}  {policy}")?;
         }
-        Ok(())
+        self.tested.iter().try_for_each(|(policy, results)| write_thought_tests(policy, results, out))
     }
 
     fn to_json(&self) -> Value {
@@ -356,6 +432,7 @@ impl EvalReport {
             "judge": self.questions.as_ref().map(QuestionSet::judges_text),
             "notes": self.questions.as_ref().map(QuestionSet::remarks),
             "policies": policies.collect::<Vec<_>>(),
+            "thought_tests": test_rows(&self.tested),
         })
     }
 }

@@ -19,8 +19,8 @@ pub struct EncodedQuestion {
     pub answer: Vec<u32>,
     /// The nodes at distance 1, 2, …, each an id; for `frontier` alone.
     pub frontier: Vec<Vec<u32>>,
-    /// The node asked for; for `frontier` alone.
-    pub target: u32,
+    /// The node asked for, if the answer is one token; for `frontier` alone.
+    pub target: Option<u32>,
 }
 
 /// Ids of the tokens that are not text.
@@ -184,7 +184,7 @@ impl RowSettings {
             None => {
                 let latents = steps * self.latents_per_step;
                 let mut row = self.latents_and_answer_marker(&question.question, latents, Vec::new());
-                row.ids.push(question.target);
+                row.ids.extend(question.target);
                 row
             }
         }

@@ -9,6 +9,7 @@
 
 use super::error::{DataError, Result};
 use super::manifest::{DatasetManifest, DatasetSummary, GraphMeans, TOKENIZER_FILE};
+use super::prosqa::nodes_by_distance;
 use super::staging::StagedDataset;
 use super::writer::{DocumentRow, SolvedQuestion, SplitWriters};
 use super::{OnProgress, Progress, Split, Tokenizer};
@@ -211,28 +212,18 @@ impl GraphTaskOptions {
 impl GraphQuestion {
     /// Whether the path is a shortest one of this length, and no other candidate can be reached.
     fn is_sound(&self, hops: usize) -> bool {
-        let mut distance = BTreeMap::from([(self.root, 0)]);
-        for step in 1..=self.edges.len() {
-            let reached: Vec<usize> = self
-                .edges
-                .iter()
-                .filter(|(from, _)| distance.get(from) == Some(&(step - 1)))
-                .map(|(_, to)| *to)
-                .collect();
-            for node in reached {
-                distance.entry(node).or_insert(step);
-            }
-        }
+        let layers = nodes_by_distance(&self.edges, self.root, self.edges.len());
+        let distance = |node: &usize| layers.iter().position(|layer| layer.contains(node)).map(|layer| layer + 1);
         let Some(target) = self.path.last() else { return false };
         let nodes = std::iter::once(self.root).chain(self.path.iter().copied()).collect::<Vec<_>>();
         let follows = nodes.windows(2).all(|pair| self.edges.contains(&(pair[0], pair[1])));
         let others = self.candidates.iter().filter(|candidate| *candidate != target);
         follows
             && self.path.len() == hops
-            && distance.get(target) == Some(&hops)
+            && distance(target) == Some(hops)
             && self.candidates.contains(target)
             && others.clone().count() + 1 == self.candidates.len()
-            && others.into_iter().all(|other| !distance.contains_key(other))
+            && others.into_iter().all(|other| distance(other).is_none())
     }
 
     /// Gives every node another name.
@@ -249,11 +240,13 @@ impl GraphQuestion {
 
     fn to_text(&self) -> SolvedQuestion {
         let edges: Vec<String> = self.edges.iter().map(|(from, to)| format!("{from} {to} ;")).collect();
-        let candidates: Vec<String> = self.candidates.iter().map(usize::to_string).collect();
+        let joined = |nodes: &[usize]| nodes.iter().map(usize::to_string).collect::<Vec<_>>().join(" ");
+        let layers = nodes_by_distance(&self.edges, self.root, self.path.len());
         SolvedQuestion {
-            question: format!("{} ? {} : {}", edges.join(" "), candidates.join(" "), self.root),
+            question: format!("{} ? {} : {}", edges.join(" "), joined(&self.candidates), self.root),
             steps: self.path.iter().map(usize::to_string).collect(),
             answer: self.path.last().map(usize::to_string).unwrap_or_default(),
+            frontier: layers.iter().map(|nodes| joined(nodes)).collect(),
         }
     }
 }

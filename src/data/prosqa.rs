@@ -8,6 +8,8 @@
 mod graph;
 mod record;
 
+pub(super) use graph::nodes_by_distance;
+
 use super::error::{DataError, Result};
 use super::manifest::{DatasetManifest, DatasetSummary, GraphMeans, TOKENIZER_FILE};
 use super::staging::StagedDataset;
@@ -194,8 +196,10 @@ fn write_records(
     let texts: Vec<String> =
         records.iter().map(|record| document_text(&record.question, &record.steps, &record.answer)).collect();
     for (ids, record) in tokenizer.encode_documents(&texts)?.into_iter().zip(records) {
+        let frontier = record.frontier();
         let ProsqaRecord { question, steps, answer, .. } = record.clone();
-        writers.push(split, DocumentRow { ids, question: Some(SolvedQuestion { question, steps, answer }) })?;
+        writers
+            .push(split, DocumentRow { ids, question: Some(SolvedQuestion { question, steps, answer, frontier }) })?;
     }
     Ok(())
 }

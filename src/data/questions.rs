@@ -1,4 +1,5 @@
-//! Owns: the reading of questions with answers from `.json` (an array, or an object with one), `.jsonl` and `.parquet` files.
+//! Owns: the reading of questions with answers from `.json` (an array, or an object with one), `.jsonl` and `.parquet` files,
+//! and from lines of GSM8k-aug.
 //! Must not know: tokens, how an answer is judged.
 //! Invariant: every question has a text and an answer; records without are counted, any other fault is an error that names
 //! the record, line or row.
@@ -11,13 +12,17 @@ use crate::files::foreign;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{can_cast_types, cast};
 use arrow::datatypes::DataType;
-use serde::Deserialize;
 use serde_json::Value;
 use std::path::Path;
 
 const DECODE_ROWS: usize = 256;
 const EXPECTED_FIELDS: &str = "an object with a text or number under `question` and `answer`, and optionally a list of \
-     strings, one string or null under `steps`";
+     strings, one string or null under `steps`; or a chat under `messages`";
+/// Usual names of the fields, in the order of preference.
+const QUESTION_NAMES: &[&str] = &["question", "problem", "query", "prompt"];
+const ANSWER_NAMES: &[&str] = &["answer", "final_answer", "target"];
+const STEP_NAMES: &[&str] = &["steps", "cot", "rationale", "reasoning", "solution"];
+const FRONTIER_NAME: &str = "frontier";
 
 /// A question, the reasoning steps, and the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +30,20 @@ pub struct Question {
     pub question: String,
     pub steps: Vec<String>,
     pub answer: String,
+    /// Nodes at distance 1, 2, … from the root of a graph, separated by spaces; empty if the question has none.
+    pub frontier: Vec<String>,
+}
+
+impl Question {
+    /// Moves what precedes the last `####` of an answer into the steps, a line each, if it has no steps (GSM8k).
+    pub fn with_rationale_as_steps(mut self) -> Self {
+        if let Some((rationale, answer)) = self.answer.rsplit_once("####").filter(|_| self.steps.is_empty()) {
+            let lines = rationale.lines().map(str::trim).filter(|line| !line.is_empty());
+            self.steps = lines.map(str::to_owned).collect();
+            self.answer = answer.trim().to_owned();
+        }
+        self
+    }
 }
 
 /// The questions of a file.
@@ -41,10 +60,10 @@ impl Questions {
     }
 
     /// Appends a record, or counts it as incomplete.
-    fn push(&mut self, question: Option<String>, steps: Vec<String>, answer: Option<String>) {
+    fn push(&mut self, question: Option<String>, steps: Vec<String>, answer: Option<String>, frontier: Vec<String>) {
         let text = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
         match (text(question), text(answer)) {
-            (Some(question), Some(answer)) => self.questions.push(Question { question, steps, answer }),
+            (Some(question), Some(answer)) => self.questions.push(Question { question, steps, answer, frontier }),
             _ => self.incomplete += 1,
         }
     }
@@ -56,8 +75,9 @@ pub fn read_questions(path: &Path, max_questions: usize) -> Result<Questions> {
         "json" => read_json(path, max_questions)?,
         "jsonl" => read_json_lines(path, max_questions)?,
         "parquet" => read_parquet(path, max_questions)?,
+        "txt" => read_bar_lines(path, max_questions)?,
         _ => {
-            let allowed = "files that end in .json, .jsonl or .parquet, with `question` and `answer`";
+            let allowed = "files that end in .json, .jsonl, .parquet, with `question` and `answer`, or .txt of lines question||steps #### answer";
             return Err(DataError::InvalidSetting { name: "questions", found: path.display().to_string(), allowed });
         }
     };
@@ -74,28 +94,68 @@ pub fn read_questions(path: &Path, max_questions: usize) -> Result<Questions> {
     }
 }
 
-/// A record of a JSON file. A missing question or answer is an error; a null one is counted.
-#[derive(Deserialize)]
+/// A record of a JSON file: the values of its fields, whatever names they have. A missing question or answer is an error; a
+/// null one is counted.
 struct JsonRecord {
     question: Value,
     answer: Value,
-    #[serde(default)]
     steps: Value,
+    frontier: Value,
 }
 
 impl JsonRecord {
+    /// Finds the fields of a record by their usual names, or the messages of a chat.
+    fn from_value(value: Value) -> std::result::Result<Self, String> {
+        let Value::Object(mut fields) = value else { return Err(format!("{}, not an object", json_kind(&value))) };
+        if let Some(messages) = fields.remove("messages") {
+            let message = |role: &str| {
+                last_message(&messages, role).ok_or_else(|| format!("`messages` without one of the {role}"))
+            };
+            let (question, answer) = (message("user")?, message("assistant")?);
+            return Ok(Self { question, answer, steps: Value::Null, frontier: Value::Null });
+        }
+        let mut take = |names: &[&str]| names.iter().find_map(|name| fields.remove(*name));
+        let question = take(QUESTION_NAMES).ok_or("no field `question`")?;
+        let answer = take(ANSWER_NAMES);
+        let (steps, frontier) = (take(STEP_NAMES), take(&[FRONTIER_NAME]));
+        // A rationale alone states its answer.
+        let (answer, steps) = match (answer, steps) {
+            (Some(answer), steps) => (answer, steps.unwrap_or(Value::Null)),
+            (None, Some(Value::String(rationale))) => (Value::String(rationale), Value::Null),
+            (None, _) => return Err("no field `answer`".to_owned()),
+        };
+        Ok(Self { question, answer, steps, frontier: frontier.unwrap_or(Value::Null) })
+    }
+
     /// Appends the record to `found`. The error says which field cannot be read.
     fn append_to(self, found: &mut Questions) -> std::result::Result<(), String> {
-        let steps = match self.steps {
-            Value::Null => Vec::new(),
-            Value::Array(steps) => {
-                let texts = steps.into_iter().filter_map(|step| json_text("steps", step).transpose());
-                texts.collect::<std::result::Result<_, _>>()?
+        let texts = |field: &'static str, value: Value| match value {
+            Value::Null => Ok(Vec::new()),
+            Value::Array(items) => items.into_iter().filter_map(|item| json_text(field, item).transpose()).collect(),
+            Value::String(text) => {
+                Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
             }
-            step => json_text("steps", step)?.into_iter().collect(),
+            item => Ok::<Vec<String>, String>(json_text(field, item)?.into_iter().collect()),
         };
-        found.push(json_text("question", self.question)?, steps, json_text("answer", self.answer)?);
+        let (steps, frontier) = (texts("steps", self.steps)?, texts(FRONTIER_NAME, self.frontier)?);
+        found.push(json_text("question", self.question)?, steps, json_text("answer", self.answer)?, frontier);
         Ok(())
+    }
+}
+
+/// Returns the content of the last message of a role in a chat.
+fn last_message(messages: &Value, role: &str) -> Option<Value> {
+    let of_role = |message: &&Value| message.get("role").and_then(Value::as_str) == Some(role);
+    messages.as_array()?.iter().rev().find(of_role)?.get("content").cloned()
+}
+
+fn json_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) | Value::Number(_) => "a number or boolean",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
     }
 }
 
@@ -115,7 +175,10 @@ fn read_json(path: &Path, max_questions: usize) -> Result<Questions> {
     let text = foreign::read_text(path, u64::MAX).map_err(|error| DataError::io(path, "be read")(error.cause))?;
     let parsed: Value = match serde_json::from_str(&text) {
         Ok(value) => value,
-        Err(_) if serde_json::from_str::<JsonRecord>(text.lines().next().unwrap_or_default()).is_ok() => {
+        Err(_)
+            if serde_json::from_str::<Value>(text.lines().next().unwrap_or_default())
+                .is_ok_and(|first| first.is_object()) =>
+        {
             return read_json_lines(path, max_questions);
         }
         Err(error) => {
@@ -132,8 +195,7 @@ fn read_json(path: &Path, max_questions: usize) -> Result<Questions> {
         if found.is_full(max_questions) {
             break;
         }
-        let read: std::result::Result<JsonRecord, _> = serde_json::from_value(value);
-        let appended = read.map_err(|error| error.to_string()).and_then(|read| read.append_to(&mut found));
+        let appended = JsonRecord::from_value(value).and_then(|read| read.append_to(&mut found));
         appended.map_err(|found| DataError::Record {
             file: path.to_path_buf(),
             record,
@@ -148,7 +210,7 @@ fn read_json(path: &Path, max_questions: usize) -> Result<Questions> {
 fn json_records(value: Value) -> Vec<Value> {
     match value {
         Value::Array(records) => records,
-        Value::Object(fields) if !fields.contains_key("question") => {
+        Value::Object(fields) if !QUESTION_NAMES.iter().chain(&["messages"]).any(|name| fields.contains_key(*name)) => {
             let arrays: Vec<&Value> = fields.values().filter(|value| value.is_array()).collect();
             match arrays[..] {
                 [Value::Array(records)] => records.clone(),
@@ -167,9 +229,36 @@ fn read_json_lines(path: &Path, max_questions: usize) -> Result<Questions> {
         if line.trim().is_empty() {
             continue;
         }
-        let read: std::result::Result<JsonRecord, _> = serde_json::from_str(line);
-        let appended = read.map_err(|error| json_error_text(&error)).and_then(|read| read.append_to(&mut found));
+        let value: std::result::Result<Value, _> = serde_json::from_str(line);
+        let appended = value
+            .map_err(|error| json_error_text(&error))
+            .and_then(JsonRecord::from_value)
+            .and_then(|read| read.append_to(&mut found));
         appended.map_err(|found| lines.line_error(found, EXPECTED_FIELDS))?;
+    }
+    Ok(found)
+}
+
+/// Reads lines such as `question||<<4-2=2>> <<2*3=6>> #### 6` (GSM8k-aug).
+fn read_bar_lines(path: &Path, max_questions: usize) -> Result<Questions> {
+    let (mut lines, mut found) = (LineReader::open(path, u64::MAX)?, Questions::default());
+    while !found.is_full(max_questions)
+        && let Some(line) = lines.next_line()?
+    {
+        let line = line.trim();
+        if line.is_empty() {
+            continue;
+        }
+        let parts = line.split_once("||").and_then(|(question, rest)| Some((question, rest.rsplit_once("####")?)));
+        let Some((question, (steps, answer))) = parts else {
+            return Err(lines.line_error("no `||` or no `####`".to_owned(), "question||steps #### answer"));
+        };
+        // A step ends where the next begins.
+        let steps = steps.split(" <<").map(str::trim).filter(|step| !step.is_empty());
+        let steps = steps.map(|step| {
+            if step.starts_with("<<") || !step.ends_with(">>") { step.to_owned() } else { format!("<<{step}") }
+        });
+        found.push(Some(question.trim().to_owned()), steps.collect(), Some(answer.trim().to_owned()), Vec::new());
     }
     Ok(found)
 }
@@ -177,8 +266,8 @@ fn read_json_lines(path: &Path, max_questions: usize) -> Result<Questions> {
 fn read_parquet(path: &Path, max_questions: usize) -> Result<Questions> {
     let (_, metadata) = open_parquet(path)?;
     let schema = metadata.schema().clone();
-    let column = |name: &str| schema.index_of(name).ok();
-    let (Some(question), Some(answer)) = (column("question"), column("answer")) else {
+    let column = |names: &[&str]| names.iter().find_map(|name| schema.index_of(name).ok());
+    let (Some(question), Some(answer)) = (column(QUESTION_NAMES), column(ANSWER_NAMES)) else {
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         return Err(DataError::Column {
             file: path.to_path_buf(),
@@ -186,7 +275,8 @@ fn read_parquet(path: &Path, max_questions: usize) -> Result<Questions> {
             allowed: "columns `question` and `answer`, and optionally `steps` of lists of strings".to_owned(),
         });
     };
-    let columns: Vec<usize> = [Some(question), Some(answer), column("steps")].into_iter().flatten().collect();
+    let columns: Vec<usize> =
+        [Some(question), Some(answer), column(STEP_NAMES), column(&[FRONTIER_NAME])].into_iter().flatten().collect();
     let footer = metadata.metadata().clone();
     let (mut found, mut first_row) = (Questions::default(), 0);
     for (group, group_metadata) in footer.row_groups().iter().enumerate() {
@@ -204,25 +294,31 @@ fn read_parquet(path: &Path, max_questions: usize) -> Result<Questions> {
 
 /// Appends the questions of one record batch, whose first row is `row` of the file.
 fn append_batch(path: &Path, batch: &RecordBatch, row: u64, max_questions: usize, found: &mut Questions) -> Result<()> {
-    let column = |name: &str| batch.column_by_name(name).cloned();
+    let column = |names: &[&str]| {
+        names
+            .iter()
+            .find_map(|name| Some((*name, batch.column_by_name(name)?.clone())))
+            .map(|(name, column)| (name.to_owned(), column))
+    };
     let fault = |name: &str, column: &ArrayRef| DataError::Row {
         file: path.to_path_buf(),
         row,
         found: format!("column `{name}` holds {}", type_name(column.data_type())),
         allowed: "texts, numbers or booleans; under `steps` also lists of them".to_owned(),
     };
-    let texts = |name: &'static str| {
-        let column = column(name).unwrap_or_else(|| arrow::array::new_null_array(&DataType::Utf8, batch.num_rows()));
-        as_texts(&column).ok_or_else(|| fault(name, &column))
+    let texts = |names: &[&str]| match column(names) {
+        Some((name, column)) => as_texts(&column).ok_or_else(|| fault(&name, &column)),
+        None => Ok(vec![None; batch.num_rows()]),
     };
-    let (questions, answers) = (texts("question")?, texts("answer")?);
-    let steps = match column("steps") {
-        Some(column) => as_text_lists(&column).ok_or_else(|| fault("steps", &column))?,
-        None => vec![Vec::new(); batch.num_rows()],
+    let lists = |names: &[&str]| match column(names) {
+        Some((name, column)) => as_text_lists(&column).ok_or_else(|| fault(&name, &column)),
+        None => Ok(vec![Vec::new(); batch.num_rows()]),
     };
-    for ((question, steps), answer) in questions.into_iter().zip(steps).zip(answers) {
+    let rows = texts(QUESTION_NAMES)?.into_iter().zip(texts(ANSWER_NAMES)?);
+    let rows = rows.zip(lists(STEP_NAMES)?.into_iter().zip(lists(&[FRONTIER_NAME])?));
+    for ((question, answer), (steps, frontier)) in rows {
         if !found.is_full(max_questions) {
-            found.push(question, steps, answer);
+            found.push(question, steps, answer, frontier);
         }
     }
     Ok(())
@@ -272,7 +368,7 @@ mod tests {
 
     fn question(question: &str, steps: &[&str], answer: &str) -> Question {
         let steps = steps.iter().map(|step| (*step).to_owned()).collect();
-        Question { question: question.to_owned(), steps, answer: answer.to_owned() }
+        Question { question: question.to_owned(), steps, answer: answer.to_owned(), frontier: Vec::new() }
     }
 
     const LINE: &str = r#"{"question": "Is it?", "answer": "It is.", "steps": ["It may be."], "more": 1}"#;
@@ -344,7 +440,7 @@ mod tests {
         for (name, text, wanted) in [
             ("a.csv", "", "questions = "),
             ("a.json", "[]", "no question; allowed: at least one question"),
-            ("a.json", "{}", "record 0 (counted from 0): missing field `question`"),
+            ("a.json", "{}", "record 0 (counted from 0): no field `question`"),
             ("a.json", "[", "line 1"),
             ("a.jsonl", &format!("{LINE}\n{{\"question\": 3}}"), "line 2"),
             ("a.jsonl", r#"{"question": "Q", "answer": ["A"]}"#, "line 1: a list under `answer`"),

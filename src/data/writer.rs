@@ -29,6 +29,8 @@ pub(crate) struct SolvedQuestion {
     pub question: String,
     pub steps: Vec<String>,
     pub answer: String,
+    /// Nodes at distance 1, 2, … from a graph's root, separated by spaces; empty if there are none.
+    pub frontier: Vec<String>,
 }
 
 /// A row of a shard: one document.
@@ -180,6 +182,7 @@ fn shard_schema(with_questions: bool) -> SchemaRef {
         fields.push(Field::new("question", DataType::Utf8, true));
         fields.push(list("steps", DataType::Utf8));
         fields.push(Field::new("answer", DataType::Utf8, true));
+        fields.push(list("frontier", DataType::Utf8));
     }
     Arc::new(Schema::new(fields))
 }
@@ -188,6 +191,7 @@ fn to_arrays(schema: &Schema, rows: Vec<DocumentRow>) -> Vec<ArrayRef> {
     let tokens = rows.iter().map(|row| row.ids.len()).sum();
     let mut ids = ListBuilder::new(Int32Builder::with_capacity(tokens));
     let mut steps = ListBuilder::new(StringBuilder::new());
+    let mut frontiers = ListBuilder::new(StringBuilder::new());
     let (mut questions, mut answers) = (Vec::new(), Vec::new());
     for row in rows {
         // Ids are far below 2^31, so the cast keeps the value.
@@ -196,6 +200,8 @@ fn to_arrays(schema: &Schema, rows: Vec<DocumentRow>) -> Vec<ArrayRef> {
         if let Some(solved) = row.question {
             solved.steps.iter().for_each(|step| steps.values().append_value(step));
             steps.append(true);
+            solved.frontier.iter().for_each(|nodes| frontiers.values().append_value(nodes));
+            frontiers.append(true);
             questions.push(solved.question);
             answers.push(solved.answer);
         }
@@ -205,6 +211,7 @@ fn to_arrays(schema: &Schema, rows: Vec<DocumentRow>) -> Vec<ArrayRef> {
         arrays.push(Arc::new(StringArray::from(questions)));
         arrays.push(Arc::new(steps.finish()));
         arrays.push(Arc::new(StringArray::from(answers)));
+        arrays.push(Arc::new(frontiers.finish()));
     }
     arrays
 }

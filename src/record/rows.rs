@@ -3,6 +3,7 @@
 //! Invariant: a row's columns are in the order of `schema::metrics`.
 
 mod lens;
+pub mod thought_tests;
 mod token_rows;
 
 pub use lens::LensRow;

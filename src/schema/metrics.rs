@@ -186,6 +186,22 @@ columns! {
         "top_probs" "" Reals "Probabilities of the tokens in top_ids.";
         "beam_overlap" "" Real "Share of the tokens that a beam of plain continuations reaches at the position that are among top_ids; null except for a prompt's first thought.";
     }
+    /// Output of `eval --thought-tests`: one row per test.
+    THOUGHT_TESTS {
+        "policy" "" Text "Switch policy that the questions are answered under.";
+        "test" "" Text "What is changed about the thought.";
+        "latents" "" Real "Mean number of latents.";
+        "accuracy" "" Real "Share of the questions that are answered rightly.";
+        "accuracy_low" "" Real "Lower end of its 95 % bootstrap interval, over questions; null for a single question.";
+        "accuracy_high" "" Real "Upper end of this interval.";
+        "difference" "" Real "Accuracy minus that of the policy as it is.";
+        "difference_low" "" Real "Lower end of its 95 % bootstrap interval, over questions; null for a single question.";
+        "difference_high" "" Real "Upper end of this interval.";
+        "only_as_it_is" "" Count "Questions answered rightly by the policy as it is, and wrongly under the test.";
+        "only_under_test" "" Count "Questions answered rightly under the test, and wrongly by the policy as it is.";
+        "p" "" Real "Two-sided p of McNemar's exact test on these two counts.";
+        "follows_donor" "" Real "Share of the answers that are right for the question that the states came from and wrong for their own; null unless states are transplanted.";
+    }
     /// `system/`: one row every `record.system_seconds` seconds.
     SYSTEM {
         "step" "" Count "Updates done by then.";

@@ -135,7 +135,7 @@ impl Record {
             steps: steps.clone(),
             answer: answer.clone(),
             frontier: frontier.clone(),
-            target: *target,
+            target: Some(*target),
         }
     }
 }

@@ -61,6 +61,19 @@ pub(super) fn reaches_only_target(edges: &[(usize, usize)], root: usize, target:
     shortest_path(edges, root, target).is_some() && shortest_path(edges, root, neg_target).is_none()
 }
 
+/// Returns the nodes at distance 1 to `most` from `root`, ascending.
+pub(in crate::data) fn nodes_by_distance(edges: &[(usize, usize)], root: usize, most: usize) -> Vec<Vec<usize>> {
+    let mut seen = std::collections::BTreeSet::from([root]);
+    let mut layers = vec![vec![root]];
+    for distance in 1..=most {
+        let from_last = edges.iter().filter(|edge| layers[distance - 1].contains(&edge.0)).map(|edge| edge.1);
+        let reached: std::collections::BTreeSet<usize> = from_last.filter(|node| !seen.contains(node)).collect();
+        seen.extend(&reached);
+        layers.push(reached.into_iter().collect());
+    }
+    layers.split_off(1)
+}
+
 /// Checks the targets, and that the chain follows the edges.
 fn is_sound(puzzle: &Puzzle) -> bool {
     let follows = |pair: &[usize]| puzzle.edges.contains(&(pair[0], pair[1]));

@@ -51,6 +51,15 @@ impl ProsqaRecord {
         }
     }
 
+    /// Returns the labels of the nodes at distance 1, 2, … from the root, up to the target's.
+    pub(super) fn frontier(&self) -> Vec<String> {
+        let layers = graph::nodes_by_distance(&self.edges, self.root, self.steps.len());
+        let labels = |nodes: Vec<usize>| {
+            nodes.iter().map(|node| self.idx_to_symbol[*node].as_str()).collect::<Vec<_>>().join(" ")
+        };
+        layers.into_iter().map(labels).collect()
+    }
+
     /// Returns the first fault: an index out of range, or an answer that the graph does not prove.
     fn find_fault(&self) -> Option<String> {
         let nodes = self.idx_to_symbol.len();

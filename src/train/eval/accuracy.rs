@@ -5,7 +5,7 @@
 use super::bootstrap::Estimate;
 use super::judge::Judge;
 use crate::data::Tokenizer;
-use crate::generate::{EndReason, GenerateError, Generation, GenerationRequest, InputKind};
+use crate::generate::{EndReason, GenerateError, Generation, GenerationRequest, InputKind, LatentSource};
 use crate::model::Transformer;
 
 /// An encoded question with its right answer.
@@ -21,6 +21,8 @@ pub struct EvalPrompt {
 pub struct AnswerScore {
     /// Whether the generated text gives the right answer.
     pub correct: bool,
+    /// With transplanted states: whether it gives the right answer of the question that they came from.
+    pub follows_donor: bool,
     pub tokens: usize,
     pub latents: usize,
     /// Whether the answer was cut off before its end token.
@@ -50,7 +52,7 @@ impl AccuracySummary {
     }
 }
 
-/// Answers every question with the settings of `request`, `batch` at a time, in the order of their lengths.
+/// Answers every question with the settings of `request`, `batch` at a time. The scores are in the order of the questions.
 /// Fails as [`Generation::start`] and [`Generation::step`] do.
 pub fn answer_questions(
     model: &Transformer,
@@ -59,17 +61,17 @@ pub fn answer_questions(
     batch: usize,
     request: &GenerationRequest,
 ) -> Result<Vec<AnswerScore>, GenerateError> {
-    let mut scores = Vec::with_capacity(questions.len());
+    let mut scores = vec![AnswerScore::default(); questions.len()];
     // Prompts of similar length share a batch, so that less of it is padding.
     let mut order: Vec<usize> = (0..questions.len()).collect();
     order.sort_by_key(|index| questions[*index].ids.len());
     for chunk in order.chunks(batch) {
         let prompts = chunk.iter().map(|index| questions[*index].ids.clone()).collect();
-        let request = GenerationRequest { prompts, stream_ids: chunk.to_vec(), ..request.clone() };
+        let row_request = GenerationRequest { prompts, stream_ids: chunk.to_vec(), ..request.clone() };
         // Inserted markers are no part of an answer.
         let markers = request.policy.named_tokens().into_iter().filter(|(key, _)| *key != "after").map(|(_, id)| id);
         let without_text: Vec<u32> = request.end_tokens.iter().copied().chain(markers).collect();
-        let mut generation = Generation::start(model, request)?;
+        let mut generation = Generation::start(model, row_request)?;
         let mut rows = vec![(AnswerScore::default(), Vec::new()); chunk.len()];
         while !generation.is_finished() {
             for step in generation.step()? {
@@ -85,9 +87,15 @@ pub fn answer_questions(
         }
         for (row, ((score, ids), index)) in rows.into_iter().zip(chunk).enumerate() {
             let EvalPrompt { answer, judge, .. } = &questions[*index];
-            let correct = judge.is_right(&tokenizer.decode(&ids), answer);
+            let text = tokenizer.decode(&ids);
+            // All rows think at once, so the states come from the next row.
+            let donor = &questions[chunk[(row + 1) % chunk.len()]];
+            let follows_donor = request.intervention.source == LatentSource::Transplant
+                && donor.answer != *answer
+                && donor.judge.is_right(&text, &donor.answer);
+            let correct = judge.is_right(&text, answer);
             let truncated = generation.end_reason(row) != Some(EndReason::EosToken);
-            scores.push(AnswerScore { correct, truncated, ..score });
+            scores[*index] = AnswerScore { correct, truncated, follows_donor, ..score };
         }
     }
     Ok(scores)
@@ -116,14 +124,14 @@ mod tests {
         let answered = |batch| answer_questions(&model, &tokenizer, &questions, batch, &request).unwrap();
         // The longest question leaves room for two latents, a token, and one that is not fed.
         let score = |tokens| AnswerScore { tokens, latents: 2, truncated: true, ..Default::default() };
-        assert_eq!(answered(2), [score(3), score(3), score(2)]);
+        assert_eq!(answered(2), [score(3), score(2), score(3)]);
         assert_eq!(answered(1), answered(2));
     }
 
     #[test]
     fn a_summary_has_the_means_of_all_questions() {
-        let right = AnswerScore { correct: true, tokens: 4, latents: 6, truncated: false };
-        let wrong = AnswerScore { correct: false, tokens: 8, latents: 0, truncated: true };
+        let right = AnswerScore { correct: true, tokens: 4, latents: 6, ..Default::default() };
+        let wrong = AnswerScore { tokens: 8, truncated: true, ..Default::default() };
         let found = AccuracySummary::from_scores(&[right.clone(), right.clone(), wrong, right], 0);
         let means = [found.accuracy, found.tokens, found.latents, found.truncated].map(|found| found.mean);
         assert_eq!((found.questions, means), (4, [0.75, 5.0, 4.5, 0.25]));

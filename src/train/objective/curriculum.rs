@@ -78,6 +78,9 @@ impl Curriculum {
             true => Some(QuestionSet::open(dataset, Split::Valid, &encoding, fits)?),
             false => None,
         };
+        if config.objective.method == CurriculumMethod::Frontier {
+            check_frontiers(config, train.questions.iter().chain(valid.iter().flat_map(|valid| &valid.questions)))?;
+        }
         tracing::info!("markers: begin {}, end {}, answer {}", markers.begin, markers.end, markers.answer);
         let end_tokens = dataset.eos_id().into_iter().collect();
         Ok(Self { train, valid, tokenizer, markers, end_tokens, position, updates_done: 0, tokens_and_epoch: (0, 0) })
@@ -86,7 +89,7 @@ impl Curriculum {
     /// Moves to the next question and returns its index, with the epoch it belongs to.
     fn take_question(&mut self, config: &Config) -> usize {
         let place = self.position.document as usize;
-        let index = self.train.at(config.run.seed, self.position.epoch, place, config.data.shuffle);
+        let index = self.train.question_at(config.run.seed, self.position.epoch, place, config.data.shuffle);
         self.position.document += 1;
         if self.position.document as usize >= self.train.len() {
             self.position = StreamPosition { epoch: self.position.epoch + 1, ..StreamPosition::default() };
@@ -166,7 +169,11 @@ impl Curriculum {
             let request = crate::generate::GenerationRequest {
                 end_tokens: self.end_tokens.clone(),
                 intervention: intervention(config.objective.method),
-                ..crate::generate::GenerationRequest::new(Vec::new(), self.policy(config, latents), longest)
+                ..crate::generate::GenerationRequest::new(
+                    Vec::new(),
+                    answer_policy(&config.objective, self.markers, latents),
+                    longest,
+                )
             };
             let found = answer_questions(model, &self.tokenizer, &prompts, config.data.batch, &request)
                 .map_err(|error| TrainError::DeviceFailed(error.to_string()))?;
@@ -174,25 +181,33 @@ impl Curriculum {
         }
         Ok(scores)
     }
+}
 
-    /// Returns the policy under which a question with so many latents is answered.
-    fn policy(&self, config: &Config, latents: usize) -> Policy {
-        let method = config.objective.method;
-        let marked = method.has_latents() && config.objective.markers && method != CurriculumMethod::Frontier;
-        let eot = match method {
-            CurriculumMethod::Frontier => Some(self.markers.answer),
-            _ => marked.then_some(self.markers.end),
-        };
-        match latents > 0 {
-            true => Policy::Fixed(FixedPolicy {
-                count: latents,
-                starts: ThoughtStarts::TokenCounts(vec![0]),
-                bot: marked.then_some(self.markers.begin),
-                eot,
-            }),
-            false => Policy::Never,
-        }
+/// Returns the policy under which a question with so many latents is answered.
+fn answer_policy(objective: &Settings, markers: MarkerTokens, latents: usize) -> Policy {
+    let method = objective.method;
+    let marked = objective.markers && method != CurriculumMethod::Frontier;
+    let eot = match method {
+        CurriculumMethod::Frontier => Some(markers.answer),
+        _ => marked.then_some(markers.end),
+    };
+    match latents > 0 && method.has_latents() {
+        true => Policy::Fixed(FixedPolicy {
+            count: latents,
+            starts: ThoughtStarts::TokenCounts(vec![0]),
+            bot: marked.then_some(markers.begin),
+            eot,
+        }),
+        false => Policy::Never,
     }
+}
+
+/// Returns how a model that was trained by a curriculum answers in its last stage: the policy, and what it feeds at latents.
+/// `vocab` is the model's vocabulary size, whose last tokens are the markers.
+pub fn last_stage_policy(objective: &Settings, vocab: usize) -> (Policy, Intervention) {
+    let latents = objective.max_latent_stage * objective.c_thought;
+    let markers = marker_tokens(vocab.saturating_sub(MARKER_COUNT));
+    (answer_policy(objective, markers, latents), intervention(objective.method))
 }
 
 /// Returns the ids that generation begins with: the question, if a policy inserts markers and latents, else the whole row.
@@ -200,6 +215,30 @@ fn prompt_ids(settings: &RowSettings, question: &EncodedQuestion, stage: usize) 
     match settings.inference_latents(question.steps.len(), stage) {
         0 => settings.inference_row(question, stage).ids,
         _ => question.question.clone(),
+    }
+}
+
+/// Fails if a question lacks what `frontier` learns: a list of nodes for each step, and an answer of one token.
+fn check_frontiers<'a>(
+    config: &Config,
+    mut questions: impl Iterator<Item = &'a EncodedQuestion>,
+) -> Result<(), TrainError> {
+    let is_whole = |question: &EncodedQuestion| {
+        question.target.is_some()
+            && question.frontier.len() == question.steps.len()
+            && question.frontier.iter().all(|nodes| !nodes.is_empty())
+    };
+    match questions.all(is_whole) {
+        true => Ok(()),
+        false => Err(TrainError::InvalidSetting {
+            key: "objective.method",
+            value: "frontier".to_owned(),
+            reason: format!(
+                "questions in {} lack the column `frontier` (the nodes at each distance), or an answer of one token; `data \
+                 graph` makes such questions",
+                config.data.dir
+            ),
+        }),
     }
 }
 
@@ -324,7 +363,8 @@ impl Objective for Curriculum {
         let settings = row_settings(&config.objective, self.markers);
         let stage = stages::stage_at(&config.objective, self.updates_done, self.tokens_and_epoch.1);
         let sample = |question: &EncodedQuestion| {
-            let policy = self.policy(config, settings.inference_latents(question.steps.len(), stage));
+            let policy =
+                answer_policy(&config.objective, self.markers, settings.inference_latents(question.steps.len(), stage));
             let request = crate::generate::GenerationRequest {
                 end_tokens: self.end_tokens.clone(),
                 intervention: intervention(config.objective.method),

@@ -24,11 +24,19 @@ impl QuestionEncoding<'_> {
         let with_separator = |text: &str| self.tokenizer.encode(&format!("{text}{}", self.separator));
         let mut answer = self.tokenizer.encode(&question.answer)?;
         answer.extend(self.end_token);
+        let question_ids = with_separator(&question.question)?;
+        let nodes = |nodes: &String| self.tokenizer.encode(nodes);
+        let frontier: Vec<Vec<u32>> = question.frontier.iter().map(nodes).collect::<Result<_, _>>()?;
+        let target = match self.tokenizer.encode(&question.answer)?[..] {
+            [node] => Some(node),
+            _ => None,
+        };
         Ok(EncodedQuestion {
-            question: with_separator(&question.question)?,
+            question: question_ids,
             steps: question.steps.iter().map(|step| with_separator(step)).collect::<Result<_, _>>()?,
             answer,
-            ..EncodedQuestion::default()
+            frontier,
+            target,
         })
     }
 }
@@ -90,7 +98,7 @@ impl QuestionSet {
     }
 
     /// Returns the index of the question at `place` of an epoch's order.
-    pub fn at(&mut self, seed: u64, epoch: u64, place: usize, shuffle: bool) -> usize {
+    pub fn question_at(&mut self, seed: u64, epoch: u64, place: usize, shuffle: bool) -> usize {
         if !shuffle {
             return place;
         }

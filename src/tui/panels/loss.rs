@@ -63,15 +63,17 @@ const AT_RECYCLED: LegendNames = ["plain at recycled", "at recycled", "at rec."]
 
 /// The marks of validations: the charts draw them and the legends name them from this one table.
 #[rustfmt::skip] // one line a mark
-static MARKS: [ValidationMark; 7] = [
+static MARKS: [ValidationMark; 6] = [
     mark(Metric::ValidPlain, "◆", Role::Plain, ["plain"; 3], false),
     mark(Metric::ValidRecycled, "▲", Role::Recycled, ["recycled"; 3], false),
     mark(Metric::ValidPlainAtRecycled, "◇", Role::PlainAtRecycled, AT_RECYCLED, true),
     mark(Metric::ValidPause, "○", Role::Pause, ["pause vector", "pause", "pause"], true),
     mark(Metric::ValidMasked, "□", Role::Masked, ["mean embedding", "mean", "mean"], true),
     mark(Metric::ValidShuffled, "×", Role::Shuffled, ["shuffled state", "shuffled", "shuffled"], true),
-    mark(Metric::ValidQuestions, "●", Role::Plain, ["questions", "questions", "quest."], false),
 ];
+
+/// The mark of a run that learns questions, which has none of the others.
+static QUESTIONS_MARK: ValidationMark = mark(Metric::ValidQuestions, "●", Role::Plain, ["questions"; 3], false);
 
 /// A plot and the ranges that it shows.
 #[derive(Clone, Copy, Debug)]
@@ -387,7 +389,7 @@ fn learns_questions(ctx: RenderContext) -> bool {
 
 /// Returns the mark of the run's own loss at validations.
 fn own_mark(ctx: RenderContext) -> &'static ValidationMark {
-    if learns_questions(ctx) { &MARKS[6] } else { &MARKS[0] }
+    if learns_questions(ctx) { &QUESTIONS_MARK } else { &MARKS[0] }
 }
 
 /// Returns the mark of the run's own validation loss with its value.

@@ -1,0 +1,59 @@
+//! Owns: the results of thought tests, as a table and as rows of a file.
+//! Must not know: how a test is made.
+//! Invariant: every difference has its interval and its p.
+
+use crate::policy::switch::Policy;
+use crate::record::rows::thought_tests::ThoughtTestRow;
+use crate::train::eval::bootstrap::Estimate;
+use crate::train::eval::thought_tests::ThoughtTestResult;
+use std::io::Write;
+
+/// Returns the rows of all tests.
+pub(super) fn test_rows(tested: &[(Policy, Vec<ThoughtTestResult>)]) -> Vec<ThoughtTestRow> {
+    let row = |policy: &Policy, result: &ThoughtTestResult| ThoughtTestRow {
+        policy: policy.to_string(),
+        test: result.name.clone(),
+        latents: result.latents,
+        accuracy: result.accuracy.mean,
+        accuracy_low: result.accuracy.low,
+        accuracy_high: result.accuracy.high,
+        difference: result.difference.mean,
+        difference_low: result.difference.low,
+        difference_high: result.difference.high,
+        only_as_it_is: result.paired.only_first as u64,
+        only_under_test: result.paired.only_second as u64,
+        p: result.paired.p,
+        follows_donor: result.follows_donor.map(|share| share.mean),
+    };
+    tested.iter().flat_map(|(policy, results)| results.iter().map(|result| row(policy, result))).collect()
+}
+
+/// Prints the thought tests of a policy.
+pub(super) fn write_thought_tests(
+    policy: &Policy,
+    results: &[ThoughtTestResult],
+    out: &mut impl Write,
+) -> std::io::Result<()> {
+    writeln!(out, "\nIs the thought used? {policy}")?;
+    writeln!(
+        out,
+        "{:>8}  {:<16}  {:>8}  {:<18}  {:>9}  {:>7}  thought",
+        "correct", "95 %", "change", "95 %", "p", "donor's"
+    )?;
+    for result in results {
+        let percent = |share: Estimate| share.map(|share| 100.0 * share);
+        let (accuracy, difference) = (percent(result.accuracy), percent(result.difference));
+        let donor = result.follows_donor.map_or("–".to_owned(), |share| format!("{:.1} %", 100.0 * share.mean));
+        writeln!(
+            out,
+            "{:>6.1} %  {:<16}  {:>+8.1}  {:<18}  {:>9.1e}  {donor:>7}  {}",
+            accuracy.mean,
+            accuracy.interval_text(1),
+            difference.mean,
+            difference.interval_text(1),
+            result.paired.p,
+            result.name
+        )?;
+    }
+    Ok(())
+}
