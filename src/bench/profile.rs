@@ -6,7 +6,7 @@ pub mod chrome;
 
 use super::steps;
 use super::steps::{BenchSizes, BenchSubject, StepKind, synchronize};
-use crate::config::Config;
+use crate::config::{Config, ObjectiveKind};
 use crate::data::{Batch, StreamPosition};
 use crate::device::SelectedDevice;
 use crate::ops::trace::{self, Recording};
@@ -87,6 +87,13 @@ pub fn profile_run(
     selected: &SelectedDevice,
     options: &ProfileOptions,
 ) -> Result<Profile, TrainError> {
+    if config.objective.kind != ObjectiveKind::Pretraining {
+        return Err(TrainError::InvalidSetting {
+            key: "objective.kind",
+            value: "curriculum".to_owned(),
+            reason: "only steps of pre-training are profiled".to_owned(),
+        });
+    }
     config.probe.cost = 1;
     // Nobody receives these events.
     let mut publisher = Publisher::new(sync_channel(1).0, Default::default(), channel().1);

@@ -11,9 +11,9 @@ use super::model_source::{LoadedModel, ModelArgs, PolicyArg, questions_file};
 use super::output;
 use crate::config::{Objective, ObjectiveKind};
 use crate::data::{Dataset, Questions, Split, read_questions};
-use crate::generate::{GenerationRequest, Intervention};
+use crate::generate::{GenerationRequest, Intervention, LatentSource};
 use crate::policy::grammar::POLICY_HELP;
-use crate::policy::switch::Policy;
+use crate::policy::switch::{FixedPolicy, Policy, ThoughtStarts};
 use crate::record::export::write_table;
 use crate::record::rows::TableRow;
 use crate::record::rows::thought_tests::ThoughtTestRow;
@@ -22,7 +22,7 @@ use crate::train::eval::bootstrap::Estimate;
 use crate::train::eval::judge::{Judge, RightAnswer};
 use crate::train::eval::perplexity::{PerplexitySummary, ScoringOptions, score_split};
 use crate::train::eval::thought_tests::{self as tests_of_thought, ThoughtTestResult, run_thought_tests};
-use crate::train::last_stage_policy;
+use crate::train::{AnswerPlan, answer_by_plan};
 use anyhow::bail;
 use clap::Args;
 use serde_json::{Value, json};
@@ -124,6 +124,9 @@ pub(super) fn run(mut args: EvalArgs) -> anyhow::Result<ExitCode> {
     if args.batch == 0 || args.limit == 0 || args.max_new == 0 {
         bail_usage!("--batch, --most and --max-new must be at least 1");
     }
+    if args.thought_tests && args.batch < 2 {
+        bail_usage!("--thought-tests feeds states of other questions: --batch must be at least 2");
+    }
     let loaded = args.model.load()?;
     let sources = args.sources(&loaded)?;
     let perplexity = sources.data.as_ref().map(|data| args.measure_perplexity(&loaded, data)).transpose()?;
@@ -136,17 +139,23 @@ pub(super) fn run(mut args: EvalArgs) -> anyhow::Result<ExitCode> {
     }
     let (mut results, mut asked, mut tested) = (Vec::new(), None, Vec::new());
     if let Some((file, questions)) = questions {
-        let policies = args.policies(&loaded)?;
         let (prompts, set) = args.encode_questions(&loaded, file, questions)?;
         if prompts.is_empty() {
             let max_len = loaded.model.shape().max_len;
             bail!("{}: every question is longer than the model's {max_len} positions", set.file.display());
         }
-        for (policy, intervention) in &policies {
-            let summary = args.answer_questions(&loaded, &prompts, policy, *intervention)?;
-            results.push((policy.clone(), summary));
+        match curriculum(&loaded)?.filter(|_| args.policy.is_empty()) {
+            Some(objective) => results.push(args.answer_as_trained(&loaded, &objective, &prompts)?),
+            None => {
+                for (policy, intervention) in args.policies(&loaded)? {
+                    let summary = args.answer_questions(&loaded, &prompts, &policy, intervention)?;
+                    results.push(Answered { label: policy.to_string(), summary, policy, intervention });
+                }
+            }
         }
         if args.thought_tests {
+            let policies: Vec<_> =
+                results.iter().map(|answered| (answered.policy.clone(), answered.intervention)).collect();
             tested = args.test_thoughts(&loaded, &prompts, &policies)?;
         }
         asked = Some(set);
@@ -204,7 +213,8 @@ impl EvalArgs {
             set.like_rationales += usize::from(answer.looks_like_rationale);
             let judge = self.judge.unwrap_or_else(|| Judge::for_answer(&answer.text));
             *set.judges.entry(judge).or_default() += 1;
-            prompts.push(EvalPrompt { ids, answer: answer.text, judge });
+            let steps = question.steps.len();
+            prompts.push(EvalPrompt { ids, answer: answer.text, judge, steps });
         }
         Ok((prompts, set))
     }
@@ -248,15 +258,43 @@ impl EvalArgs {
         })
     }
 
-    /// Returns the policies of --policy, else that of a curriculum's last stage, else never to think.
+    /// Returns the policies of --policy with what each feeds at latents. Without --policy, and not for a curriculum, a model
+    /// never thinks.
     fn policies(&self, loaded: &LoadedModel) -> anyhow::Result<Vec<(Policy, Intervention)>> {
-        let own = curriculum(loaded)?.map(|objective| last_stage_policy(&objective, loaded.model.shape().vocab_size));
-        if self.policy.is_empty() {
-            return Ok(vec![own.unwrap_or((Policy::Never, Intervention::default()))]);
-        }
         // A baseline that learned to read the pause vector is fed it under any policy.
-        let intervention = own.map_or_else(Intervention::default, |(_, intervention)| intervention);
-        self.policy.iter().map(|typed| Ok((loaded.resolve_policy(typed)?, intervention))).collect()
+        let pauses = curriculum(loaded)?.is_some_and(|objective| objective.method.feeds_pause());
+        let source = if pauses { LatentSource::Pause } else { LatentSource::State };
+        let intervention = Intervention { source, only: None };
+        match &self.policy[..] {
+            [] => Ok(vec![(Policy::Never, intervention)]),
+            typed => typed.iter().map(|typed| Ok((loaded.resolve_policy(typed)?, intervention))).collect(),
+        }
+    }
+
+    /// Answers each question as its curriculum trained it, in the last stage. Returns the policy with the most latents, too.
+    fn answer_as_trained(
+        &self,
+        loaded: &LoadedModel,
+        objective: &Objective,
+        prompts: &[EvalPrompt],
+    ) -> anyhow::Result<Answered> {
+        let tokenizer = loaded.tokenizer()?;
+        let planned = |prompt: &EvalPrompt| {
+            let (vocab, ids) = (tokenizer.vocab_size(), prompt.ids.clone());
+            let plan = AnswerPlan::in_last_stage(objective, vocab, ids, prompt.steps, self.max_new);
+            (plan.clone(), EvalPrompt { ids: plan.prompt, ..prompt.clone() })
+        };
+        let planned: Vec<_> = prompts.iter().map(planned).collect();
+        let request = self.request(loaded, &Policy::Never)?;
+        let scores = answer_by_plan(&loaded.model, tokenizer, &planned, self.batch, &request)?;
+        let latents = |policy: &Policy| if let Policy::Fixed(fixed) = policy { fixed.count } else { 0 };
+        let most = planned.iter().map(|(plan, _)| plan).max_by_key(|plan| latents(&plan.policy));
+        let (policy, intervention) =
+            most.map_or((Policy::Never, Intervention::default()), |plan| (plan.policy.clone(), plan.intervention));
+        let varies = planned.iter().any(|(plan, _)| plan.policy != policy);
+        let label = if varies { format!("{policy}, fewer for fewer steps") } else { policy.to_string() };
+        let summary = AccuracySummary::from_scores(&scores, self.sampling.seed);
+        Ok(Answered { label, summary, policy, intervention })
     }
 
     /// Tests the thoughts of each policy with a fixed number of latents, and writes the results to --out.
@@ -268,14 +306,19 @@ impl EvalArgs {
     ) -> anyhow::Result<Vec<(Policy, Vec<ThoughtTestResult>)>> {
         let mut tested = Vec::new();
         for (policy, intervention) in policies {
-            let Policy::Fixed(fixed) = policy else { continue };
+            // After a token, rows think at different times: another row's state would not be that of a latent.
+            let Policy::Fixed(fixed @ FixedPolicy { starts: ThoughtStarts::TokenCounts(_), .. }) = policy else {
+                continue;
+            };
             let (tests, request) =
                 (tests_of_thought::thought_tests(fixed, *intervention), self.request(loaded, policy)?);
             let results = run_thought_tests(&loaded.model, loaded.tokenizer()?, prompts, self.batch, &request, &tests)?;
             tested.push((policy.clone(), results));
         }
         if tested.is_empty() {
-            bail_usage!("--thought-tests: no policy has a fixed number of latents, such as fixed:count=3");
+            bail_usage!(
+                "--thought-tests: no policy has a fixed number of latents after a fixed number of tokens, such as fixed:count=3"
+            );
         }
         if let Some(path) = &self.out {
             let notes = [("coconut_lab.model".to_owned(), loaded.dir.display().to_string())];
@@ -383,11 +426,20 @@ fn curriculum(loaded: &LoadedModel) -> anyhow::Result<Option<Objective>> {
     Ok(objective.filter(|objective| objective.kind == ObjectiveKind::Curriculum))
 }
 
+/// The answers under one policy.
+struct Answered {
+    /// The policy, or what else says how the questions were answered.
+    label: String,
+    summary: AccuracySummary,
+    policy: Policy,
+    intervention: Intervention,
+}
+
 struct EvalReport {
     dir: PathBuf,
     perplexity: Option<PerplexityReport>,
     questions: Option<QuestionSet>,
-    results: Vec<(Policy, AccuracySummary)>,
+    results: Vec<Answered>,
     tested: Vec<(Policy, Vec<ThoughtTestResult>)>,
 }
 
@@ -406,22 +458,22 @@ impl EvalReport {
             let [tokens, latents, truncated] = ["tokens", "latents", "truncated"];
             writeln!(out, "{correct:>8}  {interval:<16}  {tokens:>7}  {latents:>8}  {truncated:>9}  policy")?;
         }
-        for (policy, summary) in &self.results {
+        for Answered { label, summary, .. } in &self.results {
             let [accuracy, truncated] =
                 [summary.accuracy, summary.truncated].map(|share| share.map(|share| 100.0 * share));
             let interval = format!("{} %", accuracy.interval_text(1));
             let [correct, truncated] = [accuracy, truncated].map(|percent| format!("{:.1} %", percent.mean));
             let (tokens, latents) = (summary.tokens.mean, summary.latents.mean);
             let counts = format!("{tokens:>7.1}  {latents:>8.2}  {truncated:>9}");
-            writeln!(out, "{correct:>8}  {interval:<16}  {counts}  {policy}")?;
+            writeln!(out, "{correct:>8}  {interval:<16}  {counts}  {label}")?;
         }
         self.tested.iter().try_for_each(|(policy, results)| write_thought_tests(policy, results, out))
     }
 
     fn to_json(&self) -> Value {
-        let policies = self.results.iter().map(|(policy, summary)| {
+        let policies = self.results.iter().map(|Answered { label, summary, .. }| {
             json!({
-                "policy": policy.to_string(), "questions": summary.questions, "accuracy": summary.accuracy,
+                "policy": label, "questions": summary.questions, "accuracy": summary.accuracy,
                 "tokens": summary.tokens, "latents": summary.latents, "cut": summary.truncated,
             })
         });

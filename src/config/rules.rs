@@ -4,8 +4,8 @@
 
 use super::budget::SELECTION_KEYS;
 use super::{
-    Arch, Config, Control, Feedback, GradientFlow, LossPositions, Model, PassScope, Placement, Recycle, SelectionRule,
-    StateTransform,
+    Arch, Config, Control, Feedback, GradientFlow, LossPositions, Model, ObjectiveKind, PassScope, Placement, Recycle,
+    SelectionRule, StateTransform,
 };
 
 /// Checks the rules between keys. Returns the reason if two settings contradict each other.
@@ -20,7 +20,32 @@ pub fn check(config: &Config) -> Result<(), String> {
             || config.recycle.reach == PassScope::Dense,
         "`run.activation_checkpointing` with `recycle.flow` = \"through\" needs `recycle.reach` = \"dense\": other values need gradients of keys and values, which checkpointing does not keep".into(),
     )?;
+    if config.objective.kind == ObjectiveKind::Curriculum {
+        return check_curriculum(config);
+    }
     check_recycle(&config.recycle)
+}
+
+fn check_curriculum(config: &Config) -> Result<(), String> {
+    let objective = &config.objective;
+    ensure(
+        config.recycle.feedback == Feedback::Replace,
+        "`objective.kind` = \"curriculum\" needs `recycle.feedback` = \"replace\": no token stands in the place of a latent"
+            .into(),
+    )?;
+    ensure(
+        objective.max_latent_stage > 0 || !objective.method.has_latents(),
+        "`objective.max_latent_stage` = 0 leaves no latents; set `objective.method` = \"cot\" to train without them"
+            .into(),
+    )?;
+    ensure(
+        objective.first_stage <= objective.max_latent_stage + 1,
+        format!(
+            "`objective.first_stage` = {} is beyond the last stage, `objective.max_latent_stage` + 1 = {}",
+            objective.first_stage,
+            objective.max_latent_stage + 1
+        ),
+    )
 }
 
 fn check_shape(model: &Model) -> Result<(), String> {

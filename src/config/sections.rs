@@ -367,7 +367,8 @@ sections! {
     /// `[objective]`: what the run learns; with `kind = "curriculum"`, the stages of COCONUT (Hao et al., arXiv 2412.06769).
     Objective = "objective" {
         /// What the run learns: `pretraining` (token shards, with recycled passes) or `curriculum` (questions whose steps
-        /// become latents stage by stage). The other keys of this section are for `curriculum`.
+        /// become latents stage by stage). The other keys of this section are for `curriculum`, which uses nothing of
+        /// `[recycle]`.
         Frozen kind: ObjectiveKind = ObjectiveKind::Pretraining, Any;
         /// What a row is made of: `coconut`, or a baseline: `cot`, `no_cot`, `pause`, `pause_multipass`, `no_thought`,
         /// `no_curriculum`, `icot`, `frontier`.
@@ -377,11 +378,11 @@ sections! {
         /// Puts a begin and an end marker around the latents.
         Frozen markers: bool = true, Any;
         /// Latents for each dropped step.
-        Live c_thought: usize = 1, Within(1.0, 64.0);
+        Frozen c_thought: usize = 1, Within(1.0, 64.0);
         /// The last stage that keeps text. Stage s drops the first s steps; the stage after this one drops all.
-        Live max_latent_stage: usize = 6, Within(0.0, 64.0);
+        Frozen max_latent_stage: usize = 6, Within(0.0, 64.0);
         /// Gives every question latents for `max_latent_stage` steps in the last stage, even if it has fewer steps.
-        Live pad_latent_to_max: bool = true, Any;
+        Frozen pad_latent_to_max: bool = true, Any;
         /// Epochs of a stage, if `steps_per_stage` is 0.
         Live epochs_per_stage: u64 = 5, AtLeast(1.0);
         /// Updates of a stage. 0: `epochs_per_stage` decides.
@@ -399,7 +400,7 @@ sections! {
         /// Whether gradients flow through the fed states: `through`, or `detached`.
         Live flow: GradientFlow = GradientFlow::Through, Any;
         /// Step tokens that each stage of `icot` removes.
-        Live remove_per_stage: usize = 8, Within(1.0, 65536.0);
+        Frozen remove_per_stage: usize = 8, Within(1.0, 65536.0);
     }
 
     /// `[probe]`: forward probes of single rows for the entropy heatmap, and timing of a step's parts.

@@ -8,7 +8,9 @@ use super::rows::CurriculumRow;
 use crate::config::{Control, LatentOrder, PassScope};
 use crate::model::accumulator::{GradientAccumulator, PassOutput};
 use crate::model::cost::StepPart;
-use crate::model::{HiddenStates, LossTargets, RaggedContext, TokenBatch, Transformer, flatten_rows, index_tensor};
+use crate::model::{
+    GatherIndex, HiddenStates, LossTargets, RaggedContext, TokenBatch, Transformer, flatten_rows, index_tensor,
+};
 use crate::recycle::passes::{RecycledPass, recycled_pass};
 use crate::recycle::placement::RecycledPositions;
 use crate::rng::RngKey;
@@ -100,19 +102,18 @@ fn row_states(states: HiddenStates, rows: &[CurriculumRow], width: usize) -> Row
 /// k latents are exact.
 fn run_parallel(model: &Transformer, rows: &[CurriculumRow], settings: &LatentSettings) -> RowStates {
     let most = rows.iter().map(|row| row.latents.len()).max().unwrap_or(0);
-    let passes = match settings {
-        LatentSettings { pause: true, .. } => 1,
-        LatentSettings { passes: 0, .. } => most,
-        LatentSettings { passes, .. } => *passes,
-    };
+    let passes = if settings.passes == 0 { most } else { settings.passes };
     let ids = padded(rows, |row| 0..row.ids.len());
     let seq_len = ids.len() / rows.len() - 1;
     let tokens = TokenBatch::upload(&ids, rows.len(), seq_len, &model.device().without_autodiff());
     let positions = RecycledPositions { seq_len, rows: rows.iter().map(|row| row.latents.clone().collect()).collect() };
-    let control = if settings.pause { Control::Pause } else { Control::None };
-    let pass = RecycledPass { reach: PassScope::Dense, control, scale: 1.0, jitter: 0.0, rng_key: RngKey::default() };
+    if settings.pause {
+        return row_states(run_with_pause(model, tokens.inputs, &positions), rows, seq_len);
+    }
+    let (reach, control) = (PassScope::Dense, Control::None);
+    let pass = RecycledPass { reach, control, scale: 1.0, jitter: 0.0, rng_key: RngKey::default() };
     // Without gradient through the states, only the last pass has a graph.
-    let constant = (!settings.through || settings.pause).then(|| model.valid());
+    let constant = (!settings.through).then(|| model.valid());
     let earlier = constant.as_ref().unwrap_or(model);
     let mut states = earlier.forward(earlier.embed(tokens.inputs.clone()));
     let (mut flop, mut backward_flop) = (states.flop, 0.0);
@@ -126,6 +127,15 @@ fn run_parallel(model: &Transformer, rows: &[CurriculumRow], settings: &LatentSe
     }
     let states = HiddenStates { flop, backward_flop: backward_flop + states.backward_flop, ..states };
     row_states(states, rows, seq_len)
+}
+
+/// Runs whole rows with the pause vector at these positions: a constant needs no pass before.
+fn run_with_pause(model: &Transformer, inputs: Tensor<2, Int>, positions: &RecycledPositions) -> HiddenStates {
+    let index = GatherIndex::new(&positions.rows, positions.seq_len, &model.device().without_autodiff());
+    let embeddings = model.embed(inputs);
+    let width = embeddings.dims()[2];
+    let pause = model.feedback.pause.val().unsqueeze::<2>().expand([positions.count(), width]);
+    model.forward(index.scatter(&embeddings, pause))
 }
 
 /// Runs what precedes the latents once, then one latent after another, then the rest, with keys and values kept. Rows are

@@ -38,6 +38,13 @@ pub struct MarkerTokens {
     pub answer: u32,
 }
 
+impl MarkerTokens {
+    /// Whether `id` is that of a marker which stands in a row.
+    pub fn contains(&self, id: u32) -> bool {
+        [self.begin, self.end, self.answer].contains(&id)
+    }
+}
+
 /// What decides the row of a question.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RowSettings {
@@ -174,7 +181,8 @@ impl RowSettings {
 
     fn frontier_row(&self, question: &EncodedQuestion, at: RowStage) -> CurriculumRow {
         let steps = question.steps.len();
-        let distance = at.stage.min(steps) + 1;
+        // The last stage asks for the target, however many steps there are.
+        let distance = if at.stage > self.max_latent_stage { steps + 1 } else { at.stage.min(steps) + 1 };
         let nodes = question.frontier.get(distance - 1).filter(|nodes| !nodes.is_empty() && distance <= steps);
         match nodes {
             Some(nodes) => {

@@ -7,8 +7,14 @@ use super::rows::RowStage;
 use crate::config::{CurriculumMethod, Objective};
 use crate::rng::{RngKey, RngPurpose};
 
-/// Returns the stage of the update after `updates_done`, which begins in `epoch`: at most `max_latent_stage + 1`.
+/// Returns the stage of the update after `updates_done`, which begins in `epoch`: at most `max_latent_stage + 1`. Methods
+/// without stages have the one that their rows are those of: all text, or none.
 pub fn stage_at(objective: &Objective, updates_done: u64, epoch: u64) -> usize {
+    match objective.method {
+        CurriculumMethod::Cot => return 0,
+        CurriculumMethod::NoCot | CurriculumMethod::NoCurriculum => return objective.max_latent_stage + 1,
+        _ => {}
+    }
     let passed = match objective.steps_per_stage {
         0 => epoch / objective.epochs_per_stage.max(1),
         steps => updates_done / steps,

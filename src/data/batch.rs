@@ -36,6 +36,14 @@ impl Batch {
         }
     }
 
+    /// Returns the number of targets that count in a loss.
+    pub fn target_count(&self) -> usize {
+        match self.counted_targets() {
+            Some(counted) => counted.iter().filter(|counted| **counted).count(),
+            None => self.batch_size * self.seq_len,
+        }
+    }
+
     /// Returns whether each target `[B, T]` counts in a loss; `None` if all do.
     pub fn counted_targets(&self) -> Option<Vec<bool>> {
         let rows = self.ignored.chunks(self.seq_len + 1).map(|row| &row[1..]);

@@ -73,10 +73,7 @@ impl RowReader {
         let mut counts = RowCounts::default();
         while let Some(batch) = self.next_batch()? {
             counts.rows += batch.batch_size;
-            counts.targets += match batch.counted_targets() {
-                Some(counted) => counted.iter().filter(|counted| **counted).count(),
-                None => batch.batch_size * batch.seq_len,
-            };
+            counts.targets += batch.target_count();
         }
         Ok(counts)
     }

@@ -276,7 +276,12 @@ impl Generation {
         let ended: Vec<bool> = self.rows.iter().map(|row| row.end_reason.is_some()).collect();
         // The latent that is fed now counts already.
         let latents: Vec<usize> = self.rows.iter().map(|row| row.policy_state.latents().saturating_sub(1)).collect();
-        let rows = ReplacedRows { latents: &latents, ended: &ended, seed: self.request.seed };
+        let rows = ReplacedRows {
+            latents: &latents,
+            ended: &ended,
+            seed: self.request.seed,
+            stream_ids: &self.request.stream_ids,
+        };
         self.request.intervention.apply(states, &rows, &self.model.feedback)
     }
 

@@ -25,6 +25,13 @@ pub enum LatentSource {
     Noise,
 }
 
+impl LatentSource {
+    /// Whether it feeds states of other rows of the batch.
+    pub fn uses_other_rows(self) -> bool {
+        matches!(self, Self::Transplant | Self::Mean)
+    }
+}
+
 /// Replaces the states that are fed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Intervention {
@@ -39,8 +46,9 @@ pub(super) struct ReplacedRows<'a> {
     pub latents: &'a [usize],
     /// Whether each row has ended, `[B]`.
     pub ended: &'a [bool],
-    /// Seed of the noise.
+    /// Seed of the noise, and the number of each row's stream, `[B]`.
     pub seed: u64,
+    pub stream_ids: &'a [usize],
 }
 
 impl Intervention {
@@ -70,11 +78,11 @@ impl Intervention {
     }
 }
 
-/// Returns `d` normal numbers for each row, from streams of the seed, the number of the latent and the row.
+/// Returns `d` normal numbers for each row, from streams of the seed, the number of the latent and the row's own number.
 fn normal_noise(rows: &ReplacedRows<'_>, d: usize) -> Vec<f32> {
     let of_row = |(row, latents): (usize, &usize)| {
         let key = RngKey { seed: rows.seed, step: *latents as u64, ..RngKey::default() };
-        let mut stream = key.stream(RngPurpose::Jitter, row);
+        let mut stream = key.stream(RngPurpose::Jitter, rows.stream_ids.get(row).copied().unwrap_or(row));
         (0..d).map(|_| stream.normal() as f32).collect::<Vec<_>>()
     };
     rows.latents.iter().enumerate().flat_map(of_row).collect()

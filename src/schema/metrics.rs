@@ -200,7 +200,7 @@ columns! {
         "only_as_it_is" "" Count "Questions answered rightly by the policy as it is, and wrongly under the test.";
         "only_under_test" "" Count "Questions answered rightly under the test, and wrongly by the policy as it is.";
         "p" "" Real "Two-sided p of McNemar's exact test on these two counts.";
-        "follows_donor" "" Real "Share of the answers that are right for the question that the states came from and wrong for their own; null unless states are transplanted.";
+        "follows_donor" "" Real "Share of the answers that are right for the question that the states came from, of those whose own right answer is another; null unless states are transplanted.";
     }
     /// `system/`: one row every `record.system_seconds` seconds.
     SYSTEM {

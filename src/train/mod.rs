@@ -6,7 +6,7 @@
 //! checkpoints and record are the same for all.
 
 pub use live::replay::replay_changes;
-pub use objective::curriculum::last_stage_policy;
+pub use objective::answers::{AnswerPlan, answer_by_plan};
 pub use run::checkpoint::check_checkpoints;
 pub use run::notes::append_note;
 pub use run::thread::{Trainer, cancel_step, spawn};

@@ -14,6 +14,8 @@ pub struct EvalPrompt {
     pub ids: Vec<u32>,
     pub answer: String,
     pub judge: Judge,
+    /// Number of steps of the question; 0 if it has none.
+    pub steps: usize,
 }
 
 /// How one question was answered.
@@ -21,8 +23,9 @@ pub struct EvalPrompt {
 pub struct AnswerScore {
     /// Whether the generated text gives the right answer.
     pub correct: bool,
-    /// With transplanted states: whether it gives the right answer of the question that they came from.
-    pub follows_donor: bool,
+    /// With transplanted states: whether it gives the right answer of the question that they came from; `None` if both
+    /// questions have the same answer.
+    pub follows_donor: Option<bool>,
     pub tokens: usize,
     pub latents: usize,
     /// Whether the answer was cut off before its end token.
@@ -65,6 +68,11 @@ pub fn answer_questions(
     // Prompts of similar length share a batch, so that less of it is padding.
     let mut order: Vec<usize> = (0..questions.len()).collect();
     order.sort_by_key(|index| questions[*index].ids.len());
+    // States of other rows need other rows: no chunk has a single question then, if there are two.
+    let batch = match request.intervention.source.uses_other_rows() {
+        true => even_chunk(order.len(), batch),
+        false => batch,
+    };
     for chunk in order.chunks(batch) {
         let prompts = chunk.iter().map(|index| questions[*index].ids.clone()).collect();
         let row_request = GenerationRequest { prompts, stream_ids: chunk.to_vec(), ..request.clone() };
@@ -90,15 +98,20 @@ pub fn answer_questions(
             let text = tokenizer.decode(&ids);
             // All rows think at once, so the states come from the next row.
             let donor = &questions[chunk[(row + 1) % chunk.len()]];
-            let follows_donor = request.intervention.source == LatentSource::Transplant
-                && donor.answer != *answer
-                && donor.judge.is_right(&text, &donor.answer);
+            let has_donor = request.intervention.source == LatentSource::Transplant && donor.answer != *answer;
+            let follows_donor = has_donor.then(|| donor.judge.is_right(&text, &donor.answer));
             let correct = judge.is_right(&text, answer);
             let truncated = generation.end_reason(row) != Some(EndReason::EosToken);
             scores[*index] = AnswerScore { correct, truncated, follows_donor, ..score };
         }
     }
     Ok(scores)
+}
+
+/// Returns a chunk size of at most about `batch`, at least 2, that leaves no chunk of one question, if there are several.
+fn even_chunk(questions: usize, batch: usize) -> usize {
+    let chunks = (questions / batch.clamp(2, questions.max(2))).max(1);
+    questions.div_ceil(chunks).max(1)
 }
 
 #[cfg(test)]
@@ -119,6 +132,7 @@ mod tests {
             ids: tokenizer.encode(text).unwrap(),
             answer: answer.to_owned(),
             judge: Judge::Text,
+            steps: 0,
         };
         let questions = [prompt("who?", "nobody"), prompt("123456789", ""), prompt("a", "b")];
         let answered = |batch| answer_questions(&model, &tokenizer, &questions, batch, &request).unwrap();

@@ -3,10 +3,11 @@
 //! Invariant: a probe changes nothing, and waits for the device once (twice with placement by entropy).
 
 use super::forward_probe::{ForwardProbe, probe_pass};
-use crate::config::{Config, Control, Recycle};
+use crate::config::{Config, Control, Mixture, Recycle};
 use crate::data::{Batch, Tokenizer};
 use crate::model::{Transformer, flatten_rows, head, index_tensor};
 use crate::recycle::passes::{self, PlacementFn, RecycledPass};
+use crate::recycle::placement::RecycledPositions;
 use crate::rng::RngKey;
 use crate::schema::token_rows::{DecodedState, TOP_TOKENS, Thought, TokenCell, TokenProb, TokenRow};
 use crate::train::TrainError;
@@ -40,8 +41,42 @@ pub(in crate::train) fn probe_row(
     let place = (recycle.every > 0 && budget.selects_any()).then_some::<PlacementFn>(&mut place);
     // Runs only the plain pass; the recycled passes follow below.
     let probe = ForwardProbe::run(&model, &tokens, probe_pass(recycle, recycle.scale.value_at(step), key), 1, place);
-    let probed = run_recycled_passes(&probe, recycle, config.probe.passes);
-    let mut row = TokenRow { step, vocab_size, ..read_probe(&probe, probed.as_ref(), &batch)? };
+    read_row(&probe, recycle, config.probe.passes, &batch, tokenizer, step)
+}
+
+/// Probes a row whose recycled positions are known: `latents`, in as many dense passes. With `pause` they are fed the pause
+/// vector. The model is with autodiff.
+pub(in crate::train) fn probe_latents(
+    model: &Transformer,
+    tokenizer: Option<&Tokenizer>,
+    batch: &Batch,
+    latents: &[usize],
+    pause: bool,
+    step: u64,
+) -> Result<TokenRow, TrainError> {
+    let model = model.valid();
+    let control = if pause { Control::Pause } else { Control::None };
+    let recycle = Recycle { passes: Mixture::always(latents.len().max(1) as u64), control, ..Recycle::default() };
+    let tokens = upload_batch(batch, &model.device());
+    let positions = RecycledPositions { seq_len: batch.seq_len, rows: vec![latents.to_vec()] };
+    let mut place = |_: &Tensor<1>| positions.clone();
+    let place = (!latents.is_empty()).then_some::<PlacementFn>(&mut place);
+    let probe = ForwardProbe::run(&model, &tokens, probe_pass(&recycle, 1.0, RngKey::default()), 1, place);
+    read_row(&probe, &recycle, 1, batch, tokenizer, step)
+}
+
+/// Runs the recycled passes of a probe, and reads the row with its texts.
+fn read_row(
+    probe: &ForwardProbe<'_>,
+    recycle: &Recycle,
+    min_passes: usize,
+    batch: &Batch,
+    tokenizer: Option<&Tokenizer>,
+    step: u64,
+) -> Result<TokenRow, TrainError> {
+    let vocab_size = probe.model.shape().vocab_size;
+    let probed = run_recycled_passes(probe, recycle, min_passes);
+    let mut row = TokenRow { step, vocab_size, ..read_probe(probe, probed.as_ref(), batch)? };
     let text = |id: u32| token_text(tokenizer, id);
     row.cells.iter_mut().for_each(|cell| cell.text = text(cell.id));
     row.fill_token_texts(text);

@@ -31,8 +31,8 @@ pub struct ThoughtTestResult {
     /// Accuracy minus that under the policy as it is; the interval is over questions.
     pub difference: Estimate,
     pub paired: PairedAnswers,
-    /// With transplanted states: share of the answers that are right for the question that the states came from and wrong
-    /// for their own.
+    /// With transplanted states: share of the answers that are right for the question that the states came from, of those
+    /// whose own right answer is another.
     pub follows_donor: Option<Estimate>,
 }
 
@@ -61,7 +61,8 @@ pub fn thought_tests(policy: &FixedPolicy, trained: Intervention) -> Vec<Thought
             tests.push(test(format!("latent {}: another question's", number + 1), policy.count, intervention));
         }
     }
-    let others = (1..policy.count).chain([policy.count + 1, policy.count + 2]);
+    let fewer = policy.count.saturating_sub(MAX_SINGLE_LATENTS).max(1)..policy.count;
+    let others = fewer.chain([policy.count + 1, policy.count + 2]);
     tests.extend(others.map(|count| test(format!("{count} latents"), count, trained)));
     tests
 }
@@ -105,6 +106,7 @@ fn result(
         difference: Estimate::from_values(differences, seed),
         paired: PairedAnswers::new(reference, correct),
         follows_donor: transplants
-            .then(|| Estimate::from_values(scores.iter().map(|score| f64::from(score.follows_donor)), seed)),
+            .then(|| scores.iter().filter_map(|score| score.follows_donor).map(f64::from).collect::<Vec<_>>())
+            .map(|follows| Estimate::from_values(follows, seed)),
     }
 }

@@ -2,36 +2,28 @@
 //! Must not know: how rows and latents are computed, the training loop, run folders, screens.
 //! Invariant: rows depend only on the questions, the config, the position and the number of updates done.
 
+use super::answers::{AnswerPlan, answer_by_plan, longest_row, marker_tokens, row_settings};
 use super::question_set::{QuestionEncoding, QuestionSet};
 use super::{Objective, Sample};
 use crate::config::{Config, CurriculumMethod, GradientFlow, LatentOrder, Objective as Settings, OptimizerReset};
 use crate::curriculum::passes::{self, LatentSettings};
-use crate::curriculum::rows::{CurriculumRow, EncodedQuestion, MarkerTokens, RowSettings, RowStage};
+use crate::curriculum::rows::{CurriculumRow, EncodedQuestion, MarkerTokens, RowStage};
 use crate::curriculum::stages;
-use crate::data::{Dataset, Split, StreamPosition, Tokenizer};
-use crate::generate::{Intervention, LatentSource};
+use crate::data::{Batch, DataError, Dataset, Split, StreamPosition, Tokenizer};
+use crate::generate::{GenerateError, Generation, GenerationRequest};
 use crate::model::accumulator::{GradientAccumulator, Timing};
 use crate::model::{LossTargets, Transformer, head, index_tensor};
-use crate::policy::switch::{FixedPolicy, Policy, ThoughtStarts};
+use crate::policy::switch::Policy;
 use crate::rng::RngKey;
 use crate::schema::metrics::{Metric, StepRow};
 use crate::schema::token_rows::TokenRow;
 use crate::train::TrainError;
-use crate::train::eval::accuracy::{AnswerScore, EvalPrompt, answer_questions};
+use crate::train::eval::accuracy::{AnswerScore, EvalPrompt};
 use crate::train::eval::judge::Judge;
+use crate::train::eval::probe;
 use crate::train::step::readback::{Readback, mean};
 use crate::train::step::update::{BatchGradients, UpdateBatches};
 use burn::module::Module;
-use std::collections::BTreeMap;
-
-/// Number of tokens that follow the vocabulary of the data: begin, end and answer marker.
-pub(in crate::train) const MARKER_COUNT: usize = 3;
-
-/// Returns the marker tokens: the ids after the vocabulary of the data.
-pub(in crate::train) fn marker_tokens(data_vocab: usize) -> MarkerTokens {
-    let first = data_vocab as u32;
-    MarkerTokens { begin: first, end: first + 1, latent: 0, pause: 0, answer: first + 2 }
-}
 
 pub(in crate::train) struct Curriculum {
     train: QuestionSet,
@@ -39,11 +31,13 @@ pub(in crate::train) struct Curriculum {
     tokenizer: Tokenizer,
     markers: MarkerTokens,
     end_tokens: Vec<u32>,
-    /// Epoch, and in `document` the place in its order.
+    /// Where the next question is read: its epoch, and in `document` the place in its order.
+    next: StreamPosition,
+    /// The same after the last update that is done.
     position: StreamPosition,
     /// Updates done before the batches that were read last.
     updates_done: u64,
-    /// Input tokens of the last batches, and their epoch.
+    /// Input tokens of the last batches, and the epoch in which they begin.
     tokens_and_epoch: (u64, u64),
 }
 
@@ -73,7 +67,15 @@ impl Curriculum {
         };
         let settings = row_settings(&config.objective, markers);
         let fits = |question: &EncodedQuestion| longest_row(&settings, question) <= config.data.seq_len;
+        if encoding.end_token.is_none() {
+            tracing::warn!("the tokenizer has no end token: answers are learned without an end");
+        }
         let train = QuestionSet::open(dataset, Split::Train, &encoding, fits)?;
+        if position.document as usize >= train.len() {
+            let found = format!("place {} of an epoch", position.document);
+            let allowed = format!("below {} (have the questions changed?)", train.len());
+            return Err(DataError::InvalidPosition { file: dataset.path().to_path_buf(), found, allowed }.into());
+        }
         let valid = match dataset.has_split(Split::Valid) {
             true => Some(QuestionSet::open(dataset, Split::Valid, &encoding, fits)?),
             false => None,
@@ -83,16 +85,26 @@ impl Curriculum {
         }
         tracing::info!("markers: begin {}, end {}, answer {}", markers.begin, markers.end, markers.answer);
         let end_tokens = dataset.eos_id().into_iter().collect();
-        Ok(Self { train, valid, tokenizer, markers, end_tokens, position, updates_done: 0, tokens_and_epoch: (0, 0) })
+        Ok(Self {
+            train,
+            valid,
+            tokenizer,
+            markers,
+            end_tokens,
+            next: position.clone(),
+            position,
+            updates_done: 0,
+            tokens_and_epoch: (0, 0),
+        })
     }
 
-    /// Moves to the next question and returns its index, with the epoch it belongs to.
+    /// Moves to the next question and returns its index.
     fn take_question(&mut self, config: &Config) -> usize {
-        let place = self.position.document as usize;
-        let index = self.train.question_at(config.run.seed, self.position.epoch, place, config.data.shuffle);
-        self.position.document += 1;
-        if self.position.document as usize >= self.train.len() {
-            self.position = StreamPosition { epoch: self.position.epoch + 1, ..StreamPosition::default() };
+        let place = self.next.document as usize;
+        let index = self.train.question_at(config.run.seed, self.next.epoch, place, config.data.shuffle);
+        self.next.document += 1;
+        if self.next.document as usize >= self.train.len() {
+            self.next = StreamPosition { epoch: self.next.epoch + 1, ..StreamPosition::default() };
         }
         index
     }
@@ -115,7 +127,7 @@ impl Curriculum {
         }
     }
 
-    /// Returns up to `count` validation questions with their indices.
+    /// Returns the indices of the validation questions that are measured.
     fn valid_questions(&self, config: &Config) -> Vec<usize> {
         let count = self.valid.as_ref().map_or(0, QuestionSet::len);
         (0..count.min(config.eval.batches * config.data.batch)).collect()
@@ -150,71 +162,26 @@ impl Curriculum {
         stage: usize,
     ) -> Result<Vec<(usize, AnswerScore)>, TrainError> {
         let Some(valid) = &self.valid else { return Ok(Vec::new()) };
-        let settings = row_settings(&config.objective, self.markers);
-        // Questions with equally many latents are answered together.
-        let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for index in self.valid_questions(config) {
-            let steps = valid.questions[index].steps.len();
-            groups.entry(settings.inference_latents(steps, stage)).or_default().push(index);
-        }
-        let mut scores = Vec::new();
-        for (latents, indices) in groups {
-            let prompt = |index: &usize| EvalPrompt {
-                ids: prompt_ids(&settings, &valid.questions[*index], stage),
-                answer: valid.answers[*index].clone(),
-                judge: Judge::for_answer(&valid.answers[*index]),
-            };
-            let prompts: Vec<EvalPrompt> = indices.iter().map(prompt).collect();
-            let longest = indices.iter().map(|index| longest_continuation(&valid.questions[*index])).max().unwrap_or(1);
-            let request = crate::generate::GenerationRequest {
-                end_tokens: self.end_tokens.clone(),
-                intervention: intervention(config.objective.method),
-                ..crate::generate::GenerationRequest::new(
-                    Vec::new(),
-                    answer_policy(&config.objective, self.markers, latents),
-                    longest,
-                )
-            };
-            let found = answer_questions(model, &self.tokenizer, &prompts, config.data.batch, &request)
-                .map_err(|error| TrainError::DeviceFailed(error.to_string()))?;
-            scores.extend(indices.iter().map(|index| valid.questions[*index].steps.len()).zip(found));
-        }
-        Ok(scores)
+        let prompt = |index: usize| {
+            let question = &valid.questions[index];
+            let plan = AnswerPlan::new(&config.objective, self.markers, question, stage);
+            let answer = valid.answers[index].clone();
+            let judge = Judge::for_answer(&answer);
+            (plan.clone(), EvalPrompt { ids: plan.prompt, answer, judge, steps: question.steps.len() })
+        };
+        let indices = self.valid_questions(config);
+        let prompts: Vec<_> = indices.iter().map(|index| prompt(*index)).collect();
+        let scores = answer_by_plan(model, &self.tokenizer, &prompts, config.data.batch, &self.request());
+        let scores = scores.map_err(|error| TrainError::DeviceFailed(error.to_string()))?;
+        Ok(indices.iter().map(|index| valid.questions[*index].steps.len()).zip(scores).collect())
     }
-}
 
-/// Returns the policy under which a question with so many latents is answered.
-fn answer_policy(objective: &Settings, markers: MarkerTokens, latents: usize) -> Policy {
-    let method = objective.method;
-    let marked = objective.markers && method != CurriculumMethod::Frontier;
-    let eot = match method {
-        CurriculumMethod::Frontier => Some(markers.answer),
-        _ => marked.then_some(markers.end),
-    };
-    match latents > 0 && method.has_latents() {
-        true => Policy::Fixed(FixedPolicy {
-            count: latents,
-            starts: ThoughtStarts::TokenCounts(vec![0]),
-            bot: marked.then_some(markers.begin),
-            eot,
-        }),
-        false => Policy::Never,
-    }
-}
-
-/// Returns how a model that was trained by a curriculum answers in its last stage: the policy, and what it feeds at latents.
-/// `vocab` is the model's vocabulary size, whose last tokens are the markers.
-pub fn last_stage_policy(objective: &Settings, vocab: usize) -> (Policy, Intervention) {
-    let latents = objective.max_latent_stage * objective.c_thought;
-    let markers = marker_tokens(vocab.saturating_sub(MARKER_COUNT));
-    (answer_policy(objective, markers, latents), intervention(objective.method))
-}
-
-/// Returns the ids that generation begins with: the question, if a policy inserts markers and latents, else the whole row.
-fn prompt_ids(settings: &RowSettings, question: &EncodedQuestion, stage: usize) -> Vec<u32> {
-    match settings.inference_latents(question.steps.len(), stage) {
-        0 => settings.inference_row(question, stage).ids,
-        _ => question.question.clone(),
+    /// Returns a greedy request; plans add prompt, policy and limit.
+    fn request(&self) -> GenerationRequest {
+        GenerationRequest {
+            end_tokens: self.end_tokens.clone(),
+            ..GenerationRequest::new(Vec::new(), Policy::Never, 1)
+        }
     }
 }
 
@@ -242,37 +209,6 @@ fn check_frontiers<'a>(
     }
 }
 
-/// What a method feeds at latents when it answers.
-fn intervention(method: CurriculumMethod) -> Intervention {
-    match method.feeds_pause() {
-        true => Intervention { source: LatentSource::Pause, only: None },
-        false => Intervention::default(),
-    }
-}
-
-/// Returns how many tokens an answer may take, markers and steps included.
-fn longest_continuation(question: &EncodedQuestion) -> usize {
-    question.steps.iter().map(Vec::len).sum::<usize>() + question.answer.len() + 8
-}
-
-/// Returns the largest number of tokens of a question's row, over all stages.
-fn longest_row(settings: &RowSettings, question: &EncodedQuestion) -> usize {
-    let row = |stage| settings.training_row(question, RowStage { stage, ..Default::default() }).ids.len();
-    (0..=settings.max_latent_stage + 1).map(row).max().unwrap_or(0)
-}
-
-fn row_settings(objective: &Settings, markers: MarkerTokens) -> RowSettings {
-    RowSettings {
-        method: objective.method,
-        markers,
-        use_markers: objective.markers,
-        latents_per_step: objective.c_thought,
-        max_latent_stage: objective.max_latent_stage,
-        pad_latent_to_max: objective.pad_latent_to_max,
-        remove_per_stage: objective.remove_per_stage,
-    }
-}
-
 fn latent_settings(objective: &Settings) -> LatentSettings {
     let order = match objective.method {
         CurriculumMethod::Pause => LatentOrder::Parallel,
@@ -294,6 +230,7 @@ impl Objective for Curriculum {
         updates_done: u64,
     ) -> Result<Box<dyn UpdateBatches + 'a>, TrainError> {
         let objective = &config.objective;
+        self.next = self.position.clone();
         let epoch = self.position.epoch;
         let stage = stages::stage_at(objective, updates_done, epoch);
         let resets_optimizer = self.resets_optimizer(config, updates_done, stage);
@@ -317,12 +254,13 @@ impl Objective for Curriculum {
         Ok(Box::new(CurriculumBatches { rows, settings: latent_settings(objective), stage, resets_optimizer }))
     }
 
-    fn position(&self) -> StreamPosition {
-        self.position.clone()
+    fn count_update(&mut self) -> (u64, u64) {
+        self.position = self.next.clone();
+        self.tokens_and_epoch
     }
 
-    fn tokens_and_epoch(&self) -> (u64, u64) {
-        self.tokens_and_epoch
+    fn position(&self) -> StreamPosition {
+        self.position.clone()
     }
 
     fn set_config(&mut self, _: &Config) -> Result<(), TrainError> {
@@ -360,47 +298,47 @@ impl Objective for Curriculum {
     fn samples(&self, config: &Config, model: &Transformer, _: &[u32]) -> Result<Vec<Sample>, TrainError> {
         let Some(valid) = &self.valid else { return Ok(Vec::new()) };
         let model = model.valid();
-        let settings = row_settings(&config.objective, self.markers);
         let stage = stages::stage_at(&config.objective, self.updates_done, self.tokens_and_epoch.1);
         let sample = |question: &EncodedQuestion| {
-            let policy =
-                answer_policy(&config.objective, self.markers, settings.inference_latents(question.steps.len(), stage));
-            let request = crate::generate::GenerationRequest {
-                end_tokens: self.end_tokens.clone(),
-                intervention: intervention(config.objective.method),
-                ..crate::generate::GenerationRequest::new(
-                    vec![prompt_ids(&settings, question, stage)],
-                    policy.clone(),
-                    longest_continuation(question),
-                )
-            };
-            let failed = |error: crate::generate::GenerateError| TrainError::DeviceFailed(error.to_string());
-            let mut generation = crate::generate::Generation::start(&model, request).map_err(failed)?;
+            let plan = AnswerPlan::new(&config.objective, self.markers, question, stage);
+            let request = GenerationRequest { prompts: vec![plan.prompt.clone()], ..plan.request(&self.request()) };
+            let failed = |error: GenerateError| TrainError::DeviceFailed(error.to_string());
+            let mut generation = Generation::start(&model, request).map_err(failed)?;
             let (mut ids, mut entropies) = (Vec::new(), Vec::new());
             while !generation.is_finished() {
                 for step in generation.step().map_err(failed)? {
-                    ids.extend(step.token.filter(|id| ![self.markers.begin, self.markers.end].contains(id)));
+                    ids.extend(step.token.filter(|id| !self.markers.contains(*id)));
                     entropies.push(step.distribution.entropy as f32);
                 }
             }
-            Ok(Sample {
-                decoding: policy.to_string(),
-                prompt: question.question.clone(),
-                ids,
-                entropy: mean(entropies),
-            })
+            let (decoding, prompt) = (plan.policy.to_string(), question.question.clone());
+            Ok(Sample { decoding, prompt, ids, entropy: mean(entropies) })
         };
         valid.questions.iter().take(config.eval.samples).map(sample).collect()
     }
 
+    /// Probes the first validation question in the row of the current stage.
     fn probe_row(
         &self,
-        _: &Config,
-        _: &Transformer,
-        _: Option<&Tokenizer>,
-        _: u64,
+        config: &Config,
+        model: &Transformer,
+        tokenizer: Option<&Tokenizer>,
+        step: u64,
     ) -> Result<Option<TokenRow>, TrainError> {
-        Ok(None)
+        let Some(question) = self.valid.as_ref().and_then(|valid| valid.questions.first()) else { return Ok(None) };
+        let stage = stages::stage_at(&config.objective, self.updates_done, self.tokens_and_epoch.1);
+        let settings = row_settings(&config.objective, self.markers);
+        let row = settings.training_row(question, RowStage { stage, ..Default::default() });
+        let batch = Batch {
+            batch_size: 1,
+            seq_len: row.ids.len() - 1,
+            tokens: row.ids.iter().map(|id| *id as i32).collect(),
+            doc_start: (0..row.ids.len()).map(|at| at == 0).collect(),
+            ..Batch::default()
+        };
+        let latents: Vec<usize> = row.latents.collect();
+        let pause = config.objective.method.feeds_pause();
+        probe::probe_latents(model, tokenizer, &batch, &latents, pause, step).map(Some)
     }
 }
 
@@ -442,5 +380,51 @@ impl UpdateBatches for CurriculumBatches {
 
     fn trains_pause(&self, _: &StepRow) -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{GraphTaskOptions, make_graph_task};
+
+    #[test]
+    fn a_position_moves_only_with_an_update_that_is_done() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = GraphTaskOptions {
+            out: dir.path().join("graph"),
+            seed: 0,
+            train: 10,
+            valid: 2,
+            test: 0,
+            nodes: 8,
+            names: 8,
+            hops: 2,
+            candidates: 2,
+            extra_edges: 0.0,
+            force: false,
+        };
+        make_graph_task(&options, &mut |_| ()).unwrap();
+        let dataset = Dataset::open(&options.out).unwrap();
+        let mut config = Config::default();
+        (config.data.batch, config.optim.accumulate, config.data.seq_len) = (2, 2, 64);
+        (config.objective.max_latent_stage, config.objective.separator) = (2, " ".to_owned());
+        let mut curriculum = Curriculum::open(&config, &dataset, StreamPosition::default()).unwrap();
+        let start = curriculum.position();
+        // Twice: the update on the first batches was given up.
+        let tokens =
+            |curriculum: &mut Curriculum| curriculum.next_batches(&config, 0).map(|batches| batches.count()).unwrap();
+        assert_eq!((tokens(&mut curriculum), tokens(&mut curriculum)), (2, 2));
+        assert_eq!(curriculum.position(), start);
+        curriculum.count_update();
+        assert_eq!(curriculum.position().document, 4);
+        for _ in 0..2 {
+            tokens(&mut curriculum);
+            curriculum.count_update();
+        }
+        assert_eq!((curriculum.position().epoch, curriculum.position().document), (1, 2));
+        let beyond = StreamPosition { document: 10, ..StreamPosition::default() };
+        let error = Curriculum::open(&config, &dataset, beyond).err().unwrap().to_string();
+        assert!(error.contains("place 10 of an epoch"), "{error}");
     }
 }

@@ -3,6 +3,7 @@
 //! Invariant: the state of an objective is its position in the data; all else follows from the config and the number of
 //! updates done, so that a resumed run continues exactly.
 
+pub mod answers;
 pub mod curriculum;
 pub mod pretraining;
 mod question_set;
@@ -17,18 +18,18 @@ use crate::schema::token_rows::TokenRow;
 
 /// What a run learns.
 pub(in crate::train) trait Objective {
-    /// Reads the batches of the next update; the position in the data is then after them.
+    /// Reads the batches of the next update.
     fn next_batches<'a>(
         &'a mut self,
         config: &'a Config,
         updates_done: u64,
     ) -> Result<Box<dyn UpdateBatches + 'a>, TrainError>;
 
-    /// Returns the position in the data after the last batches.
-    fn position(&self) -> StreamPosition;
+    /// Says that the update on the last batches is done. Returns the number of their input tokens and their epoch.
+    fn count_update(&mut self) -> (u64, u64);
 
-    /// Returns the number of input tokens of the last batches, and the epoch of the last of them.
-    fn tokens_and_epoch(&self) -> (u64, u64);
+    /// Returns the position in the data after the last batches whose update is done.
+    fn position(&self) -> StreamPosition;
 
     /// Takes over a changed config.
     fn set_config(&mut self, config: &Config) -> Result<(), TrainError>;

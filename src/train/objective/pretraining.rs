@@ -25,6 +25,7 @@ pub(in crate::train) struct Pretraining {
     vocab_size: usize,
     /// The batches of the last update.
     batches: Vec<Batch>,
+    /// After the last update that is done.
     position: StreamPosition,
 }
 
@@ -54,19 +55,18 @@ impl Objective for Pretraining {
             batches.push(self.loader.next_batch()?);
         }
         self.batches = batches;
-        if let Some(last) = self.batches.last() {
-            self.position = last.next_position.clone();
-        }
         Ok(Box::new(PretrainingBatches::new(config, &self.batches, self.vocab_size, updates_done + 1)))
+    }
+
+    fn count_update(&mut self) -> (u64, u64) {
+        let tokens = self.batches.iter().map(|batch| (batch.batch_size * batch.seq_len) as u64).sum();
+        let Some(last) = self.batches.last() else { return (0, 0) };
+        self.position = last.next_position.clone();
+        (tokens, last.epoch)
     }
 
     fn position(&self) -> StreamPosition {
         self.position.clone()
-    }
-
-    fn tokens_and_epoch(&self) -> (u64, u64) {
-        let tokens = self.batches.iter().map(|batch| (batch.batch_size * batch.seq_len) as u64).sum();
-        (tokens, self.batches.last().map_or(0, |batch| batch.epoch))
     }
 
     fn set_config(&mut self, config: &Config) -> Result<(), TrainError> {

@@ -65,7 +65,9 @@ impl QuestionSet {
             incomplete += read.incomplete;
             for question in &read.questions {
                 let encoded = encoding.encode(question)?;
-                if fits(&encoded) {
+                if encoded.question.is_empty() || encoded.answer.is_empty() {
+                    incomplete += 1;
+                } else if fits(&encoded) {
                     set.questions.push(encoded);
                     set.answers.push(question.answer.clone());
                 } else {

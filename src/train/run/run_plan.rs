@@ -4,7 +4,7 @@
 
 use super::checkpoint::{self, LoadedCheckpoint};
 use super::resume_journal::ResumeJournal;
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, ObjectiveKind};
 use crate::data::StreamPosition;
 use crate::model::ModelShape;
 use crate::record::run_folder::{RunFolder, RunLock};
@@ -104,14 +104,19 @@ impl RunPlan {
     pub fn start_position(&mut self, dataset: &str) -> StreamPosition {
         let Some(found) = &self.checkpoint else { return StreamPosition::default() };
         let (old, new) = (&found.config, &self.config);
-        let same =
-            found.state.dataset == dataset && (old.run.seed, old.data.shuffle) == (new.run.seed, new.data.shuffle);
+        let same_order = (old.run.seed, old.data.shuffle) == (new.run.seed, new.data.shuffle);
+        // A curriculum leaves out questions that are too long, so its positions depend on its settings.
+        let same_objective = match new.objective.kind {
+            ObjectiveKind::Pretraining => old.objective.kind == ObjectiveKind::Pretraining,
+            ObjectiveKind::Curriculum => old.objective == new.objective && old.data.seq_len == new.data.seq_len,
+        };
+        let same = found.state.dataset == dataset && same_order && same_objective;
         if same && !self.reset.data {
             return found.state.loader.clone();
         }
         if !self.reset.data {
             tracing::warn!(
-                "the data, its order or the seed differs from the checkpoint's: starting at the beginning of the data"
+                "the data, its order, the seed or the objective differs from the checkpoint's: starting at the beginning of the data"
             );
             self.lineage.iter_mut().for_each(|lineage| lineage.left_out.push("data".into()));
         }

@@ -273,15 +273,12 @@ impl<'a> TrainingRun<'a> {
     fn update(&mut self) -> Result<(StepRow, Option<TrainError>), TrainError> {
         let config = &self.controller.live.config;
         let mut batches = self.objective.next_batches(config, self.learner.step)?;
-        if batches.resets_optimizer() {
-            self.learner.reset_optimizer(&config.optim);
-        }
         self.learner.update_on(config, &mut *batches)
     }
 
     /// Sets the time, throughput and epoch of a step in `row`.
     fn record_timing(&mut self, row: &mut StepRow, began: Instant) {
-        let (tokens, epoch) = self.objective.tokens_and_epoch();
+        let (tokens, epoch) = self.objective.count_update();
         self.progress.tokens += tokens;
         row.set(Metric::Epoch, epoch as f64);
         let seconds = began.elapsed().as_secs_f64();
@@ -319,7 +316,11 @@ impl<'a> TrainingRun<'a> {
         let config = &self.controller.live.config;
         let pause = self.learner.model.feedback.pause.clone();
         let measured = row.clone();
-        let figures = self.objective.validate(config, &mut self.learner.model, fit_pause, row)?;
+        let figures = match self.objective.validate(config, &mut self.learner.model, fit_pause, row) {
+            // A given-up operation may look like a failure of the device.
+            Err(_) if threads::is_cancelled() => Vec::new(),
+            figures => figures?,
+        };
         if threads::is_cancelled() {
             // What was measured is not to be believed.
             tracing::warn!("stopped within the validation after step {}: it is not recorded", row.step());

@@ -88,6 +88,9 @@ impl Learner {
         if let Err(error) = metrics_row::check_finite(&row, lr) {
             return Ok((row, Some(error)));
         }
+        if batches.resets_optimizer() {
+            (self.optimizer, self.grad_scale) = optim::adamw(&config.optim, &self.model);
+        }
         self.apply_gradients(&config.optim, lr, grads, grad_norm);
         self.pause_updates += u64::from(batches.trains_pause(&row));
         let flop = ModelShape::update_flop(self.model.num_params());
@@ -95,11 +98,6 @@ impl Learner {
         let recycled = row.get(Metric::Recycled).map(|count| count as usize);
         metrics_row::set_step_costs(&costs, timing, recycled, &mut row);
         Ok((row, None))
-    }
-
-    /// Forgets the moments of the optimizer.
-    pub(in crate::train) fn reset_optimizer(&mut self, optim: &Optim) {
-        (self.optimizer, self.grad_scale) = optim::adamw(optim, &self.model);
     }
 
     /// Clips `grads`, whose global norm is `norm`, and applies them to the model.

@@ -1,6 +1,6 @@
 //! Owns: the batches of pre-training: the plain pass and the recycled passes of each, and the row of the step.
 //! Must not know: the optimizer, the training loop, files.
-//! Invariant: gradients are the mean over the batches.
+//! Invariant: gradients are the mean over all targets of the batches that count.
 
 use super::metrics_row::{self, BatchReadback, RecycledReadback, UpdateKind};
 use super::readback::read_values;
@@ -36,6 +36,15 @@ impl<'a> PretrainingBatches<'a> {
     }
 }
 
+impl PretrainingBatches<'_> {
+    /// Returns the share of the update's targets that are in a batch, so that several batches are learned from as a large
+    /// one, even if some targets do not count.
+    fn batch_weight(&self, index: usize) -> f64 {
+        let all: usize = self.batches.iter().map(Batch::target_count).sum();
+        self.batches[index].target_count() as f64 / all.max(1) as f64
+    }
+}
+
 impl UpdateBatches for PretrainingBatches<'_> {
     fn count(&self) -> usize {
         self.batches.len()
@@ -47,7 +56,7 @@ impl UpdateBatches for PretrainingBatches<'_> {
         let tokens = upload_batch(batch, &model.device().without_autodiff());
         let mut place = placement_fn(batch, recycle, self.settings.budget, key);
         let outcome = passes::forward_backward(
-            GradientAccumulator::new(model, 1.0 / self.batches.len() as f64, timing),
+            GradientAccumulator::new(model, self.batch_weight(index), timing),
             &tokens,
             &pass_plan(recycle, &self.settings, key),
             self.settings.recycles.then_some::<passes::PlacementFn>(&mut place),

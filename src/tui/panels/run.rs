@@ -140,11 +140,30 @@ fn curve_role(metric: Metric) -> Role {
 
 fn facts(state: &RunModel) -> Vec<(&'static str, String)> {
     let mut facts = state.run.as_ref().map_or_else(Vec::new, |run| run_facts(run));
+    facts.extend(objective_text(state).map(|text| ("objective", text)));
     facts.extend(state.system.as_ref().map(|system| ("machine", system_usage(system))));
     if let TrainerStatus::Finished(summary) = &state.status {
         facts.extend(summary_facts(summary));
     }
     facts
+}
+
+/// Says which stage of a curriculum the run is in, when it ends, and how many questions were answered rightly at last.
+fn objective_text(state: &RunModel) -> Option<String> {
+    let stage = state.metrics.latest(Metric::Stage)? as usize;
+    let objective = &state.run.as_ref()?.config.objective;
+    let method: &str = objective.method.into();
+    let last = objective.max_latent_stage + 1;
+    let mut text = format!("{method}, stage {stage} of {last}");
+    let passed = (stage + 1).saturating_sub(objective.first_stage) as u64;
+    if stage < last && objective.steps_per_stage > 0 {
+        let end = crate::tui::text::with_separators(passed * objective.steps_per_stage);
+        text += &format!(" until step {end}");
+    }
+    if let Some(accuracy) = state.metrics.latest(Metric::ValidAccuracy) {
+        text += &format!("; {:.1} % answered rightly", accuracy * 100.0);
+    }
+    Some(text)
 }
 
 fn run_facts(run: &RunInfo) -> Vec<(&'static str, String)> {
