@@ -175,7 +175,7 @@ pub(super) fn start_and_follow(mode: StartMode, headless: bool, display: Display
         run_ending(left, host)?
     } else {
         host.set_current(&trainer);
-        RunEnding::WithSummary(headless::follow_trainer(trainer)?)
+        RunEnding::WithSummary(Box::new(headless::follow_trainer(trainer)?))
     };
     report_ending(ended, stop_flags.stop.load(SeqCst))
 }
@@ -203,7 +203,7 @@ const DROPPED_EXIT_CODE: u8 = 130;
 
 pub(super) enum RunEnding {
     /// Finished or stopped, with a summary.
-    WithSummary(RunSummary),
+    WithSummary(Box<RunSummary>),
     /// Finished or stopped, but the summary was lost with the screen.
     WithoutSummary,
     /// Dropped without a checkpoint: the user left the dashboard at once.
@@ -270,7 +270,7 @@ pub(super) fn run_ending(left: io::Result<ExitReason>, mut host: TrainerHost) ->
         // The terminal is gone, but the run continues to its end.
         Ok(ExitReason::HungUp) | Err(_) => {
             return match host.wait_for_end() {
-                Some(Event::Finished(summary)) => Ok(RunEnding::WithSummary(*summary)),
+                Some(Event::Finished(summary)) => Ok(RunEnding::WithSummary(summary)),
                 Some(Event::Failed(error)) => anyhow::bail!(error),
                 _ => Ok(RunEnding::WithoutSummary),
             };
@@ -278,7 +278,7 @@ pub(super) fn run_ending(left: io::Result<ExitReason>, mut host: TrainerHost) ->
     };
     // The last event was read, so the trainer is about to end; a panic was reported already.
     host.wait_for_end();
-    Ok(summary.map_or(RunEnding::WithoutSummary, RunEnding::WithSummary))
+    Ok(summary.map_or(RunEnding::WithoutSummary, |summary| RunEnding::WithSummary(Box::new(summary))))
 }
 
 /// Prints the summary. A closed pipe is no error: the run folder holds everything.

@@ -173,7 +173,7 @@ fn an_output_that_is_not_finite_is_an_error() {
 /// Returns the output after two latents of the first row, when one of them or both are fed from `source`.
 fn entropy_after_latents(source: LatentSource, only: Option<usize>) -> Vec<f64> {
     let mut model = model(config::Arch::Llama, FeedbackSpec::PLAIN);
-    model.feedback.pause = burn::module::Param::from_tensor(model.embed.weight.val().slice([3..4]).squeeze_dim(0));
+    model.feedback.pause = burn::module::Param::from_tensor(model.embed.weight.val().narrow(0, 3, 1).squeeze_dim(0));
     let request = request("fixed:count=2,at=0", &[&[1, 2], &[5, 6, 4]]);
     let rows = generate(&model, GenerationRequest { intervention: Intervention { source, only }, ..request });
     rows[0].iter().filter_map(|step| step.entropy_after).take(2).collect()

@@ -22,7 +22,7 @@ use crate::train::eval::accuracy::{AnswerScore, EvalPrompt};
 use crate::train::eval::judge::Judge;
 use crate::train::eval::probe;
 use crate::train::step::readback::{Readback, mean};
-use crate::train::step::update::{BatchGradients, UpdateBatches};
+use crate::train::step::update::{BatchGradients, BatchValues, UpdateBatches};
 use burn::module::Module;
 
 pub(in crate::train) struct Curriculum {
@@ -364,7 +364,7 @@ impl UpdateBatches for CurriculumBatches {
         BatchGradients { grads, costs, values: vec![output.nll, output.entropy] }
     }
 
-    fn row(&mut self, step: u64, values: Vec<Vec<Vec<f32>>>) -> StepRow {
+    fn row(&mut self, step: u64, values: BatchValues) -> StepRow {
         let mut row = StepRow::new(step);
         let all = |index: usize| mean(values.iter().flat_map(|batch| batch[index].iter().copied()));
         row.set_if_some(Metric::LossQuestions, all(0));

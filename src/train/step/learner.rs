@@ -4,7 +4,7 @@
 
 use super::pretraining::PretrainingBatches;
 use super::readback::Readback;
-use super::update::UpdateBatches;
+use super::update::{BatchValues, UpdateBatches};
 use super::{metrics_row, optim};
 use crate::config::{Config, Optim};
 use crate::data::Batch;
@@ -125,7 +125,7 @@ fn read_values_and_norm(
     model: &Transformer,
     values: Vec<Vec<Tensor<1>>>,
     grads: &GradientsParams,
-) -> Result<(Vec<Vec<Vec<f32>>>, f64), TrainError> {
+) -> Result<(BatchValues, f64), TrainError> {
     let mut readback = Readback::default();
     values.iter().flatten().for_each(|tensor| readback.add(tensor));
     if let Some(square) = optim::grad_square_norm(model, grads) {

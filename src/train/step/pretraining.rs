@@ -4,7 +4,7 @@
 
 use super::metrics_row::{self, BatchReadback, RecycledReadback, UpdateKind};
 use super::readback::read_values;
-use super::update::{BatchGradients, UpdateBatches};
+use super::update::{BatchGradients, BatchValues, UpdateBatches};
 use crate::config::{Config, Control, Placement, PositionBudget, Recycle};
 use crate::data::Batch;
 use crate::model::accumulator::{GradientAccumulator, Timing};
@@ -68,7 +68,7 @@ impl UpdateBatches for PretrainingBatches<'_> {
         BatchGradients { grads: outcome.grads, costs: outcome.costs, values }
     }
 
-    fn row(&mut self, step: u64, values: Vec<Vec<Vec<f32>>>) -> StepRow {
+    fn row(&mut self, step: u64, values: BatchValues) -> StepRow {
         let covers = self.config.recycle.loss_on;
         let positions = std::mem::take(&mut self.positions);
         let readings = self.batches.iter().zip(values).zip(positions).map(|((batch, values), positions)| {

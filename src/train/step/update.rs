@@ -9,6 +9,9 @@ use crate::schema::metrics::StepRow;
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
+/// The values of each batch of an update on the host, tensor by tensor.
+pub type BatchValues = Vec<Vec<Vec<f32>>>;
+
 /// What one batch contributes to an update.
 pub struct BatchGradients {
     pub grads: GradientsParams,
@@ -26,7 +29,7 @@ pub trait UpdateBatches {
     fn gradients(&mut self, model: &Transformer, index: usize, timing: Timing) -> BatchGradients;
 
     /// Returns the row of the step from the values of each batch, in the order in which they were returned.
-    fn row(&mut self, step: u64, values: Vec<Vec<Vec<f32>>>) -> StepRow;
+    fn row(&mut self, step: u64, values: BatchValues) -> StepRow;
 
     /// Whether the optimizer forgets its moments before this update.
     fn resets_optimizer(&self) -> bool {
