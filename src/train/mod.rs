@@ -2,7 +2,7 @@
 //! Must not know: screens. It emits `Event`s and receives `Command`s.
 //! Invariant: every tensor of a run belongs to the one thread that `spawn` starts.
 //!
-//! What is learned is an [`objective`]: it hands over batches with their gradients and measures the model. Loop, optimizer,
+//! What is learned is an objective (`train::objective`): it hands over batches with their gradients and measures the model. Loop, optimizer,
 //! checkpoints and record are the same for all.
 
 pub use live::replay::replay_changes;
