@@ -4,6 +4,7 @@
 
 mod budget;
 pub mod change;
+mod choices;
 mod curve;
 pub mod edit;
 pub mod keys;
@@ -14,16 +15,16 @@ mod sections;
 pub mod watch;
 
 pub use budget::PositionBudget;
+pub use choices::{
+    Arch, Control, CurriculumMethod, Dtype, Feedback, GeneratedDataset, GradientFlow, LatentOrder, LossPositions,
+    LrDecay, ObjectiveKind, OptimizerReset, PassScope, Placement, SelectionRule, StateTransform,
+};
 pub use curve::Curve;
 pub use keys::{ConfigKey, KeyKind, Limit, Mutability};
 pub use load::{ConfigError, from_text, line_of_key, load, read_file, refuse_torn};
 pub use mixture::Mixture;
 pub use rules::ineffective_settings;
-pub use sections::{
-    Arch, Checkpoint, Control, CurriculumMethod, Dashboard, Data, Dtype, Eval, Feedback, GeneratedDataset,
-    GradientFlow, LatentOrder, LossPositions, LrDecay, Model, Objective, ObjectiveKind, Optim, OptimizerReset,
-    PassScope, Placement, Probe, Record, Recycle, Run, SelectionRule, StateTransform,
-};
+pub use sections::{Checkpoint, Dashboard, Data, Eval, Model, Objective, Optim, Probe, Record, Recycle, Run};
 
 use serde::{Deserialize, Serialize};
 

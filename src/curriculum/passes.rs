@@ -57,13 +57,15 @@ pub fn run_rows(model: &Transformer, rows: &[CurriculumRow], settings: &LatentSe
     }
 }
 
-/// Returns the pairs of row and position whose next token is a target, and these targets.
-pub fn labels(rows: &[CurriculumRow]) -> (Vec<(usize, usize)>, Vec<u32>) {
+/// Returns the pairs of row and position whose next token is a target, and the ids of these targets, `[N]`.
+pub fn labels(model: &Transformer, rows: &[CurriculumRow]) -> (Vec<(usize, usize)>, Tensor<1, Int>) {
     let of_row = |(index, row): (usize, &CurriculumRow)| {
         (row.given..row.ids.len()).map(move |target| ((index, target - 1), target)).collect::<Vec<_>>()
     };
     let pairs = rows.iter().enumerate().flat_map(of_row);
-    pairs.map(|(place, target)| (place, rows[place.0].ids[target])).unzip()
+    let (places, ids): (Vec<_>, Vec<_>) =
+        pairs.map(|(place, target)| (place, rows[place.0].ids[target] as usize)).unzip();
+    (places, index_tensor(&ids, &model.device().without_autodiff()))
 }
 
 /// Adds `weight` times the mean nll of all targets of `rows` to the accumulator's loss. Returns nll and entropy of every
@@ -76,11 +78,9 @@ pub fn add_rows(
 ) -> PassOutput {
     let model = accumulator.model();
     let states = run_rows(model, rows, settings);
-    let (places, targets) = labels(rows);
-    let device = model.device().without_autodiff();
-    let targets: Vec<usize> = targets.into_iter().map(|id| id as usize).collect();
+    let (places, targets) = labels(model, rows);
     accumulator.record_operations(StepPart::Plain, states.flop, states.backward_flop);
-    let targets = LossTargets::new(index_tensor(&targets, &device), None);
+    let targets = LossTargets::new(targets, None);
     accumulator.add_loss(StepPart::PlainHead, states.states_at(&places), targets, weight)
 }
 

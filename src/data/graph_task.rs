@@ -8,7 +8,7 @@
 //! a shortest path. The task is that of "Reasoning by superposition" (arXiv 2505.12514), after ProsQA (2412.06769).
 
 use super::error::{DataError, Result};
-use super::manifest::{DatasetManifest, DatasetSummary, GraphMeans, TOKENIZER_FILE};
+use super::manifest::{DatasetManifest, DatasetSummary, GraphMeans};
 use super::prosqa::nodes_by_distance;
 use super::staging::StagedDataset;
 use super::writer::{DocumentRow, SolvedQuestion, SplitWriters};
@@ -83,10 +83,8 @@ pub fn make_graph_task(options: &GraphTaskOptions, on_progress: OnProgress<'_>) 
         }
     }
     let splits = writers.finish()?;
-    tokenizer.save(&staging.dir().join(TOKENIZER_FILE))?;
-    let settings = options.manifest_settings();
-    DatasetManifest::new("graph", settings, options.seed, splits.clone(), &tokenizer).write(staging.dir())?;
-    staging.commit()?;
+    let manifest = DatasetManifest::new("graph", options.manifest_settings(), options.seed, splits.clone(), &tokenizer);
+    staging.commit_dataset(&tokenizer, manifest)?;
     let means = GraphMeans {
         nodes: options.nodes as f64,
         edges: edges as f64 / done.max(1) as f64,

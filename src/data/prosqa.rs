@@ -11,7 +11,7 @@ mod record;
 pub(super) use graph::nodes_by_distance;
 
 use super::error::{DataError, Result};
-use super::manifest::{DatasetManifest, DatasetSummary, GraphMeans, TOKENIZER_FILE};
+use super::manifest::{DatasetManifest, DatasetSummary, GraphMeans};
 use super::staging::StagedDataset;
 use super::tokenizer::split_words;
 use super::writer::{DocumentRow, SolvedQuestion, SplitWriters};
@@ -70,11 +70,9 @@ pub fn make_prosqa(options: &ProsqaOptions, on_progress: OnProgress<'_>) -> Resu
         }
     }
     let splits = writers.finish()?;
-    tokenizer.save(&staging.dir().join(TOKENIZER_FILE))?;
     let manifest =
         DatasetManifest::new("prosqa", options.manifest_settings(), options.seed, splits.clone(), &tokenizer);
-    manifest.write(staging.dir())?;
-    staging.commit()?;
+    staging.commit_dataset(&tokenizer, manifest)?;
     let (out, vocab_size) = (options.out.clone(), tokenizer.vocab_size());
     Ok(DatasetSummary {
         out,

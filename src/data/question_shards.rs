@@ -3,7 +3,7 @@
 //! Invariant: a question is in the split that its file was given for, whole, with its steps.
 
 use super::error::Result;
-use super::manifest::{DatasetManifest, DatasetSummary, TOKENIZER_FILE};
+use super::manifest::{DatasetManifest, DatasetSummary};
 use super::prosqa::document_text;
 use super::questions::{Question, read_questions};
 use super::staging::StagedDataset;
@@ -59,10 +59,9 @@ pub fn make_question_shards(options: &QuestionShardsOptions, on_progress: OnProg
         }
     }
     let splits = writers.finish()?;
-    tokenizer.save(&staging.dir().join(TOKENIZER_FILE))?;
     let settings = BTreeMap::from([("tokenizer".to_owned(), options.tokenizer.clone())]);
-    DatasetManifest::new("questions", settings, 0, splits.clone(), &tokenizer).write(staging.dir())?;
-    staging.commit()?;
+    let manifest = DatasetManifest::new("questions", settings, 0, splits.clone(), &tokenizer);
+    staging.commit_dataset(&tokenizer, manifest)?;
     let (out, vocab_size) = (options.out.clone(), tokenizer.vocab_size());
     let end_token = tokenizer.eos_id().and_then(|id| tokenizer.token(id));
     Ok(DatasetSummary {

@@ -1,12 +1,13 @@
 //! Owns: where a dataset is created: in a staged folder, which replaces its destination when it is complete.
-//! Must not know: what is written.
+//! Must not know: documents, how they are made.
 //! Invariant: a folder that was not made by this program is never replaced.
 
 use std::path::{Path, PathBuf};
 
 use super::Split;
 use super::error::{DataError, Result};
-use super::manifest::{MANIFEST_FILE, TOKENIZER_FILE};
+use super::manifest::{DatasetManifest, MANIFEST_FILE, TOKENIZER_FILE};
+use super::tokenizer::Tokenizer;
 use crate::files::atomic::{StagedFolder, is_process_gone};
 
 /// A dataset in the making. It is removed on drop, unless [`StagedDataset::commit`] has moved it to its destination.
@@ -35,6 +36,13 @@ impl StagedDataset {
     /// Returns the folder to write to.
     pub fn dir(&self) -> &Path {
         self.folder.dir()
+    }
+
+    /// Adds the tokenizer and the manifest to the shards, and moves the folder to its destination.
+    pub fn commit_dataset(self, tokenizer: &Tokenizer, manifest: DatasetManifest) -> Result<()> {
+        tokenizer.save(&self.dir().join(TOKENIZER_FILE))?;
+        manifest.write(self.dir())?;
+        self.commit()
     }
 
     /// Moves the folder to its destination. An older dataset there is first moved away, and removed afterwards.

@@ -3,7 +3,7 @@
 //! Invariant: equal inputs and options give equal shards. Memory holds a chunk and a row group per split.
 
 use super::error::{DataError, Result};
-use super::manifest::{DatasetManifest, DatasetSummary, TOKENIZER_FILE};
+use super::manifest::{DatasetManifest, DatasetSummary};
 use super::source::{TextDocument, for_each_document, input_size};
 use super::staging::StagedDataset;
 use super::writer::{DocumentRow, SplitWriters};
@@ -73,10 +73,8 @@ pub fn make_text(options: &TextOptions, on_progress: OnProgress<'_>) -> Result<D
     }
     let nulls = builder.nulls;
     let (splits, empty) = builder.finish()?;
-    tokenizer.save(&staging.dir().join(TOKENIZER_FILE))?;
     let manifest = DatasetManifest::new("text", options.manifest_settings(), options.seed, splits.clone(), &tokenizer);
-    manifest.write(staging.dir())?;
-    staging.commit()?;
+    staging.commit_dataset(&tokenizer, manifest)?;
     let end_token = describe_end_token(&tokenizer);
     Ok(DatasetSummary {
         end_token,

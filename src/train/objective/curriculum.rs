@@ -12,7 +12,7 @@ use crate::curriculum::stages;
 use crate::data::{Batch, DataError, Dataset, Split, StreamPosition, Tokenizer};
 use crate::generate::{GenerateError, Generation, GenerationRequest};
 use crate::model::accumulator::{GradientAccumulator, Timing};
-use crate::model::{LossTargets, Transformer, head, index_tensor};
+use crate::model::{Transformer, head};
 use crate::policy::switch::Policy;
 use crate::rng::RngKey;
 use crate::schema::metrics::{Metric, StepRow};
@@ -144,11 +144,9 @@ impl Curriculum {
             };
             let rows: Vec<CurriculumRow> = chunk.iter().map(row).collect();
             let states = passes::run_rows(model, &rows, &latent_settings(&config.objective));
-            let (places, targets) = passes::labels(&rows);
-            let targets: Vec<usize> = targets.into_iter().map(|id| id as usize).collect();
-            let targets = LossTargets::new(index_tensor(&targets, &model.device().without_autodiff()), None);
+            let (places, targets) = passes::labels(model, &rows);
             let mut readback = Readback::default();
-            readback.add(&head::score_hidden(model, states.states_at(&places), targets.ids, None).nll);
+            readback.add(&head::score_hidden(model, states.states_at(&places), targets, None).nll);
             nll.extend(readback.read()?.remove(0));
         }
         Ok(mean(nll))
