@@ -53,6 +53,8 @@ pub enum RngPurpose {
     Bootstrap = 9,
     /// Which stage of the curriculum a row takes.
     RowStage = 10,
+    /// Which numbers of a forward pass are dropped.
+    Dropout = 11,
 }
 
 /// A reproducible stream of random numbers.
@@ -79,6 +81,11 @@ impl RngKey {
 }
 
 impl RngStream {
+    /// Returns 64 random bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
     /// Returns a uniform number in [0, 1).
     pub fn uniform(&mut self) -> f64 {
         self.0.random()

@@ -140,7 +140,8 @@ fn every_method_trains_and_validates() {
 #[test]
 fn a_run_that_is_resumed_within_a_stage_equals_the_whole_run() {
     let dir = graph_folder();
-    let output = train(dir.path(), &["run.name=whole"]);
+    let more = ["dropout.embedding=0.1", "dropout.attention=0.2", "dropout.residual=0.1", "checkpoint.best=accuracy"];
+    let output = train(dir.path(), &[&["run.name=whole"], &more[..]].concat());
     assert!(output.status.success(), "{}", stderr(&output));
     let whole = runs(dir.path()).remove(0);
     // From the checkpoint of step 10, within stage 1 and the second epoch.
@@ -149,6 +150,31 @@ fn a_run_that_is_resumed_within_a_stage_equals_the_whole_run() {
     let resumed = lab(dir.path(), &["resume", "./again", "--from", "10", "--headless"]);
     assert!(resumed.status.success(), "{}", stderr(&resumed));
     assert_eq!(deterministic_columns(&whole), deterministic_columns(&fork));
+    let best = |run: &Path| std::fs::read_to_string(run.join("step-000024/state.json")).unwrap();
+    let [whole, fork] = [&whole, &fork].map(|run| serde_json::from_str::<serde_json::Value>(&best(run)).unwrap());
+    assert_eq!(whole["best"], fork["best"]);
+    assert_eq!(whole["best"]["metric"], "valid_accuracy");
+}
+
+/// The best validation has a checkpoint, which outlives newer ones and is found as RUN@best.
+#[test]
+fn the_best_checkpoint_is_kept() {
+    let dir = graph_folder();
+    // Without learning all validations are equal, and the first one is the best.
+    let overrides = ["checkpoint.best=loss", "checkpoint.keep=1", "optim.lr=0", "optim.min_lr=0", "eval.every=4"];
+    let output = train(dir.path(), &[&["objective.method=cot"], &overrides[..]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let (run, best) = (runs(dir.path()).remove(0), 4);
+    assert!(run.join(format!("step-{best:06}")).is_dir() && run.join("step-000024").is_dir());
+    let summary = stdout(&output);
+    assert!(summary.contains(&format!("step {best}, valid_loss_questions_nats")), "{summary}");
+    let found = lab(dir.path(), &["eval", "tiny@best", "--split", "valid", "--max-new", "12"]);
+    let named = format!("{}{}", stdout(&found), stderr(&found));
+    assert!(named.contains(&format!("step-{best:06}")), "{named}");
+    let refused = train(dir.path(), &["checkpoint.best=test_accuracy"]);
+    assert!(stderr(&refused).contains("expected one of `none`, `accuracy`, `loss`"), "{}", stderr(&refused));
+    let refused = train(dir.path(), &["checkpoint.best=accuracy", "objective.kind=pretraining"]);
+    assert!(stderr(&refused).contains("pre-training answers no questions"), "{}", stderr(&refused));
 }
 
 /// Gradients of several batches are weighted by their targets: the update is that of one large batch.
@@ -192,6 +218,8 @@ fn eval_answers_as_the_last_validation_did() {
         let found: serde_json::Value = serde_json::from_str(&stdout(&found)).unwrap();
         let accuracy = found["policies"][0]["accuracy"]["mean"].as_f64().unwrap();
         assert!((accuracy - last).abs() < 1e-9, "{method}: {accuracy} and {last}");
+        let tokenizer = std::fs::read_to_string(run.join("step-000060/tokenizer.json")).unwrap();
+        assert!(tokenizer.contains("<|start-latent|>"), "{method}");
     }
     let tests = lab(dir.path(), &["eval", "coconut", "--thought-tests", "--out", "t.csv"]);
     assert!(tests.status.success(), "{}", stderr(&tests));

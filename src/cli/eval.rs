@@ -280,8 +280,8 @@ impl EvalArgs {
     ) -> anyhow::Result<Answered> {
         let tokenizer = loaded.tokenizer()?;
         let planned = |prompt: &EvalPrompt| {
-            let (vocab, ids) = (tokenizer.vocab_size(), prompt.ids.clone());
-            let plan = AnswerPlan::in_last_stage(objective, vocab, ids, prompt.steps, self.max_new);
+            let ids = prompt.ids.clone();
+            let plan = AnswerPlan::in_last_stage(objective, tokenizer, ids, prompt.steps, self.max_new);
             (plan.clone(), EvalPrompt { ids: plan.prompt, ..prompt.clone() })
         };
         let planned: Vec<_> = prompts.iter().map(planned).collect();

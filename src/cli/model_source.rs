@@ -23,7 +23,7 @@ pub(super) struct ModelArgs {
     /// Model: a run, or a folder with config.json and model.safetensors (GPT-2 or Llama).
     ///
     /// A run is a run folder, its name in checkpoints/, a run's name (the newest of that name), or `last`.
-    /// Its newest checkpoint is used; RUN@STEP names the checkpoint of that step.
+    /// Its newest checkpoint is used; RUN@STEP names the checkpoint of that step, RUN@best the best one.
     #[arg(long, value_name = "DIR|RUN", default_value = "last")]
     pub model: String,
     /// Device: auto (CUDA if it is built in and available, else the CPU), cpu, cuda, cuda:N or wgpu.

@@ -293,8 +293,11 @@ fn print_summary(summary: &RunSummary) {
         Some(_) => String::new(),
         None => format!("  {:<12} {} steps\n", "recycled", summary.losses.recycled_steps),
     };
+    let best = summary.best.as_ref().map_or(String::new(), |best| {
+        format!("  {:<12} step {}, {} {:.4}\n", "best", best.step, best.metric, best.value)
+    });
     let text = format!(
-        "{} after {} steps, {} tokens, {:.1} s\n{}{}{}{}{accuracy}{recycled}  folder       {}\n{}",
+        "{} after {} steps, {} tokens, {:.1} s\n{}{}{}{}{accuracy}{recycled}  folder       {}\n{}{best}",
         if summary.stopped_early { "stopped" } else { "finished" },
         summary.steps,
         summary.tokens,

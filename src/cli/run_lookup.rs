@@ -46,10 +46,22 @@ fn has_run_name(path: &Path, name: &str) -> bool {
     run == name || run.rsplit_once('-').is_some_and(|(run, n)| run == name && n.parse::<u32>().is_ok())
 }
 
+/// Resolves RUN, RUN@STEP or RUN@best.
 pub(super) fn run_folder_and_step(name: &str) -> anyhow::Result<(PathBuf, Option<u64>)> {
     match (run_folder(name), name.rsplit_once('@')) {
+        (Err(_), Some((name, "best"))) => {
+            let run = run_folder(name)?;
+            let Some(best) = RunFolder::open(&run)?.best_checkpoint() else {
+                bail_usage!(
+                    "{} has no best checkpoint: `checkpoint.best` chooses one while a run trains",
+                    run.display()
+                )
+            };
+            Ok((run, Some(best.step)))
+        }
         (Err(_), Some((name, step))) => {
-            let step = step.parse().with_context(|| format!("`{step}` is not a step; expected RUN@STEP"))?;
+            let step =
+                step.parse().with_context(|| format!("`{step}` is not a step; expected RUN@STEP or RUN@best"))?;
             Ok((run_folder(name)?, Some(step)))
         }
         (found, _) => Ok((found?, None)),

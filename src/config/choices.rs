@@ -46,6 +46,16 @@ text_enums! {
         Prosqa,
     }
 
+    /// What the best checkpoint is chosen by, always on the validation split.
+    BestCheckpointBy {
+        /// None is chosen.
+        None,
+        /// The share of the questions that are answered rightly: the highest.
+        Accuracy,
+        /// The mean loss: the lowest. In pre-training that of the plain pass.
+        Loss,
+    }
+
     /// How the learning rate decays after the warm-up.
     LrDecay {
         /// No decay: the learning rate stays at `lr`.

@@ -16,15 +16,15 @@ pub mod watch;
 
 pub use budget::PositionBudget;
 pub use choices::{
-    Arch, Control, CurriculumMethod, Dtype, Feedback, GeneratedDataset, GradientFlow, LatentOrder, LossPositions,
-    LrDecay, ObjectiveKind, OptimizerReset, PassScope, Placement, SelectionRule, StateTransform,
+    Arch, BestCheckpointBy, Control, CurriculumMethod, Dtype, Feedback, GeneratedDataset, GradientFlow, LatentOrder,
+    LossPositions, LrDecay, ObjectiveKind, OptimizerReset, PassScope, Placement, SelectionRule, StateTransform,
 };
 pub use curve::Curve;
 pub use keys::{ConfigKey, KeyKind, Limit, Mutability};
 pub use load::{ConfigError, from_text, line_of_key, load, read_file, refuse_torn};
 pub use mixture::Mixture;
 pub use rules::ineffective_settings;
-pub use sections::{Checkpoint, Dashboard, Data, Eval, Model, Objective, Optim, Probe, Record, Recycle, Run};
+pub use sections::{Checkpoint, Dashboard, Data, Dropout, Eval, Model, Objective, Optim, Probe, Record, Recycle, Run};
 
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,7 @@ pub struct Config {
     pub run: Run,
     pub data: Data,
     pub model: Model,
+    pub dropout: Dropout,
     pub optim: Optim,
     pub recycle: Recycle,
     pub objective: Objective,

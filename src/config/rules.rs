@@ -4,8 +4,8 @@
 
 use super::budget::SELECTION_KEYS;
 use super::{
-    Arch, Config, Control, Feedback, GradientFlow, LossPositions, Model, ObjectiveKind, PassScope, Placement, Recycle,
-    SelectionRule, StateTransform,
+    Arch, BestCheckpointBy, Config, Control, Feedback, GradientFlow, LossPositions, Model, ObjectiveKind, PassScope,
+    Placement, Recycle, SelectionRule, StateTransform,
 };
 
 /// Checks the rules between keys. Returns the reason if two settings contradict each other.
@@ -19,6 +19,12 @@ pub fn check(config: &Config) -> Result<(), String> {
             || config.recycle.flow == GradientFlow::Detached
             || config.recycle.reach == PassScope::Dense,
         "`run.activation_checkpointing` with `recycle.flow` = \"through\" needs `recycle.reach` = \"dense\": other values need gradients of keys and values, which checkpointing does not keep".into(),
+    )?;
+    ensure(
+        config.objective.kind == ObjectiveKind::Curriculum || config.checkpoint.best != BestCheckpointBy::Accuracy,
+        "`checkpoint.best` = \"accuracy\" needs `objective.kind` = \"curriculum\": pre-training answers no questions; set it \
+         to \"loss\""
+            .into(),
     )?;
     if config.objective.kind == ObjectiveKind::Curriculum {
         return check_curriculum(config);

@@ -3,8 +3,8 @@
 //! Invariant: every key has a default, so a recipe lists only what it changes.
 
 use super::choices::{
-    Arch, Control, CurriculumMethod, Dtype, Feedback, GeneratedDataset, GradientFlow, LatentOrder, LossPositions,
-    LrDecay, ObjectiveKind, OptimizerReset, PassScope, Placement, SelectionRule, StateTransform,
+    Arch, BestCheckpointBy, Control, CurriculumMethod, Dtype, Feedback, GeneratedDataset, GradientFlow, LatentOrder,
+    LossPositions, LrDecay, ObjectiveKind, OptimizerReset, PassScope, Placement, SelectionRule, StateTransform,
 };
 use super::keys::Limit::{Above, Any, AtLeast, Within};
 use super::keys::sections;
@@ -93,6 +93,17 @@ sections! {
         Frozen init_std: f64 = 0.02, Within(0.0, 10.0);
         /// Base of the rotary position angles of `llama` (arXiv 2104.09864).
         Frozen rope_theta: f64 = 10000.0, Above(1.0);
+    }
+
+    /// `[dropout]`: numbers that are set to 0 at random while the model learns (Srivastava et al., 2014). Masks are drawn
+    /// from the run's seed, so a resumed run continues exactly. Validation and generation drop nothing.
+    Dropout = "dropout" {
+        /// Probability of dropping a number of the first block's inputs (GPT-2's `embd_pdrop`). 0: none.
+        Live embedding: f64 = 0.0, Within(0.0, 0.99);
+        /// Probability of dropping a probability of attention (`attn_pdrop`). 0: none.
+        Live attention: f64 = 0.0, Within(0.0, 0.99);
+        /// Probability of dropping a number that attention or MLP adds to the residual stream (`resid_pdrop`). 0: none.
+        Live residual: f64 = 0.0, Within(0.0, 0.99);
     }
 
     /// `[optim]`: AdamW (Loshchilov and Hutter, arXiv 1711.05101) and its learning rate.
@@ -268,6 +279,10 @@ sections! {
         Live keep: usize = 3, Any;
         /// Also keeps every checkpoint whose step is a multiple of this. 0: none.
         Live keep_every: u64 = 0, Any;
+        /// Writes a checkpoint after each validation that is better than all before, and keeps the best one (RUN@best):
+        /// `none`, `accuracy` or `loss`. In a curriculum a validation of a later stage counts as better. It is always
+        /// measured on the validation split; no run ever reads the test split.
+        Live best: BestCheckpointBy = BestCheckpointBy::None, Any;
     }
 
     /// `[record]`: how metrics and other tables are written.

@@ -50,7 +50,7 @@ pub use row_reader::{RowCounts, RowReader};
 pub use split::Split;
 pub use stream::StreamPosition;
 pub use text::{TextOptions, make_text};
-pub use tokenizer::{EndTokens, Tokenizer, generation_end_tokens};
+pub use tokenizer::{EndTokens, MARKERS, Tokenizer, generation_end_tokens};
 
 /// Largest vocabulary size allowed: an id from here on means that a file of unknown vocabulary is corrupt.
 pub(crate) const MAX_VOCAB: usize = 1 << 24;

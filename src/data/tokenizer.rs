@@ -7,6 +7,7 @@
 mod build;
 mod end_tokens;
 mod lookup;
+mod markers;
 mod pieces;
 mod spelling;
 
@@ -16,6 +17,7 @@ use crate::files::foreign;
 pub use end_tokens::{EndTokens, generation_end_tokens};
 use lookup::WordTable;
 pub(crate) use lookup::split_words;
+pub use markers::MARKERS;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -92,6 +94,20 @@ impl Tokenizer {
         Ok(Self { end: Arc::new(end), ..self.clone() })
     }
 
+    /// Returns the id of the first of the [`MARKERS`]: the id after the vocabulary, if the tokenizer has none.
+    pub fn first_marker(&self) -> u32 {
+        self.token_id(MARKERS[0]).unwrap_or(self.vocab_size() as u32)
+    }
+
+    /// Returns the tokenizer with the [`MARKERS`] as its last tokens.
+    pub fn with_markers(self) -> Result<Self> {
+        if self.token_id(MARKERS[0]).is_some() {
+            return Ok(self);
+        }
+        let Some(json) = markers::add(&self.inner.json, self.vocab_size()) else { return Ok(self) };
+        Ok(Self { end: self.end, ..Self::from_json("with markers", json)? })
+    }
+
     /// Returns the tokenizer with the end token `id` that a dataset names.
     pub(super) fn with_end_id(self, id: u32) -> Self {
         let end = EndTokens { ids: vec![id], source: "the dataset".to_owned() };
@@ -165,9 +181,13 @@ impl Tokenizer {
     }
 
     /// Returns a hash of the tokenizer: 16 hexadecimal digits (64-bit FNV-1a) over its serialized form. White
-    /// space and key order of the file do not matter; every token, rule and id does.
+    /// space and key order of the file do not matter, nor do [`MARKERS`]; every other token, rule and id does.
     pub fn hash(&self) -> String {
         let compute = || {
+            let without = markers::remove(&self.inner.json).map(|json| Self::from_json("without markers", json));
+            if let Some(Ok(without)) = without {
+                return without.hash();
+            }
             let text = self.serialized();
             let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
             format!("{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, step))

@@ -4,13 +4,14 @@
 //! Invariant: position `t` sees positions `0..=t` of its own row and nothing else.
 
 use super::ModelShape;
+use super::block_context::BlockContext;
 use super::init::WeightInit;
-use super::layers::Norm;
-use super::rotary::RotaryAngles;
-use crate::ops::{self, AttentionMask, Heads, MatmulPrecision};
+use super::keys_values::KeysValues;
+use super::layers::{Norm, residual_linear};
+use crate::ops::{self, Heads};
 use burn::module::Module;
 use burn::nn::Linear;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
 /// Attention of each position over itself and earlier positions.
 #[derive(Module, Debug)]
@@ -47,26 +48,19 @@ impl Attention {
     }
 
     /// Returns `residual + attention(x)`, both `[B·S, D]`, and the keys and values of the S new positions of
-    /// each row. The new positions attend to the positions of `prefix` and to each other, as `mask` allows.
-    pub fn forward(
-        &self,
-        x: Tensor<2>,
-        residual: Tensor<2>,
-        angles: Option<&RotaryAngles>,
-        mask: &AttentionMask,
-        prefix: Option<&KeysValues>,
-        precision: MatmulPrecision,
-    ) -> (Tensor<2>, KeysValues) {
-        let packed = ops::linear(x, &[&self.q, &self.k, &self.v], None, precision);
+    /// each row. The new positions attend to the positions of the context's prefix and to each other, as its mask allows.
+    pub(super) fn forward(&self, x: Tensor<2>, residual: Tensor<2>, context: &BlockContext) -> (Tensor<2>, KeysValues) {
+        let BlockContext { angles, mask, prefix, precision, dropout } = context;
+        let packed = ops::linear(x, &[&self.q, &self.k, &self.v], None, *precision);
         let packed = self.normalize_heads(packed);
         let packed = match angles {
             Some(angles) => ops::apply_rotary(packed, &angles.cos, &angles.sin, self.heads),
             None => packed,
         };
-        let keys_values = KeysValues { packed, rows: mask.rows() };
-        let prefix = prefix.map(|prefix| prefix.packed.clone());
-        let mixed = ops::attention(keys_values.packed.clone(), prefix, mask, self.heads);
-        (ops::linear(mixed, &[&self.out], Some(residual), precision), keys_values)
+        let keys_values = KeysValues::new(packed, mask.rows());
+        let prefix = prefix.as_ref().map(|prefix| prefix.packed().clone());
+        let mixed = ops::attention(keys_values.packed().clone(), prefix, mask, self.heads, dropout.attention);
+        (residual_linear(mixed, &self.out, residual, *precision, dropout.after_attention), keys_values)
     }
 
     /// Normalizes the queries and keys of every head in `packed` `[N, (H+2G)·K]`, if the model does that.
@@ -80,53 +74,5 @@ impl Attention {
         let q = normed(q_norm, part(0, queries), queries);
         let k = normed(k_norm, part(queries, keys), keys);
         Tensor::cat(vec![q, k, part(queries + keys, keys)], 1)
-    }
-}
-
-/// Keys (already rotated by their positions) and values of one block, for C positions of each row.
-#[derive(Clone, Debug)]
-pub struct KeysValues {
-    /// Queries, keys and values, `[B·C, (H+2G)·K]`. The queries are no longer used.
-    packed: Tensor<2>,
-    rows: usize,
-}
-
-impl KeysValues {
-    pub(super) fn from_grid(grid: Tensor<3>) -> Self {
-        let [rows, positions, width] = grid.dims();
-        Self { packed: grid.reshape([rows * positions, width]), rows }
-    }
-
-    pub(super) fn to_grid(&self) -> Tensor<3> {
-        self.packed.clone().reshape([self.rows, self.positions(), self.width()])
-    }
-
-    /// Returns how many numbers a position has: `(H+2G)·K`.
-    pub(super) fn width(&self) -> usize {
-        self.packed.dims()[1]
-    }
-
-    pub(super) fn device(&self) -> Device {
-        self.packed.device()
-    }
-
-    /// Concatenates `self` and `next` along the positions.
-    pub fn concat(&self, next: &Self) -> Self {
-        Self::from_grid(Tensor::cat(vec![self.to_grid(), next.to_grid()], 1))
-    }
-
-    /// Returns the number of positions of each row, C.
-    pub fn positions(&self) -> usize {
-        self.packed.dims()[0] / self.rows
-    }
-
-    /// Whether they are constants, so that no gradient flows into them.
-    pub fn is_constant(&self) -> bool {
-        !self.packed.is_autodiff()
-    }
-
-    /// Returns them without autodiff: constants to all later computations.
-    pub fn inner(self) -> Self {
-        Self { packed: self.packed.inner(), rows: self.rows }
     }
 }

@@ -2,12 +2,12 @@
 //! Must not know: embeddings, how many blocks there are.
 //! Invariant: checkpointing changes no result. The prefix of a checkpointed block is constant.
 
-use super::attention::{Attention, KeysValues};
-use super::execution::{BlockGradients, Execution, MatmulPrecision};
+use super::attention::Attention;
+use super::block_context::BlockContext;
+use super::execution::{BlockGradients, Execution};
 use super::gradients::accumulate_gradients;
+use super::keys_values::KeysValues;
 use super::layers::{Mlp, Norm};
-use super::rotary::RotaryAngles;
-use crate::ops::AttentionMask;
 use crate::ops::graph::{CustomBackward, Gradient, any_operand, gradient, with_custom_backward};
 use crate::ops::score::surrogate_loss;
 use burn::module::{Module, ModuleMapper, Param};
@@ -26,21 +26,10 @@ pub struct TransformerBlock {
 impl TransformerBlock {
     /// Runs the block on `x` `[N, D]`. Returns its output, and the keys and values of these positions.
     pub(super) fn forward(&self, x: Tensor<2>, context: &BlockContext) -> (Tensor<2>, KeysValues) {
-        let BlockContext { angles, mask, prefix, precision } = context;
-        let normed = self.norm1.forward(x.clone());
-        let (x, keys_values) = self.attention.forward(normed, x, angles.as_ref(), mask, prefix.as_ref(), *precision);
-        (self.mlp.forward(self.norm2.forward(x.clone()), x, *precision), keys_values)
+        let (x, keys_values) = self.attention.forward(self.norm1.forward(x.clone()), x, context);
+        let normed = self.norm2.forward(x.clone());
+        (self.mlp.forward(normed, x, context.precision, context.dropout.after_mlp), keys_values)
     }
-}
-
-/// What [`TransformerBlock::forward`] needs in addition to its input.
-#[derive(Clone, Debug)]
-pub(super) struct BlockContext {
-    pub angles: Option<RotaryAngles>,
-    pub mask: AttentionMask,
-    /// Keys and values of the preceding positions. Constant if the block is checkpointed.
-    pub prefix: Option<KeysValues>,
-    pub precision: MatmulPrecision,
 }
 
 /// A block of which the graph keeps only the input.
@@ -95,8 +84,12 @@ impl ModuleMapper for NewLeaves {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Arch, Model};
-    use crate::model::{Execution, GatherIndex, HiddenStates, ModelShape, Transformer, Visibility, flatten_rows};
+    use crate::config::{self, Arch, Model};
+    use crate::model::{
+        Execution, GatherIndex, HiddenStates, ModelDropout, ModelShape, Transformer, Visibility, flatten_rows,
+    };
+    use crate::ops::MatmulPrecision;
+    use crate::rng::RngKey;
     use burn::tensor::{Device, Int, TensorData};
 
     fn model(arch: Arch, checkpointing: bool) -> Transformer {
@@ -134,9 +127,11 @@ mod tests {
 
     #[test]
     fn checkpointed_blocks_learn_the_same() {
-        for arch in [Arch::Gpt2, Arch::Llama] {
+        let rates = config::Dropout { embedding: 0.1, attention: 0.3, residual: 0.2 };
+        for (arch, rates) in [(Arch::Gpt2, None), (Arch::Llama, None), (Arch::Llama, Some(rates))] {
             let [kept, again] = [false, true].map(|checkpointing| {
-                let model = model(arch, checkpointing);
+                let dropout = rates.as_ref().and_then(|rates| ModelDropout::new(rates, RngKey::default()));
+                let model = model(arch, checkpointing).with_dropout(dropout);
                 let whole = model.forward(embedded(&model));
                 let whole_learned = states_and_gradients(&model, &whole);
                 // A few positions with constant inputs, over constant keys and values of the whole rows.

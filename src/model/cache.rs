@@ -3,7 +3,7 @@
 //! Invariant: a row attends to its own columns except the dropped ones, and its next position follows the
 //! last remaining one. The result equals that of a row of the remaining inputs alone.
 
-use super::attention::KeysValues;
+use super::keys_values::KeysValues;
 use super::{Transformer, index_tensor};
 use crate::ops::AttentionMask;
 use burn::tensor::Tensor;

@@ -1,7 +1,8 @@
-//! Owns: how a model is computed, which changes no result beyond rounding: precision and checkpointing.
+//! Owns: how a model is computed: precision and checkpointing, which change no result beyond rounding, and dropout.
 //! Must not know: what is computed.
 //! Invariant: parameters, norms, softmax, losses and residual stream are f32, whatever the precision.
 
+use super::dropout::ModelDropout;
 use crate::config::{self, Dtype};
 use burn::optim::GradientsParams;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,12 +15,14 @@ pub struct Execution {
     pub matmul_precision: MatmulPrecision,
     /// Activation checkpointing (Chen et al., arXiv 1604.06174): blocks run again during the backward pass.
     pub checkpointing: bool,
+    /// What forward passes drop; `None`: nothing.
+    pub dropout: Option<ModelDropout>,
     pub(super) block_gradients: BlockGradients,
 }
 
 impl Execution {
     pub fn new(precision: MatmulPrecision, checkpointing: bool) -> Self {
-        Self { matmul_precision: precision, checkpointing, block_gradients: BlockGradients::default() }
+        Self { matmul_precision: precision, checkpointing, ..Self::default() }
     }
 
     /// Reads the options from the `[run]` section.

@@ -5,7 +5,7 @@
 use super::ModelShape;
 use super::init::WeightInit;
 use crate::config::Arch;
-use crate::ops::{self, MatmulPrecision};
+use crate::ops::{self, Dropout, MatmulPrecision};
 use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::tensor::Tensor;
@@ -58,12 +58,32 @@ impl Mlp {
         }
     }
 
-    /// Returns `residual + MLP(x)`; both arguments and the result are `[N, D]`.
-    pub fn forward(&self, x: Tensor<2>, residual: Tensor<2>, precision: MatmulPrecision) -> Tensor<2> {
+    /// Returns `residual + MLP(x)`, with numbers of the MLP dropped; both arguments and the result are `[N, D]`.
+    pub fn forward(
+        &self,
+        x: Tensor<2>,
+        residual: Tensor<2>,
+        precision: MatmulPrecision,
+        dropout: Option<Dropout>,
+    ) -> Tensor<2> {
         let inner = match &self.gate {
             Some(gate) => ops::swiglu(ops::linear(x, &[gate, &self.up], None, precision)),
             None => ops::gelu(ops::linear(x, &[&self.up], None, precision)),
         };
-        ops::linear(inner, &[&self.down], Some(residual), precision)
+        residual_linear(inner, &self.down, residual, precision, dropout)
+    }
+}
+
+/// Returns `residual + linear(x)`, with numbers of the latter dropped.
+pub(super) fn residual_linear(
+    x: Tensor<2>,
+    linear: &Linear,
+    residual: Tensor<2>,
+    precision: MatmulPrecision,
+    dropout: Option<Dropout>,
+) -> Tensor<2> {
+    match dropout {
+        Some(dropout) => ops::dropout(ops::linear(x, &[linear], None, precision), Some(residual), dropout),
+        None => ops::linear(x, &[linear], Some(residual), precision),
     }
 }

@@ -3,7 +3,7 @@
 //! Must not know: what the pieces are.
 //! Invariant: a row's states equal those of the row alone; padding is never seen.
 
-use super::attention::KeysValues;
+use super::keys_values::KeysValues;
 use super::{HiddenStates, Transformer, index_tensor};
 use crate::ops::AttentionMask;
 use burn::tensor::Tensor;

@@ -3,18 +3,21 @@
 //! Invariant: forward passes take embeddings, so that the caller decides what is fed at a position.
 
 use super::ModelShape;
-use super::attention::{Attention, KeysValues};
-use super::block::{BlockContext, TransformerBlock, forward_checkpointed};
+use super::attention::Attention;
+use super::block::{TransformerBlock, forward_checkpointed};
+use super::block_context::BlockContext;
 use super::cost::BACKWARD_FACTOR;
+use super::dropout::{ModelDropout, PassDropout};
 use super::execution::Execution;
 use super::feedback::{Feedback, FeedbackSpec, rms};
 use super::gather_index::{GatherIndex, Visibility};
 use super::init::WeightInit;
+use super::keys_values::KeysValues;
 use super::layers::{Mlp, Norm};
 use super::rotary::{Rotary, RotaryAngles};
 use crate::config::Arch;
-use crate::ops::AttentionMask;
 use crate::ops::score::{Head, logits};
+use crate::ops::{self, AttentionMask};
 use burn::module::{Module, Param};
 use burn::nn::{Embedding, Linear};
 use burn::tensor::{Device, Int, Tensor};
@@ -92,6 +95,12 @@ impl Transformer {
 
     pub fn with_execution(self, execution: Execution) -> Self {
         Self { execution, ..self }
+    }
+
+    /// Returns the model with this dropout in all its forward passes.
+    pub fn with_dropout(self, dropout: Option<ModelDropout>) -> Self {
+        let execution = Execution { dropout, ..self.execution.clone() };
+        self.with_execution(execution)
     }
 
     pub fn execution(&self) -> &Execution {
@@ -220,6 +229,10 @@ impl Transformer {
         };
         // As one matrix: a separate product for each row would read all weights again.
         let mut x = x.reshape([b * s, d]);
+        let dropout = self.execution.dropout.as_ref().map(ModelDropout::next_pass);
+        if let Some(mask) = dropout.as_ref().and_then(PassDropout::of_embeddings) {
+            x = ops::dropout(x, None, mask);
+        }
         let mut keys_values = Vec::with_capacity(self.blocks.len());
         let constant_prefix = prefix.filter(|prefix| prefix.iter().all(KeysValues::is_constant));
         let checkpoint = checkpoint && self.device().is_autodiff();
@@ -229,6 +242,7 @@ impl Transformer {
                 mask: mask.clone(),
                 prefix: prefix.map(|prefix| prefix[layer].clone()),
                 precision: self.execution.matmul_precision,
+                dropout: dropout.as_ref().map(|dropout| dropout.of_block(layer)).unwrap_or_default(),
             };
             let (out, block_keys_values) = match checkpoint {
                 true => forward_checkpointed(block, x, context, &self.execution),

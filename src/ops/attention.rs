@@ -10,9 +10,9 @@ mod probs;
 #[cfg(test)]
 pub(super) mod reference;
 
-use super::Heads;
 use super::graph::{CpuTensor, any_operand, cpu_op, detach, is_native_cpu, operand, with_custom_backward};
 use super::trace::OpCost;
+use super::{Dropout, Heads};
 use blocks::{BlockwiseAttention, MAX_SCORES};
 use burn::tensor::Tensor;
 pub use mask::AttentionMask;
@@ -20,12 +20,18 @@ pub use mask::AttentionMask;
 /// Returns `softmax(q·kᵀ/√K)·v` of every head, `[B·S, H·K]`.
 ///
 /// The query positions, packed in `current` `[B·S, (H+2G)·K]`, attend to the keys and values of `prefix`
-/// `[B·C, (H+2G)·K]` and to their own, as far as `mask` allows.
-pub fn attention(current: Tensor<2>, prefix: Option<Tensor<2>>, mask: &AttentionMask, heads: Heads) -> Tensor<2> {
+/// `[B·C, (H+2G)·K]` and to their own, as far as `mask` allows. Probabilities are dropped by `dropout`, if given.
+pub fn attention(
+    current: Tensor<2>,
+    prefix: Option<Tensor<2>>,
+    mask: &AttentionMask,
+    heads: Heads,
+    dropout: Option<Dropout>,
+) -> Tensor<2> {
     let cost = op_cost(mask, heads, prefix.as_ref().is_some_and(is_tracked));
     if !is_native_cpu(&current) {
         let _span = cost.forward_span();
-        return blockwise(current, prefix, mask, heads, MAX_SCORES);
+        return blockwise(current, prefix, mask, heads, dropout, MAX_SCORES);
     }
     // A constant has no place in the graph, and its gradients are not computed.
     let mut operands = vec![operand(current)];
@@ -43,8 +49,8 @@ pub fn attention(current: Tensor<2>, prefix: Option<Tensor<2>>, mask: &Attention
         |mut operands| {
             let prefix = constants.or_else(|| operands.get(1).cloned());
             let current = operands.swap_remove(0);
-            let (mixed, log_sums) = cpu::forward(&current, prefix.as_ref(), &mask, heads);
-            (mixed, SavedAttention { current, prefix, log_sums, mask, heads })
+            let (mixed, log_sums) = cpu::forward(&current, prefix.as_ref(), &mask, heads, dropout);
+            (mixed, SavedAttention { current, prefix, log_sums, mask, heads, dropout })
         },
         |state, grad, wanted| cpu::backward(&state, &grad, wanted.len() > 1 && wanted[1]),
     )
@@ -56,11 +62,12 @@ pub(super) fn blockwise(
     prefix: Option<Tensor<2>>,
     mask: &AttentionMask,
     heads: Heads,
+    dropout: Option<Dropout>,
     max_scores: usize,
 ) -> Tensor<2> {
     let (constant, constant_prefix) = (current.clone().inner(), prefix.clone().map(Tensor::inner));
-    let blocks =
-        BlockwiseAttention { current: constant, prefix: constant_prefix, mask: mask.clone(), heads, max_scores };
+    let (mask, prefix_numbers) = (mask.clone(), constant_prefix);
+    let blocks = BlockwiseAttention { current: constant, prefix: prefix_numbers, mask, heads, dropout, max_scores };
     let mut operands = vec![any_operand(current)];
     operands.extend(prefix.filter(is_tracked).map(any_operand));
     with_custom_backward(operands, blocks.forward(), blocks)
@@ -89,4 +96,11 @@ struct SavedAttention {
     log_sums: Vec<f32>,
     mask: AttentionMask,
     heads: Heads,
+    dropout: Option<Dropout>,
+}
+
+/// The dropout masks of attention's probabilities: of those to query positions, `[B·H·S, S]`, and of those to the prefix,
+/// `[B·H·S, C]`.
+fn probs_dropout(dropout: Dropout) -> [Dropout; 2] {
+    [dropout, dropout.other()]
 }

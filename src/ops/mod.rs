@@ -16,6 +16,7 @@ pub mod adamw;
 pub mod attention;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 mod cube;
+mod dropout;
 pub(crate) mod graph;
 mod linear;
 mod matmul;
@@ -31,6 +32,7 @@ pub mod trace;
 pub use activations::{gelu, swiglu};
 pub use attention::{AttentionMask, attention};
 use burn::tensor::{DType, FloatDType, Tensor};
+pub use dropout::{Dropout, dropout};
 pub use linear::linear;
 pub use norm::norm;
 pub use rotary::apply_rotary;

@@ -135,6 +135,23 @@ fn activations_in_bf16_match() {
 }
 
 #[test]
+fn dropout_matches() {
+    for (n, d) in [(1, 2), (5, 34), (300, 130)] {
+        let (x, residual) = (matrix(n, d, 1), matrix(n, d, 2));
+        let mask = Dropout::new(0.4, 9).unwrap();
+        let leaves = [x.clone(), residual.clone()];
+        let actual = || dropout(x.clone(), Some(residual.clone()), mask);
+        let reference = || dropout::reference(x.clone(), Some(residual.clone()), mask);
+        assert_matches_reference("dropout and residual", &leaves, &[], actual, reference);
+        let alone = || dropout(x.clone(), None, mask);
+        assert_matches_reference("dropout", &leaves[..1], &[], alone, || dropout::reference(x.clone(), None, mask));
+        let bf16 = || x.clone().cast(FloatDType::BF16);
+        let (actual, reference) = (|| dropout(bf16(), None, mask), || dropout::reference(bf16(), None, mask));
+        assert_matches_reference("dropout in bf16", &leaves[..1], &[], actual, reference);
+    }
+}
+
+#[test]
 fn linear_layers_match() {
     let weight = |d: usize, f: usize, seed: usize, bias: bool| Linear {
         weight: Param::initialized(ParamId::new(), matrix(d, f, seed)),
@@ -171,7 +188,13 @@ fn rotary_embeddings_match() {
     assert_matches_reference("rotary", std::slice::from_ref(&x), &[], fused, reference);
 }
 
-pub(super) fn attention_masks(b: usize, s: usize, c: usize) -> Vec<(&'static str, AttentionMask)> {
+/// Returns every kind of mask, each without and with dropout.
+pub(super) fn attention_cases(b: usize, s: usize, c: usize) -> Vec<(&'static str, AttentionMask, Option<Dropout>)> {
+    let masks = attention_masks(b, s, c).into_iter();
+    masks.flat_map(|(name, mask)| [None, Dropout::new(0.3, 5)].map(|dropout| (name, mask.clone(), dropout))).collect()
+}
+
+fn attention_masks(b: usize, s: usize, c: usize) -> Vec<(&'static str, AttentionMask)> {
     let limits: Vec<usize> = (0..b * s).map(|at| 1 + (at * 5) % c.max(1)).collect();
     let hidden: Vec<bool> = (0..b * c).map(|at| at % 3 == 2).collect();
     let mut masks = vec![("causal", AttentionMask::causal(b, s, c))];
@@ -192,10 +215,10 @@ fn attention_matches_for_every_mask() {
     ] {
         let current = matrix(b * s, heads.packed_width(), 1);
         let prefix = (c > 0).then(|| matrix(b * c, heads.packed_width(), 2));
-        for (name, mask) in attention_masks(b, s, c) {
+        for (name, mask, dropout) in attention_cases(b, s, c) {
             let leaves: Vec<_> = std::iter::once(current.clone()).chain(prefix.clone()).collect();
-            let fused = |prefix: Option<Tensor<2>>| attention(current.clone(), prefix, &mask, heads);
-            let reference = |prefix| attention_reference(current.clone(), prefix, &mask, heads);
+            let fused = |prefix: Option<Tensor<2>>| attention(current.clone(), prefix, &mask, heads, dropout);
+            let reference = |prefix| attention_reference(current.clone(), prefix, &mask, heads, dropout);
             assert_matches_reference(name, &leaves, &[], || fused(prefix.clone()), || reference(prefix.clone()));
             let fixed = prefix.clone().map(Tensor::inner);
             let lifted = fixed.clone().map(Tensor::autodiff);
@@ -214,12 +237,12 @@ fn blockwise_attention_matches() {
     ] {
         let current = matrix(b * s, heads.packed_width(), 1);
         let prefix = (c > 0).then(|| matrix(b * c, heads.packed_width(), 2));
-        for (name, mask) in attention_masks(b, s, c) {
+        for (name, mask, dropout) in attention_cases(b, s, c) {
             let leaves: Vec<_> = std::iter::once(current.clone()).chain(prefix.clone()).collect();
-            let reference = |prefix| attention_reference(current.clone(), prefix, &mask, heads);
+            let reference = |prefix| attention_reference(current.clone(), prefix, &mask, heads, dropout);
             // All rows in one group, and one row in each.
             for max_scores in [usize::MAX, 1] {
-                let blocks = |prefix| attention::blockwise(current.clone(), prefix, &mask, heads, max_scores);
+                let blocks = |prefix| attention::blockwise(current.clone(), prefix, &mask, heads, dropout, max_scores);
                 assert_matches_reference(name, &leaves, &[], || blocks(prefix.clone()), || reference(prefix.clone()));
                 let fixed = prefix.clone().map(Tensor::inner);
                 let lifted = fixed.clone().map(Tensor::autodiff);
@@ -232,8 +255,8 @@ fn blockwise_attention_matches() {
                 );
             }
             let bf16 = |x: &Tensor<2>| x.clone().cast(FloatDType::BF16);
-            let blocks = || attention(bf16(&current), prefix.as_ref().map(bf16), &mask, heads);
-            let reference = || attention_reference(bf16(&current), prefix.as_ref().map(bf16), &mask, heads);
+            let blocks = || attention(bf16(&current), prefix.as_ref().map(bf16), &mask, heads, dropout);
+            let reference = || attention_reference(bf16(&current), prefix.as_ref().map(bf16), &mask, heads, dropout);
             assert_matches_reference(&format!("{name} in bf16"), &leaves, &[], blocks, reference);
         }
     }

@@ -5,6 +5,7 @@
 use super::RecordError;
 use crate::files::atomic::{is_partial_name, sync_folder};
 use crate::files::foreign::read_text;
+use crate::schema::protocol::BestCheckpoint;
 use serde::de::DeserializeOwned;
 use std::fs::{DirEntry, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
@@ -181,6 +182,17 @@ impl RunFolder {
     }
 
     /// Reads the steps of the existing checkpoints, ascending.
+    /// Returns the best checkpoint that the newest one names, if it is there.
+    pub fn best_checkpoint(&self) -> Option<BestCheckpoint> {
+        #[derive(serde::Deserialize)]
+        struct State {
+            best: Option<BestCheckpoint>,
+        }
+        let steps = self.checkpoint_steps();
+        let state = read_json::<State>(&self.checkpoint_folder(*steps.last()?).join("state.json")).ok()??;
+        state.best.filter(|best| steps.contains(&best.step))
+    }
+
     pub fn read_checkpoint_steps(&self) -> Result<Vec<u64>, RecordError> {
         let mut steps = Vec::new();
         for entry in std::fs::read_dir(&self.path).map_err(RecordError::io("read", &self.path))? {

@@ -242,6 +242,17 @@ pub struct LogLine {
     pub text: String,
 }
 
+/// The checkpoint with the best validation so far. It is stored in `state.json`, whose keys are a file format.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BestCheckpoint {
+    pub step: u64,
+    /// A validation of a later phase counts as better.
+    pub phase: u64,
+    /// Name of the metric that chose it.
+    pub metric: String,
+    pub value: f64,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunSummary {
     pub folder: PathBuf,
@@ -253,6 +264,8 @@ pub struct RunSummary {
     pub losses: LossSummary,
     /// Folder of the checkpoint written at the end, if there is one.
     pub checkpoint: Option<PathBuf>,
+    /// The best checkpoint, if `checkpoint.best` chooses one.
+    pub best: Option<BestCheckpoint>,
     /// Whether the run ended before its last planned step.
     pub stopped_early: bool,
 }

@@ -4,9 +4,9 @@
 //! Invariant: scores never exist for more than a group of rows at a time, and none outlives its pass.
 
 use super::probs::{DeviceMask, KeySplit};
-use super::{AttentionMask, op_cost};
+use super::{AttentionMask, op_cost, probs_dropout};
 use crate::ops::graph::{CustomBackward, Gradient, gradient};
-use crate::ops::{Heads, cast_like};
+use crate::ops::{Dropout, Heads, cast_like};
 use burn::tensor::Tensor;
 
 /// Default for the scores that are held at a time: 256 MiB in f32.
@@ -19,6 +19,7 @@ pub(super) struct BlockwiseAttention {
     pub prefix: Option<Tensor<2>>,
     pub mask: AttentionMask,
     pub heads: Heads,
+    pub dropout: Option<Dropout>,
     /// Scores that are held at a time; a row that has more is not divided.
     pub max_scores: usize,
 }
@@ -68,7 +69,15 @@ impl BlockwiseAttention {
         };
         let mask = self.mask.device_mask(start, count, &self.current);
         let grouped = stack_shared_heads(select_heads(&current, 0, queries), keys);
-        RowGroup { queries: grouped, keys: split(queries), values: split(queries + keys), mask, heads: self.heads }
+        RowGroup {
+            queries: grouped,
+            keys: split(queries),
+            values: split(queries + keys),
+            mask,
+            heads: self.heads,
+            dropout: self.dropout,
+            first_probs_row: start * queries * self.mask.query_positions(),
+        }
     }
 }
 
@@ -80,11 +89,23 @@ struct RowGroup {
     values: KeySplit,
     mask: DeviceMask,
     heads: Heads,
+    dropout: Option<Dropout>,
+    /// Rows of probabilities in the groups before, in the numbering of the dropout masks.
+    first_probs_row: usize,
 }
 
 impl RowGroup {
     fn probs(&self) -> KeySplit {
         self.keys.mul_transposed(&self.queries).softmax(&self.mask, self.scale())
+    }
+
+    /// Drops probabilities, or the gradients of dropped ones.
+    fn drop(&self, probs: KeySplit) -> KeySplit {
+        let Some([current, prefix]) = self.dropout.map(probs_dropout) else { return probs };
+        KeySplit {
+            current: current.apply(probs.current, self.first_probs_row),
+            prefix: probs.prefix.map(|probs| prefix.apply(probs, self.first_probs_row)),
+        }
     }
 
     fn scale(&self) -> f32 {
@@ -93,7 +114,7 @@ impl RowGroup {
 
     /// Returns mixed values, `[b·S, H·K]`.
     fn forward(&self) -> Tensor<2> {
-        pack_heads(vec![self.split_shared_heads(self.values.weighted_sum(self.probs()))])
+        pack_heads(vec![self.split_shared_heads(self.values.weighted_sum(self.drop(self.probs())))])
     }
 
     /// Returns the gradient of the query positions' packed numbers and, if `with_prefix`, of the prefix's.
@@ -105,8 +126,8 @@ impl RowGroup {
         let s = grad.dims()[0] / b;
         let grad = stack_shared_heads(grad.reshape([b, s, self.heads.queries, k]).swap_dims(1, 2), g);
         let probs = self.probs();
-        let value_grads = probs.transposed_mul(&grad, with_prefix);
-        let score_grads = self.values.mul_transposed(&grad).score_grads(probs, self.scale());
+        let value_grads = self.drop(probs.clone()).transposed_mul(&grad, with_prefix);
+        let score_grads = self.drop(self.values.mul_transposed(&grad)).score_grads(probs, self.scale());
         let key_grads = score_grads.transposed_mul(&self.queries, with_prefix);
         let query_grads = self.split_shared_heads(self.keys.weighted_sum(score_grads));
         let prefix = key_grads.prefix.zip(value_grads.prefix).map(|(keys, values)| {

@@ -3,12 +3,12 @@
 //! Must not know: tensors' places in a graph.
 //! Invariant: a masked score has a probability of exactly 0.
 
-use super::{AttentionMask, SavedAttention};
-use crate::ops::Heads;
+use super::{AttentionMask, SavedAttention, probs_dropout};
 use crate::ops::graph::{CpuTensor, cpu_tensor, slice};
 use crate::ops::matmul::{MatrixView, MatrixViewMut, WriteMode, matmul};
 use crate::ops::simd::{self, dispatch};
 use crate::ops::threads::{self, unspecified_vec};
+use crate::ops::{Dropout, Heads};
 use rayon::prelude::*;
 
 /// Queries whose scores are held at a time.
@@ -18,6 +18,8 @@ const QUERY_BLOCK: usize = 64;
 struct HeadTask<'a> {
     heads: Heads,
     mask: &'a AttentionMask,
+    /// Of the probabilities to query positions and to the prefix.
+    dropout: Option<[Dropout; 2]>,
     row: usize,
     kv_head: usize,
     current: &'a [f32],
@@ -30,12 +32,13 @@ pub(super) fn forward(
     prefix: Option<&CpuTensor>,
     mask: &AttentionMask,
     heads: Heads,
+    dropout: Option<Dropout>,
 ) -> (CpuTensor, Vec<f32>) {
     let (k, s, group_heads) = (heads.width, mask.query_positions(), heads.queries / heads.keys);
     let (n, width) = (mask.rows() * s, heads.queries * k);
     let (mut mixed, mut log_sums) = (unspecified_vec(n * width), unspecified_vec(n * heads.queries));
     let outputs = split_by_task(MatrixViewMut::new(&mut mixed, n, width, width), s, group_heads * k);
-    let tasks = head_tasks(current, prefix, mask, heads).into_par_iter().zip(outputs);
+    let tasks = head_tasks(current, prefix, mask, heads, dropout).into_par_iter().zip(outputs);
     tasks.zip(log_sums.par_chunks_mut(group_heads * s)).for_each(|((task, mut mixed), log_sums)| {
         let mut probs = task.scratch();
         for (head, log_sums) in log_sums.chunks_exact_mut(s).enumerate() {
@@ -47,7 +50,7 @@ pub(super) fn forward(
 
 /// Returns the packed gradients of the query positions and, if `with_prefix`, of the prefix.
 pub(super) fn backward(state: &SavedAttention, grad: &CpuTensor, with_prefix: bool) -> Vec<Option<CpuTensor>> {
-    let SavedAttention { current, prefix, log_sums, mask, heads } = state;
+    let SavedAttention { current, prefix, log_sums, mask, heads, dropout } = state;
     let (s, group_heads, grad) = (mask.query_positions(), heads.queries / heads.keys, slice(grad));
     let prefix_rows = if with_prefix { mask.rows() * mask.prefix_positions() } else { 0 };
     let mut packed = [mask.rows() * s, prefix_rows].map(|rows| unspecified_vec(rows * heads.packed_width()));
@@ -57,14 +60,14 @@ pub(super) fn backward(state: &SavedAttention, grad: &CpuTensor, with_prefix: bo
         true => TaskGrads::split_by_task(to_prefix, mask.prefix_positions(), *heads).into_iter().map(Some).collect(),
         false => to_current.iter().map(|_| None).collect::<Vec<_>>(),
     };
-    let tasks = head_tasks(current, prefix.as_ref(), mask, *heads).into_par_iter();
+    let tasks = head_tasks(current, prefix.as_ref(), mask, *heads, *dropout).into_par_iter();
     let tasks = tasks.zip(log_sums.par_chunks(group_heads * s)).zip(to_current).zip(to_prefix);
     tasks.for_each(|(((task, log_sums), mut to_current), mut to_prefix)| {
         to_current.clear();
         if let Some(prefix) = &mut to_prefix {
             prefix.clear();
         }
-        let mut scratch = [task.scratch(), task.scratch()];
+        let mut scratch = [task.scratch(), task.scratch(), task.dropout.map_or_else(Vec::new, |_| task.scratch())];
         for (head, log_sums) in log_sums.chunks_exact(s).enumerate() {
             task.backward(head, grad, log_sums, &mut to_current, to_prefix.as_mut(), &mut scratch);
         }
@@ -121,12 +124,14 @@ fn head_tasks<'a>(
     prefix: Option<&'a CpuTensor>,
     mask: &'a AttentionMask,
     heads: Heads,
+    dropout: Option<Dropout>,
 ) -> Vec<HeadTask<'a>> {
     let (current, prefix) = (slice(current), prefix.map_or(&[][..], slice));
     let (s, c) = (mask.query_positions() * heads.packed_width(), mask.prefix_positions() * heads.packed_width());
     let task = |row: usize, group| HeadTask {
         heads,
         mask,
+        dropout: dropout.map(probs_dropout),
         row,
         kv_head: group,
         current: &current[row * s..(row + 1) * s],
@@ -295,6 +300,7 @@ impl<'a> HeadTask<'a> {
                     let sum = simd::exp_sum(prefix, scale, max) + simd::exp_sum(current, scale, max);
                     log_sums[at] = max + sum.ln();
                     factors[at - block.start] = 1.0 / sum;
+                    self.drop(head, at, prefix, current);
                 },
             );
             let mut out = mixed.submatrix(block.start..block.end, 0..k);
@@ -304,6 +310,39 @@ impl<'a> HeadTask<'a> {
                 || out.rows().zip(factors).for_each(|(row, factor)| simd::scale(row, factor)),
             );
         }
+    }
+
+    /// Drops probabilities of position `at` of a head: those to the prefix, and those to query positions from the first
+    /// visible one on.
+    #[inline(always)]
+    fn drop(&self, head: usize, at: usize, to_prefix: &mut [f32], to_current: &mut [f32]) {
+        let Some([current, prefix]) = &self.dropout else { return };
+        let head = self.kv_head * self.group_heads() + head;
+        let row = (self.row * self.heads.queries + head) * self.mask.query_positions() + at;
+        prefix.row(row).apply(to_prefix);
+        match self.mask.is_isolated() {
+            true => to_current.iter_mut().for_each(|prob| *prob *= current.row(row).factor_at(at)),
+            false => current.row(row).apply(to_current),
+        }
+    }
+
+    /// Returns the probabilities of a block with some dropped; the same ones if there is no dropout.
+    fn dropped<'r>(&self, head: usize, probs: &'r [f32], block: &QueryBlock, scratch: &'r mut [f32]) -> &'r [f32] {
+        if self.dropout.is_none() {
+            return probs;
+        }
+        let dropped = &mut scratch[..probs.len()];
+        dropped.copy_from_slice(probs);
+        dispatch(
+            #[inline(always)]
+            || {
+                for (line, probs) in dropped.chunks_exact_mut(block.columns()).enumerate() {
+                    let (prefix, current) = probs.split_at_mut(block.prefix_len);
+                    self.drop(head, block.start + line, prefix, current);
+                }
+            },
+        );
+        dropped
     }
 
     /// Writes `out = weights·v`, `[rows, K]`.
@@ -333,7 +372,7 @@ impl<'a> HeadTask<'a> {
     /// Adds the gradients that head `head` contributes to `current` and, if given, to `prefix`.
     ///
     /// With probabilities `p` and the gradient `g` of the mixed values: `dv = pᵀ·g`, `dp = g·vᵀ`,
-    /// `ds = p·(dp - Σ p·dp)/√K`, `dq = ds·k`, `dk = dsᵀ·q`.
+    /// `ds = p·(dp - Σ p·dp)/√K`, `dq = ds·k`, `dk = dsᵀ·q`. With dropout factors `m`: `dv = (m·p)ᵀ·g`, `dp = m·(g·vᵀ)`.
     fn backward(
         &self,
         head: usize,
@@ -341,12 +380,12 @@ impl<'a> HeadTask<'a> {
         log_sums: &[f32],
         current: &mut TaskGrads<'_>,
         mut prefix: Option<&mut TaskGrads<'_>>,
-        scratch: &mut [Vec<f32>; 2],
+        scratch: &mut [Vec<f32>; 3],
     ) {
         let (k, s, scale) = (self.heads.width, self.mask.query_positions(), self.scale());
         let width = self.heads.queries * k;
         let from = self.row * s * width + (self.kv_head * self.group_heads() + head) * k;
-        let [probs, score_grads] = scratch;
+        let [probs, score_grads, dropped] = scratch;
         for block in self.blocks_until_cancelled() {
             let grad = MatrixView::new(&grad[from + block.start * width..], block.rows(), k, width);
             let queries = self.queries(&block, head);
@@ -360,28 +399,40 @@ impl<'a> HeadTask<'a> {
                     simd::exp_sum(current, scale, log_sums[at]);
                 },
             );
+            let dropped = self.dropped(head, probs, &block, dropped);
             let score_grads = &mut score_grads[..probs.len()];
             self.mul_transposed(grad, self.keys_or_values(&block, 1), &block, score_grads);
             let prefix_values = prefix.as_mut().map(|prefix| &mut prefix.values);
-            self.accumulate_transposed(probs, &block, grad, &mut current.values, prefix_values);
-            dispatch(
-                #[inline(always)]
-                || {
-                    let columns = block.columns();
-                    let rows = probs.chunks_exact(columns).zip(score_grads.chunks_exact_mut(columns));
-                    for (p, grads) in rows {
-                        let mean = simd::dot(p, grads);
-                        for (grad, p) in grads.iter_mut().zip(p) {
-                            *grad = p * (*grad - mean) * scale;
-                        }
-                    }
-                },
-            );
+            self.accumulate_transposed(dropped, &block, grad, &mut current.values, prefix_values);
+            self.to_score_grads(probs, dropped, score_grads, block.columns());
             let mut out = current.queries.submatrix(block.start..block.end, head * k..(head + 1) * k);
             self.weighted_sum(&mut out, score_grads, self.keys_or_values(&block, 0), &block);
             let prefix_keys = prefix.as_mut().map(|prefix| &mut prefix.keys);
             self.accumulate_transposed(score_grads, &block, queries, &mut current.keys, prefix_keys);
         }
+    }
+
+    /// Turns `g·vᵀ` into gradients of scores, row by row: `p·(dp - Σ p·dp)/√K`.
+    fn to_score_grads(&self, probs: &[f32], dropped: &[f32], grads: &mut [f32], columns: usize) {
+        let (scale, drops) = (self.scale(), self.dropout.is_some());
+        dispatch(
+            #[inline(always)]
+            || {
+                let rows = probs.chunks_exact(columns).zip(dropped.chunks_exact(columns));
+                for ((p, dropped), grads) in rows.zip(grads.chunks_exact_mut(columns)) {
+                    let mean = simd::dot(dropped, grads);
+                    if drops {
+                        for (grad, (p, dropped)) in grads.iter_mut().zip(p.iter().zip(dropped)) {
+                            *grad = (dropped * *grad - p * mean) * scale;
+                        }
+                    } else {
+                        for (grad, p) in grads.iter_mut().zip(p) {
+                            *grad = p * (*grad - mean) * scale;
+                        }
+                    }
+                }
+            },
+        );
     }
 
     /// Adds `weightsᵀ·right` to the rows of `current` and, if given, `prefix` that the block has columns for.

@@ -9,6 +9,7 @@ use crate::ops::{cast_like, to_f32};
 use burn::tensor::{Tensor, activation};
 
 /// Something of every key: one matrix for the S query positions, and one for the C prefix positions if any.
+#[derive(Clone)]
 pub(super) struct KeySplit {
     pub current: Tensor<4>,
     pub prefix: Option<Tensor<4>>,

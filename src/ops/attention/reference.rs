@@ -2,8 +2,8 @@
 //! Must not know: the other implementations.
 //! Invariant: a position attends to what its [`AttentionMask`] allows and to nothing else.
 
-use super::AttentionMask;
-use crate::ops::{Heads, to_f32};
+use super::{AttentionMask, probs_dropout};
+use crate::ops::{Dropout, Heads, to_f32};
 use burn::tensor::{Tensor, activation};
 
 /// Computes what [`crate::ops::attention()`] does, from the same arguments.
@@ -12,6 +12,7 @@ pub(in crate::ops) fn attention(
     prefix: Option<Tensor<2>>,
     mask: &AttentionMask,
     heads: Heads,
+    dropout: Option<Dropout>,
 ) -> Tensor<2> {
     let ([n, _], b) = (current.dims(), mask.rows());
     let mask = mask.dense(&current.device().without_autodiff());
@@ -19,17 +20,30 @@ pub(in crate::ops) fn attention(
     let [k, v] = keys_values(&current, b, heads);
     let scores = q.clone().matmul(k.transpose());
     let mixed = match prefix {
-        None => softmax(scores, mask).matmul(v),
+        None => drop(softmax(scores, mask), dropout).matmul(v),
         // Two products instead of a joined one: a constant prefix is neither copied nor differentiated.
         Some(prefix) => {
             let [prefix_keys, prefix_values] = keys_values(&prefix, b, heads);
             let c = prefix_keys.dims()[2];
             let scores = Tensor::cat(vec![q.matmul(prefix_keys.transpose()), scores], 3);
             let probs = softmax(scores, mask);
-            probs.clone().narrow(3, 0, c).matmul(prefix_values) + probs.narrow(3, c, n / b).matmul(v)
+            let [current, prefix] = [probs.clone().narrow(3, c, n / b), probs.narrow(3, 0, c)];
+            drop(prefix, dropout.map(|dropout| probs_dropout(dropout)[1])).matmul(prefix_values)
+                + drop(current, dropout).matmul(v)
         }
     };
     mixed.swap_dims(1, 2).reshape([n, heads.queries * heads.width])
+}
+
+/// Drops probabilities `[B, H, S, keys]`.
+fn drop(probs: Tensor<4>, mask: Option<Dropout>) -> Tensor<4> {
+    match mask {
+        Some(mask) => {
+            let factors = mask.apply(probs.clone().inner().ones_like(), 0);
+            probs * Tensor::from_inner(factors)
+        }
+        None => probs,
+    }
 }
 
 /// Computes in f32 and returns probabilities in the number type of the scores.

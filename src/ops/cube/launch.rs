@@ -3,7 +3,7 @@
 //! Invariant: a result's shape as declared for fusion is the shape that the kernel writes.
 
 use super::layout::{empty_like, even_rows, make_unique, matrix_arg, row_grid, row_units};
-use super::{kernels, norm_kernels};
+use super::{dropout_kernel, kernels, norm_kernels};
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::{FloatTensor, IntTensor};
@@ -16,6 +16,8 @@ use cubecl::prelude::{CubeCount, CubeDim};
 
 /// Units of a cube that sums columns, and rows that each of them sums.
 const TILE: usize = 64;
+/// Units of a cube that treats each number alone.
+const UNITS: usize = 256;
 
 /// A [`KernelMask`](super::KernelMask) without its table.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +25,15 @@ pub struct MaskShape {
     pub query_positions: usize,
     pub prefix_positions: usize,
     pub joint: bool,
+}
+
+/// A mask of [`crate::ops::Dropout`], as its kernel takes it.
+#[derive(Clone, Copy, Debug)]
+pub struct DropoutMask {
+    pub keys: [u32; 2],
+    pub dropped: u32,
+    pub scale: f32,
+    pub first_row: u32,
 }
 
 #[backend_extension(Cube, Fusion)]
@@ -95,6 +106,10 @@ pub trait GpuKernels: Backend {
     /// Returns the gradients of `weight` and `bias`, summed over each chunk of rows, `[chunks, 2, D]`.
     #[fusion(dtype = x, shape = chunks_shape(x))]
     fn norm_weight_grads(x: FloatTensor<Self>, grad: FloatTensor<Self>, stats: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// Returns `x` `[rows, columns]` with numbers dropped.
+    #[fusion(dtype = x, shape = x)]
+    fn dropout(x: FloatTensor<Self>, mask: DropoutMask) -> FloatTensor<Self>;
 }
 
 fn nll_entropy_spec(logits: &TensorSpec) -> TensorSpec {
@@ -218,6 +233,28 @@ impl GpuKernels for CubeBackend {
             n as u32,
             d as u32,
             TILE as u32,
+        );
+        out
+    }
+
+    fn dropout(x: CubeTensor, mask: DropoutMask) -> CubeTensor {
+        let [rows, columns] = x.shape().dims();
+        let x = into_contiguous(x);
+        let (out, dtype) = (empty_like(&x, [rows, columns], x.dtype), dtype_to_storage_type(x.dtype));
+        dropout_kernel::dropout::launch(
+            &x.client,
+            row_grid((rows * columns).div_ceil(UNITS)),
+            CubeDim::new_1d(UNITS as u32),
+            x.clone().into_tensor_arg(),
+            out.clone().into_tensor_arg(),
+            (rows * columns) as u32,
+            columns as u32,
+            mask.first_row,
+            mask.keys[0],
+            mask.keys[1],
+            mask.dropped,
+            mask.scale,
+            dtype,
         );
         out
     }

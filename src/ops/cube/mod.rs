@@ -2,6 +2,7 @@
 //! Must not know: the fused implementations on the CPU.
 //! Invariant: a kernel computes what Burn's operations compute; tests compare them.
 
+mod dropout_kernel;
 mod kernels;
 mod launch;
 mod layout;
@@ -12,6 +13,7 @@ mod tests;
 
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::{DType, Int, Tensor};
+pub use launch::DropoutMask;
 use launch::{GpuKernels, MaskShape};
 pub use norm::norm;
 
@@ -40,6 +42,11 @@ pub fn nll_entropy(
             (Tensor::from_dispatch(scores), Some(Tensor::from_dispatch(grads)))
         }
     }
+}
+
+/// Returns `x` `[rows, columns]` with numbers dropped.
+pub fn dropout(x: Tensor<2>, mask: DropoutMask) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::dropout(x.into_dispatch(), mask))
 }
 
 /// An attention mask on the device, as kernels take it.

@@ -3,9 +3,9 @@
 use super::has_kernels_for;
 use crate::ops::attention::{blockwise, reference};
 use crate::ops::tests::{
-    assert_close, assert_matches_reference, assert_matches_within, attention_masks, matrix, vector,
+    assert_close, assert_matches_reference, assert_matches_within, attention_cases, matrix, vector,
 };
-use crate::ops::{Heads, MatmulPrecision, activations, attention, gelu, norm, score, swiglu};
+use crate::ops::{Dropout, Heads, MatmulPrecision, activations, attention, dropout, gelu, norm, score, swiglu};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// Returns `x` as a leaf on the GPU.
@@ -42,6 +42,20 @@ fn activations_match() {
 }
 
 #[test]
+fn dropout_matches_the_cpu() {
+    let mask = Dropout::new(0.4, 9).unwrap();
+    for (n, d) in [(1, 2), (5, 34), (300, 130)] {
+        let x = matrix(n, d, 1);
+        let gpu = on_gpu(x.clone());
+        let (actual, expected) = (dropout(gpu.clone(), None, mask), dropout(x.clone(), None, mask));
+        let on_cpu = |x: Tensor<2>| x.to_device(&Device::flex());
+        assert_close("dropout", on_cpu(actual.clone().inner()), expected.inner());
+        let grad = gpu.grad(&actual.sum().backward()).unwrap();
+        assert_close("its gradient", on_cpu(grad), dropout(x.inner().ones_like(), None, mask));
+    }
+}
+
+#[test]
 fn attention_matches_for_every_mask() {
     for (b, s, c, heads) in [
         (2, 5, 0, Heads { queries: 2, keys: 2, width: 4 }),
@@ -50,7 +64,7 @@ fn attention_matches_for_every_mask() {
     ] {
         let current = on_gpu(matrix(b * s, heads.packed_width(), 1));
         let prefix = (c > 0).then(|| on_gpu(matrix(b * c, heads.packed_width(), 2)));
-        for (name, mask) in attention_masks(b, s, c) {
+        for (name, mask, dropout) in attention_cases(b, s, c) {
             let leaves: Vec<_> = std::iter::once(current.clone()).chain(prefix.clone()).collect();
             // Scores of thousands too, of which one dominates its row: an f32 of that size is exact to 1e-3.
             for (size, tolerance) in [(1.0, 2e-5), (60.0, 2e-3)] {
@@ -58,14 +72,14 @@ fn attention_matches_for_every_mask() {
                 // One graph for each, because a backward pass consumes it.
                 let inputs = || (large(current.clone()), prefix.clone().map(large));
                 let ((current, prefix), (same_current, same_prefix)) = (inputs(), inputs());
-                let actual = attention(current, prefix, &mask, heads);
-                let expected = reference::attention(same_current, same_prefix, &mask, heads);
+                let actual = attention(current, prefix, &mask, heads, dropout);
+                let expected = reference::attention(same_current, same_prefix, &mask, heads, dropout);
                 assert_matches_within(tolerance, name, &leaves, &[], actual, expected);
             }
             let fixed = prefix.clone().map(Tensor::inner);
             let lifted = fixed.clone().map(Tensor::autodiff);
-            let blocks = || blockwise(current.clone(), fixed.clone(), &mask, heads, 1);
-            let expected = || reference::attention(current.clone(), lifted.clone(), &mask, heads);
+            let blocks = || blockwise(current.clone(), fixed.clone(), &mask, heads, dropout, 1);
+            let expected = || reference::attention(current.clone(), lifted.clone(), &mask, heads, dropout);
             assert_matches_reference(name, &leaves[..1], &[], blocks, expected);
         }
     }

@@ -2,7 +2,7 @@
 //! Must not know: screens, how the files are written.
 //! Invariant: it only reads; only `config_writer` writes, and only the run's config file.
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, ObjectiveKind};
 use crate::data::{Dataset, Tokenizer};
 use crate::record::reader::tail::{ReadDepth, TableTail, TextTail};
 use crate::record::rows::{self};
@@ -172,10 +172,15 @@ impl RunReader {
     /// Loads the tokenizer of the dataset; if the dataset does not exist here, that of the newest checkpoint.
     fn load_tokenizer(&self) -> Option<Tokenizer> {
         let dataset = Dataset::open(Path::new(&self.config.data.dir)).ok();
-        dataset.and_then(|dataset| dataset.tokenizer()).or_else(|| {
+        let of_checkpoint = || {
             let newest = *self.folder.checkpoint_steps().last()?;
             Tokenizer::from_file(&self.folder.checkpoint_folder(newest).join("tokenizer.json")).ok()
-        })
+        };
+        let tokenizer = dataset.and_then(|dataset| dataset.tokenizer()).or_else(of_checkpoint)?;
+        match self.config.objective.kind {
+            ObjectiveKind::Curriculum => tokenizer.with_markers().ok(),
+            ObjectiveKind::Pretraining => Some(tokenizer),
+        }
     }
 
     /// Sends an event. Waits while the channel is full, so that no event is dropped.
@@ -332,6 +337,7 @@ impl RunReader {
             duration: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
             losses: self.losses.clone(),
             checkpoint: self.folder.checkpoint_steps().last().map(|step| self.folder.checkpoint_folder(*step)),
+            best: self.folder.best_checkpoint(),
             stopped_early: stopped,
         }
     }

@@ -10,12 +10,9 @@ use crate::model::Transformer;
 use crate::policy::switch::{FixedPolicy, Policy, ThoughtStarts};
 use crate::train::eval::accuracy::{AnswerScore, EvalPrompt, answer_questions};
 
-/// Number of tokens that follow the vocabulary of the data: begin, end and answer marker.
-pub(in crate::train) const MARKER_COUNT: usize = 3;
-
 /// Returns the marker tokens: the ids after the vocabulary of the data.
-pub(in crate::train) fn marker_tokens(data_vocab: usize) -> MarkerTokens {
-    let first = data_vocab as u32;
+pub(in crate::train) fn marker_tokens(tokenizer: &Tokenizer) -> MarkerTokens {
+    let first = tokenizer.first_marker();
     MarkerTokens { begin: first, end: first + 1, latent: 0, pause: 0, answer: first + 2 }
 }
 
@@ -82,17 +79,17 @@ impl AnswerPlan {
         Self { prompt, policy, intervention: Intervention { source, only: None }, max_tokens }
     }
 
-    /// Plans an answer in the last stage, to a question of so many steps, by a model whose data has this vocabulary size. The
+    /// Plans an answer in the last stage, to a question of so many steps, by a model whose data has this tokenizer. The
     /// limit is at most `max_tokens`.
     pub fn in_last_stage(
         objective: &Settings,
-        data_vocab: usize,
+        tokenizer: &Tokenizer,
         prompt: Vec<u32>,
         steps: usize,
         max_tokens: usize,
     ) -> Self {
         let question = EncodedQuestion { question: prompt, steps: vec![Vec::new(); steps], ..Default::default() };
-        let plan = Self::new(objective, marker_tokens(data_vocab), &question, objective.max_latent_stage + 1);
+        let plan = Self::new(objective, marker_tokens(tokenizer), &question, objective.max_latent_stage + 1);
         let max_tokens = match objective.method {
             CurriculumMethod::Frontier => plan.max_tokens,
             _ => max_tokens,

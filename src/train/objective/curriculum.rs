@@ -37,6 +37,8 @@ pub(in crate::train) struct Curriculum {
     position: StreamPosition,
     /// Updates done before the batches that were read last.
     updates_done: u64,
+    /// The settings of the batches that were read last, and of the last update that is done.
+    settings_of: [Settings; 2],
     /// Input tokens of the last batches, and the epoch in which they begin.
     tokens_and_epoch: (u64, u64),
 }
@@ -58,8 +60,8 @@ impl Curriculum {
             reason: format!("`objective.kind` = \"curriculum\" needs {what}"),
         };
         let tokenizer = dataset.tokenizer().ok_or_else(|| missing("a dataset with a tokenizer"))?;
-        let vocab = dataset.vocab_size().ok_or_else(|| missing("a dataset that states its vocabulary size"))?;
-        let markers = marker_tokens(vocab);
+        let tokenizer = tokenizer.with_markers()?;
+        let markers = marker_tokens(&tokenizer);
         let encoding = QuestionEncoding {
             tokenizer: &tokenizer,
             separator: &config.objective.separator,
@@ -94,6 +96,7 @@ impl Curriculum {
             next: position.clone(),
             position,
             updates_done: 0,
+            settings_of: [config.objective.clone(), config.objective.clone()],
             tokens_and_epoch: (0, 0),
         })
     }
@@ -122,7 +125,8 @@ impl Curriculum {
             OptimizerReset::Stage => {
                 // The update before this one began in the epoch before, if this is the first of its epoch.
                 let epoch_before = self.position.epoch - u64::from(is_first_of_epoch && self.position.epoch > 0);
-                stage != stages::stage_at(&config.objective, updates_done - 1, epoch_before)
+                // A changed config may have moved the bounds of the stages since.
+                stage != stages::stage_at(&self.settings_of[1], updates_done - 1, epoch_before)
             }
         }
     }
@@ -249,11 +253,13 @@ impl Objective for Curriculum {
         let tokens = rows.iter().flatten().map(|row| row.ids.len() as u64 - 1).sum();
         self.tokens_and_epoch = (tokens, epoch);
         self.updates_done = updates_done;
+        self.settings_of[0] = objective.clone();
         Ok(Box::new(CurriculumBatches { rows, settings: latent_settings(objective), stage, resets_optimizer }))
     }
 
     fn count_update(&mut self) -> (u64, u64) {
         self.position = self.next.clone();
+        self.settings_of[1] = self.settings_of[0].clone();
         self.tokens_and_epoch
     }
 
@@ -289,6 +295,10 @@ impl Objective for Curriculum {
         lengths.dedup();
         let figure = |steps: usize| Some((format!("valid_accuracy_{steps}_steps"), accuracy(&|of| of == steps)?));
         Ok(lengths.into_iter().filter_map(figure).collect())
+    }
+
+    fn phase(&self, config: &Config) -> u64 {
+        stages::stage_at(&config.objective, self.updates_done, self.tokens_and_epoch.1) as u64
     }
 
     fn measure_sequential_cost(&self, _: &Config, _: &Transformer, _: &mut StepRow) {}
@@ -386,11 +396,10 @@ mod tests {
     use super::*;
     use crate::data::{GraphTaskOptions, make_graph_task};
 
-    #[test]
-    fn a_position_moves_only_with_an_update_that_is_done() {
-        let dir = tempfile::tempdir().unwrap();
+    /// A curriculum of 2 stages over 10 questions, 4 an update.
+    fn open(dir: &std::path::Path) -> (Curriculum, Config, Dataset) {
         let options = GraphTaskOptions {
-            out: dir.path().join("graph"),
+            out: dir.join("graph"),
             seed: 0,
             train: 10,
             valid: 2,
@@ -400,14 +409,20 @@ mod tests {
             hops: 2,
             candidates: 2,
             extra_edges: 0.0,
-            force: false,
+            force: true,
         };
         make_graph_task(&options, &mut |_| ()).unwrap();
         let dataset = Dataset::open(&options.out).unwrap();
         let mut config = Config::default();
         (config.data.batch, config.optim.accumulate, config.data.seq_len) = (2, 2, 64);
         (config.objective.max_latent_stage, config.objective.separator) = (2, " ".to_owned());
-        let mut curriculum = Curriculum::open(&config, &dataset, StreamPosition::default()).unwrap();
+        (Curriculum::open(&config, &dataset, StreamPosition::default()).unwrap(), config, dataset)
+    }
+
+    #[test]
+    fn a_position_moves_only_with_an_update_that_is_done() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut curriculum, config, dataset) = open(dir.path());
         let start = curriculum.position();
         // Twice: the update on the first batches was given up.
         let tokens =
@@ -424,5 +439,31 @@ mod tests {
         let beyond = StreamPosition { document: 10, ..StreamPosition::default() };
         let error = Curriculum::open(&config, &dataset, beyond).err().unwrap().to_string();
         assert!(error.contains("place 10 of an epoch"), "{error}");
+    }
+    #[test]
+    fn the_optimizer_is_reset_where_a_stage_or_epoch_begins() {
+        let dir = tempfile::tempdir().unwrap();
+        for (reset, steps_per_stage, jump, wanted) in [
+            (OptimizerReset::Never, 2, None, [false; 6]),
+            (OptimizerReset::Stage, 2, None, [false, false, true, false, true, false]),
+            // An epoch is two and a half updates; of two stages there is one boundary between the epochs.
+            (OptimizerReset::Epoch, 0, None, [false, false, false, true, false, true]),
+            // A changed config ends the stage early.
+            (OptimizerReset::Stage, 100, Some(3), [false, false, false, true, false, false]),
+        ] {
+            let (mut curriculum, mut config, _) = open(dir.path());
+            config.objective.steps_per_stage = steps_per_stage;
+            config.objective.reset_optimizer = reset;
+            let resets = [0, 1, 2, 3, 4, 5].map(|updates_done| {
+                if jump == Some(updates_done) {
+                    config.objective.steps_per_stage = 1;
+                    config.objective.first_stage = 2;
+                }
+                let resets = curriculum.next_batches(&config, updates_done).map(|batches| batches.resets_optimizer());
+                curriculum.count_update();
+                resets.unwrap()
+            });
+            assert_eq!(resets, wanted, "{reset:?} {steps_per_stage}");
+        }
     }
 }

@@ -47,6 +47,12 @@ pub(in crate::train) trait Objective {
         row: &mut StepRow,
     ) -> Result<Vec<(String, f64)>, TrainError>;
 
+    /// Returns the phase of training in which the last update was, such as the stage of a curriculum. Validations of a later
+    /// phase are about a harder task.
+    fn phase(&self, _: &Config) -> u64 {
+        0
+    }
+
     /// Measures what a latent costs if latents are computed one after another.
     fn measure_sequential_cost(&self, config: &Config, model: &Transformer, row: &mut StepRow);
 

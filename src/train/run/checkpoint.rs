@@ -12,7 +12,7 @@ use crate::record::RecordError;
 use crate::record::check::CheckedItem;
 use crate::record::run_folder::RunFolder;
 use crate::schema::metrics::LossSummary;
-use crate::schema::protocol::Lineage;
+use crate::schema::protocol::{BestCheckpoint, Lineage};
 use crate::train::step::learner::Learner;
 use crate::train::step::optimizer_state;
 use crate::train::{ForkReset, TrainError};
@@ -46,6 +46,9 @@ pub struct CheckpointState {
     pub wall_s: f64,
     #[serde(rename = "seen")]
     pub losses: LossSummary,
+    /// The best checkpoint so far, maybe this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<BestCheckpoint>,
     /// Fingerprint of the dataset, because the loader's position is only valid in the same data.
     #[serde(rename = "data")]
     pub dataset: String,
@@ -245,12 +248,17 @@ pub(in crate::train) fn load_optimizer(
     optimizer_state::load(learner.optimizer().clone(), &learner.model, &found.dir.join(OPTIMIZER))
 }
 
-/// Removes all checkpoints but the last `keep` (0: all) and those of every `keep_every`-th step (0: none).
-pub(in crate::train) fn prune_checkpoints(folder: &RunFolder, keep: usize, keep_every: u64) -> Result<(), RecordError> {
+/// Removes all checkpoints but the last `keep` (0: all), those of every `keep_every`-th step (0: none) and the best one.
+pub(in crate::train) fn prune_checkpoints(
+    folder: &RunFolder,
+    keep: usize,
+    keep_every: u64,
+    best: Option<u64>,
+) -> Result<(), RecordError> {
     let steps = folder.checkpoint_steps();
     let num_old = if keep == 0 { 0 } else { steps.len().saturating_sub(keep) };
     for step in steps.into_iter().take(num_old) {
-        if keep_every > 0 && step.is_multiple_of(keep_every) {
+        if keep_every > 0 && step.is_multiple_of(keep_every) || best == Some(step) {
             continue;
         }
         let path = folder.checkpoint_folder(step);
@@ -322,6 +330,7 @@ mod tests {
             validations: 0,
             wall_s: 0.0,
             losses: LossSummary::default(),
+            best: None,
             dataset: String::new(),
             random_state: RANDOM_STATE.into(),
             written_at: String::new(),
@@ -394,13 +403,17 @@ mod tests {
 
     #[test]
     fn the_last_ones_and_every_mth_are_kept() {
-        for (keep, every, left) in
-            [(0, 0, &[1, 2, 3, 4, 5][..]), (2, 0, &[4, 5]), (1, 2, &[2, 4, 5]), (9, 0, &[1, 2, 3, 4, 5])]
-        {
+        for (keep, every, best, left) in [
+            (0, 0, None, &[1, 2, 3, 4, 5][..]),
+            (2, 0, None, &[4, 5]),
+            (1, 2, None, &[2, 4, 5]),
+            (2, 0, Some(1), &[1, 4, 5]),
+            (9, 0, None, &[1, 2, 3, 4, 5]),
+        ] {
             let dir = tempfile::tempdir().unwrap();
             let folder = folder(dir.path());
             (1..=5).for_each(|step| std::fs::create_dir(folder.checkpoint_folder(step)).unwrap());
-            prune_checkpoints(&folder, keep, every).unwrap();
+            prune_checkpoints(&folder, keep, every, best).unwrap();
             assert_eq!(folder.checkpoint_steps(), left);
         }
     }

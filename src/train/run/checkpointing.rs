@@ -6,9 +6,11 @@ use super::checkpoint::{self, CheckpointState};
 use super::hold::Ending;
 use super::setup;
 use super::training_loop::TrainingRun;
+use crate::config::BestCheckpointBy;
 use crate::record::rows::{self, TableRow};
 use crate::record::segments;
-use crate::schema::protocol::{Event, RunPhase, RunSummary};
+use crate::schema::metrics::{Metric, StepRow};
+use crate::schema::protocol::{BestCheckpoint, Event, RunPhase, RunSummary};
 use crate::schema::rows::{EventKind, EventRow};
 use crate::schema::status::{RunState, RunStatus};
 use crate::train::TrainError;
@@ -22,7 +24,24 @@ impl TrainingRun<'_> {
         let last = self.learner.step >= self.config().run.steps;
         let by_time = checkpoint.seconds > 0.0 && self.last_save.elapsed().as_secs_f64() >= checkpoint.seconds;
         // With `checkpoint.at_end`, the end of the run writes the checkpoint of the last step.
-        (self.is_due(checkpoint.every) && !(last && checkpoint.at_end)) || (by_time && !last)
+        let is_best = self.progress.best.as_ref().is_some_and(|best| best.step == self.learner.step);
+        ((self.is_due(checkpoint.every) || is_best) && !(last && checkpoint.at_end)) || (by_time && !last)
+    }
+
+    /// Takes note if the validation in `row` is better than all before.
+    pub fn note_best_validation(&mut self, row: &StepRow) {
+        let metrics: &[Metric] = match self.config().checkpoint.best {
+            BestCheckpointBy::None => return,
+            BestCheckpointBy::Accuracy => &[Metric::ValidAccuracy],
+            BestCheckpointBy::Loss => &[Metric::ValidPlain, Metric::ValidQuestions],
+        };
+        let Some((metric, value)) = metrics.iter().find_map(|metric| Some((metric, row.get(*metric)?))) else { return };
+        let metric = metric.spec().name.to_owned();
+        let validation = BestCheckpoint { step: row.step(), phase: self.objective.phase(self.config()), metric, value };
+        if self.progress.best.as_ref().is_none_or(|best| is_better(&validation, best)) {
+            tracing::info!("best so far: {} {value:.4}", validation.metric);
+            self.progress.best = Some(validation);
+        }
     }
 
     /// Writes a checkpoint and returns its folder; `None` if a command ended the wait for disk space.
@@ -58,6 +77,7 @@ impl TrainingRun<'_> {
             validations: self.progress.validations,
             wall_s: self.wall_s(),
             losses: self.progress.losses.clone(),
+            best: self.progress.best.clone(),
             dataset: setup::dataset_fingerprint(&self.dataset),
             random_state: checkpoint::RANDOM_STATE.into(),
             written_at: chrono::Local::now().to_rfc3339(),
@@ -65,7 +85,8 @@ impl TrainingRun<'_> {
         };
         let path = checkpoint::write_checkpoint(&self.folder, &self.learner, &self.companions, self.config(), &state)?;
         let keep = &self.config().checkpoint;
-        if let Err(error) = checkpoint::prune_checkpoints(&self.folder, keep.keep, keep.keep_every) {
+        let best = self.progress.best.as_ref().map(|best| best.step);
+        if let Err(error) = checkpoint::prune_checkpoints(&self.folder, keep.keep, keep.keep_every, best) {
             tracing::warn!("cannot remove an old checkpoint: {error}");
         }
         Ok(path)
@@ -106,7 +127,41 @@ impl TrainingRun<'_> {
             duration: self.started.elapsed(),
             losses: self.progress.losses.clone(),
             checkpoint,
+            best: self.progress.best.clone(),
             stopped_early: self.hold.is_ending(),
         })
+    }
+}
+
+/// Whether `validation` is better than the `best` one before: of a later phase, or in the same one with more accuracy or
+/// less loss. Those by different metrics are not compared: the newer one counts.
+fn is_better(validation: &BestCheckpoint, best: &BestCheckpoint) -> bool {
+    if validation.metric != best.metric || validation.phase != best.phase {
+        return validation.metric != best.metric || validation.phase > best.phase;
+    }
+    match validation.metric == Metric::ValidAccuracy.spec().name {
+        true => validation.value > best.value,
+        false => validation.value < best.value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_phase_then_the_better_value_counts() {
+        let of = |metric: Metric, phase, value| BestCheckpoint {
+            step: 1,
+            phase,
+            metric: metric.spec().name.to_owned(),
+            value,
+        };
+        let accuracy = |phase, value| of(Metric::ValidAccuracy, phase, value);
+        let loss = |value| of(Metric::ValidPlain, 0, value);
+        assert!(is_better(&accuracy(0, 0.6), &accuracy(0, 0.5)) && !is_better(&accuracy(0, 0.5), &accuracy(0, 0.5)));
+        assert!(is_better(&accuracy(1, 0.1), &accuracy(0, 0.9)) && !is_better(&accuracy(0, 0.9), &accuracy(1, 0.1)));
+        assert!(is_better(&loss(1.0), &loss(2.0)) && !is_better(&loss(2.0), &loss(1.0)));
+        assert!(is_better(&loss(9.0), &accuracy(3, 1.0)));
     }
 }

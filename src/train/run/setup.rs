@@ -9,7 +9,7 @@ use super::resume_journal;
 use super::run_plan::{ResumedFolder, RunPlan, config_file_error};
 use crate::config::{self, Config, GeneratedDataset, ObjectiveKind, PositionBudget};
 use crate::data::{
-    DataError, Dataset, Loader, LoaderOptions, Progress, ProsqaOptions, Split, StreamPosition, Tokenizer,
+    DataError, Dataset, Loader, LoaderOptions, MARKERS, Progress, ProsqaOptions, Split, StreamPosition, Tokenizer,
     generation_end_tokens, make_prosqa,
 };
 use crate::device;
@@ -23,7 +23,6 @@ use crate::schema::protocol::{Event, RunInfo, RunPhase};
 use crate::train::TrainError;
 use crate::train::live::replay;
 use crate::train::objective::Objective;
-use crate::train::objective::answers::MARKER_COUNT;
 use crate::train::objective::curriculum::Curriculum;
 use crate::train::objective::pretraining::Pretraining;
 use crate::train::step::learner::Learner;
@@ -283,11 +282,13 @@ pub fn build_model(
 
 /// Returns the vocabulary size that a new model gets: that of the data, and the markers of a curriculum.
 pub fn model_vocab(config: &Config, dataset: &Dataset) -> Option<usize> {
-    let markers = match config.objective.kind {
-        ObjectiveKind::Pretraining => 0,
-        ObjectiveKind::Curriculum => MARKER_COUNT,
-    };
-    dataset.vocab_size().map(|size| size + markers)
+    let data_vocab = dataset.vocab_size()?;
+    let with_markers = || dataset.tokenizer().map_or(data_vocab, |known| known.first_marker() as usize + MARKERS.len());
+    match config.objective.kind {
+        ObjectiveKind::Pretraining => Some(data_vocab),
+        // In a vocabulary that is padded, markers have ids of the padding.
+        ObjectiveKind::Curriculum => Some(data_vocab.max(with_markers())),
+    }
 }
 
 /// Fails if the model's tokenizer is another than that of the data, unless `data.any_tokenizer` allows it.
@@ -309,6 +310,15 @@ fn check_tokenizer(config: &Config, dataset: &Dataset, file: &Path) -> Result<()
     }
 }
 
+/// Returns the tokenizer of the data, with the markers of a curriculum.
+pub fn tokenizer(config: &Config, dataset: &Dataset) -> Result<Option<Tokenizer>, TrainError> {
+    let tokenizer = dataset.tokenizer();
+    match config.objective.kind {
+        ObjectiveKind::Curriculum => Ok(tokenizer.map(Tokenizer::with_markers).transpose()?),
+        ObjectiveKind::Pretraining => Ok(tokenizer),
+    }
+}
+
 /// Returns what checkpoints hold beside weights and state, and the tokens that end a generated text. Both are from the
 /// folder that the weights are from, else from the dataset.
 pub fn read_companions(
@@ -316,7 +326,7 @@ pub fn read_companions(
     dataset: &Dataset,
     from: Option<&LoadedCheckpoint>,
 ) -> Result<(Companions, Vec<u32>), TrainError> {
-    let tokenizer = dataset.tokenizer();
+    let tokenizer = tokenizer(config, dataset)?;
     let source = match from {
         Some(found) => Some(found.dir.as_path()),
         None => Some(Path::new(&config.model.from)).filter(|dir| !dir.as_os_str().is_empty()),
@@ -342,7 +352,11 @@ pub fn read_companions(
 
 /// Whether the companions hold this tokenizer and its description, up to formatting.
 fn has_tokenizer(companions: &Companions, tokenizer: &Tokenizer) -> bool {
-    let same = |json: &[u8]| Tokenizer::hash_of_json(json).is_some_and(|hash| hash == tokenizer.hash());
+    let has_markers = |json: &[u8]| String::from_utf8_lossy(json).contains(MARKERS[0]);
+    let same = |json: &[u8]| {
+        has_markers(json) == has_markers(tokenizer.json().as_bytes())
+            && Tokenizer::hash_of_json(json).is_some_and(|hash| hash == tokenizer.hash())
+    };
     companions.has_tokenizer_config() && companions.tokenizer_json().is_some_and(same)
 }
 

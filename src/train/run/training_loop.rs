@@ -17,7 +17,9 @@ use crate::record::recorder::Recorder;
 use crate::record::run_folder::{RunFolder, RunLock};
 use crate::record::status;
 use crate::schema::metrics::{LossSummary, Metric, StepRow};
-use crate::schema::protocol::{Alert, AlertTopic, Command, Event, RunPhase, RunSummary, ValidationSample};
+use crate::schema::protocol::{
+    Alert, AlertTopic, BestCheckpoint, Command, Event, RunPhase, RunSummary, ValidationSample,
+};
 use crate::schema::rows::EventKind;
 use crate::schema::status::{RunState, RunStatus};
 use crate::train::eval::{probe, report};
@@ -76,6 +78,7 @@ pub(in crate::train) struct RunProgress {
     /// Seconds that the run took before it was resumed.
     earlier_wall_s: f64,
     pub losses: LossSummary,
+    pub best: Option<BestCheckpoint>,
 }
 
 impl RunProgress {
@@ -85,13 +88,13 @@ impl RunProgress {
             return Self::default();
         };
         let state = &found.state;
-        let (earlier_wall_s, losses) = match plan.origin {
-            Origin::Resume => (state.wall_s, state.losses.clone()),
-            _ => (0.0, LossSummary::default()),
+        let (earlier_wall_s, losses, best) = match plan.origin {
+            Origin::Resume => (state.wall_s, state.losses.clone(), state.best.clone()),
+            _ => (0.0, LossSummary::default(), None),
         };
         let (tokens, validations) = (state.tokens, state.validations);
         let pause_updates_at_validation = state.pause_updates.1;
-        Self { tokens, validations, pause_updates_at_validation, earlier_wall_s, losses }
+        Self { tokens, validations, pause_updates_at_validation, earlier_wall_s, losses, best }
     }
 }
 
@@ -126,6 +129,7 @@ impl<'a> TrainingRun<'a> {
         setup::attach_log(&folder, log)?;
         let info = setup::run_info(&plan, &dataset, &device, &learner.model, &folder, peak_flop_per_s)?;
         let progress = RunProgress::from_plan(&plan);
+        let tokenizer = setup::tokenizer(&plan.config, &dataset)?;
         let RunPlan { config, version, recipe, origin, scheduled, .. } = plan;
         let (timing, hash) = (recording::recorder_timing(&config.record), recording::config_hash(&config));
         let recorder = Recorder::start(&folder, timing, hash)?;
@@ -142,7 +146,7 @@ impl<'a> TrainingRun<'a> {
         let mut run = Self {
             hold,
             origin,
-            tokenizer: dataset.tokenizer(),
+            tokenizer,
             end_tokens,
             companions,
             playground: None,
@@ -237,6 +241,7 @@ impl<'a> TrainingRun<'a> {
             if self.is_due(self.config().eval.every) || self.learner.step == self.config().run.steps {
                 self.evaluate(&mut row)?;
             }
+            self.note_best_validation(&row);
             self.finish_row(row);
             if self.is_save_due() {
                 self.save_checkpoint()?;

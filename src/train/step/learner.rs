@@ -11,8 +11,9 @@ use crate::data::Batch;
 use crate::model::accumulator::{Stopwatch, Timing};
 use crate::model::cost::{PartCosts, StepPart};
 use crate::model::gradients::accumulate_gradients;
-use crate::model::{ModelShape, Transformer};
+use crate::model::{ModelDropout, ModelShape, Transformer};
 use crate::ops::threads;
+use crate::rng::RngKey;
 use crate::schema::metrics::{Metric, StepRow};
 use crate::train::TrainError;
 use burn::module::{Module, ModuleMapper, Param};
@@ -70,7 +71,11 @@ impl Learner {
         let (mut grads, mut costs) = (GradientsParams::new(), PartCosts::default());
         let mut values = Vec::with_capacity(batches.count());
         for index in 0..batches.count() {
-            let batch = batches.gradients(&self.model, index, timing);
+            let key = RngKey { seed: config.run.seed, step, batch: index as u64, pass: 0 };
+            let batch = match ModelDropout::new(&config.dropout, key) {
+                Some(dropout) => batches.gradients(&self.model.clone().with_dropout(Some(dropout)), index, timing),
+                None => batches.gradients(&self.model, index, timing),
+            };
             watch.lap("passes");
             accumulate_gradients(&self.model, &mut grads, batch.grads);
             costs.add(StepPart::Update, 0.0, watch.lap(StepPart::Update.name()));

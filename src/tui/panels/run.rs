@@ -210,14 +210,20 @@ fn summary_facts(summary: &RunSummary) -> Vec<(&'static str, String)> {
     let mut facts = vec![(
         "took",
         format!(
-            "{} for {} steps, {} with a recycled pass",
+            "{} for {} steps{}",
             text::duration(summary.duration),
             text::with_separators(summary.steps),
-            text::with_separators(summary.losses.recycled_steps)
+            match summary.losses.recycled_steps {
+                0 => String::new(),
+                recycled => format!(", {} with a recycled pass", text::with_separators(recycled)),
+            }
         ),
     )];
     if let Some(checkpoint) = &summary.checkpoint {
         facts.push(("checkpoint", checkpoint.display().to_string()));
+    }
+    if let Some(best) = &summary.best {
+        facts.push(("best", format!("step {}: {} {:.4}", text::with_separators(best.step), best.metric, best.value)));
     }
     facts
 }

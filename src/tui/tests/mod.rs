@@ -263,6 +263,7 @@ fn summary() -> RunSummary {
             ..LossSummary::default()
         },
         checkpoint: Some("checkpoints/2026-11-24T02-51-38-prosqa/step-2000".into()),
+        best: None,
         stopped_early: false,
     }
 }
