@@ -4,10 +4,9 @@
 
 pub mod chrome;
 
-use super::steps;
 use super::steps::{BenchSizes, BenchSubject, StepKind, synchronize};
-use crate::config::{Config, ObjectiveKind};
-use crate::data::{Batch, StreamPosition};
+use crate::config::Config;
+use crate::data::StreamPosition;
 use crate::device::SelectedDevice;
 use crate::ops::trace::{self, Recording};
 pub use crate::ops::trace::{AllocationCounter, SpanKind, SpanRecord};
@@ -87,26 +86,29 @@ pub fn profile_run(
     selected: &SelectedDevice,
     options: &ProfileOptions,
 ) -> Result<Profile, TrainError> {
-    if config.objective.kind != ObjectiveKind::Pretraining {
-        return Err(TrainError::InvalidSetting {
-            key: "objective.kind",
-            value: "curriculum".to_owned(),
-            reason: "only steps of pre-training are profiled".to_owned(),
-        });
-    }
     config.probe.cost = 1;
     // Nobody receives these events.
     let mut publisher = Publisher::new(sync_channel(1).0, Default::default(), channel().1);
     let dataset = setup::open_dataset(&config, &mut publisher)?;
     let model = setup::build_model(&config, &dataset, selected, None, &mut publisher)?;
     let vocab_size = model.shape().vocab_size;
-    let mut loader = setup::open_loader(&config, &dataset, vocab_size, StreamPosition::default(), &mut publisher)?;
+    let start = StreamPosition::default();
+    let mut objective = setup::open_objective(&config, &dataset, vocab_size, start, &mut publisher)?;
     let mut learner = Learner::new(model, &config.optim);
     let params = learner.model.num_params();
-    let next = |_| (0..config.optim.accumulate).map(|_| Ok(loader.next_batch()?)).collect();
-    measure_steps(&selected.device, options, params, next, |batches: &Vec<Batch>| {
-        steps::update_or_fail(&mut learner, &config, batches)
-    })
+    measure_steps(
+        &selected.device,
+        options,
+        params,
+        |_| Ok(()),
+        |()| {
+            let mut batches = objective.next_batches(&config, learner.step)?;
+            let (row, error) = learner.update_on(&config, &mut *batches)?;
+            drop(batches);
+            objective.count_update();
+            error.map_or(Ok(row), Err)
+        },
+    )
 }
 
 /// Runs the warm-up steps, then measures steps, each on the next batches.

@@ -3,9 +3,11 @@
 //! Invariant: a timed step is a run's, from the batch on the host to its loss there and an idle device.
 
 use crate::config::{
-    self, Arch, Config, Curve, Data, Dtype, GradientFlow, LrDecay, Model, Optim, PassScope, PositionBudget, Probe,
-    Recycle, SelectionRule,
+    self, Arch, Config, Curve, Data, Dtype, GradientFlow, LatentOrder, LrDecay, Model, Optim, PassScope,
+    PositionBudget, Probe, Recycle, SelectionRule,
 };
+use crate::curriculum::passes::LatentSettings;
+use crate::curriculum::rows::CurriculumRow;
 use crate::data::Batch;
 use crate::device;
 use crate::device::SelectedDevice;
@@ -18,6 +20,7 @@ use crate::recycle::placement::{self, PlacementRows};
 use crate::recycle::sequential::run_sequential;
 use crate::rng::{RngKey, seeded_rng};
 use crate::schema::metrics::{Metric, StepRow};
+use crate::train::step::curriculum::CurriculumBatches;
 use crate::train::step::readback::{Readback, mean};
 use crate::train::step::{metrics_row, pretraining};
 use crate::train::{Learner, TrainError};
@@ -27,7 +30,7 @@ use rand::RngExt;
 use std::time::Instant;
 
 /// The sizes of a Llama-style model with an untied head and of its batches, and the number of steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BenchSizes {
     pub vocab_size: usize,
     pub seq_len: usize,
@@ -37,6 +40,8 @@ pub struct BenchSizes {
     pub batch: usize,
     /// Fewer than positions in a row.
     pub recycled: usize,
+    /// Rate of all three kinds of dropout.
+    pub dropout: f64,
     pub steps: usize,
     pub warmup: usize,
     /// Element type of the operands of matrix products.
@@ -59,13 +64,13 @@ pub enum StepKind {
     Joint,
     /// One latent after another, with gradient through the whole chain (arXiv 2412.06769).
     Sequential,
+    /// A step of a curriculum: questions with latents in one piece, computed one after another.
+    CurriculumSequential,
+    /// The same rows by passes over whole rows, as many as there are latents.
+    CurriculumParallel,
 }
 
 impl StepKind {
-    /// All kinds, in the order of a table.
-    pub const ALL: [Self; 6] =
-        [Self::Plain, Self::Dense, Self::DenseThrough, Self::Isolated, Self::Joint, Self::Sequential];
-
     pub fn name(self) -> &'static str {
         self.into()
     }
@@ -136,20 +141,47 @@ impl BenchSubject {
     pub fn step(&mut self, batch: &Batch) -> Result<StepRow, TrainError> {
         match self.kind {
             StepKind::Sequential => sequential_update(&mut self.learner, &self.config, batch),
+            StepKind::CurriculumSequential => self.curriculum_step(batch, LatentOrder::Sequential),
+            StepKind::CurriculumParallel => self.curriculum_step(batch, LatentOrder::Parallel),
             _ => update_or_fail(&mut self.learner, &self.config, std::slice::from_ref(batch)),
         }
     }
 }
 
+impl BenchSubject {
+    /// Does a step on rows whose latents stand in their middle.
+    fn curriculum_step(&mut self, batch: &Batch, order: LatentOrder) -> Result<StepRow, TrainError> {
+        let latents = self.config.recycle.count.value_at(1) as usize;
+        let row = |tokens: &[i32]| question_row(tokens.iter().map(|id| *id as u32).collect(), latents);
+        let mut batches = CurriculumBatches {
+            rows: vec![batch.tokens.chunks(batch.seq_len + 1).map(row).collect()],
+            settings: LatentSettings { order, passes: 0, through: true, pause: false },
+            stage: 0,
+            resets_optimizer: false,
+        };
+        match self.learner.update_on(&self.config, &mut batches)? {
+            (row, None) => Ok(row),
+            (_, Some(error)) => Err(error),
+        }
+    }
+}
+
+/// Returns a row with latents in its middle; the tokens after them are targets.
+fn question_row(ids: Vec<u32>, latents: usize) -> CurriculumRow {
+    let start = ((ids.len() - 1 - latents) / 2).max(1);
+    let end = start + latents;
+    CurriculumRow { ids, latents: start..end, given: end }
+}
+
 impl BenchSizes {
     /// Returns the config of a run whose steps are all of this kind, with PyTorch's AdamW defaults.
     fn run_config(&self, kind: StepKind) -> Config {
-        let Self { vocab_size, seq_len, width, heads, layers, batch, .. } = *self;
+        let Self { vocab_size, seq_len, width, heads, layers, batch, dropout, .. } = *self;
         let (reach, flow) = match kind {
             StepKind::Isolated => (PassScope::Isolated, GradientFlow::Detached),
             StepKind::Joint => (PassScope::Joint, GradientFlow::Detached),
             StepKind::DenseThrough => (PassScope::Dense, GradientFlow::Through),
-            StepKind::Plain | StepKind::Dense | StepKind::Sequential => (PassScope::Dense, GradientFlow::Detached),
+            _ => (PassScope::Dense, GradientFlow::Detached),
         };
         Config {
             data: Data { batch, seq_len, ..Default::default() },
@@ -166,6 +198,7 @@ impl BenchSizes {
                 clip: 1.0,
                 accumulate: 1,
             },
+            dropout: config::Dropout { embedding: dropout, attention: dropout, residual: dropout },
             recycle: Recycle {
                 every: u64::from(kind != StepKind::Plain),
                 share: SelectionRule::Count,
@@ -295,6 +328,7 @@ mod tests {
         layers: 2,
         batch: 3,
         recycled: 4,
+        dropout: 0.0,
         steps: 1,
         warmup: 0,
         dtype: Dtype::F32,
@@ -333,6 +367,20 @@ mod tests {
         let config = TINY.run_config(StepKind::Sequential);
         assert_eq!(recycled_columns(&config, 12, 1).len(), 4);
         assert_ne!(recycled_columns(&config, 12, 1), recycled_columns(&config, 12, 2));
+    }
+
+    #[test]
+    fn both_orders_of_a_curriculum_step_give_the_same_loss() {
+        let losses = [StepKind::CurriculumSequential, StepKind::CurriculumParallel].map(|kind| {
+            let mut subject = BenchSubject::new(&TINY, kind, &Device::flex(), 0);
+            let row = subject.step(&TINY.random_batch(0)).unwrap();
+            assert_eq!(row.get(Metric::Latents), Some(12.0));
+            row.get(Metric::LossQuestions).unwrap()
+        });
+        assert!((losses[0] - losses[1]).abs() < 1e-5, "{losses:?}");
+        // The longest piece of latents leaves a question of one token and one target.
+        let row = question_row((0..13).collect(), 11);
+        assert_eq!((row.latents, row.given), (1..12, 12));
     }
 
     #[test]

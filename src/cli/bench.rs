@@ -28,6 +28,9 @@ Kinds:
   joint          like isolated, but recycled positions attend to each other
   sequential     the same states computed one after another, with the gradient through the whole chain
                  (Hao et al., arXiv 2412.06769)
+  curriculum_sequential  a step of a curriculum: rows with --recycled latents in their middle, one after another,
+                 and the loss on the tokens after them
+  curriculum_parallel    the same by passes over whole rows, one more than there are latents
 
 A step is forward, backward, clipping to norm 1 and AdamW, on new random tokens. The model is Llama-style.
 
@@ -82,6 +85,9 @@ pub(super) struct SizeArgs {
     /// Recycled positions per row; at most `--time` - 1, since the first position cannot be recycled.
     #[arg(long, default_value = "32", value_name = "N", value_parser = |text: &str| parse_size(text, "data.seq_len"))]
     recycled: usize,
+    /// Rate of dropout of embeddings, attention and residual branches.
+    #[arg(long, default_value = "0", value_name = "RATE", value_parser = parse_dropout)]
+    dropout: f64,
     /// Number type of matrix products: f32 or bf16 (bf16 needs a GPU).
     #[arg(long, default_value = "f32", value_parser = parse_name::<Dtype>)]
     dtype: Dtype,
@@ -104,6 +110,11 @@ fn parse_size(text: &str, path: &str) -> Result<usize, String> {
             _ => Limit::AtLeast(1.0),
         },
     )
+}
+
+fn parse_dropout(text: &str) -> Result<f64, String> {
+    let limit = Config::find_key("dropout.residual").map_or(Limit::Any, |key| key.limit);
+    text.parse().ok().filter(|rate| limit.allows(*rate)).ok_or_else(|| format!("expected a number {limit}"))
 }
 
 pub(super) fn parse_within(text: &str, limit: Limit) -> Result<usize, String> {
@@ -149,6 +160,7 @@ impl SizeArgs {
             layers: self.layers,
             batch: self.batch,
             recycled: self.recycled,
+            dropout: self.dropout,
             steps,
             warmup,
             dtype: self.dtype,
@@ -245,6 +257,7 @@ mod tests {
             (["--steps", "0"], &["'0'", "--steps", "from 1"]),
             (["--threads", "0"], &["'0'", "--threads", "from 1 to 1024"]),
             (["--kinds", "plain,sparse"], &["'sparse'", "--kinds", "plain, dense, dense_through, isolated"]),
+            (["--dropout", "1"], &["'1'", "--dropout", "from 0 to 0.99"]),
             (["--dtype", "f16"], &["'f16'", "--dtype", "f32, bf16"]),
             (["--recycled", "256"], &["`--recycled` = 256", "`--time` - 1 = 255"]),
             (["--heads", "3"], &["`--width` = 256", "multiple of `--heads` = 3"]),

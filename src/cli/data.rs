@@ -9,8 +9,8 @@ use crate::data::manifest::DatasetSummary;
 use crate::data::prosqa::default_split_sizes;
 use crate::data::text::{DEFAULT_DOC_BYTES, DEFAULT_VALID_SHARE};
 use crate::data::{
-    GraphTaskOptions, Progress, ProsqaOptions, QuestionShardsOptions, Split, TextOptions, describe, make_graph_task,
-    make_prosqa, make_question_shards, make_text,
+    GraphTaskOptions, HopRange, Progress, ProsqaOptions, QuestionShardsOptions, Split, TextOptions, describe,
+    make_graph_task, make_prosqa, make_question_shards, make_text,
 };
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -136,9 +136,9 @@ struct GraphArgs {
     /// Names that nodes are drawn from.
     #[arg(long, value_name = "N", default_value_t = 16)]
     names: usize,
-    /// Steps from the root to the right candidate.
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    hops: usize,
+    /// Steps from the root to the right candidate, as a number or a range such as 2-4.
+    #[arg(long, value_name = "N", default_value = "3")]
+    hops: HopRange,
     /// Candidates, of which one can be reached.
     #[arg(long, value_name = "N", default_value_t = 2)]
     candidates: usize,

@@ -39,7 +39,7 @@ pub struct ProfileArgs {
     kinds: Vec<StepKind>,
     /// Config file of the recipe to measure, instead of sizes and kinds.
     #[arg(long, short, value_name = "FILE")]
-    #[arg(conflicts_with_all = ["vocab", "time", "width", "heads", "layers", "batch", "recycled", "kinds"])]
+    #[arg(conflicts_with_all = ["vocab", "time", "width", "heads", "layers", "batch", "recycled", "dropout", "kinds"])]
     #[arg(conflicts_with_all = ["dtype", "activation_checkpointing"])]
     config: Option<PathBuf>,
     /// Override a key of the config file, e.g. --set recycle.every=1; may be given several times.

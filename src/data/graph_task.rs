@@ -28,6 +28,41 @@ const DEPTH_WEIGHT: f64 = 1.5;
 /// Graphs drawn for one question before the options are called unfit.
 const MAX_ATTEMPTS: usize = 10_000;
 
+/// Steps from the root to the right candidate: each question draws a number between two, inclusive. As text `3` or `2-4`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HopRange {
+    pub least: usize,
+    pub most: usize,
+}
+
+impl std::str::FromStr for HopRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let (least, most) = text.split_once('-').unwrap_or((text, text));
+        match (least.parse(), most.parse()) {
+            (Ok(least), Ok(most)) if least >= 1 && most >= least => Ok(Self { least, most }),
+            _ => Err("expected a number of steps such as 3, or a range such as 2-4".to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Display for HopRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.least == self.most {
+            true => write!(f, "{}", self.most),
+            false => write!(f, "{}-{}", self.least, self.most),
+        }
+    }
+}
+
+impl HopRange {
+    fn draw(self, rng: &mut SeededRng) -> usize {
+        // A single number draws nothing.
+        if self.least == self.most { self.most } else { rng.random_range(self.least..=self.most) }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct GraphTaskOptions {
     pub out: PathBuf,
@@ -39,8 +74,7 @@ pub struct GraphTaskOptions {
     pub nodes: usize,
     /// Names that nodes are drawn from, at least as many as nodes. Datasets with equal numbers have equal vocabularies.
     pub names: usize,
-    /// Steps from the root to the right candidate.
-    pub hops: usize,
+    pub hops: HopRange,
     pub candidates: usize,
     /// Probability that a node has a second parent.
     pub extra_edges: f64,
@@ -66,13 +100,14 @@ pub fn make_graph_task(options: &GraphTaskOptions, on_progress: OnProgress<'_>) 
     let words = [";", "?", ":"].into_iter().chain(names.iter().map(String::as_str));
     let tokenizer = Tokenizer::from_words(words)?;
     let mut writers = SplitWriters::new(staging.dir(), "graph", &tokenizer, true);
-    let (mut held_out, mut edges, mut done) = (HashSet::new(), 0, 0);
+    let (mut held_out, mut edges, mut hops, mut done) = (HashSet::new(), 0, 0, 0);
     let counts = [(Split::Test, options.test), (Split::Valid, options.valid), (Split::Train, options.train)];
     let total = counts.iter().map(|(_, count)| *count as u64).sum();
     for (split, count) in counts {
         for index in 0..count {
             let question = options.draw_question(split, index, &mut held_out)?;
             edges += question.edges.len();
+            hops += question.path.len();
             let solved = question.to_text();
             let steps = solved.steps.join(SEPARATOR);
             let document = [solved.question.as_str(), &steps, &solved.answer].join(SEPARATOR);
@@ -88,7 +123,7 @@ pub fn make_graph_task(options: &GraphTaskOptions, on_progress: OnProgress<'_>) 
     let means = GraphMeans {
         nodes: options.nodes as f64,
         edges: edges as f64 / done.max(1) as f64,
-        shortest_path: options.hops as f64,
+        shortest_path: hops as f64 / done.max(1) as f64,
     };
     let (out, vocab_size) = (options.out.clone(), tokenizer.vocab_size());
     Ok(DatasetSummary {
@@ -107,10 +142,10 @@ impl GraphTaskOptions {
     fn check(&self) -> Result<()> {
         let refuse = |name, found: String, allowed| Err(DataError::InvalidSetting { name, found, allowed });
         // Two paths from the roots, one node for each further candidate.
-        let least = 2 * self.hops + self.candidates;
+        let least = 2 * self.hops.most + self.candidates;
         match self {
             Self { train: 0, .. } => refuse("train", "0".to_owned(), "at least 1 question to train on"),
-            Self { hops: 0, .. } => refuse("hops", "0".to_owned(), "at least 1 step"),
+            Self { hops: HopRange { least: 0, .. }, .. } => refuse("hops", "0".to_owned(), "at least 1 step"),
             Self { candidates: 0 | 1, .. } => {
                 refuse("candidates", self.candidates.to_string(), "at least 2 candidates")
             }
@@ -146,8 +181,10 @@ impl GraphTaskOptions {
         held_out: &mut HashSet<(Vec<(usize, usize)>, usize)>,
     ) -> Result<GraphQuestion> {
         let mut rng = item_rng([self.seed, split as u64, index as u64]);
+        // Drawn once: what is hard to draw is not rarer.
+        let hops = self.hops.draw(&mut rng);
         for _ in 0..MAX_ATTEMPTS {
-            let Some(question) = self.try_question(&mut rng) else { continue };
+            let Some(question) = self.try_question(hops, &mut rng) else { continue };
             let question = question.renamed(self.names, &mut rng);
             let mut graph = (question.edges.clone(), question.root);
             graph.0.sort_unstable();
@@ -165,14 +202,14 @@ impl GraphTaskOptions {
         })
     }
 
-    /// Grows a tree from each root, with some second parents in the same tree; none if no candidates are far enough.
-    fn try_question(&self, rng: &mut SeededRng) -> Option<GraphQuestion> {
+    /// Grows a tree of this depth from each root, with some second parents in the same tree; none if no candidates are far enough.
+    fn try_question(&self, hops: usize, rng: &mut SeededRng) -> Option<GraphQuestion> {
         let mut edges = Vec::new();
         let mut trees: [Vec<usize>; 2] = [vec![0], vec![1]];
         let mut distance = vec![0; 2];
         for node in 2..self.nodes {
             let tree = &mut trees[usize::from(rng.random_bool(0.5))];
-            let parents: Vec<usize> = tree.iter().copied().filter(|parent| distance[*parent] < self.hops).collect();
+            let parents: Vec<usize> = tree.iter().copied().filter(|parent| distance[*parent] < hops).collect();
             let draw = |rng: &mut SeededRng| {
                 let weight = |parent: &usize| DEPTH_WEIGHT * distance[*parent] as f64 + 1.0;
                 parents.choose_weighted(rng, weight).ok().copied()
@@ -186,8 +223,7 @@ impl GraphTaskOptions {
             distance.push(nearest + 1);
             tree.push(node);
         }
-        let at_end =
-            |tree: &[usize]| tree.iter().copied().filter(|node| distance[*node] == self.hops).collect::<Vec<_>>();
+        let at_end = |tree: &[usize]| tree.iter().copied().filter(|node| distance[*node] == hops).collect::<Vec<_>>();
         let target = *at_end(&trees[0]).choose(rng)?;
         let wrong = at_end(&trees[1]);
         if wrong.len() < self.candidates - 1 {
@@ -203,7 +239,7 @@ impl GraphTaskOptions {
         }
         edges.shuffle(rng);
         let question = GraphQuestion { edges, root: 0, candidates, path };
-        question.is_sound(self.hops).then_some(question)
+        question.is_sound(hops).then_some(question)
     }
 }
 
@@ -263,7 +299,7 @@ mod tests {
             test: 50,
             nodes: 10,
             names: 12,
-            hops: 3,
+            hops: HopRange { least: 3, most: 3 },
             candidates: 2,
             extra_edges: 0.3,
             force: false,
@@ -285,7 +321,7 @@ mod tests {
             assert!(!other.is_sound(3), "the wrong candidate is in reach");
         }
         assert_eq!(held_out.len(), 200);
-        let hard = GraphTaskOptions { nodes: 8, names: 8, hops: 3, ..options };
+        let hard = GraphTaskOptions { nodes: 8, names: 8, ..options };
         assert!(hard.draw_question(Split::Train, 0, &mut held_out).is_ok());
     }
 
@@ -312,12 +348,19 @@ mod tests {
                 assert_eq!(question.steps.last(), Some(&question.answer));
             }
         }
-        let other = GraphTaskOptions { out: dir.path().join("other"), hops: 4, nodes: 12, ..options.clone() };
+        let hops = HopRange { least: 2, most: 4 };
+        let other = GraphTaskOptions { out: dir.path().join("other"), hops, nodes: 12, ..options.clone() };
         make_graph_task(&other, &mut |_| ()).unwrap();
-        let other = Dataset::open(&other.out).unwrap().tokenizer().unwrap();
+        let other = Dataset::open(&other.out).unwrap();
+        let questions = read_questions(&other.shard_paths(Split::Valid)[0], usize::MAX).unwrap().questions;
+        let of_length = |hops: usize| questions.iter().filter(|question| question.steps.len() == hops).count();
+        assert!(
+            [2, 3, 4].into_iter().all(|hops| of_length(hops) > 5) && of_length(2) + of_length(3) + of_length(4) == 50
+        );
+        let other = other.tokenizer().unwrap();
         assert_eq!(tokenizer.hash(), other.hash(), "equal names give equal vocabularies");
         for (options, wanted) in [
-            (GraphTaskOptions { hops: 0, ..options.clone() }, "hops = 0"),
+            (GraphTaskOptions { hops: HopRange { least: 0, most: 3 }, ..options.clone() }, "hops = 0"),
             (GraphTaskOptions { nodes: 7, ..options.clone() }, "nodes = 7"),
             (GraphTaskOptions { names: 9, ..options.clone() }, "names = 9"),
             (GraphTaskOptions { candidates: 1, ..options.clone() }, "candidates = 1"),

@@ -39,7 +39,7 @@ pub use batch::Batch;
 pub use dataset::Dataset;
 pub use decode::ReadCounts;
 pub use error::{DataError, Result};
-pub use graph_task::{GraphTaskOptions, make_graph_task};
+pub use graph_task::{GraphTaskOptions, HopRange, make_graph_task};
 pub use inspect::{DatasetDescription, describe};
 pub use loader::{Loader, LoaderOptions};
 pub use manifest::{DatasetManifest, DatasetSummary};

@@ -86,16 +86,25 @@ impl RowMask {
     /// Multiplies the first numbers of the row by 0 or the scale.
     #[inline(always)]
     pub fn apply(&self, values: &mut [f32]) {
-        for (block, values) in values.chunks_mut(BLOCK).enumerate() {
-            let mut factors = [0.0_f32; BLOCK];
-            for lane in 0..BLOCK / 2 {
-                let hash = self.hash((block * (BLOCK / 2) + lane) as u32);
-                factors[lane] = self.factor(hash & 0xFFFF);
-                factors[lane + BLOCK / 2] = self.factor(hash >> 16);
-            }
-            for (value, factor) in values.iter_mut().zip(factors) {
-                *value *= factor;
-            }
+        let (whole, rest) = values.as_chunks_mut::<BLOCK>();
+        for (block, values) in whole.iter_mut().enumerate() {
+            self.apply_to_block(block, values);
+        }
+        if !rest.is_empty() {
+            let mut values = [0.0; BLOCK];
+            values[..rest.len()].copy_from_slice(rest);
+            self.apply_to_block(whole.len(), &mut values);
+            rest.copy_from_slice(&values[..rest.len()]);
+        }
+    }
+
+    #[inline(always)]
+    fn apply_to_block(&self, block: usize, values: &mut [f32; BLOCK]) {
+        let first = (block * (BLOCK / 2)) as u32;
+        for lane in 0..BLOCK / 2 {
+            let hash = self.hash(first.wrapping_add(lane as u32));
+            values[lane] *= self.factor(hash & 0xFFFF);
+            values[lane + BLOCK / 2] *= self.factor(hash >> 16);
         }
     }
 
@@ -109,7 +118,8 @@ impl RowMask {
 
     #[inline(always)]
     fn factor(&self, number: u32) -> f32 {
-        if number < self.dropped { 0.0 } else { self.scale }
+        // Signed, because AVX2 compares no unsigned numbers.
+        if (number as i32) < self.dropped as i32 { 0.0 } else { self.scale }
     }
 
     #[inline(always)]

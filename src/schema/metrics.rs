@@ -188,6 +188,7 @@ columns! {
     }
     /// Output of `eval --thought-tests`: one row per test.
     THOUGHT_TESTS {
+        "questions" "" Text "File of the questions.";
         "policy" "" Text "Switch policy that the questions are answered under.";
         "test" "" Text "What is changed about the thought.";
         "latents" "" Real "Mean number of latents.";

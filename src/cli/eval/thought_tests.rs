@@ -2,16 +2,17 @@
 //! Must not know: how a test is made.
 //! Invariant: every difference has its interval and its p.
 
-use crate::policy::switch::Policy;
 use crate::record::rows::thought_tests::ThoughtTestRow;
 use crate::train::eval::bootstrap::Estimate;
 use crate::train::eval::thought_tests::ThoughtTestResult;
 use std::io::Write;
+use std::path::Path;
 
-/// Returns the rows of all tests.
-pub(super) fn test_rows(tested: &[(Policy, Vec<ThoughtTestResult>)]) -> Vec<ThoughtTestRow> {
-    let row = |policy: &Policy, result: &ThoughtTestResult| ThoughtTestRow {
-        policy: policy.to_string(),
+/// Returns the rows of all tests on the questions of `file`.
+pub(super) fn test_rows(file: &Path, tested: &[(String, Vec<ThoughtTestResult>)]) -> Vec<ThoughtTestRow> {
+    let row = |label: &str, result: &ThoughtTestResult| ThoughtTestRow {
+        questions: file.display().to_string(),
+        policy: label.to_owned(),
         test: result.name.clone(),
         latents: result.latents,
         accuracy: result.accuracy.mean,
@@ -25,16 +26,16 @@ pub(super) fn test_rows(tested: &[(Policy, Vec<ThoughtTestResult>)]) -> Vec<Thou
         p: result.paired.p,
         follows_donor: result.follows_donor.map(|share| share.mean),
     };
-    tested.iter().flat_map(|(policy, results)| results.iter().map(|result| row(policy, result))).collect()
+    tested.iter().flat_map(|(label, results)| results.iter().map(|result| row(label, result))).collect()
 }
 
 /// Prints the thought tests of a policy.
 pub(super) fn write_thought_tests(
-    policy: &Policy,
+    label: &str,
     results: &[ThoughtTestResult],
     out: &mut impl Write,
 ) -> std::io::Result<()> {
-    writeln!(out, "\nIs the thought used? {policy}")?;
+    writeln!(out, "\nIs the thought used? {label}")?;
     writeln!(
         out,
         "{:>8}  {:<16}  {:>8}  {:<18}  {:>9}  {:>7}  thought",

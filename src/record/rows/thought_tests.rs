@@ -10,6 +10,8 @@ use serde::Serialize;
 /// A row of the thought tests: the questions answered under one test.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ThoughtTestRow {
+    /// File of the questions.
+    pub questions: String,
     pub policy: String,
     pub test: String,
     /// Mean number of latents.
@@ -36,6 +38,7 @@ impl TableRow for ThoughtTestRow {
             real_column(rows.iter().map(|row| Some(value(row)).filter(|value| value.is_finite())))
         };
         vec![
+            text_column(rows.iter().map(|row| Some(row.questions.clone()))),
             text_column(rows.iter().map(|row| Some(row.policy.clone()))),
             text_column(rows.iter().map(|row| Some(row.test.clone()))),
             real(|row| row.latents),

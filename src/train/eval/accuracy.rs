@@ -7,6 +7,7 @@ use super::judge::Judge;
 use crate::data::Tokenizer;
 use crate::generate::{EndReason, GenerateError, Generation, GenerationRequest, InputKind, LatentSource};
 use crate::model::Transformer;
+use std::collections::BTreeMap;
 
 /// An encoded question with its right answer.
 #[derive(Clone, Debug)]
@@ -40,10 +41,13 @@ pub struct AccuracySummary {
     pub tokens: Estimate,
     pub latents: Estimate,
     pub truncated: Estimate,
+    /// Number of steps, number of questions and their accuracy, if questions have different numbers of steps.
+    pub by_steps: Vec<(usize, usize, Estimate)>,
 }
 
 impl AccuracySummary {
-    pub fn from_scores(scores: &[AnswerScore], seed: u64) -> Self {
+    /// Takes the scores in the order of the questions.
+    pub fn from_scores(questions: &[EvalPrompt], scores: &[AnswerScore], seed: u64) -> Self {
         let mean = |value: fn(&AnswerScore) -> f64| Estimate::from_values(scores.iter().map(value), seed);
         Self {
             questions: scores.len(),
@@ -51,7 +55,22 @@ impl AccuracySummary {
             tokens: mean(|score| score.tokens as f64),
             latents: mean(|score| score.latents as f64),
             truncated: mean(|score| f64::from(score.truncated)),
+            by_steps: accuracy_by_steps(questions, scores, seed),
         }
+    }
+}
+
+fn accuracy_by_steps(questions: &[EvalPrompt], scores: &[AnswerScore], seed: u64) -> Vec<(usize, usize, Estimate)> {
+    let mut correct: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    for (question, score) in questions.iter().zip(scores) {
+        correct.entry(question.steps).or_default().push(f64::from(score.correct));
+    }
+    match correct.len() {
+        0 | 1 => Vec::new(),
+        _ => correct
+            .into_iter()
+            .map(|(steps, values)| (steps, values.len(), Estimate::from_values(values, seed)))
+            .collect(),
     }
 }
 
@@ -146,8 +165,14 @@ mod tests {
     fn a_summary_has_the_means_of_all_questions() {
         let right = AnswerScore { correct: true, tokens: 4, latents: 6, ..Default::default() };
         let wrong = AnswerScore { tokens: 8, truncated: true, ..Default::default() };
-        let found = AccuracySummary::from_scores(&[right.clone(), right.clone(), wrong, right], 0);
+        let prompt = |steps| EvalPrompt { ids: vec![1], answer: "2".to_owned(), judge: Judge::Number, steps };
+        let scores = [right.clone(), right.clone(), wrong, right];
+        let found = AccuracySummary::from_scores(&[3, 2, 3, 3].map(prompt), &scores, 0);
         let means = [found.accuracy, found.tokens, found.latents, found.truncated].map(|found| found.mean);
         assert_eq!((found.questions, means), (4, [0.75, 5.0, 4.5, 0.25]));
+        let by_steps: Vec<_> =
+            found.by_steps.iter().map(|(steps, count, share)| (*steps, *count, share.mean)).collect();
+        assert_eq!(by_steps, [(2, 1, 1.0), (3, 3, 2.0 / 3.0)]);
+        assert!(AccuracySummary::from_scores(&[3; 4].map(prompt), &scores, 0).by_steps.is_empty());
     }
 }

@@ -11,7 +11,6 @@ use crate::curriculum::rows::{CurriculumRow, EncodedQuestion, MarkerTokens, RowS
 use crate::curriculum::stages;
 use crate::data::{Batch, DataError, Dataset, Split, StreamPosition, Tokenizer};
 use crate::generate::{GenerateError, Generation, GenerationRequest};
-use crate::model::accumulator::{GradientAccumulator, Timing};
 use crate::model::{Transformer, head};
 use crate::policy::switch::Policy;
 use crate::rng::RngKey;
@@ -21,8 +20,9 @@ use crate::train::TrainError;
 use crate::train::eval::accuracy::{AnswerScore, EvalPrompt};
 use crate::train::eval::judge::Judge;
 use crate::train::eval::probe;
+use crate::train::step::curriculum::CurriculumBatches;
 use crate::train::step::readback::{Readback, mean};
-use crate::train::step::update::{BatchGradients, BatchValues, UpdateBatches};
+use crate::train::step::update::UpdateBatches;
 use burn::module::Module;
 
 pub(in crate::train) struct Curriculum {
@@ -41,14 +41,6 @@ pub(in crate::train) struct Curriculum {
     settings_of: [Settings; 2],
     /// Input tokens of the last batches, and the epoch in which they begin.
     tokens_and_epoch: (u64, u64),
-}
-
-/// The batches of one update.
-struct CurriculumBatches {
-    rows: Vec<Vec<CurriculumRow>>,
-    settings: LatentSettings,
-    stage: usize,
-    resets_optimizer: bool,
 }
 
 impl Curriculum {
@@ -350,47 +342,6 @@ impl Objective for Curriculum {
     }
 }
 
-impl CurriculumBatches {
-    /// Returns the number of targets of a batch.
-    fn targets(rows: &[CurriculumRow]) -> usize {
-        rows.iter().map(|row| row.ids.len() - row.given).sum()
-    }
-}
-
-impl UpdateBatches for CurriculumBatches {
-    fn count(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Each batch counts by its number of targets, so that several batches are learned from as one large one.
-    fn gradients(&mut self, model: &Transformer, index: usize, timing: Timing) -> BatchGradients {
-        let all: usize = self.rows.iter().map(|rows| Self::targets(rows)).sum();
-        let weight = Self::targets(&self.rows[index]) as f64 / all as f64;
-        let mut accumulator = GradientAccumulator::new(model, 1.0, timing);
-        let output = passes::add_rows(&mut accumulator, &self.rows[index], &self.settings, weight);
-        let (grads, costs) = accumulator.finish();
-        BatchGradients { grads, costs, values: vec![output.nll, output.entropy] }
-    }
-
-    fn row(&mut self, step: u64, values: BatchValues) -> StepRow {
-        let mut row = StepRow::new(step);
-        let all = |index: usize| mean(values.iter().flat_map(|batch| batch[index].iter().copied()));
-        row.set_if_some(Metric::LossQuestions, all(0));
-        row.set_if_some(Metric::EntropyQuestions, all(1));
-        row.set(Metric::Stage, self.stage as f64);
-        row.set(Metric::Latents, self.rows.iter().flatten().map(|row| row.latents.len()).sum::<usize>() as f64);
-        row
-    }
-
-    fn resets_optimizer(&self) -> bool {
-        self.resets_optimizer
-    }
-
-    fn trains_pause(&self, _: &StepRow) -> bool {
-        false
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -406,7 +357,7 @@ mod tests {
             test: 0,
             nodes: 8,
             names: 8,
-            hops: 2,
+            hops: "2".parse().unwrap(),
             candidates: 2,
             extra_edges: 0.0,
             force: true,

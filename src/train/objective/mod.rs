@@ -17,7 +17,7 @@ use crate::schema::metrics::StepRow;
 use crate::schema::token_rows::TokenRow;
 
 /// What a run learns.
-pub(in crate::train) trait Objective {
+pub trait Objective {
     /// Reads the batches of the next update.
     fn next_batches<'a>(
         &'a mut self,
@@ -71,7 +71,7 @@ pub(in crate::train) trait Objective {
 
 /// A prompt of the validation split, and what the model made of it.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::train) struct Sample {
+pub struct Sample {
     /// Name of the decoding method, such as `greedy`.
     pub decoding: String,
     pub prompt: Vec<u32>,

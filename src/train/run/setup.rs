@@ -97,7 +97,7 @@ fn progress_frames(out: &mut Publisher) -> impl FnMut(Progress<'_>) {
 }
 
 /// Opens what the run learns, at a position in its data.
-pub(in crate::train) fn open_objective(
+pub fn open_objective(
     config: &Config,
     dataset: &Dataset,
     vocab_size: usize,

@@ -2,6 +2,7 @@
 //! Must not know: the loop, files, screens.
 //! Invariant: a step that is not finite changes no parameter.
 
+pub mod curriculum;
 pub mod divergence;
 pub mod latent_cost;
 pub mod learner;
