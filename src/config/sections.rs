@@ -95,17 +95,6 @@ sections! {
         Frozen rope_theta: f64 = 10000.0, Above(1.0);
     }
 
-    /// `[dropout]`: numbers that are set to 0 at random while the model learns (Srivastava et al., 2014). Masks are drawn
-    /// from the run's seed, so a resumed run continues exactly. Validation and generation drop nothing.
-    Dropout = "dropout" {
-        /// Probability of dropping a number of the first block's inputs (GPT-2's `embd_pdrop`). 0: none.
-        Live embedding: f64 = 0.0, Within(0.0, 0.99);
-        /// Probability of dropping a probability of attention (`attn_pdrop`). 0: none.
-        Live attention: f64 = 0.0, Within(0.0, 0.99);
-        /// Probability of dropping a number that attention or MLP adds to the residual stream (`resid_pdrop`). 0: none.
-        Live residual: f64 = 0.0, Within(0.0, 0.99);
-    }
-
     /// `[optim]`: AdamW (Loshchilov and Hutter, arXiv 1711.05101) and its learning rate.
     Optim = "optim" {
         /// Peak learning rate, reached at the end of the warm-up.
@@ -232,6 +221,17 @@ sections! {
         Live flow: GradientFlow = GradientFlow::Through, Any;
         /// Step tokens that each stage of `icot` removes.
         Frozen remove_per_stage: usize = 8, Within(1.0, 65536.0);
+    }
+
+    /// `[dropout]`: numbers that are set to 0 at random while the model learns (Srivastava et al., 2014). Masks are drawn
+    /// from the run's seed, so a resumed run continues exactly. Validation and generation drop nothing.
+    Dropout = "dropout" {
+        /// Probability of dropping a number of the first block's inputs (GPT-2's `embd_pdrop`). 0: none.
+        Live embedding: f64 = 0.0, Within(0.0, 0.99);
+        /// Probability of dropping a probability of attention (`attn_pdrop`). 0: none.
+        Live attention: f64 = 0.0, Within(0.0, 0.99);
+        /// Probability of dropping a number that attention or MLP adds to the residual stream (`resid_pdrop`). 0: none.
+        Live residual: f64 = 0.0, Within(0.0, 0.99);
     }
 
     /// `[probe]`: forward probes of single rows for the entropy heatmap, and timing of a step's parts.

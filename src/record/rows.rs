@@ -11,7 +11,7 @@ pub use token_rows::{HISTOGRAM_COLUMNS, ThoughtRow, entropy_histograms, last_ste
 
 use crate::schema::metrics;
 use crate::schema::metrics::{ColumnKind, ColumnSpec, Metric, StepRow};
-use crate::schema::protocol::ValidationSample;
+use crate::schema::protocol::{ValidationFigure, ValidationSample};
 use crate::schema::rows::{ChangeRow, EventKind, EventRow, GREEDY, GpuRow, PAUSE_STARTED, SystemRow};
 use arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
@@ -105,6 +105,27 @@ pub fn samples(batch: &RecordBatch) -> Vec<ValidationSample> {
         text: texts.value(row).to_owned(),
     };
     (0..batch.num_rows()).filter(|row| kind_of(kinds.value(*row)) == Some(EventKind::Sample)).map(sample).collect()
+}
+
+/// Returns what validations measured beside the metrics.
+pub fn figures(batch: &RecordBatch) -> Vec<ValidationFigure> {
+    let steps = batch.column_by_name("step").and_then(|column| column.as_primitive_opt::<Int64Type>());
+    let values = batch.column_by_name("value").and_then(|column| column.as_primitive_opt::<Float64Type>());
+    let (Some(steps), Some(kinds), Some(names), Some(values)) =
+        (steps, text_values(batch, "kind"), text_values(batch, "name"), values)
+    else {
+        return Vec::new();
+    };
+    let is_metric = |name: &str| Metric::ALL.iter().any(|metric| metric.spec().name == name);
+    let figure = |row: usize| {
+        let is_figure = kind_of(kinds.value(row)) == Some(EventKind::Validation) && !is_metric(names.value(row));
+        (is_figure && values.is_valid(row)).then(|| ValidationFigure {
+            step: steps.value(row) as u64,
+            name: names.value(row).to_owned(),
+            value: values.value(row),
+        })
+    };
+    (0..batch.num_rows()).filter_map(figure).collect()
 }
 
 /// Returns whether the run was paused after the last event of `batch`, from the events table. A run that
@@ -266,6 +287,13 @@ mod tests {
         let event =
             EventRow { step: 1, tokens: 2, time, kind: EventKind::End, name: "x".into(), value: None, text: None };
         assert_batch(std::slice::from_ref(&event));
+        let of = |name: &str| {
+            let (kind, value) = (EventKind::Validation, Some(0.5));
+            EventRow { kind, name: name.into(), value, ..event.clone() }
+        };
+        let measured = EventRow::batch(&[of("valid_accuracy"), of("valid_accuracy_3_steps"), event.clone()]).unwrap();
+        let figure = ValidationFigure { step: 1, name: "valid_accuracy_3_steps".into(), value: 0.5 };
+        assert_eq!(figures(&measured), [figure]);
         let written = EventRow { kind: EventKind::Sample, text: Some("y".into()), ..event.clone() };
         let read = samples(&EventRow::batch(&[event, written]).unwrap());
         assert_eq!(

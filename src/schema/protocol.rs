@@ -82,6 +82,24 @@ impl SetKeys {
     }
 }
 
+/// A value with a name of its own, measured at a validation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidationFigure {
+    pub step: u64,
+    pub name: String,
+    pub value: f64,
+}
+
+/// Name of the figure: share of the validation questions with so many steps that are answered rightly.
+pub fn accuracy_by_steps_name(steps: usize) -> String {
+    format!("valid_accuracy_{steps}_steps")
+}
+
+/// Returns the number of steps that such a name is about.
+pub fn steps_of_accuracy_name(name: &str) -> Option<usize> {
+    name.strip_prefix("valid_accuracy_")?.strip_suffix("_steps")?.parse().ok()
+}
+
 /// A report from the trainer to its screens.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -108,6 +126,8 @@ pub enum Event {
     System(Box<SystemRow>),
     /// A continuation that the model generated at a validation.
     Sample(Box<ValidationSample>),
+    /// What a validation measured beside the metrics.
+    Figure(ValidationFigure),
     /// A playground answer so far. Dropped if the screen is slow, unless the answer is complete.
     Answer(Box<PlaygroundAnswer>),
     Log(LogLine),

@@ -338,7 +338,10 @@ impl<'a> HeadTask<'a> {
             || {
                 for (line, probs) in dropped.chunks_exact_mut(block.columns()).enumerate() {
                     let (prefix, current) = probs.split_at_mut(block.prefix_len);
-                    self.drop(head, block.start + line, prefix, current);
+                    let at = block.start + line;
+                    // What follows is masked: 0 already.
+                    let visible = if block.isolated { 1 } else { at + 1 - block.key_start };
+                    self.drop(head, at, prefix, &mut current[..visible]);
                 }
             },
         );

@@ -283,6 +283,7 @@ impl RunReader {
     fn emit_samples(&mut self) {
         for batch in self.events_table.new_rows() {
             self.pause_recorded = rows::paused_after(&batch).unwrap_or(self.pause_recorded);
+            rows::figures(&batch).into_iter().for_each(|figure| self.emit(Event::Figure(figure)));
             rows::samples(&batch).into_iter().for_each(|sample| self.emit(Event::Sample(Box::new(sample))));
         }
     }

@@ -25,7 +25,8 @@ pub enum LatentCount {
 }
 
 impl LatentCount {
-    fn of(self, steps: usize) -> usize {
+    /// Returns the latents of a question with so many steps.
+    fn for_steps(self, steps: usize) -> usize {
         match self {
             Self::All(count) => count,
             Self::PerStep { latents, most_steps } => latents * steps.min(most_steps),
@@ -91,7 +92,7 @@ pub fn thought_tests(
         }
     }
     let given = LatentCount::PerStep { latents: latents_per_step, most_steps: usize::MAX / latents_per_step.max(1) };
-    let differs = |steps: usize| steps > 0 && given.of(steps) != trained.of(steps);
+    let differs = |steps: usize| steps > 0 && given.for_steps(steps) != trained.for_steps(steps);
     let steps: BTreeSet<usize> = questions.iter().map(|question| question.steps).collect();
     if steps.len() > 1 && steps.iter().any(|steps| differs(*steps)) {
         tests.push(test("steps given: as many latents".to_owned(), given, fed));
@@ -116,10 +117,10 @@ pub fn run_thought_tests(
     let mut as_trained: Option<Vec<bool>> = None;
     for test in tests {
         let mut scores = vec![AnswerScore::default(); questions.len()];
-        let counts: BTreeSet<usize> = questions.iter().map(|question| test.latents.of(question.steps)).collect();
+        let counts: BTreeSet<usize> = questions.iter().map(|question| test.latents.for_steps(question.steps)).collect();
         for count in counts {
             // Rows of a batch have as many latents, so that the states of another question come from the same latent.
-            let is_asked = |index: &usize| test.latents.of(questions[*index].steps) == count;
+            let is_asked = |index: &usize| test.latents.for_steps(questions[*index].steps) == count;
             let asked: Vec<usize> = (0..questions.len()).filter(is_asked).collect();
             let prompts: Vec<EvalPrompt> =
                 asked.iter().map(|index| with_thought(policy, count, &questions[*index])).collect();
@@ -205,7 +206,7 @@ mod tests {
             names(per_step, &[2, 3]),
             ["as trained", "0 latents", "1 latents", "2 latents", "3 latents", "4 latents", "5 latents"]
         );
-        assert_eq!([per_step.of(2), per_step.of(9), per_step.most()], [2, 3, 3]);
+        assert_eq!([per_step.for_steps(2), per_step.for_steps(9), per_step.most()], [2, 3, 3]);
     }
 
     #[test]

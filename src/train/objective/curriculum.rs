@@ -4,17 +4,18 @@
 
 use super::answers::{AnswerPlan, answer_by_plan, longest_row, marker_tokens, row_settings};
 use super::question_set::{QuestionEncoding, QuestionSet};
-use super::{Objective, Sample};
+use super::{Objective, Sample, SamplePiece};
 use crate::config::{Config, CurriculumMethod, GradientFlow, LatentOrder, Objective as Settings, OptimizerReset};
 use crate::curriculum::passes::{self, LatentSettings};
 use crate::curriculum::rows::{CurriculumRow, EncodedQuestion, MarkerTokens, RowStage};
 use crate::curriculum::stages;
 use crate::data::{Batch, DataError, Dataset, Split, StreamPosition, Tokenizer};
-use crate::generate::{GenerateError, Generation, GenerationRequest};
+use crate::generate::{GenerateError, Generation, GenerationRequest, GenerationStep, InputKind};
 use crate::model::{Transformer, head};
 use crate::policy::switch::Policy;
 use crate::rng::RngKey;
 use crate::schema::metrics::{Metric, StepRow};
+use crate::schema::protocol::accuracy_by_steps_name;
 use crate::schema::token_rows::TokenRow;
 use crate::train::TrainError;
 use crate::train::eval::accuracy::{AnswerScore, EvalPrompt};
@@ -24,6 +25,10 @@ use crate::train::step::curriculum::CurriculumBatches;
 use crate::train::step::readback::{Readback, mean};
 use crate::train::step::update::UpdateBatches;
 use burn::module::Module;
+
+/// Most tokens that a latent of a sample is decoded to, and the least probability of each.
+const MAX_DECODED: usize = 4;
+const MIN_DECODED_PROB: f64 = 0.1;
 
 pub(in crate::train) struct Curriculum {
     train: QuestionSet,
@@ -170,6 +175,17 @@ impl Curriculum {
         Ok(indices.iter().map(|index| valid.questions[*index].steps.len()).zip(scores).collect())
     }
 
+    /// Returns what a step of a sample shows: a token that is no marker, or the likeliest tokens of a latent.
+    fn sample_piece(&self, step: &GenerationStep) -> Option<SamplePiece> {
+        match step.kind {
+            InputKind::Token => step.token.filter(|id| !self.markers.contains(*id)).map(SamplePiece::Token),
+            InputKind::Latent => {
+                let likely = step.distribution.top.iter().filter(|(_, prob)| *prob >= MIN_DECODED_PROB);
+                Some(SamplePiece::Latent(likely.map(|(id, _)| *id).collect()))
+            }
+        }
+    }
+
     /// Returns a greedy request; plans add prompt, policy and limit.
     fn request(&self) -> GenerationRequest {
         GenerationRequest {
@@ -285,7 +301,7 @@ impl Objective for Curriculum {
         let mut lengths: Vec<usize> = scores.iter().map(|(steps, _)| *steps).collect();
         lengths.sort_unstable();
         lengths.dedup();
-        let figure = |steps: usize| Some((format!("valid_accuracy_{steps}_steps"), accuracy(&|of| of == steps)?));
+        let figure = |steps: usize| Some((accuracy_by_steps_name(steps), accuracy(&|of| of == steps)?));
         Ok(lengths.into_iter().filter_map(figure).collect())
     }
 
@@ -301,18 +317,19 @@ impl Objective for Curriculum {
         let stage = stages::stage_at(&config.objective, self.updates_done, self.tokens_and_epoch.1);
         let sample = |question: &EncodedQuestion| {
             let plan = AnswerPlan::new(&config.objective, self.markers, question, stage);
-            let request = GenerationRequest { prompts: vec![plan.prompt.clone()], ..plan.request(&self.request()) };
+            let (prompts, top_count) = (vec![plan.prompt.clone()], MAX_DECODED);
+            let request = GenerationRequest { prompts, top_count, ..plan.request(&self.request()) };
             let failed = |error: GenerateError| TrainError::DeviceFailed(error.to_string());
             let mut generation = Generation::start(&model, request).map_err(failed)?;
-            let (mut ids, mut entropies) = (Vec::new(), Vec::new());
+            let (mut pieces, mut entropies) = (Vec::new(), Vec::new());
             while !generation.is_finished() {
                 for step in generation.step().map_err(failed)? {
-                    ids.extend(step.token.filter(|id| !self.markers.contains(*id)));
+                    pieces.extend(self.sample_piece(&step));
                     entropies.push(step.distribution.entropy as f32);
                 }
             }
             let (decoding, prompt) = (plan.policy.to_string(), question.question.clone());
-            Ok(Sample { decoding, prompt, ids, entropy: mean(entropies) })
+            Ok(Sample { decoding, prompt, pieces, entropy: mean(entropies) })
         };
         valid.questions.iter().take(config.eval.samples).map(sample).collect()
     }
@@ -338,7 +355,12 @@ impl Objective for Curriculum {
         };
         let latents: Vec<usize> = row.latents.collect();
         let pause = config.objective.method.feeds_pause();
-        probe::probe_latents(model, tokenizer, &batch, &latents, pause, step).map(Some)
+        let mut probed = probe::probe_latents(model, tokenizer, &batch, &latents, pause, step)?;
+        // The token in the place of a latent means nothing.
+        for (number, at) in latents.iter().enumerate() {
+            probed.cells[*at].text = format!("‹{}›", number + 1);
+        }
+        Ok(Some(probed))
     }
 }
 

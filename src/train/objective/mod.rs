@@ -69,13 +69,60 @@ pub trait Objective {
     ) -> Result<Option<TokenRow>, TrainError>;
 }
 
+/// A piece of what a model made of a prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SamplePiece {
+    Token(u32),
+    /// A latent, as the likeliest tokens of the state that was fed.
+    Latent(Vec<u32>),
+}
+
+impl Sample {
+    /// Returns the text of the pieces: latents as `⟨4 10⟩`, with the tokens that each decodes to.
+    pub fn text(&self, decode: impl Fn(&[u32]) -> String) -> String {
+        let mut text = String::new();
+        for pieces in
+            self.pieces.chunk_by(|one, other| matches!((one, other), (SamplePiece::Token(_), SamplePiece::Token(_))))
+        {
+            let ids = pieces.iter().filter_map(|piece| match piece {
+                SamplePiece::Token(id) => Some(*id),
+                SamplePiece::Latent(_) => None,
+            });
+            match &pieces[0] {
+                SamplePiece::Latent(likely) => text += &format!("⟨{}⟩", decode(likely).trim()),
+                SamplePiece::Token(_) => text += &decode(&ids.collect::<Vec<_>>()),
+            }
+        }
+        text
+    }
+}
+
 /// A prompt of the validation split, and what the model made of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// Name of the decoding method, such as `greedy`.
     pub decoding: String,
     pub prompt: Vec<u32>,
-    pub ids: Vec<u32>,
+    pub pieces: Vec<SamplePiece>,
     /// Mean entropy of the distributions of the generated tokens, nats.
     pub entropy: Option<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latents_of_a_sample_are_shown_as_what_they_decode_to() {
+        let pieces = vec![
+            SamplePiece::Latent(vec![4, 7]),
+            SamplePiece::Latent(Vec::new()),
+            SamplePiece::Token(1),
+            SamplePiece::Token(2),
+            SamplePiece::Latent(vec![3]),
+        ];
+        let sample = Sample { decoding: String::new(), prompt: Vec::new(), pieces, entropy: None };
+        let decode = |ids: &[u32]| ids.iter().map(|id| format!(" {id}")).collect::<String>();
+        assert_eq!(sample.text(decode), "⟨4 7⟩⟨⟩ 1 2⟨3⟩");
+    }
 }

@@ -2,7 +2,7 @@
 //! Must not know: the training loop, the optimizer, run folders, screens.
 //! Invariant: the batches depend only on the dataset, the config and the position.
 
-use super::{Objective, Sample};
+use super::{Objective, Sample, SamplePiece};
 use crate::config::Config;
 use crate::data::{Batch, Dataset, Loader, StreamPosition, Tokenizer};
 use crate::model::Transformer;
@@ -107,7 +107,7 @@ impl Objective for Pretraining {
             decoding: GREEDY.to_owned(),
             prompt,
             entropy: mean(generated.entropies),
-            ids: generated.ids,
+            pieces: generated.ids.into_iter().map(SamplePiece::Token).collect(),
         };
         Ok(samples.map(sample).collect())
     }

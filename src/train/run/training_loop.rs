@@ -18,13 +18,13 @@ use crate::record::run_folder::{RunFolder, RunLock};
 use crate::record::status;
 use crate::schema::metrics::{LossSummary, Metric, StepRow};
 use crate::schema::protocol::{
-    Alert, AlertTopic, BestCheckpoint, Command, Event, RunPhase, RunSummary, ValidationSample,
+    Alert, AlertTopic, BestCheckpoint, Command, Event, RunPhase, RunSummary, ValidationFigure, ValidationSample,
 };
 use crate::schema::rows::EventKind;
 use crate::schema::status::{RunState, RunStatus};
 use crate::train::eval::{probe, report};
 use crate::train::live::controller::ConfigController;
-use crate::train::objective::{Objective, Sample};
+use crate::train::objective::Objective;
 use crate::train::step::divergence::{DivergenceChange, DivergenceWatch};
 use crate::train::step::learner::Learner;
 use crate::train::step::metrics_row;
@@ -350,6 +350,7 @@ impl<'a> TrainingRun<'a> {
         }
         for (name, value) in figures {
             self.record_event(EventKind::Validation, &name, Some(value), None);
+            self.publisher.send_fact(Event::Figure(ValidationFigure { step: self.learner.step, name, value }));
         }
         self.write_samples()?;
         self.publisher.send_fact(Event::Phase(self.active_phase));
@@ -359,14 +360,15 @@ impl<'a> TrainingRun<'a> {
     /// Continues the validation prompts with the model, records the samples and sends them to the screen.
     fn write_samples(&mut self) -> Result<(), TrainError> {
         let (config, model) = (&self.controller.live.config, &self.learner.model);
-        for Sample { decoding, prompt, ids, entropy } in self.objective.samples(config, model, &self.end_tokens)? {
+        for generated in self.objective.samples(config, model, &self.end_tokens)? {
+            let decode = |ids: &[u32]| probe::decode_text(self.tokenizer.as_ref(), ids);
             let sample = ValidationSample {
                 step: self.learner.step,
-                decoding,
-                prompt: probe::decode_text(self.tokenizer.as_ref(), &prompt),
-                text: probe::decode_text(self.tokenizer.as_ref(), &ids),
+                prompt: decode(&generated.prompt),
+                text: generated.text(decode),
+                decoding: generated.decoding,
             };
-            self.record_event(EventKind::Sample, &sample.prompt, entropy, Some(sample.text.clone()));
+            self.record_event(EventKind::Sample, &sample.prompt, generated.entropy, Some(sample.text.clone()));
             self.publisher.send_fact(Event::Sample(Box::new(sample)));
         }
         Ok(())

@@ -3,7 +3,7 @@
 //! Invariant: bounded. A value at a past step comes from the config of that step, at a future step from the current
 //! config.
 
-use crate::config::{Config, ConfigKey, Curve, KeyKind, Mutability};
+use crate::config::{Config, ConfigKey, Curve, KeyKind, Mutability, ObjectiveKind};
 use std::sync::LazyLock;
 use toml::Value;
 
@@ -52,7 +52,12 @@ pub fn knot_to_toml(step: u64, value: f64) -> Value {
 /// Returns the indices of the settings that have an effect in `config`.
 pub fn settings_in_use(config: &Config) -> Vec<usize> {
     let settings = numeric_settings();
-    (0..settings.len()).filter(|index| !config.recycle.ignores(settings[*index])).collect()
+    let has_effect = |key: &ConfigKey| match key.section {
+        "recycle" => config.objective.kind == ObjectiveKind::Pretraining && !config.recycle.ignores(key),
+        "objective" => config.objective.kind == ObjectiveKind::Curriculum,
+        _ => !config.recycle.ignores(key),
+    };
+    (0..settings.len()).filter(|index| has_effect(settings[*index])).collect()
 }
 
 /// A config and the range of steps that starts with it.

@@ -8,14 +8,14 @@ use super::bounded_list::BoundedList;
 use super::config_history::ConfigHistory;
 use super::cost::RunCost;
 use super::histograms::EntropyHistograms;
-use super::history::MovingAverage;
+use super::history::{MovingAverage, SeriesHistory};
 use super::metrics::RunMetrics;
 use super::pace::PaceEstimator;
 use crate::config::{Config, ConfigKey};
 use crate::schema::metrics::{Metric, StepRow};
 use crate::schema::protocol::{
     AlertTopic, ConfigUpdate, Event, LogLevel, LogLine, PlaygroundAnswer, RunInfo, RunPhase, RunSummary,
-    ValidationSample,
+    ValidationFigure, ValidationSample,
 };
 use crate::schema::rows::{ChangeOutcome, ChangeRow, SystemRow};
 use crate::schema::token_rows::{EntropyHistogram, TokenRow};
@@ -26,6 +26,8 @@ use std::time::Duration;
 const MAX_CELLS_PER_ROW: usize = 16_384;
 /// Maximum number of positions in all kept token rows together.
 const MAX_CELLS: usize = 65_536;
+/// Maximum number of values with names of their own whose history is kept.
+const MAX_FIGURES: usize = 64;
 const MAX_UNDO: usize = 200;
 /// Weight of previous values in the displayed speed.
 const SPEED_SMOOTHING: f64 = 0.9;
@@ -93,6 +95,8 @@ pub struct RunModel {
     /// The last token rows, oldest first.
     pub token_rows: VecDeque<Box<TokenRow>>,
     pub histograms: EntropyHistograms,
+    /// The histories of values with names of their own, at most [`MAX_FIGURES`].
+    pub figures: BTreeMap<String, SeriesHistory>,
     pub samples: BoundedList<ValidationSample, 500>,
     /// The playground's answers. The last may be unfinished.
     pub answers: BoundedList<PlaygroundAnswer, 50>,
@@ -155,6 +159,11 @@ impl RunModel {
             Event::ProbedRow(row) => self.push_token_row(row),
             Event::EntropyHistograms(histograms) => histograms.iter().for_each(|next| self.histograms.push(next)),
             Event::System(row) => self.system = Some(row),
+            Event::Figure(ValidationFigure { step, name, value }) => {
+                if self.figures.len() < MAX_FIGURES || self.figures.contains_key(&name) {
+                    self.figures.entry(name).or_default().push(step, value);
+                }
+            }
             Event::Sample(sample) => self.samples.push(*sample),
             Event::Answer(answer) => self.update_answer(*answer),
             Event::Log(LogLine { time, level, text }) => {

@@ -17,12 +17,16 @@
 //! ```
 
 use super::{RenderContext, draw_frame};
-use crate::config::{self, Config, ConfigKey};
+use crate::config::{self, Config, ConfigKey, ObjectiveKind};
+use crate::schema::metrics::Metric;
+use crate::schema::protocol::steps_of_accuracy_name;
 use crate::schema::rows::ChangeOutcome;
 use crate::tui::app::draft::{SentEdit, SettingDraft};
 use crate::tui::app::panel_id::Panel;
 use crate::tui::model::config_history;
 use crate::tui::model::config_history::{is_lr, numeric_settings};
+use crate::tui::model::history::SeriesHistory;
+use crate::tui::model::metrics::Series;
 use crate::tui::plot::raster::{AxisWindow, Dash, Raster};
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -50,22 +54,101 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let axis = within.height >= 9;
     let height = within.height - u16::from(axis);
     let rows = (height / MIN_VISIBLE).clamp(1, MAX_ROWS);
-    let shown = usize::from(height / rows).min(used.len());
+    // What is measured is drawn smaller if need be, and leaves room for a setting.
+    let measured = measured_rows(ctx, config);
+    let lines = ((height - rows) / (measured.len() as u16).max(1)).clamp(1, rows);
+    let fit = usize::from((height - rows) / lines).min(measured.len());
+    for (number, row) in measured[..fit].iter().enumerate() {
+        let area = Rect { y: within.y + number as u16 * lines, height: lines, ..within };
+        draw_measured(frame, area, ctx, config, row);
+    }
+    let measured_height = fit as u16 * lines;
+    let settings = Rect { y: within.y + measured_height, ..within };
+    let shown = usize::from((height - measured_height) / rows).min(used.len());
     let selected = ctx.view.selected_setting.min(used.len().saturating_sub(1));
     let first = selected.saturating_sub(shown.saturating_sub(1)).min(used.len() - shown);
     for (line, number) in used[first..first + shown].iter().enumerate() {
-        let area = Rect { y: within.y + line as u16 * rows, height: rows, ..within };
+        let area = Rect { y: settings.y + line as u16 * rows, height: rows, ..within };
         draw_setting(frame, area, ctx, config, *number, first + line == selected);
     }
-    let curves =
-        Rect { x: within.x + LABEL_CELLS, width: within.width - LABEL_CELLS, height: rows * shown as u16, ..within };
+    let height = measured_height + rows * shown as u16;
+    let curves = Rect { x: within.x + LABEL_CELLS, width: within.width - LABEL_CELLS, height, ..within };
     draw_step_lines(frame, curves, ctx, config);
     if axis {
         draw_axis(frame, Rect { y: within.bottom() - 1, height: 1, ..curves }, ctx, config);
     }
 }
 
+/// What a curriculum has measured, drawn above the settings.
+struct MeasuredRow<'a> {
+    name: String,
+    history: &'a SeriesHistory,
+    /// Upper end of the scale; the lower is 0.
+    top: f64,
+    /// Whether it is a share, shown in percent.
+    is_share: bool,
+}
+
+/// Returns the stage, and the accuracy of all questions and of those with each number of steps.
+fn measured_rows<'a>(ctx: RenderContext<'a>, config: &Config) -> Vec<MeasuredRow<'a>> {
+    if config.objective.kind != ObjectiveKind::Curriculum {
+        return Vec::new();
+    }
+    let history = |metric| ctx.state.metrics.history(Series::Metric(metric));
+    let share = |name: String, history: &'a SeriesHistory| MeasuredRow { name, history, top: 1.0, is_share: true };
+    let stages = config.objective.max_latent_stage as f64 + 1.0;
+    let mut rows = vec![
+        MeasuredRow { name: "stage".into(), history: history(Metric::Stage), top: stages, is_share: false },
+        share("accuracy".into(), history(Metric::ValidAccuracy)),
+    ];
+    let of_steps =
+        ctx.state.figures.iter().filter_map(|(name, history)| Some((steps_of_accuracy_name(name)?, history)));
+    let mut of_steps: Vec<_> = of_steps.collect();
+    of_steps.sort_unstable_by_key(|(steps, _)| *steps);
+    // For a single number it is the accuracy of all.
+    if of_steps.len() > 1 {
+        rows.extend(of_steps.into_iter().map(|(steps, history)| share(format!("{steps} steps"), history)));
+    }
+    rows
+}
+
+fn draw_measured(frame: &mut Frame, area: Rect, ctx: RenderContext, config: &Config, row: &MeasuredRow<'_>) {
+    let plot = Rect {
+        x: area.x + LABEL_CELLS,
+        width: area.width - LABEL_CELLS,
+        height: area.height.saturating_sub(u16::from(area.height > 3)),
+        ..area
+    };
+    let window = AxisWindow { x: (0.0, config.run.steps.max(1) as f64), y: (0.0, row.top) };
+    let mut raster = Raster::new(plot, window);
+    let points = row.history.buckets_in(0, u64::MAX).iter().map(|bucket| Some((bucket.last_step as f64, bucket.mean)));
+    raster.draw_curve(points, ctx.theme.style(Role::Plain), Dash::Solid);
+    raster.render(frame.buffer_mut());
+    let at = ctx.view.charts.cursor.and_then(|step| row.history.bucket_at(step)).map(|bucket| bucket.mean);
+    let value = match (at.or(row.history.latest()), row.is_share) {
+        (None, _) => "–".to_owned(),
+        (Some(value), true) if area.height == 1 => format!("{:.0}%", 100.0 * value),
+        (Some(value), true) => format!("{:.1} %", 100.0 * value),
+        (Some(value), false) => text::setting_value(value),
+    };
+    let name = ctx.span(Role::Plain, text::clip(&row.name, 11));
+    let buffer = frame.buffer_mut();
+    if area.height == 1 {
+        let line = Line::from(vec![name, ctx.span(Role::Value, format!(" {value}"))]);
+        buffer.set_line(area.x, area.y, &line, LABEL_CELLS);
+        return;
+    }
+    buffer.set_line(area.x, area.y, &Line::from(name), LABEL_CELLS);
+    buffer.set_line(area.x, area.y + 1, &Line::from(ctx.span(Role::Value, value)), LABEL_CELLS);
+}
+
+/// Returns when the run recycles; for a curriculum its method and stage.
 fn recycle_interval(ctx: RenderContext, config: &Config) -> Line<'static> {
+    if config.objective.kind == ObjectiveKind::Curriculum {
+        let method: &str = config.objective.method.into();
+        let stage = ctx.state.metrics.latest(Metric::Stage).map_or(String::new(), |stage| format!(", stage {stage}"));
+        return Line::from(ctx.span(Role::Name, format!("{method}{stage}")));
+    }
     let every = config.recycle.every;
     let next = (ctx.state.current_step() / every.max(1) + 1) * every;
     let (text, then) = match every {
@@ -129,6 +212,7 @@ fn is_current(ctx: RenderContext, sent: &SentEdit) -> bool {
 fn short_name(key: &ConfigKey) -> String {
     match key.section {
         "recycle" | "optim" => key.name.to_owned(),
+        "dropout" => format!("drop {}", key.name),
         section => format!("{section}.{}", key.name),
     }
 }

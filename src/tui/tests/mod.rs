@@ -16,7 +16,7 @@ use crate::config::{Config, Curve};
 use crate::schema::metrics::{LossSummary, Metric, StepRow};
 use crate::schema::protocol::{
     AnswerPart, ConfigUpdate, Event, LogLevel, LogLine, PlaygroundAnswer, RunInfo, RunPhase, RunSummary,
-    ValidationSample,
+    ValidationFigure, ValidationSample,
 };
 use crate::schema::rows::{ChangeOutcome, ChangeRow, SystemRow};
 use crate::schema::token_rows::{DecodedState, Thought, TokenCell, TokenProb, TokenRow};

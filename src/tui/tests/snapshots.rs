@@ -233,3 +233,30 @@ fn any_size_can_be_drawn_in_any_state() {
         }
     }
 }
+
+#[test]
+fn a_curriculum_shows_its_stage_and_the_accuracy_by_steps() {
+    let mut state = RunModel::default();
+    let mut info = run_info(2000);
+    let objective = &mut info.config.objective;
+    objective.kind = crate::config::ObjectiveKind::Curriculum;
+    (objective.max_latent_stage, objective.steps_per_stage) = (3, 400);
+    state.apply(Event::Started(Box::new(info)), Duration::ZERO);
+    for step in 1..=1234_u64 {
+        let mut row = StepRow::new(step);
+        row.set(Metric::LossQuestions, 2.0 / (1.0 + step as f64 / 100.0));
+        row.set(Metric::Stage, (step / 400) as f64);
+        row.set(Metric::Lr, 8.1e-4);
+        if step.is_multiple_of(100) {
+            row.set(Metric::ValidAccuracy, step as f64 / 1500.0);
+            for steps in 2..=4 {
+                let name = crate::schema::protocol::accuracy_by_steps_name(steps);
+                let value = (step as f64 / (500.0 * steps as f64)).min(1.0);
+                state.apply(Event::Figure(ValidationFigure { step, name, value }), Duration::ZERO);
+            }
+        }
+        state.apply(Event::Step(Box::new(row)), Duration::from_millis(step * 100));
+    }
+    assert_snapshot!("curriculum_120x40", draw_text(&state, &ViewState::default(), 120, 40));
+    assert_snapshot!("curriculum_schedule_80x24", draw_text(&state, &focused(Panel::Schedule, true), 80, 24));
+}
