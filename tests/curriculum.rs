@@ -102,9 +102,9 @@ every = 5
 keep = 0
 "#;
 
-fn graph_folder() -> tempfile::TempDir {
+fn graph_folder(hops: &str) -> tempfile::TempDir {
     let dir = temp_dir_with_recipe(RECIPE);
-    let sizes = ["--train", "60", "--valid", "12", "--test", "10"];
+    let sizes = ["--train", "60", "--valid", "12", "--test", "10", "--hops", hops];
     let made = lab(dir.path(), &[&["data", "graph", "--out", "graph"], &sizes[..]].concat());
     assert!(made.status.success(), "{}", stderr(&made));
     dir
@@ -112,7 +112,7 @@ fn graph_folder() -> tempfile::TempDir {
 
 #[test]
 fn every_method_trains_and_validates() {
-    let dir = graph_folder();
+    let dir = graph_folder("3");
     for method in
         ["coconut", "cot", "no_cot", "pause", "pause_multipass", "no_thought", "no_curriculum", "icot", "frontier"]
     {
@@ -139,7 +139,7 @@ fn every_method_trains_and_validates() {
 
 #[test]
 fn a_run_that_is_resumed_within_a_stage_equals_the_whole_run() {
-    let dir = graph_folder();
+    let dir = graph_folder("3");
     let more = ["dropout.embedding=0.1", "dropout.attention=0.2", "dropout.residual=0.1", "checkpoint.best=accuracy"];
     let output = train(dir.path(), &[&["run.name=whole"], &more[..]].concat());
     assert!(output.status.success(), "{}", stderr(&output));
@@ -159,7 +159,7 @@ fn a_run_that_is_resumed_within_a_stage_equals_the_whole_run() {
 /// The best validation has a checkpoint, which outlives newer ones and is found as RUN@best.
 #[test]
 fn the_best_checkpoint_is_kept() {
-    let dir = graph_folder();
+    let dir = graph_folder("3");
     // Without learning all validations are equal, and the first one is the best.
     let overrides = ["checkpoint.best=loss", "checkpoint.keep=1", "optim.lr=0", "optim.min_lr=0", "eval.every=4"];
     let output = train(dir.path(), &[&["objective.method=cot"], &overrides[..]].concat());
@@ -180,7 +180,7 @@ fn the_best_checkpoint_is_kept() {
 /// Gradients of several batches are weighted by their targets: the update is that of one large batch.
 #[test]
 fn accumulated_batches_equal_a_large_one() {
-    let dir = graph_folder();
+    let dir = graph_folder("3");
     for (name, batch, accumulate) in [("large", 8, 1), ("parts", 2, 4)] {
         // Rows of several stages have different numbers of targets.
         let overrides = [
@@ -203,7 +203,7 @@ fn accumulated_batches_equal_a_large_one() {
 /// validation of the run does.
 #[test]
 fn eval_answers_as_the_last_validation_did() {
-    let dir = graph_folder();
+    let dir = graph_folder("1-3");
     for method in ["coconut", "frontier", "pause", "cot"] {
         let method_key = format!("objective.method={method}");
         let name = format!("run.name={method}");
@@ -224,8 +224,38 @@ fn eval_answers_as_the_last_validation_did() {
     let tests = lab(dir.path(), &["eval", "coconut", "--thought-tests", "--out", "t.csv"]);
     assert!(tests.status.success(), "{}", stderr(&tests));
     let table = std::fs::read_to_string(dir.path().join("t.csv")).unwrap();
-    // Two latents were trained: four replacements, each latent alone, and 0, 1, 3, 4 latents.
-    assert_eq!(table.lines().count(), 1 + 1 + 4 + 2 + 4, "{table}");
+    // Two latents were trained: four replacements, each latent alone, as many as steps, and 0, 1, 3, 4 latents.
+    assert_eq!(table.lines().count(), 1 + 1 + 4 + 2 + 1 + 4, "{table}");
     let refused = lab(dir.path(), &["eval", "cot", "--thought-tests"]);
     assert!(stderr(&refused).contains("no policy has a fixed number of latents"), "{}", stderr(&refused));
+}
+
+/// The thought tests begin with the answers of the table, also if questions have different numbers of latents.
+#[test]
+fn an_unchanged_thought_answers_as_the_table_says() {
+    let dir = graph_folder("1-3");
+    for (name, overrides) in [
+        ("coconut", &["objective.pad_latent_to_max=false", "objective.c_thought=2"][..]),
+        ("frontier", &["objective.method=frontier"]),
+    ] {
+        let run_name = format!("run.name={name}");
+        let more = ["optim.lr=1e-2", "run.steps=200", "eval.at_start=false"];
+        let output = train(dir.path(), &[&[run_name.as_str()], overrides, &more[..]].concat());
+        assert!(output.status.success(), "{name}: {}", stderr(&output));
+        let sets = ["--questions", "graph", "--questions", "graph/valid-00000.parquet"];
+        let options = ["--thought-tests", "--json", "--max-new", "12"];
+        let found = lab(dir.path(), &[&["eval", name, "--split", "train"], &sets[..], &options[..]].concat());
+        assert!(found.status.success(), "{name}: {}", stderr(&found));
+        let found: serde_json::Value = serde_json::from_str(&stdout(&found)).unwrap();
+        for (set, questions) in found["sets"].as_array().unwrap().iter().zip([60, 12]) {
+            let unchanged = &set["thought_tests"][0];
+            assert_eq!((&unchanged["test"], unchanged["count"].as_u64()), (&"unchanged".into(), Some(questions)));
+            assert_eq!(unchanged["accuracy"], set["policies"][0]["accuracy"]["mean"], "{name}");
+            assert_eq!(unchanged["latents"], set["policies"][0]["latents"]["mean"], "{name}");
+            let by_steps = set["policies"][0]["by_steps"].as_array().unwrap();
+            assert_eq!(by_steps.iter().map(|part| part["questions"].as_u64().unwrap()).sum::<u64>(), questions);
+        }
+        let answered = found["sets"][0]["policies"][0]["accuracy"]["mean"].as_f64().unwrap();
+        assert!(answered > 0.0, "{name}: a model that answers nothing shows nothing");
+    }
 }

@@ -6,11 +6,11 @@ pub mod chrome;
 
 use super::steps::{BenchSizes, BenchSubject, StepKind, synchronize};
 use crate::config::Config;
-use crate::data::StreamPosition;
 use crate::device::SelectedDevice;
 use crate::ops::trace::{self, Recording};
 pub use crate::ops::trace::{AllocationCounter, SpanKind, SpanRecord};
 use crate::schema::metrics::{Metric, StepRow};
+use crate::train::objective::ObjectiveStart;
 use crate::train::run::publisher::Publisher;
 use crate::train::run::setup;
 use crate::train::step::readback::READBACK_SPAN;
@@ -80,7 +80,8 @@ pub fn profile_step_kind(
     measure_steps(&selected.device, options, params, next, |batch| subject.step(batch))
 }
 
-/// Profiles the first steps of the run that `config` describes. Nothing is recorded.
+/// Profiles the first steps of the run that `config` describes. A step includes taking its batches, which are read ahead.
+/// Nothing is recorded.
 pub fn profile_run(
     mut config: Config,
     selected: &SelectedDevice,
@@ -92,7 +93,7 @@ pub fn profile_run(
     let dataset = setup::open_dataset(&config, &mut publisher)?;
     let model = setup::build_model(&config, &dataset, selected, None, &mut publisher)?;
     let vocab_size = model.shape().vocab_size;
-    let start = StreamPosition::default();
+    let start = ObjectiveStart::default();
     let mut objective = setup::open_objective(&config, &dataset, vocab_size, start, &mut publisher)?;
     let mut learner = Learner::new(model, &config.optim);
     let params = learner.model.num_params();

@@ -13,7 +13,7 @@ use super::bail_usage;
 use super::generate::SamplingArgs;
 use super::model_source::{LoadedModel, ModelArgs, PolicyArg, questions_file};
 use super::output;
-use crate::config::{Objective, ObjectiveKind};
+use crate::config::{CurriculumMethod, Objective, ObjectiveKind};
 use crate::data::{Dataset, Split, read_questions};
 use crate::generate::{GenerationRequest, Intervention, LatentSource};
 use crate::policy::grammar::POLICY_HELP;
@@ -24,7 +24,7 @@ use crate::record::rows::thought_tests::ThoughtTestRow;
 use crate::train::eval::accuracy::{AccuracySummary, EvalPrompt, answer_questions};
 use crate::train::eval::judge::Judge;
 use crate::train::eval::perplexity::{PerplexitySummary, ScoringOptions, score_split};
-use crate::train::eval::thought_tests::{self as tests_of_thought, LatentCount, ThoughtTestResult, run_thought_tests};
+use crate::train::eval::thought_tests::{ThoughtSubject, ThoughtTestResult, run_thought_tests};
 use crate::train::{AnswerPlan, answer_by_plan};
 use clap::Args;
 use std::io::Write;
@@ -90,7 +90,7 @@ pub struct EvalArgs {
     separator: Option<String>,
     /// Also test whether the thought is used: answer with other latents in its place, and with fewer and more.
     ///
-    /// Needs a policy with a fixed number of latents. Each test is compared with the policy as it is, question by question:
+    /// Needs a policy with a fixed number of latents. Each test is compared with the unchanged thought, question by question:
     /// difference in percentage points with its 95 % interval, and p of McNemar's exact test.
     #[arg(long)]
     thought_tests: bool,
@@ -222,7 +222,7 @@ impl EvalArgs {
         let request = GenerationRequest { intervention, ..self.request(loaded, &policy)? };
         let scores = answer_questions(&loaded.model, loaded.tokenizer()?, prompts, self.batch, &request)?;
         let summary = AccuracySummary::from_scores(prompts, &scores, self.sampling.seed);
-        let latents = fixed_latents(&policy).map(|fixed| LatentCount::All(fixed.count));
+        let latents = fixed_latents(&policy).map(|fixed| vec![fixed.count; prompts.len()]);
         Ok(Answered { label: policy.to_string(), summary, policy, latents, intervention })
     }
 
@@ -264,18 +264,16 @@ impl EvalArgs {
         let planned: Vec<_> = prompts.iter().map(planned).collect();
         let request = self.request(loaded, &Policy::Never)?;
         let scores = answer_by_plan(&loaded.model, tokenizer, &planned, self.batch, &request)?;
-        let latents = |policy: &Policy| if let Policy::Fixed(fixed) = policy { fixed.count } else { 0 };
-        let most = planned.iter().map(|(plan, _)| plan).max_by_key(|plan| latents(&plan.policy));
+        let latents = |plan: &AnswerPlan| fixed_latents(&plan.policy).map_or(0, |fixed| fixed.count);
+        let counts: Vec<usize> = planned.iter().map(|(plan, _)| latents(plan)).collect();
+        let most = planned.iter().map(|(plan, _)| plan).max_by_key(|plan| latents(plan));
         let (policy, intervention) =
             most.map_or((Policy::Never, Intervention::default()), |plan| (plan.policy.clone(), plan.intervention));
         let varies = planned.iter().any(|(plan, _)| plan.policy != policy);
-        let per_step = LatentCount::PerStep { latents: objective.c_thought, most_steps: objective.max_latent_stage };
-        let (label, count) = match varies {
-            true => (format!("{policy}, fewer for fewer steps"), Some(per_step)),
-            false => (policy.to_string(), fixed_latents(&policy).map(|fixed| LatentCount::All(fixed.count))),
-        };
+        let label = if varies { format!("{policy}, fewer for fewer steps") } else { policy.to_string() };
         let summary = AccuracySummary::from_scores(prompts, &scores, self.sampling.seed);
-        Ok(Answered { label, summary, policy, latents: count, intervention })
+        let latents = fixed_latents(&policy).map(|_| counts);
+        Ok(Answered { label, summary, policy, latents, intervention })
     }
 
     /// Tests the thoughts of each policy with a fixed number of latents.
@@ -285,14 +283,21 @@ impl EvalArgs {
         prompts: &[EvalPrompt],
         answers: &[Answered],
     ) -> anyhow::Result<Vec<(String, Vec<ThoughtTestResult>)>> {
-        let per_step = curriculum(loaded)?.map_or(1, |objective| objective.c_thought);
+        let objective = curriculum(loaded)?;
+        let per_step = objective.as_ref().map_or(1, |objective| objective.c_thought);
+        let is_frontier = objective.is_some_and(|objective| objective.method == CurriculumMethod::Frontier);
         let mut tested = Vec::new();
         for answered in answers {
-            let (Some(fixed), Some(latents)) = (fixed_latents(&answered.policy), answered.latents) else { continue };
-            let tests = tests_of_thought::thought_tests(latents, answered.intervention, per_step, prompts);
+            let (Some(policy), Some(latents)) = (fixed_latents(&answered.policy), &answered.latents) else { continue };
+            let subject = ThoughtSubject {
+                policy,
+                latents: latents.clone(),
+                latents_by_steps: prompts.iter().map(|prompt| per_step * prompt.steps).collect(),
+                fed: answered.intervention,
+                answer_tokens: is_frontier.then_some(1),
+            };
             let (tokenizer, request) = (loaded.tokenizer()?, self.request(loaded, &answered.policy)?);
-            let tests = (fixed, tests.as_slice());
-            let results = run_thought_tests(&loaded.model, tokenizer, prompts, self.batch, &request, tests)?;
+            let results = run_thought_tests(&loaded.model, tokenizer, prompts, self.batch, &request, &subject)?;
             tested.push((answered.label.clone(), results));
         }
         if tested.is_empty() {

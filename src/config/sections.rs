@@ -280,7 +280,8 @@ sections! {
         /// Also keeps every checkpoint whose step is a multiple of this. 0: none.
         Live keep_every: u64 = 0, Any;
         /// Writes a checkpoint after each validation that is better than all before, and keeps the best one (RUN@best):
-        /// `none`, `accuracy` or `loss`. In a curriculum a validation of a later stage counts as better. It is always
+        /// `none`, `accuracy` or `loss`. In a curriculum a validation of a later stage counts as better, and one of an
+        /// earlier stage, to which a changed config may go back, does not count. It is always
         /// measured on the validation split; no run ever reads the test split.
         Live best: BestCheckpointBy = BestCheckpointBy::None, Any;
     }

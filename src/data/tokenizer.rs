@@ -94,17 +94,25 @@ impl Tokenizer {
         Ok(Self { end: Arc::new(end), ..self.clone() })
     }
 
-    /// Returns the id of the first of the [`MARKERS`]: the id after the vocabulary, if the tokenizer has none.
-    pub fn first_marker(&self) -> u32 {
-        self.token_id(MARKERS[0]).unwrap_or(self.vocab_size() as u32)
+    /// Returns the ids of the [`MARKERS`]. Those that the tokenizer lacks have the ids after its vocabulary.
+    pub fn marker_ids(&self) -> [u32; MARKERS.len()] {
+        let mut next = self.vocab_size() as u32;
+        MARKERS.map(|marker| {
+            self.token_id(marker).unwrap_or_else(|| {
+                next += 1;
+                next - 1
+            })
+        })
     }
 
-    /// Returns the tokenizer with the [`MARKERS`] as its last tokens.
+    /// Returns the tokenizer with the [`MARKERS`] that it lacks as its last tokens.
     pub fn with_markers(self) -> Result<Self> {
-        if self.token_id(MARKERS[0]).is_some() {
+        let missing = MARKERS.into_iter().zip(self.marker_ids()).filter(|(marker, _)| self.token_id(marker).is_none());
+        let missing: Vec<_> = missing.collect();
+        if missing.is_empty() {
             return Ok(self);
         }
-        let Some(json) = markers::add(&self.inner.json, self.vocab_size()) else { return Ok(self) };
+        let Some(json) = markers::add(&self.inner.json, &missing) else { return Ok(self) };
         Ok(Self { end: self.end, ..Self::from_json("with markers", json)? })
     }
 

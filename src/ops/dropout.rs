@@ -142,19 +142,19 @@ pub(super) fn reference(x: Tensor<2>, residual: Option<Tensor<2>>, mask: Dropout
     let factors = mask.apply(x.clone().inner().ones_like(), 0);
     let dropped = x * Tensor::from_inner(factors);
     match residual {
-        Some(residual) => residual + dropped,
+        Some(residual) => residual + to_f32(dropped),
         None => dropped,
     }
 }
 
-/// Returns `x` `[N, D]` with numbers dropped, plus `residual` `[N, D]` if given.
+/// Returns `x` `[N, D]` with numbers dropped, plus `residual` `[N, D]` in f32 if given.
 pub fn dropout(x: Tensor<2>, residual: Option<Tensor<2>>, mask: Dropout) -> Tensor<2> {
     if !is_native_cpu(&x) {
         let _span = DROPOUT.forward_span();
         let dropped =
             with_custom_backward(vec![any_operand(x.clone())], mask.apply(x.inner(), 0), DropoutBackward(mask));
         return match residual {
-            Some(residual) => residual + dropped,
+            Some(residual) => residual + to_f32(dropped),
             None => dropped,
         };
     }

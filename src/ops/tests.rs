@@ -148,6 +148,10 @@ fn dropout_matches() {
         let bf16 = || x.clone().cast(FloatDType::BF16);
         let (actual, reference) = (|| dropout(bf16(), None, mask), || dropout::reference(bf16(), None, mask));
         assert_matches_reference("dropout in bf16", &leaves[..1], &[], actual, reference);
+        let actual = || dropout(bf16(), Some(residual.clone()), mask);
+        let reference = || dropout::reference(bf16(), Some(residual.clone()), mask);
+        assert_eq!(actual().dtype(), DType::F32);
+        assert_matches_within(2e-2, "bf16 and residual", &leaves, &[], actual(), reference());
     }
 }
 

@@ -181,7 +181,6 @@ impl RunFolder {
         self.read_checkpoint_steps().unwrap_or_default()
     }
 
-    /// Reads the steps of the existing checkpoints, ascending.
     /// Returns the best checkpoint that the newest one names, if it is there.
     pub fn best_checkpoint(&self) -> Option<BestCheckpoint> {
         #[derive(serde::Deserialize)]
@@ -193,6 +192,7 @@ impl RunFolder {
         state.best.filter(|best| steps.contains(&best.step))
     }
 
+    /// Reads the steps of the existing checkpoints, ascending.
     pub fn read_checkpoint_steps(&self) -> Result<Vec<u64>, RecordError> {
         let mut steps = Vec::new();
         for entry in std::fs::read_dir(&self.path).map_err(RecordError::io("read", &self.path))? {

@@ -191,15 +191,16 @@ columns! {
         "questions" "" Text "File of the questions.";
         "policy" "" Text "Switch policy that the questions are answered under.";
         "test" "" Text "What is changed about the thought.";
+        "count" "" Count "Number of questions that the test is about.";
         "latents" "" Real "Mean number of latents.";
         "accuracy" "" Real "Share of the questions that are answered rightly.";
         "accuracy_low" "" Real "Lower end of its 95 % bootstrap interval, over questions; null for a single question.";
         "accuracy_high" "" Real "Upper end of this interval.";
-        "difference" "" Real "Accuracy minus that of the policy as it is.";
+        "difference" "" Real "Accuracy minus that of the unchanged thought, on the same questions.";
         "difference_low" "" Real "Lower end of its 95 % bootstrap interval, over questions; null for a single question.";
         "difference_high" "" Real "Upper end of this interval.";
-        "only_as_it_is" "" Count "Questions answered rightly by the policy as it is, and wrongly under the test.";
-        "only_under_test" "" Count "Questions answered rightly under the test, and wrongly by the policy as it is.";
+        "only_unchanged" "" Count "Questions answered rightly by the unchanged thought, and wrongly under the test.";
+        "only_under_test" "" Count "Questions answered rightly under the test, and wrongly by the unchanged thought.";
         "p" "" Real "Two-sided p of McNemar's exact test on these two counts.";
         "follows_donor" "" Real "Share of the answers that are right for the question that the states came from, of those whose own right answer is another; null unless states are transplanted.";
     }

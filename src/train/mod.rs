@@ -174,6 +174,6 @@ mod tests {
 }
 pub mod eval;
 mod live;
-mod objective;
+pub mod objective;
 pub mod run;
 pub mod step;

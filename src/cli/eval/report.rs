@@ -10,7 +10,7 @@ use crate::policy::switch::Policy;
 use crate::train::eval::accuracy::AccuracySummary;
 use crate::train::eval::bootstrap::Estimate;
 use crate::train::eval::perplexity::PerplexitySummary;
-use crate::train::eval::thought_tests::{LatentCount, ThoughtTestResult};
+use crate::train::eval::thought_tests::ThoughtTestResult;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
@@ -63,8 +63,8 @@ pub(super) struct Answered {
     pub label: String,
     pub summary: AccuracySummary,
     pub policy: Policy,
-    /// How many latents each question got, if the policy has a fixed number.
-    pub latents: Option<LatentCount>,
+    /// How many latents each question got, if that was fixed before its answer.
+    pub latents: Option<Vec<usize>>,
     pub intervention: Intervention,
 }
 

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 /// one after which `frontier` asks for the answer.
 pub const MARKERS: [&str; 3] = ["<|start-latent|>", "<|end-latent|>", "<|answer|>"];
 
-/// Returns a `tokenizer.json` with the markers as its last tokens; `None` if it is no JSON object.
-pub(super) fn add(json: &str, first_id: usize) -> Option<String> {
+/// Returns a `tokenizer.json` with these tokens as its last ones; `None` if it is no JSON object.
+pub(super) fn add(json: &str, tokens: &[(&str, u32)]) -> Option<String> {
     let mut all: Value = serde_json::from_str(json).ok()?;
     let added = all.as_object_mut()?.entry("added_tokens").or_insert_with(|| json!([])).as_array_mut()?;
-    added.extend((first_id..).zip(MARKERS).map(|(id, content)| {
+    added.extend(tokens.iter().map(|(content, id)| {
         json!({
             "id": id,
             "content": content,
@@ -28,7 +28,7 @@ pub(super) fn add(json: &str, first_id: usize) -> Option<String> {
 
 /// Returns a `tokenizer.json` without markers; `None` if it has none.
 pub(super) fn remove(json: &str) -> Option<String> {
-    if !json.contains(MARKERS[0]) {
+    if !MARKERS.iter().any(|marker| json.contains(marker)) {
         return None;
     }
     let mut all: Value = serde_json::from_str(json).ok()?;
@@ -56,7 +56,20 @@ mod tests {
             assert_eq!(with.encode(text).unwrap(), tokenizer.encode(text).unwrap());
             assert_eq!((with.eos_id(), with.hash()), (tokenizer.eos_id(), tokenizer.hash()));
             assert_eq!(with.clone().with_markers().unwrap().json(), with.json());
-            assert_eq!((tokenizer.first_marker(), with.first_marker()), (vocab_size as u32, vocab_size as u32));
         }
+    }
+
+    /// The published code adds markers of its own in another order, without the last.
+    #[test]
+    fn markers_that_are_there_keep_their_ids() {
+        let words = Tokenizer::words().unwrap();
+        let first = words.vocab_size() as u32;
+        let json =
+            add(words.json(), &[(MARKERS[1], first), (MARKERS[0], first + 1), ("<|latent|>", first + 2)]).unwrap();
+        let tokenizer = Tokenizer::from_json("published", json).unwrap();
+        assert_eq!(tokenizer.marker_ids(), [first + 1, first, first + 3]);
+        let with = tokenizer.clone().with_markers().unwrap();
+        assert_eq!((with.marker_ids(), with.vocab_size() as u32), (tokenizer.marker_ids(), first + 4));
+        assert_eq!(with.hash(), tokenizer.hash());
     }
 }

@@ -1,6 +1,6 @@
 //! Owns: the rows of the tests of thoughts, and their conversion to columns.
 //! Must not know: models, how a test is made.
-//! Invariant: the first row of a policy is that of the policy as it is.
+//! Invariant: the first row of a policy is that of the unchanged thought.
 
 use super::{TableRow, count_column, real_column, text_column};
 use crate::schema::metrics::{self, ColumnSpec};
@@ -14,16 +14,18 @@ pub struct ThoughtTestRow {
     pub questions: String,
     pub policy: String,
     pub test: String,
+    /// Number of questions.
+    pub count: u64,
     /// Mean number of latents.
     pub latents: f64,
     pub accuracy: f64,
     pub accuracy_low: f64,
     pub accuracy_high: f64,
-    /// Accuracy minus that of the policy as it is.
+    /// Accuracy minus that of the unchanged thought.
     pub difference: f64,
     pub difference_low: f64,
     pub difference_high: f64,
-    pub only_as_it_is: u64,
+    pub only_unchanged: u64,
     pub only_under_test: u64,
     pub p: f64,
     pub follows_donor: Option<f64>,
@@ -41,6 +43,7 @@ impl TableRow for ThoughtTestRow {
             text_column(rows.iter().map(|row| Some(row.questions.clone()))),
             text_column(rows.iter().map(|row| Some(row.policy.clone()))),
             text_column(rows.iter().map(|row| Some(row.test.clone()))),
+            count_column(rows.iter().map(|row| row.count)),
             real(|row| row.latents),
             real(|row| row.accuracy),
             real(|row| row.accuracy_low),
@@ -48,7 +51,7 @@ impl TableRow for ThoughtTestRow {
             real(|row| row.difference),
             real(|row| row.difference_low),
             real(|row| row.difference_high),
-            count_column(rows.iter().map(|row| row.only_as_it_is)),
+            count_column(rows.iter().map(|row| row.only_unchanged)),
             count_column(rows.iter().map(|row| row.only_under_test)),
             real(|row| row.p),
             real_column(rows.iter().map(|row| row.follows_donor)),

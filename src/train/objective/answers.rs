@@ -10,10 +10,10 @@ use crate::model::Transformer;
 use crate::policy::switch::{FixedPolicy, Policy, ThoughtStarts};
 use crate::train::eval::accuracy::{AnswerScore, EvalPrompt, answer_questions};
 
-/// Returns the marker tokens: the ids after the vocabulary of the data.
+/// Returns the marker tokens of a tokenizer.
 pub(in crate::train) fn marker_tokens(tokenizer: &Tokenizer) -> MarkerTokens {
-    let first = tokenizer.first_marker();
-    MarkerTokens { begin: first, end: first + 1, latent: 0, pause: 0, answer: first + 2 }
+    let [begin, end, answer] = tokenizer.marker_ids();
+    MarkerTokens { begin, end, latent: 0, pause: 0, answer }
 }
 
 pub(in crate::train) fn row_settings(objective: &Settings, markers: MarkerTokens) -> RowSettings {

@@ -4,7 +4,7 @@
 
 use super::answers::{AnswerPlan, answer_by_plan, longest_row, marker_tokens, row_settings};
 use super::question_set::{QuestionEncoding, QuestionSet};
-use super::{Objective, Sample, SamplePiece};
+use super::{Objective, ObjectiveStart, Sample, SamplePiece};
 use crate::config::{Config, CurriculumMethod, GradientFlow, LatentOrder, Objective as Settings, OptimizerReset};
 use crate::curriculum::passes::{self, LatentSettings};
 use crate::curriculum::rows::{CurriculumRow, EncodedQuestion, MarkerTokens, RowStage};
@@ -42,15 +42,18 @@ pub(in crate::train) struct Curriculum {
     position: StreamPosition,
     /// Updates done before the batches that were read last.
     updates_done: u64,
-    /// The settings of the batches that were read last, and of the last update that is done.
-    settings_of: [Settings; 2],
+    /// Stage of the batches that were read last.
+    next_stage: usize,
+    /// Stage of the last update that is done.
+    stage: Option<usize>,
     /// Input tokens of the last batches, and the epoch in which they begin.
     tokens_and_epoch: (u64, u64),
 }
 
 impl Curriculum {
     /// Reads the questions of the dataset's train and valid splits.
-    pub fn open(config: &Config, dataset: &Dataset, position: StreamPosition) -> Result<Self, TrainError> {
+    pub fn open(config: &Config, dataset: &Dataset, start: ObjectiveStart) -> Result<Self, TrainError> {
+        let ObjectiveStart { position, phase } = start;
         let missing = |what: &str| TrainError::InvalidSetting {
             key: "data.dir",
             value: config.data.dir.clone(),
@@ -93,7 +96,8 @@ impl Curriculum {
             next: position.clone(),
             position,
             updates_done: 0,
-            settings_of: [config.objective.clone(), config.objective.clone()],
+            next_stage: 0,
+            stage: phase.map(|phase| phase as usize),
             tokens_and_epoch: (0, 0),
         })
     }
@@ -119,12 +123,7 @@ impl Curriculum {
         match config.objective.reset_optimizer {
             OptimizerReset::Never => false,
             OptimizerReset::Epoch => is_first_of_epoch,
-            OptimizerReset::Stage => {
-                // The update before this one began in the epoch before, if this is the first of its epoch.
-                let epoch_before = self.position.epoch - u64::from(is_first_of_epoch && self.position.epoch > 0);
-                // A changed config may have moved the bounds of the stages since.
-                stage != stages::stage_at(&self.settings_of[1], updates_done - 1, epoch_before)
-            }
+            OptimizerReset::Stage => self.stage.is_some_and(|last| last != stage),
         }
     }
 
@@ -261,13 +260,13 @@ impl Objective for Curriculum {
         let tokens = rows.iter().flatten().map(|row| row.ids.len() as u64 - 1).sum();
         self.tokens_and_epoch = (tokens, epoch);
         self.updates_done = updates_done;
-        self.settings_of[0] = objective.clone();
+        self.next_stage = stage;
         Ok(Box::new(CurriculumBatches { rows, settings: latent_settings(objective), stage, resets_optimizer }))
     }
 
     fn count_update(&mut self) -> (u64, u64) {
         self.position = self.next.clone();
-        self.settings_of[1] = self.settings_of[0].clone();
+        self.stage = Some(self.next_stage);
         self.tokens_and_epoch
     }
 
@@ -305,8 +304,8 @@ impl Objective for Curriculum {
         Ok(lengths.into_iter().filter_map(figure).collect())
     }
 
-    fn phase(&self, config: &Config) -> u64 {
-        stages::stage_at(&config.objective, self.updates_done, self.tokens_and_epoch.1) as u64
+    fn phase(&self) -> u64 {
+        self.stage.unwrap_or(0) as u64
     }
 
     fn measure_sequential_cost(&self, _: &Config, _: &Transformer, _: &mut StepRow) {}
@@ -389,7 +388,7 @@ mod tests {
         let mut config = Config::default();
         (config.data.batch, config.optim.accumulate, config.data.seq_len) = (2, 2, 64);
         (config.objective.max_latent_stage, config.objective.separator) = (2, " ".to_owned());
-        (Curriculum::open(&config, &dataset, StreamPosition::default()).unwrap(), config, dataset)
+        (Curriculum::open(&config, &dataset, ObjectiveStart::default()).unwrap(), config, dataset)
     }
 
     #[test]
@@ -409,7 +408,8 @@ mod tests {
             curriculum.count_update();
         }
         assert_eq!((curriculum.position().epoch, curriculum.position().document), (1, 2));
-        let beyond = StreamPosition { document: 10, ..StreamPosition::default() };
+        let position = StreamPosition { document: 10, ..StreamPosition::default() };
+        let beyond = ObjectiveStart { position, phase: None };
         let error = Curriculum::open(&config, &dataset, beyond).err().unwrap().to_string();
         assert!(error.contains("place 10 of an epoch"), "{error}");
     }
@@ -424,7 +424,7 @@ mod tests {
             // A changed config ends the stage early.
             (OptimizerReset::Stage, 100, Some(3), [false, false, false, true, false, false]),
         ] {
-            let (mut curriculum, mut config, _) = open(dir.path());
+            let (mut curriculum, mut config, dataset) = open(dir.path());
             config.objective.steps_per_stage = steps_per_stage;
             config.objective.reset_optimizer = reset;
             let resets = [0, 1, 2, 3, 4, 5].map(|updates_done| {
@@ -432,6 +432,10 @@ mod tests {
                     config.objective.steps_per_stage = 1;
                     config.objective.first_stage = 2;
                 }
+                // A resumed run goes on from what a checkpoint holds.
+                let position = curriculum.position();
+                let phase = (updates_done > 0).then(|| curriculum.phase());
+                curriculum = Curriculum::open(&config, &dataset, ObjectiveStart { position, phase }).unwrap();
                 let resets = curriculum.next_batches(&config, updates_done).map(|batches| batches.resets_optimizer());
                 curriculum.count_update();
                 resets.unwrap()

@@ -16,6 +16,14 @@ use crate::model::Transformer;
 use crate::schema::metrics::StepRow;
 use crate::schema::token_rows::TokenRow;
 
+/// Where an objective begins or goes on.
+#[derive(Clone, Debug, Default)]
+pub struct ObjectiveStart {
+    pub position: StreamPosition,
+    /// Phase of the last update; `None` before the first one.
+    pub phase: Option<u64>,
+}
+
 /// What a run learns.
 pub trait Objective {
     /// Reads the batches of the next update.
@@ -49,7 +57,7 @@ pub trait Objective {
 
     /// Returns the phase of training in which the last update was, such as the stage of a curriculum. Validations of a later
     /// phase are about a harder task.
-    fn phase(&self, _: &Config) -> u64 {
+    fn phase(&self) -> u64 {
         0
     }
 

@@ -36,8 +36,11 @@ impl TrainingRun<'_> {
             BestCheckpointBy::Loss => &[Metric::ValidPlain, Metric::ValidQuestions],
         };
         let Some((metric, value)) = metrics.iter().find_map(|metric| Some((metric, row.get(*metric)?))) else { return };
+        if !value.is_finite() {
+            return;
+        }
         let metric = metric.spec().name.to_owned();
-        let validation = BestCheckpoint { step: row.step(), phase: self.objective.phase(self.config()), metric, value };
+        let validation = BestCheckpoint { step: row.step(), phase: self.objective.phase(), metric, value };
         if self.progress.best.as_ref().is_none_or(|best| is_better(&validation, best)) {
             tracing::info!("best so far: {} {value:.4}", validation.metric);
             self.progress.best = Some(validation);
@@ -77,6 +80,7 @@ impl TrainingRun<'_> {
             validations: self.progress.validations,
             wall_s: self.wall_s(),
             losses: self.progress.losses.clone(),
+            phase: (self.learner.step > 0).then(|| self.objective.phase()),
             best: self.progress.best.clone(),
             dataset: setup::dataset_fingerprint(&self.dataset),
             random_state: checkpoint::RANDOM_STATE.into(),

@@ -5,11 +5,11 @@
 use super::checkpoint::{self, LoadedCheckpoint};
 use super::resume_journal::ResumeJournal;
 use crate::config::{self, Config, ConfigError, ObjectiveKind};
-use crate::data::StreamPosition;
 use crate::model::ModelShape;
 use crate::record::run_folder::{RunFolder, RunLock};
 use crate::schema::protocol::Lineage;
 use crate::schema::rows::ChangeRow;
+use crate::train::objective::ObjectiveStart;
 use crate::train::{ForkReset, Recipe, TrainError};
 use std::path::PathBuf;
 
@@ -101,8 +101,8 @@ impl RunPlan {
     }
 
     /// Returns where the training data continues if data and order are the checkpoint's; else its beginning.
-    pub fn start_position(&mut self, dataset: &str) -> StreamPosition {
-        let Some(found) = &self.checkpoint else { return StreamPosition::default() };
+    pub fn objective_start(&mut self, dataset: &str) -> ObjectiveStart {
+        let Some(found) = &self.checkpoint else { return ObjectiveStart::default() };
         let (old, new) = (&found.config, &self.config);
         let same_order = (old.run.seed, old.data.shuffle) == (new.run.seed, new.data.shuffle);
         // A curriculum leaves out questions that are too long, so its positions depend on its settings.
@@ -112,7 +112,8 @@ impl RunPlan {
         };
         let same = found.state.dataset == dataset && same_order && same_objective;
         if same && !self.reset.data {
-            return found.state.loader.clone();
+            let phase = found.state.phase.filter(|_| !self.reset.step);
+            return ObjectiveStart { position: found.state.loader.clone(), phase };
         }
         if !self.reset.data {
             tracing::warn!(
@@ -120,7 +121,7 @@ impl RunPlan {
             );
             self.lineage.iter_mut().for_each(|lineage| lineage.left_out.push("data".into()));
         }
-        StreamPosition::default()
+        ObjectiveStart::default()
     }
 
     /// Returns an error if `dataset` is not the checkpoint's.

@@ -22,9 +22,9 @@ use crate::record::{RecordError, changes};
 use crate::schema::protocol::{Event, RunInfo, RunPhase};
 use crate::train::TrainError;
 use crate::train::live::replay;
-use crate::train::objective::Objective;
 use crate::train::objective::curriculum::Curriculum;
 use crate::train::objective::pretraining::Pretraining;
+use crate::train::objective::{Objective, ObjectiveStart};
 use crate::train::step::learner::Learner;
 use burn::module::Module;
 use burn::tensor::Device;
@@ -101,13 +101,13 @@ pub fn open_objective(
     config: &Config,
     dataset: &Dataset,
     vocab_size: usize,
-    start: StreamPosition,
+    start: ObjectiveStart,
     out: &mut Publisher,
 ) -> Result<Box<dyn Objective>, TrainError> {
     Ok(match config.objective.kind {
         ObjectiveKind::Pretraining => {
-            let loader = open_loader(config, dataset, vocab_size, start.clone(), out)?;
-            Box::new(Pretraining::new(config, dataset.clone(), loader, start, vocab_size)?)
+            let loader = open_loader(config, dataset, vocab_size, start.position.clone(), out)?;
+            Box::new(Pretraining::new(config, dataset.clone(), loader, start.position, vocab_size)?)
         }
         ObjectiveKind::Curriculum => Box::new(Curriculum::open(config, dataset, start)?),
     })
@@ -283,11 +283,11 @@ pub fn build_model(
 /// Returns the vocabulary size that a new model gets: that of the data, and the markers of a curriculum.
 pub fn model_vocab(config: &Config, dataset: &Dataset) -> Option<usize> {
     let data_vocab = dataset.vocab_size()?;
-    let with_markers = || dataset.tokenizer().map_or(data_vocab, |known| known.first_marker() as usize + MARKERS.len());
+    let last_marker = || dataset.tokenizer().and_then(|known| known.marker_ids().into_iter().max());
     match config.objective.kind {
         ObjectiveKind::Pretraining => Some(data_vocab),
         // In a vocabulary that is padded, markers have ids of the padding.
-        ObjectiveKind::Curriculum => Some(data_vocab.max(with_markers())),
+        ObjectiveKind::Curriculum => Some(data_vocab.max(last_marker().map_or(0, |last| last as usize + 1))),
     }
 }
 
@@ -352,7 +352,7 @@ pub fn read_companions(
 
 /// Whether the companions hold this tokenizer and its description, up to formatting.
 fn has_tokenizer(companions: &Companions, tokenizer: &Tokenizer) -> bool {
-    let has_markers = |json: &[u8]| String::from_utf8_lossy(json).contains(MARKERS[0]);
+    let has_markers = |json: &[u8]| MARKERS.map(|marker| String::from_utf8_lossy(json).contains(marker));
     let same = |json: &[u8]| {
         has_markers(json) == has_markers(tokenizer.json().as_bytes())
             && Tokenizer::hash_of_json(json).is_some_and(|hash| hash == tokenizer.hash())

@@ -8,7 +8,7 @@ use super::publisher::Publisher;
 use super::run_plan::{Origin, RunPlan};
 use super::setup::ClaimedFolder;
 use super::{history_backfill, plan, recording, setup};
-use crate::config::Config;
+use crate::config::{BestCheckpointBy, Config};
 use crate::data::{Dataset, Tokenizer};
 use crate::model::hf::Companions;
 use crate::ops::threads;
@@ -82,6 +82,18 @@ pub(in crate::train) struct RunProgress {
 }
 
 impl RunProgress {
+    /// Forgets the best checkpoint if `folder` lacks it: it was after the step that a run is rewound to, or removed when a
+    /// better one was written that is damaged.
+    fn with_best_in(mut self, folder: &RunFolder) -> Self {
+        if let Some(best) = self.best.take_if(|best| !folder.checkpoint_steps().contains(&best.step)) {
+            tracing::warn!(
+                "the best checkpoint so far, of step {}, is gone: the best one is looked for anew",
+                best.step
+            );
+        }
+        self
+    }
+
     /// Returns what the plan's checkpoint has done. Time and losses of a parent do not count.
     fn from_plan(plan: &RunPlan) -> Self {
         let Some(found) = plan.checkpoint.as_ref().filter(|_| !plan.reset.step) else {
@@ -120,15 +132,15 @@ impl<'a> TrainingRun<'a> {
         if is_resumed {
             plan.check_same_dataset(&fingerprint)?;
         }
-        let next_position = plan.start_position(&fingerprint);
-        let objective = setup::open_objective(&plan.config, &dataset, vocab_size, next_position, publisher)?;
+        let start = plan.objective_start(&fingerprint);
+        let objective = setup::open_objective(&plan.config, &dataset, vocab_size, start, publisher)?;
         let learner = setup::restore_learner(&plan, Learner::new(model, &plan.config.optim))?;
         // From here on, a stop leaves a run that can be resumed.
         options.preparing.store(false, Ordering::SeqCst);
         let ClaimedFolder { folder, lock, config_text } = setup::claim_folder(&plan, resumed)?;
         setup::attach_log(&folder, log)?;
         let info = setup::run_info(&plan, &dataset, &device, &learner.model, &folder, peak_flop_per_s)?;
-        let progress = RunProgress::from_plan(&plan);
+        let progress = RunProgress::from_plan(&plan).with_best_in(&folder);
         let tokenizer = setup::tokenizer(&plan.config, &dataset)?;
         let RunPlan { config, version, recipe, origin, scheduled, .. } = plan;
         let (timing, hash) = (recording::recorder_timing(&config.record), recording::config_hash(&config));
@@ -184,6 +196,9 @@ impl<'a> TrainingRun<'a> {
         let kind = if self.origin == Origin::Resume { EventKind::Resume } else { EventKind::Start };
         if step > 0 {
             tracing::info!("continuing after step {step}");
+        }
+        if self.config().checkpoint.best != BestCheckpointBy::None && !self.objective.can_validate() {
+            tracing::warn!("`checkpoint.best` has no effect: {} has no validation split", self.config().data.dir);
         }
         if self.origin == Origin::Resume {
             self.record_lost_checkpoint();

@@ -43,7 +43,13 @@ const MIN_VISIBLE: u16 = 4;
 /// Draws the settings below each other over one axis of steps.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let config = ctx.state.run.as_ref().map(|run| &run.config);
-    let subtitle = config.map_or_else(Line::default, |config| recycle_interval(ctx, config));
+    let measured = config.map_or_else(Vec::new, |config| measured_rows(ctx, config));
+    // The border takes two lines.
+    let layout = RowLayout::new(area.height.saturating_sub(2), measured.len());
+    let mut subtitle = config.map_or_else(Line::default, |config| recycle_interval(ctx, config));
+    if layout.measured < measured.len() {
+        subtitle.push_span(ctx.span(Role::Dim, format!(", {} rows hidden", measured.len() - layout.measured)));
+    }
     let within = draw_frame(frame, area, ctx, Panel::Schedule, subtitle, edit_status(ctx, area.width));
     let within = within.inner(Margin::new(1, 0));
     let Some(config) = config else { return };
@@ -51,18 +57,12 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
         return;
     }
     let used = config_history::settings_in_use(config);
-    let axis = within.height >= 9;
-    let height = within.height - u16::from(axis);
-    let rows = (height / MIN_VISIBLE).clamp(1, MAX_ROWS);
-    // What is measured is drawn smaller if need be, and leaves room for a setting.
-    let measured = measured_rows(ctx, config);
-    let lines = ((height - rows) / (measured.len() as u16).max(1)).clamp(1, rows);
-    let fit = usize::from((height - rows) / lines).min(measured.len());
-    for (number, row) in measured[..fit].iter().enumerate() {
+    let RowLayout { height, axis, setting_lines: rows, measured_lines: lines, .. } = layout;
+    for (number, row) in measured[..layout.measured].iter().enumerate() {
         let area = Rect { y: within.y + number as u16 * lines, height: lines, ..within };
         draw_measured(frame, area, ctx, config, row);
     }
-    let measured_height = fit as u16 * lines;
+    let measured_height = layout.measured as u16 * lines;
     let settings = Rect { y: within.y + measured_height, ..within };
     let shown = usize::from((height - measured_height) / rows).min(used.len());
     let selected = ctx.view.selected_setting.min(used.len().saturating_sub(1));
@@ -76,6 +76,30 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     draw_step_lines(frame, curves, ctx, config);
     if axis {
         draw_axis(frame, Rect { y: within.bottom() - 1, height: 1, ..curves }, ctx, config);
+    }
+}
+
+/// How the lines of the panel are divided.
+struct RowLayout {
+    /// Lines without the axis.
+    height: u16,
+    axis: bool,
+    setting_lines: u16,
+    /// Lines of a measured row: fewer than of a setting, if need be.
+    measured_lines: u16,
+    /// Number of measured rows that leave room for a setting.
+    measured: usize,
+}
+
+impl RowLayout {
+    fn new(lines: u16, measured: usize) -> Self {
+        let axis = lines >= 9;
+        let height = lines - u16::from(axis);
+        let setting_lines = (height / MIN_VISIBLE).clamp(1, MAX_ROWS);
+        let room = height.saturating_sub(setting_lines);
+        let measured_lines = (room / (measured as u16).max(1)).clamp(1, setting_lines);
+        let fit = usize::from(room / measured_lines).min(measured);
+        Self { height, axis, setting_lines, measured_lines, measured: fit }
     }
 }
 
