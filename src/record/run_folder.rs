@@ -184,11 +184,11 @@ impl RunFolder {
     /// Returns the best checkpoint that the newest one names, if it is there.
     pub fn best_checkpoint(&self) -> Option<BestCheckpoint> {
         #[derive(serde::Deserialize)]
-        struct State {
+        struct StateWithBest {
             best: Option<BestCheckpoint>,
         }
         let steps = self.checkpoint_steps();
-        let state = read_json::<State>(&self.checkpoint_folder(*steps.last()?).join("state.json")).ok()??;
+        let state = read_json::<StateWithBest>(&self.checkpoint_folder(*steps.last()?).join("state.json")).ok()??;
         state.best.filter(|best| steps.contains(&best.step))
     }
 

@@ -266,8 +266,8 @@ pub struct LogLine {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BestCheckpoint {
     pub step: u64,
-    /// A validation of a later phase counts as better.
-    pub phase: u64,
+    /// Level of difficulty: a validation of a higher one counts as better.
+    pub level: u64,
     /// Name of the metric that chose it.
     pub metric: String,
     pub value: f64,

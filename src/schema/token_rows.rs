@@ -29,6 +29,14 @@ impl TokenRow {
             self.token_texts.entry(choice.id).or_insert_with(|| text(choice.id));
         }
     }
+
+    /// Replaces the texts of the recycled positions by their numbers, `‹1›`: in a curriculum's row the token in the place of
+    /// a latent means nothing.
+    pub fn number_latents(&mut self) {
+        for (number, cell) in self.cells.iter_mut().filter(|cell| cell.recycled).enumerate() {
+            cell.text = format!("‹{}›", number + 1);
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -7,8 +7,8 @@ use cubecl::prelude::*;
 /// Columns that a row's hashes decide in one block; a hash decides two, half a block apart.
 const BLOCK: u32 = 32;
 
-/// Writes the first `count` numbers of `x`, which has `columns` columns and whose first row is row `first_row`, times 0 or
-/// `scale`.
+/// Writes the first `count` numbers of `x`, times 0 or `scale`. `x` has `columns` columns, and its first row is row
+/// `first_row` of the mask.
 #[cube(launch)]
 pub fn dropout<F: Float>(
     x: &Tensor<F>,

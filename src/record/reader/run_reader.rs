@@ -268,6 +268,9 @@ impl RunReader {
         if let Some(row) = &mut row {
             row.thoughts = self.unsent_thoughts.iter().flat_map(|batch| rows::thoughts_at(batch, row.step)).collect();
             row.fill_token_texts(text);
+            if self.config.objective.kind == ObjectiveKind::Curriculum {
+                row.number_latents();
+            }
         }
         // The last row is sent whole.
         histograms.truncate(histograms.len().saturating_sub(usize::from(row.is_some())));

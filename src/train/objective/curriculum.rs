@@ -53,7 +53,7 @@ pub(in crate::train) struct Curriculum {
 impl Curriculum {
     /// Reads the questions of the dataset's train and valid splits.
     pub fn open(config: &Config, dataset: &Dataset, start: ObjectiveStart) -> Result<Self, TrainError> {
-        let ObjectiveStart { position, phase } = start;
+        let ObjectiveStart { position, level } = start;
         let missing = |what: &str| TrainError::InvalidSetting {
             key: "data.dir",
             value: config.data.dir.clone(),
@@ -97,7 +97,7 @@ impl Curriculum {
             position,
             updates_done: 0,
             next_stage: 0,
-            stage: phase.map(|phase| phase as usize),
+            stage: level.map(|level| level as usize),
             tokens_and_epoch: (0, 0),
         })
     }
@@ -304,7 +304,7 @@ impl Objective for Curriculum {
         Ok(lengths.into_iter().filter_map(figure).collect())
     }
 
-    fn phase(&self) -> u64 {
+    fn level(&self) -> u64 {
         self.stage.unwrap_or(0) as u64
     }
 
@@ -355,10 +355,7 @@ impl Objective for Curriculum {
         let latents: Vec<usize> = row.latents.collect();
         let pause = config.objective.method.feeds_pause();
         let mut probed = probe::probe_latents(model, tokenizer, &batch, &latents, pause, step)?;
-        // The token in the place of a latent means nothing.
-        for (number, at) in latents.iter().enumerate() {
-            probed.cells[*at].text = format!("‹{}›", number + 1);
-        }
+        probed.number_latents();
         Ok(Some(probed))
     }
 }
@@ -409,7 +406,7 @@ mod tests {
         }
         assert_eq!((curriculum.position().epoch, curriculum.position().document), (1, 2));
         let position = StreamPosition { document: 10, ..StreamPosition::default() };
-        let beyond = ObjectiveStart { position, phase: None };
+        let beyond = ObjectiveStart { position, level: None };
         let error = Curriculum::open(&config, &dataset, beyond).err().unwrap().to_string();
         assert!(error.contains("place 10 of an epoch"), "{error}");
     }
@@ -434,8 +431,8 @@ mod tests {
                 }
                 // A resumed run goes on from what a checkpoint holds.
                 let position = curriculum.position();
-                let phase = (updates_done > 0).then(|| curriculum.phase());
-                curriculum = Curriculum::open(&config, &dataset, ObjectiveStart { position, phase }).unwrap();
+                let level = (updates_done > 0).then(|| curriculum.level());
+                curriculum = Curriculum::open(&config, &dataset, ObjectiveStart { position, level }).unwrap();
                 let resets = curriculum.next_batches(&config, updates_done).map(|batches| batches.resets_optimizer());
                 curriculum.count_update();
                 resets.unwrap()

@@ -20,8 +20,8 @@ use crate::schema::token_rows::TokenRow;
 #[derive(Clone, Debug, Default)]
 pub struct ObjectiveStart {
     pub position: StreamPosition,
-    /// Phase of the last update; `None` before the first one.
-    pub phase: Option<u64>,
+    /// Level of the last update; `None` before the first one.
+    pub level: Option<u64>,
 }
 
 /// What a run learns.
@@ -55,9 +55,9 @@ pub trait Objective {
         row: &mut StepRow,
     ) -> Result<Vec<(String, f64)>, TrainError>;
 
-    /// Returns the phase of training in which the last update was, such as the stage of a curriculum. Validations of a later
-    /// phase are about a harder task.
-    fn phase(&self) -> u64 {
+    /// Returns the level of difficulty of the last update, such as the stage of a curriculum. Validations of a higher level are
+    /// about a harder task.
+    fn level(&self) -> u64 {
         0
     }
 

@@ -46,9 +46,9 @@ pub struct CheckpointState {
     pub wall_s: f64,
     #[serde(rename = "seen")]
     pub losses: LossSummary,
-    /// Phase of the last update, such as the stage of a curriculum; older versions wrote none.
+    /// Level of the last update, such as the stage of a curriculum; older versions wrote none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub phase: Option<u64>,
+    pub level: Option<u64>,
     /// The best checkpoint so far, maybe this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best: Option<BestCheckpoint>,
@@ -333,7 +333,7 @@ mod tests {
             validations: 0,
             wall_s: 0.0,
             losses: LossSummary::default(),
-            phase: None,
+            level: None,
             best: None,
             dataset: String::new(),
             random_state: RANDOM_STATE.into(),

@@ -40,7 +40,7 @@ impl TrainingRun<'_> {
             return;
         }
         let metric = metric.spec().name.to_owned();
-        let validation = BestCheckpoint { step: row.step(), phase: self.objective.phase(), metric, value };
+        let validation = BestCheckpoint { step: row.step(), level: self.objective.level(), metric, value };
         if self.progress.best.as_ref().is_none_or(|best| is_better(&validation, best)) {
             tracing::info!("best so far: {} {value:.4}", validation.metric);
             self.progress.best = Some(validation);
@@ -80,7 +80,7 @@ impl TrainingRun<'_> {
             validations: self.progress.validations,
             wall_s: self.wall_s(),
             losses: self.progress.losses.clone(),
-            phase: (self.learner.step > 0).then(|| self.objective.phase()),
+            level: (self.learner.step > 0).then(|| self.objective.level()),
             best: self.progress.best.clone(),
             dataset: setup::dataset_fingerprint(&self.dataset),
             random_state: checkpoint::RANDOM_STATE.into(),
@@ -137,11 +137,11 @@ impl TrainingRun<'_> {
     }
 }
 
-/// Whether `validation` is better than the `best` one before: of a later phase, or in the same one with more accuracy or
+/// Whether `validation` is better than the `best` one before: of a higher level, or in the same one with more accuracy or
 /// less loss. Those by different metrics are not compared: the newer one counts.
 fn is_better(validation: &BestCheckpoint, best: &BestCheckpoint) -> bool {
-    if validation.metric != best.metric || validation.phase != best.phase {
-        return validation.metric != best.metric || validation.phase > best.phase;
+    if validation.metric != best.metric || validation.level != best.level {
+        return validation.metric != best.metric || validation.level > best.level;
     }
     match validation.metric == Metric::ValidAccuracy.spec().name {
         true => validation.value > best.value,
@@ -154,14 +154,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_later_phase_then_the_better_value_counts() {
-        let of = |metric: Metric, phase, value| BestCheckpoint {
+    fn a_higher_level_then_the_better_value_counts() {
+        let of = |metric: Metric, level, value| BestCheckpoint {
             step: 1,
-            phase,
+            level,
             metric: metric.spec().name.to_owned(),
             value,
         };
-        let accuracy = |phase, value| of(Metric::ValidAccuracy, phase, value);
+        let accuracy = |level, value| of(Metric::ValidAccuracy, level, value);
         let loss = |value| of(Metric::ValidPlain, 0, value);
         assert!(is_better(&accuracy(0, 0.6), &accuracy(0, 0.5)) && !is_better(&accuracy(0, 0.5), &accuracy(0, 0.5)));
         assert!(is_better(&accuracy(1, 0.1), &accuracy(0, 0.9)) && !is_better(&accuracy(0, 0.9), &accuracy(1, 0.1)));

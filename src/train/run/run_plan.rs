@@ -112,8 +112,8 @@ impl RunPlan {
         };
         let same = found.state.dataset == dataset && same_order && same_objective;
         if same && !self.reset.data {
-            let phase = found.state.phase.filter(|_| !self.reset.step);
-            return ObjectiveStart { position: found.state.loader.clone(), phase };
+            let level = found.state.level.filter(|_| !self.reset.step);
+            return ObjectiveStart { position: found.state.loader.clone(), level };
         }
         if !self.reset.data {
             tracing::warn!(

@@ -124,6 +124,12 @@ pub struct RunModel {
 }
 
 impl RunModel {
+    fn add_figure(&mut self, ValidationFigure { step, name, value }: ValidationFigure) {
+        if self.figures.len() < MAX_FIGURES || self.figures.contains_key(&name) {
+            self.figures.entry(name).or_default().push(step, value);
+        }
+    }
+
     /// Applies one event that arrived `now` after the dashboard opened.
     pub fn apply(&mut self, event: Event, now: Duration) {
         self.now = now;
@@ -159,11 +165,7 @@ impl RunModel {
             Event::ProbedRow(row) => self.push_token_row(row),
             Event::EntropyHistograms(histograms) => histograms.iter().for_each(|next| self.histograms.push(next)),
             Event::System(row) => self.system = Some(row),
-            Event::Figure(ValidationFigure { step, name, value }) => {
-                if self.figures.len() < MAX_FIGURES || self.figures.contains_key(&name) {
-                    self.figures.entry(name).or_default().push(step, value);
-                }
-            }
+            Event::Figure(figure) => self.add_figure(figure),
             Event::Sample(sample) => self.samples.push(*sample),
             Event::Answer(answer) => self.update_answer(*answer),
             Event::Log(LogLine { time, level, text }) => {

@@ -131,9 +131,13 @@ fn measured_rows<'a>(ctx: RenderContext<'a>, config: &Config) -> Vec<MeasuredRow
     of_steps.sort_unstable_by_key(|(steps, _)| *steps);
     // For a single number it is the accuracy of all.
     if of_steps.len() > 1 {
-        rows.extend(of_steps.into_iter().map(|(steps, history)| share(format!("{steps} steps"), history)));
+        rows.extend(of_steps.into_iter().map(|(steps, history)| share(steps_text(steps), history)));
     }
     rows
+}
+
+fn steps_text(steps: usize) -> String {
+    if steps == 1 { "1 step".to_owned() } else { format!("{steps} steps") }
 }
 
 fn draw_measured(frame: &mut Frame, area: Rect, ctx: RenderContext, config: &Config, row: &MeasuredRow<'_>) {
