@@ -114,6 +114,7 @@ fn loss_chart(ctx: RenderContext, marks: &[&ValidationMark]) -> Chart {
         .map(|mark| PlotPoints {
             series: Series::Metric(mark.metric),
             glyph: mark.glyph,
+            name: mark.names[1],
             role: mark.role,
             sets_axis_range: !mark.is_control,
         })
@@ -145,6 +146,7 @@ fn difference_chart(marks: &[&ValidationMark]) -> Chart {
     let point = |mark: &ValidationMark| PlotPoints {
         series: validated_difference(mark),
         glyph: mark.glyph,
+        name: mark.names[1],
         role: mark.role,
         sets_axis_range: false,
     };
@@ -261,8 +263,11 @@ fn place_charts(within: Rect, ctx: RenderContext) -> PlacedCharts {
     }
 }
 
-/// Replaces the value axis of a difference chart. It is linear, because differences have both signs, and
-/// covers the smoothed curve; controls far from it, such as the shuffled state, are drawn at the edge.
+/// How many times farther from 0 than the curve a control may be for the axis of the differences to cover it.
+const COVERED_DISTANCE: f64 = 4.0;
+
+/// Replaces the value axis of a difference chart. It is linear, because differences have both signs. It covers the smoothed
+/// curve, and the controls that are not much farther from 0; others are arrows at the edge.
 fn with_difference_axis<'a>(ctx: RenderContext<'a>, steps: (u64, u64)) -> impl Fn(Plane) -> Plane + 'a {
     move |plane| {
         let mut ends = (0.0_f64, 0.0_f64);
@@ -274,6 +279,12 @@ fn with_difference_axis<'a>(ctx: RenderContext<'a>, steps: (u64, u64)) -> impl F
         }
         let plain = Series::Difference(Metric::ValidRecycled, Metric::ValidPlainAtRecycled);
         ctx.state.history(plain).buckets_in(steps.0, steps.1).iter().for_each(|bucket| cover(bucket.mean));
+        let reach = COVERED_DISTANCE * ends.0.abs().max(ends.1);
+        for mark in MARKS.iter().filter(|mark| mark.is_control) {
+            let buckets = ctx.state.history(validated_difference(mark)).buckets_in(steps.0, steps.1);
+            let near = buckets.iter().map(|bucket| bucket.mean).filter(|value| value.abs() <= reach);
+            near.for_each(|value| ends = (ends.0.min(value), ends.1.max(value)));
+        }
         Plane { y: AxisRange::linear(ends.0, ends.1).with_margin(), ..plane }
     }
 }

@@ -1,7 +1,8 @@
 //! Owns: drawing series over steps in one plot: raw values, smoothed curves, validation points, markers of
 //! steps with their names, and the cursor.
 //! Must not know: which series belong together, frames.
-//! Invariant: everything is drawn within the plot; nothing is drawn for values that are not finite.
+//! Invariant: everything is drawn within the plot; nothing is drawn for values that are not finite. A point's cell contains
+//! its value, or else is an arrow at the edge.
 
 use super::axis::{AxisRange, Plane, Scale};
 use super::raster::{Dash, Raster};
@@ -9,6 +10,7 @@ use crate::tui::model::history::Bucket;
 use crate::tui::model::metrics::Series;
 use crate::tui::model::state::ChartMark;
 use crate::tui::panels::RenderContext;
+use crate::tui::text;
 use crate::tui::theme::Role;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -30,8 +32,10 @@ pub struct PlotCurve {
 pub struct PlotPoints {
     pub series: Series,
     pub glyph: &'static str,
+    /// What a point beyond the axis is called.
+    pub name: &'static str,
     pub role: Role,
-    /// Whether the value axis covers these points. Otherwise points beyond the axis are drawn at its edge.
+    /// Whether the value axis covers these points. Points beyond the axis are arrows at its edge, with the last value.
     pub sets_axis_range: bool,
 }
 
@@ -74,18 +78,69 @@ impl Chart {
         self.curves.iter().for_each(|curve| draw_raw(&mut raster, plane, curve, ctx, smoothing));
         self.curves.iter().for_each(|curve| draw_smooth(&mut raster, plane, curve, ctx, smoothing));
         raster.render(buffer);
+        let mut beyond = [Vec::new(), Vec::new()];
         for points in &self.points {
             for bucket in visible_buckets(ctx, points.series, plane) {
-                // A bucket may hold several points: draw the middle of their range.
-                let value = (bucket.min + bucket.max) / 2.0;
-                let (x, y) = plane.point_at(bucket.last_step, value.clamp(plane.y.low, plane.y.high));
-                // A point beyond the plane is drawn dim at its edge.
-                let role = if value == value.clamp(plane.y.low, plane.y.high) { points.role } else { Role::Dim };
-                if let Some((x, y)) = raster.cell_of(x, y) {
-                    buffer.set_string(x, y, points.glyph, ctx.theme.style(role));
+                let value = point_value(bucket);
+                let (x, y) = plane.point_at(bucket.last_step, value);
+                if value < plane.y.low || value > plane.y.high {
+                    let column = plane.column_of(plot, bucket.last_step);
+                    let above = value > plane.y.high;
+                    beyond[usize::from(!above)].extend(column.map(|x| OffScalePoint { x, value, points }));
+                } else if let Some((x, y)) = raster.cell_of(x, y) {
+                    buffer.set_string(x, y, points.glyph, ctx.theme.style(points.role));
                 }
             }
         }
+        let [above, below] = beyond;
+        draw_off_scale(buffer, plot, (plot.top(), "↑"), &above, ctx);
+        draw_off_scale(buffer, plot, (plot.bottom().saturating_sub(1), "↓"), &below, ctx);
+    }
+}
+
+/// A point whose value is beyond the axis.
+struct OffScalePoint<'a> {
+    x: u16,
+    value: f64,
+    points: &'a PlotPoints,
+}
+
+/// Returns the value of a point: of several in a bucket the middle of their range.
+fn point_value(bucket: &Bucket) -> f64 {
+    (bucket.min + bucket.max) / 2.0
+}
+
+/// Draws arrows for the points beyond an edge of the plot, and behind the last arrow the name and the last value of each
+/// series: no glyph stands at a height that is not its value.
+fn draw_off_scale(
+    buffer: &mut Buffer,
+    plot: Rect,
+    (y, arrow): (u16, &str),
+    beyond: &[OffScalePoint<'_>],
+    ctx: RenderContext,
+) {
+    let Some(last) = beyond.iter().map(|point| point.x).max() else { return };
+    for point in beyond {
+        buffer.set_string(point.x, y, arrow, ctx.theme.style(point.points.role));
+    }
+    // The last value of each series, in the order of the legend.
+    let mut named: Vec<&OffScalePoint<'_>> = Vec::new();
+    for point in beyond {
+        match named.iter_mut().find(|other| other.points.series == point.points.series) {
+            Some(other) => *other = point,
+            None => named.push(point),
+        }
+    }
+    let label = |point: &OffScalePoint<'_>| format!(" {} {} ", point.points.name, text::decimal(point.value));
+    let mut right = last;
+    for point in named.iter().rev() {
+        let text = label(point);
+        let width = text::width(&text) as u16;
+        if right < plot.left() + width {
+            break;
+        }
+        right -= width;
+        buffer.set_string(right, y, text, ctx.theme.style(point.points.role));
     }
 }
 
@@ -171,6 +226,87 @@ pub fn draw_vertical_line(buffer: &mut Buffer, plot: Rect, x: u16, glyph: &str, 
     for y in plot.top()..plot.bottom() {
         if let Some(cell) = buffer.cell_mut((x, y)).filter(|cell| [" ", "┊"].contains(&cell.symbol())) {
             cell.set_symbol(glyph).set_style(style);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::seeded_rng;
+    use crate::schema::metrics::{Metric, StepRow};
+    use crate::schema::protocol::Event;
+    use crate::tui::app::view::ViewState;
+    use crate::tui::model::state::RunModel;
+    use crate::tui::theme::{ColorDepth, Theme};
+    use rand::RngExt;
+    use std::time::Duration;
+
+    const GLYPH: &str = "○";
+
+    /// A run with a loss and, at every 10th step, a control that is up to 20 times as far from 0 on either side.
+    fn random_run(seed: u64) -> RunModel {
+        let (mut state, mut rng) = (RunModel::default(), seeded_rng(seed));
+        for step in 1..=200 {
+            let mut row = StepRow::new(step);
+            row.set(Metric::LossPlain, rng.random_range(0.5..2.0));
+            if step % 10 == 0 {
+                row.set(Metric::ValidPause, rng.random_range(-20.0..20.0));
+            }
+            state.apply(Event::Step(Box::new(row)), Duration::ZERO);
+        }
+        state
+    }
+
+    #[test]
+    fn a_glyph_stands_at_its_value_and_all_else_is_an_arrow_at_the_edge() {
+        let (theme, view) = (Theme::new(ColorDepth::None), ViewState::default());
+        let series = Series::Metric(Metric::ValidPause);
+        let curve = PlotCurve {
+            series: Series::Metric(Metric::LossPlain),
+            role: Role::Plain,
+            raw_role: None,
+            dash: (Dash::Solid, Dash::Solid),
+        };
+        let points = PlotPoints { series, glyph: GLYPH, name: "pause", role: Role::Pause, sets_axis_range: false };
+        let chart = Chart { curves: vec![curve], points: vec![points] };
+        for seed in 0..40 {
+            let state = random_run(seed);
+            let ctx = RenderContext { state: &state, live: &state, view: &view, theme: &theme, show_tabs: false };
+            let plane = chart.plane(ctx, (0, 200)).unwrap();
+            let plot = Rect { x: 3, y: 2, width: 30 + (seed % 7) as u16 * 9, height: 5 + (seed % 5) as u16 };
+            let mut buffer = Buffer::empty(Rect { x: 0, y: 0, width: 120, height: 20 });
+            chart.render(&mut buffer, plot, &plane, ctx);
+            let buckets = state.history(series).buckets_in(0, 200);
+            let symbol = |x: u16, y: u16| buffer.cell((x, y)).unwrap().symbol().to_owned();
+            let (dots, mut arrows) = (f64::from(plot.height) * 4.0 - 1.0, 0);
+            for bucket in buckets {
+                let x = plane.column_of(plot, bucket.last_step).unwrap();
+                if (plane.y.low..=plane.y.high).contains(&bucket.mean) {
+                    continue;
+                }
+                let (y, arrow) =
+                    if bucket.mean > plane.y.high { (plot.top(), "↑") } else { (plot.bottom() - 1, "↓") };
+                arrows += 1;
+                // Arrows before the last may lie under its text.
+                assert!(symbol(x, y) != GLYPH, "{seed}");
+                let is_last = buckets.iter().rev().find(|other| {
+                    (other.mean > plane.y.high) == (arrow == "↑") && !(plane.y.low..=plane.y.high).contains(&other.mean)
+                });
+                if is_last == Some(bucket) {
+                    assert_eq!(symbol(x, y), arrow, "{seed}");
+                    let line: String = (plot.left()..x).map(|x| symbol(x, y)).collect();
+                    assert!(line.ends_with(&format!(" pause {} ", text::decimal(bucket.mean))), "{seed}: {line}");
+                }
+            }
+            assert!(arrows > 0, "{seed}: a control is beyond the axis");
+            for (x, y) in (0..120).flat_map(|x| (0..20).map(move |y| (x, y))).filter(|(x, y)| symbol(*x, *y) == GLYPH) {
+                let holds = |bucket: &Bucket| {
+                    let dot = ((1.0 - plane.y.fraction_of(bucket.mean)) * dots).round();
+                    plane.column_of(plot, bucket.last_step) == Some(x) && plot.y + (dot / 4.0) as u16 == y
+                };
+                assert!(buckets.iter().any(holds), "{seed}: nothing has a value at {x}, {y}");
+            }
         }
     }
 }

@@ -59,7 +59,7 @@ fn ascii_for_glyph(c: char) -> char {
         '·' | '•' | '∙' => '.',
         '×' => 'x',
         '…' => '~',
-        '▾' => 'v',
+        '▾' => 'V',
         '✎' => '!',
         '□' => '%',
         '⟦' => '[',
@@ -69,10 +69,12 @@ fn ascii_for_glyph(c: char) -> char {
         '‖' => '=',
         '→' | '▸' | '►' | '▶' | '›' => '>',
         '←' | '◂' | '◄' | '◀' | '‹' => '<',
-        '↑' | '▲' | '△' => '^',
+        '▲' => 'A',
+        '↑' | '△' => '^',
         '↓' | '▼' | '▽' | '✓' => 'v',
         '◆' | '■' => '#',
-        '◇' | '○' => 'o',
+        '◇' => '&',
+        '○' => 'o',
         '●' => '*',
         '✗' => 'x',
         '␣' => '_',
@@ -223,9 +225,16 @@ mod tests {
     fn frames_and_signs() {
         assert_eq!(converted("╭─┬━╮│┃├╰╯┤┊"), "+-+=+||++++:");
         assert_eq!(converted("━ plain ╍ recycled ┈ paused"), "= plain ~ recycled . paused");
-        assert_eq!(converted("◆◇▲△▼●○■✓✗‖…·−→←↑↓▸␣⏎"), "#o^^v*o#vx=~.-><^v>_$");
+        assert_eq!(converted("◆◇▲△▼●○■✓✗‖…·−→←↑↓▸␣⏎"), "#&A^v*o#vx=~.-><^v>_$");
         assert_eq!(converted("█▆▄▂░▒▓▏"), "#+:..:+|");
         assert_eq!(converted("Grüße, мир"), "Gr??e, ???");
+    }
+
+    #[test]
+    fn no_two_signs_of_a_chart_become_one() {
+        let signs = converted("◆◇▲○□×●▾✎↑↓");
+        let different: std::collections::HashSet<char> = signs.chars().collect();
+        assert_eq!(different.len(), signs.len(), "{signs}");
     }
 
     #[test]
