@@ -194,6 +194,30 @@ fn invalid_settings_are_reported_in_one_line() {
 }
 
 #[test]
+fn config_keys_completions_and_the_manual_are_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let printed = |args: &[&str]| {
+        let output = lab(dir.path(), args);
+        assert!(output.status.success(), "{}", stderr(&output));
+        stdout(&output)
+    };
+    let key = printed(&["config", "recycle.fraction"]);
+    for part in ["default   0.125", "number or curve", "live: may change"] {
+        assert!(key.contains(part), "{part}: {key}");
+    }
+    let section = printed(&["config", "dropout"]);
+    assert_eq!(section.lines().count(), 4, "{section}");
+    let all: serde_json::Value = serde_json::from_str(&printed(&["config", "--json"])).unwrap();
+    assert_eq!(all.as_array().unwrap().len(), coconut_lab::config::Config::keys().count());
+    let refused = stderr(&lab(dir.path(), &["config", "recycle.fractoin"]));
+    assert!(refused.contains("the nearest known one is `recycle.fraction`"), "{refused}");
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(printed(&["completions", shell]).contains("thought-tests"), "{shell}");
+    }
+    assert!(printed(&["man"]).contains(".TH coconut-lab"));
+}
+
+#[test]
 fn verify_lists_its_checks_and_fails_if_one_fails() {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama");
     let output = lab(&fixture, &["verify", "."]);

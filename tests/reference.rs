@@ -2,8 +2,7 @@
 //! UPDATE_REFERENCE=1 in the environment the test writes the pages.
 
 use clap::{Arg, Command};
-use coconut_lab::config::keys::KeyKind;
-use coconut_lab::config::{Config, ConfigKey, Limit, Mutability};
+use coconut_lab::config::{Config, Mutability};
 use coconut_lab::policy::grammar::POLICY_HELP;
 use coconut_lab::policy::switch::Policy;
 use coconut_lab::schema::metrics::{self, ColumnKind, ColumnSpec, Metric};
@@ -47,25 +46,6 @@ fn code(text: &str) -> String {
     format!("`{text}`")
 }
 
-/// Returns what `key` allows.
-fn allowed(key: &ConfigKey) -> String {
-    let range = match key.limit {
-        Limit::Any => String::new(),
-        limit => format!(", {limit}"),
-    };
-    match key.kind {
-        KeyKind::Bool | KeyKind::Choice(_) => {
-            key.kind.choices().iter().map(|word| code(word)).collect::<Vec<_>>().join(", ")
-        }
-        KeyKind::Text => "text".into(),
-        KeyKind::Integer => format!("whole number{range}"),
-        KeyKind::Float => format!("number{range}"),
-        KeyKind::Curve => format!("number or curve `[[step, value], …]`{range}"),
-        KeyKind::Mixture => "whole number, or mixture `[[passes, probability], …]`".into(),
-        KeyKind::FloatList => format!("list of numbers{range}"),
-    }
-}
-
 #[test]
 fn config_keys() {
     let mut page = String::from(
@@ -93,7 +73,7 @@ fn config_keys() {
         });
         // TOML writes a line break as one, which a table cannot hold.
         let default = default.as_str().map_or_else(|| default.to_string(), |text| format!("{text:?}"));
-        page += &row(&[&name, &code(&default), &allowed(key), change, &doc]);
+        page += &row(&[&name, &code(&default), &key.allowed(), change, &doc]);
     }
     check_page("config.md", "Config keys", &page);
 }

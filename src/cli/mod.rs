@@ -4,6 +4,8 @@
 
 mod bench;
 mod check;
+mod completions;
+mod config;
 mod data;
 mod eval;
 mod export;
@@ -68,12 +70,18 @@ enum Verb {
     Lens(lens::LensArgs),
     /// Make and inspect token shards.
     Data(data::DataArgs),
+    /// Print what config keys there are: default, allowed values, live or frozen, meaning.
+    Config(config::ConfigArgs),
     /// Compare the model and its passes with the golden (reference) numbers of a folder.
     Verify(verify::VerifyArgs),
     /// Time whole training steps of each kind, to compare with another program.
     Bench(bench::BenchArgs),
     /// Show where the time of a training step goes, by part and by operation.
     Profile(profile::ProfileArgs),
+    /// Print completions for a shell.
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page: coconut-lab man | man -l -
+    Man,
 }
 
 /// A wrong call: what was typed on the command line cannot be done. The process ends with exit code 2.
@@ -130,9 +138,12 @@ pub fn run(cli: Cli, allocated: AllocationCounter) -> anyhow::Result<ExitCode> {
         Some(Verb::Eval(args)) => eval::run(args),
         Some(Verb::Lens(args)) => lens::run(args),
         Some(Verb::Data(args)) => data::run(args).map(|()| ExitCode::SUCCESS),
+        Some(Verb::Config(args)) => config::run(args),
         Some(Verb::Verify(args)) => verify::run(args),
         Some(Verb::Bench(args)) => bench::run(args),
         Some(Verb::Profile(args)) => profile::run(args, allocated),
+        Some(Verb::Completions(args)) => completions::run(&args),
+        Some(Verb::Man) => completions::print_manual(),
     }
 }
 

@@ -284,20 +284,20 @@ pub(super) fn run_ending(left: io::Result<ExitReason>, mut host: TrainerHost) ->
 /// Prints the summary. A closed pipe is no error: the run folder holds everything.
 fn print_summary(summary: &RunSummary) {
     let pair = |name: &str, losses: Option<(f64, f64)>| {
-        losses.map(|(first, last)| format!("  {name:<12} {first:.4} -> {last:.4} nats\n")).unwrap_or_default()
+        losses.map(|(first, last)| format!("  {name:<14} {first:.4} -> {last:.4} nats\n")).unwrap_or_default()
     };
     let accuracy = summary.losses.accuracy.map_or(String::new(), |(first, last)| {
-        format!("  {:<12} {:.1} % -> {:.1} %\n", "right", first * 100.0, last * 100.0)
+        format!("  {:<14} {:.1} % -> {:.1} %\n", "right", first * 100.0, last * 100.0)
     });
     let recycled = match summary.losses.questions {
         Some(_) => String::new(),
-        None => format!("  {:<12} {} steps\n", "recycled", summary.losses.recycled_steps),
+        None => format!("  {:<14} {} steps\n", "recycled", summary.losses.recycled_steps),
     };
     let best = summary.best.as_ref().map_or(String::new(), |best| {
-        format!("  {:<12} step {}, {} {:.4}\n", "best", best.step, best.metric, best.value)
+        format!("  {:<14} step {}, {} {:.4}\n", "best", best.step, best.metric, best.value)
     });
     let text = format!(
-        "{} after {} steps, {} tokens, {:.1} s\n{}{}{}{}{accuracy}{recycled}  folder       {}\n{}{best}",
+        "{} after {} steps, {} tokens, {:.1} s\n{}{}{}{}{}{}{accuracy}{recycled}  folder         {}\n{}{best}",
         if summary.stopped_early { "stopped" } else { "finished" },
         summary.steps,
         summary.tokens,
@@ -305,9 +305,11 @@ fn print_summary(summary: &RunSummary) {
         pair("plain", summary.losses.plain),
         pair("recycled", summary.losses.recycled),
         pair("validation", summary.losses.valid),
+        pair("- recycled", summary.losses.valid_recycled),
+        pair("- plain there", summary.losses.valid_plain_at_recycled),
         pair("questions", summary.losses.questions),
         summary.folder.display(),
-        summary.checkpoint.as_ref().map_or(String::new(), |path| format!("  checkpoint   {}\n", path.display())),
+        summary.checkpoint.as_ref().map_or(String::new(), |path| format!("  checkpoint     {}\n", path.display())),
     );
     let _ = output::stdout().write_all(text.as_bytes());
 }

@@ -128,6 +128,25 @@ impl ConfigKey {
         self.name == name || self.aliases.contains(&name)
     }
 
+    /// Returns what values the key allows, as Markdown.
+    pub fn allowed(&self) -> String {
+        let range = match self.limit {
+            Limit::Any => String::new(),
+            limit => format!(", {limit}"),
+        };
+        match self.kind {
+            KeyKind::Bool | KeyKind::Choice(_) => {
+                self.kind.choices().iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+            }
+            KeyKind::Text => "text".into(),
+            KeyKind::Integer => format!("whole number{range}"),
+            KeyKind::Float => format!("number{range}"),
+            KeyKind::Curve => format!("number or curve `[[step, value], …]`{range}"),
+            KeyKind::Mixture => "whole number, or mixture `[[passes, probability], …]`".into(),
+            KeyKind::FloatList => format!("list of numbers{range}"),
+        }
+    }
+
     /// Returns the alias that is in use, if there is one, or else the name.
     pub fn name_in(&self, is_used: impl Fn(&str) -> bool) -> &'static str {
         self.aliases.iter().find(|alias| is_used(alias)).unwrap_or(&self.name)

@@ -174,7 +174,7 @@ impl ConfigSource<'_> {
             for name in entries.keys() {
                 if !keys.iter().any(|key| key.is_named(name)) {
                     let path = format!("{section}.{name}");
-                    return Err(self.unknown_key(section, name, nearest_path(&path)));
+                    return Err(self.unknown_key(section, name, nearest_key(&path)));
                 }
             }
         }
@@ -240,7 +240,7 @@ fn apply_override(table: &mut Table, given: &str) -> Result<(), ConfigError> {
     let (path, value) = given.split_once('=').ok_or_else(|| wrong("expected section.key=value".into()))?;
     let path = path.trim();
     let key = Config::find_key(path).ok_or_else(|| {
-        let nearest = nearest_path(path).map_or(String::new(), |near| format!("; the nearest known one is `{near}`"));
+        let nearest = nearest_key(path).map_or(String::new(), |near| format!("; the nearest known one is `{near}`"));
         wrong(format!("unknown key `{path}`{nearest}"))
     })?;
     let value = value.trim();
@@ -269,7 +269,8 @@ fn without_rust_types(message: &str) -> String {
     plain.replace("expected a whole number", "expected a whole number of at least 0")
 }
 
-fn nearest_path(wanted: &str) -> Option<String> {
+/// Returns the path of the key whose path is most like `wanted`.
+pub fn nearest_key(wanted: &str) -> Option<String> {
     nearest(wanted, Config::keys().map(ConfigKey::path))
 }
 

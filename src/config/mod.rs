@@ -21,7 +21,7 @@ pub use choices::{
 };
 pub use curve::Curve;
 pub use keys::{ConfigKey, KeyKind, Limit, Mutability};
-pub use load::{ConfigError, from_text, line_of_key, load, read_file, refuse_torn};
+pub use load::{ConfigError, from_text, line_of_key, load, nearest_key, read_file, refuse_torn};
 pub use mixture::Mixture;
 pub use rules::ineffective_settings;
 pub use sections::{Checkpoint, Dashboard, Data, Dropout, Eval, Model, Objective, Optim, Probe, Record, Recycle, Run};

@@ -263,6 +263,11 @@ pub struct LossSummary {
     pub recycled: Option<(f64, f64)>,
     /// Plain loss at validations.
     pub valid: Option<(f64, f64)>,
+    /// Recycled loss at the recycled positions, and the plain one there, at validations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_recycled: Option<(f64, f64)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_plain_at_recycled: Option<(f64, f64)>,
     /// Loss of the questions of a curriculum.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub questions: Option<(f64, f64)>,
@@ -279,6 +284,8 @@ impl LossSummary {
             (&mut self.plain, Metric::LossPlain),
             (&mut self.recycled, Metric::LossRecycled),
             (&mut self.valid, Metric::ValidPlain),
+            (&mut self.valid_recycled, Metric::ValidRecycled),
+            (&mut self.valid_plain_at_recycled, Metric::ValidPlainAtRecycled),
             (&mut self.questions, Metric::LossQuestions),
             (&mut self.accuracy, Metric::ValidAccuracy),
         ];

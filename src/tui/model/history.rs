@@ -103,14 +103,18 @@ impl SeriesHistory {
         &self.buckets[start..end.max(start)]
     }
 
-    /// Iterates over the buckets with the moving average. `smoothing` is the weight of the past per value.
+    /// Iterates over the buckets with the moving average. `smoothing` is the weight of the past per step: so a series that is
+    /// measured at few steps lags no farther behind than one that is measured at every step.
     pub fn smoothed(&self, smoothing: f64) -> impl Iterator<Item = (&Bucket, f64)> {
         let mut average = MovingAverage::default();
-        // Most buckets have the same count, so the power is cached.
+        let mut last_step = None;
+        // Most buckets are as far apart, so the power is cached.
         let mut known = (1, smoothing);
         self.buckets.iter().map(move |bucket| {
-            if bucket.count != known.0 {
-                known = (bucket.count, smoothing.powf(bucket.count as f64));
+            let steps = bucket.last_step - last_step.unwrap_or(bucket.first_step.saturating_sub(1));
+            last_step = Some(bucket.last_step);
+            if steps != known.0 {
+                known = (steps, smoothing.powf(steps as f64));
             }
             // As if all its values were equal to their mean.
             (bucket, average.add(bucket.mean, known.1))
@@ -243,5 +247,22 @@ mod tests {
         let mean: f64 =
             history.buckets().iter().map(|b| b.mean * b.count as f64).sum::<f64>() / (4.0 * MAX_BUCKETS as f64);
         assert!((mean - (4.0 * MAX_BUCKETS as f64 - 1.0) / 2.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_sparse_series_lags_no_farther_behind_than_a_dense_one() {
+        let (mut dense, mut sparse) = (SeriesHistory::default(), SeriesHistory::default());
+        for step in 1..=2000_u64 {
+            let value = if step <= 1000 { 5.0 } else { 1.0 };
+            dense.push(step, value);
+            if step % 100 == 0 {
+                sparse.push(step, value);
+            }
+        }
+        for step in [1000, 1100, 1500] {
+            let [dense, sparse] = [&dense, &sparse].map(|history| history.smoothed_at(step, 0.9).unwrap());
+            assert!((dense - sparse).abs() < 1e-3, "{step}: {dense} and {sparse}");
+        }
+        assert_eq!(sparse.smoothed_at(100, 0.9), Some(5.0));
     }
 }

@@ -68,6 +68,7 @@ fn draw_parts_chart(frame: &mut Frame, area: Rect, ctx: RenderContext) {
         role: roles[part],
         raw_role: Some(Role::Frame),
         dash: (Dash::Solid, dashes[part]),
+        smoothed: true,
     };
     let chart = Chart { curves: STEP_PARTS.iter().enumerate().map(curve).collect(), points: Vec::new() };
     let steps = ctx.visible_steps();

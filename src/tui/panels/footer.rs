@@ -18,7 +18,8 @@ use ratatui::text::Line;
 /// Draws as many hints as fit, those of the focused panel first. The hints for help and quit are always kept.
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let groups: Vec<_> = ctx.view.active_scopes().into_iter().flat_map(keys::binding_groups).collect();
-    let hints = groups.iter().filter(|group| !group[0].hint.is_empty()).map(|group| {
+    let works = |action| ctx.view.works_now(action, ctx.live);
+    let hints = groups.iter().filter(|group| !group[0].hint.is_empty() && works(group[0].action)).map(|group| {
         let names: String = group.iter().filter_map(|row| row.keys.first()).map(|key| key.name()).collect();
         (matches!(group[0].action, Action::Help | Action::Quit), names, group[0].hint)
     });

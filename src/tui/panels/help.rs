@@ -1,6 +1,7 @@
 //! Owns: the help page.
 //! Must not know: which keys exist (the key table does).
-//! Invariant: the page lists every key of the key table that works in a panel or its overlays.
+//! Invariant: the page lists every key of the key table that works in a panel or its overlays, and every mark of the charts.
+//! Nothing is cut.
 //!
 //! ```text
 //! ╭ help ────────────────────────────────────────────────────────────────────────────────────────────────────╮
@@ -15,7 +16,7 @@
 //! ╰────────────────────────────────────────────────────────────────────────────────── ↑ ↓ scroll, Esc closes ╯
 //! ```
 
-use super::{RenderContext, clear_area};
+use super::{RenderContext, clear_area, loss};
 use crate::tui::app::keys::{Binding, Scope};
 use crate::tui::app::panel_id::Panel;
 use crate::tui::app::view::Overlay;
@@ -35,6 +36,8 @@ const MAX_COLUMNS: u16 = 3;
 enum HelpLine {
     Heading(String),
     Keys(String, &'static str),
+    /// A mark or a term, and what it means.
+    Term(String, &'static str),
 }
 
 pub fn render(frame: &mut Frame, screen: Rect, ctx: RenderContext) {
@@ -97,8 +100,26 @@ fn all_lines() -> Vec<HelpLine> {
             all.extend(found);
         }
     }
+    all.push(HelpLine::Heading("marks and terms".into()));
+    all.extend(loss::mark_meanings().map(|(mark, meaning)| HelpLine::Term(mark, meaning)));
+    all.extend(TERMS.iter().map(|(term, meaning)| HelpLine::Term((*term).to_owned(), meaning)));
     all
 }
+
+/// Marks and terms of several panels.
+const TERMS: [(&str, &str); 11] = [
+    ("◇ against ▲", "what recycling changes: compare"),
+    ("↑ ↓", "beyond the axis, with its value"),
+    ("▾ change, ✎ note", "a step with a change or a note"),
+    ("▸token", "a recycled position"),
+    ("┃token", "a document begins"),
+    ("‹1›", "the first latent of a question"),
+    ("⟨7 3⟩", "a latent, as what it decodes to"),
+    ("recycled", "fed the state before, no token"),
+    ("latent", "a position fed with a state"),
+    ("nats", "unit of loss and entropy"),
+    ("ln V", "entropy if all tokens are alike"),
+];
 
 /// Returns the rows of the page, each as heading, keys and what they do, for the reference pages.
 pub fn key_table() -> Vec<[String; 3]> {
@@ -108,6 +129,7 @@ pub fn key_table() -> Vec<[String; 3]> {
         match line {
             HelpLine::Heading(text) => heading = text,
             HelpLine::Keys(keys, help) => rows.push([heading.clone(), keys, help.to_owned()]),
+            HelpLine::Term(..) => {}
         }
     }
     rows
@@ -126,7 +148,7 @@ fn column_paragraph(ctx: RenderContext, entries: Vec<HelpLine>, width: u16) -> P
     let room = usize::from(width).saturating_sub(KEY_CELLS + 2);
     let line = |entry| match entry {
         HelpLine::Heading(text) => Line::from(ctx.span(Role::Focus, text)),
-        HelpLine::Keys(keys, help) => {
+        HelpLine::Keys(keys, help) | HelpLine::Term(keys, help) => {
             let gap = " ".repeat(KEY_CELLS.saturating_sub(text::width(&keys)));
             Line::from(vec![
                 ctx.span(Role::Key, format!(" {keys}{gap}")),
@@ -135,4 +157,19 @@ fn column_paragraph(ctx: RenderContext, entries: Vec<HelpLine>, width: u16) -> P
         }
     };
     Paragraph::new(entries.into_iter().map(line).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_is_cut() {
+        let room = usize::from(COLUMN_CELLS) - 1 - KEY_CELLS - 2;
+        for line in all_lines() {
+            let (HelpLine::Keys(name, help) | HelpLine::Term(name, help)) = line else { continue };
+            let over = text::width(&name).saturating_sub(KEY_CELLS - 1);
+            assert!(text::width(help) + over <= room, "{name}: {help}");
+        }
+    }
 }

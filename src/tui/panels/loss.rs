@@ -50,12 +50,20 @@ struct ValidationMark {
     glyph: &'static str,
     role: Role,
     names: LegendNames,
+    /// What it is, for the help page.
+    meaning: &'static str,
     /// Whether it is a control. Axes do not cover controls, which may be far from the other losses.
     is_control: bool,
 }
 
-const fn mark(metric: Metric, glyph: &'static str, role: Role, names: LegendNames, is_control: bool) -> ValidationMark {
-    ValidationMark { metric, glyph, role, names, is_control }
+const fn mark(
+    metric: Metric,
+    (glyph, role): (&'static str, Role),
+    names: LegendNames,
+    meaning: &'static str,
+    is_control: bool,
+) -> ValidationMark {
+    ValidationMark { metric, glyph, role, names, meaning, is_control }
 }
 
 /// The names of the plain loss at the recycled positions.
@@ -64,16 +72,22 @@ const AT_RECYCLED: LegendNames = ["plain at recycled", "at recycled", "at rec."]
 /// The marks of validations: the charts draw them and the legends name them from this one table.
 #[rustfmt::skip] // one line a mark
 static MARKS: [ValidationMark; 6] = [
-    mark(Metric::ValidPlain, "◆", Role::Plain, ["plain"; 3], false),
-    mark(Metric::ValidRecycled, "▲", Role::Recycled, ["recycled"; 3], false),
-    mark(Metric::ValidPlainAtRecycled, "◇", Role::PlainAtRecycled, AT_RECYCLED, true),
-    mark(Metric::ValidPause, "○", Role::Pause, ["pause vector", "pause", "pause"], true),
-    mark(Metric::ValidMasked, "□", Role::Masked, ["mean embedding", "mean", "mean"], true),
-    mark(Metric::ValidShuffled, "×", Role::Shuffled, ["shuffled state", "shuffled", "shuffled"], true),
+    mark(Metric::ValidPlain, ("◆", Role::Plain), ["plain"; 3], "plain pass, all positions", false),
+    mark(Metric::ValidRecycled, ("▲", Role::Recycled), ["recycled"; 3], "recycled pass, its positions", false),
+    mark(Metric::ValidPlainAtRecycled, ("◇", Role::PlainAtRecycled), AT_RECYCLED, "plain pass, the same positions", true),
+    mark(Metric::ValidPause, ("○", Role::Pause), ["pause vector", "pause", "pause"], "one learned vector for states", true),
+    mark(Metric::ValidMasked, ("□", Role::Masked), ["mean embedding", "mean", "mean"], "mean embedding for states", true),
+    mark(Metric::ValidShuffled, ("×", Role::Shuffled), ["shuffled state", "shuffled", "shuffled"], "states of other positions", true),
 ];
 
 /// The mark of a run that learns questions, which has none of the others.
-static QUESTIONS_MARK: ValidationMark = mark(Metric::ValidQuestions, "●", Role::Plain, ["questions"; 3], false);
+static QUESTIONS_MARK: ValidationMark =
+    mark(Metric::ValidQuestions, ("●", Role::Plain), ["questions"; 3], "steps and answers, this stage", false);
+
+/// Returns the marks of validations and what each is, for the help page.
+pub fn mark_meanings() -> impl Iterator<Item = (String, &'static str)> {
+    MARKS.iter().chain([&QUESTIONS_MARK]).map(|mark| (format!("{} {}", mark.glyph, mark.names[1]), mark.meaning))
+}
 
 /// A plot and the ranges that it shows.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +122,13 @@ const PAUSE_DASH: (Dash, Dash) = (Dash::Dotted, Dash::Dotted);
 
 /// Returns the chart of the losses with these validation marks.
 fn loss_chart(ctx: RenderContext, marks: &[&ValidationMark]) -> Chart {
-    let curve = |metric, role, raw, dash| PlotCurve { series: Series::Metric(metric), role, raw_role: raw, dash };
+    let curve = |metric, role, raw, dash| PlotCurve {
+        series: Series::Metric(metric),
+        role,
+        raw_role: raw,
+        dash,
+        smoothed: true,
+    };
     let mut points: Vec<PlotPoints> = marks
         .iter()
         .map(|mark| PlotPoints {
@@ -151,7 +171,13 @@ fn difference_chart(marks: &[&ValidationMark]) -> Chart {
         sets_axis_range: false,
     };
     Chart {
-        curves: vec![PlotCurve { series: TRAINED_DIFFERENCE, role, raw_role, dash: (Dash::Solid, Dash::Solid) }],
+        curves: vec![PlotCurve {
+            series: TRAINED_DIFFERENCE,
+            role,
+            raw_role,
+            dash: (Dash::Solid, Dash::Solid),
+            smoothed: true,
+        }],
         points: marks.iter().copied().map(point).collect(),
     }
 }

@@ -96,13 +96,21 @@ fn finished_notice(summary: &RunSummary, room: usize) -> (Role, String) {
     let how = if summary.stopped_early { "■ stopped after" } else { "✓ done:" };
     let mut summary_text =
         format!("{how} {} steps in {}", text::with_separators(summary.steps), text::duration(summary.duration));
-    let losses = [
-        (Metric::LossPlain, summary.losses.plain),
-        (Metric::LossRecycled, summary.losses.recycled),
-        (Metric::ValidPlain, summary.losses.valid),
-        (Metric::LossQuestions, summary.losses.questions),
-        (Metric::ValidAccuracy, summary.losses.accuracy),
+    let losses = &summary.losses;
+    // The last step alone says little: its losses are named only if nothing was validated.
+    let validated = [
+        (Metric::ValidPlain, losses.valid),
+        (Metric::ValidRecycled, losses.valid_recycled),
+        (Metric::ValidPlainAtRecycled, losses.valid_plain_at_recycled),
+        (Metric::ValidAccuracy, losses.accuracy),
     ];
+    let trained = [
+        (Metric::LossPlain, losses.plain),
+        (Metric::LossRecycled, losses.recycled),
+        (Metric::LossQuestions, losses.questions),
+    ];
+    let is_validated = validated.iter().any(|(_, ends)| ends.is_some());
+    let losses = if is_validated { validated.to_vec() } else { trained.to_vec() };
     for (metric, ends) in losses {
         if let Some((first, last)) = ends {
             let name = text::metric_label(metric).replace("loss ", "");

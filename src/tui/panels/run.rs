@@ -114,7 +114,8 @@ fn draw_metric(frame: &mut Frame, area: Rect, ctx: RenderContext, metric: Metric
     frame.render_widget(line, Rect { height: 1, ..area });
     let role = curve_role(metric);
     let raw = Some(Role::Frame);
-    let curve = PlotCurve { series: Series::Metric(metric), role, raw_role: raw, dash: (Dash::Solid, Dash::Solid) };
+    let (series, dash, smoothed) = (Series::Metric(metric), (Dash::Solid, Dash::Solid), !is_setting(metric));
+    let curve = PlotCurve { series, role, raw_role: raw, dash, smoothed };
     let chart = Chart { curves: vec![curve], points: Vec::new() };
     let plot = Rect { y: area.y + 1, height: area.height - 1, ..area };
     let steps = ctx.visible_steps();
@@ -124,6 +125,25 @@ fn draw_metric(frame: &mut Frame, area: Rect, ctx: RenderContext, metric: Metric
             chart::draw_vertical_line(frame.buffer_mut(), plot, x, "│", ctx.theme.style(Role::Cursor));
         }
     }
+}
+
+/// Whether a metric is set or counted, and not measured.
+fn is_setting(metric: Metric) -> bool {
+    matches!(
+        metric,
+        Metric::Tokens
+            | Metric::WallS
+            | Metric::Stage
+            | Metric::RecycleProbability
+            | Metric::RecycleFraction
+            | Metric::RecycleCount
+            | Metric::RecycleThreshold
+            | Metric::RecycleScale
+            | Metric::RecycleWeight
+            | Metric::Lr
+            | Metric::ConfigVersion
+            | Metric::Epoch
+    )
 }
 
 /// Returns the style of a metric's curve, by the pass that its name refers to.

@@ -25,6 +25,8 @@ pub struct PlotCurve {
     pub raw_role: Option<Role>,
     /// The dash patterns with colours and without.
     pub dash: (Dash, Dash),
+    /// Whether it is smoothed, as measurements are and settings are not.
+    pub smoothed: bool,
 }
 
 /// Points of a series that is measured only at some steps, such as at validations.
@@ -75,8 +77,9 @@ impl Chart {
     pub fn render(&self, buffer: &mut Buffer, plot: Rect, plane: &Plane, ctx: RenderContext) {
         let mut raster = Raster::new(plot, plane.window());
         let smoothing = ctx.smoothing();
-        self.curves.iter().for_each(|curve| draw_raw(&mut raster, plane, curve, ctx, smoothing));
-        self.curves.iter().for_each(|curve| draw_smooth(&mut raster, plane, curve, ctx, smoothing));
+        let smoothing_of = |curve: &PlotCurve| if curve.smoothed { smoothing } else { 0.0 };
+        self.curves.iter().for_each(|curve| draw_raw(&mut raster, plane, curve, ctx, smoothing_of(curve)));
+        self.curves.iter().for_each(|curve| draw_smooth(&mut raster, plane, curve, ctx, smoothing_of(curve)));
         raster.render(buffer);
         let mut beyond = [Vec::new(), Vec::new()];
         for points in &self.points {
@@ -267,6 +270,7 @@ mod tests {
             role: Role::Plain,
             raw_role: None,
             dash: (Dash::Solid, Dash::Solid),
+            smoothed: true,
         };
         let points = PlotPoints { series, glyph: GLYPH, name: "pause", role: Role::Pause, sets_axis_range: false };
         let chart = Chart { curves: vec![curve], points: vec![points] };

@@ -4,12 +4,27 @@
 
 use super::{Effect, Overlay, RUN_ENDED, ViewState};
 use crate::schema::protocol::{Command, SetKeys};
-use crate::tui::app::actions::{Direction, DraftEdit, Nudge};
+use crate::tui::app::actions::{Action, Direction, DraftEdit, Nudge};
 use crate::tui::app::draft::{SentEdit, SettingDraft};
 use crate::tui::model::state::{RunModel, TrainerStatus};
 use std::time::SystemTime;
 
 impl ViewState {
+    /// Whether a key for `action` would do something now.
+    pub fn works_now(&self, action: Action, state: &RunModel) -> bool {
+        let takes_requests = !self.stopping && (!state.is_over() || self.watching);
+        match action {
+            Action::Pause | Action::Step => !self.stopping && !state.is_over(),
+            Action::Undo => takes_requests && state.undo_values(self.pending_undos.count).is_some(),
+            Action::OpenPrompt("note " | "ask " | "=") | Action::EditDraft(_) | Action::NudgeThreshold(_) => {
+                takes_requests
+            }
+            Action::Resume => state.is_over(),
+            Action::SelectRow(_) => state.token_rows.len() > 1,
+            _ => true,
+        }
+    }
+
     pub fn request_quit(&mut self, state: &RunModel) -> Effect {
         if state.is_over() || self.watching {
             return Effect::Leave;
