@@ -218,6 +218,23 @@ fn config_keys_completions_and_the_manual_are_printed() {
 }
 
 #[test]
+fn the_hook_is_told_of_the_end_of_a_run() {
+    let dir = temp_dir_with_recipe(TINY);
+    let file = dir.path().join("facts");
+    let output = train(dir.path(), &[&format!("record.hook=cat >> {}", file.display())]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let read = || std::fs::read_to_string(&file).unwrap_or_default();
+    let since = std::time::Instant::now();
+    // The command may outlive the run.
+    while !read().ends_with('\n') && since.elapsed().as_secs() < 20 {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let facts: serde_json::Value = serde_json::from_str(&read()).unwrap();
+    assert_eq!((&facts["event"], facts["step"].as_u64()), (&"finished".into(), Some(6)));
+    assert!(facts["run"].as_str().unwrap().ends_with("-tiny") && facts["checkpoint"].is_string(), "{facts}");
+}
+
+#[test]
 fn verify_lists_its_checks_and_fails_if_one_fails() {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama");
     let output = lab(&fixture, &["verify", "."]);

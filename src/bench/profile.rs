@@ -32,7 +32,7 @@ pub struct ProfileOptions {
 }
 
 /// The mean cost of a training step, by part and by operation.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct Profile {
     pub steps: usize,
     pub recycled_steps: usize,
@@ -46,11 +46,12 @@ pub struct Profile {
     pub allocations: [f64; 2],
     /// Readbacks in a step: their number and bytes.
     pub readbacks: [f64; 2],
+    #[serde(skip)]
     pub events: Vec<SpanRecord>,
 }
 
 /// The mean cost of one part or operation in a step.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct ProfileLine {
     pub name: &'static str,
     pub kind: SpanKind,

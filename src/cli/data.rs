@@ -3,18 +3,18 @@
 //! Invariant: results go to standard output; progress goes to standard error, and only to a terminal.
 
 use super::bail_usage;
-use super::{output, terminal};
+use super::output;
+use super::progress::with_progress_bar;
 use crate::data::inspect::pluralize;
 use crate::data::manifest::DatasetSummary;
 use crate::data::prosqa::default_split_sizes;
 use crate::data::text::{DEFAULT_DOC_BYTES, DEFAULT_VALID_SHARE};
 use crate::data::{
-    GraphTaskOptions, HopRange, Progress, ProsqaOptions, QuestionShardsOptions, Split, TextOptions, describe,
-    make_graph_task, make_prosqa, make_question_shards, make_text,
+    GraphTaskOptions, HopRange, ProsqaOptions, QuestionShardsOptions, Split, TextOptions, describe, make_graph_task,
+    make_prosqa, make_question_shards, make_text,
 };
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ const DEFAULT_PROSQA_COUNTS: (usize, usize, usize) = (20_000, 300, 500);
 
 const EXAMPLES: &str = "Examples:
   coconut-lab data prosqa --out datasets/prosqa
-  coconut-lab data text --in tinyshakespeare.txt --tokenizer gpt2 --out datasets/shakespeare
+  coconut-lab data text --in my-text.txt --tokenizer gpt2 --out datasets/my-text
   coconut-lab data inspect datasets/shakespeare";
 
 #[derive(Debug, Args)]
@@ -73,7 +73,7 @@ rationale, reasoning, solution), or a chat under `messages`; .txt of lines `ques
 #### of an answer becomes its steps, a line each.";
 
 const TEXT_EXAMPLES: &str = "Examples:
-  coconut-lab data text --in tinyshakespeare.txt --tokenizer gpt2 --out datasets/shakespeare
+  coconut-lab data text --in my-text.txt --tokenizer gpt2 --out datasets/my-text
   coconut-lab data text --in a.jsonl b.parquet --tokenizer byte --out datasets/mixed --valid-share 0.05
   coconut-lab data text --in corpus.txt --tokenizer llama/tokenizer.json --out datasets/corpus";
 
@@ -358,19 +358,4 @@ fn print_text(text: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other.context("cannot write to stdout"),
     }
-}
-
-/// Runs `work` with a progress bar that it updates through its argument, and clears the bar afterwards.
-fn with_progress_bar<T, E>(work: impl FnOnce(&mut dyn FnMut(Progress<'_>)) -> Result<T, E>) -> Result<T, E> {
-    let bar = if terminal::moves_cursor() { ProgressBar::new(0) } else { ProgressBar::hidden() };
-    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {percent}% {eta}") {
-        bar.set_style(style);
-    }
-    let result = work(&mut |progress: Progress<'_>| {
-        bar.set_length(progress.total);
-        bar.set_message(progress.label.to_owned());
-        bar.set_position(progress.done);
-    });
-    bar.finish_and_clear();
-    result
 }

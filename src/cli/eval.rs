@@ -13,6 +13,7 @@ use super::bail_usage;
 use super::generate::SamplingArgs;
 use super::model_source::{LoadedModel, ModelArgs, PolicyArg, questions_file};
 use super::output;
+use super::progress::Spinner;
 use crate::config::{CurriculumMethod, Objective, ObjectiveKind};
 use crate::data::{Dataset, Split, read_questions};
 use crate::generate::{GenerationRequest, Intervention, LatentSource};
@@ -61,9 +62,6 @@ A right answer that is a number is judged as a number (1,234.0 is 1234; the last
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct EvalArgs {
-    /// Model to evaluate; the same as --model.
-    #[arg(value_name = "RUN|DIR", conflicts_with = "model")]
-    model_name: Option<String>,
     #[command(flatten)]
     model: ModelArgs,
     /// Folder of token shards to measure perplexity on.
@@ -121,10 +119,7 @@ fn policy_help() -> String {
 }
 
 /// Evaluates the model, and prints the table or the JSON object.
-pub(super) fn run(mut args: EvalArgs) -> anyhow::Result<ExitCode> {
-    if let Some(which) = args.model_name.take() {
-        args.model.model = which;
-    }
+pub(super) fn run(args: EvalArgs) -> anyhow::Result<ExitCode> {
     if args.batch == 0 || args.limit == 0 || args.max_new == 0 {
         bail_usage!("--batch, --most and --max-new must be at least 1");
     }
@@ -206,6 +201,7 @@ impl EvalArgs {
             bail_usage!("--seq-len {seq_len}: the model takes at most {max_len} positions");
         }
         let reading = ScoringOptions { split: self.split, seq_len, batch: self.batch.min(8), max_rows: self.limit };
+        let _spinner = Spinner::start(format!("measuring perplexity on {}", data.display()));
         let scores = score_split(&loaded.model, &dataset, reading)?;
         let tokenizer = dataset.tokenizer().or_else(|| loaded.tokenizer.clone());
         let summary = PerplexitySummary::from_scores(&scores, tokenizer.as_ref(), self.sampling.seed);
@@ -220,6 +216,7 @@ impl EvalArgs {
         intervention: Intervention,
     ) -> anyhow::Result<Answered> {
         let request = GenerationRequest { intervention, ..self.request(loaded, &policy)? };
+        let _spinner = Spinner::start(format!("answering {} questions under {policy}", prompts.len()));
         let scores = answer_questions(&loaded.model, loaded.tokenizer()?, prompts, self.batch, &request)?;
         let summary = AccuracySummary::from_scores(prompts, &scores, self.sampling.seed);
         let latents = fixed_latents(&policy).map(|fixed| vec![fixed.count; prompts.len()]);
@@ -263,6 +260,7 @@ impl EvalArgs {
         };
         let planned: Vec<_> = prompts.iter().map(planned).collect();
         let request = self.request(loaded, &Policy::Never)?;
+        let _spinner = Spinner::start(format!("answering {} questions as trained", prompts.len()));
         let scores = answer_by_plan(&loaded.model, tokenizer, &planned, self.batch, &request)?;
         let latents = |plan: &AnswerPlan| fixed_latents(&plan.policy).map_or(0, |fixed| fixed.count);
         let counts: Vec<usize> = planned.iter().map(|(plan, _)| latents(plan)).collect();
@@ -297,6 +295,7 @@ impl EvalArgs {
                 answer_tokens: is_frontier.then_some(1),
             };
             let (tokenizer, request) = (loaded.tokenizer()?, self.request(loaded, &answered.policy)?);
+            let _spinner = Spinner::start(format!("testing thoughts on {} questions", prompts.len()));
             let results = run_thought_tests(&loaded.model, tokenizer, prompts, self.batch, &request, &subject)?;
             tested.push((answered.label.clone(), results));
         }

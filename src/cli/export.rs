@@ -3,6 +3,7 @@
 //! Invariant: every table of a run, and nothing else but its model, can be named.
 
 use super::bail_usage;
+use super::progress::Spinner;
 use super::{model_source, output, run_lookup};
 use crate::files::atomic::StagedFolder;
 use crate::model::hf::COMPANION_FILES;
@@ -81,7 +82,9 @@ pub(super) fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
     let steps = step_range(&args)?;
     let Some(table) = args.table.run_table() else { return export_model(&args, steps) };
     let runs = args.runs.iter().map(|name| run_lookup::run_folder(name)).collect::<Result<Vec<_>, _>>()?;
+    let spinner = Spinner::start(format!("exporting {} runs", runs.len()));
     let exported = export::export_table(&runs, table, steps, &args.out)?;
+    drop(spinner);
     exported.damage.iter().for_each(|found| output::print_error_line(format_args!("warning: {found}")));
     writeln!(output::stdout(), "rows: {}, runs: {}, written to {}", exported.rows, runs.len(), args.out.display())?;
     // The rows that can be read are there; a script must notice that some are missing.

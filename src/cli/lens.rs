@@ -5,6 +5,7 @@
 use super::bail_usage;
 use super::model_source::{ModelArgs, PolicyArg, policy_help, questions_file};
 use super::output;
+use super::progress::Spinner;
 use crate::data::{Question, Split, read_questions};
 use crate::generate::{GenerationRequest, Latent};
 use crate::policy::switch::Policy;
@@ -14,6 +15,7 @@ use crate::schema::token_rows::TokenProb;
 use crate::train::eval::latent_statistics::{EntropyChange, LatentSummary, collect_latents, summarize_latents};
 use anyhow::{Context, bail};
 use clap::Args;
+use serde::Serialize;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -64,6 +66,23 @@ pub struct LensArgs {
     /// Write every latent, of thoughts and control, as a row of this .parquet file.
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is printed, as JSON.
+#[derive(Serialize)]
+struct LensReport<'a> {
+    model: &'a Path,
+    questions: &'a Path,
+    prompts: usize,
+    policy: String,
+    /// A summary for each latent of a thought, from the first.
+    latents: Vec<LatentSummary>,
+    thoughts: EntropyChange,
+    /// The same with the states of other prompts fed.
+    shuffled: EntropyChange,
 }
 
 /// Collects the latents, prints the table and writes the file.
@@ -98,9 +117,27 @@ pub(super) fn run(args: LensArgs) -> anyhow::Result<ExitCode> {
         top_count: args.beam,
         ..GenerationRequest::new(Vec::new(), policy.clone(), args.max_new)
     };
+    let spinner = Spinner::start(format!("collecting latents of {} prompts", prompts.len()));
     let found = collect_latents(&loaded.model, &prompts, args.batch.into(), &request)?;
+    drop(spinner);
     let [thoughts, control] = &found;
+    if let Some(path) = &args.out {
+        write_latents(path, &loaded.dir, (thoughts, control), &policy)?;
+    }
     let mut out = output::stdout();
+    if args.json {
+        let report = LensReport {
+            model: &loaded.dir,
+            questions: &file,
+            prompts: prompts.len(),
+            policy: policy.to_string(),
+            latents: summarize_latents(thoughts, control),
+            thoughts: EntropyChange::from_latents(thoughts),
+            shuffled: EntropyChange::from_latents(control),
+        };
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     writeln!(out, "{}\n{}: {} of {total} prompts, {}", loaded.dir.display(), file.display(), prompts.len(), policy)?;
     if thoughts.is_empty() {
         writeln!(out, "the policy started no thought")?;
@@ -110,16 +147,25 @@ pub(super) fn run(args: LensArgs) -> anyhow::Result<ExitCode> {
     print_entropy_change("entropy falls along a thought", thoughts, &mut out)?;
     print_entropy_change("in the shuffled control", control, &mut out)?;
     if let Some(path) = &args.out {
-        let rows: Vec<LensRow> = [(false, thoughts), (true, control)]
-            .into_iter()
-            .flat_map(|(shuffled, latents)| latents.iter().map(move |latent| (shuffled, latent)))
-            .map(|(shuffled, latent)| lens_row(latent, shuffled, &policy))
-            .collect();
-        let notes = [("coconut_lab.model".to_owned(), loaded.dir.display().to_string())];
-        write_table(path, &[LensRow::batch(&rows)?], &notes)?;
-        writeln!(out, "rows: {}, written to {}", rows.len(), path.display())?;
+        writeln!(out, "rows: {}, written to {}", thoughts.len() + control.len(), path.display())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes each latent of thoughts and of the control as a row.
+fn write_latents(
+    path: &Path,
+    model: &Path,
+    (thoughts, control): (&[Latent], &[Latent]),
+    policy: &Policy,
+) -> anyhow::Result<()> {
+    let rows: Vec<LensRow> = [(false, thoughts), (true, control)]
+        .into_iter()
+        .flat_map(|(shuffled, latents)| latents.iter().map(move |latent| (shuffled, latent)))
+        .map(|(shuffled, latent)| lens_row(latent, shuffled, policy))
+        .collect();
+    let notes = [("coconut_lab.model".to_owned(), model.display().to_string())];
+    Ok(write_table(path, &[LensRow::batch(&rows)?], &notes)?)
 }
 
 /// Checks `--out` before the work begins: a .parquet file (rows hold lists) in an existing folder.

@@ -15,6 +15,7 @@ mod lens;
 mod model_source;
 pub mod output;
 mod profile;
+mod progress;
 mod resume;
 mod run;
 mod run_lookup;

@@ -20,12 +20,15 @@ use std::str::FromStr;
 /// Arguments that choose a model, its device and its tokenizer.
 #[derive(Args)]
 pub(super) struct ModelArgs {
+    /// Model; the same as --model.
+    #[arg(value_name = "RUN|DIR", conflicts_with = "model")]
+    model_name: Option<String>,
     /// Model: a run, or a folder with config.json and model.safetensors (GPT-2 or Llama).
     ///
     /// A run is a run folder, its name in checkpoints/, a run's name (the newest of that name), or `last`.
     /// Its newest checkpoint is used; RUN@STEP names the checkpoint of that step, RUN@best the best one.
     #[arg(long, value_name = "DIR|RUN", default_value = "last")]
-    pub model: String,
+    model: String,
     /// Device: auto (CUDA if it is built in and available, else the CPU), cpu, cuda, cuda:N or wgpu.
     #[arg(long, default_value = "auto")]
     device: String,
@@ -64,7 +67,7 @@ pub(super) struct LoadedModel {
 impl ModelArgs {
     /// Loads the model, without autodiff, and its tokenizer. A tokenizer with more ids than the model is only warned of.
     pub fn load(&self) -> anyhow::Result<LoadedModel> {
-        let dir = weights_folder(&self.model)?;
+        let dir = weights_folder(self.model_name.as_ref().unwrap_or(&self.model))?;
         // The calling thread computes, so it becomes one of the pool.
         threads::enter_pool(0);
         let chosen = device::choose_device(&self.device)?;

@@ -6,6 +6,7 @@ mod table;
 
 use super::bench::{SizeArgs, THREADS_LIMIT, WARMUP_LIMIT, check_sizes, parse_within, start_threads};
 use super::output;
+use super::progress::Spinner;
 use crate::bench::profile;
 use crate::bench::profile::{AllocationCounter, Profile, ProfileOptions, chrome};
 use crate::bench::steps::StepKind;
@@ -14,6 +15,7 @@ use crate::device;
 use crate::device::SelectedDevice;
 use anyhow::Context;
 use clap::Args;
+use serde::Serialize;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
@@ -60,6 +62,18 @@ pub struct ProfileArgs {
     /// Write all events of the measured steps to this file, as trace-event JSON.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Print a line of JSON for each kind instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A profile as a line of JSON.
+#[derive(Serialize)]
+struct ProfileReport<'a> {
+    name: &'a str,
+    device: &'a str,
+    #[serde(flatten)]
+    profile: &'a Profile,
 }
 
 /// Limits of the number of measured steps, whose events are all kept in memory.
@@ -79,16 +93,17 @@ pub(super) fn run(args: ProfileArgs, allocated: AllocationCounter) -> anyhow::Re
     let trace = args.trace.map(|path| (create_trace(&path), path));
     let trace = trace.map(|(file, path)| file.map(|file| (file, path))).transpose()?;
     let options = ProfileOptions { steps: args.steps, warmup: args.warmup, allocated, keep_events: trace.is_some() };
-    let mut measured = Vec::new();
+    let (mut measured, json) = (Vec::new(), args.json);
     match config {
         Some(config) => {
             let name = config.run.name.clone();
-            measured.push(print_tables(name, profile::profile_run(config, &chosen, &options)?, &chosen)?);
+            let found = with_spinner(&name, || profile::profile_run(config, &chosen, &options))?;
+            measured.push(print_profile(name, found, &chosen, json)?);
         }
         None => {
             for kind in args.kinds {
-                let found = profile::profile_step_kind(&sizes, kind, &chosen, &options)?;
-                measured.push(print_tables(kind.name().to_owned(), found, &chosen)?);
+                let found = with_spinner(kind.name(), || profile::profile_step_kind(&sizes, kind, &chosen, &options))?;
+                measured.push(print_profile(kind.name().to_owned(), found, &chosen, json)?);
             }
         }
     }
@@ -108,10 +123,27 @@ fn create_trace(path: &PathBuf) -> anyhow::Result<File> {
     File::create(path).with_context(|| format!("`--trace`: cannot create {}", path.display()))
 }
 
-/// Prints the tables of a profile, and returns the profile with its name.
-fn print_tables(name: String, found: Profile, chosen: &SelectedDevice) -> anyhow::Result<(String, Profile)> {
+/// Measures with a spinner that names what is measured.
+fn with_spinner<T>(name: &str, measure: impl FnOnce() -> T) -> T {
+    let _spinner = Spinner::start(format!("profiling {name}"));
+    measure()
+}
+
+/// Prints a profile as tables or as JSON, and returns it with its name.
+fn print_profile(
+    name: String,
+    found: Profile,
+    chosen: &SelectedDevice,
+    json: bool,
+) -> anyhow::Result<(String, Profile)> {
     let mut out = output::stdout();
-    out.write_all(table::format_tables(&name, &found, chosen).as_bytes())?;
+    match json {
+        true => {
+            let report = ProfileReport { name: &name, device: &chosen.name, profile: &found };
+            writeln!(out, "{}", serde_json::to_string(&report)?)?;
+        }
+        false => out.write_all(table::format_tables(&name, &found, chosen).as_bytes())?,
+    }
     out.flush()?;
     Ok((name, found))
 }

@@ -30,7 +30,7 @@ pub(super) const EXAMPLES: &str = "Examples:
   coconut-lab run --headless --steps 300                  without the dashboard, for 300 steps
   coconut-lab run --set recycle.every=2 --set 'recycle.fraction=[[0, 0.0], [500, 0.3]]'
   coconut-lab run --set model.from=path/to/hugging-face-folder --set data.dir=datasets/mine
-  coconut-lab run --from quickstart@1000 --name colder --set optim.lr=1e-4
+  coconut-lab run --from quickstart --name colder --set optim.lr=1e-4
   coconut-lab run --replay quickstart --name again --set run.seed=1
 
 To change a running run, save its recipe, or the config.toml in its run folder, which lists every key: the run

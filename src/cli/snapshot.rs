@@ -10,9 +10,9 @@ use crate::record::run_folder::RunFolder;
 use crate::schema::protocol::{Alert, AlertTopic, Event};
 use crate::tui::Panel;
 use crate::tui::picture::snapshot;
-use crate::tui::picture::snapshot::{MAX_SIZE, PictureFormat, SnapshotOptions};
+use crate::tui::picture::snapshot::{Background, MAX_SIZE, PictureColors, PictureFormat, SnapshotOptions};
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,9 +44,28 @@ pub struct SnapshotArgs {
     /// Draw with ASCII characters only.
     #[arg(long)]
     ascii: bool,
+    /// Background that the colours are for.
+    #[arg(long, default_value = "dark", value_name = "BACKGROUND")]
+    theme: SnapshotTheme,
+    /// Colours of the picture: all, or the 16 that every terminal has.
+    #[arg(long, default_value = "all", value_name = "COLORS")]
+    colors: SnapshotColors,
     /// File to write; its name must end in .svg or .txt.
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SnapshotTheme {
+    Dark,
+    Light,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SnapshotColors {
+    All,
+    #[value(name = "16")]
+    Sixteen,
 }
 
 fn parse_panel(name: &str) -> Result<Panel, String> {
@@ -72,7 +91,21 @@ pub(super) fn run(args: SnapshotArgs) -> anyhow::Result<ExitCode> {
         Some(panel) => format!("{}: {}", folder.id(), panel.name()),
         None => folder.id(),
     };
-    let options = SnapshotOptions { panel: args.panel, size: args.size, keys: args.keys, ascii: args.ascii, format };
+    let options = SnapshotOptions {
+        panel: args.panel,
+        size: args.size,
+        keys: args.keys,
+        ascii: args.ascii,
+        background: match args.theme {
+            SnapshotTheme::Dark => Background::Dark,
+            SnapshotTheme::Light => Background::Light,
+        },
+        colors: match args.colors {
+            SnapshotColors::All => PictureColors::All,
+            SnapshotColors::Sixteen => PictureColors::Sixteen,
+        },
+        format,
+    };
     let mut damage = Vec::new();
     let events = reader::current_events(folder).inspect(|event| {
         if let Event::Alert(Alert { topic: AlertTopic::DamagedFile(found), .. }) = event {

@@ -2,13 +2,15 @@
 //! Must not know: how an entry is computed.
 //! Invariant: any failed entry makes the exit code 1.
 
+use super::progress::Spinner;
 use super::{bail_usage, output};
 use crate::config::Dtype;
 use crate::device;
 use crate::verify::{CASES_FILE, CheckResult, Verdict, verify, verify_curriculum};
 use clap::Args;
+use serde::Serialize;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const EXAMPLES: &str = "Examples:
@@ -33,11 +35,24 @@ pub struct VerifyArgs {
     /// Recompute blocks in the backward pass, as `run.activation_checkpointing` does.
     #[arg(long)]
     activation_checkpointing: bool,
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The verdicts as JSON.
+#[derive(Serialize)]
+struct VerifyReport<'a> {
+    folder: &'a Path,
+    device: &'a str,
+    failed: usize,
+    verdicts: &'a [Verdict],
 }
 
 /// Verifies all entries, prints the table and a count of verdicts, and returns the exit code.
 pub(super) fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let chosen = device::choose_device(&args.device)?;
+    let spinner = Spinner::start(format!("verifying {}", args.dir.display()));
     let (dtype, activation_checkpointing) = (args.dtype, args.activation_checkpointing);
     let verdicts = match args.dir.join(CASES_FILE).is_file() {
         true if dtype != Dtype::F32 || activation_checkpointing => {
@@ -49,18 +64,25 @@ pub(super) fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         true => verify_curriculum(&args.dir, &chosen.device)?,
         false => verify(&args.dir, &chosen.device, dtype, activation_checkpointing)?,
     };
+    drop(spinner);
     let mut out = output::stdout();
+    let failed = verdicts.iter().filter(|verdict| verdict.failed()).count();
+    let exit_code = if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    if args.json {
+        let report = VerifyReport { folder: &args.dir, device: &chosen.name, failed, verdicts: &verdicts };
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+        return Ok(exit_code);
+    }
     writeln!(out, "{} on {} ({})\n", args.dir.display(), chosen.name, chosen.reason)?;
     writeln!(out, "{:<30} {:>13} {:>9}  verdict", "entry", "largest error", "allowed")?;
     for verdict in &verdicts {
         writeln!(out, "{}", verdict_line(verdict))?;
     }
     let count = |is: fn(&Verdict) -> bool| verdicts.iter().filter(|verdict| is(verdict)).count();
-    let failed = count(Verdict::failed);
     let waiting = count(|verdict| verdict.result == CheckResult::NotComputed);
     let passed = count(|verdict| matches!(verdict.result, CheckResult::Compared { .. })) - failed;
     writeln!(out, "\n{passed} passed, {failed} failed, {waiting} not computed")?;
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(exit_code)
 }
 
 fn verdict_line(verdict: &Verdict) -> String {

@@ -301,6 +301,10 @@ sections! {
         Live token_every: u64 = 100, Any;
         /// Seconds between two rows of the `system/` table. 0: no rows.
         Live system_seconds: f64 = 10.0, Within(0.0, 1e9);
+        /// Command that a shell runs at every alert and at the end of the run, with the facts as a line of JSON on its
+        /// standard input (`event`, `topic`, `text`, `step`, `run`), for example to send a message. Empty: none. It has your
+        /// rights: read a foreign recipe before you run it.
+        Live hook: String = String::new(), Any;
     }
 
     /// `[dashboard]`: the screen.

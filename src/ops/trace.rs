@@ -19,8 +19,9 @@ struct TraceBuffer {
     allocation_counter: Option<AllocationCounter>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, serde::Serialize)]
 #[strum(serialize_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum SpanKind {
     Step,
     #[strum(serialize = "part")]

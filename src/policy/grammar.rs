@@ -22,7 +22,9 @@ entropy and trend also take             least=1 and most=8 latents per thought, 
                                         at=next|own: recycle the uncertain state, or the state before it in
                                         place of its token";
 
-const POLICY_NAMES: &str = "never, fixed, entropy, trend";
+const POLICY_NAMES: [&str; 4] = ["never", "fixed", "entropy", "trend"];
+/// The values of the key `at` of policies that decide by entropy.
+const POSITIONS: [&str; 2] = ["next", "own"];
 
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,24 +85,41 @@ impl Policy {
     pub fn parse_with_tokens(text: &str, token_id: &dyn Fn(&str) -> Option<u32>) -> Result<Self, String> {
         let (name, rest) = text.trim().split_once(':').unwrap_or((text.trim(), ""));
         let mut keys = PolicyKeys::split(name, rest)?;
-        let policy = match name {
-            "never" => Self::Never,
-            "fixed" => Self::Fixed(keys.take_fixed(token_id)?),
-            "entropy" => Self::Entropy(EntropyPolicy {
-                start: keys.take_value("start")?.unwrap_or(Threshold::Nats(1.5)),
-                stop: keys.take_value("stop")?.unwrap_or(Threshold::Nats(0.5)),
-                bounds: keys.take_bounds()?,
-                position: keys.take_position()?,
-            }),
-            "trend" => Self::Trend(TrendPolicy {
-                dwell: keys.take_value("dwell")?.unwrap_or(1),
-                bounds: keys.take_bounds()?,
-                position: keys.take_position()?,
-            }),
-            other => return Err(format!("unknown policy {other:?}; allowed: {POLICY_NAMES}")),
-        };
+        let policy = keys.take_policy(token_id)?;
         keys.finish()?;
         Ok(policy)
+    }
+}
+
+/// Returns the completions of the beginning of a policy: names, then keys, then values if a key has a choice of them.
+pub fn completions(text: &str) -> Vec<String> {
+    let Some((name, rest)) = text.split_once(':') else {
+        let names = POLICY_NAMES.iter().filter(|name| name.starts_with(text));
+        return names
+            .map(|name| if known_keys(name).is_empty() { (*name).into() } else { format!("{name}:") })
+            .collect();
+    };
+    let (before, last) =
+        rest.rsplit_once(',').map_or((String::new(), rest), |(before, last)| (format!("{before},"), last));
+    let choices = match last.split_once('=') {
+        Some(("at", _)) if name != "fixed" => POSITIONS.map(|value| format!("at={value}")).to_vec(),
+        Some(_) => Vec::new(),
+        None => {
+            let is_set =
+                |key: &&str| before.split(',').any(|pair| pair.split_once('=').is_some_and(|(set, _)| set == *key));
+            known_keys(name).iter().filter(|key| !is_set(key)).map(|key| format!("{key}=")).collect()
+        }
+    };
+    let complete = |choice: String| choice.starts_with(last).then(|| format!("{name}:{before}{choice}"));
+    choices.into_iter().filter_map(complete).collect()
+}
+
+/// Returns the keys of the policy `name`; none if there is no such policy.
+fn known_keys(name: &str) -> Vec<&'static str> {
+    let mut keys = PolicyKeys { policy: name, pairs: Vec::new(), known: Vec::new() };
+    match keys.take_policy(&|_| None) {
+        Ok(_) => keys.known,
+        Err(_) => Vec::new(),
     }
 }
 
@@ -135,6 +154,26 @@ impl<'a> PolicyKeys<'a> {
         Ok(Self { policy, pairs: pairs.map(pair).collect::<Result<_, String>>()?, known: Vec::new() })
     }
 
+    /// Reads the policy of this name from its keys.
+    fn take_policy(&mut self, token_id: &dyn Fn(&str) -> Option<u32>) -> Result<Policy, String> {
+        Ok(match self.policy {
+            "never" => Policy::Never,
+            "fixed" => Policy::Fixed(self.take_fixed(token_id)?),
+            "entropy" => Policy::Entropy(EntropyPolicy {
+                start: self.take_value("start")?.unwrap_or(Threshold::Nats(1.5)),
+                stop: self.take_value("stop")?.unwrap_or(Threshold::Nats(0.5)),
+                bounds: self.take_bounds()?,
+                position: self.take_position()?,
+            }),
+            "trend" => Policy::Trend(TrendPolicy {
+                dwell: self.take_value("dwell")?.unwrap_or(1),
+                bounds: self.take_bounds()?,
+                position: self.take_position()?,
+            }),
+            other => return Err(format!("unknown policy {other:?}; allowed: {}", POLICY_NAMES.join(", "))),
+        })
+    }
+
     fn take_text(&mut self, key: &'static str) -> Option<&'a str> {
         self.known.push(key);
         let index = self.pairs.iter().position(|(name, _)| *name == key)?;
@@ -164,7 +203,7 @@ impl<'a> PolicyKeys<'a> {
         match self.take_text("at") {
             None | Some("next") => Ok(LatentPosition::Next),
             Some("own") => Ok(LatentPosition::InPlace),
-            Some(other) => Err(format!("{}: at={other} is not valid; allowed: next, own", self.policy)),
+            Some(other) => Err(format!("{}: at={other} is not valid; allowed: {}", self.policy, POSITIONS.join(", "))),
         }
     }
 

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::schema::metrics::{LossSummary, StepRow};
 use crate::schema::rows::{ChangeRow, SystemRow};
 use crate::schema::token_rows::{EntropyHistogram, TokenRow};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -170,6 +171,15 @@ pub struct Alert {
     pub topic: AlertTopic,
     /// Description of the problem; `None` if it is solved.
     pub text: Option<String>,
+    /// When it appeared or was solved.
+    pub time: DateTime<Utc>,
+}
+
+impl Alert {
+    /// An alert that appears or is solved now.
+    pub fn now(topic: AlertTopic, text: Option<String>) -> Self {
+        Self { topic, text, time: Utc::now() }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -15,6 +15,43 @@ pub enum ColorDepth {
     TrueColor,
 }
 
+/// The background of the terminal. The theme draws on it and never fills it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Background {
+    #[default]
+    Dark,
+    Light,
+}
+
+/// Which background the user wants colours for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackgroundChoice {
+    /// That of the terminal, as far as it tells.
+    #[default]
+    Auto,
+    Dark,
+    Light,
+}
+
+impl BackgroundChoice {
+    pub fn next(self) -> Self {
+        match self {
+            Self::Auto => Self::Dark,
+            Self::Dark => Self::Light,
+            Self::Light => Self::Auto,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "that of the terminal",
+            Self::Dark => "dark",
+            Self::Light => "light",
+        }
+    }
+}
+
 /// The meaning of a style; the theme maps it to colours and attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -49,10 +86,13 @@ pub enum Role {
     Selected,
 }
 
-/// Maps each [`Role`] and heat value to a style, for one colour depth.
+/// Maps each [`Role`] and heat value to a style, for one colour depth and background.
 #[derive(Clone, Copy, Debug)]
 pub struct Theme {
     depth: ColorDepth,
+    background: Background,
+    /// The terminal's own background.
+    detected: Background,
 }
 
 /// A colour in 24 bits, the nearest of the 256 indexed ones, and the nearest of the 16 named ones.
@@ -70,6 +110,18 @@ const PURPLE: Tint = ((204, 121, 167), 175, Color::LightMagenta);
 const YELLOW: Tint = ((216, 206, 70), 185, Color::Yellow);
 const GREY: Tint = ((128, 128, 132), 244, Color::Gray);
 const FRAME: Tint = ((84, 88, 96), 240, Color::DarkGray);
+// The same hues with more contrast to white.
+const NAVY: Tint = ((0, 94, 158), 25, Color::Blue);
+const NAVY_DIM: Tint = ((150, 196, 224), 152, Color::Cyan);
+const STEEL: Tint = ((70, 92, 132), 60, Color::Cyan);
+const BROWN: Tint = ((172, 90, 0), 130, Color::Red);
+const BROWN_DIM: Tint = ((230, 196, 140), 180, Color::Yellow);
+const PINE: Tint = ((0, 122, 84), 29, Color::Green);
+const BRICK: Tint = ((186, 48, 10), 124, Color::LightRed);
+const PLUM: Tint = ((146, 60, 112), 89, Color::Magenta);
+const OLIVE: Tint = ((122, 112, 0), 100, Color::Yellow);
+const SLATE: Tint = ((92, 94, 102), 241, Color::DarkGray);
+const SILVER: Tint = ((170, 174, 182), 248, Color::Gray);
 const BLACK: Tint = ((0, 0, 0), 16, Color::Black);
 const WHITE: Tint = ((255, 255, 255), 231, Color::White);
 
@@ -100,7 +152,21 @@ const DIVERGING: [Tint; 7] = [
 
 impl Theme {
     pub fn new(depth: ColorDepth) -> Self {
-        Self { depth }
+        Self { depth, background: Background::Dark, detected: Background::Dark }
+    }
+
+    /// Returns the theme on a terminal of this background.
+    pub fn on_background(self, detected: Background) -> Self {
+        Self { background: detected, detected, ..self }
+    }
+
+    /// Uses the colours for the chosen background.
+    pub fn choose_background(&mut self, choice: BackgroundChoice) {
+        self.background = match choice {
+            BackgroundChoice::Auto => self.detected,
+            BackgroundChoice::Dark => Background::Dark,
+            BackgroundChoice::Light => Background::Light,
+        };
     }
 
     /// Reads the colour depth from the environment: `NO_COLOR` (no-color.org), `COLORTERM`, `TERM`.
@@ -114,22 +180,17 @@ impl Theme {
         if self.depth == ColorDepth::None {
             return plain.add_modifier(attributes(role));
         }
-        let tint = match role {
-            // Set explicitly: text in a border would inherit the border's colour.
-            Role::Value => return plain.fg(Color::Reset),
-            Role::Selected => return plain.fg(self.color(BLACK)).bg(self.color(WHITE)),
-            Role::Focus | Role::Key | Role::Plain => SKY,
-            Role::PlainRaw => SKY_DIM,
-            Role::Recycled | Role::Warn => ORANGE,
-            Role::RecycledRaw => ORANGE_DIM,
-            Role::PlainAtRecycled => BLUE,
-            Role::Pause => PURPLE,
-            Role::Masked | Role::Mark => YELLOW,
-            Role::Shuffled | Role::Bad => VERMILION,
-            Role::Lr | Role::Good => GREEN,
-            Role::Cursor => WHITE,
-            Role::Dim | Role::Name => GREY,
-            Role::Frame => FRAME,
+        // Set explicitly: text in a border would inherit the border's colour.
+        if role == Role::Value {
+            return plain.fg(Color::Reset);
+        }
+        if role == Role::Selected {
+            let (text, ground) = if self.background == Background::Dark { (BLACK, WHITE) } else { (WHITE, BLACK) };
+            return plain.fg(self.color(text)).bg(self.color(ground));
+        }
+        let tint = match self.background {
+            Background::Dark => tint_on_dark(role),
+            Background::Light => tint_on_light(role),
         };
         let style = plain.fg(self.color(tint));
         if matches!(role, Role::Focus | Role::Bad) { style.add_modifier(Modifier::BOLD) } else { style }
@@ -181,6 +242,40 @@ impl Theme {
     }
 }
 
+fn tint_on_dark(role: Role) -> Tint {
+    match role {
+        Role::Focus | Role::Key | Role::Plain => SKY,
+        Role::PlainRaw => SKY_DIM,
+        Role::Recycled | Role::Warn => ORANGE,
+        Role::RecycledRaw => ORANGE_DIM,
+        Role::PlainAtRecycled => BLUE,
+        Role::Pause => PURPLE,
+        Role::Masked | Role::Mark => YELLOW,
+        Role::Shuffled | Role::Bad => VERMILION,
+        Role::Lr | Role::Good => GREEN,
+        Role::Cursor | Role::Value | Role::Selected => WHITE,
+        Role::Dim | Role::Name => GREY,
+        Role::Frame => FRAME,
+    }
+}
+
+fn tint_on_light(role: Role) -> Tint {
+    match role {
+        Role::Focus | Role::Key | Role::Plain => NAVY,
+        Role::PlainRaw => NAVY_DIM,
+        Role::Recycled | Role::Warn => BROWN,
+        Role::RecycledRaw => BROWN_DIM,
+        Role::PlainAtRecycled => STEEL,
+        Role::Pause => PLUM,
+        Role::Masked | Role::Mark => OLIVE,
+        Role::Shuffled | Role::Bad => BRICK,
+        Role::Lr | Role::Good => PINE,
+        Role::Cursor | Role::Value | Role::Selected => BLACK,
+        Role::Dim | Role::Name => SLATE,
+        Role::Frame => SILVER,
+    }
+}
+
 fn color_depth(no_color: &str, colorterm: &str, term: &str) -> ColorDepth {
     if !no_color.is_empty() || term == "dumb" {
         ColorDepth::None
@@ -227,6 +322,29 @@ mod tests {
         assert_eq!(color_depth("", "truecolor", "xterm"), ColorDepth::TrueColor);
         assert_eq!(color_depth("", "", "xterm-256color"), ColorDepth::Indexed);
         assert_eq!(color_depth("", "", "linux"), ColorDepth::Sixteen);
+    }
+
+    #[test]
+    fn text_is_readable_on_both_backgrounds() {
+        // The contrast of WCAG 2 between two relative luminances.
+        let contrast = |a: f64, b: f64| (a.max(b) + 0.05) / (a.min(b) + 0.05);
+        let roles = [Role::Name, Role::Key, Role::Plain, Role::Recycled, Role::PlainAtRecycled, Role::Pause];
+        let more = [Role::Masked, Role::Shuffled, Role::Lr, Role::Cursor, Role::Bad, Role::Dim];
+        for role in roles.into_iter().chain(more) {
+            let (dark, light) = (tint_on_dark(role).0, tint_on_light(role).0);
+            assert!(contrast(luminance(dark), luminance((0x16, 0x18, 0x1d))) >= 3.0, "{role:?} on dark");
+            assert!(contrast(luminance(light), 1.0) >= 4.0, "{role:?} on light");
+        }
+    }
+
+    #[test]
+    fn the_choice_of_a_background_is_kept_apart_from_what_the_terminal_has() {
+        let mut theme = Theme::new(ColorDepth::TrueColor).on_background(Background::Light);
+        let light = theme.style(Role::Plain);
+        theme.choose_background(BackgroundChoice::Dark);
+        assert_ne!(theme.style(Role::Plain), light);
+        theme.choose_background(BackgroundChoice::Auto);
+        assert_eq!(theme.style(Role::Plain), light);
     }
 
     #[test]

@@ -33,14 +33,15 @@ const BF16_TOLERANCE: f64 = 0.3;
 const BF16_LOSS_TOLERANCE: f64 = 0.02;
 
 /// The verdict on one golden entry.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Verdict {
     /// Name of the entry in `golden.safetensors`.
     pub entry: String,
     pub result: CheckResult,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CheckResult {
     /// The entry was computed here and compared.
     Compared {

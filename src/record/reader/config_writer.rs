@@ -24,7 +24,10 @@ impl RunReader {
                 Some("only the run's own dashboard can do this; here you can change keys and pause".into())
             }
         };
-        self.emit(Event::Alert(Alert { topic: AlertTopic::DashboardEdit, text }));
+        // If it was written, the change that the run makes of it is the reply.
+        if text.is_some() {
+            self.emit(Event::Alert(Alert::now(AlertTopic::DashboardEdit, text)));
+        }
     }
 
     /// Writes the keys. Returns why that failed, or that the run is not running.

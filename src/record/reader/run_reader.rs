@@ -217,7 +217,7 @@ impl RunReader {
             self.emit(Event::ConfigChanged(Box::new(changed)));
             // A note raises no alert.
             if !noted {
-                self.emit(Event::Alert(Alert { topic, text }));
+                self.emit(Event::Alert(Alert { topic, text, time: rows[0].time }));
             }
         }
     }
@@ -232,7 +232,7 @@ impl RunReader {
             _ => false,
         };
         if let Some(topic) = self.refused_file.take_if(fixed) {
-            self.emit(Event::Alert(Alert { topic, text: None }));
+            self.emit(Event::Alert(Alert::now(topic, None)));
         }
     }
 
@@ -309,7 +309,7 @@ impl RunReader {
     /// Says once that something cannot be read.
     fn emit_unreadable(&mut self, text: String) {
         if self.known_damage.insert(text.clone()) {
-            self.emit(Event::Alert(Alert { topic: AlertTopic::DamagedFile(text.clone()), text: Some(text) }));
+            self.emit(Event::Alert(Alert::now(AlertTopic::DamagedFile(text.clone()), Some(text))));
         }
     }
 

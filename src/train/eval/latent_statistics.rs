@@ -8,7 +8,7 @@ use crate::generate::{GenerateError, GenerationRequest, Intervention, Latent, La
 use crate::model::Transformer;
 
 /// Means over the latents with one index in their thought.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct LatentSummary {
     pub count: usize,
     /// Entropy of the fed state, in nats.
@@ -23,7 +23,7 @@ pub struct LatentSummary {
 }
 
 /// How entropy changes from the state that a thought begins with to the output after its last latent.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct EntropyChange {
     pub thoughts: usize,
     /// Share of the thoughts along which entropy falls.

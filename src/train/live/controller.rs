@@ -159,7 +159,7 @@ fn log_decision(decision: &Decision, step: u64, version: u64) {
         Verdict::Refused(reason) => tracing::warn!("refused ({source}): {reason}"),
         Verdict::Unchanged => {}
     }
-    if let Some(Alert { topic: AlertTopic::ConfigFile(name), text: None }) = &decision.alert {
+    if let Some(Alert { topic: AlertTopic::ConfigFile(name), text: None, .. }) = &decision.alert {
         tracing::info!("{name} is valid again");
     }
 }

@@ -149,7 +149,7 @@ impl LiveConfig {
         // An accepted file only ends an alert, if there is one.
         let alert = match edit {
             ConfigEdit::Saved { file, .. } if !refused && !self.files[*file].refused => None,
-            _ => topic.map(|topic| Alert { topic, text: reason.clone().filter(|_| refused) }),
+            _ => topic.map(|topic| Alert::now(topic, reason.clone().filter(|_| refused))),
         };
         let changes = if refused { Vec::new() } else { changes };
         let Accepted { set_by_person, file_content, .. } = accepted;

@@ -129,7 +129,7 @@ impl Outbox {
     fn report_write_error(&mut self, error: Option<String>) {
         if self.write_error != error {
             error.iter().for_each(|error| tracing::warn!("{error}"));
-            self.alerts.push(Alert { topic: AlertTopic::ConfigFile(WRITE_ALERT.into()), text: error.clone() });
+            self.alerts.push(Alert::now(AlertTopic::ConfigFile(WRITE_ALERT.into()), error.clone()));
             self.write_error = error;
         }
     }
@@ -169,7 +169,7 @@ impl Outbox {
         // The write has restored a deleted file.
         if own.refused && config::from_text(&own.text, &own.name, &[]).is_ok_and(|now| now == live.config) {
             own.refused = false;
-            self.alerts.push(Alert { topic: AlertTopic::ConfigFile(own.name.clone()), text: None });
+            self.alerts.push(Alert::now(AlertTopic::ConfigFile(own.name.clone()), None));
         }
         Ok(true)
     }

@@ -132,6 +132,8 @@ impl TrainingRun<'_> {
                     if changed.config.run.paused { self.hold.pause() } else { self.hold.unpause() }
                 }
             }
+            let hook = &self.controller.live.config.record.hook;
+            self.publisher.set_hook(hook, self.folder.path());
             self.publisher.send_fact(Event::ConfigChanged(Box::new(changed)));
         }
         report.alerts.into_iter().for_each(|alert| self.publisher.send_fact(Event::Alert(alert)));
@@ -170,7 +172,7 @@ impl TrainingRun<'_> {
             None => tracing::info!("the disk has space again"),
         }
         self.record_event(EventKind::Alert, "disk", None, text.clone());
-        self.publisher.send_fact(Event::Alert(Alert { topic: AlertTopic::DiskFull, text }));
+        self.publisher.send_fact(Event::Alert(Alert::now(AlertTopic::DiskFull, text)));
     }
 
     /// Logs, records and shows that the run is held, or continues.

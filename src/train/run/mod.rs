@@ -7,6 +7,7 @@ pub mod checkpointing;
 pub mod commands;
 pub mod history_backfill;
 pub mod hold;
+mod hook;
 mod memory;
 pub mod notes;
 pub mod plan;

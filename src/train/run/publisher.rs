@@ -2,8 +2,10 @@
 //! Must not know: which screen, if any.
 //! Invariant: the trainer never waits for a screen. Dropped frames are counted; facts are queued until they fit.
 
+use super::hook::Hook;
 use crate::schema::protocol::{Event, LogLine};
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
@@ -17,12 +19,18 @@ pub struct Publisher {
     dropped: Arc<AtomicU64>,
     log_lines: Receiver<LogLine>,
     waiting: VecDeque<Event>,
+    hook: Option<Hook>,
 }
 
 impl Publisher {
     /// Creates a publisher. Log `lines` are facts and keep their order among the other events.
     pub fn new(events: SyncSender<Event>, dropped: Arc<AtomicU64>, log_lines: Receiver<LogLine>) -> Self {
-        Self { events, dropped, log_lines, waiting: VecDeque::new() }
+        Self { events, dropped, log_lines, waiting: VecDeque::new(), hook: None }
+    }
+
+    /// Sets the command that is told of alerts and of the end; an empty one: none.
+    pub fn set_hook(&mut self, command: &str, run: &Path) {
+        self.hook = Hook::new(command, run.display().to_string());
     }
 
     /// Sends an event that only refreshes a view. If the channel is full, it is dropped and counted.
@@ -37,6 +45,9 @@ impl Publisher {
     /// Sends an event that must not be lost. It is queued until the channel has space.
     pub fn send_fact(&mut self, event: Event) {
         self.queue_log_lines();
+        if let Some(hook) = &self.hook {
+            hook.call(&event);
+        }
         self.waiting.push_back(event);
         self.send_waiting();
     }

@@ -154,6 +154,7 @@ impl<'a> TrainingRun<'a> {
             hold.pause();
         }
         let controller = ConfigController::new(&folder, (config, version), config_text, recipe, scheduled)?;
+        publisher.set_hook(&controller.live.config.record.hook, folder.path());
         publisher.send_fact(Event::Started(Box::new(info)));
         let mut run = Self {
             hold,
@@ -278,7 +279,7 @@ impl<'a> TrainingRun<'a> {
             None => tracing::info!("training no longer diverges"),
         }
         self.record_event(EventKind::Alert, "divergence", None, text.clone());
-        self.publisher.send_fact(Event::Alert(Alert { topic: AlertTopic::Divergence, text }));
+        self.publisher.send_fact(Event::Alert(Alert::now(AlertTopic::Divergence, text)));
     }
 
     fn has_checkpoint(&self) -> bool {

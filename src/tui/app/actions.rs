@@ -62,6 +62,8 @@ pub enum Action {
     /// Like `Quit`; the second time leaves at once.
     Interrupt,
     Suspend,
+    /// Copy what the focused panel shows to the clipboard.
+    Copy,
     Pause,
     Step,
     Resume,
@@ -77,6 +79,8 @@ pub enum Action {
     Back,
     ToggleFreeze,
     ToggleMouse,
+    /// Cycle the colours through those for the terminal's background, a dark and a light one.
+    NextBackground,
     /// Move in the focused panel or in the help page.
     Move(Motion),
     /// Show half or twice as many steps in the charts.

@@ -2,7 +2,9 @@
 //! Must not know: the terminal, how the line is drawn, whether a command is allowed (the trainer decides).
 //! Invariant: a line that cannot be parsed gives an error message, and stays so that it can be corrected.
 
-use crate::config::{Config, ConfigKey, Mutability};
+use super::completion;
+use crate::config::{Config, ConfigKey};
+use crate::policy::switch::Policy;
 use crate::schema::protocol::{Command, SetKeys};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
@@ -44,6 +46,10 @@ pub struct CommandPrompt {
     pub error: Option<String>,
     /// Completions of the last word, if Tab found more than one.
     pub candidates: Vec<String>,
+    /// The candidate in the line, after Tab was pressed again.
+    pub selected_candidate: Option<usize>,
+    /// Where the word begins that the candidates complete, in bytes.
+    word_start: usize,
     pub chars_after_cursor: usize,
     /// Submitted lines, oldest first.
     history: Vec<String>,
@@ -94,7 +100,7 @@ impl CommandPrompt {
     /// Opens the prompt with `text`. The history is kept.
     pub fn open(&mut self, text: String) {
         (self.text, self.error, self.history_offset, self.chars_after_cursor) = (text, None, 0, 0);
-        self.candidates.clear();
+        self.forget_candidates();
     }
 
     pub fn split_at_cursor(&self) -> (&str, &str) {
@@ -159,7 +165,7 @@ impl CommandPrompt {
             KeyCode::Up => self.recall_history(1),
             KeyCode::Down => self.recall_history(-1),
             _ => {
-                self.candidates.clear();
+                self.forget_candidates();
                 return match self.handle_text_key(key) {
                     PromptOutcome::Accepted => self.submit(),
                     typed => typed,
@@ -167,7 +173,7 @@ impl CommandPrompt {
             }
         }
         (self.error, self.chars_after_cursor) = (None, 0);
-        self.candidates.clear();
+        self.forget_candidates();
         PromptOutcome::Editing
     }
 
@@ -198,39 +204,33 @@ impl CommandPrompt {
         };
     }
 
-    /// Completes the last word as far as all candidates agree. An empty value becomes the current value.
+    /// Completes the last word as far as all candidates agree; pressed again, it cycles through them.
     fn complete(&mut self, config: Option<&Config>) {
-        let words: Vec<&str> = self.text.split(' ').collect();
-        let known: Vec<String> = match words[..] {
-            [word] => {
-                COMMANDS.iter().map(|(name, _)| format!("{name} ")).filter(|name| name.starts_with(word)).collect()
-            }
-            ["set", word] => live_keys().map(|key| key.path() + " ").filter(|path| path.starts_with(word)).collect(),
-            ["fork", _, .., word] if !word.contains('=') => {
-                Config::keys().map(|key| key.path() + "=").filter(|path| path.starts_with(word)).collect()
-            }
-            ["set", _, ""] => {
-                let value = self.config_key().zip(config).map(|(key, config)| config.value(key).to_string());
-                value.into_iter().collect()
-            }
-            ["set", _, word] => {
-                let choices = self.config_key().map_or(&[][..], |key| key.kind.choices());
-                let choices = choices.iter().filter(|choice| choice.starts_with(word));
-                choices.map(|choice| (*choice).to_owned()).collect()
-            }
-            _ => Vec::new(),
-        };
-        self.candidates.clear();
-        let (Some(first), last) = (known.first(), words.last().copied().unwrap_or_default()) else { return };
-        if known.len() > 1 {
-            self.candidates.clone_from(&known);
+        if self.candidates.len() > 1 {
+            let next = self.selected_candidate.map_or(0, |at| (at + 1) % self.candidates.len());
+            self.selected_candidate = Some(next);
+            self.replace_last_word(&self.candidates[next].clone());
+            return;
         }
-        let common_prefix = |max: usize, other: &String| {
-            first.char_indices().zip(other.chars()).take_while(|((at, a), b)| *at < max && a == b).count()
-        };
-        let agree = known.iter().fold(first.len(), common_prefix);
-        self.text.truncate(self.text.len() - last.len());
-        self.text.extend(first.chars().take(agree));
+        self.word_start = self.text.rfind(' ').map_or(0, |space| space + 1);
+        self.candidates = completion::completions(&self.text, config);
+        if !self.candidates.is_empty() {
+            self.replace_last_word(&completion::common_prefix(&self.candidates).to_owned());
+        }
+        if self.candidates.len() == 1 {
+            self.candidates.clear();
+        }
+    }
+
+    /// Replaces the word that the candidates complete.
+    fn replace_last_word(&mut self, word: &str) {
+        self.text.truncate(self.word_start);
+        self.text.push_str(word);
+    }
+
+    fn forget_candidates(&mut self) {
+        self.candidates.clear();
+        self.selected_candidate = None;
     }
 
     /// Returns the config key that the line sets, as soon as it is complete.
@@ -243,10 +243,6 @@ impl CommandPrompt {
         };
         Config::find_key(path)
     }
-}
-
-fn live_keys() -> impl Iterator<Item = &'static ConfigKey> {
-    Config::keys().filter(|key| key.mutability == Mutability::Live)
 }
 
 fn parse_command(text: &str) -> Result<PromptOutcome, String> {
@@ -297,7 +293,10 @@ fn parse_playground_command(name: &str, rest: &str) -> Result<PromptOutcome, Str
     let command = match (name, rest) {
         (_, "") => Err(expected()),
         ("ask", text) => Ok(PlaygroundCommand::Ask(text.to_owned())),
-        ("policy", policy) => Ok(PlaygroundCommand::Policy(policy.to_owned())),
+        // Whether the tokenizer has a token is known to the trainer alone.
+        ("policy", policy) => {
+            Policy::parse_with_tokens(policy, &|_| Some(0)).map(|_| PlaygroundCommand::Policy(policy.to_owned()))
+        }
         ("weights", "now") => Ok(PlaygroundCommand::Weights(None)),
         ("weights", step) => {
             step.replace(',', "").parse().map(|step| PlaygroundCommand::Weights(Some(step))).map_err(|_| expected())
@@ -389,6 +388,13 @@ mod tests {
         let (prompt, _) = typed("set recycle.placement e\t");
         assert_eq!(prompt.text, "set recycle.placement entropy_");
         assert_eq!(prompt.candidates, ["entropy_at", "entropy_next"]);
+        let cycled = |tabs| typed(&format!("set recycle.placement entropy_{}", "\t".repeat(tabs))).0.text;
+        assert_eq!(
+            [2, 3, 4].map(cycled),
+            ["at", "next", "at"].map(|end| format!("set recycle.placement entropy_{end}"))
+        );
+        let keys = typed("set \t\t\t").0;
+        assert_eq!(keys.text, format!("set {}", keys.candidates[1]));
         assert_eq!(typed("set run.paused t\t").0.text, "set run.paused true");
         assert_eq!(typed("set optim.lr 5").0.config_key().unwrap().path(), "optim.lr");
         assert_eq!(typed("lr 5").0.config_key().unwrap().path(), "optim.lr");
@@ -413,6 +419,8 @@ mod tests {
             "length 0\n",
             "temperature cold\n",
             "weights soon\n",
+            "policy entropy:begin=1\n",
+            "policy sometimes\n",
         ] {
             let (prompt, typed) = typed(text);
             assert!(typed == PromptOutcome::Editing && prompt.error.is_some() && !prompt.text.is_empty(), "{text:?}");
@@ -452,7 +460,7 @@ mod tests {
         assert_eq!((prompt.split_at_cursor(), prompt.text.as_str()), (("x", " 1e-4"), "x 1e-4"));
         assert_eq!(
             typed("set rec\t\t").0.candidates.len(),
-            live_keys().filter(|key| key.path().starts_with("rec")).count()
+            completion::live_keys().filter(|key| key.path().starts_with("rec")).count()
         );
     }
 

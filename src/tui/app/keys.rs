@@ -148,7 +148,9 @@ pub const BINDINGS: &[Binding] = &[
     bind(&[char('p')], Scope::Panels, Action::FocusPanel(Panel::Playground), "", "focus the playground"),
     bind(&[char('e'), key(KeyCode::Enter)], Scope::Panels, Action::ToggleExpanded, "expand", "toggle full screen"),
     bind(&[key(KeyCode::Esc)], Scope::Panels, Action::Back, "", "leave filter, step, full screen"),
+    bind(&[char('c')], Scope::Panels, Action::Copy, "", "copy what the panel shows"),
     bind(&[char('M')], Scope::Panels, Action::ToggleMouse, "", "toggle mouse capture"),
+    bind(&[char('T')], Scope::Panels, Action::NextBackground, "", "colours for dark or light"),
     bind(&[ctrl('c')], Scope::Always, Action::Interrupt, "", "quit; twice to quit at once"),
     bind(&[ctrl('z')], Scope::Always, Action::Suspend, "", "suspend; fg brings it back"),
 

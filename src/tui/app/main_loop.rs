@@ -6,7 +6,7 @@ mod handover;
 
 use super::App;
 use super::preferences::UiPreferences;
-use super::view::Effect;
+use super::view::{Effect, Reply};
 use crate::schema::protocol::{Command, Event, LogLevel};
 use crate::tui::model::state::TrainerStatus;
 use crate::tui::panels::prepare;
@@ -36,11 +36,13 @@ pub fn run(
     signals: Arc<SignalFlags>,
     options: DashboardOptions,
 ) -> io::Result<ExitReason> {
+    let background = terminal::background::detect_background();
     let mut guard = TerminalGuard::enter()?;
     let (sender, receiver) = channel();
-    let mut app = App { ascii: options.ascii, ..App::new(Theme::from_env()) };
+    let mut app = App { ascii: options.ascii, ..App::new(Theme::from_env().on_background(background)) };
     let mut preferences = UiPreferences::for_user();
     preferences.restore(&mut app.view);
+    app.theme.choose_background(app.view.background);
     app.view.watching = options.watching;
     guard.set_mouse_capture(!app.view.mouse_released)?;
     let mut dashboard = MainLoop {
@@ -164,6 +166,10 @@ impl MainLoop<'_> {
             changed = true;
         }
         for (level, text) in self.host_messages.1.try_iter() {
+            self.app.view.reply = Some(match level {
+                LogLevel::Info => Reply::done(text.clone()),
+                LogLevel::Warn | LogLevel::Error => Reply::refused(text.clone()),
+            });
             self.app.state.log_message(level, text);
             changed = true;
         }
@@ -222,7 +228,11 @@ impl MainLoop<'_> {
     fn apply_effect(&mut self, effect: Effect, guard: &mut TerminalGuard) -> io::Result<()> {
         match effect {
             Effect::None | Effect::Leave => {}
-            Effect::Send(command) => self.pending_commands.push_back(command),
+            Effect::Send(command) => {
+                self.app.view.await_reply(&command);
+                self.pending_commands.push_back(command);
+            }
+            Effect::Copy(text) => guard.copy_to_clipboard(&text)?,
             Effect::CaptureMouse(on) => guard.set_mouse_capture(on)?,
             Effect::Suspend => self.signals.suspend.store(true, Ordering::Relaxed),
             Effect::Resume(steps) => self.resume(steps),
@@ -230,7 +240,7 @@ impl MainLoop<'_> {
             Effect::WriteNote(text) => self.write_note(&text),
             Effect::Export(table, file) => match &self.app.state.run {
                 Some(run) => self.host.export(&run.folder, &table, &file, self.host_messages.0.clone()),
-                None => self.app.state.log_message(LogLevel::Warn, "no run has started yet".into()),
+                None => self.app.view.refuse("no run has started yet"),
             },
         }
         Ok(())

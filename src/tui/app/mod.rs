@@ -5,6 +5,7 @@
 pub mod actions;
 pub mod chart_settings;
 pub mod command;
+pub mod completion;
 pub mod draft;
 pub mod keys;
 pub mod layout;
@@ -50,6 +51,7 @@ impl App {
 
     /// Applies an event that arrived `now` after the dashboard opened.
     pub fn apply(&mut self, event: Event, now: Duration) {
+        self.view.observe_event(&event);
         self.state.apply(event, now);
         self.view.reconcile(&self.state);
     }
@@ -65,10 +67,12 @@ impl App {
         if matches!(self.view.overlay, Overlay::Prompt | Overlay::Filter) {
             return self.view.handle_prompt_key(key, &self.state);
         }
-        match keys::action_for(key, &self.view.active_scopes()) {
+        let effect = match keys::action_for(key, &self.view.active_scopes()) {
             Some(action) => self.view.apply_action(action, &self.state, screen),
             None => Effect::None,
-        }
+        };
+        self.theme.choose_background(self.view.background);
+        effect
     }
 
     pub fn handle_mouse(&mut self, event: &MouseEvent, screen: Rect) -> Effect {

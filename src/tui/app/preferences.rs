@@ -10,6 +10,7 @@ use super::view::ViewState;
 use crate::files::atomic::replace_file_unsynced;
 use crate::tui::plot::axis::Scale;
 use crate::tui::plot::token_grid::TokenValue;
+use crate::tui::theme::BackgroundChoice;
 use etcetera::BaseStrategy;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -29,6 +30,7 @@ struct SavedView {
     log_losses: bool,
     smoothing: Option<f64>,
     mouse: bool,
+    background: BackgroundChoice,
 }
 
 impl Default for SavedView {
@@ -51,6 +53,7 @@ impl SavedView {
             log_losses: charts.y_scale == Scale::Log,
             smoothing: charts.smoothing,
             mouse: !view.mouse_released,
+            background: view.background,
         }
     }
 
@@ -63,6 +66,7 @@ impl SavedView {
         view.panels.focus_on(self.focus);
         (view.panels.expanded, view.tokens.value, view.tokens.display, view.mouse_released) =
             (self.expanded, self.mode, self.picture, !self.mouse);
+        view.background = self.background;
         let charts = &mut view.charts;
         let scale = |is_log| if is_log { Scale::Log } else { Scale::Linear };
         charts.loss_charts = self.charts;
@@ -130,6 +134,7 @@ mod tests {
         assert_eq!(view.panels.focus, Panel::Loss);
         view.panels.focus_on(Panel::Cost);
         (view.tokens.value, view.charts.y_scale, view.mouse_released) = (TokenValue::Nll, Scale::Log, true);
+        view.background = BackgroundChoice::Light;
         preferences().save_if_changed(&view);
         let mut again = ViewState::default();
         preferences().restore(&mut again);

@@ -2,10 +2,12 @@
 //! Must not know: colours, drawing, the terminal, the channels (it returns what must be sent).
 //! Invariant: an action on the view never blocks and never changes the state of the run.
 
+mod copying;
 mod mouse;
 mod navigation;
 mod playground;
 mod prompt_input;
+mod reply;
 mod requests;
 
 use super::actions::Action;
@@ -19,8 +21,11 @@ use super::token_view::TokenView;
 use crate::schema::protocol::{Command, LogLevel};
 use crate::tui::model::config_history;
 use crate::tui::model::state::{EventCounts, RunModel};
+use crate::tui::text;
+use crate::tui::theme::BackgroundChoice;
 use playground::NextRequest;
 use ratatui::layout::Rect;
+pub use reply::{Reply, ReplyKind};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overlay {
@@ -48,6 +53,8 @@ pub enum Effect {
     WriteNote(String),
     /// Write a table to a file: table name, file name.
     Export(String, String),
+    /// Put a text into the clipboard.
+    Copy(String),
     /// Capture the mouse (`true`), or leave it to the terminal.
     CaptureMouse(bool),
     Suspend,
@@ -83,8 +90,10 @@ pub struct ViewState {
     pub playground: NextRequest,
     /// Whether mouse events are left to the terminal.
     pub mouse_released: bool,
-    /// A message about the last key, shown until the next key.
-    pub hint: Option<String>,
+    pub background: BackgroundChoice,
+    pub reply: Option<Reply>,
+    /// Whether a request was sent whose reply is still to come.
+    pub awaits_reply: bool,
     pub dismissed_alerts: Vec<String>,
     pub pending_undos: PendingUndos,
     /// The run's counts at the last update.
@@ -156,7 +165,7 @@ impl ViewState {
         let before = std::mem::replace(&mut self.last_counts, now);
         if now.trainers != before.trainers {
             (self.draft, self.sent_edit, self.frozen, self.tokens.row_step) = (None, None, None, None);
-            self.charts.cursor = None;
+            (self.charts.cursor, self.awaits_reply) = (None, false);
             self.lists.iter_mut().for_each(|list| list.offset = 0);
             return;
         }
@@ -177,7 +186,7 @@ impl ViewState {
 
     /// Applies `action`, on a screen of this size.
     pub fn apply_action(&mut self, action: Action, state: &RunModel, screen: Rect) -> Effect {
-        self.hint = None;
+        self.reply = None;
         match action {
             Action::Help => self.overlay = if self.overlay == Overlay::None { Overlay::Help(0) } else { Overlay::None },
             Action::Quit => return self.request_quit(state),
@@ -211,6 +220,11 @@ impl ViewState {
                 self.mouse_released = !self.mouse_released;
                 return Effect::CaptureMouse(!self.mouse_released);
             }
+            Action::Copy => return self.copy(state),
+            Action::NextBackground => {
+                self.background = self.background.next();
+                self.reply = Some(Reply::done(format!("colours for a background: {}", self.background.name())));
+            }
             Action::KeepRunning => self.overlay = Overlay::None,
             Action::LeaveNow => return Effect::Leave,
             Action::StopRun => {
@@ -236,11 +250,15 @@ impl ViewState {
             Action::Zoom(zoom) => self.charts.zoom(run, zoom),
             Action::NextChartSpan => self.charts.cycle_span(run),
             Action::ShowWholeRun => self.charts.span = ChartSpan::All,
-            Action::FollowEnd => self.charts.follow_end(),
+            Action::FollowEnd => {
+                self.charts.follow_end();
+                self.tokens.row_step = None;
+            }
             Action::Pan(direction) => self.charts.pan(run, direction),
             Action::MoveCursor(by) => {
                 let width = self.panels.area_of(self.panels.focus, screen, 0).width;
                 self.charts.move_cursor(run, width.saturating_sub(10), by);
+                self.show_row_at_cursor(seen);
             }
             Action::ToggleLogX => self.charts.x_scale = self.charts.x_scale.toggled(),
             Action::ToggleLogY => self.charts.y_scale = self.charts.y_scale.toggled(),
@@ -262,6 +280,18 @@ impl ViewState {
         self.frozen = frozen;
     }
 
+    fn copy(&mut self, state: &RunModel) -> Effect {
+        let Some(text) = self.text_to_copy(self.displayed_state(state)) else {
+            self.refuse("this panel has nothing to copy");
+            return Effect::None;
+        };
+        let first = text::clip(text.lines().next().unwrap_or_default(), 60);
+        let count = text.lines().count();
+        let lines = if count > 1 { format!("{count} lines from {first}") } else { first };
+        self.reply = Some(Reply::done(format!("copied, if the terminal takes it (OSC 52): {lines}")));
+        Effect::Copy(text)
+    }
+
     /// Leaves one level: unread alerts, then the filter, then the step cursor, then full screen.
     fn go_back(&mut self, state: &RunModel) {
         let passing: Vec<String> = state.dismissible_alerts().collect();
@@ -271,10 +301,17 @@ impl ViewState {
         } else if !filter.is_empty() {
             filter.clear();
         } else if self.charts.cursor.is_some() {
-            self.charts.cursor = None;
+            (self.charts.cursor, self.tokens.row_step) = (None, None);
         } else {
             self.panels.expanded = false;
         }
+    }
+
+    /// Selects the token row that is nearest to the step cursor, so that all panels show the same step.
+    fn show_row_at_cursor(&mut self, seen: &RunModel) {
+        let Some(cursor) = self.charts.cursor else { return };
+        let steps = seen.token_rows.iter().map(|row| row.step);
+        self.tokens.row_step = steps.min_by_key(|step| step.abs_diff(cursor));
     }
 
     /// Returns the selected setting, as an index into all live settings.

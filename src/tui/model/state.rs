@@ -14,11 +14,12 @@ use super::pace::PaceEstimator;
 use crate::config::{Config, ConfigKey};
 use crate::schema::metrics::{Metric, StepRow};
 use crate::schema::protocol::{
-    AlertTopic, ConfigUpdate, Event, LogLevel, LogLine, PlaygroundAnswer, RunInfo, RunPhase, RunSummary,
+    Alert, AlertTopic, ConfigUpdate, Event, LogLevel, LogLine, PlaygroundAnswer, RunInfo, RunPhase, RunSummary,
     ValidationFigure, ValidationSample,
 };
 use crate::schema::rows::{ChangeOutcome, ChangeRow, SystemRow};
 use crate::schema::token_rows::{EntropyHistogram, TokenRow};
+use chrono::{DateTime, Local, Utc};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -60,6 +61,18 @@ pub struct LogEntry {
     pub time: String,
     pub level: LogLevel,
     pub text: String,
+}
+
+/// An alert that needs the user's attention.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenAlert {
+    /// Local time as `HH:MM:SS`.
+    pub time: String,
+    pub text: String,
+}
+
+fn local_time(time: DateTime<Utc>) -> String {
+    time.with_timezone(&Local).format("%H:%M:%S").to_string()
 }
 
 /// Something that charts mark at a step.
@@ -120,7 +133,7 @@ pub struct RunModel {
     /// Seconds by which the run's own clock is ahead of the dashboard's.
     clock_offset_s: f64,
     /// Alerts that need the user's attention, by subject.
-    pub alerts: BTreeMap<AlertTopic, String>,
+    pub alerts: BTreeMap<AlertTopic, OpenAlert>,
 }
 
 impl RunModel {
@@ -172,9 +185,11 @@ impl RunModel {
                 self.log.push(LogEntry { time: time.format("%H:%M:%S").to_string(), level, text })
             }
             Event::ConfigChanged(changed) => self.apply_changes(*changed),
-            Event::Alert(alert) => {
-                self.alerts.remove(&alert.topic);
-                self.alerts.extend(alert.text.map(|text| (alert.topic, text)));
+            // A reply to what was pressed, which the view shows.
+            Event::Alert(Alert { topic: AlertTopic::DashboardEdit, .. }) => {}
+            Event::Alert(Alert { topic, text, time }) => {
+                self.alerts.remove(&topic);
+                self.alerts.extend(text.map(|text| (topic, OpenAlert { time: local_time(time), text })));
             }
             Event::Finished(summary) => self.status = TrainerStatus::Finished(summary),
             Event::Failed(text) => self.set_failed(text),

@@ -68,16 +68,19 @@ fn row_lines(ctx: RenderContext, row: &ChangeRow, room: EntryRoom) -> Vec<Line<'
 
 /// Returns the text of a row: a change with source and version, the reason of a refusal, or a note.
 pub fn row_text(row: &ChangeRow) -> String {
-    let key = row.key.as_deref().unwrap_or_default();
     let reason = row.reason.as_deref().unwrap_or_default();
     match row.outcome {
         ChangeOutcome::Noted => reason.to_owned(),
-        ChangeOutcome::Applied => {
-            format!("{key} {} → {} ({}, v{})", format_value(&row.old), format_value(&row.new), row.source, row.version)
-        }
+        ChangeOutcome::Applied => format!("{} ({}, v{})", change_text(row), row.source, row.version),
         // The reason names the key and the value.
         ChangeOutcome::Refused => format!("{reason} ({})", row.source),
     }
+}
+
+/// Returns the key of an applied change with its old and its new value.
+pub fn change_text(row: &ChangeRow) -> String {
+    let key = row.key.as_deref().unwrap_or_default();
+    format!("{key} {} → {}", format_value(&row.old), format_value(&row.new))
 }
 
 /// Formats a config value briefly; a missing one is `–`.

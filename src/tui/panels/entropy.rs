@@ -114,7 +114,7 @@ fn shown_mode(ctx: RenderContext, row: &TokenRow) -> TokenValue {
 
 fn render_heatmap(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let mode = ctx.view.tokens.value;
-    let subtitle = Line::from(ctx.span(Role::Value, entropy_heatmap::subtitle(mode)));
+    let subtitle = Line::from(ctx.span(Role::Value, entropy_heatmap::subtitle(ctx, mode)));
     let mut bottom = Line::from(chart::marker_legend(ctx));
     bottom.push_span(ctx.span(Role::Name, " t shows the row "));
     let within = draw_frame(frame, area, ctx, Panel::Entropy, subtitle, bottom);

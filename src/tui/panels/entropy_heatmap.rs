@@ -13,10 +13,12 @@
 
 use super::RenderContext;
 use crate::schema::token_rows::ENTROPY_BINS;
+use crate::tui::app::chart_settings::ChartSpan;
 use crate::tui::model::histograms::HistogramColumn;
 use crate::tui::plot::axis::{AxisRange, Plane, Scale, StepLabels};
 use crate::tui::plot::token_grid::TokenValue;
 use crate::tui::plot::{axis, chart};
+use crate::tui::text;
 use crate::tui::theme::Role;
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -27,8 +29,16 @@ use ratatui::text::{Line, Span};
 const SCALE_MIN_WIDTH: u16 = 60;
 
 /// Returns what the heatmap shows in `mode`, for the frame.
-pub fn subtitle(mode: TokenValue) -> &'static str {
-    if shows_recycled_pass(mode) { "recycled pass, at recycled positions, whole run" } else { "plain pass, whole run" }
+pub fn subtitle(ctx: RenderContext, mode: TokenValue) -> String {
+    let pass = if shows_recycled_pass(mode) { "recycled pass, at recycled positions" } else { "plain pass" };
+    let steps = match ctx.view.charts.span {
+        ChartSpan::All => "whole run".to_owned(),
+        _ => {
+            let (from, to) = ctx.visible_steps();
+            format!("steps {} to {}", text::with_separators(from), text::with_separators(to))
+        }
+    };
+    format!("{pass}, {steps}")
 }
 
 fn shows_recycled_pass(mode: TokenValue) -> bool {

@@ -6,14 +6,14 @@
 //! ```text
 //! ╭ 2 loss nats, smoothed 0.9 ──────────────────────────────────────────────────╮
 //! │ ━ plain 2.310   ╍ recycled 2.904   ┈ plain at recycled 2.400                │
-//! │ validation: ◆ plain 2.4 ▲ recycled ◇ at recycled ○ pause □ mean × shuffled  │
+//! │ validation: ◆ plain 2.4 ▲ recycled ◇ plain there ○ pause □ mean × shuffled  │
 //! │ 6┤⣇          ▾                                                              │
 //! │ 4┤⠈⠢⣀⠤⠤⠤⠤⣀⣀⡀ ┊        ◆                                                     │
 //! │ 2┤       ⠉⠉⠒⠒⠒⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤                                                   │
-//! │ recycled − ━at recycled +0.504 val ◇at recycled ○pause □mean ×shuffled      │
+//! │ recycled − ━plain there +0.504 val ◇plain there ○pause □mean ×shuffled      │
 //! │ 0┤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤⠤                               │
 //! │  0        500       1,000                                                   │
-//! ╰────────────────────────────── ▾ change  recycled − plain at recycled +0.504 ╯
+//! ╰─────────────────────── ▾ change  recycled − plain at recycled +0.504, worse ╯
 //! ```
 
 use super::legend::{LegendEntry, LegendForm, LegendNames, NameLength, legend_line};
@@ -37,6 +37,10 @@ use ratatui::widgets::Paragraph;
 const BOTH_MIN_HEIGHT: u16 = 12;
 /// The fewest lines of the losses that have room for the legend of the validation marks.
 const MARKS_MIN_HEIGHT: u16 = 6;
+/// The fewest lines of the losses that have room for a second line of them.
+const TWO_MARK_ROWS_MIN_HEIGHT: u16 = 9;
+/// The marks of losses, before those of controls alone.
+const LOSS_MARKS: usize = 3;
 /// The fewest lines of the losses that have room for a second line of curve names.
 const TWO_ROWS_MIN_HEIGHT: u16 = 7;
 
@@ -67,7 +71,7 @@ const fn mark(
 }
 
 /// The names of the plain loss at the recycled positions.
-const AT_RECYCLED: LegendNames = ["plain at recycled", "at recycled", "at rec."];
+const AT_RECYCLED: LegendNames = ["plain at recycled", "plain there", "there"];
 
 /// The marks of validations: the charts draw them and the legends name them from this one table.
 #[rustfmt::skip] // one line a mark
@@ -264,16 +268,16 @@ fn place_charts(within: Rect, ctx: RenderContext) -> PlacedCharts {
     let below = Rect { y: within.y + upper, height: within.height - upper, ..within };
     let legend_of_difference = difference_legend(ctx, within.width);
     let labels_of_losses = if difference.is_none() { StepLabels::Shown } else { StepLabels::Hidden };
-    let slots = [
-        (losses, above, &legend_of_losses, labels_of_losses),
-        (difference, below, &legend_of_difference, StepLabels::Shown),
-    ];
-    let gutter = slots
-        .iter()
-        .filter_map(|(plane, area, legend, labels)| {
-            let taken = legend.lines.len() as u16 + *labels as u16;
-            Some(axis::gutter((*plane)?.y, area.height.saturating_sub(taken)))
-        })
+    let rows = |area: Rect, legend: &Legend, labels: StepLabels| {
+        area.height.saturating_sub(legend.lines.len() as u16 + labels as u16)
+    };
+    let ticked = |plane: Option<Plane>, rows| plane.map(|plane| Plane { y: plane.y.with_row_ticks(rows), ..plane });
+    let rows_of_losses = rows(above, &legend_of_losses, labels_of_losses);
+    let rows_of_difference = rows(below, &legend_of_difference, StepLabels::Shown);
+    let (losses, difference) = (ticked(losses, rows_of_losses), ticked(difference, rows_of_difference));
+    let gutter = [(losses, rows_of_losses), (difference, rows_of_difference)]
+        .into_iter()
+        .filter_map(|(plane, rows)| Some(axis::gutter(plane?.y, rows)))
         .max()
         .unwrap_or(0);
     let place = |plane: Option<Plane>, area: Rect, legend: Legend, labels: StepLabels| {
@@ -290,7 +294,7 @@ fn place_charts(within: Rect, ctx: RenderContext) -> PlacedCharts {
 }
 
 /// How many times farther from 0 than the curve a control may be for the axis of the differences to cover it.
-const COVERED_DISTANCE: f64 = 4.0;
+const COVERED_DISTANCE: f64 = 1.5;
 
 /// Replaces the value axis of a difference chart. It is linear, because differences have both signs. It covers the smoothed
 /// curve, and the controls that are not much farther from 0; others are arrows at the edge.
@@ -349,7 +353,8 @@ fn bottom_line(ctx: RenderContext, width: u16) -> Line<'static> {
     let markers = chart::marker_legend(ctx);
     let difference = |name: &'static str| {
         curve_value(ctx, TRAINED_DIFFERENCE).map_or_else(Vec::new, |value| {
-            vec![ctx.span(Role::Name, name), ctx.span(Role::Value, format!("{value:+.3} "))]
+            let verdict = if value > 0.0 { "worse" } else { "better" };
+            vec![ctx.span(Role::Name, name), ctx.span(Role::Value, format!("{value:+.3}, {verdict} "))]
         })
     };
     let (long, short) = (difference(" recycled − plain at recycled "), difference(" rec. − plain at rec. "));
@@ -372,25 +377,43 @@ fn mark_value(ctx: RenderContext, series: Series) -> Option<f64> {
 fn loss_legend(ctx: RenderContext, width: u16, height: u16) -> Legend {
     let is_plain_run = ctx.state.run.as_ref().is_some_and(|run| run.config.recycle.every == 0);
     let recycles = !is_plain_run && !ctx.state.history(Series::Metric(Metric::ValidRecycled)).is_empty();
-    let named: Vec<_> =
-        MARKS.iter().filter(|mark| !ctx.state.history(Series::Metric(mark.metric)).is_empty()).collect();
-    let mark_line = Some(&named)
-        .filter(|_| recycles && height >= MARKS_MIN_HEIGHT)
-        .and_then(|marks| legend_line(ctx, &loss_entries(ctx, marks), &LOSS_FORMS, width));
-    let rows = 1 + usize::from(height >= TWO_ROWS_MIN_HEIGHT + u16::from(mark_line.is_some()));
+    let mark_rows = match height {
+        _ if !recycles => 0,
+        0..MARKS_MIN_HEIGHT => 0,
+        MARKS_MIN_HEIGHT..TWO_MARK_ROWS_MIN_HEIGHT => 1,
+        _ => 2,
+    };
+    let named = mark_legend(ctx, width, mark_rows);
+    let rows = 1 + usize::from(height >= TWO_ROWS_MIN_HEIGHT + named.lines.len() as u16);
     let mut names = curve_names(ctx, width);
-    if mark_line.is_none() {
+    if named.lines.is_empty() {
         names.extend(validation_part(ctx));
     }
     let between = if width < 60 { " " } else { "   " };
     let mut lines = fit_lines(ctx, names, between, usize::from(width), rows);
-    match mark_line {
-        Some(line) => {
-            lines.push(line);
-            Legend { lines, marks: named }
-        }
-        None => Legend { lines, marks: vec![own_mark(ctx)] },
+    if named.lines.is_empty() {
+        return Legend { lines, marks: vec![own_mark(ctx)] };
     }
+    lines.extend(named.lines);
+    Legend { lines, marks: named.marks }
+}
+
+/// Returns the legend of the validation marks in at most `rows` lines, with as many controls as fit.
+fn mark_legend(ctx: RenderContext, width: u16, rows: usize) -> Legend {
+    let is_measured = |mark: &&ValidationMark| !ctx.state.history(Series::Metric(mark.metric)).is_empty();
+    let mut marks: Vec<&'static ValidationMark> = MARKS.iter().filter(is_measured).collect();
+    while rows > 0 && !marks.is_empty() {
+        let (losses, controls) = marks.split_at(marks.len().min(LOSS_MARKS));
+        let choices = [vec![&marks[..]], vec![losses, controls]];
+        for groups in choices.iter().take(rows) {
+            let lines = groups.iter().map(|marks| legend_line(ctx, &loss_entries(ctx, marks), &LOSS_FORMS, width));
+            if let Some(lines) = lines.collect() {
+                return Legend { lines, marks };
+            }
+        }
+        marks.pop();
+    }
+    Legend { lines: Vec::new(), marks }
 }
 
 /// Returns the names and values of the curves, with raw values if there is room.
@@ -408,14 +431,24 @@ fn curve_names(ctx: RenderContext, width: u16) -> Vec<LinePart> {
     if learns_questions(ctx) {
         return vec![curve(0, PLAIN_DASH, "questions", Role::Plain, Metric::LossQuestions)];
     }
+    let is_recorded = |metric| !ctx.state.history(Series::Metric(metric)).is_empty();
+    if !is_recorded(Metric::LossPlainAtRecycled) {
+        return vec![
+            curve(0, PLAIN_DASH, "plain", Role::Plain, Metric::LossPlain),
+            curve(1, RECYCLED_DASH, "recycled", Role::Recycled, recycled_metric(ctx)),
+        ];
+    }
+    // What may be compared stands together, what is another mean apart.
+    let there = AT_RECYCLED[usize::from(width < 60) + usize::from(width < 34)];
     let mut parts = vec![
-        curve(0, PLAIN_DASH, "plain", Role::Plain, Metric::LossPlain),
         curve(0, RECYCLED_DASH, "recycled", Role::Recycled, recycled_metric(ctx)),
-        curve(1, PLAIN_AT_RECYCLED_DASH, "plain at recycled", Role::PlainAtRecycled, Metric::LossPlainAtRecycled),
+        curve(0, PLAIN_AT_RECYCLED_DASH, there, Role::PlainAtRecycled, Metric::LossPlainAtRecycled),
     ];
-    if !ctx.state.history(Series::Metric(Metric::LossPause)).is_empty() {
+    if is_recorded(Metric::LossPause) {
         parts.push(curve(3, PAUSE_DASH, "pause vector", Role::Pause, Metric::LossPause));
     }
+    let all = if width < 60 { "plain, all" } else { "plain, all positions" };
+    parts.push(curve(1, PLAIN_DASH, all, Role::Plain, Metric::LossPlain));
     parts
 }
 
@@ -437,14 +470,18 @@ fn validation_part(ctx: RenderContext) -> Option<LinePart> {
     Some((2, vec![name, ctx.span(Role::Value, text::decimal(value))]))
 }
 
-/// The forms of the legend of the losses, from the longest to the shortest, which takes 56 cells.
-const LOSS_FORMS: [LegendForm; 6] = [
+/// The forms of the legend of the losses, from the longest to the shortest.
+const LOSS_FORMS: [LegendForm; 9] = [
     LegendForm { name: NameLength::Long, values: usize::MAX, tight: false, between: "  " },
-    LegendForm { name: NameLength::Long, values: 1, tight: false, between: "  " },
+    // The plain, the recycled and the plain loss at the same positions are to be compared.
+    LegendForm { name: NameLength::Long, values: 3, tight: false, between: "  " },
+    LegendForm { name: NameLength::Short, values: 3, tight: false, between: " " },
+    LegendForm { name: NameLength::Short, values: 3, tight: true, between: " " },
     LegendForm { name: NameLength::Long, values: 0, tight: false, between: "  " },
     LegendForm { name: NameLength::Short, values: 1, tight: false, between: " " },
     LegendForm { name: NameLength::Short, values: 0, tight: false, between: " " },
     LegendForm { name: NameLength::Short, values: 0, tight: true, between: " " },
+    LegendForm { name: NameLength::Shortest, values: 0, tight: true, between: " " },
 ];
 
 /// The forms of the legend of the differences, from the longest to the shortest, which takes 55 cells.
@@ -518,6 +555,9 @@ mod tests {
     fn the_legend_of_all_marks_fits_a_panel_on_a_screen_of_60_columns() {
         let (frame_and_margins, columns) = (4, 60);
         assert!(shortest("val", MARKS.iter().map(|mark| mark.names[1])) <= columns - frame_and_margins);
+        // The panel beside another one on that screen has room for what is compared.
+        let beside = 60 * 56 / 100 - frame_and_margins - 1;
+        assert!(shortest("val", MARKS[..LOSS_MARKS].iter().map(|mark| mark.names[2])) <= beside);
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! - [`loss`], [`schedule`], [`entropy`] (with [`entropy_heatmap`]), [`thoughts`], [`cost`]: charts and tables
 //! - [`changes`], [`log`], [`samples`], [`playground`]: lists, drawn by [`list`]
 //! - [`prepare`]: replaces the charts before the first step
-//! - [`notice`]: alerts and banners; [`footer`]: the keys; [`prompt`]: the command line in their place
+//! - [`notice`]: alerts and banners; [`footer`]: the keys; [`prompt`]: the command line in their place;
+//!   [`reply`]: what the last key or command led to
 //! - [`help`], [`stop_dialog`]: overlays above all panels
 
 pub mod changes;
@@ -24,6 +25,7 @@ pub mod notice;
 pub mod playground;
 pub mod prepare;
 pub mod prompt;
+pub mod reply;
 pub mod run;
 pub mod samples;
 pub mod schedule;

@@ -10,7 +10,7 @@
 use super::RenderContext;
 use crate::schema::metrics::Metric;
 use crate::schema::protocol::{AlertTopic, RunPhase, RunSummary};
-use crate::tui::model::state::TrainerStatus;
+use crate::tui::model::state::{OpenAlert, TrainerStatus};
 use crate::tui::text;
 use crate::tui::theme::Role;
 use ratatui::Frame;
@@ -49,7 +49,6 @@ fn all_notices(ctx: RenderContext, room: usize) -> Vec<(Role, String)> {
         }
         TrainerStatus::Running => Vec::new(),
     };
-    lines.extend(view.hint.iter().map(|hint| (Role::Warn, format!("! {hint}"))));
     lines.extend(open_alerts(ctx));
     match view.requested_pause {
         Some(true) => lines.push((Role::Warn, "‖ pausing after this step…".into())),
@@ -76,13 +75,12 @@ fn all_notices(ctx: RenderContext, room: usize) -> Vec<(Role, String)> {
 fn open_alerts(ctx: RenderContext) -> Vec<(Role, String)> {
     let unread = |text: &str| !ctx.view.dismissed_alerts.iter().any(|seen| seen == text);
     let mut lines: Vec<(Role, String)> = Vec::new();
-    for (topic, text) in &ctx.live.alerts {
+    for (topic, OpenAlert { time, text }) in &ctx.live.alerts {
         match topic {
-            AlertTopic::DiskFull | AlertTopic::Divergence | AlertTopic::DamagedFile(_) => {
-                lines.push((Role::Bad, format!("! {text}")));
-            }
-            AlertTopic::ConfigFile(_) => lines.push((Role::Bad, format!("! not applied: {text}"))),
-            AlertTopic::DashboardEdit if unread(text) => lines.push((Role::Warn, format!("! {text}"))),
+            AlertTopic::DiskFull | AlertTopic::Divergence => lines.push((Role::Bad, format!("! {time} {text}"))),
+            // Found now, whenever it happened.
+            AlertTopic::DamagedFile(_) => lines.push((Role::Bad, format!("! {text}"))),
+            AlertTopic::ConfigFile(_) => lines.push((Role::Bad, format!("! {time} not applied: {text}"))),
             AlertTopic::DashboardEdit => {}
         }
     }

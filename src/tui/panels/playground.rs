@@ -42,6 +42,11 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     list::render(frame, area, ctx, panel, subtitle, entries(ctx.state, ctx.view), lines);
 }
 
+/// Returns the prompt and its answer.
+pub fn whole_text(answer: &PlaygroundAnswer) -> String {
+    format!("{}{}", answer.prompt, answer_text(answer))
+}
+
 /// Returns the text of an answer; thoughts are lists of entropies in brackets: `⟨1.83→0.97⟩`.
 fn answer_text(answer: &PlaygroundAnswer) -> String {
     let part = |part: &AnswerPart| match part {

@@ -36,7 +36,7 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     frame.render_widget(line, area);
 }
 
-/// Returns the hint: the error, the completions, the key's value and limit, or the help of the command.
+/// Returns the hint: the error, the completions from the selected one on, the key's value and limit, or the help of the command.
 fn hint(ctx: RenderContext) -> (Role, String) {
     let prompt = &ctx.view.prompt;
     if ctx.view.overlay == Overlay::Filter {
@@ -46,7 +46,9 @@ fn hint(ctx: RenderContext) -> (Role, String) {
         return (Role::Bad, error.clone());
     }
     if !prompt.candidates.is_empty() {
-        return (Role::Name, prompt.candidates.iter().map(|word| word.trim()).collect::<Vec<_>>().join(" "));
+        let from = prompt.selected_candidate.unwrap_or(0);
+        let rotated = prompt.candidates[from..].iter().chain(&prompt.candidates[..from]);
+        return (Role::Name, rotated.map(|word| word.trim()).collect::<Vec<_>>().join(" "));
     }
     if let (Some(key), Some(run)) = (prompt.config_key(), &ctx.state.run) {
         let frozen = if key.mutability == Mutability::Frozen { " · cannot change during a run" } else { "" };

@@ -8,6 +8,7 @@ use crate::tui::app::App;
 use crate::tui::app::keys::KeyPress;
 use crate::tui::app::panel_id::Panel;
 use crate::tui::app::view::Effect;
+pub use crate::tui::theme::Background;
 use crate::tui::theme::{ColorDepth, Theme};
 use ratatui::layout::Rect;
 use std::time::Duration;
@@ -20,7 +21,17 @@ pub struct SnapshotOptions {
     /// Keys to press before drawing, such as `ym<Left>`.
     pub keys: String,
     pub ascii: bool,
+    pub background: Background,
+    pub colors: PictureColors,
     pub format: PictureFormat,
+}
+
+/// The colours of an SVG picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PictureColors {
+    All,
+    /// The 16 that every terminal has.
+    Sixteen,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +48,13 @@ pub const MAX_SIZE: (u16, u16) = (500, 200);
 /// Returns what is wrong with the keys.
 pub fn draw(events: impl IntoIterator<Item = Event>, options: &SnapshotOptions, title: &str) -> Result<String, String> {
     // Text has no colours: the theme without colours uses other means.
-    let depth = if options.format == PictureFormat::Text { ColorDepth::None } else { ColorDepth::TrueColor };
-    let mut app = App { ascii: options.ascii, ..App::new(Theme::new(depth)) };
+    let depth = match (options.format, options.colors) {
+        (PictureFormat::Text, _) => ColorDepth::None,
+        (PictureFormat::Svg, PictureColors::All) => ColorDepth::TrueColor,
+        (PictureFormat::Svg, PictureColors::Sixteen) => ColorDepth::Sixteen,
+    };
+    let theme = Theme::new(depth).on_background(options.background);
+    let mut app = App { ascii: options.ascii, ..App::new(theme) };
     events.into_iter().for_each(|event| app.apply(event, Duration::ZERO));
     if let Some(panel) = options.panel {
         app.view.panels.focus_on(panel);
@@ -52,7 +68,7 @@ pub fn draw(events: impl IntoIterator<Item = Event>, options: &SnapshotOptions, 
     }
     let buffer = app.render_to_buffer(options.size.0, options.size.1);
     Ok(match options.format {
-        PictureFormat::Svg => svg::to_svg(&buffer, title),
+        PictureFormat::Svg => svg::to_svg(&buffer, title, options.background),
         PictureFormat::Text => text_export::to_text(&buffer),
     })
 }

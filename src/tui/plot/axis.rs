@@ -1,6 +1,7 @@
 //! Owns: the range of an axis, linear or logarithmic; its ticks and their labels; the frame around a plot.
 //! Must not know: what is charted.
-//! Invariant: ticks are 1, 2 or 5 times a power of ten (their spacing, on a linear axis) and lie within the range.
+//! Invariant: ticks are 1, 2 or 5 times a power of ten (their spacing, on a linear axis), or the values in the middle of rows;
+//! they lie within the range.
 
 use super::raster::AxisWindow;
 use crate::tui::text;
@@ -21,22 +22,29 @@ impl Scale {
     }
 }
 
+/// From the lower end of a row to its middle, in rows: a row shows four dots, and an end of a range is the middle of a dot.
+const ROW_MIDDLE: f64 = 1.5 / 4.0;
+/// From the upper end of the highest row to the middle of its highest dot, and likewise below, in rows.
+const HALF_DOTS: f64 = 1.0 / 4.0;
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AxisRange {
     pub low: f64,
     pub high: f64,
     /// On a logarithmic axis both ends are above 0.
     pub scale: Scale,
+    /// The number of rows of the plot, if ticks are the values in the middle of rows instead of round ones.
+    tick_rows: Option<u16>,
 }
 
 impl AxisRange {
     pub fn linear(low: f64, high: f64) -> Self {
-        Self { low, high, scale: Scale::Linear }
+        Self { low, high, scale: Scale::Linear, tick_rows: None }
     }
 
     /// Returns a range of this scale; a linear one if `low` is not above 0.
     pub fn scaled(low: f64, high: f64, scale: Scale) -> Self {
-        Self { low, high, scale: if low > 0.0 { scale } else { Scale::Linear } }
+        Self { low, high, scale: if low > 0.0 { scale } else { Scale::Linear }, tick_rows: None }
     }
 
     /// Widens the range by 5% at either end, so that no curve runs along the frame.
@@ -48,6 +56,43 @@ impl AxisRange {
         let span = self.high - self.low;
         let margin = if span > 0.0 { span * 0.05 } else { self.low.abs().max(1.0) * 0.05 };
         Self { low: self.low - margin, high: self.high + margin, ..self }
+    }
+
+    /// Returns a linear range whose ticks are the values in the middle of rows, in a plot of `rows` rows: a glyph beside a tick
+    /// is at most half a row away from its value. If both signs are shown, 0 is in the middle of a row.
+    pub fn with_row_ticks(self, rows: u16) -> Self {
+        if self.scale == Scale::Log || rows < 2 || self.high <= self.low {
+            return self;
+        }
+        let tick_rows = Some(rows);
+        if self.low >= 0.0 || self.high <= 0.0 {
+            return Self { tick_rows, ..self };
+        }
+        // The height of a row, in values, if `below` rows are below the row of 0.
+        let needed = |below: f64| {
+            let (down, up) = (below + ROW_MIDDLE, f64::from(rows) - HALF_DOTS - below - ROW_MIDDLE);
+            (-self.low / down).max(self.high / up)
+        };
+        let below = (0..rows).map(f64::from).min_by(|a, b| needed(*a).total_cmp(&needed(*b))).unwrap_or(0.0);
+        let row = needed(below);
+        let low = -(below + ROW_MIDDLE) * row;
+        Self { low, high: low + (f64::from(rows) - HALF_DOTS) * row, tick_rows, ..self }
+    }
+
+    /// Returns the values in the middle of every few rows, that of 0 among them, and the decimals that tell rows apart.
+    fn row_ticks(&self, rows: u16, wanted: usize) -> (Vec<f64>, usize) {
+        let row = (self.high - self.low) / (f64::from(rows) - HALF_DOTS);
+        let middle = |index: usize| self.low + (index as f64 + ROW_MIDDLE) * row;
+        let rows = usize::from(rows);
+        let zero = (self.low < 0.0 && self.high > 0.0).then(|| (-self.low / row - ROW_MIDDLE).round() as usize);
+        let first = |every: usize| zero.map_or((rows - 1) % every / 2, |zero| zero % every);
+        let most = rows.div_ceil(wanted.max(1)).max(1);
+        // A single tick does not show the scale.
+        let every = (1..=most).rev().find(|every| first(*every) + every < rows).unwrap_or(1);
+        let decimals = (1.0 - row.log10()).ceil().clamp(0.0, 8.0) as usize;
+        // Not `-0.0`.
+        let tick = |index| if (middle(index) / row).abs() < 1e-6 { 0.0 } else { middle(index) };
+        ((first(every)..rows).step_by(every).map(tick).collect(), decimals)
     }
 
     /// Maps `value` to the axis. On a logarithmic one, values up to 0 become negative infinity.
@@ -79,6 +124,9 @@ impl AxisRange {
 
     /// Returns at most about `wanted` ticks, and the number of decimals that their labels need.
     pub fn ticks(&self, wanted: usize) -> (Vec<f64>, usize) {
+        if let Some(rows) = self.tick_rows {
+            return self.row_ticks(rows, wanted);
+        }
         // A logarithmic axis of less than half a decade has too few powers of ten for ticks.
         if self.scale == Scale::Linear || self.high / self.low < 4.0 {
             return linear_ticks(self.low, self.high, wanted);
@@ -224,6 +272,8 @@ fn render_step_labels(buffer: &mut Buffer, plot: Rect, plane: &Plane, theme: &Th
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::seeded_rng;
+    use rand::RngExt;
 
     #[test]
     fn marks_are_round_and_within() {
@@ -248,6 +298,32 @@ mod tests {
             }
         }
         assert_eq!(AxisRange::linear(1.0, 1.0).ticks(4).0, [1.0]);
+    }
+
+    #[test]
+    fn row_ticks_are_the_values_in_the_middle_of_rows() {
+        let mut rng = seeded_rng(3);
+        for rows in 2..40_u16 {
+            for _ in 0..50 {
+                let low: f64 = rng.random_range(-10.0..10.0);
+                let high = low + 10f64.powf(rng.random_range(-3.0..3.0));
+                let range = AxisRange::linear(low, high).with_row_ticks(rows);
+                assert!(range.low <= low + 1e-9 && range.high >= high - 1e-9, "{rows} {low} {high}: {range:?}");
+                let (ticks, decimals) = range.ticks(usize::from(rows / 3).max(2));
+                let dots = f64::from(rows) * 4.0 - 1.0;
+                let middles = ticks.iter().map(|tick| (range.fraction_of(*tick) * dots - 1.5) / 4.0);
+                assert!(middles.clone().all(|row| (row - row.round()).abs() < 1e-6), "{rows} {range:?} {ticks:?}");
+                assert!(!ticks.is_empty() && (rows < 4 || ticks.len() >= 2), "{rows} {ticks:?}");
+                let row = (range.high - range.low) / f64::from(rows);
+                assert!(10f64.powi(-(decimals as i32)) < row / 4.0, "labels tell rows apart");
+                let has_both_signs = low < 0.0 && high > 0.0;
+                assert_eq!(ticks.contains(&0.0), has_both_signs, "{rows} {low} {high}: {ticks:?}");
+                let growth = (range.high - range.low) / (high - low);
+                assert!(growth < if has_both_signs { 2.0 } else { 1.001 } || rows < 5, "{rows} {low} {high}: {growth}");
+            }
+        }
+        let log = AxisRange::scaled(1.0, 9.0, Scale::Log);
+        assert_eq!(log.with_row_ticks(9), log);
     }
 
     #[test]

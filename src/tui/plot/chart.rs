@@ -83,13 +83,14 @@ impl Chart {
         raster.render(buffer);
         let mut beyond = [Vec::new(), Vec::new()];
         for points in &self.points {
-            for bucket in visible_buckets(ctx, points.series, plane) {
-                let value = point_value(bucket);
+            let buckets = visible_buckets(ctx, points.series, plane);
+            for (index, bucket) in buckets.iter().enumerate() {
+                let (value, is_last) = (point_value(bucket), index + 1 == buckets.len());
                 let (x, y) = plane.point_at(bucket.last_step, value);
                 if value < plane.y.low || value > plane.y.high {
                     let column = plane.column_of(plot, bucket.last_step);
                     let above = value > plane.y.high;
-                    beyond[usize::from(!above)].extend(column.map(|x| OffScalePoint { x, value, points }));
+                    beyond[usize::from(!above)].extend(column.map(|x| OffScalePoint { x, value, points, is_last }));
                 } else if let Some((x, y)) = raster.cell_of(x, y) {
                     buffer.set_string(x, y, points.glyph, ctx.theme.style(points.role));
                 }
@@ -106,6 +107,8 @@ struct OffScalePoint<'a> {
     x: u16,
     value: f64,
     points: &'a PlotPoints,
+    /// Whether it is the last point of its series.
+    is_last: bool,
 }
 
 /// Returns the value of a point: of several in a bucket the middle of their range.
@@ -113,8 +116,8 @@ fn point_value(bucket: &Bucket) -> f64 {
     (bucket.min + bucket.max) / 2.0
 }
 
-/// Draws arrows for the points beyond an edge of the plot, and behind the last arrow the name and the last value of each
-/// series: no glyph stands at a height that is not its value.
+/// Draws arrows for the points beyond an edge of the plot, and before the last arrow the names and values of the series that
+/// end there: no glyph stands at a height that is not its value.
 fn draw_off_scale(
     buffer: &mut Buffer,
     plot: Rect,
@@ -122,20 +125,12 @@ fn draw_off_scale(
     beyond: &[OffScalePoint<'_>],
     ctx: RenderContext,
 ) {
-    let Some(last) = beyond.iter().map(|point| point.x).max() else { return };
     for point in beyond {
         buffer.set_string(point.x, y, arrow, ctx.theme.style(point.points.role));
     }
-    // The last value of each series, in the order of the legend.
-    let mut named: Vec<&OffScalePoint<'_>> = Vec::new();
-    for point in beyond {
-        match named.iter_mut().find(|other| other.points.series == point.points.series) {
-            Some(other) => *other = point,
-            None => named.push(point),
-        }
-    }
+    let named = beyond.iter().filter(|point| point.is_last).collect::<Vec<_>>();
     let label = |point: &OffScalePoint<'_>| format!(" {} {} ", point.points.name, text::decimal(point.value));
-    let mut right = last;
+    let Some(mut right) = named.iter().map(|point| point.x).max() else { return };
     for point in named.iter().rev() {
         let text = label(point);
         let width = text::width(&text) as u16;
@@ -292,12 +287,10 @@ mod tests {
                 let (y, arrow) =
                     if bucket.mean > plane.y.high { (plot.top(), "↑") } else { (plot.bottom() - 1, "↓") };
                 arrows += 1;
-                // Arrows before the last may lie under its text.
+                // Other arrows may lie under the text of the last.
                 assert!(symbol(x, y) != GLYPH, "{seed}");
-                let is_last = buckets.iter().rev().find(|other| {
-                    (other.mean > plane.y.high) == (arrow == "↑") && !(plane.y.low..=plane.y.high).contains(&other.mean)
-                });
-                if is_last == Some(bucket) {
+                let is_last = buckets.last() == Some(bucket);
+                if is_last {
                     assert_eq!(symbol(x, y), arrow, "{seed}");
                     let line: String = (plot.left()..x).map(|x| symbol(x, y)).collect();
                     assert!(line.ends_with(&format!(" pause {} ", text::decimal(bucket.mean))), "{seed}: {line}");

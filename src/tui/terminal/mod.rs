@@ -5,11 +5,13 @@
 //! and nothing is drawn after it. A panic of any other thread neither ends the dashboard nor writes over it.
 
 pub mod ascii;
+pub mod background;
 pub mod job_control;
 pub mod screen;
 pub mod stdio_capture;
 
 use super::SignalFlags;
+use crossterm::clipboard::CopyToClipboard;
 use crossterm::cursor::Show;
 use crossterm::event::{DisableMouseCapture, EnableMouseCapture};
 use crossterm::execute;
@@ -117,6 +119,11 @@ impl TerminalGuard {
         // A killed process may have left the alternate screen open, with its last frame on it.
         guard.clear_screen()?;
         Ok(guard)
+    }
+
+    /// Asks the terminal to put `text` into the clipboard (OSC 52). Terminals that cannot, ignore it.
+    pub fn copy_to_clipboard(&mut self, text: &str) -> std::io::Result<()> {
+        execute!(self.terminal.backend_mut(), CopyToClipboard::to_clipboard_from(text))
     }
 
     /// Captures the mouse, or leaves it to the terminal.

@@ -39,6 +39,7 @@ pub fn render(frame: &mut Frame, ctx: RenderContext) {
         Overlay::Prompt | Overlay::Filter => panels::prompt::render(frame, areas.footer, ctx),
         _ => panels::footer::render(frame, areas.footer, ctx),
     }
+    panels::reply::render(frame, screen, areas.footer, ctx);
     match ctx.view.overlay {
         Overlay::Help(_) => panels::help::render(frame, screen, ctx),
         Overlay::StopDialog => panels::stop_dialog::render(frame, screen, ctx),

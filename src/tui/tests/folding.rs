@@ -5,11 +5,12 @@
 use super::*;
 use crate::schema::protocol::{Alert, AlertTopic, Command, ConfigUpdate, SetKeys};
 use crate::tui::app::actions::{Action, Direction, DraftEdit, Motion, Nudge};
+use crate::tui::app::command::DashboardCommand;
 use crate::tui::app::draft::NudgeSize;
 use crate::tui::app::keys;
 use crate::tui::app::keys::Scope;
 use crate::tui::app::panel_id::Panel;
-use crate::tui::app::view::{Effect, Overlay, ViewState};
+use crate::tui::app::view::{Effect, Overlay, ReplyKind, ViewState};
 use crate::tui::model::state::{RunModel, TrainerStatus};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::Rect;
@@ -176,7 +177,7 @@ fn settings_are_undone_from_the_last_to_the_first() {
         state.apply(Event::ConfigChanged(Box::new(changed)), Duration::from_secs(30));
     };
     assert_eq!(view.apply_action(Action::Undo, &state, SCREEN), Effect::None);
-    assert!(view.hint.is_some(), "a hint says that there is nothing to undo");
+    assert!(view.reply.is_some(), "a reply says that there is nothing to undo");
     apply(&mut state, 0.5);
     apply(&mut state, 0.25);
     // Two undos are requested before the first is answered.
@@ -261,7 +262,7 @@ fn commands_of_the_dashboard_itself_take_effect() {
         view.overlay = Overlay::None;
     }
     typed(&mut view, &state, "goto 999999");
-    assert_eq!((view.charts.cursor, view.hint.is_some()), (Some(300), true));
+    assert_eq!((view.charts.cursor, view.reply.is_some()), (Some(300), true));
     assert_eq!(typed(&mut view, &state, "resume"), Effect::None, "the run has not ended");
     assert_eq!(view.apply_action(Action::Resume, &state, SCREEN), Effect::None);
     state.apply(Event::Failed("out of memory".into()), Duration::from_secs(30));
@@ -299,11 +300,11 @@ fn an_alert_is_shown_until_it_is_withdrawn() {
     let mut state = training_state(5);
     let about = || AlertTopic::ConfigFile("config.toml".into());
     for text in ["line 3", "line 4"] {
-        state.apply(Event::Alert(Alert { topic: about(), text: Some(text.into()) }), Duration::ZERO);
+        state.apply(Event::Alert(Alert::now(about(), Some(text.into()))), Duration::ZERO);
     }
     assert_eq!(state.alerts.len(), 1);
     assert!(draw_text(&state, &ViewState::default(), 80, 24).contains("not applied: line 4"));
-    state.apply(Event::Alert(Alert { topic: about(), text: None }), Duration::ZERO);
+    state.apply(Event::Alert(Alert::now(about(), None)), Duration::ZERO);
     assert!(state.alerts.is_empty());
 }
 
@@ -388,33 +389,62 @@ fn another_run_in_the_same_dashboard_begins_with_a_clean_view() {
 #[test]
 fn an_alert_about_a_past_event_can_be_dismissed() {
     let (mut state, mut view) = (training_state(5), ViewState::default());
-    let text = Some("`optim.lr` = 20 is not allowed".to_owned());
-    state.apply(Event::Alert(Alert { topic: AlertTopic::DashboardEdit, text }), Duration::ZERO);
-    assert!(draw_text(&state, &view, 80, 24).contains("is not allowed"));
-    view.apply_action(Action::Back, &state, SCREEN);
-    assert!(!draw_text(&state, &view, 80, 24).contains("is not allowed"));
-    // A dismissed alert stays away when another is dismissed.
     let mut row = step_row(6);
     row.set(Metric::LossPlain, f64::NAN);
     state.apply(Event::Step(Box::new(row)), Duration::ZERO);
+    assert!(draw_text(&state, &view, 80, 24).contains("NaN"));
     view.apply_action(Action::Back, &state, SCREEN);
-    let both = draw_text(&state, &view, 80, 24);
-    assert!(!both.contains("is not allowed") && !both.contains("NaN"), "{both}");
+    assert!(!draw_text(&state, &view, 80, 24).contains("NaN"));
     // An alert about a present state cannot be dismissed.
     let full = Some("no room on the disk".to_owned());
-    state.apply(Event::Alert(Alert { topic: AlertTopic::DiskFull, text: full }), Duration::ZERO);
+    state.apply(Event::Alert(Alert::now(AlertTopic::DiskFull, full)), Duration::ZERO);
     view.apply_action(Action::Back, &state, SCREEN);
     assert!(draw_text(&state, &view, 80, 24).contains("no room"));
 }
 
 #[test]
-fn a_finished_run_still_shows_alerts() {
-    let (mut state, view) = (training_state(200), ViewState::default());
-    state.apply(Event::Finished(Box::new(summary())), Duration::from_secs(200));
-    let text = Some("`optim.lr` holds when it is resumed".to_owned());
-    state.apply(Event::Alert(Alert { topic: AlertTopic::DashboardEdit, text }), Duration::ZERO);
-    let picture = draw_text(&state, &view, 120, 40);
-    assert!(picture.contains("done: 2,000 steps") && picture.contains("holds when it is resumed"), "{picture}");
+fn a_reply_stands_above_the_key_hints_until_the_next_key() {
+    let (state, mut view) = (training_state(5), ViewState::default());
+    let text = "`optim.lr` = 20: expected a number from 0 to 10".to_owned();
+    let refusal = Event::Alert(Alert::now(AlertTopic::DashboardEdit, Some(text)));
+    view.observe_event(&refusal);
+    assert_eq!(view.reply, None, "nothing was requested: the refusal is one of the past");
+    view.await_reply(&Command::SetKeys(SetKeys::single("optim.lr", "20")));
+    view.observe_event(&refusal);
+    let lines: Vec<String> = draw_text(&state, &view, 80, 24).lines().map(str::to_owned).collect();
+    assert!(lines[22].contains("✗ `optim.lr` = 20: expected"), "{lines:?}");
+    view.observe_event(&refusal);
+    view.apply_action(Action::Back, &state, SCREEN);
+    view.observe_event(&refusal);
+    assert_eq!(view.reply, None, "a request has one reply");
+}
+
+#[test]
+fn a_change_is_confirmed_where_it_was_typed() {
+    let (mut state, mut view) = (training_state(5), ViewState::default());
+    view.await_reply(&Command::SetKeys(SetKeys::single("optim.lr", "1e-4")));
+    let row = change_row(6, "optim.lr", (1e-3, 1e-4), ChangeOutcome::Applied, None);
+    let update = ConfigUpdate { config: run_info(2000).config, version: 1, rows: vec![row] };
+    view.observe_event(&Event::ConfigChanged(Box::new(update.clone())));
+    state.apply(Event::ConfigChanged(Box::new(update)), Duration::ZERO);
+    let reply = view.reply.clone().unwrap();
+    assert!(reply.kind == ReplyKind::Done && reply.text.starts_with("optim.lr "), "{reply:?}");
+    assert!(draw_text(&state, &view, 80, 24).contains("from step 6 on; u undoes it"));
+}
+
+#[test]
+fn the_step_cursor_moves_the_token_row_too() {
+    let (mut state, mut view) = (training_state(600), ViewState::default());
+    state.token_rows.clear();
+    for step in [100, 200, 600] {
+        state.apply(Event::ProbedRow(Box::new(token_row(step))), Duration::ZERO);
+    }
+    let steps: Vec<u64> = state.token_rows.iter().map(|row| row.step).collect();
+    let asked = steps[1] + 1;
+    view.apply_dashboard_command(DashboardCommand::Goto(asked), &state);
+    assert_eq!((view.charts.cursor, view.tokens.row(&state).map(|row| row.step)), (Some(asked), Some(steps[1])));
+    view.apply_action(Action::Back, &state, SCREEN);
+    assert_eq!(view.tokens.row(&state).map(|row| row.step), steps.last().copied());
 }
 
 #[test]

@@ -124,8 +124,9 @@ fn a_refused_file_is_remembered_and_cleared() {
     assert_eq!(live.files[RECIPE].last_valid, Config::default());
     let decision = save(&mut live, RECIPE, "");
     assert_eq!(decision.verdict, Verdict::Unchanged);
-    let cleared = Alert { topic: AlertTopic::ConfigFile("recipe.toml".into()), text: None };
-    assert_eq!((decision.alert, live.files[RECIPE].refused), (Some(cleared), false));
+    let Some(cleared) = decision.alert else { panic!("no alert") };
+    assert_eq!((cleared.topic, cleared.text), (AlertTopic::ConfigFile("recipe.toml".into()), None));
+    assert!(!live.files[RECIPE].refused);
     assert!(save(&mut live, RECIPE, "").alert.is_none());
 }
 
@@ -150,7 +151,8 @@ fn a_key_set_to_its_current_value_changes_nothing_and_ends_the_alert() {
     let lr = live.config.optim.lr.to_string();
     let decision = set(&mut live, &[("optim.lr", &lr)]);
     assert_eq!((decision.verdict, decision.rows.len(), live.version), (Verdict::Unchanged, 0, 4));
-    assert_eq!(decision.alert, Some(Alert { topic: AlertTopic::DashboardEdit, text: None }));
+    let Some(cleared) = decision.alert else { panic!("no alert") };
+    assert_eq!((cleared.topic, cleared.text), (AlertTopic::DashboardEdit, None));
     assert_eq!(decision.set_by_person.len(), 1);
 }
 

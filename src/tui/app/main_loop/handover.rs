@@ -26,7 +26,7 @@ pub(super) enum PendingAction {
 impl MainLoop<'_> {
     pub(super) fn resume(&mut self, steps: Option<u64>) {
         let Some(run) = &self.app.state.run else {
-            return self.app.state.log_message(LogLevel::Warn, "there is no run to resume".into());
+            return self.app.view.refuse("there is no run to resume");
         };
         let link = self.host.resume(&run.folder, steps);
         self.connect(link);
@@ -44,7 +44,7 @@ impl MainLoop<'_> {
 
     pub(super) fn fork(&mut self, name: &str, sets: &[String]) {
         let Some(run) = &self.app.state.run else {
-            return self.app.state.log_message(LogLevel::Warn, "there is no run to fork from".into());
+            return self.app.view.refuse("there is no run to fork from");
         };
         let link = self.host.fork(&run.folder, name, sets);
         self.connect(link);
@@ -77,12 +77,12 @@ impl MainLoop<'_> {
             self.host.discard_trainer();
         }
         // The trainer has already logged the error.
-        self.app.view.hint = Some(error);
+        self.app.view.refuse(error);
     }
 
     /// Reports the error of a request, in the log and as a hint.
     fn report_error(&mut self, error: String) {
-        self.app.view.hint = Some(error.clone());
+        self.app.view.refuse(error.clone());
         self.app.state.log_message(LogLevel::Error, error);
     }
 

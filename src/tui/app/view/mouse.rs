@@ -55,6 +55,7 @@ impl ViewState {
                 let ctx = RenderContext { state: seen, live: state, view: self, theme: &theme, show_tabs: false };
                 let plot = loss::plot_in(area, ctx).filter(|plot| plot.area.contains(at));
                 self.charts.cursor = plot.map(|plot| plot.plane.step_at(plot.area, at.x));
+                self.show_row_at_cursor(seen);
             }
             Panel::Entropy => {
                 let text = entropy::text_area(layout::inner_area(area), self, seen);

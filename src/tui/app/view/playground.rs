@@ -25,6 +25,10 @@ impl ViewState {
     pub fn apply_playground_command(&mut self, command: PlaygroundCommand, state: &RunModel) -> Effect {
         self.panels.focus_on(Panel::Playground);
         match command {
+            PlaygroundCommand::Ask(_) if state.is_over() => {
+                let run = state.run.as_ref().map_or("RUN".into(), |run| run.folder.display().to_string());
+                self.refuse(format!("the run has ended: r resumes it, and `coconut-lab generate {run}` answers now"));
+            }
             PlaygroundCommand::Ask(prompt) => {
                 let request = PlaygroundRequest { prompt, ..self.playground.0.clone() };
                 return self.request(state, Command::Ask(Box::new(request)));
@@ -41,7 +45,7 @@ impl ViewState {
     pub fn nudge_threshold(&mut self, nudge: Nudge) {
         match grammar::change_start(&self.playground.0.policy, |start| nudged(start, nudge)) {
             Some(policy) => self.playground.0.policy = policy,
-            None => self.hint = Some("the policy has no `start`; y changes the policy".into()),
+            None => self.refuse("the policy has no `start`; y changes the policy"),
         }
     }
 }

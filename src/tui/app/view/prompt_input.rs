@@ -80,14 +80,17 @@ impl ViewState {
             DashboardCommand::Undo => return self.request_undo(state),
             DashboardCommand::Resume(None) => return self.request_resume(state),
             DashboardCommand::Resume(steps) if state.is_over() => return Effect::Resume(steps),
-            DashboardCommand::Resume(_) => self.hint = Some("the run is already running".into()),
+            DashboardCommand::Resume(_) => self.refuse("the run is already running"),
             DashboardCommand::Goto(requested) => {
                 let (first, last) = self.displayed_state(state).known_steps();
                 let step = requested.clamp(first, last);
                 if step != requested {
-                    self.hint = Some(format!("only steps {first} to {last} can be shown"));
+                    self.refuse(format!("only steps {first} to {last} can be shown"));
                 }
                 self.charts.cursor = Some(step);
+                let frozen = self.frozen.take();
+                self.show_row_at_cursor(frozen.as_deref().unwrap_or(state));
+                self.frozen = frozen;
                 let (from, to) = self.charts.visible_steps((first, last));
                 if !(from..=to).contains(&step) {
                     self.charts.span = ChartSpan::All;

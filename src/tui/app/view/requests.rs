@@ -36,7 +36,7 @@ impl ViewState {
     /// Resumes a run that has ended. After its last step, the command line asks for more steps.
     pub fn request_resume(&mut self, state: &RunModel) -> Effect {
         match &state.status {
-            TrainerStatus::Running => self.hint = Some("the run is already running".into()),
+            TrainerStatus::Running => self.refuse("the run is already running"),
             TrainerStatus::Finished(summary) if !summary.stopped_early => self.open_prompt("resume ", state),
             _ => return Effect::Resume(None),
         }
@@ -45,9 +45,9 @@ impl ViewState {
 
     pub fn request(&mut self, state: &RunModel, command: Command) -> Effect {
         if state.is_over() && !self.watching {
-            self.hint = Some(RUN_ENDED.into());
+            self.refuse(RUN_ENDED);
         } else if self.stopping {
-            self.hint = Some("the run is stopping".into());
+            self.refuse("the run is stopping");
         } else {
             return Effect::Send(command);
         }
@@ -69,7 +69,7 @@ impl ViewState {
             self.pending_undos.changes_before = state.changes.total();
         }
         let Some(values) = state.undo_values(self.pending_undos.count).cloned() else {
-            self.hint = Some("there is nothing to undo".into());
+            self.refuse("there is nothing to undo");
             return Effect::None;
         };
         let effect = self.request(state, Command::SetKeys(SetKeys { values, requested_at: SystemTime::now() }));

@@ -4,7 +4,7 @@
 
 use super::{ChartMark, EventCounts, RunModel, TrainerStatus};
 use crate::config::{Config, Dashboard};
-use crate::schema::protocol::{AlertTopic, RunPhase};
+use crate::schema::protocol::RunPhase;
 use crate::schema::rows::ChangeOutcome;
 use crate::schema::token_rows::TokenRow;
 use crate::tui::model::history::SeriesHistory;
@@ -40,8 +40,7 @@ impl RunModel {
 
     /// Returns the alerts about past events. The user can dismiss them after reading.
     pub fn dismissible_alerts(&self) -> impl Iterator<Item = String> {
-        let keys = self.alerts.get(&AlertTopic::DashboardEdit).cloned();
-        keys.into_iter().chain(self.not_finite_text())
+        self.not_finite_text().into_iter()
     }
 
     /// Describes the last value that was not finite, and how many there were.

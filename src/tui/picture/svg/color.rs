@@ -1,16 +1,30 @@
-//! Owns: the colours of a picture, light on dark.
+//! Owns: the colours of a picture, on a dark or a light background.
 //! Must not know: characters, SVG.
 //! Invariant: the colours returned are final: reversed ones are swapped, dim ones are mixed, none is left to
 //! the viewer.
 
+use crate::tui::theme::Background;
 use ratatui::buffer::Cell;
 use ratatui::style::{Color, Modifier};
 
 pub type Rgb = (u8, u8, u8);
 
-pub const BACKGROUND: Rgb = (0x16, 0x18, 0x1d);
-/// The text colour of cells without a colour of their own.
-pub const FOREGROUND: Rgb = (0xd4, 0xd6, 0xda);
+/// The colours of what has none of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DefaultColors {
+    pub background: Rgb,
+    pub text: Rgb,
+}
+
+const ON_DARK: DefaultColors = DefaultColors { background: (0x16, 0x18, 0x1d), text: (0xd4, 0xd6, 0xda) };
+const ON_LIGHT: DefaultColors = DefaultColors { background: (0xfc, 0xfc, 0xfa), text: (0x20, 0x22, 0x26) };
+
+pub fn default_colors(background: Background) -> DefaultColors {
+    match background {
+        Background::Dark => ON_DARK,
+        Background::Light => ON_LIGHT,
+    }
+}
 /// How much a dim foreground keeps of its colour, in percent; the rest is background.
 const DIM_PERCENT: u16 = 60;
 
@@ -37,15 +51,15 @@ const NAMED_COLORS: [Rgb; 16] = [
 const CUBE_LEVELS: [u8; 6] = [0, 95, 135, 175, 215, 255];
 
 /// Returns the foreground of a cell, and its background unless that is the picture's.
-pub fn cell_colors(cell: &Cell) -> (Rgb, Option<Rgb>) {
-    let (mut fg, mut bg) = (to_rgb(cell.fg, FOREGROUND), to_rgb(cell.bg, BACKGROUND));
+pub fn cell_colors(cell: &Cell, default: DefaultColors) -> (Rgb, Option<Rgb>) {
+    let (mut fg, mut bg) = (to_rgb(cell.fg, default.text), to_rgb(cell.bg, default.background));
     if cell.modifier.contains(Modifier::REVERSED) {
         (fg, bg) = (bg, fg);
     }
     if cell.modifier.contains(Modifier::DIM) {
         fg = dimmed(fg, bg);
     }
-    (fg, (bg != BACKGROUND).then_some(bg))
+    (fg, (bg != default.background).then_some(bg))
 }
 
 /// Formats a colour as `#rrggbb`, or as `#rgb` if that is the same colour.
@@ -108,22 +122,22 @@ mod tests {
     use ratatui::style::Style;
 
     fn colors_of(style: Style) -> (Rgb, Option<Rgb>) {
-        cell_colors(Cell::new("x").set_style(style))
+        cell_colors(Cell::new("x").set_style(style), ON_DARK)
     }
 
     #[test]
     fn colours_are_xterms() {
         assert_eq!([16, 196, 231, 232, 255].map(indexed_color).map(hex), ["#000", "#f00", "#fff", "#080808", "#eee"]);
         assert_eq!(indexed_color(67), (95, 135, 175));
-        assert_eq!(to_rgb(Color::LightRed, FOREGROUND), indexed_color(9));
-        assert_eq!(to_rgb(Color::Rgb(1, 2, 3), FOREGROUND), (1, 2, 3));
+        assert_eq!(to_rgb(Color::LightRed, ON_DARK.text), indexed_color(9));
+        assert_eq!(to_rgb(Color::Rgb(1, 2, 3), ON_DARK.text), (1, 2, 3));
     }
 
     #[test]
     fn reversed_swaps_and_dim_mixes() {
-        assert_eq!(colors_of(Style::new()), (FOREGROUND, None));
-        assert_eq!(colors_of(Style::new().bg(Color::Indexed(231))), (FOREGROUND, Some((255, 255, 255))));
-        assert_eq!(colors_of(Style::new().add_modifier(Modifier::REVERSED)), (BACKGROUND, Some(FOREGROUND)));
+        assert_eq!(colors_of(Style::new()), (ON_DARK.text, None));
+        assert_eq!(colors_of(Style::new().bg(Color::Indexed(231))), (ON_DARK.text, Some((255, 255, 255))));
+        assert_eq!(colors_of(Style::new().add_modifier(Modifier::REVERSED)), (ON_DARK.background, Some(ON_DARK.text)));
         let dim = Style::new().fg(Color::Rgb(200, 100, 0)).bg(Color::Rgb(0, 0, 100)).add_modifier(Modifier::DIM);
         assert_eq!(colors_of(dim).0, (120, 60, 40));
         assert_eq!(colors_of(dim.add_modifier(Modifier::REVERSED)), ((80, 40, 60), Some((200, 100, 0))));

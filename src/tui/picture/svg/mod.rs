@@ -11,7 +11,8 @@ mod path;
 mod shape;
 
 use super::text_export::visible_cells;
-use color::{BACKGROUND, Rgb, hex};
+use crate::tui::theme::Background;
+use color::{DefaultColors, Rgb, default_colors, hex};
 use path::Primitive;
 use ratatui::buffer::{Buffer, Cell};
 use ratatui::style::Modifier;
@@ -31,15 +32,16 @@ const MARGIN: i32 = 8;
 /// The width and the height of a cell, in SVG units.
 const CELL_SIZE: (i32, i32) = (shape::WIDTH / 10, shape::HEIGHT / 10);
 
-/// Returns the screen in `buffer` as an SVG file with this title.
-pub fn to_svg(buffer: &Buffer, title: &str) -> String {
-    let mut picture = SvgPicture::default();
+/// Returns the screen in `buffer`, drawn for this background, as an SVG file with this title.
+pub fn to_svg(buffer: &Buffer, title: &str, background: Background) -> String {
+    let default = default_colors(background);
+    let mut picture = SvgPicture { default, marks: BTreeMap::new(), texts: BTreeMap::new() };
     for row in 0..buffer.area.height {
         picture.add_row(buffer, row);
     }
     let width = i32::from(buffer.area.width) * CELL_SIZE.0 + 2 * MARGIN;
     let height = i32::from(buffer.area.height) * CELL_SIZE.1 + 2 * MARGIN;
-    let (title, background, edge, body) = (escape_xml(title), hex(BACKGROUND), -MARGIN, picture.body());
+    let (title, background, edge, body) = (escape_xml(title), hex(default.background), -MARGIN, picture.body());
     format!(
         r#"<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width}" height="{height}" viewBox="{edge} {edge} {width} {height}">
 <title>{title}</title>
@@ -65,8 +67,8 @@ struct TextRun {
 }
 
 /// The paths and texts of the file so far, by layer, colour and style.
-#[derive(Default)]
 struct SvgPicture {
+    default: DefaultColors,
     marks: BTreeMap<DrawStyle, BTreeMap<Rgb, Vec<Primitive>>>,
     texts: BTreeMap<TextStyle, String>,
 }
@@ -101,7 +103,7 @@ impl SvgPicture {
 
     /// Draws the background and the underline of a cell. Returns its foreground colour.
     fn draw_background(&mut self, cell: &Cell, column: i32, row: i32, takes: i32) -> Rgb {
-        let (color, background) = color::cell_colors(cell);
+        let (color, background) = color::cell_colors(cell, self.default);
         let width = takes * shape::WIDTH;
         if let Some(background) = background {
             self.add_mark(

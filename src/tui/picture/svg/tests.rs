@@ -11,7 +11,7 @@ fn svg_of(lines: &[(&str, Style)]) -> String {
     for (row, (text, style)) in lines.iter().enumerate() {
         buffer.set_string(2, 1 + row as u16, text, *style);
     }
-    to_svg(&buffer, "a < b & c")
+    to_svg(&buffer, "a < b & c", Background::Dark)
 }
 
 /// Asserts that tags open and close in order and that XML allows every character.
@@ -40,7 +40,7 @@ fn the_file_is_as_large_as_its_cells() {
     assert!(file.contains(r#"width="336" height="48" viewBox="-8 -8 336 48""#), "{file}");
     assert!(file.contains("<title>a &lt; b &amp; c</title>"));
     assert_well_formed(&file);
-    assert_well_formed(&to_svg(&Buffer::empty(Rect::ZERO), ""));
+    assert_well_formed(&to_svg(&Buffer::empty(Rect::ZERO), "", Background::Dark));
 }
 
 #[test]
@@ -78,7 +78,10 @@ fn attributes_are_drawn() {
     assert!(with(Modifier::ITALIC).contains(r#"font-style="italic""#));
     assert!(with(Modifier::UNDERLINED).contains(r#"d="m0 14h24""#));
     assert!(with(Modifier::CROSSED_OUT).contains(r#"d="m0 8h24""#));
-    assert!(with(Modifier::REVERSED).contains(&format!(r#"fill="{}" d="m0 0h24v16h-24z""#, hex(color::FOREGROUND))));
+    assert!(
+        with(Modifier::REVERSED)
+            .contains(&format!(r#"fill="{}" d="m0 0h24v16h-24z""#, hex(color::default_colors(Background::Dark).text)))
+    );
     assert!(!with(Modifier::HIDDEN).contains("<text"));
     assert_ne!(with(Modifier::DIM), with(Modifier::empty()));
 }
@@ -90,7 +93,7 @@ fn any_cell_makes_a_valid_file() {
         buffer.content.iter_mut().for_each(|cell| {
             cell.set_symbol(symbol);
         });
-        assert_well_formed(&to_svg(&buffer, symbol));
+        assert_well_formed(&to_svg(&buffer, symbol, Background::Dark));
     }
 }
 
@@ -104,6 +107,6 @@ fn a_large_screen_full_of_heat_stays_small() {
         let text = if word % 2 == 0 { Color::Indexed(16) } else { Color::Indexed(231) };
         cell.set_char(char::from(b'a' + (index % 26) as u8)).set_fg(text).set_bg(background);
     }
-    let size = to_svg(&buffer, "heat").len();
+    let size = to_svg(&buffer, "heat", Background::Dark).len();
     assert!(size < 400_000, "{size}");
 }
