@@ -107,6 +107,33 @@ fn token_rows_thoughts_and_samples_are_recorded() {
 }
 
 #[test]
+fn layers_are_recorded_at_the_first_step_and_every_nth() {
+    let dir = temp_dir_with_recipe(TINY);
+    let output = train(dir.path(), &["probe.layers_every=3", "recycle.every=2"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let run = &runs(dir.path())[0];
+    let rows: Vec<_> = table(run, "layers").iter().flat_map(rows::read_layer_rows).collect();
+    let steps: Vec<&[_]> = rows.chunk_by(|a, b| a.step == b.step).collect();
+    assert_eq!(steps.iter().map(|step| step[0].step).collect::<Vec<_>>(), [1, 3, 6]);
+    let norms = float_column(&metrics(run), "grad_norm");
+    for step in steps {
+        let names: Vec<&str> = step.iter().map(|row| row.layer.as_str()).collect();
+        assert_eq!((names[0], names[1], names[names.len() - 1]), ("embedding", "block 0 attention", "feedback"));
+        assert!(step.iter().enumerate().all(|(index, row)| row.layer_index == index as u64));
+        let norm = step.iter().filter_map(|row| row.grad_norm).map(|norm| norm * norm).sum::<f64>().sqrt();
+        let recorded = norms[step[0].step as usize].unwrap();
+        assert!((norm / recorded - 1.0).abs() < 1e-5, "{norm} of {recorded}");
+    }
+    let export = lab(dir.path(), &["export", "layers", "last", "--out", "l.parquet", "--from-step", "3"]);
+    let count = rows.iter().filter(|row| row.step >= 3).count();
+    assert_eq!(stdout(&export), format!("rows: {count}, runs: 1, written to l.parquet\n"), "{}", stderr(&export));
+    let picture = lab(dir.path(), &["snapshot", "last", "--panel", "layers", "--out", "l.txt"]);
+    assert!(picture.status.success(), "{}", stderr(&picture));
+    let text = std::fs::read_to_string(dir.path().join("l.txt")).unwrap();
+    assert!(text.contains("step 6") && text.contains("block 0 mlp") && text.contains("1e-4"), "{text}");
+}
+
+#[test]
 fn every_kind_of_recycling_trains() {
     let dir = temp_dir_with_recipe(TINY);
     for overrides in [

@@ -35,7 +35,7 @@ fn every_table_is_exported() {
     let list = lab(dir.path(), &["runs"]);
     assert!(stdout(&list).contains("finished") && stdout(&list).contains("6 / 6"), "{}", stdout(&list));
     for (table, rows) in
-        [("metrics", 7), ("events", 58), ("changes", 2), ("tokens", 4), ("thoughts", 96), ("system", 0)]
+        [("metrics", 7), ("events", 58), ("changes", 2), ("tokens", 4), ("thoughts", 96), ("layers", 0), ("system", 0)]
     {
         let out = format!("{table}.parquet");
         let export = lab(dir.path(), &["export", table, "old", "--out", &out]);

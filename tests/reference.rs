@@ -166,7 +166,7 @@ fn tables_and_columns() {
     );
     let metrics_columns = Metric::ALL.iter().map(|metric| metric.spec());
     columns(&mut page, "metrics", "One row per step.", metrics_columns);
-    let others: [(&str, &str, &[ColumnSpec]); 6] = [
+    let others: [(&str, &str, &[ColumnSpec]); 7] = [
         ("events", "One row per event, or per value that is measured occasionally.", metrics::EVENTS),
         (
             "changes",
@@ -180,6 +180,12 @@ fn tables_and_columns() {
             metrics::TOKENS,
         ),
         ("thoughts", "One row per pass and recycled position of a row in `tokens`.", metrics::THOUGHTS),
+        (
+            "layers",
+            "One row per layer of the model, every `probe.layers_every` steps and at the first step. A layer is the \
+             embedding, attention or MLP of a block with the norm before it, the last norm, the head, or the feedback.",
+            metrics::LAYERS,
+        ),
         ("system", "One row every `record.system_seconds` seconds.", metrics::SYSTEM),
         ("lens", "The output of `coconut-lab lens`: one row per latent.", metrics::LENS),
     ];

@@ -6,7 +6,7 @@ mod common;
 
 use coconut_lab::config;
 use coconut_lab::record::run_folder::RunFolder;
-use coconut_lab::record::{changes, status};
+use coconut_lab::record::{changes, rows, status};
 use coconut_lab::schema::status::RunState;
 use common::*;
 use std::path::{Path, PathBuf};
@@ -50,6 +50,8 @@ every = 20
 [record]
 sync_seconds = 0.05
 token_every = 10
+[probe]
+layers_every = 7
 "#;
 
 fn step_count(run: &Path) -> usize {
@@ -102,6 +104,10 @@ fn assert_same_run(a: &Path, b: &Path) {
         let at = a.iter().zip(&b).position(|(a, b)| a != b);
         assert!(a == b, "{name} differs, first in row {at:?} of {} and {}", a.len(), b.len());
     }
+    let layers = |run: &Path| table(run, "layers").iter().flat_map(rows::read_layer_rows).collect::<Vec<_>>();
+    let (in_a, in_b) = (layers(a), layers(b));
+    assert_eq!(in_a.last().map(|row| row.step), Some(1995), "the last step that 7 divides");
+    assert!(in_a == in_b, "the layers differ: {} and {} rows", in_a.len(), in_b.len());
     let weights = |run: &Path| std::fs::read(run.join("step-002000/model.safetensors")).unwrap();
     assert!(weights(a) == weights(b), "the weights differ");
 }

@@ -56,6 +56,8 @@ enum TableName {
     Tokens,
     /// One row per recycled position of a probed row, with its states decoded pass by pass; .parquet only.
     Thoughts,
+    /// One row per layer of the model at a measured step: norms and histograms; .parquet only.
+    Layers,
     /// One row per measurement of processor, memory and GPU.
     System,
     /// The model of one run, as a folder instead of a table.
@@ -71,6 +73,7 @@ impl TableName {
             TableName::Changes => RunTable::Changes,
             TableName::Tokens => RunTable::Tokens,
             TableName::Thoughts => RunTable::Thoughts,
+            TableName::Layers => RunTable::Layers,
             TableName::System => RunTable::System,
             TableName::Model => return None,
         })

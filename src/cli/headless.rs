@@ -87,6 +87,7 @@ impl ProgressPrinter {
             Event::History(_)
             | Event::ProbedRow(_)
             | Event::EntropyHistograms(_)
+            | Event::Layers(_)
             | Event::Figure(_)
             | Event::System(_)
             | Event::Answer(_)

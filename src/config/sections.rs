@@ -234,7 +234,7 @@ sections! {
         Live residual: f64 = 0.0, Within(0.0, 0.99);
     }
 
-    /// `[probe]`: forward probes of single rows for the entropy heatmap, and timing of a step's parts.
+    /// `[probe]`: forward probes of single rows for the entropy heatmap, timing of a step's parts, and norms of the layers.
     Probe = "probe" {
         /// Steps between two forward probes of a row, in runs with a screen. 0: no probes.
         Live every: u64 = 10, Any;
@@ -244,6 +244,10 @@ sections! {
         /// Steps between two steps that are timed by part; on a GPU, a timed step waits for the device after each part.
         /// 0: no step is timed.
         Live cost: u64 = 1, Any;
+        /// Steps between two steps at which norms of weights, gradients, updates and activations are measured for each layer,
+        /// with histograms. The first step is measured, too. A measured step holds a second copy of the weights for a moment,
+        /// and takes a few percent longer. 0: never.
+        Live layers_every: u64 = 50, Any;
     }
 
     /// `[eval]`: validation on the validation split.

@@ -50,7 +50,7 @@ impl Attention {
     /// Returns `residual + attention(x)`, both `[B·S, D]`, and the keys and values of the S new positions of
     /// each row. The new positions attend to the positions of the context's prefix and to each other, as its mask allows.
     pub(super) fn forward(&self, x: Tensor<2>, residual: Tensor<2>, context: &BlockContext) -> (Tensor<2>, KeysValues) {
-        let BlockContext { angles, mask, prefix, precision, dropout } = context;
+        let BlockContext { angles, mask, prefix, precision, dropout, tap: _ } = context;
         let packed = ops::linear(x, &[&self.q, &self.k, &self.v], None, *precision);
         let packed = self.normalize_heads(packed);
         let packed = match angles {

@@ -27,8 +27,12 @@ impl TransformerBlock {
     /// Runs the block on `x` `[N, D]`. Returns its output, and the keys and values of these positions.
     pub(super) fn forward(&self, x: Tensor<2>, context: &BlockContext) -> (Tensor<2>, KeysValues) {
         let (x, keys_values) = self.attention.forward(self.norm1.forward(x.clone()), x, context);
+        let measure = |x: &Tensor<2>| context.tap.iter().for_each(|tap| tap.measure(x));
+        measure(&x);
         let normed = self.norm2.forward(x.clone());
-        (self.mlp.forward(normed, x, context.precision, context.dropout.after_mlp), keys_values)
+        let x = self.mlp.forward(normed, x, context.precision, context.dropout.after_mlp);
+        measure(&x);
+        (x, keys_values)
     }
 }
 
@@ -52,6 +56,8 @@ pub(super) fn forward_checkpointed(
     let x = if x.is_tracked() { x } else { Tensor::from_inner(x.inner()).require_grad() };
     let input = x.clone().inner();
     let (out, keys_values) = block.valid().forward(input.clone(), &context);
+    // The block runs again in the backward pass, which is not measured.
+    let context = BlockContext { tap: None, ..context };
     let checkpoint =
         CheckpointedBlock { block: block.clone(), input, context, block_gradients: execution.block_gradients.clone() };
     (with_custom_backward(vec![any_operand(x)], out, checkpoint), keys_values)

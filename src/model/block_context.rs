@@ -2,6 +2,7 @@
 //! Must not know: what a block does with it.
 //! Invariant: it is the same for all positions of a forward pass.
 
+use super::activation_tap::ActivationTap;
 use super::dropout::BlockDropout;
 use super::execution::MatmulPrecision;
 use super::keys_values::KeysValues;
@@ -17,4 +18,6 @@ pub(super) struct BlockContext {
     pub prefix: Option<KeysValues>,
     pub precision: MatmulPrecision,
     pub dropout: BlockDropout,
+    /// Measures the residual stream after attention and after the MLP.
+    pub tap: Option<ActivationTap>,
 }

@@ -1,7 +1,9 @@
-//! Owns: how a model is computed: precision and checkpointing, which change no result beyond rounding, and dropout.
+//! Owns: how a model is computed: precision and checkpointing, which change no result beyond rounding; dropout; and what is
+//! measured on the way.
 //! Must not know: what is computed.
 //! Invariant: parameters, norms, softmax, losses and residual stream are f32, whatever the precision.
 
+use super::activation_tap::ActivationTap;
 use super::dropout::ModelDropout;
 use crate::config::{self, Dtype};
 use burn::optim::GradientsParams;
@@ -17,6 +19,8 @@ pub struct Execution {
     pub checkpointing: bool,
     /// What forward passes drop; `None`: nothing.
     pub dropout: Option<ModelDropout>,
+    /// Measures the residual stream of the next forward pass.
+    pub activation_tap: Option<ActivationTap>,
     pub(super) block_gradients: BlockGradients,
 }
 

@@ -9,6 +9,7 @@
 //! largest number of recycled positions in a row, `S` new positions of a row, `C` cached positions of a row.
 
 pub mod accumulator;
+mod activation_tap;
 mod attention;
 mod block;
 mod block_context;
@@ -30,6 +31,7 @@ mod shape;
 mod tokens;
 mod transformer;
 
+pub use activation_tap::{ActivationTap, MeasuredActivations};
 pub use cache::KvCache;
 pub use dropout::ModelDropout;
 pub use execution::{Execution, MatmulPrecision};

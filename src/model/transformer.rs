@@ -3,6 +3,7 @@
 //! Invariant: forward passes take embeddings, so that the caller decides what is fed at a position.
 
 use super::ModelShape;
+use super::activation_tap::ActivationTap;
 use super::attention::Attention;
 use super::block::{TransformerBlock, forward_checkpointed};
 use super::block_context::BlockContext;
@@ -100,6 +101,12 @@ impl Transformer {
     /// Returns the model with this dropout in all its forward passes.
     pub fn with_dropout(self, dropout: Option<ModelDropout>) -> Self {
         let execution = Execution { dropout, ..self.execution.clone() };
+        self.with_execution(execution)
+    }
+
+    /// Returns the model with its next forward pass measured by `tap`, if there is one.
+    pub fn with_activation_tap(self, activation_tap: Option<ActivationTap>) -> Self {
+        let execution = Execution { activation_tap, ..self.execution.clone() };
         self.with_execution(execution)
     }
 
@@ -233,6 +240,8 @@ impl Transformer {
         if let Some(mask) = dropout.as_ref().and_then(PassDropout::of_embeddings) {
             x = ops::dropout(x, None, mask);
         }
+        let tap = self.execution.activation_tap.as_ref().filter(|tap| tap.begin_pass());
+        tap.iter().for_each(|tap| tap.measure(&x));
         let mut keys_values = Vec::with_capacity(self.blocks.len());
         let constant_prefix = prefix.filter(|prefix| prefix.iter().all(KeysValues::is_constant));
         let checkpoint = checkpoint && self.device().is_autodiff();
@@ -243,6 +252,7 @@ impl Transformer {
                 prefix: prefix.map(|prefix| prefix[layer].clone()),
                 precision: self.execution.matmul_precision,
                 dropout: dropout.as_ref().map(|dropout| dropout.of_block(layer)).unwrap_or_default(),
+                tap: tap.cloned(),
             };
             let (out, block_keys_values) = match checkpoint {
                 true => forward_checkpointed(block, x, context, &self.execution),
@@ -254,7 +264,9 @@ impl Transformer {
         let flop = self.shape.blocks_flop(b * s, keys);
         // Constant keys and values need no gradient.
         let saved = constant_prefix.map_or(0.0, |_| self.shape.attention_flop(b * s, keys - s));
-        let hidden = self.norm.forward(x).reshape([b, s, d]);
+        let hidden = self.norm.forward(x);
+        tap.iter().for_each(|tap| tap.measure(&hidden));
+        let hidden = hidden.reshape([b, s, d]);
         let repeated = if checkpoint { flop } else { 0.0 };
         HiddenStates { hidden, keys_values, flop, backward_flop: BACKWARD_FACTOR * flop - saved + repeated }
     }

@@ -10,7 +10,7 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 /// Numbers per parallel chunk: few enough to stay in a core's own cache, enough to be worth a task.
-const CHUNK: usize = 1 << 15;
+pub(super) const CHUNK: usize = 1 << 15;
 
 /// The coefficients of one AdamW update of a parameter.
 #[derive(Clone, Copy, Debug)]

@@ -19,6 +19,7 @@ mod cube;
 mod dropout;
 pub(crate) mod graph;
 mod linear;
+pub mod magnitudes;
 mod matmul;
 mod norm;
 mod rotary;

@@ -126,6 +126,25 @@ pub fn max(a: &[f32]) -> f32 {
     rest.iter().chain(&max).fold(f32::NEG_INFINITY, |max, value| max.max(*value))
 }
 
+/// Returns the largest magnitude, 0 of an empty slice.
+#[inline(always)]
+pub fn max_abs(a: &[f32]) -> f32 {
+    let mut max = [0.0_f32; LANES];
+    let (whole, rest) = a.as_chunks::<LANES>();
+    for chunk in whole {
+        for lane in 0..LANES {
+            let value = chunk[lane].abs();
+            max[lane] = if value > max[lane] { value } else { max[lane] };
+        }
+    }
+    rest.iter().map(|value| value.abs()).chain(max).fold(0.0, f32::max)
+}
+
+#[inline(always)]
+pub fn square_distance(a: &[f32], b: &[f32]) -> f32 {
+    sum_lanes(a, b, b, |a, b, _| (a - b) * (a - b))
+}
+
 /// Computes `out += a`.
 #[inline(always)]
 pub fn add(out: &mut [f32], a: &[f32]) {
@@ -230,6 +249,9 @@ mod tests {
             assert!((dispatch(|| dot(&a, &a)) - squares).abs() < 1e-3, "{length}");
             let largest = a.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             assert_eq!(dispatch(|| max(&a)), largest, "{length}");
+            let largest = a.iter().map(|a| a.abs()).fold(0.0, f32::max);
+            assert_eq!(dispatch(|| max_abs(&a)), largest, "{length}");
+            assert_eq!(dispatch(|| square_distance(&a, &a)), 0.0, "{length}");
             let mut exps = a.clone();
             let total = dispatch(|| exp_sum(&mut exps, 1.0, 0.5));
             assert!((total - a.iter().map(|a| (a - 0.5).exp()).sum::<f32>()).abs() < 1e-3, "{length}");

@@ -10,6 +10,7 @@ use super::segments;
 use super::system::SystemMonitor;
 use super::table::Table;
 use crate::files::parquet::Footer;
+use crate::schema::layer_rows::LayerRow;
 use crate::schema::metrics::{SCHEMA_VERSION, StepRow};
 use crate::schema::rows::{EventRow, SystemRow};
 use crate::schema::token_rows::TokenRow;
@@ -42,6 +43,7 @@ enum RecorderMessage {
     Step(Box<StepRow>),
     Event(EventRow),
     Tokens(Box<TokenRow>),
+    Layers(Vec<LayerRow>),
     /// New timing, and the hash of the new config.
     Config(RecordTiming, String),
     /// PCI bus id of the GPU that the run uses.
@@ -105,6 +107,11 @@ impl Recorder {
     /// Records a probed row of tokens and its thoughts.
     pub fn record_tokens(&self, row: TokenRow) {
         self.send(RecorderMessage::Tokens(Box::new(row)));
+    }
+
+    /// Records what was measured of the layers at a step.
+    pub fn record_layers(&self, rows: Vec<LayerRow>) {
+        self.send(RecorderMessage::Layers(rows));
     }
 
     /// Sets the timing, and the config hash that is written to segment footers.
@@ -172,6 +179,7 @@ struct Tables {
     events: Table<EventRow>,
     tokens: Table<TokenRow>,
     thoughts: Table<ThoughtRow>,
+    layers: Table<LayerRow>,
     system: Table<SystemRow>,
 }
 
@@ -183,6 +191,7 @@ impl Tables {
             events: Table::open(run)?,
             tokens: Table::open(run)?,
             thoughts: Table::open(run)?,
+            layers: Table::open(run)?,
             system: Table::open(run)?,
         })
     }
@@ -200,6 +209,7 @@ impl Tables {
         // Before the tokens: a reader that sees a row of tokens then also finds its thoughts.
         self.thoughts.write_pending(rows, time, footer)?;
         self.tokens.write_pending(rows, time, footer)?;
+        self.layers.write_pending(rows, time, footer)?;
         self.system.write_pending(rows, time, footer)
     }
 }
@@ -249,6 +259,7 @@ impl RecorderThread {
             }
             RecorderMessage::Event(row) => self.tables.events.push(row),
             RecorderMessage::Tokens(row) => self.tables.push_probe(*row),
+            RecorderMessage::Layers(rows) => rows.into_iter().for_each(|row| self.tables.layers.push(row)),
             RecorderMessage::Config(timing, hash) => (self.timing, self.config_hash) = (timing, hash),
             RecorderMessage::Gpu(bus) => return self.system.watch_gpu(&bus),
             RecorderMessage::ShowSystem(done) => {
@@ -325,6 +336,7 @@ pub fn recover_tables(folder: &RunFolder, config_hash: &str, until: i64) -> Resu
     recover_table::<EventRow>(folder, &footer, until)?;
     recover_table::<TokenRow>(folder, &footer, until)?;
     recover_table::<ThoughtRow>(folder, &footer, until)?;
+    recover_table::<LayerRow>(folder, &footer, until)?;
     recover_table::<SystemRow>(folder, &footer, until)
 }
 

@@ -2,10 +2,12 @@
 //! Must not know: where rows are written, who makes them.
 //! Invariant: a row's columns are in the order of `schema::metrics`.
 
+mod layer_rows;
 mod lens;
 pub mod thought_tests;
 mod token_rows;
 
+pub use layer_rows::{LAYER_SERIES_COLUMNS, read_layer_rows};
 pub use lens::LensRow;
 pub use token_rows::{HISTOGRAM_COLUMNS, ThoughtRow, entropy_histograms, last_step, last_token_row, thoughts_at};
 

@@ -171,6 +171,22 @@ columns! {
         "top_ids" "" Counts "Ids of the likeliest tokens of that output, the likeliest first.";
         "top_probs" "" Reals "Probabilities of the tokens in top_ids.";
     }
+    /// `layers/`: one row per layer of the model, at every `probe.layers_every`-th step. A layer is the embedding, attention
+    /// or MLP of a block with the norm before it, the last norm, the head, or the feedback.
+    LAYERS {
+        "step" "" Count "Number of updates done, including the measured one.";
+        "layer_index" "" Count "Place of the layer in the model, counted from 0.";
+        "layer" "" Text "Name of the layer: embedding, block 0 attention, block 0 mlp, …, last norm, head (unless it is tied to the embedding), feedback.";
+        "params" "" Count "Number of parameters of the layer. Norms divided by its square root are root mean squares.";
+        "weight_norm" "" Real "L2 norm of the parameters before the update.";
+        "grad_norm" "" Real "L2 norm of the gradient before clipping, summed over the passes and averaged over the batches of the step, as the optimizer gets it; null if the step trains nothing of the layer.";
+        "update_norm" "" Real "L2 norm of the update: parameters after minus before it; null if the step trains nothing of the layer.";
+        "update_ratio" "" Real "update_norm divided by weight_norm; null if either is missing or all parameters are 0.";
+        "activation_rms" "" Real "Root mean square of the residual stream after the layer, over the step's first forward pass, the plain pass over its first batch; for the last norm that of the hidden states; null for head and feedback.";
+        "activation_max" "" Real "Largest magnitude of the same numbers.";
+        "weight_histogram" "" Counts "Magnitudes of the parameters before the update, of a sample of at most 65,536 of the layer: how many are below 2^-28 (zeros included), from 2^-28 to 2^-27, and so on to 2^2, and how many are larger; 32 counts.";
+        "grad_histogram" "" Counts "The same of the gradient, at the same places; null if the step trains nothing of the layer.";
+    }
     /// Output of `lens`: one row per latent.
     LENS {
         "prompt" "" Count "Index of the prompt in the dataset, counted from 0.";
@@ -312,7 +328,7 @@ mod tests {
 
     #[test]
     fn the_other_tables_columns_are_unique_and_described() {
-        for table in [EVENTS, CHANGES, TOKENS, THOUGHTS, SYSTEM] {
+        for table in [EVENTS, CHANGES, TOKENS, THOUGHTS, LAYERS, SYSTEM] {
             let names: HashSet<_> = table.iter().map(|column| column.name).collect();
             assert_eq!(names.len(), table.len());
             assert!(table.iter().all(|column| !column.doc.is_empty()));

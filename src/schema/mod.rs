@@ -2,6 +2,7 @@
 //! Must not know: tensors, terminals, files.
 //! Invariant: no type here has behaviour beyond reading and building itself.
 
+pub mod layer_rows;
 pub mod metrics;
 pub mod protocol;
 pub mod rows;

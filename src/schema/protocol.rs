@@ -3,6 +3,7 @@
 //! Invariant: every event is self-contained. A reader of all events in order can rebuild all that is shown.
 
 use crate::config::Config;
+use crate::schema::layer_rows::LayerRow;
 use crate::schema::metrics::{LossSummary, StepRow};
 use crate::schema::rows::{ChangeRow, SystemRow};
 use crate::schema::token_rows::{EntropyHistogram, TokenRow};
@@ -123,6 +124,8 @@ pub enum Event {
     ProbedRow(Box<TokenRow>),
     /// Entropy histograms of probed rows that are not sent in full, in order of steps.
     EntropyHistograms(Vec<EntropyHistogram>),
+    /// What was measured of the layers at one step, in their order. Dropped if the screen is slow.
+    Layers(Vec<LayerRow>),
     /// Load of the machine: processor, memory, GPU. Dropped if the screen is slow.
     System(Box<SystemRow>),
     /// A continuation that the model generated at a validation.

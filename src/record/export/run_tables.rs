@@ -7,6 +7,7 @@ use crate::record::changes::read_changes;
 use crate::record::rows::{TableRow, ThoughtRow};
 use crate::record::run_folder::RunFolder;
 use crate::record::segments;
+use crate::schema::layer_rows::LayerRow;
 use crate::schema::metrics::{SCHEMA_VERSION, StepRow};
 use crate::schema::rows::{ChangeRow, EventRow, SystemRow};
 use crate::schema::token_rows::TokenRow;
@@ -23,6 +24,7 @@ pub enum RunTable {
     Changes,
     Tokens,
     Thoughts,
+    Layers,
     System,
 }
 
@@ -38,6 +40,7 @@ impl RunTable {
             RunTable::Changes => table_of::<ChangeRow>(),
             RunTable::Tokens => table_of::<TokenRow>(),
             RunTable::Thoughts => table_of::<ThoughtRow>(),
+            RunTable::Layers => table_of::<LayerRow>(),
             RunTable::System => table_of::<SystemRow>(),
         }
     }

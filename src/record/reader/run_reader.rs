@@ -53,6 +53,7 @@ pub struct RunReader {
     metrics: TableTail,
     tokens: TableTail,
     thoughts: TableTail,
+    layers: TableTail,
     events_table: TableTail,
     system: TableTail,
     unsent_thoughts: Vec<RecordBatch>,
@@ -78,6 +79,7 @@ impl RunReader {
             metrics: TableTail::new(folder.path().join("metrics")),
             tokens: TableTail::new(folder.path().join("tokens")),
             thoughts: TableTail::new(folder.path().join("thoughts")),
+            layers: TableTail::new(folder.path().join("layers")),
             events_table: TableTail::new(folder.path().join("events")),
             system: TableTail::new(folder.path().join("system")),
             unsent_thoughts: Vec::new(),
@@ -122,6 +124,7 @@ impl RunReader {
         self.clear_fixed_alert();
         self.emit_steps();
         self.emit_token_rows();
+        self.emit_layers();
         self.emit_samples();
         self.emit_system();
         self.emit_damage();
@@ -283,6 +286,18 @@ impl RunReader {
         }
     }
 
+    /// Sends the rows of the layers step by step, those of old segments without histograms. If a segment ends within a step,
+    /// its rows are sent in two events.
+    fn emit_layers(&mut self) {
+        let mut layers = std::mem::replace(&mut self.layers, TableTail::new(PathBuf::new()));
+        layers.for_each_new(ReadDepth::Columns(rows::LAYER_SERIES_COLUMNS), &mut |batch| {
+            for step in rows::read_layer_rows(&batch).chunk_by(|a, b| a.step == b.step) {
+                self.emit(Event::Layers(step.to_vec()));
+            }
+        });
+        self.layers = layers;
+    }
+
     fn emit_samples(&mut self) {
         for batch in self.events_table.new_rows() {
             self.pause_recorded = rows::paused_after(&batch).unwrap_or(self.pause_recorded);
@@ -300,8 +315,14 @@ impl RunReader {
 
     /// Says what of the tables could not be read. The dashboard would otherwise show gaps as if there were no rows.
     fn emit_damage(&mut self) {
-        let tables =
-            [&mut self.metrics, &mut self.tokens, &mut self.thoughts, &mut self.events_table, &mut self.system];
+        let tables = [
+            &mut self.metrics,
+            &mut self.tokens,
+            &mut self.thoughts,
+            &mut self.layers,
+            &mut self.events_table,
+            &mut self.system,
+        ];
         let damage: Vec<String> = tables.into_iter().flat_map(TableTail::take_damage).collect();
         damage.into_iter().for_each(|text| self.emit_unreadable(text));
     }
@@ -351,6 +372,7 @@ impl RunReader {
 mod tests {
     use super::*;
     use crate::record::recorder::{RecordTiming, Recorder};
+    use crate::schema::layer_rows::LayerRow;
     use crate::schema::protocol::LogLevel;
     use crate::schema::rows::{EventKind, EventRow};
     use crate::schema::token_rows::{DecodedState, Thought, TokenCell, TokenProb, TokenRow};
@@ -460,5 +482,43 @@ mod tests {
         reader.poll();
         let sent: Vec<Event> = events.try_iter().collect();
         assert_eq!((sent.len(), tokens(&sent)), (1, vec![token_row(4)]));
+    }
+
+    #[test]
+    fn the_layers_of_a_step_are_one_event_and_histograms_come_with_the_newest() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(dir.path(), "x", chrono::Local::now()).unwrap();
+        let timing = RecordTiming {
+            sync_time: Duration::from_secs(9),
+            sync_rows: 1,
+            part_rows: 1,
+            part_time: Duration::ZERO,
+            system_time: Duration::ZERO,
+        };
+        let recorder = Recorder::start(&folder, timing, String::new()).unwrap();
+        let row = |step, layer: &str| LayerRow {
+            step,
+            layer: layer.into(),
+            weight_histogram: vec![step as u32; 32],
+            ..LayerRow::default()
+        };
+        let (sender, events) = sync_channel(99);
+        let mut reader = RunReader::new(folder, sender);
+        let mut read = || -> Vec<Vec<LayerRow>> {
+            recorder.flush();
+            reader.emit_layers();
+            let rows = |event| match event {
+                Event::Layers(rows) => Some(rows),
+                _ => None,
+            };
+            events.try_iter().filter_map(rows).collect()
+        };
+        let old = |row: LayerRow| LayerRow { weight_histogram: Vec::new(), ..row };
+        recorder.record_layers(vec![row(1, "embedding"), row(1, "head")]);
+        recorder.flush();
+        recorder.record_layers(vec![row(5, "embedding")]);
+        assert_eq!(read(), [vec![old(row(1, "embedding")), old(row(1, "head"))], vec![row(5, "embedding")]]);
+        recorder.record_layers(vec![row(9, "embedding")]);
+        assert_eq!(read(), [vec![row(9, "embedding")]]);
     }
 }

@@ -180,11 +180,11 @@ pub fn last_step(batch: &RecordBatch) -> Option<u64> {
     step_value(batch, batch.num_rows().checked_sub(1)?)
 }
 
-fn step_value(batch: &RecordBatch, row: usize) -> Option<u64> {
+pub(super) fn step_value(batch: &RecordBatch, row: usize) -> Option<u64> {
     count_value(batch, row, "step")
 }
 
-fn count_value(batch: &RecordBatch, row: usize, name: &str) -> Option<u64> {
+pub(super) fn count_value(batch: &RecordBatch, row: usize, name: &str) -> Option<u64> {
     Some(batch.column_by_name(name)?.as_primitive_opt::<Int64Type>()?.value(row) as u64)
 }
 
@@ -198,7 +198,7 @@ fn real_list(batch: &RecordBatch, row: usize, name: &str) -> Option<Vec<f32>> {
     Some(list_value(batch, row, name)?.as_primitive_opt::<Float32Type>()?.values().to_vec())
 }
 
-fn id_list(batch: &RecordBatch, row: usize, name: &str) -> Option<Vec<u32>> {
+pub(super) fn id_list(batch: &RecordBatch, row: usize, name: &str) -> Option<Vec<u32>> {
     let ids = list_value(batch, row, name)?;
     Some(ids.as_primitive_opt::<Int32Type>()?.values().iter().map(|id| *id as u32).collect())
 }
@@ -232,7 +232,7 @@ pub(super) fn top_prob_lists(tops: &[Option<Vec<TokenProb>>]) -> ArrayRef {
     real_list_column(tops.iter().map(|top| Some(top.as_ref()?.iter().map(|choice| Some(choice.prob)).collect())))
 }
 
-fn id_list_column(rows: impl Iterator<Item = Option<Vec<u32>>>) -> ArrayRef {
+pub(super) fn id_list_column(rows: impl Iterator<Item = Option<Vec<u32>>>) -> ArrayRef {
     let mut lists = ListBuilder::new(Int32Builder::new());
     for row in rows {
         lists.append_option(row.map(|row| row.into_iter().map(|id| Some(id as i32))));

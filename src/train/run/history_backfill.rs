@@ -1,4 +1,4 @@
-//! Owns: the history of a resumed run as events for a screen: steps, entropies, samples, changes.
+//! Owns: the history of a resumed run as events for a screen: steps, entropies, layers, samples, changes.
 //! Must not know: which screen.
 //! Invariant: the number of rows is bounded, however long the run was.
 
@@ -6,6 +6,7 @@ use crate::config::{self, Config};
 use crate::record::rows::{self, TableRow};
 use crate::record::run_folder::RunFolder;
 use crate::record::{RecordError, changes, segments};
+use crate::schema::layer_rows::LayerRow;
 use crate::schema::metrics::StepRow;
 use crate::schema::protocol::{ConfigUpdate, Event, ValidationSample};
 use crate::schema::rows::{ChangeOutcome, ChangeRow, EventRow};
@@ -35,7 +36,17 @@ pub(in crate::train) fn history_events(
     let spreads = (!spreads.is_empty()).then_some(Event::EntropyHistograms(spreads));
     let samples = samples.into_iter().map(|sample| Event::Sample(Box::new(sample)));
     let changed = change_events(folder, config, version).into_iter().map(|one| Event::ConfigChanged(Box::new(one)));
-    steps.chain(spreads).chain(figures).chain(samples).chain(changed)
+    steps.chain(spreads).chain(layer_events(folder)).chain(figures).chain(samples).chain(changed)
+}
+
+/// Returns the layers' rows, step by step; only the last step's with histograms, because a screen shows no others.
+fn layer_events(folder: &RunFolder) -> Vec<Event> {
+    let mut rows = read_table(folder, LayerRow::TABLE, segments::read_segment, rows::read_layer_rows).concat();
+    let last = rows.last().map_or(0, |row| row.step);
+    for row in rows.iter_mut().filter(|row| row.step != last) {
+        (row.weight_histogram, row.grad_histogram) = Default::default();
+    }
+    rows.chunk_by(|a, b| a.step == b.step).map(|step| Event::Layers(step.to_vec())).collect()
 }
 
 /// Converts a table's newest readable segments, in order, one vector for each segment.

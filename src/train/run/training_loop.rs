@@ -253,6 +253,7 @@ impl<'a> TrainingRun<'a> {
                 return Err(error);
             }
             self.watch_divergence(&row);
+            self.publish_layers();
             self.probe_row()?;
             if self.is_due(self.config().eval.every) || self.learner.step == self.config().run.steps {
                 self.evaluate(&mut row)?;
@@ -304,6 +305,15 @@ impl<'a> TrainingRun<'a> {
         row.set(Metric::Epoch, epoch as f64);
         let seconds = began.elapsed().as_secs_f64();
         metrics_row::set_speed(row, tokens, seconds, &mut self.peak_flop_per_s);
+    }
+
+    /// Records and shows what was measured of the layers at this step, if anything.
+    fn publish_layers(&mut self) {
+        let rows = self.learner.take_layer_rows();
+        if !rows.is_empty() {
+            self.recorder.record_layers(rows.clone());
+            self.publisher.send_frame(Event::Layers(rows));
+        }
     }
 
     /// Probes a row of the batches, if `record.token_every` or `probe.every` asks for it now.

@@ -1,7 +1,9 @@
-//! Owns: one update (passes over its batches, one readback, checks, optimizer step) and its metrics row.
+//! Owns: one update (passes over its batches, one readback, checks, optimizer step), its metrics row, and the rows of the
+//! layers if they are measured.
 //! Must not know: the training loop, screens, files.
 //! Invariant: a step whose loss or gradient is not finite updates nothing.
 
+use super::layer_probe::LayerProbe;
 use super::pretraining::PretrainingBatches;
 use super::readback::Readback;
 use super::update::{BatchValues, UpdateBatches};
@@ -14,11 +16,15 @@ use crate::model::gradients::accumulate_gradients;
 use crate::model::{ModelDropout, ModelShape, Transformer};
 use crate::ops::threads;
 use crate::rng::RngKey;
+use crate::schema::layer_rows::LayerRow;
 use crate::schema::metrics::{Metric, StepRow};
 use crate::train::TrainError;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
+
+/// Name of the layer probe in the trace of a step's parts.
+const LAYER_PROBE: &str = "layer probe";
 
 /// The model, its optimizer and the number of updates done.
 pub struct Learner {
@@ -31,6 +37,8 @@ pub struct Learner {
     pub step: u64,
     /// Number of updates that trained the pause vector.
     pub pause_updates: u64,
+    /// What was measured of the layers at the last update, if anything.
+    layer_rows: Vec<LayerRow>,
 }
 
 impl Learner {
@@ -38,7 +46,7 @@ impl Learner {
     pub fn new(model: Transformer, optim: &Optim) -> Self {
         let (optimizer, grad_scale) = optim::adamw(optim, &model);
         let placeholder = model.clone().map(&mut PlaceholderMapper);
-        Self { optimizer, grad_scale, placeholder, model, step: 0, pause_updates: 0 }
+        Self { optimizer, grad_scale, placeholder, model, step: 0, pause_updates: 0, layer_rows: Vec::new() }
     }
 
     /// Returns this learner with a restored optimizer, after so many updates and pause-vector updates.
@@ -68,20 +76,8 @@ impl Learner {
         let step = self.step + 1;
         let timing = Timing::for_step(&config.probe, step);
         let mut watch = Stopwatch::new(self.model.device().without_autodiff(), timing);
-        let (mut grads, mut costs) = (GradientsParams::new(), PartCosts::default());
-        let mut values = Vec::with_capacity(batches.count());
-        for index in 0..batches.count() {
-            let key = RngKey { seed: config.run.seed, step, batch: index as u64, pass: 0 };
-            let batch = match ModelDropout::new(&config.dropout, key) {
-                Some(dropout) => batches.gradients(&self.model.clone().with_dropout(Some(dropout)), index, timing),
-                None => batches.gradients(&self.model, index, timing),
-            };
-            watch.lap("passes");
-            accumulate_gradients(&self.model, &mut grads, batch.grads);
-            costs.add(StepPart::Update, 0.0, watch.lap(StepPart::Update.name()));
-            costs.add_all(&batch.costs);
-            values.push(batch.values);
-        }
+        let layer_probe = LayerProbe::for_step(&config.probe, step);
+        let (grads, mut costs, values) = self.run_passes(config, batches, layer_probe.as_ref(), &mut watch);
         let lr = config.optim.lr_at(step, config.run.steps);
         let (values, grad_norm) = read_values_and_norm(&self.model, values, &grads)?;
         if threads::is_cancelled() {
@@ -96,13 +92,60 @@ impl Learner {
         if batches.resets_optimizer() {
             (self.optimizer, self.grad_scale) = optim::adamw(&config.optim, &self.model);
         }
+        let update_probe = layer_probe.map(|probe| {
+            costs.add(StepPart::Update, 0.0, watch.lap(StepPart::Update.name()));
+            let update_probe = probe.measure_before(&self.model, &grads);
+            watch.lap(LAYER_PROBE);
+            update_probe
+        });
         self.apply_gradients(&config.optim, lr, grads, grad_norm);
         self.pause_updates += u64::from(batches.trains_pause(&row));
         let flop = ModelShape::update_flop(self.model.num_params());
         costs.add(StepPart::Update, flop, watch.lap(StepPart::Update.name()));
+        if let Some(probe) = update_probe {
+            self.layer_rows = probe.measure_after(&self.model, self.step)?;
+            watch.lap(LAYER_PROBE);
+        }
         let recycled = row.get(Metric::Recycled).map(|count| count as usize);
         metrics_row::set_step_costs(&costs, timing, recycled, &mut row);
         Ok((row, None))
+    }
+
+    /// Runs the passes over all batches. Returns the mean gradients, the costs, and what each batch measured.
+    fn run_passes(
+        &self,
+        config: &Config,
+        batches: &mut dyn UpdateBatches,
+        probe: Option<&LayerProbe>,
+        watch: &mut Stopwatch,
+    ) -> (GradientsParams, PartCosts, Vec<Vec<Tensor<1>>>) {
+        let step = self.step + 1;
+        let timing = Timing::for_step(&config.probe, step);
+        let (mut grads, mut costs) = (GradientsParams::new(), PartCosts::default());
+        let mut values = Vec::with_capacity(batches.count());
+        for index in 0..batches.count() {
+            let key = RngKey { seed: config.run.seed, step, batch: index as u64, pass: 0 };
+            let prepared = self.model_for_passes(ModelDropout::new(&config.dropout, key), probe);
+            let batch = batches.gradients(prepared.as_ref().unwrap_or(&self.model), index, timing);
+            watch.lap("passes");
+            accumulate_gradients(&self.model, &mut grads, batch.grads);
+            costs.add(StepPart::Update, 0.0, watch.lap(StepPart::Update.name()));
+            costs.add_all(&batch.costs);
+            values.push(batch.values);
+        }
+        (grads, costs, values)
+    }
+
+    /// Returns a copy of the model with dropout or with measured activations, if a batch needs one.
+    fn model_for_passes(&self, dropout: Option<ModelDropout>, probe: Option<&LayerProbe>) -> Option<Transformer> {
+        let is_needed = dropout.is_some() || probe.is_some();
+        let tap = probe.map(|probe| probe.tap.clone());
+        is_needed.then(|| self.model.clone().with_dropout(dropout).with_activation_tap(tap))
+    }
+
+    /// Returns the rows of the layers if the last update was measured (`probe.layers_every`); none when called again.
+    pub fn take_layer_rows(&mut self) -> Vec<LayerRow> {
+        std::mem::take(&mut self.layer_rows)
     }
 
     /// Clips `grads`, whose global norm is `norm`, and applies them to the model.

@@ -5,6 +5,7 @@
 pub mod curriculum;
 pub mod divergence;
 pub mod latent_cost;
+mod layer_probe;
 pub mod learner;
 pub mod metrics_row;
 pub mod optim;

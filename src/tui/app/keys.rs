@@ -146,6 +146,7 @@ pub const BINDINGS: &[Binding] = &[
     bind(&[char('8')], Scope::Panels, Action::FocusPanel(Panel::Log), "", "focus that panel"),
     bind(&[char('9')], Scope::Panels, Action::FocusPanel(Panel::Samples), "", "focus that panel"),
     bind(&[char('p')], Scope::Panels, Action::FocusPanel(Panel::Playground), "", "focus the playground"),
+    bind(&[char('i')], Scope::Panels, Action::FocusPanel(Panel::Layers), "", "focus the layers"),
     bind(&[char('e'), key(KeyCode::Enter)], Scope::Panels, Action::ToggleExpanded, "expand", "toggle full screen"),
     bind(&[key(KeyCode::Esc)], Scope::Panels, Action::Back, "", "leave filter, step, full screen"),
     bind(&[char('c')], Scope::Panels, Action::Copy, "", "copy what the panel shows"),
@@ -220,6 +221,13 @@ pub const BINDINGS: &[Binding] = &[
     bind(&[char(']')], Scope::Panel(Panel::Playground), Action::NudgeThreshold(Nudge::Up), "", "lower or raise the threshold"),
     bind(&[char('t')], Scope::Panel(Panel::Playground), Action::OpenPrompt("temperature "), "", "set the sampling temperature"),
     bind(&[char('w')], Scope::Panel(Panel::Playground), Action::OpenPrompt("weights "), "", "choose the weights that answer"),
+
+    bind(&[key(KeyCode::Up), char('k')], Scope::Panel(Panel::Layers), Action::Move(Motion::Up), "layer", "select a layer"),
+    bind(&[key(KeyCode::Down), char('j')], Scope::Panel(Panel::Layers), Action::Move(Motion::Down), "", "select a layer"),
+    bind(&[key(KeyCode::PageUp)], Scope::Panel(Panel::Layers), Action::Move(Motion::PageUp), "", "move by a page"),
+    bind(&[key(KeyCode::PageDown)], Scope::Panel(Panel::Layers), Action::Move(Motion::PageDown), "", "move by a page"),
+    bind(&[key(KeyCode::Home), char('g')], Scope::Panel(Panel::Layers), Action::Move(Motion::Home), "", "go to the first or last layer"),
+    bind(&[key(KeyCode::End), char('G')], Scope::Panel(Panel::Layers), Action::Move(Motion::End), "", "go to the first or last layer"),
 
     bind(&[key(KeyCode::Up), char('k')], Scope::List, Action::Move(Motion::Up), "scroll", "scroll by a line"),
     bind(&[key(KeyCode::Down), char('j')], Scope::List, Action::Move(Motion::Down), "", "scroll by a line"),

@@ -8,8 +8,8 @@
 //! │1 run                  │ │1 run                │ │1 run                        │
 //! │2 loss     │3 schedule │ │2 loss   │3 schedule │ │2 loss          │4 entropy   │
 //! │           │  or 6 cost│ │         │  or 6 cost│ │                │            │
-//! │4 entropy, or 5 thought│ │4 entropy, or        │ │                │            │
-//! │8 log, or 7, 9, p      │ │  5 thoughts         │ │3 schedule│6 cost│5 thoughts │
+//! │4 entropy, or 5, i     │ │4 entropy, or        │ │                │5 thoughts  │
+//! │8 log, or 7, 9, p      │ │  5 thoughts, i      │ │3 schedule│6 cost│i layers   │
 //! │keys                   │ │8 log, or 7, 9, p    │ │7 changes │8 log │9    │p    │
 //! └───────────────────────┘ │keys                 │ │keys                         │
 //!                           └─────────────────────┘ └─────────────────────────────┘
@@ -27,7 +27,7 @@ pub const SLOTS: usize = 3;
 
 const SLOT_PANELS: [&[Panel]; SLOTS] = [
     &[Panel::Schedule, Panel::Cost],
-    &[Panel::Entropy, Panel::Thoughts],
+    &[Panel::Entropy, Panel::Thoughts, Panel::Layers],
     &[Panel::Changes, Panel::Log, Panel::Samples, Panel::Playground],
 ];
 
@@ -97,7 +97,8 @@ fn wide_body(body: Rect) -> (Vec<(Panel, Rect)>, Rect) {
     let [left, right] = Layout::horizontal([Constraint::Percentage(56), Constraint::Fill(1)]).areas(top);
     let [loss, below] = Layout::vertical([Constraint::Percentage(62), Constraint::Fill(1)]).areas(left);
     let [schedule, cost] = Layout::horizontal([Constraint::Percentage(54), Constraint::Fill(1)]).areas(below);
-    let [entropy, thoughts] = Layout::vertical([Constraint::Percentage(62), Constraint::Fill(1)]).areas(right);
+    let [entropy, thoughts, layers] =
+        Layout::vertical([Constraint::Percentage(42), Constraint::Fill(1), Constraint::Percentage(30)]).areas(right);
     let [changes, log, samples, playground] = Layout::horizontal([
         Constraint::Percentage(24),
         Constraint::Percentage(28),
@@ -110,6 +111,7 @@ fn wide_body(body: Rect) -> (Vec<(Panel, Rect)>, Rect) {
         (Panel::Schedule, schedule),
         (Panel::Entropy, entropy),
         (Panel::Thoughts, thoughts),
+        (Panel::Layers, layers),
         (Panel::Cost, cost),
         (Panel::Changes, changes),
         (Panel::Log, log),

@@ -27,10 +27,12 @@ pub enum Panel {
     Samples,
     /// The model's answers to the user's prompts.
     Playground,
+    /// Norms of the layers.
+    Layers,
 }
 
 impl Panel {
-    pub const ALL: [Panel; 10] = [
+    pub const ALL: [Panel; 11] = [
         Panel::Run,
         Panel::Loss,
         Panel::Schedule,
@@ -41,12 +43,14 @@ impl Panel {
         Panel::Log,
         Panel::Samples,
         Panel::Playground,
+        Panel::Layers,
     ];
 
     /// Returns the key that focuses the panel: a digit from 1, or a letter.
     pub fn key(self) -> char {
         match self {
             Panel::Playground => 'p',
+            Panel::Layers => 'i',
             panel => char::from(b'1' + panel as u8),
         }
     }

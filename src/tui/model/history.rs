@@ -1,6 +1,6 @@
 //! Owns: `SeriesHistory`, one series of values over steps, bounded for a run of any length; and its smoothing.
 //! Must not know: which series it is, how it is drawn.
-//! Invariant: at most `MAX_BUCKETS` buckets, ascending in step. The smallest and the largest value ever
+//! Invariant: at most as many buckets as it was created for, ascending in step. The smallest and the largest value ever
 //! pushed are kept. All values are finite; a value that was not leaves a gap.
 
 /// Maximum number of buckets: several times the number of dots in a wide terminal.
@@ -42,17 +42,23 @@ impl Bucket {
 pub struct SeriesHistory {
     buckets: Vec<Bucket>,
     values_per_bucket: u64,
+    max_buckets: usize,
     latest: Option<f64>,
     pending_gap: bool,
 }
 
 impl Default for SeriesHistory {
     fn default() -> Self {
-        Self { buckets: Vec::new(), values_per_bucket: 1, latest: None, pending_gap: false }
+        Self::with_max_buckets(MAX_BUCKETS)
     }
 }
 
 impl SeriesHistory {
+    /// Creates an empty history of at most so many buckets, at least 2.
+    pub fn with_max_buckets(max_buckets: usize) -> Self {
+        Self { buckets: Vec::new(), values_per_bucket: 1, max_buckets, latest: None, pending_gap: false }
+    }
+
     /// Adds `value` at `step`, if the steps ascend. A value that is not finite leaves a gap.
     pub fn push(&mut self, step: u64, value: f64) {
         let ascends = self.buckets.last().is_none_or(|last| step > last.last_step);
@@ -75,7 +81,7 @@ impl SeriesHistory {
     }
 
     fn push_bucket(&mut self, bucket: Bucket) {
-        if self.buckets.len() == MAX_BUCKETS {
+        if self.buckets.len() >= self.max_buckets {
             self.merge_pairs();
         }
         self.buckets.push(bucket);
@@ -87,7 +93,7 @@ impl SeriesHistory {
         let full = self.buckets.iter().filter(|bucket| bucket.count >= self.values_per_bucket).count();
         let merged = |pair: &[Bucket]| pair.iter().skip(1).fold(pair[0], |a, b| a.merged_with(*b));
         self.buckets = self.buckets.chunks(2).map(merged).collect();
-        if full * 2 >= MAX_BUCKETS {
+        if full * 2 >= self.max_buckets {
             self.values_per_bucket = self.values_per_bucket.saturating_mul(2);
         }
     }
@@ -238,6 +244,14 @@ mod tests {
         assert_eq!(history.smoothed_at(0, 0.5), None);
         assert_eq!(history.buckets_in(2, 9).len(), 2);
         assert_eq!(history.buckets_in(9, 4).len(), 0);
+    }
+
+    #[test]
+    fn a_short_history_is_bounded_and_ends_at_the_newest_step() {
+        let mut history = SeriesHistory::with_max_buckets(64);
+        (0..10_000).for_each(|step| history.push(step, step as f64));
+        assert!((32..=64).contains(&history.buckets().len()), "{}", history.buckets().len());
+        assert_eq!((history.last_step(), history.latest()), (Some(9_999), Some(9_999.0)));
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod config_history;
 pub mod cost;
 pub mod histograms;
 pub mod history;
+pub mod layers;
 pub mod metrics;
 pub mod pace;
 pub mod state;

@@ -9,6 +9,7 @@ use super::config_history::ConfigHistory;
 use super::cost::RunCost;
 use super::histograms::EntropyHistograms;
 use super::history::{MovingAverage, SeriesHistory};
+use super::layers::LayerHistories;
 use super::metrics::RunMetrics;
 use super::pace::PaceEstimator;
 use crate::config::{Config, ConfigKey};
@@ -108,6 +109,7 @@ pub struct RunModel {
     /// The last token rows, oldest first.
     pub token_rows: VecDeque<Box<TokenRow>>,
     pub histograms: EntropyHistograms,
+    pub layers: LayerHistories,
     /// The histories of values with names of their own, at most [`MAX_FIGURES`].
     pub figures: BTreeMap<String, SeriesHistory>,
     pub samples: BoundedList<ValidationSample, 500>,
@@ -177,6 +179,7 @@ impl RunModel {
             Event::History(rows) => rows.iter().for_each(|row| self.add_metrics(row)),
             Event::ProbedRow(row) => self.push_token_row(row),
             Event::EntropyHistograms(histograms) => histograms.iter().for_each(|next| self.histograms.push(next)),
+            Event::Layers(rows) => self.layers.add(rows),
             Event::System(row) => self.system = Some(row),
             Event::Figure(figure) => self.add_figure(figure),
             Event::Sample(sample) => self.samples.push(*sample),

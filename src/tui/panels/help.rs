@@ -107,7 +107,7 @@ fn all_lines() -> Vec<HelpLine> {
 }
 
 /// Marks and terms of several panels.
-const TERMS: [(&str, &str); 11] = [
+const TERMS: [(&str, &str); 13] = [
     ("◇ against ▲", "what recycling changes: compare"),
     ("↑ ↓", "beyond the axis, with its value"),
     ("▾ change, ✎ note", "a step with a change or a note"),
@@ -115,6 +115,8 @@ const TERMS: [(&str, &str); 11] = [
     ("┃token", "a document begins"),
     ("‹1›", "the first latent of a question"),
     ("⟨7 3⟩", "a latent, as what it decodes to"),
+    ("update/weight", "update norm per weight norm"),
+    ("3.1e-2!", "such a ratio: not 1e-4 to 1e-2"),
     ("recycled", "fed the state before, no token"),
     ("latent", "a position fed with a state"),
     ("nats", "unit of loss and entropy"),

@@ -3,7 +3,8 @@
 //! Invariant: a panel is a function of the context and its area; it keeps no state and draws nowhere else.
 //!
 //! - [`header`]: the run in two lines; [`run`]: the same panel on the full screen
-//! - [`loss`], [`schedule`], [`entropy`] (with [`entropy_heatmap`]), [`thoughts`], [`cost`]: charts and tables
+//! - [`loss`], [`schedule`], [`entropy`] (with [`entropy_heatmap`]), [`thoughts`], [`cost`],
+//!   [`layers`] (with [`histogram_bars`]): charts and tables
 //! - [`changes`], [`log`], [`samples`], [`playground`]: lists, drawn by [`list`]
 //! - [`prepare`]: replaces the charts before the first step
 //! - [`notice`]: alerts and banners; [`footer`]: the keys; [`prompt`]: the command line in their place;
@@ -17,6 +18,8 @@ pub mod entropy_heatmap;
 pub mod footer;
 pub mod header;
 pub mod help;
+pub mod histogram_bars;
+pub mod layers;
 pub mod legend;
 pub mod list;
 pub mod log;

@@ -74,6 +74,7 @@ fn render_panel(frame: &mut Frame, area: Rect, ctx: RenderContext, panel: Panel)
         Panel::Log => panels::log::render(frame, area, ctx),
         Panel::Samples => panels::samples::render(frame, area, ctx),
         Panel::Playground => panels::playground::render(frame, area, ctx),
+        Panel::Layers => panels::layers::render(frame, area, ctx),
     }
 }
 

@@ -13,6 +13,7 @@ use super::picture::text_export;
 use super::terminal::screen;
 use super::theme::{ColorDepth, Theme};
 use crate::config::{Config, Curve};
+use crate::schema::layer_rows::LayerRow;
 use crate::schema::metrics::{LossSummary, Metric, StepRow};
 use crate::schema::protocol::{
     AnswerPart, ConfigUpdate, Event, LogLevel, LogLine, PlaygroundAnswer, RunInfo, RunPhase, RunSummary,
@@ -207,7 +208,39 @@ fn add_history(state: &mut RunModel) {
     for answer in [answer, PlaygroundAnswer { parts: vec![AnswerPart::Thought(vec![2.5, 1.25])], ..unfinished }] {
         state.apply(Event::Answer(Box::new(answer)), state.now);
     }
+    for step in [1].into_iter().chain((50..=1200).step_by(50)) {
+        state.apply(Event::Layers(layer_rows(step)), state.now);
+    }
     state.apply(Event::System(Box::new(system_row())), state.now);
+}
+
+/// Returns the rows of a model of 4 blocks. The updates of the first MLP are unusually large.
+fn layer_rows(step: u64) -> Vec<LayerRow> {
+    let blocks = (0..4).flat_map(|block| [format!("block {block} attention"), format!("block {block} mlp")]);
+    let names = ["embedding".to_owned()].into_iter().chain(blocks);
+    let names = names.chain(["last norm", "head", "feedback"].map(str::to_owned));
+    let decay = (-(step as f64) / 400.0).exp();
+    let row = |(index, layer): (usize, String)| {
+        let (at, is_trained) = (index as f64, layer != "feedback");
+        let weight_norm = 2.0 + at + 3.0 * (1.0 - decay);
+        let ratio = if layer == "block 0 mlp" { 0.031 } else { 0.001 * (0.2 + decay) };
+        let bell =
+            |middle: i32| (0..32_i32).map(|bucket| 4000_u32 >> (bucket - middle).unsigned_abs().min(31)).collect();
+        LayerRow {
+            step,
+            layer_index: index as u64,
+            layer,
+            params: 16_384,
+            weight_norm,
+            grad_norm: is_trained.then_some(0.02 * (at + 1.0) * (0.1 + decay)),
+            update_norm: is_trained.then_some(weight_norm * ratio),
+            activation_rms: (index < 10).then_some(0.3 * (at + 0.1)),
+            activation_max: (index < 10).then_some(2.4 * (at + 0.1)),
+            weight_histogram: bell(23),
+            grad_histogram: if is_trained { bell(14) } else { Vec::new() },
+        }
+    };
+    names.enumerate().map(row).collect()
 }
 
 fn system_row() -> SystemRow {

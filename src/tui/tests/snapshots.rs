@@ -171,7 +171,12 @@ fn other_views_of_the_panels() {
         (view.tokens.value, view.tokens.display) = (mode, picture_of);
         assert_snapshot!(name, draw_text_in(&state, &view, 80, 24, ColorDepth::None));
     }
-    for panel in [Panel::Cost, Panel::Thoughts, Panel::Changes, Panel::Samples] {
+    for (width, height) in [(60, 16), (160, 50)] {
+        let mut view = focused(Panel::Layers, true);
+        view.lists[Panel::Layers as usize].offset = 9;
+        assert_snapshot!(format!("layers_{width}x{height}"), draw_text(&state, &view, width, height));
+    }
+    for panel in [Panel::Cost, Panel::Thoughts, Panel::Layers, Panel::Changes, Panel::Samples] {
         let name = format!("shared_{}", panel.name());
         assert_snapshot!(name, draw_text(&state, &focused(panel, false), 80, 24));
     }

@@ -34,6 +34,8 @@ impl ViewState {
                         let rows = self.tokens.row(state).map_or(0, |row| row.thoughts.len());
                         (motion, rows.saturating_sub(1))
                     }
+                    // The selected layer, from the first.
+                    Panel::Layers => (motion, state.layers.all().len().saturating_sub(1)),
                     // The offset of the other lists counts from their newest entry.
                     panel => (motion.reversed(), self.entry_count(panel, state).saturating_sub(1)),
                 };

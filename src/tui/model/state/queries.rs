@@ -66,6 +66,7 @@ impl RunModel {
             + cells.sum::<usize>()
             + others.iter().sum::<usize>()
             + self.histograms.columns().len()
+            + self.layers.retained_buckets()
     }
 
     /// Returns the `[dashboard]` section of the config, or its defaults before the run has started.
