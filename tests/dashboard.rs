@@ -246,6 +246,45 @@ fn a_fork_continues_in_the_same_dashboard_and_the_first_run_keeps_its_note() {
     wait_for_restored_terminal(&screen);
 }
 
+#[test]
+fn a_run_paused_in_one_process_continues_by_another() {
+    let (dir, screen) = start_dashboard();
+    let watch = Screen::start(dir.path(), &["watch", "last"], SIZE);
+    watch.wait_for("the run", |text| displayed_step(text).is_some());
+    screen.send_keys(" ");
+    screen.wait_for_text("paused; space continues");
+    watch.wait_for_text("paused; space continues");
+    let now = displayed_step(&screen.text());
+    watch.send_keys("s");
+    let stepped =
+        |text: &str| displayed_step(text) == now.map(|step| step + 1) && text.contains("paused; space continues");
+    screen.wait_for("a single step", stepped);
+    watch.wait_for("a single step", stepped);
+    watch.send_keys(" ");
+    wait_for_later_step(&screen);
+    watch.wait_for("more steps", |text| {
+        displayed_step(text) > now.map(|step| step + 1) && is_complete_frame(text) && !text.contains("paused")
+    });
+    watch.send_keys(" ");
+    screen.wait_for_text("paused; space continues");
+    watch.wait_for_text("paused; space continues");
+    watch.send_keys(":policy never\r");
+    watch.send_keys(":length 2\r");
+    watch.send_keys(":ask Every wumpus\r");
+    watch.wait_for_text("token limit reached");
+    let output = lab(dir.path(), &["control", "last", "go"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    wait_for_later_step(&screen);
+    watch.send_keys(":stop\r");
+    // The run's own dashboard stays.
+    screen.wait_for_text("stopped after");
+    watch.wait_for_text("stopped after");
+    watch.send_keys("q");
+    wait_for_restored_terminal(&watch);
+    screen.send_keys("q");
+    wait_for_restored_terminal(&screen);
+}
+
 /// Requests a checkpoint and waits until it is saved.
 fn save_checkpoint(dir: &Path, screen: &Screen) {
     screen.send_keys(":checkpoint\r");

@@ -532,7 +532,8 @@ fn a_run_of_another_process_is_watched_and_controlled() {
     keys.write_all(b":set optim.lr 0.003\r").unwrap();
     wait_for("the setting", || recorded_changes(&folder) == owned_pairs(&[("optim.lr", "0.003")]));
     watch.stdin.as_mut().unwrap().write_all(b" ").unwrap();
-    wait_for("the pause", || recorded_changes(&folder).len() == 2 && shows("paused"));
+    // A pause by a key is no change of the config, here as in the run's own dashboard.
+    wait_for("the pause", || shows("paused") && recorded_changes(&folder).len() == 1);
     // Leaving the dashboard does not affect the run.
     watch.stdin.as_mut().unwrap().write_all(b"q").unwrap();
     drop(watch.stdin.take());

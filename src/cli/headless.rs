@@ -79,7 +79,9 @@ impl ProgressPrinter {
                 }
             }
             // Other alerts are in the log as warnings.
-            Event::Alert(Alert { topic: AlertTopic::DiskFull, text: Some(text), .. }) => self.print_line(&text),
+            Event::Alert(Alert { topic: AlertTopic::DiskFull | AlertTopic::Stalled, text: Some(text), .. }) => {
+                self.print_line(&text);
+            }
             Event::Alert(_) => {}
             Event::Sample(sample) => {
                 self.print_line(&format!("sample at step {}: {} [{}]", sample.step, sample.prompt, sample.text))

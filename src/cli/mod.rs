@@ -6,6 +6,7 @@ mod bench;
 mod check;
 mod completions;
 mod config;
+mod control;
 mod data;
 mod eval;
 mod export;
@@ -55,6 +56,8 @@ enum Verb {
     Resume(resume::ResumeArgs),
     /// Open the dashboard on a run of another process, running or ended.
     Watch(watch::WatchArgs),
+    /// Pause, continue, step, save, stop, note, change or ask a run of another process.
+    Control(control::ControlArgs),
     /// List runs with their state, steps, best validation loss and size on disk.
     Runs(runs::RunsArgs),
     /// Read a whole run folder and say whether every file of it is whole.
@@ -131,6 +134,7 @@ pub fn run(cli: Cli, allocated: AllocationCounter) -> anyhow::Result<ExitCode> {
         Some(Verb::Run(args)) => run::run(args),
         Some(Verb::Resume(args)) => resume::run(args),
         Some(Verb::Watch(args)) => watch::run(args),
+        Some(Verb::Control(args)) => control::run(args),
         Some(Verb::Runs(args)) => runs::run(args),
         Some(Verb::Check(args)) => check::run(args),
         Some(Verb::Export(args)) => export::run(args),

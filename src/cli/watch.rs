@@ -22,8 +22,9 @@ const EXAMPLES: &str = "Examples:
   coconut-lab watch last
   coconut-lab watch checkpoints/20261124-101500-quickstart
 
-You can change a running run from here: `:set optim.lr 1e-4` changes a key, space pauses. Both are written to
-the run's config.toml, and the run applies them at its next step.";
+All keys of the run's own dashboard work here: space pauses and continues, s steps, n notes, `:set optim.lr 1e-4`,
+`:checkpoint`, `:ask`, `:stop`. They are left in the run folder as requests, and the run takes them at its next step. q
+leaves the run alone. `coconut-lab control` does the same for scripts.";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]

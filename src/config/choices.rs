@@ -56,6 +56,16 @@ text_enums! {
         Loss,
     }
 
+    /// How the dashboard tells of an alert, or of the end of the run, while its window is not in focus.
+    Notify {
+        /// Not at all.
+        None,
+        /// By the terminal's bell.
+        Bell,
+        /// By the bell and a desktop notification, if the terminal can show one (OSC 9 or OSC 777).
+        Desktop,
+    }
+
     /// How the learning rate decays after the warm-up.
     LrDecay {
         /// No decay: the learning rate stays at `lr`.

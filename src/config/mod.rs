@@ -17,7 +17,7 @@ pub mod watch;
 pub use budget::PositionBudget;
 pub use choices::{
     Arch, BestCheckpointBy, Control, CurriculumMethod, Dtype, Feedback, GeneratedDataset, GradientFlow, LatentOrder,
-    LossPositions, LrDecay, ObjectiveKind, OptimizerReset, PassScope, Placement, SelectionRule, StateTransform,
+    LossPositions, LrDecay, Notify, ObjectiveKind, OptimizerReset, PassScope, Placement, SelectionRule, StateTransform,
 };
 pub use curve::Curve;
 pub use keys::{ConfigKey, KeyKind, Limit, Mutability};

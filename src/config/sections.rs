@@ -4,7 +4,7 @@
 
 use super::choices::{
     Arch, BestCheckpointBy, Control, CurriculumMethod, Dtype, Feedback, GeneratedDataset, GradientFlow, LatentOrder,
-    LossPositions, LrDecay, ObjectiveKind, OptimizerReset, PassScope, Placement, SelectionRule, StateTransform,
+    LossPositions, LrDecay, Notify, ObjectiveKind, OptimizerReset, PassScope, Placement, SelectionRule, StateTransform,
 };
 use super::keys::Limit::{Above, Any, AtLeast, Within};
 use super::keys::sections;
@@ -317,6 +317,10 @@ sections! {
         Live fps: u32 = 20, Within(1.0, 30.0);
         /// Weight of past values in the smoothed loss curves (exponential moving average). 0: raw values only.
         Live smoothing: f64 = 0.9, Within(0.0, 0.999);
+        /// How the dashboard tells of a new alert, or of the end of the run, while the terminal's window is not in focus:
+        /// `none`, `bell`, or `desktop` (the bell and a desktop notification by OSC 9 or OSC 777). A terminal that does not
+        /// report its focus is always told.
+        Live notify: Notify = Notify::Bell, Any;
         /// Seconds between two progress lines of a headless run.
         Live line_seconds: f64 = 10.0, Within(0.001, 1e9);
     }

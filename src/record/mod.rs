@@ -8,6 +8,7 @@
 //! - [`run_folder`]: the run folder and its lock; [`status`]: the run's status
 //! - [`summary`]: the last step and best validation for the list of runs; [`check`]: whether a run is whole
 //! - [`changes`]: the record of config changes; [`log`]: `log.txt`
+//! - [`requests`]: what other processes ask of the trainer
 //! - [`export`]: tables as one file; [`reader`]: a run folder as events
 
 pub mod changes;
@@ -16,6 +17,7 @@ pub mod export;
 pub mod log;
 pub mod reader;
 pub mod recorder;
+pub mod requests;
 pub mod rows;
 pub mod run_folder;
 pub mod segments;

@@ -13,7 +13,7 @@ pub use token_rows::{HISTOGRAM_COLUMNS, ThoughtRow, entropy_histograms, last_ste
 
 use crate::schema::metrics;
 use crate::schema::metrics::{ColumnKind, ColumnSpec, Metric, StepRow};
-use crate::schema::protocol::{ValidationFigure, ValidationSample};
+use crate::schema::protocol::{PlaygroundAnswer, ValidationFigure, ValidationSample};
 use crate::schema::rows::{ChangeRow, EventKind, EventRow, GREEDY, GpuRow, PAUSE_STARTED, SystemRow};
 use arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
@@ -140,6 +140,42 @@ pub fn paused_after(batch: &RecordBatch) -> Option<bool> {
         _ => None,
     };
     (0..batch.num_rows()).rev().find_map(paused)
+}
+
+/// An event of the events table, without its value.
+pub struct NamedEvent<'a> {
+    pub step: u64,
+    pub time: DateTime<Utc>,
+    pub kind: EventKind,
+    pub name: &'a str,
+    pub text: Option<&'a str>,
+}
+
+/// Returns what the events of `batch` are. Those of unknown kinds are left out.
+pub fn named_events(batch: &RecordBatch) -> Vec<NamedEvent<'_>> {
+    let steps = batch.column_by_name("step").and_then(|column| column.as_primitive_opt::<Int64Type>());
+    let times = batch.column_by_name("time").and_then(|column| column.as_primitive_opt::<TimestampMillisecondType>());
+    let text = |name| text_values(batch, name);
+    let (Some(kinds), Some(names), Some(texts)) = (text("kind"), text("name"), text("text")) else {
+        return Vec::new();
+    };
+    let (Some(steps), Some(times)) = (steps, times) else { return Vec::new() };
+    let event = |row: usize| {
+        Some(NamedEvent {
+            step: steps.value(row) as u64,
+            time: DateTime::from_timestamp_millis(times.value(row))?,
+            kind: kind_of(kinds.value(row))?,
+            name: names.value(row),
+            text: texts.is_valid(row).then(|| texts.value(row)),
+        })
+    };
+    (0..batch.num_rows()).filter_map(event).collect()
+}
+
+/// Returns the playground answers that have ended. What cannot be read is left out.
+pub fn answers(batch: &RecordBatch) -> Vec<PlaygroundAnswer> {
+    let events = named_events(batch).into_iter().filter(|event| event.kind == EventKind::Answered);
+    events.filter_map(|event| serde_json::from_str(event.text?).ok()).collect()
 }
 
 /// Returns the step and the folder of the last checkpoint that a batch of events names.

@@ -166,6 +166,11 @@ impl RunFolder {
         self.path.join("status.json")
     }
 
+    /// The folder in which other processes leave requests to the trainer.
+    pub fn requests_dir(&self) -> PathBuf {
+        self.path.join("requests")
+    }
+
     pub fn checkpoint_folder(&self, step: u64) -> PathBuf {
         self.path.join(Self::checkpoint_name(step))
     }

@@ -124,10 +124,10 @@ columns! {
         "step" "" Count "Updates done when it happened.";
         "tokens" "tokens" Count "Input tokens processed before it.";
         "time" "" Time "Time of the event, UTC.";
-        "kind" "" Text "Kind of event: start, resume, end, pause, validation, sample, checkpoint, asked (in the playground) or alert.";
+        "kind" "" Text "Kind of event: start, resume, end, pause, validation, sample, checkpoint, asked and answered (in the playground) or alert.";
         "name" "" Text "Name within the kind: the metric, or a word; for a sample, the prompt.";
         "value" "" Real "Value of the metric, in its unit; for a sample, the mean entropy of its tokens' distributions in nats; null if the event has no value.";
-        "text" "" Text "Description in words; for a sample, the continuation; null if the value says it all.";
+        "text" "" Text "Description in words; for a sample, the continuation; for an answer, all of it as JSON; null if the value says it all.";
     }
     /// `export changes`: one row per config key that was changed or refused, and per note.
     CHANGES {

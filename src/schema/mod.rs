@@ -4,7 +4,9 @@
 
 pub mod layer_rows;
 pub mod metrics;
+pub mod pace;
 pub mod protocol;
+pub mod requests;
 pub mod rows;
 pub mod status;
 pub mod token_rows;

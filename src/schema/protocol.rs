@@ -12,19 +12,24 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-/// A request from a screen to the trainer, applied at the next step boundary.
-#[derive(Clone, Debug, PartialEq)]
+/// A command to the trainer, applied at the next step boundary. It comes from a screen, or from a request in the run
+/// folder, whose JSON uses these names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Command {
     /// Pauses after the current step (`true`), or continues (`false`).
     SetPaused(bool),
     /// Runs one step, then pauses again.
+    #[serde(rename = "step")]
     StepOnce,
     /// Changes config keys, all or none, and writes the new values into the run's config file.
+    #[serde(rename = "set")]
     SetKeys(SetKeys),
     /// Adds this text to the table of changes, at the current step.
     Note(String),
     /// Continues a prompt of the user between steps. It cancels an answer that is still being generated.
     Ask(Box<PlaygroundRequest>),
+    #[serde(rename = "checkpoint")]
     Save,
     /// Ends the run now and writes a checkpoint from which it can be resumed.
     Stop,
@@ -32,8 +37,25 @@ pub enum Command {
     StopWithoutCheckpoint,
 }
 
+impl Command {
+    /// Returns the word that a user types for it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::SetPaused(true) => "pause",
+            Self::SetPaused(false) => "go",
+            Self::StepOnce => "step",
+            Self::SetKeys(_) => "set",
+            Self::Note(_) => "note",
+            Self::Ask(_) => "ask",
+            Self::Save => "checkpoint",
+            Self::Stop | Self::StopWithoutCheckpoint => "stop",
+        }
+    }
+}
+
 /// A prompt for the model to continue in the playground.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PlaygroundRequest {
     pub prompt: String,
     /// When to generate latents, as `generate --policy` takes it.
@@ -42,11 +64,20 @@ pub struct PlaygroundRequest {
     pub temperature: f64,
     pub max_tokens: usize,
     /// Step of the checkpoint whose weights answer; `None` uses the current weights.
+    #[serde(default)]
     pub checkpoint: Option<u64>,
 }
 
-/// The model's continuation of a playground prompt so far.
-#[derive(Clone, Debug, Default, PartialEq)]
+impl Default for PlaygroundRequest {
+    /// Returns the settings of a first request, without a prompt: greedy, with thoughts by entropy.
+    fn default() -> Self {
+        let (prompt, policy) = (String::new(), "entropy:start=1.5,stop=0.5,most=8".into());
+        Self { prompt, policy, temperature: 0.0, max_tokens: 64, checkpoint: None }
+    }
+}
+
+/// The model's continuation of a playground prompt so far. A finished one is kept as JSON in the table of events.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PlaygroundAnswer {
     /// Number of the answer, counted from 1. Each event about an answer carries all of it so far.
     pub number: u64,
@@ -60,7 +91,8 @@ pub struct PlaygroundAnswer {
 }
 
 /// A stretch of an answer: text tokens or a thought.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AnswerPart {
     Text(String),
     /// Entropies of a stretch of latents, in nats: one for each latent that was fed, then one after the last.
@@ -69,11 +101,13 @@ pub enum AnswerPart {
 }
 
 /// New values for config keys, requested by the user.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SetKeys {
     /// Pairs of `section.key` and its value as TOML. Values of text keys are plain text, not quoted.
     pub values: Vec<(String, String)>,
-    /// Time of the request. Of two changes to one key, the later request wins.
+    /// Time of the request. Of two changes to one key, the later request wins. In a file, the request has it.
+    #[serde(skip, default = "SystemTime::now")]
     pub requested_at: SystemTime,
 }
 
@@ -193,6 +227,10 @@ pub enum AlertTopic {
     ConfigFile(String),
     /// Losses or gradients are far too large, though still finite.
     Divergence,
+    /// A metric is not finite.
+    NotFinite,
+    /// No step has ended for much longer than steps usually take.
+    Stalled,
     /// The last change made in the dashboard was refused.
     DashboardEdit,
     /// A file of the run cannot be read; what it held is missing. The text says which and why.
@@ -208,6 +246,21 @@ pub struct Lineage {
     /// What was not taken from the checkpoint, in words.
     #[serde(rename = "without")]
     pub left_out: Vec<String>,
+}
+
+impl AlertTopic {
+    /// Returns the topic's name for `record.hook` and, of those that are recorded, for the table of events.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::DiskFull => "disk",
+            Self::ConfigFile(_) => "config_file",
+            Self::Divergence => "divergence",
+            Self::NotFinite => "not_finite",
+            Self::Stalled => "stalled",
+            Self::DashboardEdit => "dashboard_edit",
+            Self::DamagedFile(_) => "damaged_file",
+        }
+    }
 }
 
 impl std::fmt::Display for Lineage {

@@ -24,6 +24,8 @@ pub enum EventKind {
     Checkpoint,
     /// A person asked the model in the playground; the name is the policy, the text the prompt.
     Asked,
+    /// The answer to the last prompt has ended; the name is the policy, the text the answer as JSON.
+    Answered,
     /// Something needs attention, or no longer does; the name is the topic.
     Alert,
 }

@@ -1,4 +1,4 @@
-//! Owns: changing a run of another process: by writing its config file, which that process watches.
+//! Owns: changing a run without a trainer: by writing its config file, which the next one reads.
 //! Must not know: how the run is followed.
 //! Invariant: nothing is written that the run would refuse.
 
@@ -6,36 +6,14 @@ use super::run_reader::RunReader;
 use crate::config::change::{self, KeyChange};
 use crate::config::{self, ConfigError, edit};
 use crate::files::atomic::replace_file;
-use crate::schema::protocol::{Alert, AlertTopic, Command, Event, SetKeys};
+use crate::schema::protocol::SetKeys;
 
 impl RunReader {
-    /// Carries out a command by writing the run's config file, and sends an alert that tells how that went.
-    pub fn handle_command(&mut self, command: Command) {
-        let text = match command {
-            Command::SetKeys(set) => self.set_keys(&set),
-            Command::SetPaused(false) if self.pause_recorded && !self.config.run.paused => {
-                Some("paused by a key in the run's own dashboard; continue it there".into())
-            }
-            Command::SetPaused(hold) => self.set_keys(&SetKeys::single("run.paused", hold.to_string())),
-            Command::Ask(_) => {
-                Some("only the run's own dashboard can ask its model; try `coconut-lab generate`".into())
-            }
-            Command::StepOnce | Command::Note(_) | Command::Save | Command::Stop | Command::StopWithoutCheckpoint => {
-                Some("only the run's own dashboard can do this; here you can change keys and pause".into())
-            }
-        };
-        // If it was written, the change that the run makes of it is the reply.
-        if text.is_some() {
-            self.emit(Event::Alert(Alert::now(AlertTopic::DashboardEdit, text)));
-        }
-    }
-
     /// Writes the keys. Returns why that failed, or that the run is not running.
-    fn set_keys(&self, set: &SetKeys) -> Option<String> {
+    pub(super) fn set_keys(&self, set: &SetKeys) -> Option<String> {
         let error = self.write_keys(set).err();
         let keys = || set.values.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>().join("`, `");
-        let not_running = || format!("the run is not running: `{}` applies when it is resumed", keys());
-        error.or_else(|| self.end_sent.then(not_running))
+        error.or_else(|| Some(format!("the run is not running: `{}` applies when it is resumed", keys())))
     }
 
     /// Writes new values of keys into the run's config file, all or none. Fails for frozen keys.
@@ -58,6 +36,7 @@ impl RunReader {
 mod tests {
     use super::*;
     use crate::record::run_folder::RunFolder;
+    use crate::schema::protocol::Command;
     use std::sync::mpsc::sync_channel;
 
     #[test]
@@ -69,7 +48,7 @@ mod tests {
         let mut reader = RunReader::new(folder.clone(), events);
         let set = |key: &str, value: &str| SetKeys::single(key, value);
         reader.write_keys(&set("optim.lr", "0.2")).unwrap();
-        reader.handle_command(Command::SetPaused(true));
+        reader.handle_command(Command::SetKeys(set("run.paused", "true")));
         let text = std::fs::read_to_string(folder.config_file()).unwrap();
         assert!(text.starts_with("# mine\n[optim]\nlr = 0.2 # peak\n") && text.contains("paused = true"), "{text}");
         assert!(reader.write_keys(&set("data.batch", "2")).unwrap_err().contains("cannot change"));

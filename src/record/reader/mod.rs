@@ -1,8 +1,11 @@
 //! Owns: reading a run folder as the events that its trainer emitted, also while the run continues.
 //! Must not know: screens, trainers.
-//! Invariant: reading never changes the folder; a command writes only the run's config file.
+//! Invariant: reading never changes the folder; a command leaves a request or, if no trainer is there, writes the run's
+//! config file.
 
 mod config_writer;
+mod event_fold;
+mod requester;
 mod run_reader;
 mod tail;
 

@@ -1,9 +1,11 @@
 //! Owns: reading a run folder as a stream of events: first what its files hold, then what is added to them.
 //! Must not know: screens, how the files are written.
-//! Invariant: it only reads; only `config_writer` writes, and only the run's config file.
+//! Invariant: it only reads; `config_writer` writes the run's config file, `requester` leaves requests.
 
 use crate::config::{self, Config, ObjectiveKind};
 use crate::data::{Dataset, Tokenizer};
+use crate::record::reader::event_fold::EventFold;
+use crate::record::reader::requester::OpenRequest;
 use crate::record::reader::tail::{ReadDepth, TableTail, TextTail};
 use crate::record::rows::{self};
 use crate::record::run_folder::{RunFolder, read_json};
@@ -64,10 +66,13 @@ pub struct RunReader {
     phase: Option<RunPhase>,
     /// Whether the last recorded pause event says that the run is paused.
     pub(super) pause_recorded: bool,
+    event_fold: EventFold,
+    /// The requests to the run's trainer that have no answer yet.
+    pub(super) requests: Vec<OpenRequest>,
     /// The config file whose last edit was refused.
     refused_file: Option<AlertTopic>,
     process_id: Option<u32>,
-    pub(super) end_sent: bool,
+    end_sent: bool,
     disconnected: bool,
     /// What could not be read, and was said.
     known_damage: HashSet<String>,
@@ -96,6 +101,8 @@ impl RunReader {
             losses: LossSummary::default(),
             phase: None,
             pause_recorded: false,
+            event_fold: EventFold::default(),
+            requests: Vec::new(),
             refused_file: None,
             process_id: None,
             end_sent: false,
@@ -128,6 +135,7 @@ impl RunReader {
         self.emit_samples();
         self.emit_system();
         self.emit_damage();
+        self.check_requests();
         match status {
             Some(status) if status.state != RunState::Running => self.emit_end(&status),
             _ => {
@@ -145,8 +153,9 @@ impl RunReader {
     /// Starts again, except for the log, after another process has resumed the run and maybe cut its tables.
     fn restart(&mut self) {
         let log = std::mem::replace(&mut self.log, TextTail::new(PathBuf::new()));
+        let requests = std::mem::take(&mut self.requests);
         let fresh = Self::new(self.folder.clone(), self.events.clone());
-        *self = Self { log, ..fresh };
+        *self = Self { log, requests, ..fresh };
         self.read_run_info();
     }
 
@@ -299,7 +308,9 @@ impl RunReader {
     }
 
     fn emit_samples(&mut self) {
-        for batch in self.events_table.new_rows() {
+        let batches = self.events_table.new_rows();
+        self.event_fold.fold(&batches).into_iter().for_each(|event| self.emit(event));
+        for batch in batches {
             self.pause_recorded = rows::paused_after(&batch).unwrap_or(self.pause_recorded);
             rows::figures(&batch).into_iter().for_each(|figure| self.emit(Event::Figure(figure)));
             rows::samples(&batch).into_iter().for_each(|sample| self.emit(Event::Sample(Box::new(sample))));

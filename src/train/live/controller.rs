@@ -23,6 +23,8 @@ pub(in crate::train) struct BoundaryReport {
     /// The changes, applied or refused, and notes.
     pub changes: Vec<ConfigUpdate>,
     pub alerts: Vec<Alert>,
+    /// The edits from commands that were refused, by their position, each with the reason.
+    pub refused_edits: Vec<(usize, String)>,
 }
 
 /// Holds the current config, and carries out and persists its changes.
@@ -79,8 +81,9 @@ impl ConfigController {
         }
         // An edit from the keys is written to the file, so files saved before it must be read first.
         let saved = if edits.is_empty() { self.watcher.drain_saved() } else { self.watcher.read_now() };
-        for edit in in_order_of_time(saved, edits) {
-            self.process_edit(edit, at, check, &mut report);
+        for (position, edit) in in_order_of_time(saved, edits) {
+            let refused = self.process_edit(edit, at, check, &mut report);
+            report.refused_edits.extend(position.zip(refused));
         }
         report
     }
@@ -91,13 +94,14 @@ impl ConfigController {
         report
     }
 
+    /// Carries out an edit, and adds it to the report. Returns why it was refused, if it was.
     fn process_edit(
         &mut self,
         edit: ConfigEdit,
         at: RunPosition,
         check: CompatibilityCheck,
         report: &mut BoundaryReport,
-    ) {
+    ) -> Option<String> {
         let decision = self.live.decide(&edit, ChangeStamp::new(at), check);
         let scheduled = self.live.scheduled.len();
         self.live.accept(&edit, &decision);
@@ -131,6 +135,10 @@ impl ConfigController {
         if !decision.rows.is_empty() {
             let (config, version) = (self.live.config.clone(), self.live.version);
             report.changes.push(ConfigUpdate { config, version, rows: decision.rows });
+        }
+        match decision.verdict {
+            Verdict::Refused(reason) => Some(reason),
+            _ => None,
         }
     }
 
@@ -170,15 +178,17 @@ fn read_recipe(path: PathBuf) -> Result<WatchedFile, ConfigError> {
     Ok(WatchedFile { name, path, last_valid, accepted_text: text.clone(), text, refused: false })
 }
 
-/// Merges saved files and edits from the keys, so that the later of two changes of a key wins.
-fn in_order_of_time(saved: Vec<Saved>, edits: Vec<SetKeys>) -> impl Iterator<Item = ConfigEdit> {
+/// Merges saved files and edits from commands, so that the later of two changes of a key wins. Edits from commands have
+/// their position.
+fn in_order_of_time(saved: Vec<Saved>, edits: Vec<SetKeys>) -> impl Iterator<Item = (Option<usize>, ConfigEdit)> {
     let saved = saved.into_iter().map(|Saved { file, text, at }| {
-        (at, ConfigEdit::Saved { file, text: text.map_err(|error| error.to_string()) })
+        (at, None, ConfigEdit::Saved { file, text: text.map_err(|error| error.to_string()) })
     });
-    let keys = edits.into_iter().map(|set| (set.requested_at, ConfigEdit::Keys(set.values)));
+    let keys = edits.into_iter().enumerate();
+    let keys = keys.map(|(position, set)| (set.requested_at, Some(position), ConfigEdit::Keys(set.values)));
     let mut requests: Vec<_> = saved.chain(keys).collect();
-    requests.sort_by_key(|(time, _)| *time);
-    requests.into_iter().map(|(_, edit)| edit)
+    requests.sort_by_key(|(time, ..)| *time);
+    requests.into_iter().map(|(_, position, edit)| (position, edit))
 }
 
 #[cfg(test)]
@@ -193,11 +203,11 @@ mod tests {
         let set = |seconds| SetKeys { values: Vec::new(), requested_at: at(seconds) };
         let order = in_order_of_time(vec![saved(0, 3), saved(1, 1)], vec![set(2), set(3)]);
         let order: Vec<String> = order
-            .map(|edit| match edit {
+            .map(|(position, edit)| match edit {
                 ConfigEdit::Saved { file, .. } => file.to_string(),
-                _ => "keys".into(),
+                _ => format!("keys {}", position.unwrap()),
             })
             .collect();
-        assert_eq!(order, ["1", "keys", "0", "keys"]);
+        assert_eq!(order, ["1", "keys 0", "0", "keys 1"]);
     }
 }

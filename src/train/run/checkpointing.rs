@@ -64,7 +64,9 @@ impl TrainingRun<'_> {
             tracing::info!("checkpoint: {}", path.display());
             self.record_event(EventKind::Checkpoint, &path.display().to_string(), None, None);
         }
-        self.publisher.send_fact(Event::Phase(self.active_phase));
+        // A checkpoint may be asked for during a pause.
+        let phase = if self.hold.is_held() { RunPhase::Paused } else { self.active_phase };
+        self.publisher.send_fact(Event::Phase(phase));
         Ok(path.filter(|_| saved))
     }
 
@@ -111,6 +113,7 @@ impl TrainingRun<'_> {
     /// Ends the run: writes the last checkpoint, flushes the record, and returns the summary.
     pub fn finish_run(&mut self) -> Result<RunSummary, TrainError> {
         let step = self.learner.step;
+        self.end_answer("the run has ended");
         // A stopped run gets a checkpoint, so that it can be resumed.
         let save = match self.hold.ending() {
             Ending::No => self.config().checkpoint.at_end,

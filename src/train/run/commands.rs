@@ -4,6 +4,7 @@
 
 use super::hold::Ending;
 use super::playground::PlaygroundSession;
+use super::request_desk::{Awaited, Incoming, Reply};
 use super::training_loop::TrainingRun;
 use super::{recording, setup};
 use crate::config::Config;
@@ -29,6 +30,7 @@ impl TrainingRun<'_> {
     /// Handles commands and config changes while the run is held. Returns `false` if the run has to end.
     pub fn handle_commands(&mut self) -> Result<bool, TrainError> {
         let mut held = false;
+        self.answer_done_steps();
         loop {
             let is_answering = self.continue_answer();
             self.poll_commands(if held && !is_answering { POLL_INTERVAL } else { Duration::ZERO })?;
@@ -45,15 +47,19 @@ impl TrainingRun<'_> {
         }
     }
 
-    /// Handles all pending commands and config changes. Waits at most `wait` for the first command.
+    /// Handles all pending commands, requests and config changes. Waits at most `wait` for the first command.
     fn poll_commands(&mut self, wait: Duration) -> Result<(), TrainError> {
         let mut edits = Vec::new();
-        let mut next = self.deferred.pop_front().or_else(|| self.wait_for_command(wait));
-        while let Some(command) = next {
-            self.handle_command(command, &mut edits)?;
+        let requests = self.take_requests();
+        self.deferred.extend(requests);
+        let mut next = self.deferred.pop_front().or_else(|| self.wait_for_command(wait).map(Incoming::from));
+        while let Some(incoming) = next {
+            self.desk.replace_current(incoming.request);
+            let reply = self.handle_command(incoming.command, &mut edits)?;
+            self.reply(reply);
             next = match self.hold.is_ending() {
                 true => None,
-                false => self.deferred.pop_front().or_else(|| self.commands.try_recv().ok()),
+                false => self.deferred.pop_front().or_else(|| self.commands.try_recv().ok().map(Incoming::from)),
             };
         }
         self.apply_config_changes(edits)
@@ -78,25 +84,47 @@ impl TrainingRun<'_> {
     }
 
     /// Executes one command. Config edits are only collected in `edits`.
-    fn handle_command(&mut self, command: Command, edits: &mut Vec<SetKeys>) -> Result<(), TrainError> {
-        match command {
-            Command::SetPaused(true) => self.hold.pause(),
+    fn handle_command(&mut self, command: Command, edits: &mut Vec<SetKeys>) -> Result<Reply, TrainError> {
+        let next = self.learner.step + 1;
+        Ok(match command {
+            Command::SetPaused(true) => {
+                self.hold.pause();
+                Reply::Done(format!("paused before step {next}"))
+            }
             Command::SetPaused(false) => {
                 self.hold.unpause();
                 // Otherwise the config file would still say `paused`.
                 if self.config().run.paused {
                     edits.push(SetKeys::single(PAUSED_KEY, "false"));
                 }
+                let when = if self.hold.is_held() { " once the disk has space" } else { "" };
+                Reply::Done(format!("continues with step {next}{when}"))
             }
-            Command::SetKeys(set) => edits.push(set),
-            Command::StepOnce => self.hold.request_step(),
-            Command::Note(text) => self.add_note(&text),
+            Command::SetKeys(set) => {
+                edits.push(set);
+                Reply::When(Awaited::Edit(edits.len() - 1))
+            }
+            Command::StepOnce => match self.hold.request_step() {
+                0 => Reply::Refused("the run is not paused: pause it first".into()),
+                steps => Reply::When(Awaited::Step(self.learner.step + steps)),
+            },
+            Command::Note(text) => {
+                self.add_note(&text);
+                Reply::Done(format!("noted at step {next}"))
+            }
             Command::Ask(request) => self.start_answer(*request),
-            Command::Save => drop(self.save_checkpoint()?),
-            Command::Stop => self.hold.end(Ending::WithCheckpoint),
-            Command::StopWithoutCheckpoint => self.hold.end(Ending::WithoutCheckpoint),
-        }
-        Ok(())
+            Command::Save => match self.save_checkpoint()? {
+                Some(path) => Reply::Done(format!("checkpoint: {}", path.display())),
+                None => Reply::Refused("the run was stopped while the disk was full".into()),
+            },
+            Command::Stop => self.request_end(Ending::WithCheckpoint),
+            Command::StopWithoutCheckpoint => self.request_end(Ending::WithoutCheckpoint),
+        })
+    }
+
+    fn request_end(&mut self, ending: Ending) -> Reply {
+        self.hold.end(ending);
+        Reply::When(Awaited::End)
     }
 
     /// Returns the position from which changes apply now.
@@ -118,10 +146,18 @@ impl TrainingRun<'_> {
         let at = self.next_boundary();
         let (shape, dataset) = (self.learner.model.shape(), &self.dataset);
         let check = |config: &Config| setup::check_compatible(config, shape, setup::model_vocab(config, dataset));
-        let report = self.controller.process_boundary(at, edits, &check);
-        let has_changes = !report.changes.is_empty();
+        let mut report = self.controller.process_boundary(at, edits, &check);
+        let (refused, has_changes) = (std::mem::take(&mut report.refused_edits), !report.changes.is_empty());
         self.publish_report(report);
-        if has_changes { self.after_config_change() } else { Ok(()) }
+        if has_changes {
+            self.after_config_change()?;
+        }
+        if self.awaits_edits() {
+            // Who asked may rely on what is written.
+            self.persist()?;
+            self.answer_edits(&refused);
+        }
+        Ok(())
     }
 
     /// Sends the changes of a boundary to the screen. `persist` writes them down.
@@ -221,14 +257,7 @@ impl TrainingRun<'_> {
             }
             let until = Instant::now() + RETRY_DELAY;
             while Instant::now() < until {
-                match self.commands.recv_timeout(POLL_INTERVAL) {
-                    Ok(Command::StopWithoutCheckpoint) => self.hold.end(Ending::WithoutCheckpoint),
-                    Ok(Command::Stop) => self.hold.end(Ending::WithCheckpoint),
-                    // All other commands have to wait for a step boundary.
-                    Ok(command) => self.deferred.push_back(command),
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => std::thread::sleep(POLL_INTERVAL),
-                }
+                self.wait_for_end_or_space();
                 if self.hold.gives_up_waiting(ending) {
                     return Ok(false);
                 }
@@ -236,8 +265,33 @@ impl TrainingRun<'_> {
         }
     }
 
+    /// Waits a moment. Only commands that end the run are handled; all others have to wait for a step boundary.
+    fn wait_for_end_or_space(&mut self) {
+        let mut arrived = self.take_requests();
+        match self.commands.recv_timeout(POLL_INTERVAL) {
+            Ok(command) => arrived.push(command.into()),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(POLL_INTERVAL),
+        }
+        for incoming in arrived {
+            let ending = match incoming.command {
+                Command::Stop => Ending::WithCheckpoint,
+                Command::StopWithoutCheckpoint => Ending::WithoutCheckpoint,
+                _ => {
+                    self.deferred.push_back(incoming);
+                    continue;
+                }
+            };
+            // The request whose checkpoint waits for space stays the current one.
+            let waiting = self.desk.replace_current(incoming.request);
+            let reply = self.request_end(ending);
+            self.reply(reply);
+            self.desk.replace_current(waiting);
+        }
+    }
+
     /// Starts a playground answer. An answer in progress is abandoned for it.
-    fn start_answer(&mut self, request: PlaygroundRequest) {
+    fn start_answer(&mut self, request: PlaygroundRequest) -> Reply {
         self.answers_requested += 1;
         self.end_answer("replaced by the next request");
         let answer = PlaygroundAnswer {
@@ -250,14 +304,17 @@ impl TrainingRun<'_> {
         self.record_event(EventKind::Asked, &request.policy, None, Some(request.prompt.clone()));
         let tokenizer = self.tokenizer.as_ref();
         let model = || self.answering_model(request.checkpoint);
-        let shown = match PlaygroundSession::start(&request, answer.clone(), tokenizer, &self.end_tokens, model) {
+        match PlaygroundSession::start(&request, answer.clone(), tokenizer, &self.end_tokens, model) {
             Ok(session) => {
                 self.playground = Some(session);
-                answer
+                self.publisher.send_fact(Event::Answer(Box::new(answer)));
+                Reply::When(Awaited::Answer(self.answers_requested))
             }
-            Err(reason) => PlaygroundAnswer { end_reason: Some(reason), ..answer },
-        };
-        self.publisher.send_fact(Event::Answer(Box::new(shown)));
+            Err(reason) => {
+                self.publish_ended_answer(PlaygroundAnswer { end_reason: Some(reason.clone()), ..answer });
+                Reply::Refused(reason)
+            }
+        }
     }
 
     /// Returns the current model without autodiff, or the model of the checkpoint of step `checkpoint`.
@@ -282,10 +339,21 @@ impl TrainingRun<'_> {
         self.playground.is_some()
     }
 
-    fn end_answer(&mut self, reason: &str) {
+    /// Ends the answer in progress, if there is one, for this reason.
+    pub(super) fn end_answer(&mut self, reason: &str) {
         if let Some(session) = self.playground.take() {
-            self.publisher.send_fact(Event::Answer(Box::new(session.into_ended(reason))));
+            let answer = session.into_ended(reason);
+            self.answer_asked(&answer);
+            self.publish_ended_answer(answer);
         }
+    }
+
+    /// Records an answer that has ended, and shows it.
+    fn publish_ended_answer(&mut self, answer: PlaygroundAnswer) {
+        // It has only texts and numbers, which JSON can hold.
+        let json = serde_json::to_string(&answer).ok();
+        self.record_event(EventKind::Answered, &answer.policy, None, json);
+        self.publisher.send_fact(Event::Answer(Box::new(answer)));
     }
 
     pub fn record_event(&self, kind: EventKind, name: &str, value: Option<f64>, text: Option<String>) {

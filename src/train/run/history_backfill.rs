@@ -31,12 +31,14 @@ pub(in crate::train) fn history_events(
     let spreads: Vec<EntropyHistogram> = read_table(folder, TokenRow::TABLE, columns, spreads).concat();
     let samples: Vec<ValidationSample> =
         read_table(folder, EventRow::TABLE, segments::read_segment, rows::samples).concat();
+    let answers = read_table(folder, EventRow::TABLE, segments::read_segment, rows::answers).concat();
+    let answers = answers.into_iter().map(|answer| Event::Answer(Box::new(answer)));
     let figures = read_table(folder, EventRow::TABLE, segments::read_segment, rows::figures).concat();
     let figures = figures.into_iter().map(Event::Figure);
     let spreads = (!spreads.is_empty()).then_some(Event::EntropyHistograms(spreads));
     let samples = samples.into_iter().map(|sample| Event::Sample(Box::new(sample)));
     let changed = change_events(folder, config, version).into_iter().map(|one| Event::ConfigChanged(Box::new(one)));
-    steps.chain(spreads).chain(layer_events(folder)).chain(figures).chain(samples).chain(changed)
+    steps.chain(spreads).chain(layer_events(folder)).chain(figures).chain(samples).chain(answers).chain(changed)
 }
 
 /// Returns the layers' rows, step by step; only the last step's with histograms, because a screen shows no others.

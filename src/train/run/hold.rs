@@ -40,13 +40,15 @@ impl Hold {
         self.pace = Pace::Running;
     }
 
-    /// Lets a paused run do one more step. Does nothing for a running one.
-    pub fn request_step(&mut self) {
-        self.pace = match self.pace {
-            Pace::Running => Pace::Running,
-            Pace::Paused => Pace::StepsLeft(1),
-            Pace::StepsLeft(steps) => Pace::StepsLeft(steps + 1),
+    /// Lets a paused run do one more step. Returns how many it will do; 0 for a running one, which is not affected.
+    pub fn request_step(&mut self) -> u64 {
+        let steps = match self.pace {
+            Pace::Running => return 0,
+            Pace::Paused => 1,
+            Pace::StepsLeft(steps) => steps.saturating_add(1),
         };
+        self.pace = Pace::StepsLeft(steps);
+        steps
     }
 
     /// Sets whether the disk is full, and returns whether that has changed.
@@ -110,11 +112,10 @@ mod tests {
     #[test]
     fn a_paused_run_does_the_requested_steps_and_no_more() {
         let mut hold = Hold::default();
-        hold.request_step();
+        assert_eq!(hold.request_step(), 0);
         assert_eq!(hold.pace, Pace::Running, "a running run needs no request");
         hold.pause();
-        hold.request_step();
-        hold.request_step();
+        assert_eq!((hold.request_step(), hold.request_step()), (1, 2));
         for _ in 0..2 {
             // Another request to pause takes no step away.
             hold.pause();

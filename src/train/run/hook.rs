@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 const MAX_TEXT_BYTES: usize = 4096;
 
 /// A command that is told of alerts and of the end of a run.
+#[derive(Clone, Debug)]
 pub(super) struct Hook {
     command: String,
     /// The run folder.
@@ -54,7 +55,8 @@ fn facts(event: &Event) -> Option<Value> {
     match event {
         Event::Alert(Alert { topic, text, .. }) => Some(json!({
             "event": if text.is_some() { "alert" } else { "alert_over" },
-            "topic": topic_name(topic),
+            // The table of events has a shorter word.
+            "topic": if *topic == AlertTopic::DiskFull { "disk_full" } else { topic.name() },
             "text": text.as_deref().map(short),
         })),
         Event::Finished(summary) => Some(json!({
@@ -65,16 +67,6 @@ fn facts(event: &Event) -> Option<Value> {
         })),
         Event::Failed(text) => Some(json!({ "event": "failed", "text": short(text) })),
         _ => None,
-    }
-}
-
-fn topic_name(topic: &AlertTopic) -> &'static str {
-    match topic {
-        AlertTopic::DiskFull => "disk_full",
-        AlertTopic::ConfigFile(_) => "config_file",
-        AlertTopic::Divergence => "divergence",
-        AlertTopic::DashboardEdit => "dashboard_edit",
-        AlertTopic::DamagedFile(_) => "damaged_file",
     }
 }
 
@@ -103,6 +95,11 @@ mod tests {
         };
         assert_eq!(alert(Some("x"))["event"], "alert");
         assert_eq!(alert(None)["event"], "alert_over");
+        let topics = [AlertTopic::DiskFull, AlertTopic::NotFinite, AlertTopic::Stalled].map(|topic| {
+            let event = Event::Alert(Alert::now(topic, Some("x".into())));
+            facts(&event).unwrap()["topic"].as_str().unwrap().to_owned()
+        });
+        assert_eq!(topics, ["disk_full", "not_finite", "stalled"]);
         let long = alert(Some(&"ä".repeat(100_000)));
         assert!(long.to_string().len() < 2 * MAX_TEXT_BYTES);
     }

@@ -3,6 +3,7 @@
 //! Invariant: the trainer never waits for a screen. Dropped frames are counted; facts are queued until they fit.
 
 use super::hook::Hook;
+use super::watchdog::Watchdog;
 use crate::schema::protocol::{Event, LogLine};
 use std::collections::VecDeque;
 use std::path::Path;
@@ -20,17 +21,21 @@ pub struct Publisher {
     log_lines: Receiver<LogLine>,
     waiting: VecDeque<Event>,
     hook: Option<Hook>,
+    /// Tells of a step that does not end: then the trainer cannot.
+    pub(super) watchdog: Watchdog,
 }
 
 impl Publisher {
     /// Creates a publisher. Log `lines` are facts and keep their order among the other events.
     pub fn new(events: SyncSender<Event>, dropped: Arc<AtomicU64>, log_lines: Receiver<LogLine>) -> Self {
-        Self { events, dropped, log_lines, waiting: VecDeque::new(), hook: None }
+        let watchdog = Watchdog::start(events.clone());
+        Self { events, dropped, log_lines, waiting: VecDeque::new(), hook: None, watchdog }
     }
 
     /// Sets the command that is told of alerts and of the end; an empty one: none.
     pub fn set_hook(&mut self, command: &str, run: &Path) {
         self.hook = Hook::new(command, run.display().to_string());
+        self.watchdog.set_hook(self.hook.clone());
     }
 
     /// Sends an event that only refreshes a view. If the channel is full, it is dropped and counted.

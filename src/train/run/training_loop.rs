@@ -5,6 +5,7 @@
 use super::hold::{Ending, Hold};
 use super::playground::PlaygroundSession;
 use super::publisher::Publisher;
+use super::request_desk::{Incoming, RequestDesk};
 use super::run_plan::{Origin, RunPlan};
 use super::setup::ClaimedFolder;
 use super::{history_backfill, plan, recording, setup};
@@ -14,6 +15,7 @@ use crate::model::hf::Companions;
 use crate::ops::threads;
 use crate::record::log::RunLog;
 use crate::record::recorder::Recorder;
+use crate::record::requests::RequestInbox;
 use crate::record::run_folder::{RunFolder, RunLock};
 use crate::record::status;
 use crate::schema::metrics::{LossSummary, Metric, StepRow};
@@ -26,6 +28,7 @@ use crate::train::eval::{probe, report};
 use crate::train::live::controller::ConfigController;
 use crate::train::objective::Objective;
 use crate::train::step::divergence::{DivergenceChange, DivergenceWatch};
+use crate::train::step::finite::{FiniteChange, FiniteWatch};
 use crate::train::step::learner::Learner;
 use crate::train::step::metrics_row;
 use crate::train::{StartMode, TrainError, TrainerOptions};
@@ -56,6 +59,7 @@ pub(in crate::train) struct TrainingRun<'a> {
     /// Best rate of the device that was seen, FLOP/s.
     peak_flop_per_s: Option<f64>,
     divergence: DivergenceWatch,
+    finite: FiniteWatch,
     pub progress: RunProgress,
     pub started: Instant,
     pub last_save: Instant,
@@ -63,7 +67,9 @@ pub(in crate::train) struct TrainingRun<'a> {
     pub playground: Option<PlaygroundSession>,
     pub answers_requested: u64,
     /// Commands that arrived when none could be handled.
-    pub deferred: VecDeque<Command>,
+    pub deferred: VecDeque<Incoming>,
+    /// The requests of other processes.
+    pub desk: RequestDesk,
     pub hold: Hold,
     _lock: RunLock,
 }
@@ -120,6 +126,7 @@ impl<'a> TrainingRun<'a> {
         publisher: &'a mut Publisher,
     ) -> Result<Self, TrainError> {
         let (mut plan, resumed) = plan::plan_run(mode)?;
+        let left = resumed.as_ref().map(|resumed| RequestInbox::new(&resumed.folder).waiting()).unwrap_or_default();
         let dataset = setup::open_dataset(&plan.config, publisher)?;
         let device = setup::select_device(&plan.config)?;
         let model = setup::build_model(&plan.config, &dataset, &device, plan.checkpoint.as_ref(), publisher)?;
@@ -139,6 +146,7 @@ impl<'a> TrainingRun<'a> {
         options.preparing.store(false, Ordering::SeqCst);
         let ClaimedFolder { folder, lock, config_text } = setup::claim_folder(&plan, resumed)?;
         setup::attach_log(&folder, log)?;
+        RequestInbox::new(&folder).refuse_leftovers(left);
         let info = setup::run_info(&plan, &dataset, &device, &learner.model, &folder, peak_flop_per_s)?;
         let progress = RunProgress::from_plan(&plan).with_best_in(&folder);
         let tokenizer = setup::tokenizer(&plan.config, &dataset)?;
@@ -165,6 +173,7 @@ impl<'a> TrainingRun<'a> {
             playground: None,
             answers_requested: 0,
             deferred: VecDeque::new(),
+            desk: RequestDesk::new(&folder),
             controller,
             learner,
             recorder,
@@ -177,6 +186,7 @@ impl<'a> TrainingRun<'a> {
             active_phase: if device.kind.compiles_kernels() { RunPhase::Compile } else { RunPhase::Train },
             peak_flop_per_s,
             divergence: DivergenceWatch::new(vocab_size),
+            finite: FiniteWatch::default(),
             progress,
             started: Instant::now(),
             last_save: Instant::now(),
@@ -215,6 +225,7 @@ impl<'a> TrainingRun<'a> {
             self.record_event(EventKind::End, "failed", None, Some(error.to_string()));
             self.write_status(RunStatus::failed(self.learner.step, self.config().run.steps, error.to_string()));
         }
+        self.answer_at_end(&result);
         result
     }
 
@@ -243,7 +254,10 @@ impl<'a> TrainingRun<'a> {
         self.publisher.send_fact(Event::Phase(self.active_phase));
         while self.handle_commands()? && self.learner.step < self.config().run.steps {
             let began = Instant::now();
-            let (mut row, failed) = self.update()?;
+            self.publisher.watchdog.begin_step(self.learner.step + 1);
+            let updated = self.update();
+            self.end_stall();
+            let (mut row, failed) = updated?;
             self.record_timing(&mut row, began);
             if std::mem::replace(&mut self.active_phase, RunPhase::Train) == RunPhase::Compile {
                 self.publisher.send_fact(Event::Phase(RunPhase::Train));
@@ -275,12 +289,35 @@ impl<'a> TrainingRun<'a> {
             Some(DivergenceChange::Diverged(text)) => Some(text),
             Some(DivergenceChange::Recovered) => None,
         };
-        match &text {
-            Some(text) => tracing::warn!("{text}"),
-            None => tracing::info!("training no longer diverges"),
+        if text.is_none() {
+            tracing::info!("training no longer diverges");
         }
-        self.record_event(EventKind::Alert, "divergence", None, text.clone());
-        self.publisher.send_fact(Event::Alert(Alert::now(AlertTopic::Divergence, text)));
+        self.raise_alert(AlertTopic::Divergence, text);
+    }
+
+    /// Logs, records and shows that a metric is not finite, or is finite again.
+    fn watch_finite(&mut self, row: &StepRow) {
+        let text = match self.finite.observe(row) {
+            None => return,
+            Some(FiniteChange::NotFinite(text)) => Some(text),
+            Some(FiniteChange::Recovered) => None,
+        };
+        self.raise_alert(AlertTopic::NotFinite, text);
+    }
+
+    /// Ends the alert of the watchdog, if the step that has just ended had one.
+    fn end_stall(&mut self) {
+        if let Some(took) = self.publisher.watchdog.end_step() {
+            tracing::warn!("step {} took {:.0} s", self.learner.step, took.as_secs_f64());
+            self.publisher.send_fact(Event::Alert(Alert::now(AlertTopic::Stalled, None)));
+        }
+    }
+
+    /// Records and shows an alert; without a text, that it is over. A text is logged, too.
+    fn raise_alert(&mut self, topic: AlertTopic, text: Option<String>) {
+        text.iter().for_each(|text| tracing::warn!("{text}"));
+        self.record_event(EventKind::Alert, topic.name(), None, text.clone());
+        self.publisher.send_fact(Event::Alert(Alert::now(topic, text)));
     }
 
     fn has_checkpoint(&self) -> bool {
@@ -406,6 +443,7 @@ impl<'a> TrainingRun<'a> {
         row.set(Metric::WallS, self.wall_s());
         row.set(Metric::ConfigVersion, self.controller.live.version as f64);
         self.progress.losses.update(&row);
+        self.watch_finite(&row);
         self.recorder.record_step(row.clone());
         self.publisher.send_frame(Event::Step(Box::new(row)));
     }

@@ -4,6 +4,7 @@
 
 pub mod curriculum;
 pub mod divergence;
+pub mod finite;
 pub mod latent_cost;
 mod layer_probe;
 pub mod learner;

@@ -9,7 +9,7 @@ use crate::schema::protocol::{Command, SetKeys};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 /// The commands, each with its help text. A help text with arguments has the form `NAME ARGS: text`.
-pub const COMMANDS: [(&str, &str); 19] = [
+pub const COMMANDS: [(&str, &str); 20] = [
     ("set", "set KEY VALUE: change a config key from the next step on"),
     ("lr", "lr VALUE: set the peak learning rate"),
     ("undo", "undo the last config change"),
@@ -24,6 +24,7 @@ pub const COMMANDS: [(&str, &str); 19] = [
     ("pause", "pause before the next step"),
     ("go", "continue a paused run"),
     ("step", "run one step of a paused run"),
+    ("stop", "stop [drop]: end the run with a checkpoint, and stay here; `drop`: without a checkpoint"),
     ("export", "export [TABLE] FILE: write a table as .parquet or .csv"),
     ("fork", "fork NAME [KEY=VALUE …]: stop this run and fork it from its newest checkpoint"),
     ("resume", "resume [STEPS]: resume a run that has ended, up to STEPS steps in total"),
@@ -274,6 +275,8 @@ fn parse_command(text: &str) -> Result<PromptOutcome, String> {
         ("pause", "") => trainer(Command::SetPaused(true)),
         ("go", "") => trainer(Command::SetPaused(false)),
         ("step", "") => trainer(Command::StepOnce),
+        ("stop", "") => trainer(Command::Stop),
+        ("stop", "drop") => trainer(Command::StopWithoutCheckpoint),
         ("quit" | "q", "") => dashboard(DashboardCommand::Quit),
         _ => Err(format!("unknown command `{name}`; Tab lists the commands")),
     }
@@ -408,6 +411,7 @@ mod tests {
             "set optim.lr\n",
             "set optim.lr =\n",
             "checkpoint now\n",
+            "stop now\n",
             "lr\n",
             "goto soon\n",
             "resume soon\n",
@@ -426,6 +430,8 @@ mod tests {
             assert!(typed == PromptOutcome::Editing && prompt.error.is_some() && !prompt.text.is_empty(), "{text:?}");
         }
         assert_eq!(typed("checkpoint\n").1, PromptOutcome::Trainer(Command::Save));
+        assert_eq!(typed("stop\n").1, PromptOutcome::Trainer(Command::Stop));
+        assert_eq!(typed("stop drop\n").1, PromptOutcome::Trainer(Command::StopWithoutCheckpoint));
         assert_eq!(typed("\n").1, PromptOutcome::Cancelled);
         assert_eq!(typed("q\n").1, PromptOutcome::Dashboard(DashboardCommand::Quit));
         assert_eq!(typed("goto 1,200\n").1, PromptOutcome::Dashboard(DashboardCommand::Goto(1200)));

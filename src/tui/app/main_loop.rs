@@ -2,6 +2,7 @@
 //! Must not know: what events and keys mean (state and view do), how a panel is drawn.
 //! Invariant: it never waits for the trainer, and never makes the trainer wait longer than one frame.
 
+mod attention;
 mod handover;
 
 use super::App;
@@ -13,6 +14,7 @@ use crate::tui::panels::prepare;
 use crate::tui::terminal::{self, TerminalGuard, WaitOutcome, stdio_capture};
 use crate::tui::theme::Theme;
 use crate::tui::{DashboardHost, DashboardOptions, ExitReason, HostMessage, SignalFlags, TrainerLink};
+use attention::AttentionState;
 use crossterm::event;
 use handover::{PendingAction, PreviousSession};
 use ratatui::layout::Rect;
@@ -53,6 +55,7 @@ pub fn run(
         connected: true,
         pending_action: None,
         previous: None,
+        attention: AttentionState::default(),
         host_messages: (sender, receiver),
         app,
         preferences,
@@ -75,6 +78,7 @@ struct MainLoop<'a> {
     connected: bool,
     pending_action: Option<PendingAction>,
     previous: Option<PreviousSession>,
+    attention: AttentionState,
     host_messages: (Sender<HostMessage>, Receiver<HostMessage>),
     app: App,
     preferences: UiPreferences,
@@ -89,6 +93,7 @@ impl MainLoop<'_> {
         loop {
             changed |= self.apply_pending_events();
             self.send_pending_commands();
+            self.notify_user(guard)?;
             if let Some(reason) = self.check_exit() {
                 return Ok(reason);
             }
@@ -125,7 +130,7 @@ impl MainLoop<'_> {
         }
         if asked_to_stop {
             self.pending_action = None;
-            self.app.view.stopping = true;
+            (self.app.view.stopping, self.app.view.leaving) = (true, true);
         }
         if self.signals.hung_up.load(Ordering::Relaxed) {
             return Some(ExitReason::HungUp);
@@ -139,7 +144,7 @@ impl MainLoop<'_> {
             self.fork(&name, &sets);
             return None;
         }
-        self.app.view.stopping.then(|| self.exit_reason())
+        self.app.view.leaving.then(|| self.exit_reason())
     }
 
     /// Returns a number that changes when the screen does without an event, for spinner and clock.
@@ -210,9 +215,14 @@ impl MainLoop<'_> {
         loop {
             let size = guard.terminal.size()?;
             let screen = Rect::new(0, 0, size.width, size.height);
-            let effect = match event::read()? {
+            let input = event::read()?;
+            let effect = match input {
                 event::Event::Key(key) => self.app.handle_key(&key, screen),
                 event::Event::Mouse(mouse) => self.app.handle_mouse(&mouse, screen),
+                event::Event::FocusGained | event::Event::FocusLost => {
+                    self.attention.focused = Some(input == event::Event::FocusGained);
+                    Effect::None
+                }
                 _ => Effect::None,
             };
             if effect == Effect::Leave {

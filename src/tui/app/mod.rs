@@ -20,7 +20,7 @@ use super::panels::{RenderContext, notice};
 use super::terminal::ascii::convert_to_ascii;
 use super::terminal::screen;
 use super::theme::Theme;
-use crate::schema::protocol::Event;
+use crate::schema::protocol::{Alert, AlertTopic, Event};
 use actions::Action;
 use crossterm::event::{KeyEvent, KeyEventKind, MouseEvent};
 use keys::Scope;
@@ -52,6 +52,9 @@ impl App {
     /// Applies an event that arrived `now` after the dashboard opened.
     pub fn apply(&mut self, event: Event, now: Duration) {
         self.view.observe_event(&event);
+        if let Event::Alert(Alert { topic: AlertTopic::DashboardEdit, text: Some(_), .. }) = &event {
+            self.view.drop_requests();
+        }
         self.state.apply(event, now);
         self.view.reconcile(&self.state);
     }

@@ -25,7 +25,7 @@ use crate::tui::text;
 use crate::tui::theme::BackgroundChoice;
 use playground::NextRequest;
 use ratatui::layout::Rect;
-pub use reply::{Reply, ReplyKind};
+pub use reply::{AwaitedReply, Reply, ReplyKind};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overlay {
@@ -74,6 +74,8 @@ pub struct ViewState {
     pub watching: bool,
     /// Whether the run was asked to stop.
     pub stopping: bool,
+    /// Whether the dashboard closes when the run has stopped.
+    pub leaving: bool,
     /// The pause state that was requested but not reached yet.
     pub requested_pause: Option<bool>,
     pub charts: ChartSettings,
@@ -92,8 +94,7 @@ pub struct ViewState {
     pub mouse_released: bool,
     pub background: BackgroundChoice,
     pub reply: Option<Reply>,
-    /// Whether a request was sent whose reply is still to come.
-    pub awaits_reply: bool,
+    pub awaited_reply: AwaitedReply,
     pub dismissed_alerts: Vec<String>,
     pub pending_undos: PendingUndos,
     /// The run's counts at the last update.
@@ -152,6 +153,7 @@ impl ViewState {
         if state.is_over() && self.overlay == Overlay::StopDialog {
             self.overlay = Overlay::None;
         }
+        self.stopping &= self.leaving || !state.is_over();
         let PendingUndos { count, changes_before } = self.pending_undos;
         if state.is_over() || state.changes.total() >= changes_before + count as u64 {
             self.pending_undos.count = 0;
@@ -165,7 +167,7 @@ impl ViewState {
         let before = std::mem::replace(&mut self.last_counts, now);
         if now.trainers != before.trainers {
             (self.draft, self.sent_edit, self.frozen, self.tokens.row_step) = (None, None, None, None);
-            (self.charts.cursor, self.awaits_reply) = (None, false);
+            (self.charts.cursor, self.awaited_reply) = (None, AwaitedReply::None);
             self.lists.iter_mut().for_each(|list| list.offset = 0);
             return;
         }
@@ -229,7 +231,7 @@ impl ViewState {
             Action::LeaveNow => return Effect::Leave,
             Action::StopRun => {
                 self.overlay = Overlay::None;
-                self.stopping = true;
+                (self.stopping, self.leaving) = (true, true);
                 return Effect::Send(Command::Stop);
             }
             Action::NudgeThreshold(nudge) => self.nudge_threshold(nudge),

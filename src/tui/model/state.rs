@@ -4,6 +4,8 @@
 
 mod queries;
 
+pub use queries::Attention;
+
 use super::bounded_list::BoundedList;
 use super::config_history::ConfigHistory;
 use super::cost::RunCost;
@@ -14,6 +16,7 @@ use super::metrics::RunMetrics;
 use super::pace::PaceEstimator;
 use crate::config::{Config, ConfigKey};
 use crate::schema::metrics::{Metric, StepRow};
+use crate::schema::pace::StepDurations;
 use crate::schema::protocol::{
     Alert, AlertTopic, ConfigUpdate, Event, LogLevel, LogLine, PlaygroundAnswer, RunInfo, RunPhase, RunSummary,
     ValidationFigure, ValidationSample,
@@ -124,6 +127,10 @@ pub struct RunModel {
     pub system: Option<Box<SystemRow>>,
     pub log: BoundedList<LogEntry, 2000>,
     pub pace: PaceEstimator,
+    /// How long the last steps took, on the run's clock.
+    step_durations: StepDurations,
+    /// When the last step was received or the phase changed, since the dashboard opened.
+    last_progress: Duration,
     /// Tokens per second, smoothed.
     pub tokens_per_s: MovingAverage,
     pub status: TrainerStatus,
@@ -157,6 +164,7 @@ impl RunModel {
                 }
                 self.progress = None;
                 self.phase = Some(phase);
+                self.last_progress = self.now;
             }
             Event::Progress { label: what, done, total } => {
                 self.progress = Some(PrepareProgress { label: what, done, total })
@@ -168,6 +176,10 @@ impl RunModel {
                     self.log = last.log;
                     self.clock_offset_s = last.clock_offset_s;
                     self.trainers_started = last.trainers_started;
+                    // A fork has no record of what its parent was asked; a resumed run sends it again.
+                    if last.run.is_some_and(|run| run.folder != info.folder) {
+                        self.answers = last.answers;
+                    }
                     (self.phase, self.now) = (last.phase, now);
                 }
                 self.trainers_started += 1;
@@ -200,7 +212,8 @@ impl RunModel {
     }
 
     fn update_answer(&mut self, answer: PlaygroundAnswer) {
-        match self.answers.last_mut().filter(|last| last.number == answer.number) {
+        let is_same = |last: &&mut PlaygroundAnswer| last.number == answer.number && last.end_reason.is_none();
+        match self.answers.last_mut().filter(is_same) {
             Some(last) => *last = answer,
             None => self.answers.push(answer),
         }
@@ -258,6 +271,13 @@ impl RunModel {
         self.has_live_step = true;
         // A reader that watches a run sends rows in bursts, so the time they were recorded counts.
         let recorded = row.get(Metric::WallS).filter(|wall| wall.is_finite());
+        let before = self.metrics.latest(Metric::WallS).zip(row.step().checked_sub(self.metrics.current_step()));
+        if let (Some(wall), Some((before, 1))) = (recorded, before)
+            && let Ok(took) = Duration::try_from_secs_f64(wall - before)
+        {
+            self.step_durations.push(took);
+        }
+        self.last_progress = self.now;
         self.clock_offset_s = recorded.map_or(self.clock_offset_s, |wall| wall - self.now.as_secs_f64());
         self.pace.record_step(row.step(), self.now_on_run_clock());
         if let Some(speed) = row.get(Metric::TokensPerS).filter(|speed| speed.is_finite()) {

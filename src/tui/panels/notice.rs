@@ -45,7 +45,8 @@ fn all_notices(ctx: RenderContext, room: usize) -> Vec<(Role, String)> {
         TrainerStatus::Finished(summary) => vec![finished_notice(summary, room)],
         TrainerStatus::Disconnected => vec![(Role::Warn, "■ stopped; q quits".into())],
         TrainerStatus::Running if view.stopping => {
-            vec![(Role::Warn, "■ stopping… waiting for the step and the checkpoint; q shows other options".into())]
+            let key = if view.watching { "q leaves" } else { "q shows other options" };
+            vec![(Role::Warn, format!("■ stopping… waiting for the step and the checkpoint; {key}"))]
         }
         TrainerStatus::Running => Vec::new(),
     };
@@ -77,13 +78,19 @@ fn open_alerts(ctx: RenderContext) -> Vec<(Role, String)> {
     let mut lines: Vec<(Role, String)> = Vec::new();
     for (topic, OpenAlert { time, text }) in &ctx.live.alerts {
         match topic {
-            AlertTopic::DiskFull | AlertTopic::Divergence => lines.push((Role::Bad, format!("! {time} {text}"))),
+            // The values themselves say it, with their number.
+            AlertTopic::NotFinite if ctx.live.metrics.not_finite.is_some() => {}
+            AlertTopic::DiskFull | AlertTopic::Divergence | AlertTopic::NotFinite | AlertTopic::Stalled => {
+                lines.push((Role::Bad, format!("! {time} {text}")));
+            }
             // Found now, whenever it happened.
             AlertTopic::DamagedFile(_) => lines.push((Role::Bad, format!("! {text}"))),
             AlertTopic::ConfigFile(_) => lines.push((Role::Bad, format!("! {time} not applied: {text}"))),
             AlertTopic::DashboardEdit => {}
         }
     }
+    let stalled = ctx.live.stall_text().filter(|_| !ctx.live.alerts.contains_key(&AlertTopic::Stalled));
+    lines.extend(stalled.map(|text| (Role::Bad, format!("! {text}"))));
     let words = ctx.live.not_finite_text().filter(|text| unread(text));
     lines.extend(words.map(|text| (Role::Bad, format!("! {text}"))));
     lines

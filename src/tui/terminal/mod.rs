@@ -1,4 +1,4 @@
-//! Owns: the terminal while the dashboard is up: raw mode, the alternate screen, mouse capture and captured
+//! Owns: the terminal while the dashboard is up: raw mode, the alternate screen, mouse capture, focus reports and captured
 //! output; and restoring them on every exit and before every stop.
 //! Must not know: what is drawn, the trainer.
 //! Invariant: every exit (return, error, panic of the dashboard's thread, signal) leaves a readable terminal,
@@ -7,15 +7,18 @@
 pub mod ascii;
 pub mod background;
 pub mod job_control;
+pub mod notification;
 pub mod screen;
 pub mod stdio_capture;
 
 use super::SignalFlags;
+use crate::config::Notify;
 use crossterm::clipboard::CopyToClipboard;
 use crossterm::cursor::Show;
-use crossterm::event::{DisableMouseCapture, EnableMouseCapture};
+use crossterm::event::{DisableFocusChange, DisableMouseCapture, EnableFocusChange, EnableMouseCapture};
 use crossterm::execute;
 use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use notification::{DesktopProtocol, encode_notification};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::layout::{Position, Rect};
@@ -136,6 +139,14 @@ impl TerminalGuard {
         if on { execute!(writer, EnableMouseCapture) } else { execute!(writer, DisableMouseCapture) }
     }
 
+    /// Rings the bell or shows a desktop notification.
+    pub fn notify(&mut self, notify: Notify, text: &str) -> std::io::Result<()> {
+        let protocol = DesktopProtocol::choose(|name| std::env::var(name).ok());
+        let writer = self.terminal.backend_mut();
+        writer.write_all(encode_notification(notify, protocol, text).as_bytes())?;
+        Write::flush(writer)
+    }
+
     /// Suspends the process or takes the terminal again, if asked. Returns whether to redraw everything.
     pub fn handle_signals(&mut self, asked: &SignalFlags) -> std::io::Result<bool> {
         if asked.suspend.swap(false, Ordering::SeqCst) && job_control::can_stop() {
@@ -239,7 +250,7 @@ fn take_terminal() -> std::io::Result<()> {
     }
     let taken = StdioCapture::new().and_then(|capture| {
         lock_held().capture = Some(capture);
-        execute!(screen, EnterAlternateScreen)?;
+        execute!(screen, EnterAlternateScreen, EnableFocusChange)?;
         // A killed process may have left mouse capture on.
         execute!(screen, DisableMouseCapture)
     });
@@ -260,7 +271,7 @@ pub fn restore_terminal() {
         capture.restore();
     }
     if let Some(TerminalWriter(out)) = &mut held.1 {
-        let _ = execute!(out, DisableMouseCapture, LeaveAlternateScreen, Show);
+        let _ = execute!(out, DisableMouseCapture, DisableFocusChange, LeaveAlternateScreen, Show);
     }
     let _ = disable_raw_mode();
     // Dropping the capture prints the captured lines, now on the normal screen.

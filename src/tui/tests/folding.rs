@@ -40,6 +40,83 @@ fn values_that_are_not_finite_are_reported_and_not_charted() {
 }
 
 #[test]
+fn alerts_about_the_run_are_red_and_a_stall_ends_with_the_next_step() {
+    let red = |state: &RunModel| {
+        let (theme, view) = (Theme::new(ColorDepth::TrueColor), ViewState::default());
+        let ctx = RenderContext { state, live: state, view: &view, theme: &theme, show_tabs: false };
+        let lines = crate::tui::panels::notice::lines(ctx, 200);
+        lines.into_iter().find(|(role, _)| *role == crate::tui::theme::Role::Bad).map(|(_, text)| text)
+    };
+    for topic in [AlertTopic::DiskFull, AlertTopic::Divergence, AlertTopic::NotFinite, AlertTopic::Stalled] {
+        let mut state = training_state(10);
+        assert_eq!(red(&state), None);
+        let alert = Alert::now(topic, Some("look".into()));
+        state.apply(Event::Alert(alert), state.now);
+        assert!(red(&state).is_some_and(|text| text.starts_with("! ") && text.ends_with(" look")));
+        assert_eq!(state.attention().len(), 1);
+    }
+    // 210 steps of 0.1 s, then none.
+    let mut state = training_state(210);
+    let last = state.now;
+    state.now = last + Duration::from_secs(60);
+    assert_eq!(red(&state), None);
+    state.now = last + Duration::from_secs(61);
+    assert!(red(&state).unwrap().contains("no step for 61 s (a step usually takes 0.10 s); step 211"));
+    for phase in [RunPhase::Paused, RunPhase::Eval, RunPhase::Save] {
+        let mut held = state.clone();
+        held.apply(Event::Phase(phase), state.now);
+        held.now += Duration::from_secs(999);
+        assert_eq!(red(&held), None, "{phase:?}");
+        held.apply(Event::Phase(RunPhase::Train), held.now);
+        assert_eq!(red(&held), None, "the step has just begun");
+    }
+    state.apply(Event::Step(Box::new(step_row(211))), state.now);
+    assert_eq!((red(&state), state.attention().len()), (None, 0));
+    // A watched run does not tell that it validates.
+    let mut state = training_state(199);
+    state.now += Duration::from_secs(999);
+    assert_eq!(red(&state), None);
+}
+
+#[test]
+fn a_fork_keeps_the_answers_and_a_resumed_run_gets_its_own_again() {
+    let answer = |number, end_reason: Option<&str>| {
+        let end_reason = end_reason.map(str::to_owned);
+        Event::Answer(Box::new(PlaygroundAnswer { number, end_reason, ..PlaygroundAnswer::default() }))
+    };
+    let mut state = training_state(3);
+    for event in [answer(1, None), answer(1, Some("end")), answer(1, None), answer(1, Some("end"))] {
+        state.apply(event, state.now);
+    }
+    assert_eq!(state.answers.len(), 2, "an answer that has ended is never replaced");
+    let mut info = run_info(2000);
+    info.folder = "checkpoints/fork".into();
+    state.apply(Event::Started(Box::new(info.clone())), state.now);
+    assert_eq!(state.answers.len(), 2);
+    state.apply(Event::Started(Box::new(info)), state.now);
+    assert_eq!(state.answers.len(), 0);
+}
+
+#[test]
+fn a_watched_run_is_stopped_from_here_unless_it_refuses() {
+    let mut app = crate::tui::app::App::new(Theme::new(ColorDepth::TrueColor));
+    (app.state, app.view.watching) = (training_state(5), true);
+    let stop = |app: &mut crate::tui::app::App| {
+        app.view.open_prompt("stop", &app.state);
+        app.handle_key(&KeyEvent::new(KeyCode::Enter, KeyModifiers::NONE), SCREEN)
+    };
+    assert_eq!(stop(&mut app), Effect::Send(Command::Stop));
+    assert!(app.view.stopping && !app.view.leaving);
+    let refused = Alert::now(AlertTopic::DashboardEdit, Some("no".into()));
+    app.apply(Event::Alert(refused), Duration::ZERO);
+    assert!(!app.view.stopping);
+    stop(&mut app);
+    app.apply(Event::Finished(Box::new(summary())), Duration::ZERO);
+    assert!(!app.view.stopping, "the dashboard stays");
+    assert_eq!(stop(&mut app), Effect::None, "nobody is there to do it");
+}
+
+#[test]
 fn a_closed_channel_is_a_failure_unless_the_run_ended_or_was_asked_to_stop() {
     let mut died = training_state(3);
     died.record_panic("thread trainer panicked: out of cheese".into());

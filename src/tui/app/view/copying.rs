@@ -5,6 +5,7 @@
 
 use super::{Panel, ViewState};
 use crate::schema::metrics::Metric;
+use crate::tui::model::layers::{LayerHistory, LayerNumber};
 use crate::tui::model::metrics::Series;
 use crate::tui::model::state::RunModel;
 use crate::tui::panels::{changes, log, playground, samples};
@@ -26,11 +27,22 @@ impl ViewState {
                 let row = self.tokens.row(state)?;
                 Some(row.cells.iter().map(|cell| cell.text.as_str()).collect())
             }
+            Panel::Layers => Some(self.layers_table(state)).filter(|table| !table.is_empty()),
             Panel::Changes => changes::entries(state, self).nth(back).map(changes::row_text),
             Panel::Log => log::entries(state, self).nth(back).map(|entry| entry.text.clone()),
             Panel::Samples => samples::entries(state, self).nth(back).map(|sample| sample.text.clone()),
             Panel::Playground => playground::entries(state, self).nth(back).map(playground::whole_text),
         }
+    }
+
+    /// Returns a line for each layer: its name and its numbers at the step cursor, with tabs between.
+    fn layers_table(&self, state: &RunModel) -> String {
+        let value = |layer: &LayerHistory, number| layer.value_at(number, self.charts.cursor);
+        let line = |layer: &LayerHistory| {
+            let numbers = LayerNumber::ALL.map(|number| value(layer, number).map_or(String::new(), |v| v.to_string()));
+            format!("{}\t{}\n", layer.last.layer, numbers.join("\t"))
+        };
+        state.layers.all().iter().map(line).collect()
     }
 
     /// Returns the metrics at the step cursor, or the newest ones: a line for each, name and value with a tab between.

@@ -10,15 +10,8 @@ use crate::tui::app::actions::Nudge;
 use crate::tui::app::command::PlaygroundCommand;
 
 /// The next request to the playground, still without a prompt.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct NextRequest(pub PlaygroundRequest);
-
-impl Default for NextRequest {
-    fn default() -> Self {
-        let (prompt, policy) = (String::new(), "entropy:start=1.5,stop=0.5,most=8".into());
-        Self(PlaygroundRequest { prompt, policy, temperature: 0.0, max_tokens: 64, checkpoint: None })
-    }
-}
 
 impl ViewState {
     /// Applies a command to the playground, and focuses its panel.

@@ -41,12 +41,14 @@ impl ViewState {
         }
         let typed = self.prompt.handle_key(key, state.run.as_ref().map(|run| &run.config));
         if let PromptOutcome::Trainer(Command::Note(text)) = &typed
-            && (state.is_over() || self.watching)
+            && state.is_over()
         {
             self.overlay = Overlay::None;
             return Effect::WriteNote(text.clone());
         }
-        if matches!(typed, PromptOutcome::Trainer(_)) && state.is_over() && !self.watching {
+        if let PromptOutcome::Trainer(command) = &typed
+            && !self.can_take(command, state)
+        {
             // No trainer could apply it, and it must not be lost without a message.
             self.prompt.error = Some(RUN_ENDED.into());
             return Effect::None;
@@ -67,7 +69,10 @@ impl ViewState {
                 self.requested_pause = Some(hold);
                 Effect::Send(Command::SetPaused(hold))
             }
-            PromptOutcome::Trainer(command) => Effect::Send(command),
+            PromptOutcome::Trainer(command) => {
+                self.stopping |= matches!(command, Command::Stop | Command::StopWithoutCheckpoint);
+                Effect::Send(command)
+            }
             PromptOutcome::Dashboard(command) => self.apply_dashboard_command(command, state),
         }
     }

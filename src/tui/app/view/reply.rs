@@ -16,6 +16,17 @@ pub enum ReplyKind {
     Refused,
 }
 
+/// What can be the reply to the last request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AwaitedReply {
+    #[default]
+    None,
+    /// A change of the config or a note, or why there is none.
+    Change,
+    /// Why it is refused; nothing is said if it is done.
+    Refusal,
+}
+
 /// The reply to the last key or command, shown above the key hints until the next key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reply {
@@ -42,27 +53,33 @@ impl ViewState {
     /// Notes that `command` was sent: an event may be its reply.
     pub fn await_reply(&mut self, command: &Command) {
         match command {
-            Command::SetKeys(_) | Command::Note(_) => self.awaits_reply = true,
-            Command::Save => self.reply = Some(Reply::done("a checkpoint is written after this step")),
-            _ => {}
+            Command::SetKeys(_) | Command::Note(_) => self.awaited_reply = AwaitedReply::Change,
+            Command::Save => {
+                self.awaited_reply = AwaitedReply::Refusal;
+                self.reply = Some(Reply::done("a checkpoint is written after this step"));
+            }
+            _ => self.awaited_reply = AwaitedReply::Refusal,
         }
     }
 
     /// Shows `event` as a reply, if one is awaited and it is one.
     pub fn observe_event(&mut self, event: &Event) {
-        let reply = match event {
-            _ if !self.awaits_reply => None,
-            Event::ConfigChanged(update) => change_reply(update),
-            Event::Alert(Alert { topic: AlertTopic::DashboardEdit, text: Some(text), .. }) => {
+        let reply = match (event, self.awaited_reply) {
+            (_, AwaitedReply::None) => None,
+            (Event::Alert(Alert { topic: AlertTopic::DashboardEdit, text: Some(text), .. }), _) => {
                 Some(Reply::refused(text.clone()))
             }
-            Event::Alert(Alert { topic: AlertTopic::DashboardEdit, text: None, .. }) => {
+            (Event::ConfigChanged(update), AwaitedReply::Change) => change_reply(update),
+            // Of a watched run it says that the request is done; the change itself is read from the record.
+            (Event::Alert(Alert { topic: AlertTopic::DashboardEdit, text: None, .. }), AwaitedReply::Change)
+                if !self.watching =>
+            {
                 Some(Reply::done("unchanged: it has that value already"))
             }
             _ => None,
         };
         if reply.is_some() {
-            (self.reply, self.awaits_reply) = (reply, false);
+            (self.reply, self.awaited_reply) = (reply, AwaitedReply::None);
         }
     }
 }

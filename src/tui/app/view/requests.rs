@@ -16,9 +16,8 @@ impl ViewState {
         match action {
             Action::Pause | Action::Step => !self.stopping && !state.is_over(),
             Action::Undo => takes_requests && state.undo_values(self.pending_undos.count).is_some(),
-            Action::OpenPrompt("note " | "ask " | "=") | Action::EditDraft(_) | Action::NudgeThreshold(_) => {
-                takes_requests
-            }
+            Action::OpenPrompt("ask ") => !self.stopping && !state.is_over(),
+            Action::OpenPrompt("note " | "=") | Action::EditDraft(_) | Action::NudgeThreshold(_) => takes_requests,
             Action::Resume => state.is_over(),
             Action::SelectRow(_) => state.token_rows.len() > 1,
             _ => true,
@@ -44,7 +43,7 @@ impl ViewState {
     }
 
     pub fn request(&mut self, state: &RunModel, command: Command) -> Effect {
-        if state.is_over() && !self.watching {
+        if !self.can_take(&command, state) {
             self.refuse(RUN_ENDED);
         } else if self.stopping {
             self.refuse("the run is stopping");
@@ -52,6 +51,18 @@ impl ViewState {
             return Effect::Send(command);
         }
         Effect::None
+    }
+
+    /// Whether the run can take `command`: while it runs, any; after that, of a watched run, edits of its config file.
+    pub fn can_take(&self, command: &Command, state: &RunModel) -> bool {
+        !state.is_over() || self.watching && matches!(command, Command::SetKeys(_))
+    }
+
+    /// Forgets what was asked of the run and is refused now.
+    pub fn drop_requests(&mut self) {
+        self.requested_pause = None;
+        // A run of this process never refuses to stop.
+        self.stopping &= !self.watching;
     }
 
     pub fn toggle_pause(&mut self, state: &RunModel) -> Effect {

@@ -4,14 +4,23 @@
 
 use super::{ChartMark, EventCounts, RunModel, TrainerStatus};
 use crate::config::{Config, Dashboard};
-use crate::schema::protocol::RunPhase;
+use crate::schema::protocol::{AlertTopic, RunPhase};
 use crate::schema::rows::ChangeOutcome;
 use crate::schema::token_rows::TokenRow;
 use crate::tui::model::history::SeriesHistory;
 use crate::tui::model::metrics::Series;
 use crate::tui::text;
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use std::time::Duration;
+
+/// Something that a person who looks elsewhere should know.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Attention {
+    /// What it is about; news of the same topic replace it.
+    pub topic: &'static str,
+    pub text: String,
+}
 
 impl RunModel {
     /// Returns the history of `series`; an empty one for a difference that is not kept.
@@ -50,6 +59,34 @@ impl RunModel {
             1 => what.clone(),
             times => format!("{what}; {} values were not finite so far", text::with_separators(*times)),
         })
+    }
+
+    /// Describes a run that trains, but whose step does not end; `None` if there is nothing unusual. A watched run does not
+    /// tell when it validates: before a validation nothing is concluded.
+    pub fn stall_text(&self) -> Option<String> {
+        let config = &self.run.as_ref()?.config;
+        let next = self.current_step() + 1;
+        let validates = config.eval.every > 0 && next.is_multiple_of(config.eval.every) || next >= config.run.steps;
+        if self.is_over() || self.phase != Some(RunPhase::Train) || validates {
+            return None;
+        }
+        self.step_durations.stall_text(self.now.saturating_sub(self.last_progress), next)
+    }
+
+    /// Returns what needs attention now: alerts about the run, and its end. Changes of a person's own making are not among
+    /// them.
+    pub fn attention(&self) -> BTreeSet<Attention> {
+        let alerts = self.alerts.iter().map(|(topic, alert)| (topic.name(), alert.text.clone()));
+        let not_finite = self.metrics.not_finite.as_ref().map(|(text, _)| (AlertTopic::NotFinite.name(), text.clone()));
+        let stalled = self.stall_text().map(|text| (AlertTopic::Stalled.name(), text));
+        let end = match &self.status {
+            TrainerStatus::Running => None,
+            TrainerStatus::Failed(error) => Some(("failed", format!("training failed: {error}"))),
+            TrainerStatus::Finished(summary) => Some(("finished", format!("ended after {} steps", summary.steps))),
+            TrainerStatus::Disconnected => Some(("finished", "stopped".to_owned())),
+        };
+        let all = alerts.chain(not_finite).chain(stalled).chain(end);
+        all.map(|(topic, text)| Attention { topic, text }).collect()
     }
 
     pub fn last_token_row(&self) -> Option<&TokenRow> {
