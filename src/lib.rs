@@ -13,6 +13,7 @@
 //! - [`generate`] generates text and latents with a trained model, as a [`policy`] decides.
 //! - [`schema`] defines what rooms hand each other: commands, events, metrics, rows of tables.
 //! - [`record`] writes what happens to the run folder, and reads it.
+//! - [`run_list`] sorts and filters lists of runs.
 //! - [`tui`] shows the events as a dashboard; without a terminal, [`cli`] prints them.
 //! - [`mod@bench`] times and profiles training steps without a run.
 //! - [`verify`] checks model and passes against golden numbers.
@@ -31,6 +32,7 @@ pub mod policy;
 pub mod record;
 pub mod recycle;
 pub mod rng;
+pub mod run_list;
 pub mod schema;
 pub mod train;
 pub mod tui;

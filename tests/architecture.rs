@@ -28,6 +28,7 @@ const PURE: &[(&str, &[&str])] = &[
     ("recycle/placement.rs", &["config", "rng"]),
     ("recycle/schedule.rs", &["config", "rng"]),
     ("rng.rs", &[]),
+    ("run_list", &["config", "schema"]),
     ("schema", &["config"]),
 ];
 

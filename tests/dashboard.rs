@@ -84,6 +84,42 @@ fn keys_control_the_run_and_quitting_restores_the_terminal() {
 }
 
 #[test]
+fn the_list_of_runs_opens_and_deletes_runs_alone_and_over_a_live_run() {
+    let dir = temp_dir_with_recipe(TINY);
+    for name in ["one", "two"] {
+        assert!(lab(dir.path(), &["run", "--config", "tiny.toml", "--headless", "--name", name]).status.success());
+    }
+    let mut screen = Screen::start(dir.path(), &["runs"], SIZE);
+    screen.wait_for("both runs", |text| text.contains("2 runs") && text.contains("one") && text.contains("two"));
+    screen.send_keys("\r");
+    screen.wait_for("the dashboard on the newest run", |text| text.contains("finished  two  step 6 / 6"));
+    screen.send_keys("q");
+    screen.wait_for_text("2 runs");
+    screen.send_keys("D");
+    screen.wait_for_text("Delete this run?");
+    screen.send_keys("y");
+    screen.wait_for_text("deleted 1 run");
+    assert_eq!(runs(dir.path()).len(), 1);
+    screen.send_keys("q");
+    assert!(screen.wait_for_exit().success());
+    wait_for_restored_terminal(&screen);
+
+    let mut screen = Screen::start(dir.path(), ARGS, SIZE);
+    wait_for_training(&screen);
+    screen.send_keys(":runs\r");
+    screen.wait_for("the list over the live run", |text| text.contains("2 runs") && text.contains("running"));
+    screen.send_keys("j\r");
+    screen.wait_for_text("finished  one  step 6 / 6");
+    screen.send_keys("q");
+    screen.wait_for_text("2 runs");
+    screen.send_keys(ESC);
+    wait_for_training(&screen);
+    wait_for_later_step(&screen);
+    screen.send_keys("qd");
+    assert_eq!(screen.wait_for_exit().code(), Some(130));
+}
+
+#[test]
 fn the_layout_follows_the_terminal_size() {
     let (_dir, screen) = start_dashboard();
     for (cols, rows) in [(80, 24), (60, 16), (50, 10), (120, 40), (79, 15), SIZE] {

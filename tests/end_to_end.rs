@@ -340,6 +340,54 @@ fn sigterm_stops_a_run_with_a_checkpoint() {
 }
 
 #[test]
+fn runs_are_listed_tagged_renamed_compared_and_deleted() {
+    let dir = temp_dir_with_recipe(TINY);
+    for (name, lr) in [("one", "0.001"), ("two", "0.002")] {
+        let set = format!("optim.lr={lr}");
+        let args = ["run", "--config", "tiny.toml", "--headless", "--name", name, "--set", &set];
+        assert!(lab(dir.path(), &args).status.success());
+    }
+    let fork = lab(dir.path(), &["run", "--from", "one", "--name", "child", "--steps", "8", "--headless"]);
+    assert!(fork.status.success(), "{}", stderr(&fork));
+    let listed = |args: &[&str]| -> Vec<String> {
+        let output = lab(dir.path(), &[&["runs", "--json"], args].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&stdout(&output)).unwrap();
+        rows.iter().map(|row| row["run"].as_str().unwrap()[16..].to_owned()).collect()
+    };
+    assert_eq!(listed(&[]), ["one", "two", "child"]);
+    assert_eq!(listed(&["--sort", "-optim.lr", "--filter", "optim.lr>=0.001 state=finished"])[0], "two");
+    assert_eq!(listed(&["--sort", "step", "--descending"])[0], "child");
+    assert!(stdout(&lab(dir.path(), &["runs", "tag", "two", "base", "x"])).ends_with(": base x\n"));
+    assert!(lab(dir.path(), &["runs", "untag", "two", "x"]).status.success());
+    assert_eq!(listed(&["--filter", "tag=base"]), ["two"]);
+    let wrong: [(&[&str], &str); 4] = [
+        (&["runs", "--filter", "optim.lrr=1"], "the nearest known one is `optim.lr`"),
+        (&["runs", "--sort", "los"], "nearest known one"),
+        (&["runs", "nowhere"], "no such folder"),
+        (&["runs", "delete", "two"], "--yes"),
+    ];
+    for (args, wanted) in wrong {
+        let output = lab(dir.path(), args);
+        assert!(output.status.code() == Some(2) && stderr(&output).contains(wanted), "{args:?}: {}", stderr(&output));
+    }
+    let diff = stdout(&lab(dir.path(), &["runs", "diff", "one@2", "two"]));
+    assert!(diff.contains("  optim.lr  0.001  0.002\n") && diff.contains("-one@2  config v0"), "{diff}");
+
+    // A fork whose own checkpoint is gone starts from its renamed parent.
+    let renamed = lab(dir.path(), &["runs", "rename", "one", "first"]);
+    assert!(stdout(&renamed).trim_end().ends_with("-first"), "{}", stderr(&renamed));
+    let child = runs(dir.path()).into_iter().find(|run| run.to_string_lossy().ends_with("-child")).unwrap();
+    std::fs::remove_dir_all(child.join("step-000008")).unwrap();
+    let resumed = lab(dir.path(), &["resume", "child", "--restart", "--headless"]);
+    assert!(resumed.status.success(), "{}", stderr(&resumed));
+
+    let deleted = lab(dir.path(), &["runs", "delete", "two", "first", "--yes"]);
+    assert!(deleted.status.success(), "{}", stderr(&deleted));
+    assert_eq!(listed(&[]), ["child"]);
+}
+
+#[test]
 fn a_closed_pipe_is_no_error_and_a_full_disk_is_one() {
     use std::process::Stdio;
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));

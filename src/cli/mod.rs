@@ -19,6 +19,8 @@ mod profile;
 mod progress;
 mod resume;
 mod run;
+mod run_link;
+mod run_list_reader;
 mod run_lookup;
 mod runs;
 mod signals;
@@ -58,7 +60,7 @@ enum Verb {
     Watch(watch::WatchArgs),
     /// Pause, continue, step, save, stop, note, change or ask a run of another process.
     Control(control::ControlArgs),
-    /// List runs with their state, steps, best validation loss and size on disk.
+    /// Browse runs: sort, filter, mark, tag, rename, delete, compare, open. Without a terminal, list them.
     Runs(runs::RunsArgs),
     /// Read a whole run folder and say whether every file of it is whole.
     Check(check::CheckArgs),

@@ -3,6 +3,7 @@
 //! Invariant: a name means its newest run; the error for an unknown run names existing ones.
 
 use super::bail_usage;
+use crate::record::labels::find_renamed;
 use crate::record::run_folder::RunFolder;
 use anyhow::Context;
 use std::path::{Path, PathBuf};
@@ -22,8 +23,9 @@ pub(super) fn run_folder(name: &str) -> anyhow::Result<PathBuf> {
         "last" => runs.last(),
         name => runs.iter().rev().find(|path| has_run_name(path, name)),
     };
-    match found {
-        Some(path) => Ok(path.clone()),
+    let renamed = || find_renamed(path).or_else(|| find_renamed(&in_runs));
+    match found.cloned().or_else(renamed) {
+        Some(path) => Ok(path),
         None if path.exists() => Ok(RunFolder::open(path).map(|folder| folder.path().to_owned())?),
         None if runs.is_empty() => bail_usage!("no run `{name}`: {RUNS_DIR}/ has no runs"),
         None => {

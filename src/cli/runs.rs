@@ -1,150 +1,161 @@
-//! Owns: `runs`: the list of runs, as a table or as JSON.
-//! Must not know: what a run does.
-//! Invariant: a run whose files cannot be read is a line with gaps and a warning, not the end of the list.
+//! Owns: `runs`: the list of runs, as a table, as JSON or in the browser; and the verbs for whole runs.
+//! Must not know: what a run does, how the browser is drawn.
+//! Invariant: without a terminal it is always the table; a run whose files cannot be read is a line with gaps and a
+//! warning.
 
-use super::output;
-use super::run_lookup;
-use crate::record::run_folder::{RunFolder, read_json};
-use crate::record::summary::MetricsSummary;
-use crate::record::{RecordError, status};
-use crate::schema::protocol::RunInfo;
-use clap::Args;
-use indicatif::{DecimalBytes, HumanCount};
-use serde::Serialize;
-use std::io::Write;
+mod table;
+mod verbs;
+
+use super::run::{DisplayArgs, report_ending, run_ending};
+use super::run_list_reader;
+use super::trainer_host::TrainerHost;
+use super::{bail_usage, output, run_lookup, signals, terminal};
+use crate::record::manage::finish_deletions;
+use crate::run_list::column::Column;
+use crate::run_list::filter::RunFilter;
+use crate::run_list::sort::{SortDirection, SortOrder};
+use crate::tui::{self, BrowserSettings, SignalFlags};
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use table::ListedRuns;
 
 const EXAMPLES: &str = "Examples:
-  coconut-lab runs
+  coconut-lab runs                                        the browser; without a terminal, a table
+  coconut-lab runs --list --sort best                     a table, the smallest validation loss first
+  coconut-lab runs --filter state=finished --filter 'optim.lr>1e-4' --columns optim.lr,valid_accuracy:best
   coconut-lab runs path/to/checkpoints --json | jq '.[] | select(.state == \"interrupted\") | .run'
+  coconut-lab runs diff quick colder
+  coconut-lab runs tag quick baseline
 
 A run is running, finished, stopped, failed or interrupted (its process is gone); damaged if a file of it cannot be
-read: the files are named below the list, and in JSON in `problems`. `coconut-lab check RUN` reads all of it. `best valid` is the smallest
-plain validation loss, in nats per token. `from` names the run or checkpoint that a run started from.";
+read: the files are named below the list, and in JSON in `problems`. `coconut-lab check RUN` reads all of it. `best
+valid` is the smallest plain validation loss, in nats per token. `from` names the run or checkpoint that a run started
+from.
+
+A column is run, name, state, step, steps, began, from, size, tags, best (the smallest validation loss), a config key, or
+a metric; the value of a metric is its last one, or :min, :max or :best. A condition is a column, one of = != < <= > >= ~
+(contains) !~ and a value; `tag=x` means that x is among the tags. A bare word is looked for in run, state and tags.";
 
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct RunsArgs {
-    /// Folder of the run folders.
-    #[arg(default_value = run_lookup::RUNS_DIR)]
-    dir: PathBuf,
+    #[command(subcommand)]
+    verb: Option<RunsVerb>,
+    #[command(flatten)]
+    list: ListArgs,
+}
+
+#[derive(Subcommand)]
+enum RunsVerb {
+    /// Add tags to a run.
+    Tag(verbs::TagArgs),
+    /// Remove tags from a run.
+    Untag(verbs::UntagArgs),
+    /// Give a run another name. The time in the folder's name stays.
+    Rename(verbs::RenameArgs),
+    /// Delete runs with their checkpoints; asks first.
+    Delete(verbs::DeleteArgs),
+    /// Compare the configs of two runs: now, at their start, and what changed while they trained.
+    Diff(verbs::DiffArgs),
+}
+
+#[derive(Args)]
+struct ListArgs {
+    /// Folder of the run folders [default: checkpoints]
+    dir: Option<PathBuf>,
     /// Print a JSON array with one object for each run.
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Serialize)]
-struct RunListEntry {
-    run: String,
-    /// running, finished, stopped, failed, interrupted, or unknown.
-    state: String,
-    step: u64,
-    steps: u64,
-    best_validation_nats: Option<f64>,
-    config: String,
-    from: Option<String>,
-    bytes: u64,
-    /// What of the run cannot be read, in words.
-    problems: Vec<String>,
+    /// Print a table, also in a terminal.
+    #[arg(long, conflicts_with = "json")]
+    list: bool,
+    /// Sort by a column; -COLUMN descends [default: began]
+    #[arg(long, value_name = "COLUMN", allow_hyphen_values = true)]
+    sort: Option<String>,
+    /// Sort from the largest value to the smallest.
+    #[arg(long, requires = "sort")]
+    descending: bool,
+    /// Show only runs that meet a condition, e.g. optim.lr=1e-3; may be given several times.
+    #[arg(long = "filter", value_name = "CONDITION")]
+    filters: Vec<String>,
+    /// Show these columns, too, separated by commas.
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    columns: Vec<String>,
+    #[command(flatten)]
+    display: DisplayArgs,
 }
 
 pub(super) fn run(args: RunsArgs) -> anyhow::Result<ExitCode> {
-    let entries = list_entries(&run_lookup::run_folders(&args.dir));
-    let mut out = output::stdout();
-    if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&entries)?)?;
-        return Ok(ExitCode::SUCCESS);
+    match args.verb {
+        None => show_list(args.list),
+        Some(RunsVerb::Tag(args)) => verbs::tag(args),
+        Some(RunsVerb::Untag(args)) => verbs::untag(args),
+        Some(RunsVerb::Rename(args)) => verbs::rename(&args),
+        Some(RunsVerb::Delete(args)) => verbs::delete(&args),
+        Some(RunsVerb::Diff(args)) => verbs::diff(&args),
     }
-    if entries.is_empty() {
-        writeln!(out, "no runs in {}", args.dir.display())?;
-        return Ok(ExitCode::SUCCESS);
+}
+
+fn show_list(args: ListArgs) -> anyhow::Result<ExitCode> {
+    let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from(run_lookup::RUNS_DIR));
+    if args.dir.is_some() && !dir.is_dir() {
+        bail_usage!("{}: no such folder; verbs for runs are tag, untag, rename, delete, diff", dir.display());
     }
-    let width = |text: fn(&RunListEntry) -> &str, min| {
-        entries.iter().map(|entry| text(entry).chars().count()).fold(min, usize::max)
-    };
-    let (run, config) = (width(|entry| &entry.run, 3), width(|entry| &entry.config, 6));
-    writeln!(
-        out,
-        "{:<run$}  {:<11}  {:>17}  {:>10}  {:<config$}  {:>9}  from",
-        "run", "state", "step", "best valid", "config", "size"
-    )?;
-    for entry in &entries {
-        let best = entry.best_validation_nats.map_or("-".into(), |loss| format!("{loss:.4}"));
-        writeln!(
-            out,
-            "{:<run$}  {:<11}  {:>17}  {best:>10}  {:<config$}  {:>9}  {}",
-            entry.run,
-            if entry.problems.is_empty() { &entry.state } else { "damaged" },
-            format!("{} / {}", HumanCount(entry.step), HumanCount(entry.steps)),
-            entry.config,
-            DecimalBytes(entry.bytes).to_string(),
-            entry.from.as_deref().unwrap_or("-"),
-        )?;
+    let order = args.sort.as_deref().map(|text| parse_order(text, args.descending)).transpose()?;
+    let columns = args.columns.iter().map(|name| Column::parse(name.trim())).collect::<Result<Vec<_>, _>>();
+    let columns = columns.map_err(usage)?;
+    let mut filter = RunFilter::default();
+    for text in &args.filters {
+        filter.extend(RunFilter::parse(text).map_err(usage)?);
     }
-    drop(out);
-    for (entry, problem) in entries.iter().flat_map(|entry| entry.problems.iter().map(move |problem| (entry, problem)))
-    {
-        output::print_error_line(format_args!("warning: {}: {problem}", entry.run));
+    let is_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
+    if is_terminal && !args.json && !args.list && terminal::moves_cursor() {
+        let order = order.unwrap_or_default();
+        let settings = BrowserSettings { dir, order, filter: args.filters.join(" "), columns };
+        return browse(settings, args.display);
     }
+    finish_interrupted_deletions(&dir);
+    let listed = ListedRuns { dir, order, filter, columns };
+    if args.json { listed.print_json() } else { listed.print_table() }
+}
+
+fn usage(error: String) -> anyhow::Error {
+    super::UsageError(error).into()
+}
+
+fn parse_order(text: &str, descending: bool) -> anyhow::Result<SortOrder> {
+    let order = SortOrder::parse(text).map_err(usage)?;
+    Ok(if descending { SortOrder { direction: SortDirection::Descending, ..order } } else { order })
+}
+
+/// Removes what is left of deleted runs, and says so.
+fn finish_interrupted_deletions(dir: &Path) {
+    for done in finish_deletions(dir) {
+        match done {
+            Ok(text) => output::print_error_line(text),
+            Err(error) => output::print_error_line(format_args!("warning: a deleted run is not removed yet: {error}")),
+        }
+    }
+}
+
+/// Opens the browser, and the dashboard on what is opened from it.
+fn browse(settings: BrowserSettings, display: DisplayArgs) -> anyhow::Result<ExitCode> {
+    tui::install_panic_hook();
+    let flags = Arc::new(SignalFlags::default());
+    let stop_flags = flags.clone();
+    // The dashboard can resume a run: then it belongs to this process.
+    let mut host = TrainerHost::default();
+    signals::listen(host.handle(), flags.clone(), true).context("cannot listen for signals")?;
+    let list = run_list_reader::start(&settings.dir).context("cannot start the thread that reads the runs")?;
+    let left = tui::browse(list, settings, &mut host, flags, display.dashboard_options());
+    if host.has_run() {
+        return report_ending(run_ending(left, host)?, stop_flags.stop.load(SeqCst));
+    }
+    left.context("the browser needs a terminal")?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Reads the runs, several at a time: most of the time goes into waiting for files.
-fn list_entries(paths: &[PathBuf]) -> Vec<RunListEntry> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from) * 2;
-    let share = paths.len().div_ceil(threads).max(1);
-    std::thread::scope(|scope| {
-        let list = |paths: &[PathBuf]| paths.iter().map(|path| list_entry(path)).collect::<Vec<_>>();
-        let readers: Vec<_> = paths.chunks(share).map(|paths| scope.spawn(move || list(paths))).collect();
-        readers
-            .into_iter()
-            .flat_map(|reader| reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    })
-}
-
-fn list_entry(path: &Path) -> RunListEntry {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut problems = Vec::new();
-    let folder = RunFolder::open(path).map_err(|error| problems.push(error.to_string())).ok();
-    let status = folder.as_ref().and_then(|folder| noted(status::read_status(folder), &mut problems));
-    let info = folder.as_ref().and_then(|folder| noted(read_json(&folder.run_info_file()), &mut problems));
-    // Nothing is read through the links of a folder that was refused.
-    let metrics = folder.as_ref().map(|_| MetricsSummary::read(path)).unwrap_or_default();
-    problems.extend(metrics.damage);
-    let config = folder.as_ref().and_then(|folder| {
-        let loaded = crate::config::load(&folder.config_file(), &[]);
-        loaded.map_err(|error| problems.push(error.to_string())).ok()
-    });
-    let requested_steps = status.as_ref().map_or(0, |status| status.steps);
-    RunListEntry {
-        run: name,
-        state: status.as_ref().map_or("unknown".into(), |status| <&str>::from(status.state).to_owned()),
-        step: metrics.last_step.or(status.map(|status| status.step)).unwrap_or(0),
-        steps: config.as_ref().map_or(requested_steps, |config| config.run.steps),
-        best_validation_nats: metrics.best_validation,
-        config: config.map_or("?".into(), |config| config.run.name),
-        from: info.and_then(|info: RunInfo| Some(info.lineage?.to_string())),
-        bytes: folder_bytes(path),
-        problems,
-    }
-}
-
-/// Returns what was read, and adds an error to `problems`.
-fn noted<T>(read: Result<Option<T>, RecordError>, problems: &mut Vec<String>) -> Option<T> {
-    read.unwrap_or_else(|error| {
-        problems.push(error.to_string());
-        None
-    })
-}
-
-fn folder_bytes(path: &Path) -> u64 {
-    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-    entries
-        .map(|entry| match entry.file_type() {
-            Ok(kind) if kind.is_dir() => folder_bytes(&entry.path()),
-            _ => entry.metadata().map_or(0, |metadata| metadata.len()),
-        })
-        .sum()
 }

@@ -2,11 +2,11 @@
 //! Must not know: what a trainer does, what the dashboard draws.
 //! Invariant: there is at most one trainer at a time; signals reach the current one.
 
-use super::export;
+use super::{export, run_link, run_list_reader, run_lookup};
 use crate::schema::protocol::{Command, Event, LogLevel};
 use crate::schema::rows::{ChangeRow, RunPosition};
 use crate::train::{self, ForkReset, StartMode, Trainer, TrainerOptions};
-use crate::tui::{DashboardHost, HostMessage, TrainerLink};
+use crate::tui::{DashboardHost, HostMessage, RunListLink, TrainerLink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, SyncSender};
@@ -120,6 +120,15 @@ impl DashboardHost for TrainerHost {
 
     fn write_note(&mut self, run: &Path, at: RunPosition, text: &str) -> Result<ChangeRow, String> {
         train::append_note(run, at, text).map_err(|error| error.to_string())
+    }
+
+    fn list_runs(&mut self, beside: Option<&Path>) -> Result<RunListLink, String> {
+        let dir = beside.and_then(Path::parent).unwrap_or(Path::new(run_lookup::RUNS_DIR));
+        run_list_reader::start(dir).map_err(|error| format!("cannot start the thread that reads the runs: {error}"))
+    }
+
+    fn open_run(&mut self, run: &Path) -> Result<TrainerLink, String> {
+        run_link::follow_run(run).map_err(|error| format!("{error:#}"))
     }
 
     fn export(&mut self, run: &Path, table: &str, file: &str, messages: Sender<HostMessage>) {

@@ -6,17 +6,13 @@ use super::bail_usage;
 use super::run::{DisplayArgs, report_ending, run_ending};
 use super::terminal;
 use super::trainer_host::TrainerHost;
-use super::{run_lookup, signals};
-use crate::record::reader;
-use crate::record::run_folder::RunFolder;
-use crate::tui::{self, DashboardOptions, SignalFlags, TrainerLink};
+use super::{run_link, run_lookup, signals};
+use crate::tui::{self, DashboardOptions, SignalFlags};
 use anyhow::Context;
 use clap::Args;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::mpsc::sync_channel;
 
 const EXAMPLES: &str = "Examples:
   coconut-lab watch last
@@ -43,20 +39,13 @@ pub(super) fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
                      writes it to a file"
         );
     }
-    let folder = RunFolder::open(&run_lookup::run_folder(&args.run)?)?;
-    let (events_in, events) = sync_channel(4096);
-    let (commands, command_receiver) = sync_channel(64);
+    let link = run_link::follow_run(&run_lookup::run_folder(&args.run)?)?;
     tui::install_panic_hook();
     let flags = Arc::new(SignalFlags::default());
     let stop_flags = flags.clone();
     // The dashboard can resume the run: then it belongs to this process.
     let mut host = TrainerHost::default();
     signals::listen(host.handle(), flags.clone(), true).context("cannot listen for signals")?;
-    std::thread::Builder::new()
-        .name("follow".into())
-        .spawn(move || reader::follow_run(folder, events_in, &command_receiver))
-        .context("cannot start the thread that follows the run")?;
-    let link = TrainerLink { events, commands, dropped_frames: Arc::new(AtomicU64::new(0)) };
     let options = DashboardOptions { watching: true, ..args.display.dashboard_options() };
     let left = tui::run(link, &mut host, flags, options);
     if host.has_run() {

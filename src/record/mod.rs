@@ -6,20 +6,26 @@
 //! - [`wal`]: the write-ahead log; [`segments`]: Parquet segments; [`table`]: both, for one table
 //! - [`recorder`]: the thread that writes all tables; [`system`]: CPU, memory, disk and GPU use
 //! - [`run_folder`]: the run folder and its lock; [`status`]: the run's status
-//! - [`summary`]: the last step and best validation for the list of runs; [`check`]: whether a run is whole
+//! - [`run_list`]: a run as a row of the list of runs, with [`summary`], its metrics; [`compare`]: two runs
+//! - [`labels`]: tags and earlier names of a run; [`manage`]: tagging, renaming and deleting it
+//! - [`check`]: whether a run is whole
 //! - [`changes`]: the record of config changes; [`log`]: `log.txt`
 //! - [`requests`]: what other processes ask of the trainer
 //! - [`export`]: tables as one file; [`reader`]: a run folder as events
 
 pub mod changes;
 pub mod check;
+pub mod compare;
 pub mod export;
+pub mod labels;
 pub mod log;
+pub mod manage;
 pub mod reader;
 pub mod recorder;
 pub mod requests;
 pub mod rows;
 pub mod run_folder;
+pub mod run_list;
 pub mod segments;
 pub mod status;
 pub mod summary;
@@ -41,6 +47,9 @@ pub enum RecordError {
     Locked { path: String, owner: String },
     #[error("{path}: refused: {message}")]
     UnsafeEntry { path: String, message: String },
+    /// A request about a run that cannot be carried out.
+    #[error("{path}: {message}")]
+    Refused { path: String, message: String },
     #[error("{path}: not a run folder: {reason}")]
     NoRun { path: String, reason: String },
     /// The recorder's thread found the disk full, with its message.

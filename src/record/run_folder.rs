@@ -3,6 +3,7 @@
 //! Invariant: a folder or file that has its final name is complete and survives a power cut.
 
 use super::RecordError;
+use super::labels::find_renamed;
 use crate::files::atomic::{is_partial_name, sync_folder};
 use crate::files::foreign::read_text;
 use crate::schema::protocol::BestCheckpoint;
@@ -38,11 +39,17 @@ impl RunFolder {
         Ok(Self { path })
     }
 
-    /// Opens the folder of an existing run. Fails if `path` is not a run folder.
+    /// Opens the folder of an existing run, or that of the run which had this path before it was renamed. Fails if
+    /// `path` is not a run folder.
     pub fn open(path: &Path) -> Result<Self, RecordError> {
         let no_run = |reason: &str| RecordError::NoRun { path: path.display().to_string(), reason: reason.into() };
+        let renamed = if path.is_dir() { None } else { find_renamed(path) };
+        let path = renamed.as_deref().unwrap_or(path);
         if !path.is_dir() {
             return Err(no_run("it does not exist"));
+        }
+        if is_deleted_name(path) {
+            return Err(no_run("it is what is left of a deleted run"));
         }
         let folder = Self { path: path.to_owned() };
         if !folder.is_run() {
@@ -54,7 +61,7 @@ impl RunFolder {
 
     /// Returns whether `path` is a run folder, even one that [`open`](Self::open) refuses.
     pub fn exists(path: &Path) -> bool {
-        path.is_dir() && Self { path: path.to_owned() }.is_run()
+        path.is_dir() && !is_deleted_name(path) && Self { path: path.to_owned() }.is_run()
     }
 
     /// Fails if the folder, or a folder in it, holds a link, a pipe or a device. A run has none, so another hand made
@@ -258,6 +265,15 @@ impl RunFolder {
         let open = open_lock(&self.path.join("lock"), false);
         open.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
+}
+
+/// End of the hidden name that a run has while it is deleted.
+pub const DELETED_SUFFIX: &str = ".deleted-run";
+
+/// Returns whether `path` is named as a run that is being deleted, or what a killed process has left of one.
+pub fn is_deleted_name(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with('.') && name.ends_with(DELETED_SUFFIX)
 }
 
 /// The lock of a run folder, held by this process until dropped.

@@ -44,6 +44,25 @@ macro_rules! metrics {
             pub const fn spec(self) -> ColumnSpec {
                 METRICS[self as usize]
             }
+
+            /// Returns the metric of this column name, which may lack the unit at its end.
+            pub fn find(name: &str) -> Option<Metric> {
+                let is_named = |metric: &&Metric| {
+                    let spec = metric.spec();
+                    let short = spec.name.strip_suffix(spec.unit).map_or(spec.name, |name| name.trim_end_matches('_'));
+                    name == spec.name || !spec.unit.is_empty() && !short.is_empty() && name == short
+                };
+                let exact = Self::ALL.iter().find(|metric| metric.spec().name == name);
+                exact.or_else(|| Self::ALL.iter().find(is_named)).copied()
+            }
+
+            /// Returns whether the largest value is the best one. Of losses, times and all others it is the smallest.
+            pub const fn larger_is_better(self) -> bool {
+                matches!(
+                    self,
+                    Metric::ValidAccuracy | Metric::ValidEntropyFalls | Metric::TokensPerS | Metric::ShareOfPeak
+                )
+            }
         }
 
         /// `metrics/`: one row per step.
@@ -334,6 +353,22 @@ mod tests {
             assert!(table.iter().all(|column| !column.doc.is_empty()));
             assert_eq!(table[0].name, "step", "tables are truncated by it");
         }
+    }
+
+    #[test]
+    fn metrics_are_found_with_and_without_their_unit() {
+        for (name, metric) in [
+            ("valid_loss_plain_nats", Some(Metric::ValidPlain)),
+            ("valid_loss_plain", Some(Metric::ValidPlain)),
+            ("lr", Some(Metric::Lr)),
+            ("tokens", Some(Metric::Tokens)),
+            ("step", Some(Metric::Step)),
+            ("", None),
+            ("loss", None),
+        ] {
+            assert_eq!(Metric::find(name), metric, "{name}");
+        }
+        assert!(Metric::ALL.iter().all(|metric| Metric::find(metric.spec().name) == Some(*metric)));
     }
 
     #[test]

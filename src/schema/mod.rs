@@ -8,5 +8,6 @@ pub mod pace;
 pub mod protocol;
 pub mod requests;
 pub mod rows;
+pub mod run_list;
 pub mod status;
 pub mod token_rows;

@@ -12,11 +12,13 @@
 //! - `model`: what is known of the run: `RunModel`, a fold of the events, and its parts
 //! - `app`: what the user looks at and does: `App` (state and view without a terminal), `view`, the tables of
 //!   keys, `actions` and commands, `layout`, and `main_loop`, which connects them to terminal and trainer
+//! - `browser`: the list of runs, above the dashboard or alone
 //! - `panels`: one file a panel; `plot`: curves, axes, rows of tokens; `text`, `theme`: formats, styles
 //! - `terminal`: taking over and restoring the terminal, the whole screen, output of other code, Ctrl-Z
 //! - `picture`: the dashboard as SVG or text, without a terminal
 
 mod app;
+mod browser;
 mod model;
 mod panels;
 pub mod picture;
@@ -28,8 +30,9 @@ mod text;
 mod theme;
 
 pub use app::command::command_table;
-pub use app::main_loop::run;
+pub use app::main_loop::{browse, run};
 pub use app::panel_id::Panel;
+pub use browser::state::BrowserSettings;
 pub use terminal::job_control::{on_continue_signal, on_stop_signal};
 pub use terminal::{install_panic_hook, restore_terminal};
 
@@ -37,10 +40,11 @@ pub use panels::help::key_table;
 
 use crate::schema::protocol::{Command, Event, LogLevel, RunSummary};
 use crate::schema::rows::{ChangeRow, RunPosition};
-use std::path::Path;
+use crate::schema::run_list::{RunListRequest, RunListUpdate};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::mpsc::{Receiver, Sender, SyncSender};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 /// How and why the dashboard exited.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,6 +82,22 @@ pub struct TrainerLink {
     pub dropped_frames: Arc<AtomicU64>,
 }
 
+impl TrainerLink {
+    /// Returns the dashboard's end of a trainer that has ended and sends nothing.
+    fn closed() -> Self {
+        let (events, commands) = (channel().1, sync_channel(1).0);
+        Self { events, commands, dropped_frames: Arc::new(AtomicU64::new(0)) }
+    }
+}
+
+/// The dashboard's end of the channels to the reader of a list of runs.
+pub struct RunListLink {
+    /// Folder of the runs, as it is shown.
+    pub dir: PathBuf,
+    pub updates: Receiver<RunListUpdate>,
+    pub requests: Sender<RunListRequest>,
+}
+
 /// A line for the log, with its level, that the host sends from another thread.
 pub type HostMessage = (LogLevel, String);
 
@@ -103,6 +123,18 @@ pub trait DashboardHost {
     /// # Errors
     /// Returns why the note cannot be written.
     fn write_note(&mut self, run: &Path, at: RunPosition, text: &str) -> Result<ChangeRow, String>;
+
+    /// Starts to read the list of the runs that lie in one folder with the run `beside`, or in the usual folder.
+    ///
+    /// # Errors
+    /// Returns why the reader cannot start.
+    fn list_runs(&mut self, beside: Option<&Path>) -> Result<RunListLink, String>;
+
+    /// Starts to follow the run in folder `run`, whichever process trains it.
+    ///
+    /// # Errors
+    /// Returns why the run cannot be read.
+    fn open_run(&mut self, run: &Path) -> Result<TrainerLink, String>;
 
     /// Writes a table of the run in folder `run` to `file`, in the background. The outcome is sent to `results`.
     fn export(&mut self, run: &Path, table: &str, file: &str, results: Sender<HostMessage>);

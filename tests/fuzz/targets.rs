@@ -14,7 +14,8 @@ use coconut_lab::policy::switch::Policy;
 use coconut_lab::record::check::{CheckedItem, check_record};
 use coconut_lab::record::reader::current_events;
 use coconut_lab::record::run_folder::RunFolder;
-use coconut_lab::record::summary::MetricsSummary;
+use coconut_lab::record::run_list::read_row;
+use coconut_lab::record::summary::LastValues;
 use coconut_lab::record::{segments, wal};
 use coconut_lab::train::check_checkpoints;
 use std::fmt::Display;
@@ -319,7 +320,7 @@ fn read_tables(dir: &Path) -> Items {
 /// Reads a run as `watch`, `runs` and `check` do.
 fn read_run(dir: &Path) -> Items {
     let folder = RunFolder::open(dir).map_err(text)?;
-    let _ = MetricsSummary::read(dir);
+    let _ = read_row(dir, LastValues::Read);
     let events: Vec<String> = current_events(folder.clone()).map(|event| format!("{event:?}")).collect();
     problems(check_record(&folder))?;
     Ok(events)

@@ -106,12 +106,44 @@ pub enum Action {
     EditDraft(DraftEdit),
     SendDraft,
     DiscardDraft,
+    /// Open the list of runs over the dashboard.
+    BrowseRuns,
+    /// Show the previous or next of the runs that were opened together.
+    SwitchRun(Direction),
+    /// Something in the list of runs.
+    Runs(BrowserAction),
     /// Stop the run, wait for its checkpoint, then leave.
     StopRun,
     /// Close the stop dialog and keep the run running.
     KeepRunning,
     /// Leave without waiting for a checkpoint.
     LeaveNow,
+}
+
+/// What a key does in the list of runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrowserAction {
+    /// Open the selected run in the dashboard.
+    Open,
+    /// Open the marked runs in the dashboard, where keys switch between them.
+    OpenMarked,
+    /// Mark the selected run, or take its mark.
+    Mark,
+    /// Mark all visible runs, or take their marks.
+    MarkAll,
+    Filter,
+    Sort,
+    Reverse,
+    Columns,
+    Tag,
+    Rename,
+    /// Ask whether to delete the marked runs, or the selected one.
+    Delete,
+    /// Compare the configs of two runs.
+    Compare,
+    ConfirmDelete,
+    /// Close a dialog or the comparison.
+    Close,
 }
 
 /// What a key does to the draft.

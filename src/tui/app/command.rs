@@ -9,7 +9,7 @@ use crate::schema::protocol::{Command, SetKeys};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 /// The commands, each with its help text. A help text with arguments has the form `NAME ARGS: text`.
-pub const COMMANDS: [(&str, &str); 20] = [
+pub const COMMANDS: [(&str, &str); 21] = [
     ("set", "set KEY VALUE: change a config key from the next step on"),
     ("lr", "lr VALUE: set the peak learning rate"),
     ("undo", "undo the last config change"),
@@ -28,6 +28,7 @@ pub const COMMANDS: [(&str, &str); 20] = [
     ("export", "export [TABLE] FILE: write a table as .parquet or .csv"),
     ("fork", "fork NAME [KEY=VALUE …]: stop this run and fork it from its newest checkpoint"),
     ("resume", "resume [STEPS]: resume a run that has ended, up to STEPS steps in total"),
+    ("runs", "open the list of runs; the run goes on"),
     ("help", "show all keys"),
     ("quit", "leave the dashboard"),
 ];
@@ -82,6 +83,8 @@ pub enum DashboardCommand {
     Fork(String, Vec<String>),
     /// Resume a run that has ended, up to this many steps in total if given.
     Resume(Option<u64>),
+    /// Open the list of runs.
+    Runs,
     Help,
     Quit,
 }
@@ -270,6 +273,7 @@ fn parse_command(text: &str) -> Result<PromptOutcome, String> {
             Ok(steps) => dashboard(DashboardCommand::Resume(Some(steps))),
             Err(_) => Err("expected: resume [STEPS], a whole number".into()),
         },
+        ("runs", "") => dashboard(DashboardCommand::Runs),
         ("help", "") => dashboard(DashboardCommand::Help),
         ("checkpoint", "") => trainer(Command::Save),
         ("pause", "") => trainer(Command::SetPaused(true)),

@@ -2,7 +2,7 @@
 //! Must not know: how actions are applied, how hints are drawn.
 //! Invariant: no key has two meanings in one scope.
 
-use super::actions::{Action, Direction, DraftEdit, Motion, Nudge, Zoom};
+use super::actions::{Action, BrowserAction, Direction, DraftEdit, Motion, Nudge, Zoom};
 use super::draft::NudgeSize;
 use super::panel_id::Panel;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -23,6 +23,12 @@ pub enum Scope {
     Help,
     /// In the dialog that asks whether to stop the run.
     StopDialog,
+    /// In the list of runs.
+    Runs,
+    /// In the dialog that asks whether to delete runs.
+    DeleteDialog,
+    /// In the comparison of two runs.
+    Comparison,
     /// In the command line, which takes every other key as text.
     Prompt,
 }
@@ -152,6 +158,9 @@ pub const BINDINGS: &[Binding] = &[
     bind(&[char('c')], Scope::Panels, Action::Copy, "", "copy what the panel shows"),
     bind(&[char('M')], Scope::Panels, Action::ToggleMouse, "", "toggle mouse capture"),
     bind(&[char('T')], Scope::Panels, Action::NextBackground, "", "colours for dark or light"),
+    bind(&[char('R')], Scope::Panels, Action::BrowseRuns, "", "list of runs"),
+    bind(&[char('{')], Scope::Panels, Action::SwitchRun(Direction::Backward), "", "switch between opened runs"),
+    bind(&[char('}')], Scope::Panels, Action::SwitchRun(Direction::Forward), "", "switch between opened runs"),
     bind(&[ctrl('c')], Scope::Always, Action::Interrupt, "", "quit; twice to quit at once"),
     bind(&[ctrl('z')], Scope::Always, Action::Suspend, "", "suspend; fg brings it back"),
 
@@ -242,6 +251,37 @@ pub const BINDINGS: &[Binding] = &[
     bind(&[char('y')], Scope::StopDialog, Action::StopRun, "stop", "stop and write a checkpoint"),
     bind(&[char('n'), key(KeyCode::Esc)], Scope::StopDialog, Action::KeepRunning, "continue", "keep the run going"),
     bind(&[char('d')], Scope::StopDialog, Action::LeaveNow, "drop", "drop: quit now, no checkpoint"),
+
+    bind(&[key(KeyCode::Enter)], Scope::Runs, Action::Runs(BrowserAction::Open), "open", "open the run in the dashboard"),
+    bind(&[char(' ')], Scope::Runs, Action::Runs(BrowserAction::Mark), "mark", "mark the run"),
+    bind(&[char('a')], Scope::Runs, Action::Runs(BrowserAction::MarkAll), "", "mark all runs or none"),
+    bind(&[char('o')], Scope::Runs, Action::Runs(BrowserAction::OpenMarked), "", "open marked runs; { } switch"),
+    bind(&[char('/')], Scope::Runs, Action::Runs(BrowserAction::Filter), "filter", "filter, as in optim.lr>1e-3"),
+    bind(&[char('s')], Scope::Runs, Action::Runs(BrowserAction::Sort), "sort", "sort by a column or metric"),
+    bind(&[char('S')], Scope::Runs, Action::Runs(BrowserAction::Reverse), "", "reverse the order"),
+    bind(&[char('c')], Scope::Runs, Action::Runs(BrowserAction::Columns), "", "add columns"),
+    bind(&[char('t')], Scope::Runs, Action::Runs(BrowserAction::Tag), "tag", "add tags; -TAG removes one"),
+    bind(&[char('r')], Scope::Runs, Action::Runs(BrowserAction::Rename), "rename", "rename the run"),
+    bind(&[char('d')], Scope::Runs, Action::Runs(BrowserAction::Compare), "diff", "compare two runs' configs"),
+    bind(&[char('D')], Scope::Runs, Action::Runs(BrowserAction::Delete), "delete", "delete runs; asks first"),
+    bind(&[key(KeyCode::Up), char('k')], Scope::Runs, Action::Move(Motion::Up), "", "select a run"),
+    bind(&[key(KeyCode::Down), char('j')], Scope::Runs, Action::Move(Motion::Down), "", "select a run"),
+    bind(&[key(KeyCode::PageUp)], Scope::Runs, Action::Move(Motion::PageUp), "", "move by a page"),
+    bind(&[key(KeyCode::PageDown)], Scope::Runs, Action::Move(Motion::PageDown), "", "move by a page"),
+    bind(&[key(KeyCode::Home), char('g')], Scope::Runs, Action::Move(Motion::Home), "", "go to the first or last run"),
+    bind(&[key(KeyCode::End), char('G')], Scope::Runs, Action::Move(Motion::End), "", "go to the first or last run"),
+    bind(&[key(KeyCode::Esc)], Scope::Runs, Action::Back, "", "drop filter, then marks; back"),
+    bind(&[char('?')], Scope::Runs, Action::Help, "help", "show the keys of the list"),
+    bind(&[char('q')], Scope::Runs, Action::Quit, "quit", "close the list"),
+    bind(&[char('y')], Scope::DeleteDialog, Action::Runs(BrowserAction::ConfirmDelete), "delete", "delete for good"),
+    bind(&[char('n'), key(KeyCode::Esc)], Scope::DeleteDialog, Action::Runs(BrowserAction::Close), "keep", "keep"),
+    bind(&[key(KeyCode::Up), char('k')], Scope::Comparison, Action::Move(Motion::Up), "scroll", "scroll the comparison"),
+    bind(&[key(KeyCode::Down), char('j')], Scope::Comparison, Action::Move(Motion::Down), "", "scroll the comparison"),
+    bind(&[key(KeyCode::PageUp)], Scope::Comparison, Action::Move(Motion::PageUp), "", "scroll it by a page"),
+    bind(&[key(KeyCode::PageDown)], Scope::Comparison, Action::Move(Motion::PageDown), "", "scroll it by a page"),
+    bind(&[key(KeyCode::Home), char('g')], Scope::Comparison, Action::Move(Motion::Home), "", "go to its start or end"),
+    bind(&[key(KeyCode::End), char('G')], Scope::Comparison, Action::Move(Motion::End), "", "go to its start or end"),
+    bind(&[key(KeyCode::Esc), char('d'), char('q'), key(KeyCode::Enter)], Scope::Comparison, Action::Runs(BrowserAction::Close), "close", "close the comparison"),
 ];
 
 pub fn bindings_in(scopes: &[Scope]) -> impl Iterator<Item = &'static Binding> {

@@ -3,20 +3,26 @@
 //! Invariant: it never waits for the trainer, and never makes the trainer wait longer than one frame.
 
 mod attention;
+mod browsing;
 mod handover;
 
 use super::App;
 use super::preferences::UiPreferences;
 use super::view::{Effect, Reply};
 use crate::schema::protocol::{Command, Event, LogLevel};
+use crate::tui::browser::draw as browser_draw;
+use crate::tui::browser::state::BrowserSettings;
 use crate::tui::model::state::TrainerStatus;
 use crate::tui::panels::prepare;
+use crate::tui::terminal::ascii::convert_to_ascii;
 use crate::tui::terminal::{self, TerminalGuard, WaitOutcome, stdio_capture};
 use crate::tui::theme::Theme;
-use crate::tui::{DashboardHost, DashboardOptions, ExitReason, HostMessage, SignalFlags, TrainerLink};
+use crate::tui::{DashboardHost, DashboardOptions, ExitReason, HostMessage, RunListLink, SignalFlags, TrainerLink};
 use attention::AttentionState;
+use browsing::{OpenList, OpenedRuns, ParkedSession};
 use crossterm::event;
 use handover::{PendingAction, PreviousSession};
+use ratatui::Frame;
 use ratatui::layout::Rect;
 use std::collections::VecDeque;
 use std::io;
@@ -38,35 +44,28 @@ pub fn run(
     signals: Arc<SignalFlags>,
     options: DashboardOptions,
 ) -> io::Result<ExitReason> {
-    let background = terminal::background::detect_background();
-    let mut guard = TerminalGuard::enter()?;
-    let (sender, receiver) = channel();
-    let mut app = App { ascii: options.ascii, ..App::new(Theme::from_env().on_background(background)) };
-    let mut preferences = UiPreferences::for_user();
-    preferences.restore(&mut app.view);
-    app.theme.choose_background(app.view.background);
-    app.view.watching = options.watching;
-    guard.set_mouse_capture(!app.view.mouse_released)?;
-    let mut dashboard = MainLoop {
-        link,
-        host,
-        signals,
-        pending_commands: VecDeque::new(),
-        connected: true,
-        pending_action: None,
-        previous: None,
-        attention: AttentionState::default(),
-        host_messages: (sender, receiver),
-        app,
-        preferences,
-        opened_at: Instant::now(),
-    };
-    let reason = dashboard.run_until_exit(&mut guard);
-    dashboard.preferences.save_if_changed(&dashboard.app.view);
-    if matches!(reason, Ok(ExitReason::HungUp) | Err(_)) {
-        guard.abandon();
-    }
-    reason
+    let mut dashboard = MainLoop::new(link, host, signals, options);
+    dashboard.has_session = true;
+    dashboard.run_in_terminal()
+}
+
+/// Shows the list of runs until the user leaves it, and the runs that are opened from it. Takes over the terminal and
+/// restores it on every exit path.
+///
+/// # Errors
+/// Returns the I/O error if the terminal cannot be set up, read or written.
+pub fn browse(
+    list: RunListLink,
+    settings: BrowserSettings,
+    host: &mut dyn DashboardHost,
+    signals: Arc<SignalFlags>,
+    options: DashboardOptions,
+) -> io::Result<ExitReason> {
+    let options = DashboardOptions { watching: true, ..options };
+    let mut dashboard = MainLoop::new(TrainerLink::closed(), host, signals, options);
+    dashboard.connected = false;
+    dashboard.start_with_list(list, settings);
+    dashboard.run_in_terminal()
 }
 
 struct MainLoop<'a> {
@@ -79,19 +78,70 @@ struct MainLoop<'a> {
     pending_action: Option<PendingAction>,
     previous: Option<PreviousSession>,
     attention: AttentionState,
+    /// Whether a run is shown, or below the list.
+    has_session: bool,
+    /// The run that was shown before one was opened from the list.
+    home: Option<Box<ParkedSession>>,
+    /// The list of runs, once it was opened.
+    list: Option<OpenList>,
+    opened: OpenedRuns,
     host_messages: (Sender<HostMessage>, Receiver<HostMessage>),
     app: App,
     preferences: UiPreferences,
     opened_at: Instant,
 }
 
-impl MainLoop<'_> {
+impl<'a> MainLoop<'a> {
+    fn new(
+        link: TrainerLink,
+        host: &'a mut dyn DashboardHost,
+        signals: Arc<SignalFlags>,
+        options: DashboardOptions,
+    ) -> Self {
+        let theme = Theme::from_env().on_background(terminal::background::detect_background());
+        let mut app = App { ascii: options.ascii, ..App::new(theme) };
+        let mut preferences = UiPreferences::for_user();
+        preferences.restore(&mut app.view);
+        app.theme.choose_background(app.view.background);
+        app.view.watching = options.watching;
+        Self {
+            link,
+            host,
+            signals,
+            pending_commands: VecDeque::new(),
+            connected: true,
+            pending_action: None,
+            previous: None,
+            attention: AttentionState::default(),
+            has_session: false,
+            home: None,
+            list: None,
+            opened: OpenedRuns::default(),
+            host_messages: channel(),
+            app,
+            preferences,
+            opened_at: Instant::now(),
+        }
+    }
+
+    fn run_in_terminal(&mut self) -> io::Result<ExitReason> {
+        let mut guard = TerminalGuard::enter()?;
+        guard.set_mouse_capture(!self.app.view.mouse_released)?;
+        let reason = self.run_until_exit(&mut guard);
+        self.preferences.save_if_changed(&self.app.view);
+        if matches!(reason, Ok(ExitReason::HungUp) | Err(_)) {
+            guard.abandon();
+        }
+        reason
+    }
+
     /// Runs until an exit: apply events → send commands → draw if something changed → handle input.
     fn run_until_exit(&mut self, guard: &mut TerminalGuard) -> io::Result<ExitReason> {
         let mut drawn: Option<(Instant, u64)> = None;
         let mut changed = true;
         loop {
-            changed |= self.apply_pending_events();
+            let list_changed = self.apply_list_updates();
+            changed |= self.apply_pending_events() && !self.is_browsing() || list_changed;
             self.send_pending_commands();
             self.notify_user(guard)?;
             if let Some(reason) = self.check_exit() {
@@ -102,7 +152,7 @@ impl MainLoop<'_> {
             let due = drawn.is_none_or(|(at, _)| at.elapsed() >= frame);
             let tick = self.redraw_tick();
             if due && (changed || drawn.is_none_or(|(_, last)| last != tick)) {
-                guard.terminal.draw(|frame| self.app.draw(frame))?;
+                guard.terminal.draw(|frame| self.draw(frame))?;
                 self.preferences.save_if_changed(&self.app.view);
                 drawn = Some((Instant::now(), tick));
                 changed = false;
@@ -122,9 +172,26 @@ impl MainLoop<'_> {
         }
     }
 
+    /// Draws the list of runs if it is shown, else the dashboard.
+    fn draw(&self, frame: &mut Frame) {
+        match self.list.as_ref().filter(|list| list.is_shown) {
+            Some(list) => {
+                browser_draw::render(frame, &list.browser, &self.app.theme);
+                if self.app.ascii {
+                    convert_to_ascii(frame.buffer_mut());
+                }
+            }
+            None => self.app.draw(frame),
+        }
+    }
+
     /// Returns the exit reason if a signal or a completed stop request ends the dashboard.
     fn check_exit(&mut self) -> Option<ExitReason> {
         let asked_to_stop = self.signals.stop.load(Ordering::Relaxed);
+        if asked_to_stop {
+            // The run of this process is stopped, whichever run is shown.
+            self.return_home();
+        }
         if asked_to_stop && self.app.view.watching {
             return Some(self.exit_reason());
         }
@@ -150,6 +217,9 @@ impl MainLoop<'_> {
     /// Returns a number that changes when the screen does without an event, for spinner and clock.
     fn redraw_tick(&self) -> u64 {
         let elapsed = self.opened_at.elapsed();
+        if self.is_browsing() {
+            return 0;
+        }
         match (self.app.state.is_over(), self.app.state.is_preparing()) {
             (true, _) => 0,
             (_, true) => elapsed.as_millis() as u64 / prepare::SPINNER_MS,
@@ -162,6 +232,7 @@ impl MainLoop<'_> {
         let now = self.opened_at.elapsed();
         self.app.state.now = now;
         let mut changed = false;
+        self.apply_parked_events(now, MAX_EVENTS_PER_BATCH);
         for text in terminal::take_panics() {
             self.app.state.record_panic(text);
             changed = true;
@@ -216,22 +287,28 @@ impl MainLoop<'_> {
             let size = guard.terminal.size()?;
             let screen = Rect::new(0, 0, size.width, size.height);
             let input = event::read()?;
-            let effect = match input {
-                event::Event::Key(key) => self.app.handle_key(&key, screen),
-                event::Event::Mouse(mouse) => self.app.handle_mouse(&mouse, screen),
-                event::Event::FocusGained | event::Event::FocusLost => {
-                    self.attention.focused = Some(input == event::Event::FocusGained);
-                    Effect::None
-                }
-                _ => Effect::None,
-            };
-            if effect == Effect::Leave {
-                return Ok(effect);
+            if matches!(input, event::Event::FocusGained | event::Event::FocusLost) {
+                self.attention.focused = Some(input == event::Event::FocusGained);
             }
-            self.apply_effect(effect, guard)?;
+            let effect =
+                if self.is_browsing() { self.browse_with(&input, screen) } else { self.app_effect(&input, screen) };
+            match effect {
+                Effect::Leave if self.has_way_back() && !self.is_browsing() => self.leave_opened(),
+                Effect::Leave => return Ok(effect),
+                effect => self.apply_effect(effect, guard)?,
+            }
             if !event::poll(Duration::ZERO)? {
                 return Ok(Effect::None);
             }
+        }
+    }
+
+    /// Handles input of the dashboard.
+    fn app_effect(&mut self, input: &event::Event, screen: Rect) -> Effect {
+        match input {
+            event::Event::Key(key) => self.app.handle_key(key, screen),
+            event::Event::Mouse(mouse) => self.app.handle_mouse(mouse, screen),
+            _ => Effect::None,
         }
     }
 
@@ -244,6 +321,8 @@ impl MainLoop<'_> {
             }
             Effect::Copy(text) => guard.copy_to_clipboard(&text)?,
             Effect::CaptureMouse(on) => guard.set_mouse_capture(on)?,
+            Effect::BrowseRuns => self.show_list(),
+            Effect::SwitchRun(direction) => self.switch_run(direction),
             Effect::Suspend => self.signals.suspend.store(true, Ordering::Relaxed),
             Effect::Resume(steps) => self.resume(steps),
             Effect::Fork(name, sets) => self.fork_when_over(name, sets),

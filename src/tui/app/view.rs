@@ -10,7 +10,7 @@ mod prompt_input;
 mod reply;
 mod requests;
 
-use super::actions::Action;
+use super::actions::{Action, Direction};
 use super::chart_settings::{ChartSettings, ChartSpan};
 use super::command::CommandPrompt;
 use super::draft::{SentEdit, SettingDraft};
@@ -57,6 +57,10 @@ pub enum Effect {
     Copy(String),
     /// Capture the mouse (`true`), or leave it to the terminal.
     CaptureMouse(bool),
+    /// Open the list of runs over the dashboard.
+    BrowseRuns,
+    /// Show the previous or next of the runs that were opened together.
+    SwitchRun(Direction),
     Suspend,
     Leave,
 }
@@ -72,6 +76,8 @@ pub struct ViewState {
     pub lists: [ListView; Panel::ALL.len()],
     /// Whether the run belongs to another process: leaving does not stop it.
     pub watching: bool,
+    /// Whether leaving the run of another process leads back to the list of runs.
+    pub leads_back: bool,
     /// Whether the run was asked to stop.
     pub stopping: bool,
     /// Whether the dashboard closes when the run has stopped.
@@ -227,6 +233,8 @@ impl ViewState {
                 self.background = self.background.next();
                 self.reply = Some(Reply::done(format!("colours for a background: {}", self.background.name())));
             }
+            Action::BrowseRuns => return Effect::BrowseRuns,
+            Action::SwitchRun(direction) => return Effect::SwitchRun(direction),
             Action::KeepRunning => self.overlay = Overlay::None,
             Action::LeaveNow => return Effect::Leave,
             Action::StopRun => {

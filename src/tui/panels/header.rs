@@ -12,6 +12,7 @@
 use super::{LinePart, RenderContext, draw_frame, fit_line};
 use crate::schema::metrics::Metric;
 use crate::schema::protocol::RunPhase;
+use crate::schema::run_list::run_name;
 use crate::tui::app::layout;
 use crate::tui::app::panel_id::Panel;
 use crate::tui::model::metrics::Series;
@@ -78,7 +79,7 @@ pub fn progress_line(ctx: RenderContext, width: u16) -> Line<'static> {
     };
     let (step, share) = (ctx.state.current_step(), fraction_done(ctx));
     if let Some(run) = ctx.state.run.as_ref().filter(|_| width >= 70) {
-        left.push(ctx.span(Role::Value, format!("  {}", text::clip(&run.config.run.name, 24))));
+        left.push(ctx.span(Role::Value, format!("  {}", text::clip(&run_name(run), 24))));
     }
     left.push(ctx.span(Role::Name, "  step "));
     left.push(ctx.span(Role::Value, text::with_separators(step)));

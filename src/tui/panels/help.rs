@@ -91,6 +91,9 @@ fn all_lines() -> Vec<HelpLine> {
         (Scope::List, "1, 5, 7, 8, 9, p: lists"),
         (Scope::Draft, "3 schedule, while editing a setting"),
         (Scope::StopDialog, "dialog: stop the run?"),
+        (Scope::Runs, "list of runs (R, or `coconut-lab runs`)"),
+        (Scope::DeleteDialog, "dialog: delete runs?"),
+        (Scope::Comparison, "comparison of two runs"),
     ];
     let overlays = overlays.map(|(scope, name)| (scope, name.to_owned()));
     for (scope, name) in panels.into_iter().chain(overlays) {

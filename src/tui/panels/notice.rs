@@ -10,6 +10,7 @@
 use super::RenderContext;
 use crate::schema::metrics::Metric;
 use crate::schema::protocol::{AlertTopic, RunPhase, RunSummary};
+use crate::tui::app::view::ViewState;
 use crate::tui::model::state::{OpenAlert, TrainerStatus};
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -40,10 +41,10 @@ fn all_notices(ctx: RenderContext, room: usize) -> Vec<(Role, String)> {
     let (state, view) = (ctx.live, ctx.view);
     let mut lines = match &state.status {
         TrainerStatus::Failed(error) => {
-            vec![(Role::Bad, format!("✗ training failed (r resumes, q quits): {error}"))]
+            vec![(Role::Bad, format!("✗ training failed (r resumes, {}): {error}", quit_text(view)))]
         }
         TrainerStatus::Finished(summary) => vec![finished_notice(summary, room)],
-        TrainerStatus::Disconnected => vec![(Role::Warn, "■ stopped; q quits".into())],
+        TrainerStatus::Disconnected => vec![(Role::Warn, format!("■ stopped; {}", quit_text(view)))],
         TrainerStatus::Running if view.stopping => {
             let key = if view.watching { "q leaves" } else { "q shows other options" };
             vec![(Role::Warn, format!("■ stopping… waiting for the step and the checkpoint; {key}"))]
@@ -68,9 +69,15 @@ fn all_notices(ctx: RenderContext, room: usize) -> Vec<(Role, String)> {
         lines.push((Role::Key, format!("display frozen at step {at}, training continues; f unfreezes")));
     }
     if let TrainerStatus::Finished(summary) = &state.status {
-        lines.push((Role::Good, format!("  q quits, r continues the run · {}", summary.folder.display())));
+        let quit = quit_text(view);
+        lines.push((Role::Good, format!("  {quit}, r continues the run · {}", summary.folder.display())));
     }
     lines
+}
+
+/// Says where `q` leads.
+fn quit_text(view: &ViewState) -> &'static str {
+    if view.leads_back && view.watching { "q goes back" } else { "q quits" }
 }
 
 fn open_alerts(ctx: RenderContext) -> Vec<(Role, String)> {

@@ -2,6 +2,7 @@
 //! Must not know: terminals, threads, the time of day.
 //! Invariant: results are the same on every machine: time comes from the test, text has no colours.
 
+mod browsing;
 mod folding;
 mod snapshots;
 

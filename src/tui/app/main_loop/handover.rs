@@ -9,6 +9,9 @@ use crate::schema::rows::RunPosition;
 use crate::tui::TrainerLink;
 use crate::tui::model::state::TrainerStatus;
 
+/// Why this process cannot train the run that is shown.
+const TRAINS_ANOTHER: &str = "this process trains another run; q leads back to it";
+
 /// What to restore if the new trainer cannot start.
 pub(super) struct PreviousSession {
     link: TrainerLink,
@@ -25,6 +28,9 @@ pub(super) enum PendingAction {
 
 impl MainLoop<'_> {
     pub(super) fn resume(&mut self, steps: Option<u64>) {
+        if self.trains_parked_run() {
+            return self.report_error(TRAINS_ANOTHER.into());
+        }
         let Some(run) = &self.app.state.run else {
             return self.app.view.refuse("there is no run to resume");
         };
@@ -34,6 +40,9 @@ impl MainLoop<'_> {
 
     /// Forks the run. A run of this process is stopped first; its last checkpoint is the start of the fork.
     pub(super) fn fork_when_over(&mut self, name: String, sets: Vec<String>) {
+        if self.trains_parked_run() {
+            return self.report_error(TRAINS_ANOTHER.into());
+        }
         if self.app.state.is_over() || self.app.view.watching {
             return self.fork(&name, &sets);
         }
@@ -81,7 +90,7 @@ impl MainLoop<'_> {
     }
 
     /// Reports the error of a request, in the log and as a hint.
-    fn report_error(&mut self, error: String) {
+    pub(super) fn report_error(&mut self, error: String) {
         self.app.view.refuse(error.clone());
         self.app.state.log_message(LogLevel::Error, error);
     }

@@ -81,6 +81,7 @@ impl ViewState {
         match command {
             DashboardCommand::Quit => return self.request_quit(state),
             DashboardCommand::Playground(command) => return self.apply_playground_command(command, state),
+            DashboardCommand::Runs => return Effect::BrowseRuns,
             DashboardCommand::Help => self.overlay = Overlay::Help(0),
             DashboardCommand::Undo => return self.request_undo(state),
             DashboardCommand::Resume(None) => return self.request_resume(state),
