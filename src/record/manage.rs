@@ -238,7 +238,8 @@ mod tests {
             assert!(delete_run(&link).unwrap_err().to_string().contains("is a link"));
         }
         // Deeper than what is checked before, and under the name of a leftover.
-        symlink(&outside, run.join("step-000003/deep")).unwrap();
+        std::fs::create_dir(run.join("step-000003/deep")).unwrap();
+        symlink(&outside, run.join("step-000003/deep/link")).unwrap();
         symlink(&outside, runs.join(format!(".x{DELETED_SUFFIX}"))).unwrap();
         delete_run(&run).unwrap();
         assert!(finish_deletions(&runs).is_empty());

@@ -262,7 +262,7 @@ mod tests {
             assert_eq!(Column::parse(text).unwrap().name(), name, "{text}");
         }
         for (text, nearest) in
-            [("optim.lrr", "optim.lr"), ("valid_acuracy:best", "valid_accuracy"), ("sate", "state"), ("lr:mean", "lr")]
+            [("optim.lrr", "optim.lr"), ("valid_acuracy:best", "valid_accuracy"), ("stat", "state"), ("lr:mean", "lr")]
         {
             let error = Column::parse(text).unwrap_err();
             assert!(error.ends_with(&format!("`{nearest}`")), "{error}");
