@@ -126,7 +126,7 @@ impl RunListReader {
         self.updates.send(RunListUpdate::Removed(folder.to_owned()))
     }
 
-    fn say(&self, level: LogLevel, text: String) -> Result<(), Gone> {
+    fn send_message(&self, level: LogLevel, text: String) -> Result<(), Gone> {
         self.updates.send(RunListUpdate::Message(level, text))
     }
 
@@ -138,14 +138,14 @@ impl RunListReader {
                     self.known.remove(&run);
                     self.updates.send(RunListUpdate::Renamed(run, new.clone()))?;
                     self.send_row(read_row(&new, LastValues::Read))?;
-                    self.say(LogLevel::Info, format!("renamed to {}", new.display()))
+                    self.send_message(LogLevel::Info, format!("renamed to {}", new.display()))
                 }
-                Err(error) => self.say(LogLevel::Error, error.to_string()),
+                Err(error) => self.send_message(LogLevel::Error, error.to_string()),
             },
             RunListRequest::Delete(runs) => self.delete(&runs),
             RunListRequest::Compare(a, b) => match compare_runs((&a, None), (&b, None)) {
                 Ok(found) => self.updates.send(RunListUpdate::Comparison(Box::new(found))),
-                Err(error) => self.say(LogLevel::Error, error.to_string()),
+                Err(error) => self.send_message(LogLevel::Error, error.to_string()),
             },
         }
     }
@@ -153,11 +153,14 @@ impl RunListReader {
     fn edit_tags(&mut self, runs: &[PathBuf], edit: &TagEdit) -> Result<(), Gone> {
         for run in runs {
             if let Err(error) = manage::edit_tags(run, edit) {
-                return self.say(LogLevel::Error, error.to_string());
+                return self.send_message(LogLevel::Error, error.to_string());
             }
             self.send_row(read_row(run, LastValues::Read))?;
         }
-        self.say(LogLevel::Info, format!("tagged {} {}", runs.len(), if runs.len() == 1 { "run" } else { "runs" }))
+        self.send_message(
+            LogLevel::Info,
+            format!("tagged {} {}", runs.len(), if runs.len() == 1 { "run" } else { "runs" }),
+        )
     }
 
     fn delete(&mut self, runs: &[PathBuf]) -> Result<(), Gone> {
@@ -171,10 +174,11 @@ impl RunListReader {
         }
         let deleted = runs.len() - failed.len();
         match failed.first() {
-            None => {
-                self.say(LogLevel::Info, format!("deleted {deleted} {}", if deleted == 1 { "run" } else { "runs" }))
-            }
-            Some(error) => self.say(LogLevel::Error, format!("deleted {deleted} of {}: {error}", runs.len())),
+            None => self.send_message(
+                LogLevel::Info,
+                format!("deleted {deleted} {}", if deleted == 1 { "run" } else { "runs" }),
+            ),
+            Some(error) => self.send_message(LogLevel::Error, format!("deleted {deleted} of {}: {error}", runs.len())),
         }
     }
 }
