@@ -307,7 +307,7 @@ fn a_run_paused_in_one_process_continues_by_another() {
     watch.send_keys(":policy never\r");
     watch.send_keys(":length 2\r");
     watch.send_keys(":ask Every wumpus\r");
-    watch.wait_for_text("token limit reached");
+    watch.wait_for("the answer", |text| text.contains("Every wumpus ⟦") && text.contains('⟧'));
     let output = lab(dir.path(), &["control", "last", "go"]);
     assert!(output.status.success(), "{}", stderr(&output));
     wait_for_later_step(&screen);

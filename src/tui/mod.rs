@@ -29,7 +29,7 @@ mod tests;
 mod text;
 mod theme;
 
-pub use app::command::command_table;
+pub use app::command_list::command_table;
 pub use app::main_loop::{browse, run};
 pub use app::panel_id::Panel;
 pub use browser::state::BrowserSettings;

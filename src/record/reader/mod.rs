@@ -5,6 +5,7 @@
 
 mod config_writer;
 mod event_fold;
+mod open_request;
 mod requester;
 mod run_reader;
 mod tail;

@@ -2,6 +2,7 @@
 //! Must not know: how the run is followed, what a command does.
 //! Invariant: what becomes of a request is said, also if nobody answers.
 
+use super::open_request::OpenRequest;
 use super::run_reader::RunReader;
 use crate::record::requests::SentRequest;
 use crate::schema::protocol::{Alert, AlertTopic, Command, Event};
@@ -10,16 +11,6 @@ use std::time::{Duration, Instant};
 
 /// Time without an answer after which that is said.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A request without an answer.
-#[derive(Debug)]
-pub struct OpenRequest {
-    sent: SentRequest,
-    command: Command,
-    since: Instant,
-    /// Whether it was said that there is no answer yet.
-    late: bool,
-}
 
 impl RunReader {
     /// Carries out a command: leaves a request to the run's trainer. Without one, config keys are written into the config

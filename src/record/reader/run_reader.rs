@@ -5,7 +5,7 @@
 use crate::config::{self, Config, ObjectiveKind};
 use crate::data::{Dataset, Tokenizer};
 use crate::record::reader::event_fold::EventFold;
-use crate::record::reader::requester::OpenRequest;
+use crate::record::reader::open_request::OpenRequest;
 use crate::record::reader::tail::{ReadDepth, TableTail, TextTail};
 use crate::record::rows::{self};
 use crate::record::run_folder::{RunFolder, read_json};

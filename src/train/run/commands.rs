@@ -110,6 +110,8 @@ impl TrainingRun<'_> {
             },
             Command::Note(text) => {
                 self.add_note(&text);
+                // Who asked may read the record as soon as there is an answer.
+                self.persist()?;
                 Reply::Done(format!("noted at step {next}"))
             }
             Command::Ask(request) => self.start_answer(*request),

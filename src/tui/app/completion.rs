@@ -2,7 +2,7 @@
 //! Must not know: how the line is edited or drawn.
 //! Invariant: every completion is a line that the parser accepts, or the beginning of one.
 
-use super::command::COMMANDS;
+use super::command_list::COMMANDS;
 use crate::config::{Config, ConfigKey, Mutability};
 use crate::policy::grammar;
 

@@ -5,6 +5,7 @@
 pub mod actions;
 pub mod chart_settings;
 pub mod command;
+pub mod command_list;
 pub mod completion;
 pub mod draft;
 pub mod keys;

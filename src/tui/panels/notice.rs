@@ -110,10 +110,11 @@ fn finished_notice(summary: &RunSummary, room: usize) -> (Role, String) {
         format!("{how} {} steps in {}", text::with_separators(summary.steps), text::duration(summary.duration));
     let losses = &summary.losses;
     // The last step alone says little: its losses are named only if nothing was validated.
+    // What may be compared comes first, the mean plain loss after it.
     let validated = [
-        (Metric::ValidPlain, losses.valid),
         (Metric::ValidRecycled, losses.valid_recycled),
         (Metric::ValidPlainAtRecycled, losses.valid_plain_at_recycled),
+        (Metric::ValidPlain, losses.valid),
         (Metric::ValidAccuracy, losses.accuracy),
     ];
     let trained = [

@@ -8,7 +8,7 @@
 
 use super::RenderContext;
 use crate::config::Mutability;
-use crate::tui::app::command::COMMANDS;
+use crate::tui::app::command_list::COMMANDS;
 use crate::tui::app::view::Overlay;
 use crate::tui::text;
 use crate::tui::theme::Role;
