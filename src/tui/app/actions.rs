@@ -58,6 +58,8 @@ impl Motion {
 pub enum Action {
     /// Show or hide the help page.
     Help,
+    /// Type what to search the help page for.
+    SearchHelp,
     Quit,
     /// Like `Quit`; the second time leaves at once.
     Interrupt,

@@ -247,6 +247,11 @@ pub const BINDINGS: &[Binding] = &[
 
     bind(&[key(KeyCode::Up), char('k')], Scope::Help, Action::Move(Motion::Up), "scroll", "scroll"),
     bind(&[key(KeyCode::Down), char('j')], Scope::Help, Action::Move(Motion::Down), "", "scroll"),
+    bind(&[key(KeyCode::PageUp)], Scope::Help, Action::Move(Motion::PageUp), "", "scroll by a page"),
+    bind(&[key(KeyCode::PageDown), char(' ')], Scope::Help, Action::Move(Motion::PageDown), "", "scroll by a page"),
+    bind(&[key(KeyCode::Home), char('g')], Scope::Help, Action::Move(Motion::Home), "", "go to the first or last line"),
+    bind(&[key(KeyCode::End), char('G')], Scope::Help, Action::Move(Motion::End), "", "go to the first or last line"),
+    bind(&[char('/')], Scope::Help, Action::SearchHelp, "search", "search this help"),
     bind(&[key(KeyCode::Esc), char('?'), char('q'), key(KeyCode::Enter)], Scope::Help, Action::Help, "close", "close this help"),
     bind(&[char('y')], Scope::StopDialog, Action::StopRun, "stop", "stop and write a checkpoint"),
     bind(&[char('n'), key(KeyCode::Esc)], Scope::StopDialog, Action::KeepRunning, "continue", "keep the run going"),

@@ -68,7 +68,7 @@ impl App {
         if keys::action_for(key, &[Scope::Always]) == Some(Action::Suspend) {
             return Effect::Suspend;
         }
-        if matches!(self.view.overlay, Overlay::Prompt | Overlay::Filter) {
+        if matches!(self.view.overlay, Overlay::Prompt | Overlay::Filter | Overlay::HelpFilter) {
             return self.view.handle_prompt_key(key, &self.state);
         }
         let effect = match keys::action_for(key, &self.view.active_scopes()) {

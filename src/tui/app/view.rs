@@ -33,6 +33,8 @@ pub enum Overlay {
     None,
     /// The help page, scrolled down by this many lines.
     Help(u16),
+    /// The help page while a search is typed.
+    HelpFilter,
     /// The dialog that asks whether to stop the run.
     StopDialog,
     Prompt,
@@ -72,6 +74,8 @@ pub struct ViewState {
     pub overlay: Overlay,
     /// The command line; its text also serves the filter.
     pub prompt: CommandPrompt,
+    /// What the help page is searched for; empty for all of it.
+    pub help_filter: String,
     /// How far each panel is scrolled, and what it is filtered by, in the order of the panels.
     pub lists: [ListView; Panel::ALL.len()],
     /// Whether the run belongs to another process: leaving does not stop it.
@@ -134,7 +138,7 @@ impl ViewState {
             Overlay::None => vec![Scope::Panel(self.panels.focus), Scope::Panels, Scope::Always],
             Overlay::Help(_) => vec![Scope::Help, Scope::Always],
             Overlay::StopDialog => vec![Scope::StopDialog, Scope::Always],
-            Overlay::Prompt | Overlay::Filter => vec![Scope::Prompt],
+            Overlay::Prompt | Overlay::Filter | Overlay::HelpFilter => vec![Scope::Prompt],
         }
     }
 
@@ -196,7 +200,14 @@ impl ViewState {
     pub fn apply_action(&mut self, action: Action, state: &RunModel, screen: Rect) -> Effect {
         self.reply = None;
         match action {
-            Action::Help => self.overlay = if self.overlay == Overlay::None { Overlay::Help(0) } else { Overlay::None },
+            Action::Help => {
+                self.overlay = if self.overlay == Overlay::None { Overlay::Help(0) } else { Overlay::None };
+                self.help_filter.clear();
+            }
+            Action::SearchHelp => {
+                self.overlay = Overlay::HelpFilter;
+                self.prompt.open(self.help_filter.clone());
+            }
             Action::Quit => return self.request_quit(state),
             Action::Interrupt if self.overlay == Overlay::StopDialog => return Effect::Leave,
             Action::Interrupt => return self.request_quit(state),

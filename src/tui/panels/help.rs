@@ -41,22 +41,34 @@ enum HelpLine {
 }
 
 pub fn render(frame: &mut Frame, screen: Rect, ctx: RenderContext) {
-    let Overlay::Help(scroll) = ctx.view.overlay else {
-        return;
+    let (scroll, is_typing) = match ctx.view.overlay {
+        Overlay::Help(scroll) => (scroll, false),
+        Overlay::HelpFilter => (0, true),
+        _ => return,
     };
+    let filter = ctx.view.help_filter.as_str();
     let area = page_area(screen);
     clear_area(frame, area);
-    let limit = scroll_limit(screen);
-    let below = if limit > 0 { " ↑ ↓ scroll, Esc closes " } else { " Esc closes " };
+    let limit = scroll_limit(screen, filter);
+    let below = match (is_typing, limit) {
+        (true, _) => " Enter keeps the search, Esc ends it ",
+        (false, 0) => " / searches, Esc closes ",
+        _ => " ↑ ↓ PgUp PgDn scroll, / searches, Esc closes ",
+    };
+    let title = match (is_typing, filter) {
+        (true, filter) => format!(" help /{filter}▏ "),
+        (false, "") => " help ".to_owned(),
+        (false, filter) => format!(" help /{filter} "),
+    };
     let block = Block::bordered()
         .border_type(BorderType::Rounded)
         .border_style(ctx.theme.style(Role::Focus))
-        .title_top(ctx.span(Role::Focus, " help "))
+        .title_top(ctx.span(Role::Focus, title))
         .title_bottom(Line::from(ctx.span(Role::Name, below)).right_aligned());
     let within = block.inner(area).inner(Margin::new(1, 0));
     frame.render_widget(block, area);
     // The lines flow from column to column.
-    let mut lines = all_lines().into_iter().skip(usize::from(scroll.min(limit)));
+    let mut lines = matching_lines(filter).into_iter().skip(usize::from(scroll.min(limit)));
     let (columns, width) = (column_count(screen), within.width / column_count(screen));
     for column in 0..columns {
         let area = Rect { x: within.x + column * width, width: width.saturating_sub(1), ..within };
@@ -65,10 +77,39 @@ pub fn render(frame: &mut Frame, screen: Rect, ctx: RenderContext) {
     }
 }
 
-/// Returns how many lines the page can be scrolled on `screen`.
-pub fn scroll_limit(screen: Rect) -> u16 {
-    let visible = layout::inner_area(page_area(screen)).height * column_count(screen);
-    (all_lines().len() as u16).saturating_sub(visible)
+/// Returns how many lines the page of this search can be scrolled on `screen`.
+pub fn scroll_limit(screen: Rect, filter: &str) -> u16 {
+    (matching_lines(filter).len() as u16).saturating_sub(visible_lines(screen))
+}
+
+/// Returns how many lines of the page are visible on `screen`.
+pub fn visible_lines(screen: Rect) -> u16 {
+    layout::inner_area(page_area(screen)).height * column_count(screen)
+}
+
+/// Returns the lines that have `filter` in them, ignoring case, each below its heading; all lines of a heading that has it.
+fn matching_lines(filter: &str) -> Vec<HelpLine> {
+    let filter = filter.to_lowercase();
+    let has_filter = |text: &str| text.to_lowercase().contains(&filter);
+    let mut found = Vec::new();
+    let mut heading: Option<HelpLine> = None;
+    let mut all_match = false;
+    for line in all_lines() {
+        match line {
+            HelpLine::Heading(text) => {
+                all_match = has_filter(&text);
+                heading = Some(HelpLine::Heading(text));
+            }
+            HelpLine::Keys(ref name, text) | HelpLine::Term(ref name, text)
+                if all_match || has_filter(name) || has_filter(text) =>
+            {
+                found.extend(heading.take());
+                found.push(line);
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 fn column_count(screen: Rect) -> u16 {
@@ -167,6 +208,22 @@ fn column_paragraph(ctx: RenderContext, entries: Vec<HelpLine>, width: u16) -> P
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_search_keeps_lines_with_their_headings() {
+        assert_eq!(matching_lines("").len(), all_lines().len());
+        let texts = |filter: &str| -> Vec<String> {
+            let text = |line| match line {
+                HelpLine::Heading(text) => text,
+                HelpLine::Keys(name, text) | HelpLine::Term(name, text) => format!("{name} {text}"),
+            };
+            matching_lines(filter).into_iter().map(text).collect()
+        };
+        let found = texts("LN v");
+        assert_eq!((found.len(), found[0].as_str()), (2, "marks and terms"), "{found:?}");
+        assert!(texts("marks and terms").len() > TERMS.len());
+        assert!(texts("no such words").is_empty());
+    }
 
     #[test]
     fn no_line_is_cut() {

@@ -41,7 +41,7 @@ pub fn render(frame: &mut Frame, ctx: RenderContext) {
     }
     panels::reply::render(frame, screen, areas.footer, ctx);
     match ctx.view.overlay {
-        Overlay::Help(_) => panels::help::render(frame, screen, ctx),
+        Overlay::Help(_) | Overlay::HelpFilter => panels::help::render(frame, screen, ctx),
         Overlay::StopDialog => panels::stop_dialog::render(frame, screen, ctx),
         Overlay::None | Overlay::Prompt | Overlay::Filter => {}
     }

@@ -413,7 +413,7 @@ fn no_sequence_of_keys_breaks_the_screen() {
     for step in 251..651 {
         let bindings: Vec<_> = keys::bindings_in(&view.active_scopes()).collect();
         let screen = Rect::new(0, 0, 50 + random(100) as u16, 14 + random(30) as u16);
-        if matches!(view.overlay, Overlay::Prompt | Overlay::Filter) {
+        if matches!(view.overlay, Overlay::Prompt | Overlay::Filter | Overlay::HelpFilter) {
             let codes = [KeyCode::Char('s'), KeyCode::Char('漢'), KeyCode::Tab, KeyCode::Enter, KeyCode::Esc];
             let key = KeyEvent::new(codes[random(5) as usize], KeyModifiers::NONE);
             view.handle_prompt_key(&key, &state);

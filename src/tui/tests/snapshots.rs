@@ -229,7 +229,9 @@ fn any_size_can_be_drawn_in_any_state() {
     for state in [RunModel::default(), training_state(0), training_state(50), dead] {
         for (width, height) in [(1, 1), (60, 16), (61, 17), (73, 20), (100, 23), (180, 45), (300, 20), (60, 90)] {
             for panel in Panel::ALL {
-                for overlay in [Overlay::None, Overlay::Help(99), Overlay::StopDialog, Overlay::Filter] {
+                for overlay in
+                    [Overlay::None, Overlay::Help(99), Overlay::HelpFilter, Overlay::StopDialog, Overlay::Filter]
+                {
                     let mut view = focused(panel, width % 2 == 0);
                     view.overlay = overlay;
                     draw_text(&state, &view, width, height);

@@ -14,8 +14,9 @@ use ratatui::layout::Rect;
 impl ViewState {
     pub fn apply_motion(&mut self, motion: Motion, state: &RunModel, screen: Rect) {
         if let Overlay::Help(at) = self.overlay {
-            let at = if motion == Motion::Up { at.saturating_sub(1) } else { at.saturating_add(1) };
-            self.overlay = Overlay::Help(at.min(help::scroll_limit(screen)));
+            let (page, last) = (help::visible_lines(screen), help::scroll_limit(screen, &self.help_filter));
+            let at = moved_position(usize::from(at), motion, usize::from(page), usize::from(last));
+            self.overlay = Overlay::Help(at as u16);
             return;
         }
         let area = layout::inner_area(self.panels.area_of(self.panels.focus, screen, 0));

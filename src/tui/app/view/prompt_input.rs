@@ -36,8 +36,10 @@ impl ViewState {
 
     /// Handles a key of the command line or of a filter.
     pub fn handle_prompt_key(&mut self, key: &KeyEvent, state: &RunModel) -> Effect {
-        if self.overlay == Overlay::Filter {
-            return self.handle_filter_key(key);
+        match self.overlay {
+            Overlay::Filter => return self.handle_filter_key(key),
+            Overlay::HelpFilter => return self.handle_help_filter_key(key),
+            _ => {}
         }
         let typed = self.prompt.handle_key(key, state.run.as_ref().map(|run| &run.config));
         if let PromptOutcome::Trainer(Command::Note(text)) = &typed
@@ -104,6 +106,18 @@ impl ViewState {
             }
             DashboardCommand::Fork(name, sets) => return Effect::Fork(name, sets),
             DashboardCommand::Export(table, file) => return Effect::Export(table, file),
+        }
+        Effect::None
+    }
+
+    fn handle_help_filter_key(&mut self, key: &KeyEvent) -> Effect {
+        let typed = self.prompt.handle_text_key(key);
+        if typed == PromptOutcome::Cancelled {
+            self.prompt.text.clear();
+        }
+        self.help_filter.clone_from(&self.prompt.text);
+        if typed != PromptOutcome::Editing {
+            self.overlay = Overlay::Help(0);
         }
         Effect::None
     }
