@@ -125,7 +125,7 @@ mod tests {
         // An older version has recorded no answer.
         let old = [asked.clone(), row(EventKind::End, "stopped", None), row(EventKind::Resume, "", None)];
         assert!(fold(&mut state, &old).is_empty());
-        assert_eq!(fold(&mut state, &[asked.clone()]), ["2 a 0 None"]);
+        assert_eq!(fold(&mut state, std::slice::from_ref(&asked)), ["2 a 0 None"]);
         assert!(fold(&mut state, &[]).is_empty());
         assert_eq!(fold(&mut state, &[answered.clone(), asked.clone()]), ["2 a 2 Some(\"end\")", "3 a 0 None"]);
         assert_eq!(fold(&mut state, &[asked, answered]), ["3 a 0 Some(\"not recorded\")", "4 a 2 Some(\"end\")"]);
@@ -138,7 +138,7 @@ mod tests {
         let diverges = row(EventKind::Alert, "divergence", Some("x"));
         let over = row(EventKind::Alert, "divergence", None);
         assert!(fold(&mut state, &[diverges.clone(), over.clone()]).is_empty());
-        assert_eq!(fold(&mut state, &[diverges.clone()]), ["divergence Some(\"x\")"]);
+        assert_eq!(fold(&mut state, std::slice::from_ref(&diverges)), ["divergence Some(\"x\")"]);
         assert_eq!(fold(&mut state, &[over]), ["divergence None"]);
         let full = row(EventKind::Alert, "disk", Some("full"));
         let rows = [diverges, full, row(EventKind::Alert, "of a newer version", Some("x"))];

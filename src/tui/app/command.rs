@@ -190,7 +190,8 @@ impl CommandPrompt {
         self.word_start = self.text.rfind(' ').map_or(0, |space| space + 1);
         self.candidates = completion::completions(&self.text, config);
         if !self.candidates.is_empty() {
-            self.replace_last_word(&completion::common_prefix(&self.candidates).to_owned());
+            let shared = completion::common_prefix(&self.candidates).to_owned();
+            self.replace_last_word(&shared);
         }
         if self.candidates.len() == 1 {
             self.candidates.clear();
