@@ -188,10 +188,8 @@ impl Theme {
             let (text, ground) = if self.background == Background::Dark { (BLACK, WHITE) } else { (WHITE, BLACK) };
             return plain.fg(self.color(text)).bg(self.color(ground));
         }
-        let tint = match self.background {
-            Background::Dark => tint_on_dark(role),
-            Background::Light => tint_on_light(role),
-        };
+        let (on_dark, on_light) = tints(role);
+        let tint = if self.background == Background::Dark { on_dark } else { on_light };
         let style = plain.fg(self.color(tint));
         if matches!(role, Role::Focus | Role::Bad) { style.add_modifier(Modifier::BOLD) } else { style }
     }
@@ -242,37 +240,21 @@ impl Theme {
     }
 }
 
-fn tint_on_dark(role: Role) -> Tint {
+/// Returns the colours of a role on a dark and on a light background.
+fn tints(role: Role) -> (Tint, Tint) {
     match role {
-        Role::Focus | Role::Key | Role::Plain => SKY,
-        Role::PlainRaw => SKY_DIM,
-        Role::Recycled | Role::Warn => ORANGE,
-        Role::RecycledRaw => ORANGE_DIM,
-        Role::PlainAtRecycled => BLUE,
-        Role::Pause => PURPLE,
-        Role::Masked | Role::Mark => YELLOW,
-        Role::Shuffled | Role::Bad => VERMILION,
-        Role::Lr | Role::Good => GREEN,
-        Role::Cursor | Role::Value | Role::Selected => WHITE,
-        Role::Dim | Role::Name => GREY,
-        Role::Frame => FRAME,
-    }
-}
-
-fn tint_on_light(role: Role) -> Tint {
-    match role {
-        Role::Focus | Role::Key | Role::Plain => NAVY,
-        Role::PlainRaw => NAVY_DIM,
-        Role::Recycled | Role::Warn => BROWN,
-        Role::RecycledRaw => BROWN_DIM,
-        Role::PlainAtRecycled => STEEL,
-        Role::Pause => PLUM,
-        Role::Masked | Role::Mark => OLIVE,
-        Role::Shuffled | Role::Bad => BRICK,
-        Role::Lr | Role::Good => PINE,
-        Role::Cursor | Role::Value | Role::Selected => BLACK,
-        Role::Dim | Role::Name => SLATE,
-        Role::Frame => SILVER,
+        Role::Focus | Role::Key | Role::Plain => (SKY, NAVY),
+        Role::PlainRaw => (SKY_DIM, NAVY_DIM),
+        Role::Recycled | Role::Warn => (ORANGE, BROWN),
+        Role::RecycledRaw => (ORANGE_DIM, BROWN_DIM),
+        Role::PlainAtRecycled => (BLUE, STEEL),
+        Role::Pause => (PURPLE, PLUM),
+        Role::Masked | Role::Mark => (YELLOW, OLIVE),
+        Role::Shuffled | Role::Bad => (VERMILION, BRICK),
+        Role::Lr | Role::Good => (GREEN, PINE),
+        Role::Cursor | Role::Value | Role::Selected => (WHITE, BLACK),
+        Role::Dim | Role::Name => (GREY, SLATE),
+        Role::Frame => (FRAME, SILVER),
     }
 }
 
@@ -331,9 +313,9 @@ mod tests {
         let roles = [Role::Name, Role::Key, Role::Plain, Role::Recycled, Role::PlainAtRecycled, Role::Pause];
         let more = [Role::Masked, Role::Shuffled, Role::Lr, Role::Cursor, Role::Bad, Role::Dim];
         for role in roles.into_iter().chain(more) {
-            let (dark, light) = (tint_on_dark(role).0, tint_on_light(role).0);
-            assert!(contrast(luminance(dark), luminance((0x16, 0x18, 0x1d))) >= 3.0, "{role:?} on dark");
-            assert!(contrast(luminance(light), 1.0) >= 4.0, "{role:?} on light");
+            let (dark, light) = tints(role);
+            assert!(contrast(luminance(dark.0), luminance((0x16, 0x18, 0x1d))) >= 3.0, "{role:?} on dark");
+            assert!(contrast(luminance(light.0), 1.0) >= 4.0, "{role:?} on light");
         }
     }
 

@@ -4,7 +4,7 @@
 
 use super::hold::Ending;
 use super::playground::PlaygroundSession;
-use super::request_desk::{Awaited, Incoming, Reply};
+use super::request_desk::{AwaitedEvent, CommandReply, Incoming};
 use super::training_loop::TrainingRun;
 use super::{recording, setup};
 use crate::config::Config;
@@ -84,12 +84,12 @@ impl TrainingRun<'_> {
     }
 
     /// Executes one command. Config edits are only collected in `edits`.
-    fn handle_command(&mut self, command: Command, edits: &mut Vec<SetKeys>) -> Result<Reply, TrainError> {
+    fn handle_command(&mut self, command: Command, edits: &mut Vec<SetKeys>) -> Result<CommandReply, TrainError> {
         let next = self.learner.step + 1;
         Ok(match command {
             Command::SetPaused(true) => {
                 self.hold.pause();
-                Reply::Done(format!("paused before step {next}"))
+                CommandReply::Done(format!("paused before step {next}"))
             }
             Command::SetPaused(false) => {
                 self.hold.unpause();
@@ -98,35 +98,35 @@ impl TrainingRun<'_> {
                     edits.push(SetKeys::single(PAUSED_KEY, "false"));
                 }
                 let when = if self.hold.is_held() { " once the disk has space" } else { "" };
-                Reply::Done(format!("continues with step {next}{when}"))
+                CommandReply::Done(format!("continues with step {next}{when}"))
             }
             Command::SetKeys(set) => {
                 edits.push(set);
-                Reply::When(Awaited::Edit(edits.len() - 1))
+                CommandReply::When(AwaitedEvent::Edit(edits.len() - 1))
             }
             Command::StepOnce => match self.hold.request_step() {
-                0 => Reply::Refused("the run is not paused: pause it first".into()),
-                steps => Reply::When(Awaited::Step(self.learner.step + steps)),
+                0 => CommandReply::Refused("the run is not paused: pause it first".into()),
+                steps => CommandReply::When(AwaitedEvent::Step(self.learner.step + steps)),
             },
             Command::Note(text) => {
                 self.add_note(&text);
                 // Who asked may read the record as soon as there is an answer.
                 self.persist()?;
-                Reply::Done(format!("noted at step {next}"))
+                CommandReply::Done(format!("noted at step {next}"))
             }
             Command::Ask(request) => self.start_answer(*request),
             Command::Save => match self.save_checkpoint()? {
-                Some(path) => Reply::Done(format!("checkpoint: {}", path.display())),
-                None => Reply::Refused("the run was stopped while the disk was full".into()),
+                Some(path) => CommandReply::Done(format!("checkpoint: {}", path.display())),
+                None => CommandReply::Refused("the run was stopped while the disk was full".into()),
             },
             Command::Stop => self.request_end(Ending::WithCheckpoint),
             Command::StopWithoutCheckpoint => self.request_end(Ending::WithoutCheckpoint),
         })
     }
 
-    fn request_end(&mut self, ending: Ending) -> Reply {
+    fn request_end(&mut self, ending: Ending) -> CommandReply {
         self.hold.end(ending);
-        Reply::When(Awaited::End)
+        CommandReply::When(AwaitedEvent::End)
     }
 
     /// Returns the position from which changes apply now.
@@ -293,7 +293,7 @@ impl TrainingRun<'_> {
     }
 
     /// Starts a playground answer. An answer in progress is abandoned for it.
-    fn start_answer(&mut self, request: PlaygroundRequest) -> Reply {
+    fn start_answer(&mut self, request: PlaygroundRequest) -> CommandReply {
         self.answers_requested += 1;
         self.end_answer("replaced by the next request");
         let answer = PlaygroundAnswer {
@@ -310,11 +310,11 @@ impl TrainingRun<'_> {
             Ok(session) => {
                 self.playground = Some(session);
                 self.publisher.send_fact(Event::Answer(Box::new(answer)));
-                Reply::When(Awaited::Answer(self.answers_requested))
+                CommandReply::When(AwaitedEvent::Answer(self.answers_requested))
             }
             Err(reason) => {
                 self.publish_ended_answer(PlaygroundAnswer { end_reason: Some(reason.clone()), ..answer });
-                Reply::Refused(reason)
+                CommandReply::Refused(reason)
             }
         }
     }

@@ -22,16 +22,16 @@ impl From<Command> for Incoming {
 
 /// What a command has led to.
 #[derive(Debug)]
-pub(super) enum Reply {
+pub(super) enum CommandReply {
     Done(String),
     Refused(String),
     /// The outcome is not known yet.
-    When(Awaited),
+    When(AwaitedEvent),
 }
 
 /// What has to happen before a request can be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Awaited {
+pub(super) enum AwaitedEvent {
     /// So many updates are done.
     Step(u64),
     /// The playground answer of this number ends.
@@ -48,7 +48,7 @@ pub(in crate::train) struct RequestDesk {
     inbox: RequestInbox,
     /// The request whose command is being handled.
     current: Option<RequestName>,
-    open: Vec<(RequestName, Awaited)>,
+    open: Vec<(RequestName, AwaitedEvent)>,
 }
 
 impl RequestDesk {
@@ -67,13 +67,13 @@ impl RequestDesk {
     }
 
     /// Keeps the request that is being handled until `awaited` has happened.
-    pub(super) fn keep_current(&mut self, awaited: Awaited) {
+    pub(super) fn keep_current(&mut self, awaited: AwaitedEvent) {
         let current = self.current.take();
         self.open.extend(current.map(|name| (name, awaited)));
     }
 
     /// Whether a request waits for what `is_awaited` says.
-    pub(super) fn awaits(&self, is_awaited: impl Fn(Awaited) -> bool) -> bool {
+    pub(super) fn awaits(&self, is_awaited: impl Fn(AwaitedEvent) -> bool) -> bool {
         self.open.iter().any(|(_, awaited)| is_awaited(*awaited))
     }
 
@@ -86,10 +86,10 @@ impl RequestDesk {
     }
 
     /// Removes and returns the open requests that wait for what `is_awaited` says.
-    pub(super) fn take_open(&mut self, is_awaited: impl Fn(Awaited) -> bool) -> Vec<RequestName> {
+    pub(super) fn take_open(&mut self, is_awaited: impl Fn(AwaitedEvent) -> bool) -> Vec<RequestName> {
         let (taken, open) = std::mem::take(&mut self.open).into_iter().partition(|(_, awaited)| is_awaited(*awaited));
         self.open = open;
-        let taken: Vec<(RequestName, Awaited)> = taken;
+        let taken: Vec<(RequestName, AwaitedEvent)> = taken;
         taken.into_iter().map(|(name, _)| name).collect()
     }
 

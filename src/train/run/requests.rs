@@ -2,7 +2,7 @@
 //! Must not know: the files of a request, what a command does.
 //! Invariant: every request that was taken is answered once, at the latest when the run ends.
 
-use super::request_desk::{Awaited, Incoming, Reply};
+use super::request_desk::{AwaitedEvent, CommandReply, Incoming};
 use super::training_loop::TrainingRun;
 use crate::schema::protocol::{Command, PlaygroundAnswer, RunSummary, SetKeys};
 use crate::schema::requests::{RequestAnswer, RequestOutcome};
@@ -29,11 +29,11 @@ impl TrainingRun<'_> {
     }
 
     /// Answers the request that is being handled, or keeps it until its outcome is known.
-    pub(super) fn reply(&mut self, reply: Reply) {
+    pub(super) fn reply(&mut self, reply: CommandReply) {
         let answer = match reply {
-            Reply::Done(text) => self.request_answer(RequestOutcome::Done, text),
-            Reply::Refused(reason) => self.request_answer(RequestOutcome::Refused, reason),
-            Reply::When(awaited) => return self.desk.keep_current(awaited),
+            CommandReply::Done(text) => self.request_answer(RequestOutcome::Done, text),
+            CommandReply::Refused(reason) => self.request_answer(RequestOutcome::Refused, reason),
+            CommandReply::When(awaited) => return self.desk.keep_current(awaited),
         };
         let current = self.desk.replace_current(None).into_iter().collect();
         self.desk.answer(current, &answer);
@@ -42,29 +42,29 @@ impl TrainingRun<'_> {
     /// Answers the requests whose step is done.
     pub(super) fn answer_done_steps(&mut self) {
         let done = self.learner.step;
-        let names = self.desk.take_open(|awaited| matches!(awaited, Awaited::Step(step) if step <= done));
+        let names = self.desk.take_open(|awaited| matches!(awaited, AwaitedEvent::Step(step) if step <= done));
         self.desk.answer(names, &self.request_answer(RequestOutcome::Done, format!("step {done} is done")));
     }
 
     /// Whether config edits of this boundary came through requests.
     pub(super) fn awaits_edits(&self) -> bool {
-        self.desk.awaits(|awaited| matches!(awaited, Awaited::Edit(_)))
+        self.desk.awaits(|awaited| matches!(awaited, AwaitedEvent::Edit(_)))
     }
 
     /// Answers the requests of this boundary's config edits. `refused` has the positions and reasons of those refused.
     pub(super) fn answer_edits(&mut self, refused: &[(usize, String)]) {
         for (edit, reason) in refused {
-            let names = self.desk.take_open(|awaited| awaited == Awaited::Edit(*edit));
+            let names = self.desk.take_open(|awaited| awaited == AwaitedEvent::Edit(*edit));
             self.desk.answer(names, &self.request_answer(RequestOutcome::Refused, reason.clone()));
         }
-        let names = self.desk.take_open(|awaited| matches!(awaited, Awaited::Edit(_)));
+        let names = self.desk.take_open(|awaited| matches!(awaited, AwaitedEvent::Edit(_)));
         let text = format!("applies from step {} on", self.learner.step + 1);
         self.desk.answer(names, &self.request_answer(RequestOutcome::Done, text));
     }
 
     /// Answers the request for a playground answer that has ended.
     pub(super) fn answer_asked(&mut self, answer: &PlaygroundAnswer) {
-        let names = self.desk.take_open(|awaited| awaited == Awaited::Answer(answer.number));
+        let names = self.desk.take_open(|awaited| awaited == AwaitedEvent::Answer(answer.number));
         let text = answer.end_reason.clone().unwrap_or_default();
         let reply = RequestAnswer {
             answer: Some(answer.clone()),
@@ -77,7 +77,7 @@ impl TrainingRun<'_> {
     pub(super) fn answer_at_end(&mut self, result: &Result<RunSummary, TrainError>) {
         let late = match result {
             Ok(summary) => {
-                let names = self.desk.take_open(|awaited| awaited == Awaited::End);
+                let names = self.desk.take_open(|awaited| awaited == AwaitedEvent::End);
                 self.desk.answer(names, &self.request_answer(RequestOutcome::Done, end_text(summary)));
                 "the run has ended".to_owned()
             }
