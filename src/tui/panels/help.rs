@@ -16,7 +16,7 @@
 //! ╰────────────────────────────────────────────────────────────────────────────────── ↑ ↓ scroll, Esc closes ╯
 //! ```
 
-use super::{RenderContext, clear_area, loss};
+use super::{RenderContext, clear_area, loss_marks};
 use crate::tui::app::keys::{Binding, Scope};
 use crate::tui::app::panel_id::Panel;
 use crate::tui::app::view::Overlay;
@@ -145,7 +145,7 @@ fn all_lines() -> Vec<HelpLine> {
         }
     }
     all.push(HelpLine::Heading("marks and terms".into()));
-    all.extend(loss::mark_meanings().map(|(mark, meaning)| HelpLine::Term(mark, meaning)));
+    all.extend(loss_marks::mark_meanings().map(|(mark, meaning)| HelpLine::Term(mark, meaning)));
     all.extend(TERMS.iter().map(|(term, meaning)| HelpLine::Term((*term).to_owned(), meaning)));
     all
 }

@@ -16,14 +16,18 @@
 //! ╰─────────────────────── ▾ change  recycled − plain at recycled +0.504, worse ╯
 //! ```
 
-use super::legend::{LegendEntry, LegendForm, LegendNames, NameLength, legend_line};
-use super::{LinePart, RenderContext, draw_frame, fit_lines};
+use super::loss_legend::{Legend, curve_value, difference_legend, loss_legend};
+use super::loss_marks::{
+    MARKS, PAUSE_DASH, PLAIN_AT_RECYCLED_DASH, PLAIN_DASH, RECYCLED_DASH, TRAINED_DIFFERENCE, ValidationMark,
+    recycled_metric, validated_difference,
+};
+use super::{RenderContext, draw_frame};
 use crate::schema::metrics::Metric;
 use crate::tui::app::chart_settings::{ChartSpan, LossCharts};
 use crate::tui::app::panel_id::Panel;
 use crate::tui::model::metrics::Series;
 use crate::tui::plot::axis::{AxisRange, Plane, Scale, StepLabels};
-use crate::tui::plot::chart::{Chart, PlotCurve, PlotPoints, visible_dash};
+use crate::tui::plot::chart::{Chart, PlotCurve, PlotPoints};
 use crate::tui::plot::raster::Dash;
 use crate::tui::plot::{axis, chart};
 use crate::tui::text;
@@ -35,75 +39,11 @@ use ratatui::widgets::Paragraph;
 
 /// The fewest lines within the frame that have room for both charts.
 const BOTH_MIN_HEIGHT: u16 = 12;
-/// The fewest lines of the losses that have room for the legend of the validation marks.
-const MARKS_MIN_HEIGHT: u16 = 6;
-/// The fewest lines of the losses that have room for a second line of them.
-const TWO_MARK_ROWS_MIN_HEIGHT: u16 = 9;
-/// The marks of losses, before those of controls alone.
-const LOSS_MARKS: usize = 3;
-/// The fewest lines of the losses that have room for a second line of curve names.
-const TWO_ROWS_MIN_HEIGHT: u16 = 7;
-
-/// The difference in training: recycled loss minus plain loss at the same positions of the same step.
-const TRAINED_DIFFERENCE: Series = Series::Difference(Metric::LossRecycledAtRecycled, Metric::LossPlainAtRecycled);
-
-/// A loss that validations measure: how the charts mark it and how the legends name it.
-#[derive(Debug, PartialEq)]
-struct ValidationMark {
-    metric: Metric,
-    glyph: &'static str,
-    role: Role,
-    names: LegendNames,
-    /// What it is, for the help page.
-    meaning: &'static str,
-    /// Whether it is a control. Axes do not cover controls, which may be far from the other losses.
-    is_control: bool,
-}
-
-const fn mark(
-    metric: Metric,
-    (glyph, role): (&'static str, Role),
-    names: LegendNames,
-    meaning: &'static str,
-    is_control: bool,
-) -> ValidationMark {
-    ValidationMark { metric, glyph, role, names, meaning, is_control }
-}
-
-/// The names of the plain loss at the recycled positions.
-const AT_RECYCLED: LegendNames = ["plain at recycled", "plain there", "there"];
-
-/// The marks of validations: the charts draw them and the legends name them from this one table.
-#[rustfmt::skip] // one line a mark
-static MARKS: [ValidationMark; 6] = [
-    mark(Metric::ValidPlain, ("◆", Role::Plain), ["plain"; 3], "plain pass, all positions", false),
-    mark(Metric::ValidRecycled, ("▲", Role::Recycled), ["recycled"; 3], "recycled pass, its positions", false),
-    mark(Metric::ValidPlainAtRecycled, ("◇", Role::PlainAtRecycled), AT_RECYCLED, "plain pass, the same positions", true),
-    mark(Metric::ValidPause, ("○", Role::Pause), ["pause vector", "pause", "pause"], "one learned vector for states", true),
-    mark(Metric::ValidMasked, ("□", Role::Masked), ["mean embedding", "mean", "mean"], "mean embedding for states", true),
-    mark(Metric::ValidShuffled, ("×", Role::Shuffled), ["shuffled state", "shuffled", "shuffled"], "states of other positions", true),
-];
-
-/// The mark of a run that learns questions, which has none of the others.
-static QUESTIONS_MARK: ValidationMark =
-    mark(Metric::ValidQuestions, ("●", Role::Plain), ["questions"; 3], "steps and answers, this stage", false);
-
-/// Returns the marks of validations and what each is, for the help page.
-pub fn mark_meanings() -> impl Iterator<Item = (String, &'static str)> {
-    MARKS.iter().chain([&QUESTIONS_MARK]).map(|mark| (format!("{} {}", mark.glyph, mark.names[1]), mark.meaning))
-}
-
 /// A plot and the ranges that it shows.
 #[derive(Clone, Copy, Debug)]
 pub struct Plot {
     pub area: Rect,
     pub plane: Plane,
-}
-
-/// The legend of a chart, and the marks that it names: the chart draws no others.
-struct Legend {
-    lines: Vec<Line<'static>>,
-    marks: Vec<&'static ValidationMark>,
 }
 
 /// A chart placed in the panel: its legend, the cells of the legend, and the plot below it.
@@ -117,12 +57,6 @@ struct PlacedCharts {
     losses: Option<PlacedChart>,
     difference: Option<PlacedChart>,
 }
-
-/// Dashes of the curves, with colours and without.
-const PLAIN_DASH: (Dash, Dash) = (Dash::Solid, Dash::Solid);
-const RECYCLED_DASH: (Dash, Dash) = (Dash::Solid, Dash::Dashed);
-const PLAIN_AT_RECYCLED_DASH: (Dash, Dash) = (Dash::Dashed, Dash::Dotted);
-const PAUSE_DASH: (Dash, Dash) = (Dash::Dotted, Dash::Dotted);
 
 /// Returns the chart of the losses with these validation marks.
 fn loss_chart(ctx: RenderContext, marks: &[&ValidationMark]) -> Chart {
@@ -158,12 +92,6 @@ fn loss_chart(ctx: RenderContext, marks: &[&ValidationMark]) -> Chart {
     }
 }
 
-/// Returns the recycled loss at the recycled positions; its own metric if the loss counts everywhere.
-fn recycled_metric(ctx: RenderContext) -> Metric {
-    let at_recycled = Metric::LossRecycledAtRecycled;
-    if ctx.state.history(Series::Metric(at_recycled)).is_empty() { Metric::LossRecycled } else { at_recycled }
-}
-
 /// Returns the chart of the recycled loss minus the plain one, and minus these controls in validations.
 fn difference_chart(marks: &[&ValidationMark]) -> Chart {
     let (role, raw_role) = (Role::Recycled, Some(Role::RecycledRaw));
@@ -184,11 +112,6 @@ fn difference_chart(marks: &[&ValidationMark]) -> Chart {
         }],
         points: marks.iter().copied().map(point).collect(),
     }
-}
-
-/// Returns the series of the recycled loss minus this control, in validations.
-fn validated_difference(mark: &ValidationMark) -> Series {
-    Series::Difference(Metric::ValidRecycled, mark.metric)
 }
 
 pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
@@ -361,211 +284,4 @@ fn bottom_line(ctx: RenderContext, width: u16) -> Line<'static> {
     let choices = [[markers.clone(), long.clone()].concat(), [markers, short.clone()].concat(), long, short];
     let fits = |line: &Line| line.width() + 2 <= usize::from(width);
     choices.into_iter().map(Line::from).find(fits).unwrap_or_default()
-}
-
-/// Returns the value of a curve: smoothed, at the cursor or at the end of the run.
-fn curve_value(ctx: RenderContext, series: Series) -> Option<f64> {
-    ctx.state.history(series).smoothed_at(ctx.cursor_step(), ctx.smoothing())
-}
-
-/// Returns the last value of a mark that was measured up to the cursor, or up to the end of the run.
-fn mark_value(ctx: RenderContext, series: Series) -> Option<f64> {
-    ctx.state.history(series).bucket_at(ctx.cursor_step()).map(|bucket| bucket.mean)
-}
-
-/// Returns the legend of the losses: the curves, and all validation marks if they fit, else the plain one.
-fn loss_legend(ctx: RenderContext, width: u16, height: u16) -> Legend {
-    let is_plain_run = ctx.state.run.as_ref().is_some_and(|run| run.config.recycle.every == 0);
-    let recycles = !is_plain_run && !ctx.state.history(Series::Metric(Metric::ValidRecycled)).is_empty();
-    let mark_rows = match height {
-        _ if !recycles => 0,
-        0..MARKS_MIN_HEIGHT => 0,
-        MARKS_MIN_HEIGHT..TWO_MARK_ROWS_MIN_HEIGHT => 1,
-        _ => 2,
-    };
-    let named = mark_legend(ctx, width, mark_rows);
-    let rows = 1 + usize::from(height >= TWO_ROWS_MIN_HEIGHT + named.lines.len() as u16);
-    let mut names = curve_names(ctx, width);
-    if named.lines.is_empty() {
-        names.extend(validation_part(ctx));
-    }
-    let between = if width < 60 { " " } else { "   " };
-    let mut lines = fit_lines(ctx, names, between, usize::from(width), rows);
-    if named.lines.is_empty() {
-        return Legend { lines, marks: vec![own_mark(ctx)] };
-    }
-    lines.extend(named.lines);
-    Legend { lines, marks: named.marks }
-}
-
-/// Returns the legend of the validation marks in at most `rows` lines, with as many controls as fit.
-fn mark_legend(ctx: RenderContext, width: u16, rows: usize) -> Legend {
-    let is_measured = |mark: &&ValidationMark| !ctx.state.history(Series::Metric(mark.metric)).is_empty();
-    let mut marks: Vec<&'static ValidationMark> = MARKS.iter().filter(is_measured).collect();
-    while rows > 0 && !marks.is_empty() {
-        let (losses, controls) = marks.split_at(marks.len().min(LOSS_MARKS));
-        let choices = [vec![&marks[..]], vec![losses, controls]];
-        for groups in choices.iter().take(rows) {
-            let lines = groups.iter().map(|marks| legend_line(ctx, &loss_entries(ctx, marks), &LOSS_FORMS, width));
-            if let Some(lines) = lines.collect() {
-                return Legend { lines, marks };
-            }
-        }
-        marks.pop();
-    }
-    Legend { lines: Vec::new(), marks }
-}
-
-/// Returns the names and values of the curves, with raw values if there is room.
-fn curve_names(ctx: RenderContext, width: u16) -> Vec<LinePart> {
-    let curve = |rank, dash, name: &str, role: Role, metric: Metric| {
-        let (series, glyph) = (Series::Metric(metric), visible_dash(ctx, dash).legend_glyph());
-        let value = curve_value(ctx, series).map_or_else(|| "–".into(), text::decimal);
-        let mut spans = vec![ctx.span(role, format!("{glyph} {name} ")), ctx.span(Role::Value, value)];
-        let raw = ctx.state.history(series).bucket_at(ctx.cursor_step());
-        if let Some(raw) = raw.filter(|_| width >= 110) {
-            spans.push(ctx.span(Role::Dim, format!(" ({})", text::decimal(raw.mean))));
-        }
-        (rank, spans)
-    };
-    if learns_questions(ctx) {
-        return vec![curve(0, PLAIN_DASH, "questions", Role::Plain, Metric::LossQuestions)];
-    }
-    let is_recorded = |metric| !ctx.state.history(Series::Metric(metric)).is_empty();
-    if !is_recorded(Metric::LossPlainAtRecycled) {
-        return vec![
-            curve(0, PLAIN_DASH, "plain", Role::Plain, Metric::LossPlain),
-            curve(1, RECYCLED_DASH, "recycled", Role::Recycled, recycled_metric(ctx)),
-        ];
-    }
-    // What may be compared stands together, what is another mean apart.
-    let there = AT_RECYCLED[usize::from(width < 60) + usize::from(width < 34)];
-    let mut parts = vec![
-        curve(0, RECYCLED_DASH, "recycled", Role::Recycled, recycled_metric(ctx)),
-        curve(0, PLAIN_AT_RECYCLED_DASH, there, Role::PlainAtRecycled, Metric::LossPlainAtRecycled),
-    ];
-    if is_recorded(Metric::LossPause) {
-        parts.push(curve(3, PAUSE_DASH, "pause vector", Role::Pause, Metric::LossPause));
-    }
-    let all = if width < 60 { "plain, all" } else { "plain, all positions" };
-    parts.push(curve(1, PLAIN_DASH, all, Role::Plain, Metric::LossPlain));
-    parts
-}
-
-/// Whether the run learns questions instead of token shards.
-fn learns_questions(ctx: RenderContext) -> bool {
-    !ctx.state.history(Series::Metric(Metric::LossQuestions)).is_empty()
-}
-
-/// Returns the mark of the run's own loss at validations.
-fn own_mark(ctx: RenderContext) -> &'static ValidationMark {
-    if learns_questions(ctx) { &QUESTIONS_MARK } else { &MARKS[0] }
-}
-
-/// Returns the mark of the run's own validation loss with its value.
-fn validation_part(ctx: RenderContext) -> Option<LinePart> {
-    let mark = own_mark(ctx);
-    let value = mark_value(ctx, Series::Metric(mark.metric))?;
-    let name = ctx.span(mark.role, format!("{} validation ", mark.glyph));
-    Some((2, vec![name, ctx.span(Role::Value, text::decimal(value))]))
-}
-
-/// The forms of the legend of the losses, from the longest to the shortest.
-const LOSS_FORMS: [LegendForm; 9] = [
-    LegendForm { name: NameLength::Long, values: usize::MAX, tight: false, between: "  " },
-    // The plain, the recycled and the plain loss at the same positions are to be compared.
-    LegendForm { name: NameLength::Long, values: 3, tight: false, between: "  " },
-    LegendForm { name: NameLength::Short, values: 3, tight: false, between: " " },
-    LegendForm { name: NameLength::Short, values: 3, tight: true, between: " " },
-    LegendForm { name: NameLength::Long, values: 0, tight: false, between: "  " },
-    LegendForm { name: NameLength::Short, values: 1, tight: false, between: " " },
-    LegendForm { name: NameLength::Short, values: 0, tight: false, between: " " },
-    LegendForm { name: NameLength::Short, values: 0, tight: true, between: " " },
-    LegendForm { name: NameLength::Shortest, values: 0, tight: true, between: " " },
-];
-
-/// The forms of the legend of the differences, from the longest to the shortest, which takes 55 cells.
-const DIFFERENCE_FORMS: [LegendForm; 7] = [
-    LegendForm { name: NameLength::Long, values: usize::MAX, tight: false, between: "  " },
-    LegendForm { name: NameLength::Short, values: usize::MAX, tight: false, between: "  " },
-    LegendForm { name: NameLength::Short, values: 2, tight: false, between: " " },
-    LegendForm { name: NameLength::Short, values: 1, tight: false, between: " " },
-    LegendForm { name: NameLength::Short, values: 1, tight: true, between: " " },
-    LegendForm { name: NameLength::Shortest, values: 1, tight: true, between: " " },
-    LegendForm { name: NameLength::Shortest, values: 0, tight: true, between: " " },
-];
-
-/// Returns the legend entries of these marks in the chart of the losses.
-fn loss_entries(ctx: RenderContext, marks: &[&'static ValidationMark]) -> Vec<LegendEntry> {
-    let named = |mark: &'static ValidationMark| LegendEntry::Named {
-        glyph: mark.glyph,
-        role: mark.role,
-        names: mark.names,
-        value: mark_value(ctx, Series::Metric(mark.metric)).map(text::decimal),
-    };
-    [LegendEntry::Word("validation:", "val")].into_iter().chain(marks.iter().copied().map(named)).collect()
-}
-
-/// Returns the legend of the differences, with as many controls as fit into `width` cells.
-fn difference_legend(ctx: RenderContext, width: u16) -> Legend {
-    let measured =
-        |mark: &&ValidationMark| mark.is_control && !ctx.state.history(validated_difference(mark)).is_empty();
-    let mut marks: Vec<&'static ValidationMark> = MARKS.iter().filter(measured).collect();
-    loop {
-        let line = legend_line(ctx, &difference_entries(ctx, &marks), &DIFFERENCE_FORMS, width);
-        if let Some(line) = line {
-            return Legend { lines: vec![line], marks };
-        }
-        if marks.pop().is_none() {
-            return Legend { lines: vec![Line::default()], marks };
-        }
-    }
-}
-
-/// Returns the legend entries of the difference in training, and of these controls in validations.
-fn difference_entries(ctx: RenderContext, marks: &[&'static ValidationMark]) -> Vec<LegendEntry> {
-    let signed = |value: f64| format!("{value:+.3}");
-    let mut entries = vec![LegendEntry::Word("recycled −", "recycled −")];
-    if let Some(value) = curve_value(ctx, TRAINED_DIFFERENCE) {
-        let (role, value) = (Role::Recycled, Some(signed(value)));
-        entries.push(LegendEntry::Named { glyph: "━", role, names: AT_RECYCLED, value });
-    }
-    if !marks.is_empty() {
-        entries.push(LegendEntry::Word("validation:", "val"));
-    }
-    entries.extend(marks.iter().copied().map(|mark| LegendEntry::Named {
-        glyph: mark.glyph,
-        role: mark.role,
-        names: mark.names,
-        value: mark_value(ctx, validated_difference(mark)).map(signed),
-    }));
-    entries
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The cells that a legend takes in its shortest form, without values.
-    fn shortest(word: &str, names: impl Iterator<Item = &'static str>) -> usize {
-        text::width(word) + names.map(|name| 2 + text::width(name)).sum::<usize>()
-    }
-
-    #[test]
-    fn the_legend_of_all_marks_fits_a_panel_on_a_screen_of_60_columns() {
-        let (frame_and_margins, columns) = (4, 60);
-        assert!(shortest("val", MARKS.iter().map(|mark| mark.names[1])) <= columns - frame_and_margins);
-        // The panel beside another one on that screen has room for what is compared.
-        let beside = 60 * 56 / 100 - frame_and_margins - 1;
-        assert!(shortest("val", MARKS[..LOSS_MARKS].iter().map(|mark| mark.names[2])) <= beside);
-    }
-
-    #[test]
-    fn every_mark_has_a_glyph_and_a_name_of_its_own() {
-        for (index, one) in MARKS.iter().enumerate() {
-            for other in &MARKS[index + 1..] {
-                assert!(one.glyph != other.glyph && one.names[0] != other.names[0], "{one:?} {other:?}");
-            }
-        }
-    }
 }

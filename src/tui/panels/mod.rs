@@ -3,7 +3,7 @@
 //! Invariant: a panel is a function of the context and its area; it keeps no state and draws nowhere else.
 //!
 //! - [`header`]: the run in two lines; [`run`]: the same panel on the full screen
-//! - [`loss`], [`schedule`], [`entropy`] (with [`entropy_heatmap`]), [`thoughts`], [`cost`],
+//! - [`loss`] (with [`loss_marks`] and its legend), [`schedule`], [`entropy`] (with [`entropy_heatmap`]), [`thoughts`], [`cost`],
 //!   [`layers`] (with [`histogram_bars`]): charts and tables
 //! - [`changes`], [`log`], [`samples`], [`playground`]: lists, drawn by [`list`]
 //! - [`prepare`]: replaces the charts before the first step
@@ -24,6 +24,8 @@ pub mod legend;
 pub mod list;
 pub mod log;
 pub mod loss;
+mod loss_legend;
+pub mod loss_marks;
 pub mod notice;
 pub mod playground;
 pub mod prepare;
