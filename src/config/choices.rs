@@ -156,6 +156,8 @@ text_enums! {
         Pretraining,
         /// The answers of questions with steps, which are replaced by latents stage by stage (arXiv 2412.06769).
         Curriculum,
+        /// Rollouts that answer questions and earn rewards: reinforcement learning by groups (GRPO, arXiv 2402.03300).
+        Rl,
     }
 
     /// What a question's row is made of (arXiv 2412.06769 and its baselines).
@@ -198,6 +200,56 @@ text_enums! {
         Epoch,
     }
 
+    /// How a rollout decides between a token and a latent where its policy compares an entropy with a threshold.
+    SwitchDecision {
+        /// As the policy says.
+        Threshold,
+        /// At random around the threshold, anew at each decision. Decisions are not learned from.
+        Sampled,
+        /// As the policy says, around a threshold that is drawn once for each rollout.
+        Drawn,
+        /// As `sampled`, and a decision's log-probability counts in the loss beside those of tokens.
+        Learned,
+    }
+
+    /// How the losses of events become the loss of an update. The names are those of TRL.
+    RlLoss {
+        /// Mean over rollouts of each rollout's mean over its events (arXiv 2402.03300).
+        Grpo,
+        /// Mean over the events of each batch.
+        Bnpo,
+        /// Sum over events, divided by rollouts times `rl.max_completion_length` (arXiv 2503.20783).
+        DrGrpo,
+        /// Mean over the events of the whole update (arXiv 2503.14476).
+        Dapo,
+    }
+
+    /// What the difference from the mean reward of the group is divided by.
+    RewardScale {
+        /// The standard deviation of the group's rewards.
+        Group,
+        /// The standard deviation of all rewards of the iteration.
+        Batch,
+        /// Nothing (arXiv 2503.20783).
+        None,
+    }
+
+    /// What has an importance ratio of its own.
+    ImportanceLevel {
+        /// Each token (and learned decision).
+        Token,
+        /// The whole rollout (GSPO, arXiv 2507.18071).
+        Sequence,
+    }
+
+    /// What becomes of groups whose rewards are all equal, which have no advantage.
+    EqualGroups {
+        /// They stay in the denominators of the loss.
+        Keep,
+        /// They are left out of the loss.
+        Drop,
+    }
+
     /// Positions at which the loss of a recycled pass counts.
     LossPositions {
         /// The recycled positions only.
@@ -206,6 +258,13 @@ text_enums! {
         All,
     }
 
+}
+
+impl ObjectiveKind {
+    /// Whether it learns from questions with answers, whose rows may have markers and latents.
+    pub fn learns_questions(self) -> bool {
+        matches!(self, Self::Curriculum | Self::Rl)
+    }
 }
 
 impl CurriculumMethod {

@@ -16,15 +16,18 @@ pub mod watch;
 
 pub use budget::PositionBudget;
 pub use choices::{
-    Arch, BestCheckpointBy, Control, CurriculumMethod, Dtype, Feedback, GeneratedDataset, GradientFlow, LatentOrder,
-    LossPositions, LrDecay, Notify, ObjectiveKind, OptimizerReset, PassScope, Placement, SelectionRule, StateTransform,
+    Arch, BestCheckpointBy, Control, CurriculumMethod, Dtype, EqualGroups, Feedback, GeneratedDataset, GradientFlow,
+    ImportanceLevel, LatentOrder, LossPositions, LrDecay, Notify, ObjectiveKind, OptimizerReset, PassScope, Placement,
+    RewardScale, RlLoss, SelectionRule, StateTransform, SwitchDecision,
 };
 pub use curve::Curve;
 pub use keys::{ConfigKey, KeyKind, Limit, Mutability};
 pub use load::{ConfigError, from_text, line_of_key, load, nearest_key, read_file, refuse_torn};
 pub use mixture::Mixture;
 pub use rules::ineffective_settings;
-pub use sections::{Checkpoint, Dashboard, Data, Dropout, Eval, Model, Objective, Optim, Probe, Record, Recycle, Run};
+pub use sections::{
+    Checkpoint, Dashboard, Data, Dropout, Eval, Model, Objective, Optim, Probe, Record, Recycle, Rl, Run,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +41,7 @@ pub struct Config {
     pub optim: Optim,
     pub recycle: Recycle,
     pub objective: Objective,
+    pub rl: Rl,
     pub dropout: Dropout,
     pub probe: Probe,
     pub eval: Eval,

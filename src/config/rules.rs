@@ -21,15 +21,44 @@ pub fn check(config: &Config) -> Result<(), String> {
         "`run.activation_checkpointing` with `recycle.flow` = \"through\" needs `recycle.reach` = \"dense\": other values need gradients of keys and values, which checkpointing does not keep".into(),
     )?;
     ensure(
-        config.objective.kind == ObjectiveKind::Curriculum || config.checkpoint.best != BestCheckpointBy::Accuracy,
-        "`checkpoint.best` = \"accuracy\" needs `objective.kind` = \"curriculum\": pre-training answers no questions; set it \
-         to \"loss\""
+        config.objective.kind.learns_questions() || config.checkpoint.best != BestCheckpointBy::Accuracy,
+        "`checkpoint.best` = \"accuracy\" needs `objective.kind` = \"curriculum\" or \"rl\": pre-training answers no \
+         questions; set it to \"loss\""
             .into(),
     )?;
-    if config.objective.kind == ObjectiveKind::Curriculum {
-        return check_curriculum(config);
+    match config.objective.kind {
+        ObjectiveKind::Pretraining => check_recycle(&config.recycle),
+        ObjectiveKind::Curriculum => check_curriculum(config),
+        ObjectiveKind::Rl => check_rl(config),
     }
-    check_recycle(&config.recycle)
+}
+
+fn check_rl(config: &Config) -> Result<(), String> {
+    ensure(
+        config.checkpoint.best != BestCheckpointBy::Loss,
+        "`checkpoint.best` = \"loss\" has no meaning with `objective.kind` = \"rl\"; set it to \"accuracy\"".into(),
+    )?;
+    ensure(
+        config.optim.accumulate == 1,
+        format!(
+            "`optim.accumulate` = {} must be 1 with `objective.kind` = \"rl\": an update learns from all rollouts, \
+             `data.batch` at a time",
+            config.optim.accumulate
+        ),
+    )?;
+    ensure(
+        config.rl.epsilon_high == 0.0 || config.rl.epsilon_high >= config.rl.epsilon,
+        format!(
+            "`rl.epsilon_high` = {} must be 0 (as `rl.epsilon`) or at least `rl.epsilon` = {}",
+            config.rl.epsilon_high, config.rl.epsilon
+        ),
+    )?;
+    let weights = [config.rl.reward_exact, config.rl.reward_format, config.rl.price_token, config.rl.price_latent];
+    ensure(
+        weights.iter().any(|weight| *weight != 0.0),
+        "`rl.reward_exact`, `rl.reward_format`, `rl.price_token` and `rl.price_latent` are all 0: there is no reward"
+            .into(),
+    )
 }
 
 fn check_curriculum(config: &Config) -> Result<(), String> {

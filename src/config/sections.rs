@@ -3,8 +3,9 @@
 //! Invariant: every key has a default, so a recipe lists only what it changes.
 
 use super::choices::{
-    Arch, BestCheckpointBy, Control, CurriculumMethod, Dtype, Feedback, GeneratedDataset, GradientFlow, LatentOrder,
-    LossPositions, LrDecay, Notify, ObjectiveKind, OptimizerReset, PassScope, Placement, SelectionRule, StateTransform,
+    Arch, BestCheckpointBy, Control, CurriculumMethod, Dtype, EqualGroups, Feedback, GeneratedDataset, GradientFlow,
+    ImportanceLevel, LatentOrder, LossPositions, LrDecay, Notify, ObjectiveKind, OptimizerReset, PassScope, Placement,
+    RewardScale, RlLoss, SelectionRule, StateTransform, SwitchDecision,
 };
 use super::keys::Limit::{Above, Any, AtLeast, Within};
 use super::keys::sections;
@@ -186,9 +187,10 @@ sections! {
 
     /// `[objective]`: what the run learns; with `kind = "curriculum"`, the stages of COCONUT (Hao et al., arXiv 2412.06769).
     Objective = "objective" {
-        /// What the run learns: `pretraining` (token shards, with recycled passes) or `curriculum` (questions whose steps
-        /// become latents stage by stage). The other keys of this section are for `curriculum`, which uses nothing of
-        /// `[recycle]`.
+        /// What the run learns: `pretraining` (token shards, with recycled passes), `curriculum` (questions whose steps
+        /// become latents stage by stage) or `rl` (rewards of rollouts that answer questions, see `[rl]`). The other keys
+        /// of this section are for `curriculum`; `rl` uses `separator`. Both use nothing of `[recycle]` but `feedback` and
+        /// `state`.
         Frozen kind: ObjectiveKind = ObjectiveKind::Pretraining, Any;
         /// What a row is made of: `coconut`, or a baseline: `cot`, `no_cot`, `pause`, `pause_multipass`, `no_thought`,
         /// `no_curriculum`, `icot`, `frontier`.
@@ -221,6 +223,63 @@ sections! {
         Live flow: GradientFlow = GradientFlow::Through, Any;
         /// Step tokens that each stage of `icot` removes.
         Frozen remove_per_stage: usize = 8, Within(1.0, 65536.0);
+    }
+
+    /// `[rl]`: reinforcement learning with `objective.kind = "rl"`: groups of rollouts, rewards, and group-relative policy
+    /// optimization (GRPO, arXiv 2402.03300). Keys that the trainer of TRL has, have its names.
+    Rl = "rl" {
+        /// Switch policy of the rollouts, in the grammar of `generate --policy`. A change applies from the next rollouts on.
+        Live policy: String = "entropy:start=0.5,stop=0.3,least=1,most=8".into(), Any;
+        /// How a rollout decides where the policy compares an entropy with a threshold: `threshold`, `sampled`, `drawn` or
+        /// `learned`.
+        Frozen switch: SwitchDecision = SwitchDecision::Threshold, Any;
+        /// Temperature of random decisions, in nats: a latent has the probability 1 / (1 + exp((threshold - entropy) /
+        /// temperature)).
+        Live switch_temperature: f64 = 0.1, Above(0.0);
+        /// Prompts of an iteration. Each has `num_generations` rollouts.
+        Frozen prompts: usize = 8, Within(1.0, 65536.0);
+        /// Rollouts of a prompt: a group.
+        Frozen num_generations: usize = 8, Within(2.0, 4096.0);
+        /// Updates that learn from the same rollouts.
+        Frozen num_iterations: usize = 1, Within(1.0, 64.0);
+        /// Most tokens of a rollout, its end token included. Latents do not count.
+        Live max_completion_length: usize = 64, Within(1.0, 1048576.0);
+        /// Temperature that tokens are sampled with; their log-probabilities are those of this temperature.
+        Live temperature: f64 = 1.0, Within(0.01, 100.0);
+        /// How the losses of events become the loss of an update: `grpo`, `bnpo`, `dr_grpo` or `dapo`.
+        Frozen loss_type: RlLoss = RlLoss::Dapo, Any;
+        /// What advantages are divided by: `group`, `batch` or `none`.
+        Frozen scale_rewards: RewardScale = RewardScale::Group, Any;
+        /// What has an importance ratio: `token` or `sequence`.
+        Frozen importance_sampling_level: ImportanceLevel = ImportanceLevel::Token, Any;
+        /// The ratio is clipped below at 1 - epsilon.
+        Live epsilon: f64 = 0.2, Within(0.0, 1.0);
+        /// The ratio is clipped above at 1 + epsilon_high. 0: as `epsilon`.
+        Live epsilon_high: f64 = 0.0, Within(0.0, 100.0);
+        /// Weight of the KL divergence from the model that the run began with (k3 estimate). 0: none.
+        Frozen beta: f64 = 0.0, Within(0.0, 1000.0);
+        /// Leaves rollouts without an end of their own out of the loss.
+        Live mask_truncated_completions: bool = false, Any;
+        /// Share of the events whose policy loss counts: those of highest entropy (arXiv 2506.01939). 1: all.
+        Live top_entropy_quantile: f64 = 1.0, Within(0.0, 1.0);
+        /// Whether gradients flow through the fed states. Without it they are constants.
+        Frozen through: bool = true, Any;
+        /// Groups with equal rewards: `keep` or `drop`.
+        Live equal_groups: EqualGroups = EqualGroups::Keep, Any;
+        /// Probability of dropping a channel of what attention and MLP add, by a mask that a rollout keeps from its first
+        /// position to its last, and in its update (after arXiv 2606.10184). 0: none.
+        Live dropout: f64 = 0.0, Within(0.0, 0.99);
+        /// Standard deviation of normal noise on a fed state, relative to its root mean square. Each latent of a rollout
+        /// keeps its noise in the update. 0: none.
+        Live latent_noise: f64 = 0.0, Within(0.0, 10.0);
+        /// Weight of the reward for a right answer (1 or 0).
+        Live reward_exact: f64 = 1.0, Within(-1000.0, 1000.0);
+        /// Weight of the reward for a completion that ends by itself and states an answer of the kind asked for (1 or 0).
+        Live reward_format: f64 = 0.0, Within(-1000.0, 1000.0);
+        /// Price of a token: the reward falls by this for each.
+        Live price_token: f64 = 0.0, Within(-1000.0, 1000.0);
+        /// Price of a latent: the reward falls by this for each.
+        Live price_latent: f64 = 0.0, Within(-1000.0, 1000.0);
     }
 
     /// `[dropout]`: numbers that are set to 0 at random while the model learns (Srivastava et al., 2014). Masks are drawn
@@ -303,6 +362,8 @@ sections! {
         Live part_seconds: f64 = 60.0, Within(0.001, 1e9);
         /// Steps between two forward probes that are recorded in `tokens/`, with their entropies. 0: none.
         Live token_every: u64 = 100, Any;
+        /// Updates between two iterations of reinforcement learning whose rollouts are recorded in `rollouts/`. 0: none.
+        Live rollouts_every: u64 = 5, Any;
         /// Seconds between two rows of the `system/` table. 0: no rows.
         Live system_seconds: f64 = 10.0, Within(0.0, 1e9);
         /// Command that a shell runs at every alert and at the end of the run, with the facts as a line of JSON on its

@@ -60,7 +60,14 @@ macro_rules! metrics {
             pub const fn larger_is_better(self) -> bool {
                 matches!(
                     self,
-                    Metric::ValidAccuracy | Metric::ValidEntropyFalls | Metric::TokensPerS | Metric::ShareOfPeak
+                    Metric::Reward
+                        | Metric::RewardExactMean
+                        | Metric::RewardFormatMean
+                        | Metric::RolloutTokensPerS
+                        | Metric::ValidAccuracy
+                        | Metric::ValidEntropyFalls
+                        | Metric::TokensPerS
+                        | Metric::ShareOfPeak
                 )
             }
         }
@@ -84,6 +91,41 @@ metrics! {
     EntropyQuestions "entropy_questions_nats" "nats" Real "Mean entropy of the output distributions at the same positions; null in pre-training.";
     Stage "stage" "" Count "Stage of the curriculum; null in pre-training.";
     Latents "latents" "positions" Count "Latents in this step, over all rows; null in pre-training.";
+    RlLoss "rl_loss" "" Real "Loss of the update of reinforcement learning (rl.loss_type), with the KL term; null otherwise.";
+    Reward "reward" "" Real "Mean reward of the rollouts that this update learns from. TRL's name, as are those of the next metrics.";
+    RewardStd "reward_std" "" Real "Standard deviation (n - 1) of their rewards.";
+    FracRewardZeroStd "frac_reward_zero_std" "" Real "Share of the rollouts in groups whose rewards are all equal, which teach nothing.";
+    RewardExactMean "rewards/exact/mean" "" Real "Share of the rollouts with the right answer.";
+    RewardExactStd "rewards/exact/std" "" Real "Standard deviation of the same.";
+    RewardFormatMean "rewards/format/mean" "" Real "Share of the rollouts that end by themselves and state an answer of the kind asked for.";
+    RewardFormatStd "rewards/format/std" "" Real "Standard deviation of the same.";
+    RewardTokensMean "rewards/tokens/mean" "tokens" Real "Mean of minus the number of tokens, which rl.price_token weighs.";
+    RewardTokensStd "rewards/tokens/std" "tokens" Real "Standard deviation of the same.";
+    RewardLatentsMean "rewards/latents/mean" "latents" Real "Mean of minus the number of latents, which rl.price_latent weighs.";
+    RewardLatentsStd "rewards/latents/std" "latents" Real "Standard deviation of the same.";
+    Kl "kl" "nats" Real "Mean k3 estimate of the KL divergence from the reference model over counted events; null if rl.beta is 0.";
+    RlEntropy "entropy" "nats" Real "Mean entropy of the output distributions at counted events, at rl.temperature.";
+    ClipLowMean "clip_ratio/low_mean" "" Real "Share of the counted events whose ratio is clipped below; of rollouts with importance_sampling_level sequence.";
+    ClipLowMin "clip_ratio/low_min" "" Real "The smallest such share of a rollout; null if no event counts.";
+    ClipHighMean "clip_ratio/high_mean" "" Real "Share of the counted events whose ratio is clipped above; of rollouts with importance_sampling_level sequence.";
+    ClipHighMax "clip_ratio/high_max" "" Real "The largest such share of a rollout; null if no event counts.";
+    ClipRegionMean "clip_ratio/region_mean" "" Real "Share that is clipped below or above.";
+    CompletionMeanLength "completions/mean_length" "tokens" Real "Mean number of tokens of a rollout.";
+    CompletionMinLength "completions/min_length" "tokens" Real "Smallest number of tokens of a rollout.";
+    CompletionMaxLength "completions/max_length" "tokens" Real "Largest number of tokens of a rollout.";
+    CompletionClippedRatio "completions/clipped_ratio" "" Real "Share of the rollouts that were cut off before their end token.";
+    TerminatedMeanLength "completions/mean_terminated_length" "tokens" Real "Mean number of tokens of the rollouts that ended by themselves; 0 if there are none.";
+    TerminatedMinLength "completions/min_terminated_length" "tokens" Real "Smallest such number.";
+    TerminatedMaxLength "completions/max_terminated_length" "tokens" Real "Largest such number.";
+    LogpDifferenceMean "sampling/sampling_logp_difference/mean" "nats" Real "Mean absolute difference between the log-probabilities of the rollouts and those that the first update of the iteration computed again, over tokens and sampled decisions; null at later updates of an iteration.";
+    LogpDifferenceMax "sampling/sampling_logp_difference/max" "nats" Real "The largest such difference.";
+    LatentsShare "latents/share" "" Real "Share of the generated positions that are latents.";
+    LatentsMeanLength "latents/mean_length" "latents" Real "Mean number of latents of a thought; null if there is none.";
+    SwitchRate "switch/rate" "" Real "Share of the decisions with a choice that chose a latent; null if there was no such decision.";
+    EntropyBeforeThoughts "latents/entropy_before" "nats" Real "Mean entropy of the output before a thought; null if there is none.";
+    EntropyAfterThoughts "latents/entropy_after" "nats" Real "Mean entropy of the output after a thought's last latent; null if there is none.";
+    RolloutMs "rollout_ms" "ms" Real "Wall time of the rollouts that were made for this update; null if none were.";
+    RolloutTokensPerS "rollout_tokens_per_s" "tokens/s" Real "Generated tokens and latents of these rollouts by second.";
     Recycled "recycled" "positions" Count "Positions recycled in this step, over all rows; null on steps without recycled passes.";
     RecycleProbability "recycle_probability" "" Real "Current probability that an eligible step carries recycled passes.";
     RecycleFraction "recycle_fraction" "" Real "Current fraction of a row's positions that are recycled; null if recycle.share is not fraction.";
@@ -125,6 +167,10 @@ metrics! {
     ValidPassChange "valid_pass_change" "" Real "Validation: mean of |h' - h| / |h'| at the recycled positions, where h' are the states after the last recycled pass and h the states before it.";
     ValidQuestions "valid_loss_questions_nats" "nats" Real "Validation: mean NLL of the kept steps and the answers in the rows of the current stage; null in pre-training.";
     ValidAccuracy "valid_accuracy" "" Real "Validation: share of the questions that are answered rightly, greedily, with the latents of the current stage; null in pre-training.";
+    ValidAccuracyZeroed "valid_accuracy_zeroed" "" Real "Validation, control: the same share with zeros in place of all latents; null if no latent was fed.";
+    ValidAccuracyTransplanted "valid_accuracy_transplanted" "" Real "Validation, control: the same share with the states of another question in place of all latents.";
+    ValidAnswerTokens "valid_answer_tokens" "tokens" Real "Validation: mean number of generated tokens of an answer; null except in reinforcement learning.";
+    ValidAnswerLatents "valid_answer_latents" "latents" Real "Validation: mean number of latents of an answer; null except in reinforcement learning.";
     ConfigVersion "config_version" "" Count "Version of the current config: the number of changes applied so far. 0 is the first config.";
     Epoch "epoch" "" Count "Epoch of the training split that this batch belongs to, counted from 0.";
 }
@@ -205,6 +251,26 @@ columns! {
         "activation_max" "" Real "Largest magnitude of the same numbers.";
         "weight_histogram" "" Counts "Magnitudes of the parameters before the update, of a sample of at most 65,536 of the layer: how many are below 2^-28 (zeros included), from 2^-28 to 2^-27, and so on to 2^2, and how many are larger; 32 counts.";
         "grad_histogram" "" Counts "The same of the gradient, at the same places; null if the step trains nothing of the layer.";
+    }
+    /// `rollouts/`: one row per rollout of an iteration of reinforcement learning. Each list has one entry per generated
+    /// position.
+    ROLLOUTS {
+        "step" "" Count "Updates done when the rollout was made.";
+        "group" "" Count "Index of its prompt in the iteration, counted from 0.";
+        "rollout" "" Count "Index of the rollout in its group, counted from 0.";
+        "prompt" "" Text "The question.";
+        "right_answer" "" Text "The right answer.";
+        "text" "" Text "The completion. A latent is written as its likeliest tokens: ⟨4 10⟩.";
+        "reward" "" Real "Weighted sum of the rewards.";
+        "advantage" "" Real "Advantage in the group; 0 if all rewards of the group are equal.";
+        "exact" "" Real "1 if the answer is right, else 0.";
+        "format" "" Real "1 if the completion ends by itself and states an answer of the kind asked for, else 0.";
+        "truncated" "" Count "1 if the rollout was cut off before its end token, else 0.";
+        "tokens" "tokens" Count "Number of generated tokens.";
+        "latents" "latents" Count "Number of latents.";
+        "token_ids" "" Counts "Id of the token at the position; -1 for a latent.";
+        "entropy_nats" "nats" Reals "Entropy of the output distribution that the position was decided by.";
+        "log_prob_nats" "nats" Reals "Log-probability of the token at rl.temperature; 0 for a latent and for an inserted marker.";
     }
     /// Output of `lens`: one row per latent.
     LENS {

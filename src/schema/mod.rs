@@ -7,6 +7,7 @@ pub mod metrics;
 pub mod pace;
 pub mod protocol;
 pub mod requests;
+pub mod rollout_rows;
 pub mod rows;
 pub mod run_list;
 pub mod status;

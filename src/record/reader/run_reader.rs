@@ -2,7 +2,7 @@
 //! Must not know: screens, how the files are written.
 //! Invariant: it only reads; `config_writer` writes the run's config file, `requester` leaves requests.
 
-use crate::config::{self, Config, ObjectiveKind};
+use crate::config::{self, Config};
 use crate::data::{Dataset, Tokenizer};
 use crate::record::reader::event_fold::EventFold;
 use crate::record::reader::open_request::OpenRequest;
@@ -190,8 +190,8 @@ impl RunReader {
         };
         let tokenizer = dataset.and_then(|dataset| dataset.tokenizer()).or_else(of_checkpoint)?;
         match self.config.objective.kind {
-            ObjectiveKind::Curriculum => tokenizer.with_markers().ok(),
-            ObjectiveKind::Pretraining => Some(tokenizer),
+            kind if kind.learns_questions() => tokenizer.with_markers().ok(),
+            _ => Some(tokenizer),
         }
     }
 
@@ -280,7 +280,7 @@ impl RunReader {
         if let Some(row) = &mut row {
             row.thoughts = self.unsent_thoughts.iter().flat_map(|batch| rows::thoughts_at(batch, row.step)).collect();
             row.fill_token_texts(text);
-            if self.config.objective.kind == ObjectiveKind::Curriculum {
+            if self.config.objective.kind.learns_questions() {
                 row.number_latents();
             }
         }

@@ -109,6 +109,11 @@ impl RunPlan {
         let same_objective = match new.objective.kind {
             ObjectiveKind::Pretraining => old.objective.kind == ObjectiveKind::Pretraining,
             ObjectiveKind::Curriculum => old.objective == new.objective && old.data.seq_len == new.data.seq_len,
+            ObjectiveKind::Rl => {
+                old.objective.kind == ObjectiveKind::Rl
+                    && old.objective.separator == new.objective.separator
+                    && old.data.seq_len == new.data.seq_len
+            }
         };
         let same = found.state.dataset == dataset && same_order && same_objective;
         if same && !self.reset.data {

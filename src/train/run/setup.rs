@@ -110,6 +110,13 @@ pub fn open_objective(
             Box::new(Pretraining::new(config, dataset.clone(), loader, start.position, vocab_size)?)
         }
         ObjectiveKind::Curriculum => Box::new(Curriculum::open(config, dataset, start)?),
+        ObjectiveKind::Rl => {
+            return Err(TrainError::InvalidSetting {
+                key: "objective.kind",
+                value: "rl".into(),
+                reason: "this version cannot train by it".into(),
+            });
+        }
     })
 }
 
@@ -287,7 +294,9 @@ pub fn model_vocab(config: &Config, dataset: &Dataset) -> Option<usize> {
     match config.objective.kind {
         ObjectiveKind::Pretraining => Some(data_vocab),
         // In a vocabulary that is padded, markers have ids of the padding.
-        ObjectiveKind::Curriculum => Some(data_vocab.max(last_marker().map_or(0, |last| last as usize + 1))),
+        ObjectiveKind::Curriculum | ObjectiveKind::Rl => {
+            Some(data_vocab.max(last_marker().map_or(0, |last| last as usize + 1)))
+        }
     }
 }
 
@@ -314,8 +323,8 @@ fn check_tokenizer(config: &Config, dataset: &Dataset, file: &Path) -> Result<()
 pub fn tokenizer(config: &Config, dataset: &Dataset) -> Result<Option<Tokenizer>, TrainError> {
     let tokenizer = dataset.tokenizer();
     match config.objective.kind {
-        ObjectiveKind::Curriculum => Ok(tokenizer.map(Tokenizer::with_markers).transpose()?),
-        ObjectiveKind::Pretraining => Ok(tokenizer),
+        kind if kind.learns_questions() => Ok(tokenizer.map(Tokenizer::with_markers).transpose()?),
+        _ => Ok(tokenizer),
     }
 }
 
@@ -407,8 +416,8 @@ fn load_model(
 ) -> Result<Transformer, TrainError> {
     let model = hf::load(dir, device)?;
     let missing = vocab_size.map_or(0, |size| size.saturating_sub(model.shape().vocab_size));
-    let model = match config.objective.kind {
-        ObjectiveKind::Curriculum if missing > 0 => {
+    let model = match config.objective.kind.learns_questions() {
+        true if missing > 0 => {
             tracing::info!("adding {missing} tokens to the model's vocabulary, each with the mean of the embeddings");
             model.with_more_tokens(missing)
         }

@@ -55,6 +55,7 @@ pub fn settings_in_use(config: &Config) -> Vec<usize> {
     let has_effect = |key: &ConfigKey| match key.section {
         "recycle" => config.objective.kind == ObjectiveKind::Pretraining && !config.recycle.ignores(key),
         "objective" => config.objective.kind == ObjectiveKind::Curriculum,
+        "rl" => config.objective.kind == ObjectiveKind::Rl,
         _ => !config.recycle.ignores(key),
     };
     (0..settings.len()).filter(|index| has_effect(settings[*index])).collect()
