@@ -31,6 +31,7 @@ pub mod ops;
 pub mod policy;
 pub mod record;
 pub mod recycle;
+pub mod rl;
 pub mod rng;
 pub mod run_list;
 pub mod schema;

@@ -55,6 +55,12 @@ pub enum RngPurpose {
     RowStage = 10,
     /// Which numbers of a forward pass are dropped.
     Dropout = 11,
+    /// Whether a rollout thinks, where its policy leaves it to chance.
+    SwitchDecision = 12,
+    /// Noise on the latents of a rollout.
+    LatentNoise = 13,
+    /// Which channels a rollout drops from its first position to its last.
+    HeldDropout = 14,
 }
 
 /// A reproducible stream of random numbers.

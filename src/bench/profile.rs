@@ -104,7 +104,7 @@ pub fn profile_run(
         params,
         |_| Ok(()),
         |()| {
-            let mut batches = objective.next_batches(&config, learner.step)?;
+            let mut batches = objective.next_batches(&config, &learner.model, learner.step)?;
             let (row, error) = learner.update_on(&config, &mut *batches)?;
             drop(batches);
             objective.count_update();

@@ -155,7 +155,7 @@ impl BenchSubject {
         let row = |tokens: &[i32]| question_row(tokens.iter().map(|id| *id as u32).collect(), latents);
         let mut batches = CurriculumBatches {
             rows: vec![batch.tokens.chunks(batch.seq_len + 1).map(row).collect()],
-            settings: LatentSettings { order, passes: 0, through: true, pause: false },
+            settings: LatentSettings { order, passes: 0, through: true, pause: false, noise: None },
             stage: 0,
             resets_optimizer: false,
         };
@@ -170,7 +170,7 @@ impl BenchSubject {
 fn question_row(ids: Vec<u32>, latents: usize) -> CurriculumRow {
     let start = ((ids.len() - 1 - latents) / 2).max(1);
     let end = start + latents;
-    CurriculumRow { ids, latents: start..end, given: end }
+    CurriculumRow { ids, latents: (start..end).collect(), given: end }
 }
 
 impl BenchSizes {
@@ -380,7 +380,7 @@ mod tests {
         assert!((losses[0] - losses[1]).abs() < 1e-5, "{losses:?}");
         // The longest piece of latents leaves a question of one token and one target.
         let row = question_row((0..13).collect(), 11);
-        assert_eq!((row.latents, row.given), (1..12, 12));
+        assert_eq!((row.latents, row.given), ((1..12).collect(), 12));
     }
 
     #[test]

@@ -35,6 +35,18 @@ pub fn check(config: &Config) -> Result<(), String> {
 
 fn check_rl(config: &Config) -> Result<(), String> {
     ensure(
+        config.recycle.feedback == Feedback::Replace,
+        "`objective.kind` = \"rl\" needs `recycle.feedback` = \"replace\": no token stands in the place of a latent"
+            .into(),
+    )?;
+    let dropout = &config.dropout;
+    ensure(
+        [dropout.embedding, dropout.attention, dropout.residual] == [0.0; 3],
+        "`objective.kind` = \"rl\" needs `[dropout]` without rates, because rollouts and updates would drop different \
+         numbers; set `rl.dropout`, whose masks they share"
+            .into(),
+    )?;
+    ensure(
         config.checkpoint.best != BestCheckpointBy::Loss,
         "`checkpoint.best` = \"loss\" has no meaning with `objective.kind` = \"rl\"; set it to \"accuracy\"".into(),
     )?;

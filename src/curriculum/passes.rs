@@ -9,7 +9,8 @@ use crate::config::{Control, LatentOrder, PassScope};
 use crate::model::accumulator::{GradientAccumulator, PassOutput};
 use crate::model::cost::StepPart;
 use crate::model::{
-    GatherIndex, HiddenStates, LossTargets, RaggedContext, TokenBatch, Transformer, flatten_rows, index_tensor,
+    GatherIndex, HiddenStates, LatentNoise, LossTargets, RaggedContext, TokenBatch, Transformer, flatten_rows,
+    index_tensor,
 };
 use crate::recycle::passes::{RecycledPass, recycled_pass};
 use crate::recycle::placement::RecycledPositions;
@@ -19,7 +20,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use std::ops::Range;
 
 /// How latents are computed.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LatentSettings {
     pub order: LatentOrder,
     /// Passes over whole rows, for [`LatentOrder::Parallel`]; 0: as many as a row has latents at most.
@@ -28,6 +29,8 @@ pub struct LatentSettings {
     pub through: bool,
     /// Feeds the pause vector instead of states.
     pub pause: bool,
+    /// Noise on the fed states, for [`LatentOrder::Sequential`].
+    pub noise: Option<LatentNoise>,
 }
 
 /// Hidden states of rows, and where each position of a row is found in them.
@@ -86,7 +89,7 @@ pub fn add_rows(
 
 /// Runs rows without latents.
 fn run_plain(model: &Transformer, rows: &[CurriculumRow]) -> RowStates {
-    let tokens = padded_tokens(model, rows, |row| 0..row.ids.len() - 1);
+    let tokens = padded_tokens(model, rows, &rows.iter().map(|row| 0..row.ids.len() - 1).collect::<Vec<_>>());
     let width = tokens.dims()[1];
     row_states(model.forward(model.embed(tokens)), rows, width)
 }
@@ -103,10 +106,10 @@ fn row_states(states: HiddenStates, rows: &[CurriculumRow], width: usize) -> Row
 fn run_parallel(model: &Transformer, rows: &[CurriculumRow], settings: &LatentSettings) -> RowStates {
     let most = rows.iter().map(|row| row.latents.len()).max().unwrap_or(0);
     let passes = if settings.passes == 0 { most } else { settings.passes };
-    let ids = padded(rows, |row| 0..row.ids.len());
+    let ids = padded(rows, &rows.iter().map(|row| 0..row.ids.len()).collect::<Vec<_>>());
     let seq_len = ids.len() / rows.len() - 1;
     let tokens = TokenBatch::upload(&ids, rows.len(), seq_len, &model.device().without_autodiff());
-    let positions = RecycledPositions { seq_len, rows: rows.iter().map(|row| row.latents.clone().collect()).collect() };
+    let positions = RecycledPositions { seq_len, rows: rows.iter().map(|row| row.latents.clone()).collect() };
     if settings.pause {
         return row_states(run_with_pause(model, tokens.inputs, &positions), rows, seq_len);
     }
@@ -138,39 +141,60 @@ fn run_with_pause(model: &Transformer, inputs: Tensor<2, Int>, positions: &Recyc
     model.forward(index.scatter(&embeddings, pause))
 }
 
-/// Runs what precedes the latents once, then one latent after another, then the rest, with keys and values kept. Rows are
-/// aligned at their latents: a batch costs as many pieces as its row with the most latents, plus two.
+/// Runs what precedes the first latent of each row, then piece after piece: a latent and the tokens up to the next one, with
+/// keys and values kept. A batch costs one piece more than its row with the most latents has latents.
 fn run_sequential(model: &Transformer, rows: &[CurriculumRow], settings: &LatentSettings) -> RowStates {
     let mut pieces = Pieces::new(rows.len());
-    let before: Vec<usize> = rows.iter().map(|row| row.latents.start).collect();
-    let prefix = model.embed(padded_tokens(model, rows, |row| 0..row.latents.start));
-    let states = pieces.run(model, prefix, &before);
-    let columns = states.dims()[1];
-    let ends: Vec<usize> = before.iter().enumerate().map(|(row, length)| row * columns + length - 1).collect();
-    // The states before the next latent. Those of a row without further latents are not used.
-    let mut last = flatten_rows(&states).select(0, index_tensor(&ends, &model.device().without_autodiff()));
     let most = rows.iter().map(|row| row.latents.len()).max().unwrap_or(0);
-    for number in 0..most {
-        let lengths: Vec<usize> = rows.iter().map(|row| usize::from(number < row.latents.len())).collect();
-        let input = match settings.pause {
-            true => {
-                let pause = model.feedback.pause.val();
-                let width = pause.dims()[0];
-                pause.unsqueeze::<2>().expand([rows.len(), width])
-            }
-            false => {
-                let last = if settings.through { last.clone() } else { last.clone().inner() };
-                model.feedback.transform_state(last, model.embed.weight.val())
+    let mut last: Option<Tensor<2>> = None;
+    for number in 0..=most {
+        let ranges: Vec<Range<usize>> = rows.iter().map(|row| piece_range(row, number)).collect();
+        let lengths: Vec<usize> = ranges.iter().map(Range::len).collect();
+        let inputs = match last.take() {
+            None => model.embed(padded_tokens(model, rows, &ranges)),
+            Some(states) => {
+                let latents = latent_inputs(model, states, settings, &vec![number - 1; rows.len()]).unsqueeze_dim(1);
+                let rest: Vec<_> = ranges.iter().map(|range| (range.start + 1).min(range.end)..range.end).collect();
+                match rest.iter().all(Range::is_empty) {
+                    true => latents,
+                    false => Tensor::cat(vec![latents, model.embed(padded_tokens(model, rows, &rest))], 1),
+                }
             }
         };
-        last = pieces.run(model, input.unsqueeze_dim(1), &lengths).squeeze_dim(1);
-    }
-    let after = |row: &CurriculumRow| row.latents.end..row.ids.len() - 1;
-    let lengths: Vec<usize> = rows.iter().map(|row| after(row).len()).collect();
-    if lengths.iter().any(|length| *length > 0) {
-        pieces.run(model, model.embed(padded_tokens(model, rows, after)), &lengths);
+        let states = pieces.run(model, inputs, &lengths);
+        let columns = states.dims()[1];
+        // The states before the next latents. Those of a row without further latents are not used.
+        let end = |(row, length): (usize, &usize)| row * columns + length.saturating_sub(1);
+        let ends: Vec<usize> = lengths.iter().enumerate().map(end).collect();
+        let ends = index_tensor(&ends, &model.device().without_autodiff());
+        last = Some(flatten_rows(&states).select(0, ends));
     }
     pieces.finish()
+}
+
+/// Returns the inputs of piece `number` of a row: from its latent of that number, counted from 1, to before the next.
+fn piece_range(row: &CurriculumRow, number: usize) -> Range<usize> {
+    let inputs = row.ids.len() - 1;
+    let bound = |index: usize| row.latents.get(index).copied().unwrap_or(inputs).min(inputs);
+    match number {
+        0 => 0..bound(0),
+        _ => bound(number - 1)..bound(number),
+    }
+}
+
+/// Returns what is fed at latents, `[B, D]`, after the states before them. `fed`: how many latents each row was fed before.
+fn latent_inputs(model: &Transformer, states: Tensor<2>, settings: &LatentSettings, fed: &[usize]) -> Tensor<2> {
+    if settings.pause {
+        let pause = model.feedback.pause.val();
+        let width = pause.dims()[0];
+        return pause.unsqueeze::<2>().expand([fed.len(), width]);
+    }
+    let states = if settings.through { states } else { states.inner() };
+    let states = model.feedback.transform_state(states, model.embed.weight.val());
+    match &settings.noise {
+        Some(noise) => noise.add_to(states, fed),
+        None => states,
+    }
 }
 
 /// The pieces of a sequential run.
@@ -218,22 +242,18 @@ impl Pieces {
 }
 
 /// Uploads a part of each row as `[B, S]`, padded at the end.
-fn padded_tokens(
-    model: &Transformer,
-    rows: &[CurriculumRow],
-    part: impl Fn(&CurriculumRow) -> Range<usize>,
-) -> Tensor<2, Int> {
-    let ids = padded(rows, part);
+fn padded_tokens(model: &Transformer, rows: &[CurriculumRow], parts: &[Range<usize>]) -> Tensor<2, Int> {
+    let ids = padded(rows, parts);
     let width = ids.len() / rows.len();
     Tensor::from_data(TensorData::new(ids, [rows.len(), width]), &model.device().without_autodiff())
 }
 
 /// Returns a part of each row, one after the other, all padded at the end to the length of the longest.
-fn padded(rows: &[CurriculumRow], part: impl Fn(&CurriculumRow) -> Range<usize>) -> Vec<i32> {
-    let width = rows.iter().map(|row| part(row).len()).max().unwrap_or(0);
+fn padded(rows: &[CurriculumRow], parts: &[Range<usize>]) -> Vec<i32> {
+    let width = parts.iter().map(Range::len).max().unwrap_or(0);
     let mut ids = Vec::with_capacity(rows.len() * width);
-    for (index, row) in rows.iter().enumerate() {
-        ids.extend(row.ids[part(row)].iter().map(|id| *id as i32));
+    for (index, (row, part)) in rows.iter().zip(parts).enumerate() {
+        ids.extend(row.ids[part.clone()].iter().map(|id| *id as i32));
         ids.resize((index + 1) * width, 0);
     }
     ids

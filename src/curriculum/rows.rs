@@ -7,7 +7,6 @@
 //! `frontier`, and of Deng et al. (arXiv 2405.14838) for `icot`.
 
 use crate::config::CurriculumMethod;
-use std::ops::Range;
 
 /// A question with its steps and its answer, as token ids.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -77,8 +76,8 @@ pub struct RowStage {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CurriculumRow {
     pub ids: Vec<u32>,
-    /// Positions where a state or the pause vector is fed instead of the token.
-    pub latents: Range<usize>,
+    /// Positions where a state or the pause vector is fed instead of the token, ascending; none is 0.
+    pub latents: Vec<usize>,
     /// Number of given tokens. The tokens from here on are the targets.
     pub given: usize,
 }
@@ -150,7 +149,7 @@ impl RowSettings {
 
     fn row_without_latents(&self, question: &[u32], learned: Vec<u32>) -> CurriculumRow {
         let given = question.len();
-        CurriculumRow { ids: [question, &learned].concat(), latents: given..given, given }
+        CurriculumRow { ids: [question, &learned].concat(), latents: Vec::new(), given }
     }
 
     /// Returns question, latents and what is learned, with or without markers around the latents.
@@ -199,10 +198,10 @@ impl RowSettings {
     }
 
     /// Appends latents to `ids` and returns their positions.
-    fn push_latents(&self, ids: &mut Vec<u32>, count: usize) -> Range<usize> {
+    fn push_latents(&self, ids: &mut Vec<u32>, count: usize) -> Vec<usize> {
         let id = if self.method.feeds_pause() { self.markers.pause } else { self.markers.latent };
         let start = ids.len();
         ids.resize(start + count, id);
-        start..ids.len()
+        (start..ids.len()).collect()
     }
 }

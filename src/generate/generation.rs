@@ -4,10 +4,10 @@
 
 use super::GenerateError;
 use super::intervention::{Intervention, ReplacedRows};
-use crate::model::{KvCache, Transformer};
+use crate::model::{KvCache, LatentNoise, Transformer};
 use crate::ops::threads;
 use crate::policy::sampling::{SamplingParams, TokenDistribution};
-use crate::policy::switch::{Policy, PolicyAction, PolicyState};
+use crate::policy::switch::{Decision, Policy, PolicyAction, PolicyState, SwitchNoise};
 use crate::rng::{RngKey, RngPurpose, RngStream};
 use burn::tensor::{Int, Tensor, TensorData};
 use rayon::prelude::*;
@@ -30,9 +30,18 @@ pub struct GenerationRequest {
     pub top_count: usize,
     /// What is fed at latents instead of the states.
     pub intervention: Intervention,
+    /// What is added to entropies before the policy compares them.
+    pub switch_noise: SwitchNoise,
+    /// Noise on the fed states.
+    pub latent_noise: Option<LatentNoise>,
 }
 
 impl GenerationRequest {
+    /// Returns the number of the random stream of row `row`.
+    fn stream_id(&self, row: usize) -> usize {
+        self.stream_ids.get(row).copied().unwrap_or(row)
+    }
+
     /// Requests greedy continuations of up to `max_tokens` tokens, without an end token.
     pub fn new(prompts: Vec<Vec<u32>>, policy: Policy, max_tokens: usize) -> Self {
         Self {
@@ -45,6 +54,8 @@ impl GenerationRequest {
             stream_ids: Vec::new(),
             top_count: 1,
             intervention: Intervention::default(),
+            switch_noise: SwitchNoise::None,
+            latent_noise: None,
         }
     }
 }
@@ -67,6 +78,10 @@ pub struct GenerationStep {
     pub distribution: TokenDistribution,
     /// Entropy of the output at this position, in nats; `None` if the row ended with it.
     pub entropy_after: Option<f64>,
+    /// What the policy decided by a threshold before it, if it compared the entropy with one.
+    pub decision: Option<Decision>,
+    /// Log-probability (nats) that its token was sampled with; `None` if it was not sampled, but inserted or a latent.
+    pub log_prob: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +97,9 @@ pub enum EndReason {
 struct RowState {
     policy_state: PolicyState,
     stream: RngStream,
+    switch_stream: RngStream,
+    /// Noise of the last decision, nats.
+    switch_noise: Option<f64>,
     tokens: usize,
     last_token: Option<u32>,
     /// The last step, not returned yet: the entropy after it is unknown, and a latent may replace its token.
@@ -140,11 +158,21 @@ impl Generation {
         let mut rows = Vec::with_capacity(b);
         for (row, prompt) in request.prompts.iter().enumerate() {
             cache.drop_last(row, longest - prompt.len());
-            let stream = RngKey { seed: request.seed, ..RngKey::default() }
-                .stream(RngPurpose::TokenSampling, request.stream_ids.get(row).copied().unwrap_or(row));
+            let (key, stream_id) = (RngKey { seed: request.seed, ..RngKey::default() }, request.stream_id(row));
+            let stream = key.stream(RngPurpose::TokenSampling, stream_id);
+            let switch_stream = key.stream(RngPurpose::SwitchDecision, stream_id);
             let policy_state = PolicyState::new(request.policy.clone(), vocab);
             let last_token = prompt.last().copied();
-            rows.push(RowState { policy_state, stream, tokens: 0, last_token, pending: None, end_reason: None });
+            rows.push(RowState {
+                policy_state,
+                stream,
+                switch_stream,
+                switch_noise: None,
+                tokens: 0,
+                last_token,
+                pending: None,
+                end_reason: None,
+            });
         }
         if request.policy.uses_prompt_entropies() {
             for (row, state) in rows.iter_mut().enumerate() {
@@ -204,14 +232,19 @@ impl Generation {
         finished: &mut Vec<GenerationStep>,
     ) -> NextInput {
         let state = &mut self.rows[row];
+        let noise = self.request.switch_noise.draw(state.switch_noise, &mut state.switch_stream);
+        state.switch_noise = Some(noise);
+        state.policy_state.set_noise(noise);
         let action = state.policy_state.next_action(distribution.entropy, state.last_token);
         let previous =
             state.pending.take().map(|step| GenerationStep { entropy_after: Some(distribution.entropy), ..step });
         let top_token = distribution.top.first().map_or(0, |top| top.0);
         let uses_token = self.model.feedback.uses_token();
+        let mut log_prob = None;
         let (kind, token, distribution, input) = match action {
             PolicyAction::Token => {
-                let id = self.request.sampling.sample(logits, &mut state.stream);
+                let (id, sampled) = self.request.sampling.sample(logits, &mut state.stream);
+                log_prob = Some(sampled);
                 (InputKind::Token, Some(id), distribution, NextInput::Token(id))
             }
             PolicyAction::Marker(id) => (InputKind::Token, Some(id), distribution, NextInput::Token(id)),
@@ -231,7 +264,8 @@ impl Generation {
         finished.extend(previous.filter(|_| action != PolicyAction::ReplaceToken));
         state.last_token = token.filter(|_| kind == InputKind::Token);
         state.tokens += usize::from(kind == InputKind::Token);
-        let step = GenerationStep { row, kind, token, distribution, entropy_after: None };
+        let decision = state.policy_state.decision();
+        let step = GenerationStep { row, kind, token, distribution, entropy_after: None, decision, log_prob };
         let replaced = usize::from(action == PolicyAction::ReplaceToken);
         let is_full = self.cache.next_position(row) - replaced >= self.model.shape().max_len;
         state.end_reason = state.find_end(&self.request, is_full.then_some(EndReason::ModelLength));
@@ -276,6 +310,10 @@ impl Generation {
         let ended: Vec<bool> = self.rows.iter().map(|row| row.end_reason.is_some()).collect();
         // The latent that is fed now counts already.
         let latents: Vec<usize> = self.rows.iter().map(|row| row.policy_state.latents().saturating_sub(1)).collect();
+        let states = match &self.request.latent_noise {
+            Some(noise) => noise.add_to(states, &latents),
+            None => states,
+        };
         let rows = ReplacedRows {
             latents: &latents,
             ended: &ended,

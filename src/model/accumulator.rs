@@ -9,7 +9,7 @@ use super::{HiddenStates, LossTargets, Transformer, head};
 use crate::config;
 use crate::ops::trace;
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use std::time::Instant;
 
 /// Whether seconds are measured, which costs a synchronization of the device for each part.
@@ -133,6 +133,29 @@ impl<'a> GradientAccumulator<'a> {
         let flop = (1.0 + BACKWARD_FACTOR) * self.model.shape().head_flop(n);
         self.costs.add(part, flop, self.stopwatch.lap(part.name()));
         PassOutput { nll: scores.nll, entropy: scores.entropy }
+    }
+
+    /// Adds to the loss what makes its derivative by the log-probability of each target `weights` `[N]`.
+    /// `hidden` `[N, D]`: the states, divided by the temperature that the log-probabilities are of.
+    pub fn add_log_probs(&mut self, part: StepPart, hidden: Tensor<2>, targets: Tensor<1, Int>, weights: Tensor<1>) {
+        // The nll is minus the log-probability.
+        let targets = LossTargets { ids: targets, weights: weights.neg() };
+        self.add_loss(part, hidden, targets, 1.0);
+    }
+
+    /// Adds to the loss what makes its derivative by the entropy of the output at each state `weights` `[N]`.
+    pub fn add_entropies(&mut self, part: StepPart, hidden: Tensor<2>, weights: Tensor<1>) {
+        let [n, _] = hidden.dims();
+        let weights = weights * self.loss_scale;
+        let grads = head::entropy_gradients(self.model, hidden.clone(), weights, self.head_grad.take());
+        let surrogate = head::surrogate_loss(hidden, grads.hidden);
+        self.loss = Some(match self.loss.take() {
+            Some(open) => open + surrogate,
+            None => surrogate,
+        });
+        self.head_grad = Some(grads.weight);
+        let flop = (1.0 + BACKWARD_FACTOR) * self.model.shape().head_flop(n);
+        self.costs.add(part, flop, self.stopwatch.lap(part.name()));
     }
 
     /// Runs the backward pass of the losses added so far, accumulates their gradients and frees the graph. If

@@ -99,6 +99,7 @@ mod tests {
                 prefix: None,
                 precision: MatmulPrecision::F32,
                 dropout: Default::default(),
+                held: [None, None],
                 tap: None,
             };
             let attended = block.attention.forward(block.norm1.forward(x.clone()), x.clone(), &context).0;

@@ -50,7 +50,7 @@ impl Attention {
     /// Returns `residual + attention(x)`, both `[B·S, D]`, and the keys and values of the S new positions of
     /// each row. The new positions attend to the positions of the context's prefix and to each other, as its mask allows.
     pub(super) fn forward(&self, x: Tensor<2>, residual: Tensor<2>, context: &BlockContext) -> (Tensor<2>, KeysValues) {
-        let BlockContext { angles, mask, prefix, precision, dropout, tap: _ } = context;
+        let BlockContext { angles, mask, prefix, precision, dropout, .. } = context;
         let packed = ops::linear(x, &[&self.q, &self.k, &self.v], None, *precision);
         let packed = self.normalize_heads(packed);
         let packed = match angles {
@@ -60,7 +60,7 @@ impl Attention {
         let keys_values = KeysValues::new(packed, mask.rows());
         let prefix = prefix.as_ref().map(|prefix| prefix.packed().clone());
         let mixed = ops::attention(keys_values.packed().clone(), prefix, mask, self.heads, dropout.attention);
-        (residual_linear(mixed, &self.out, residual, *precision, dropout.after_attention), keys_values)
+        (residual_linear(mixed, &self.out, residual, *precision, context.masks_after_attention()), keys_values)
     }
 
     /// Normalizes the queries and keys of every head in `packed` `[N, (H+2G)·K]`, if the model does that.

@@ -30,7 +30,7 @@ impl TransformerBlock {
         let measure = |x: &Tensor<2>| context.tap.iter().for_each(|tap| tap.measure(x));
         measure(&x);
         let normed = self.norm2.forward(x.clone());
-        let x = self.mlp.forward(normed, x, context.precision, context.dropout.after_mlp);
+        let x = self.mlp.forward(normed, x, context.precision, context.masks_after_mlp());
         measure(&x);
         (x, keys_values)
     }

@@ -6,8 +6,10 @@ use super::activation_tap::ActivationTap;
 use super::dropout::BlockDropout;
 use super::execution::MatmulPrecision;
 use super::keys_values::KeysValues;
+use super::layers::ResidualMasks;
 use super::rotary::RotaryAngles;
 use crate::ops::AttentionMask;
+use burn::tensor::Tensor;
 
 /// What a block needs besides its input.
 #[derive(Clone, Debug)]
@@ -18,6 +20,18 @@ pub(super) struct BlockContext {
     pub prefix: Option<KeysValues>,
     pub precision: MatmulPrecision,
     pub dropout: BlockDropout,
+    /// Factors `[B, D]` of what attention and MLP add in each row, if masks are held.
+    pub held: [Option<Tensor<2>>; 2],
     /// Measures the residual stream after attention and after the MLP.
     pub tap: Option<ActivationTap>,
+}
+
+impl BlockContext {
+    pub fn masks_after_attention(&self) -> ResidualMasks {
+        ResidualMasks { drawn: self.dropout.after_attention, held: self.held[0].clone() }
+    }
+
+    pub fn masks_after_mlp(&self) -> ResidualMasks {
+        ResidualMasks { drawn: self.dropout.after_mlp, held: self.held[1].clone() }
+    }
 }

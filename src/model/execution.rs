@@ -5,6 +5,7 @@
 
 use super::activation_tap::ActivationTap;
 use super::dropout::ModelDropout;
+use super::held_dropout::HeldDropout;
 use crate::config::{self, Dtype};
 use burn::optim::GradientsParams;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +20,8 @@ pub struct Execution {
     pub checkpointing: bool,
     /// What forward passes drop; `None`: nothing.
     pub dropout: Option<ModelDropout>,
+    /// What every row drops from its first position to its last; `None`: nothing.
+    pub held_dropout: Option<HeldDropout>,
     /// Measures the residual stream of the next forward pass.
     pub activation_tap: Option<ActivationTap>,
     pub(super) block_gradients: BlockGradients,

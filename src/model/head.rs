@@ -4,8 +4,8 @@
 
 use super::Transformer;
 use crate::ops;
+use crate::ops::score::{Head, ScoreGrads, Softmax, block_rows};
 pub use crate::ops::score::{RequestedGradients, Scores, surrogate_loss};
-use crate::ops::score::{Softmax, block_rows};
 use burn::optim::GradientsParams;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
@@ -17,6 +17,41 @@ pub fn score_hidden(
     wanted: Option<RequestedGradients>,
 ) -> Scores {
     ops::score::score(hidden.inner(), &model.head_weights(), targets, wanted, model.execution().matmul_precision)
+}
+
+/// Returns the gradients of `Σ wₙ·Hₙ`, where H is the entropy of the output at hidden states `[N, D]`, with `weights` `[N]`.
+/// `weight_grad_sum`: the gradient of the head's weights so far. With `p = softmax(z)` it is `dH/dz = -p (log p + H)`.
+pub fn entropy_gradients(
+    model: &Transformer,
+    hidden: Tensor<2>,
+    weights: Tensor<1>,
+    weight_grad_sum: Option<Tensor<2>>,
+) -> ScoreGrads {
+    let (head, hidden) = (model.head_weights(), hidden.inner());
+    let matrix = head.matrix();
+    let ([n, _], v) = (hidden.dims(), matrix.dims()[1]);
+    let rows = block_rows(n, v);
+    let (mut to_hidden, mut sum) = (Vec::new(), weight_grad_sum);
+    for start in (0..n).step_by(rows) {
+        let count = rows.min(n - start);
+        let h = hidden.clone().narrow(0, start, count);
+        let softmax = Softmax::from_logits(h.clone().matmul(matrix.clone()));
+        let entropy = softmax.entropy().reshape([count, 1]);
+        let log_probs = softmax.shifted - softmax.log_sum;
+        let weight = weights.clone().narrow(0, start, count).reshape([count, 1]);
+        let logit_grads = (softmax.probs * (log_probs + entropy) * weight).neg();
+        to_hidden.push(logit_grads.clone().matmul(matrix.clone().transpose()));
+        let to_weight = match &head {
+            Head::Untied(_) => h.transpose().matmul(logit_grads),
+            Head::Tied(_) => logit_grads.transpose().matmul(h),
+        };
+        sum = Some(match sum {
+            Some(sum) => sum + to_weight,
+            None => to_weight,
+        });
+    }
+    let weight = sum.unwrap_or_else(|| model.head_param().val().inner().zeros_like());
+    ScoreGrads { hidden: Tensor::cat(to_hidden, 0), weight }
 }
 
 /// The most likely tokens at N positions.
@@ -103,6 +138,41 @@ mod tests {
                 assert_eq!(ids[found], *id, "row {row}");
                 assert!((f64::from(probs[found]) - prob).abs() < 1e-5, "row {row}");
             }
+        }
+    }
+
+    #[test]
+    fn gradients_of_entropies_are_those_of_central_differences() {
+        for tied in [false, true] {
+            let config = Model { width: 8, layers: 1, heads: 2, tied, ..Default::default() };
+            let model = Transformer::new(ModelShape::from_config(&config, 7, 8), 5, 0.7, &Device::flex());
+            let values: Vec<f32> = (0..3 * 8).map(|at| ((at * 7919 % 101) as f32 / 50.0) - 1.0).collect();
+            let weights = [0.5_f32, -2.0, 1.5];
+            let at = |values: &[f32]| Tensor::<2>::from_data(TensorData::new(values.to_vec(), [3, 8]), &Device::flex());
+            let total = |values: &[f32]| {
+                let entropy: Vec<f32> = top_tokens(&model, at(values), 1).entropy.try_into_vec_as().unwrap();
+                entropy.iter().zip(weights).map(|(entropy, weight)| f64::from(entropy * weight)).sum::<f64>()
+            };
+            let weighted = Tensor::<1>::from_floats(weights, &Device::flex());
+            let before = model.head_param().val().ones_like();
+            let grads = entropy_gradients(&model, at(&values), weighted, Some(before));
+            let to_hidden: Vec<f32> = grads.hidden.try_into_vec_as().unwrap();
+            for index in 0..values.len() {
+                let moved = |by: f32| {
+                    let mut values = values.clone();
+                    values[index] += by;
+                    total(&values)
+                };
+                let slope = (moved(1e-2) - moved(-1e-2)) / 2e-2;
+                assert!((slope - f64::from(to_hidden[index])).abs() < 2e-3, "{index}: {slope} {}", to_hidden[index]);
+            }
+            // Z = h·W, so Σ W·dW = Σ h·dh; the sum so far was all ones.
+            let product = |a: Tensor<2>, b: Tensor<2>| (a * b).sum().try_into_scalar::<f32>().unwrap();
+            let weights = model.head_param().val();
+            let to_weight = grads.weight - weights.ones_like();
+            let hidden_grads = Tensor::<2>::from_data(TensorData::new(to_hidden, [3, 8]), &Device::flex());
+            let (one, other) = (product(weights, to_weight), product(at(&values), hidden_grads));
+            assert!((one - other).abs() < 1e-4, "{one} {other}");
         }
     }
 

@@ -244,6 +244,32 @@ pub fn save(model: &Transformer, companions: &Companions, dir: &Path) -> Result<
     write(WEIGHTS_FILE, &bytes)
 }
 
+/// Writes all tensors of a model to `file`, by their own names.
+pub fn save_tensors(model: &Transformer, file: &Path) -> Result<(), ModelError> {
+    let fail = |message: String| ModelError::File { file: file.display().to_string(), message };
+    let mut tensors = BTreeMap::new();
+    for tensor in model.collect(None, None, true) {
+        let name = tensor.name.clone();
+        let data = bridge::into_data(tensor).map_err(|error| fail(error.to_string()))?;
+        tensors.insert(name, HostMatrix::from_data(data).map_err(fail)?);
+    }
+    let bytes = serialize(&tensors).map_err(fail)?;
+    std::fs::write(file, bytes).map_err(|cause| ModelError::Write { file: file.display().to_string(), cause })
+}
+
+/// Returns `model` with the tensors of a file that [`save_tensors`] wrote.
+pub fn load_tensors(file: &Path, mut model: Transformer) -> Result<Transformer, ModelError> {
+    let fail = |message: String| ModelError::File { file: file.display().to_string(), message };
+    let tensors = read_matrices(file)?.into_iter();
+    let tensors = tensors.map(|(name, matrix)| bridge::from_data(matrix.into_data(), name, None)).collect();
+    let applied = model.apply(tensors, None, None, true);
+    match (applied.errors.first(), applied.missing.first()) {
+        (Some(error), _) => Err(fail(error.to_string())),
+        (None, Some((name, _))) => Err(fail(format!("the tensor `{name}` is missing"))),
+        (None, None) => Ok(model),
+    }
+}
+
 /// Serializes matrices as f32 safetensors.
 fn serialize(tensors: &BTreeMap<String, HostMatrix>) -> Result<Vec<u8>, String> {
     let bytes: Vec<Vec<u8>> =

@@ -3,6 +3,7 @@
 //! Invariant: each layer acts on every position separately.
 
 use super::ModelShape;
+use super::held_dropout::apply_held;
 use super::init::WeightInit;
 use crate::config::Arch;
 use crate::ops::{self, Dropout, MatmulPrecision};
@@ -59,19 +60,27 @@ impl Mlp {
     }
 
     /// Returns `residual + MLP(x)`, with numbers of the MLP dropped; both arguments and the result are `[N, D]`.
-    pub fn forward(
+    pub(super) fn forward(
         &self,
         x: Tensor<2>,
         residual: Tensor<2>,
         precision: MatmulPrecision,
-        dropout: Option<Dropout>,
+        masks: ResidualMasks,
     ) -> Tensor<2> {
         let inner = match &self.gate {
             Some(gate) => ops::swiglu(ops::linear(x, &[gate, &self.up], None, precision)),
             None => ops::gelu(ops::linear(x, &[&self.up], None, precision)),
         };
-        residual_linear(inner, &self.down, residual, precision, dropout)
+        residual_linear(inner, &self.down, residual, precision, masks)
     }
+}
+
+/// What is dropped of a layer's output before it is added to the residual stream.
+#[derive(Clone, Default)]
+pub(super) struct ResidualMasks {
+    pub drawn: Option<Dropout>,
+    /// Factors `[B, D]` that a row keeps at all its positions.
+    pub held: Option<Tensor<2>>,
 }
 
 /// Returns `residual + linear(x)`, with numbers of the latter dropped.
@@ -80,10 +89,19 @@ pub(super) fn residual_linear(
     linear: &Linear,
     residual: Tensor<2>,
     precision: MatmulPrecision,
-    dropout: Option<Dropout>,
+    masks: ResidualMasks,
 ) -> Tensor<2> {
-    match dropout {
-        Some(dropout) => ops::dropout(ops::linear(x, &[linear], None, precision), Some(residual), dropout),
-        None => ops::linear(x, &[linear], Some(residual), precision),
+    let ResidualMasks { drawn, held } = masks;
+    if drawn.is_none() && held.is_none() {
+        return ops::linear(x, &[linear], Some(residual), precision);
+    }
+    let out = ops::linear(x, &[linear], None, precision);
+    let out = match held {
+        Some(factors) => apply_held(out, factors),
+        None => out,
+    };
+    match drawn {
+        Some(dropout) => ops::dropout(out, Some(residual), dropout),
+        None => out + residual,
     }
 }

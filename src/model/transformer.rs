@@ -12,6 +12,7 @@ use super::dropout::{ModelDropout, PassDropout};
 use super::execution::Execution;
 use super::feedback::{Feedback, FeedbackSpec, rms};
 use super::gather_index::{GatherIndex, Visibility};
+use super::held_dropout::HeldDropout;
 use super::init::WeightInit;
 use super::keys_values::KeysValues;
 use super::layers::{Mlp, Norm};
@@ -101,6 +102,12 @@ impl Transformer {
     /// Returns the model with this dropout in all its forward passes.
     pub fn with_dropout(self, dropout: Option<ModelDropout>) -> Self {
         let execution = Execution { dropout, ..self.execution.clone() };
+        self.with_execution(execution)
+    }
+
+    /// Returns the model with these held masks in all its forward passes, which must be over the same rows.
+    pub fn with_held_dropout(self, held_dropout: Option<HeldDropout>) -> Self {
+        let execution = Execution { held_dropout, ..self.execution.clone() };
         self.with_execution(execution)
     }
 
@@ -246,12 +253,17 @@ impl Transformer {
         let constant_prefix = prefix.filter(|prefix| prefix.iter().all(KeysValues::is_constant));
         let checkpoint = checkpoint && self.device().is_autodiff();
         for (layer, block) in self.blocks.iter().enumerate() {
+            let held = |place| {
+                let device = self.device().without_autodiff();
+                self.execution.held_dropout.as_ref().map(|held| held.factors(layer, place, d, &device))
+            };
             let context = BlockContext {
                 angles: angles.clone(),
                 mask: mask.clone(),
                 prefix: prefix.map(|prefix| prefix[layer].clone()),
                 precision: self.execution.matmul_precision,
                 dropout: dropout.as_ref().map(|dropout| dropout.of_block(layer)).unwrap_or_default(),
+                held: [held(0), held(1)],
                 tap: tap.cloned(),
             };
             let (out, block_keys_values) = match checkpoint {

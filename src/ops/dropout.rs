@@ -45,6 +45,13 @@ impl Dropout {
         RowMask { keys: [first, mix(first, self.keys[1])], dropped: self.dropped, scale: self.scale }
     }
 
+    /// Returns the factors of the mask's first row, over `columns` columns: 0 for a dropped number.
+    pub fn first_row(&self, columns: usize) -> Vec<f32> {
+        let mut factors = vec![1.0; columns];
+        self.row(0).apply(&mut factors);
+        factors
+    }
+
     /// Returns another mask, for what is numbered apart.
     pub(super) fn other(self) -> Self {
         Self { keys: [mix(self.keys[0], 1), self.keys[1]], ..self }

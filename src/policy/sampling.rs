@@ -32,18 +32,20 @@ impl SamplingParams {
         within("min-p", self.min_p, 1.0)
     }
 
-    /// Samples a token id from `logits` `[V]`.
-    pub fn sample(&self, logits: &[f32], stream: &mut RngStream) -> u32 {
+    /// Samples a token id from `logits` `[V]`. Returns it with the log-probability (nats) that it was sampled with.
+    pub fn sample(&self, logits: &[f32], stream: &mut RngStream) -> (u32, f64) {
         if self.temperature == 0.0 {
-            return top_logits(logits, 1)[0].0;
+            return (top_logits(logits, 1)[0].0, 0.0);
         }
         let (ids, weights) = self.filter_tokens(logits);
-        let mut remaining = stream.uniform() * weights.iter().sum::<f64>();
+        let sum = weights.iter().sum::<f64>();
+        let mut remaining = stream.uniform() * sum;
         let sampled = weights.iter().position(|weight| {
             remaining -= weight;
             remaining < 0.0
         });
-        ids[sampled.unwrap_or(ids.len() - 1)]
+        let index = sampled.unwrap_or(ids.len() - 1);
+        (ids[index], (weights[index] / sum).ln())
     }
 
     /// Returns the tokens that the filters keep, and their unnormalized probabilities. They are sorted, most
@@ -122,9 +124,16 @@ mod tests {
 
     fn frequencies(params: SamplingParams) -> [f64; 4] {
         let mut stream = RngKey::default().stream(RngPurpose::TokenSampling, 0);
-        let mut counts = [0.0; 4];
+        let (mut counts, mut log_probs) = ([0.0; 4], [0.0; 4]);
         for _ in 0..8000 {
-            counts[params.sample(&LOGITS, &mut stream) as usize] += 1.0 / 8000.0;
+            let (id, log_prob) = params.sample(&LOGITS, &mut stream);
+            counts[id as usize] += 1.0 / 8000.0;
+            log_probs[id as usize] = log_prob;
+        }
+        // The stated probabilities are those that tokens are sampled with.
+        for (count, log_prob) in counts.iter().zip(log_probs) {
+            let stated: f64 = if *count > 0.0 { log_prob.exp() } else { 0.0 };
+            assert!((count - stated).abs() < 0.02, "{count} {stated}");
         }
         counts
     }

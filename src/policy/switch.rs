@@ -3,6 +3,7 @@
 //! Invariant: pure: equal entropies and tokens give equal actions; no bound is ever exceeded.
 
 use super::threshold::{EntropyScale, Threshold};
+use crate::rng::RngStream;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PolicyAction {
@@ -100,6 +101,51 @@ pub enum LatentPosition {
     InPlace,
 }
 
+/// A choice between a token and a latent by a policy that compares entropies with a threshold.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Decision {
+    pub thinks: bool,
+    /// The threshold that the entropy was compared with, nats; `None` if a limit left no choice.
+    pub threshold: Option<f64>,
+}
+
+/// What is added to an entropy before it is compared with a threshold. With logistic noise of scale τ a latent is chosen with
+/// the probability 1 / (1 + exp((threshold - entropy) / τ)).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum SwitchNoise {
+    #[default]
+    None,
+    /// Logistic noise of this scale (nats), drawn anew at each decision.
+    PerDecision(f64),
+    /// Logistic noise of this scale (nats), drawn once for each row.
+    PerRow(f64),
+}
+
+impl SwitchNoise {
+    /// Returns the log-probability (nats) of a decision by noise of scale `scale` at an entropy, and its derivative by the
+    /// entropy.
+    pub fn log_prob(scale: f64, thinks: bool, entropy: f64, threshold: f64) -> (f64, f64) {
+        let sign = if thinks { 1.0 } else { -1.0 };
+        let x = sign * (entropy - threshold) / scale;
+        // -ln(1 + exp(-x)), without overflow.
+        let log_prob = x.min(0.0) - (-x.abs()).exp().ln_1p();
+        let other = if x >= 0.0 { (-x).exp() / (1.0 + (-x).exp()) } else { 1.0 / (1.0 + x.exp()) };
+        (log_prob, sign * other / scale)
+    }
+
+    /// Draws noise in nats for a decision of a row whose noise was `before` at its last decision, if it had one.
+    pub fn draw(self, before: Option<f64>, stream: &mut RngStream) -> f64 {
+        match (self, before) {
+            (Self::None, _) => 0.0,
+            (Self::PerRow(_), Some(before)) => before,
+            (Self::PerRow(scale) | Self::PerDecision(scale), _) => {
+                let share = stream.uniform().max(f64::MIN_POSITIVE);
+                scale * (share / (1.0 - share)).ln()
+            }
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ThoughtPhase {
     Tokens,
@@ -123,6 +169,9 @@ pub struct PolicyState {
     switch_entropy: Option<f64>,
     /// Whether the last input was a sampled token, which a latent may replace.
     last_is_replaceable: bool,
+    /// Added to entropies before they are compared, nats.
+    noise: f64,
+    decision: Option<Decision>,
 }
 
 impl PolicyState {
@@ -138,7 +187,19 @@ impl PolicyState {
             latents: 0,
             switch_entropy: None,
             last_is_replaceable: false,
+            noise: 0.0,
+            decision: None,
         }
+    }
+
+    /// Sets what is added to entropies (nats) before they are compared with a threshold.
+    pub fn set_noise(&mut self, nats: f64) {
+        self.noise = nats;
+    }
+
+    /// Returns what was decided by a threshold at the last action; `None` if the policy compares nothing there.
+    pub fn decision(&self) -> Option<Decision> {
+        self.decision
     }
 
     /// Records the entropy (nats) at a position of the prompt, except the last.
@@ -148,6 +209,7 @@ impl PolicyState {
 
     /// Decides the next input from the entropy (nats) at the last position; `last`: its token, if it has one.
     pub fn next_action(&mut self, entropy: f64, last: Option<u32>) -> PolicyAction {
+        self.decision = None;
         let action = self.decide(entropy, last);
         self.entropy_scale.observe(entropy);
         match action {
@@ -172,29 +234,37 @@ impl PolicyState {
     }
 
     fn decide(&mut self, entropy: f64, last: Option<u32>) -> PolicyAction {
-        match self.phase {
+        let phase = self.phase;
+        match phase {
             ThoughtPhase::Opening => PolicyAction::Latent,
-            ThoughtPhase::Thinking(count) if self.continues(count, entropy) => PolicyAction::Latent,
-            ThoughtPhase::Thinking(_) => {
-                self.phase = ThoughtPhase::Tokens;
-                self.switch_entropy = Some(entropy);
-                self.marker(|fixed| fixed.eot).unwrap_or(PolicyAction::Token)
-            }
-            ThoughtPhase::Tokens if self.starts_thought(entropy, last) => {
-                self.switch_entropy = Some(entropy);
-                match self.marker(|fixed| fixed.bot) {
-                    Some(marker) => {
-                        self.phase = ThoughtPhase::Opening;
-                        marker
-                    }
-                    None if self.latent_position() == LatentPosition::InPlace => PolicyAction::ReplaceToken,
-                    None => PolicyAction::Latent,
+            ThoughtPhase::Thinking(count) => match self.continues(count, entropy) {
+                true => PolicyAction::Latent,
+                false => {
+                    self.phase = ThoughtPhase::Tokens;
+                    self.switch_entropy = Some(entropy);
+                    self.marker(|fixed| fixed.eot).unwrap_or(PolicyAction::Token)
                 }
+            },
+            ThoughtPhase::Tokens => match self.starts_thought(entropy, last) {
+                true => self.start_thought(entropy),
+                false => {
+                    self.switch_entropy.get_or_insert(entropy);
+                    PolicyAction::Token
+                }
+            },
+        }
+    }
+
+    /// Returns the first action of a thought: its marker, if it has one, or a latent.
+    fn start_thought(&mut self, entropy: f64) -> PolicyAction {
+        self.switch_entropy = Some(entropy);
+        match self.marker(|fixed| fixed.bot) {
+            Some(marker) => {
+                self.phase = ThoughtPhase::Opening;
+                marker
             }
-            ThoughtPhase::Tokens => {
-                self.switch_entropy.get_or_insert(entropy);
-                PolicyAction::Token
-            }
+            None if self.latent_position() == LatentPosition::InPlace => PolicyAction::ReplaceToken,
+            None => PolicyAction::Latent,
         }
     }
 
@@ -213,22 +283,35 @@ impl PolicyState {
         }
     }
 
-    fn continues(&self, count: usize, entropy: f64) -> bool {
-        let (bounds, uncertain) = match &self.policy {
+    /// Records a decision, and returns whether it is for a latent. `threshold`: what the entropy is compared with; `None`
+    /// if there is no choice, but `otherwise`.
+    fn compare(&mut self, entropy: f64, threshold: Option<f64>, otherwise: bool) -> bool {
+        let threshold = threshold.filter(|threshold| threshold.is_finite());
+        let thinks = threshold.map_or(otherwise, |threshold| entropy + self.noise >= threshold);
+        self.decision = Some(Decision { thinks, threshold });
+        thinks
+    }
+
+    fn continues(&mut self, count: usize, entropy: f64) -> bool {
+        let (bounds, threshold) = match &self.policy {
             Policy::Never => return false,
             Policy::Fixed(fixed) => return count < fixed.count,
-            Policy::Entropy(policy) => (policy.bounds, entropy >= self.entropy_scale.to_nats(policy.stop)),
-            Policy::Trend(policy) => (policy.bounds, self.switch_entropy.is_some_and(|reference| entropy >= reference)),
+            Policy::Entropy(policy) => (policy.bounds, Some(self.entropy_scale.to_nats(policy.stop))),
+            Policy::Trend(policy) => (policy.bounds, self.switch_entropy),
         };
-        let allowed = bounds.max_total_latents.is_none_or(|max| self.latents < max);
-        allowed && count < bounds.max_latents && (count < bounds.min_latents || uncertain)
+        let allowed = count < bounds.max_latents && bounds.max_total_latents.is_none_or(|max| self.latents < max);
+        match allowed && count < bounds.min_latents {
+            true => self.compare(entropy, None, true),
+            false => self.compare(entropy, threshold.filter(|_| allowed), false),
+        }
     }
 
     /// Whether a thought starts after `entropy` at the last position, whose input was the token `last`.
-    fn starts_thought(&self, entropy: f64, last: Option<u32>) -> bool {
+    fn starts_thought(&mut self, entropy: f64, last: Option<u32>) -> bool {
         // At least one token that stays separates two thoughts.
-        let separated = |tokens: usize| self.tokens_since_thought.is_none_or(|since| since >= tokens.max(1));
-        let (bounds, position, dwell, uncertain) = match &self.policy {
+        let tokens_since = self.tokens_since_thought;
+        let separated = |tokens: usize| tokens_since.is_none_or(|since| since >= tokens.max(1));
+        let (bounds, position, dwell, threshold) = match &self.policy {
             Policy::Never => return false,
             Policy::Fixed(fixed) => {
                 let here = match &fixed.starts {
@@ -238,18 +321,19 @@ impl PolicyState {
                 return fixed.count > 0 && here && separated(1);
             }
             Policy::Entropy(policy) => {
-                (policy.bounds, policy.position, 1, entropy >= self.entropy_scale.to_nats(policy.start))
+                (policy.bounds, policy.position, 1, Some(self.entropy_scale.to_nats(policy.start)))
             }
+            // Above, not at, the last switch's entropy.
             Policy::Trend(policy) => {
-                let above = self.switch_entropy.is_some_and(|reference| entropy > reference);
-                (policy.bounds, policy.position, policy.dwell, above)
+                (policy.bounds, policy.position, policy.dwell, self.switch_entropy.map(f64::next_up))
             }
         };
         let allowed = bounds.max_latents > 0 && bounds.max_total_latents.is_none_or(|max| self.latents < max);
-        match position {
-            LatentPosition::Next => allowed && uncertain && separated(dwell),
-            LatentPosition::InPlace => allowed && uncertain && separated(dwell.max(1) + 1) && self.last_is_replaceable,
-        }
+        let has_place = match position {
+            LatentPosition::Next => separated(dwell),
+            LatentPosition::InPlace => separated(dwell.max(1) + 1) && self.last_is_replaceable,
+        };
+        self.compare(entropy, threshold.filter(|_| allowed && has_place), false)
     }
 }
 
@@ -326,6 +410,50 @@ mod tests {
         // The first entropy is the reference. A thought starts above it, and ends below the entropy at its start.
         assert_eq!(actions(trend(1), &[1.0, 0.9, 1.1, 1.2, 1.05, 1.0, 1.06]), "TTLLTTL");
         assert_eq!(actions(trend(3), &[1.0, 2.0, 1.0, 2.0, 2.0, 2.0, 2.0]), "TLTTTLL");
+    }
+
+    #[test]
+    fn decisions_say_what_was_compared_and_whether_there_was_a_choice() {
+        let bounds = ThoughtBounds { min_latents: 2, max_latents: 3, max_total_latents: None };
+        let mut state = PolicyState::new(entropy(bounds, LatentPosition::Next), 100);
+        let decided = [0.5, 2.5, 2.5, 2.5, 2.5, 9.0, 9.0].map(|entropy| {
+            state.next_action(entropy, None);
+            state.decision().map(|decision| (decision.thinks, decision.threshold))
+        });
+        let free = |thinks, threshold| Some((thinks, Some(threshold)));
+        let forced = |thinks| Some((thinks, None));
+        // A second latent is forced, the fourth and a second thought without a token between are ruled out.
+        let wanted = [free(false, 2.0), free(true, 2.0), forced(true), free(true, 1.0), forced(false), forced(false)];
+        assert_eq!(decided[..6], wanted);
+        let mut never = PolicyState::new(Policy::Never, 100);
+        never.next_action(9.0, None);
+        assert_eq!(never.decision(), None);
+    }
+
+    #[test]
+    fn noise_decides_with_the_stated_probability() {
+        let mut stream = crate::rng::RngKey::default().stream(crate::rng::RngPurpose::SwitchDecision, 0);
+        let (scale, entropy_now, threshold) = (0.3, 1.8, 2.0);
+        let thinks = (0..20_000).filter(|_| {
+            let mut state = PolicyState::new(entropy(BOUNDS, LatentPosition::Next), 100);
+            state.set_noise(SwitchNoise::PerDecision(scale).draw(None, &mut stream));
+            state.next_action(entropy_now, None) == PolicyAction::Latent
+        });
+        let share = thinks.count() as f64 / 20_000.0;
+        let (yes, slope) = SwitchNoise::log_prob(scale, true, entropy_now, threshold);
+        let (no, _) = SwitchNoise::log_prob(scale, false, entropy_now, threshold);
+        assert!(
+            (share - yes.exp()).abs() < 0.02 && (yes.exp() + no.exp() - 1.0).abs() < 1e-12,
+            "{share} {}",
+            yes.exp()
+        );
+        let moved = SwitchNoise::log_prob(scale, true, entropy_now + 1e-6, threshold).0;
+        assert!(((moved - yes) / 1e-6 - slope).abs() < 1e-5);
+        assert_eq!(SwitchNoise::log_prob(1e-3, true, 0.0, 50.0).0, -50_000.0);
+        let once = SwitchNoise::PerRow(scale);
+        assert_eq!(once.draw(Some(0.7), &mut stream), 0.7);
+        assert_ne!(SwitchNoise::PerDecision(scale).draw(Some(0.7), &mut stream), 0.7);
+        assert_eq!(SwitchNoise::None.draw(None, &mut stream), 0.0);
     }
 
     #[test]

@@ -121,6 +121,8 @@ pub enum TrainError {
     Cancelled,
     #[error("the device failed: {0}")]
     DeviceFailed(String),
+    #[error("{0}; check `rl.reward_exact`, `rl.reward_format`, `rl.price_token` and `rl.price_latent`")]
+    InvalidReward(String),
     #[error("cannot record: {0}")]
     Recording(String),
 }

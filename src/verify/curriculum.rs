@@ -199,8 +199,8 @@ impl Subject {
             false => &[LatentOrder::Sequential],
         };
         let compared = orders.iter().map(|order| {
-            let settings =
-                |through| LatentSettings { order: *order, passes: 0, through, pause: case.method.feeds_pause() };
+            let pause = case.method.feeds_pause();
+            let settings = |through| LatentSettings { order: *order, passes: 0, through, pause, noise: None };
             Some(match what {
                 "labels" => (rows.iter().map(|row| (row.ids.len() - row.given) as f64).collect(), 0.0),
                 "loss" => (vec![self.losses(&rows, &settings(true)).0], LOSS_TOLERANCE),
@@ -250,7 +250,7 @@ impl Subject {
         let most = rows.iter().map(|row| row.latents.len()).max().unwrap_or(0);
         let width = self.model.shape().width;
         let of_row = |(index, row): (usize, &CurriculumRow)| {
-            let fed: Vec<(usize, usize)> = row.latents.clone().map(|at| (index, at - 1)).collect();
+            let fed: Vec<(usize, usize)> = row.latents.iter().map(|at| (index, at - 1)).collect();
             let mut values = if fed.is_empty() { Vec::new() } else { read_values(states.states_at(&fed)) };
             values.resize(most * width, 0.0);
             values

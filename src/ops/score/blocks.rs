@@ -121,9 +121,9 @@ pub struct Softmax {
     /// Probabilities, `[n, V]`.
     pub probs: Tensor<2>,
     /// Logits minus the largest of their row, `[n, V]`.
-    shifted: Tensor<2>,
+    pub shifted: Tensor<2>,
     /// `ln Σ e^shifted` of each row, `[n, 1]`.
-    log_sum: Tensor<2>,
+    pub log_sum: Tensor<2>,
 }
 
 impl Softmax {

@@ -45,6 +45,18 @@ impl Judge {
     }
 }
 
+impl Judge {
+    /// Whether the generated `text` states any answer of this kind, right or wrong.
+    pub fn states_an_answer(self, text: &str) -> bool {
+        let text = before_next_question(text);
+        match self {
+            Self::Number => stated_number(text).is_some(),
+            Self::Choice => stated_choice(text).is_some(),
+            Self::Text => text.chars().any(char::is_alphanumeric),
+        }
+    }
+}
+
 /// A right answer as a file has it, reduced to what is judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RightAnswer {

@@ -53,7 +53,7 @@ pub(in crate::train) struct Curriculum {
 impl Curriculum {
     /// Reads the questions of the dataset's train and valid splits.
     pub fn open(config: &Config, dataset: &Dataset, start: ObjectiveStart) -> Result<Self, TrainError> {
-        let ObjectiveStart { position, level } = start;
+        let ObjectiveStart { position, level, .. } = start;
         let missing = |what: &str| TrainError::InvalidSetting {
             key: "data.dir",
             value: config.data.dir.clone(),
@@ -229,6 +229,7 @@ fn latent_settings(objective: &Settings) -> LatentSettings {
         passes: objective.latent_passes,
         through: objective.flow == GradientFlow::Through,
         pause: objective.method.feeds_pause(),
+        noise: None,
     }
 }
 
@@ -236,6 +237,7 @@ impl Objective for Curriculum {
     fn next_batches<'a>(
         &'a mut self,
         config: &'a Config,
+        _: &Transformer,
         updates_done: u64,
     ) -> Result<Box<dyn UpdateBatches + 'a>, TrainError> {
         let objective = &config.objective;
@@ -352,7 +354,7 @@ impl Objective for Curriculum {
             doc_start: (0..row.ids.len()).map(|at| at == 0).collect(),
             ..Batch::default()
         };
-        let latents: Vec<usize> = row.latents.collect();
+        let latents = row.latents;
         let pause = config.objective.method.feeds_pause();
         let mut probed = probe::probe_latents(model, tokenizer, &batch, &latents, pause, step)?;
         probed.number_latents();

@@ -7,6 +7,8 @@ pub mod answers;
 pub mod curriculum;
 pub mod pretraining;
 mod question_set;
+pub mod rl;
+mod validation_answers;
 
 use super::TrainError;
 use super::step::update::UpdateBatches;
@@ -14,7 +16,9 @@ use crate::config::Config;
 use crate::data::{StreamPosition, Tokenizer};
 use crate::model::Transformer;
 use crate::schema::metrics::StepRow;
+use crate::schema::rollout_rows::RolloutRow;
 use crate::schema::token_rows::TokenRow;
+use std::path::{Path, PathBuf};
 
 /// Where an objective begins or goes on.
 #[derive(Clone, Debug, Default)]
@@ -22,14 +26,17 @@ pub struct ObjectiveStart {
     pub position: StreamPosition,
     /// Level of the last update; `None` before the first one.
     pub level: Option<u64>,
+    /// Folder of the checkpoint, if the objective goes on in it.
+    pub state_dir: Option<PathBuf>,
 }
 
 /// What a run learns.
 pub trait Objective {
-    /// Reads the batches of the next update.
+    /// Makes the batches of the next update of `model`.
     fn next_batches<'a>(
         &'a mut self,
         config: &'a Config,
+        model: &Transformer,
         updates_done: u64,
     ) -> Result<Box<dyn UpdateBatches + 'a>, TrainError>;
 
@@ -38,6 +45,16 @@ pub trait Objective {
 
     /// Returns the position in the data after the last batches whose update is done.
     fn position(&self) -> StreamPosition;
+
+    /// Writes what else of its state a checkpoint needs, as files of the folder `dir`.
+    fn save_state(&self, _config: &Config, _dir: &Path) -> Result<(), TrainError> {
+        Ok(())
+    }
+
+    /// Returns the rollouts that were made for the last update; none when called again.
+    fn take_rollouts(&mut self) -> Vec<RolloutRow> {
+        Vec::new()
+    }
 
     /// Takes over a changed config.
     fn set_config(&mut self, config: &Config) -> Result<(), TrainError>;
@@ -106,7 +123,7 @@ impl Sample {
 }
 
 /// A prompt of the validation split, and what the model made of it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sample {
     /// Name of the decoding method, such as `greedy`.
     pub decoding: String,

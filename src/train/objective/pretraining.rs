@@ -48,6 +48,7 @@ impl Objective for Pretraining {
     fn next_batches<'a>(
         &'a mut self,
         config: &'a Config,
+        _: &Transformer,
         updates_done: u64,
     ) -> Result<Box<dyn UpdateBatches + 'a>, TrainError> {
         let mut batches = Vec::with_capacity(config.optim.accumulate);

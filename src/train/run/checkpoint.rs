@@ -13,6 +13,7 @@ use crate::record::check::CheckedItem;
 use crate::record::run_folder::RunFolder;
 use crate::schema::metrics::LossSummary;
 use crate::schema::protocol::{BestCheckpoint, Lineage};
+use crate::train::objective::Objective;
 use crate::train::step::learner::Learner;
 use crate::train::step::optimizer_state;
 use crate::train::{ForkReset, TrainError};
@@ -97,6 +98,7 @@ pub(in crate::train) fn write_checkpoint(
     companions: &Companions,
     config: &Config,
     state: &CheckpointState,
+    objective: &dyn Objective,
 ) -> Result<PathBuf, TrainError> {
     let path = folder.checkpoint_folder(state.step);
     if path.is_dir() {
@@ -106,6 +108,7 @@ pub(in crate::train) fn write_checkpoint(
     let dir = staged.dir();
     hf::save(&learner.model, companions, dir)?;
     optimizer_state::save(learner.optimizer(), &learner.model, &dir.join(OPTIMIZER))?;
+    objective.save_state(config, dir)?;
     write_text(dir, CONFIG, config.to_toml()?)?;
     write_text(dir, STATE, to_json(state))?;
     write_text(dir, MANIFEST, to_json(&build_manifest(dir, state.step)?))?;

@@ -89,7 +89,9 @@ impl TrainingRun<'_> {
             written_at: chrono::Local::now().to_rfc3339(),
             program_version: env!("CARGO_PKG_VERSION").into(),
         };
-        let path = checkpoint::write_checkpoint(&self.folder, &self.learner, &self.companions, self.config(), &state)?;
+        let (config, objective) = (self.config(), &*self.objective);
+        let path =
+            checkpoint::write_checkpoint(&self.folder, &self.learner, &self.companions, config, &state, objective)?;
         let keep = &self.config().checkpoint;
         let best = self.progress.best.as_ref().map(|best| best.step);
         if let Err(error) = checkpoint::prune_checkpoints(&self.folder, keep.keep, keep.keep_every, best) {

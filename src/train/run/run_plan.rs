@@ -118,7 +118,7 @@ impl RunPlan {
         let same = found.state.dataset == dataset && same_order && same_objective;
         if same && !self.reset.data {
             let level = found.state.level.filter(|_| !self.reset.step);
-            return ObjectiveStart { position: found.state.loader.clone(), level };
+            return ObjectiveStart { position: found.state.loader.clone(), level, state_dir: Some(found.dir.clone()) };
         }
         if !self.reset.data {
             tracing::warn!(

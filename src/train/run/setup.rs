@@ -24,6 +24,7 @@ use crate::train::TrainError;
 use crate::train::live::replay;
 use crate::train::objective::curriculum::Curriculum;
 use crate::train::objective::pretraining::Pretraining;
+use crate::train::objective::rl::{self, Rl};
 use crate::train::objective::{Objective, ObjectiveStart};
 use crate::train::step::learner::Learner;
 use burn::module::Module;
@@ -110,13 +111,7 @@ pub fn open_objective(
             Box::new(Pretraining::new(config, dataset.clone(), loader, start.position, vocab_size)?)
         }
         ObjectiveKind::Curriculum => Box::new(Curriculum::open(config, dataset, start)?),
-        ObjectiveKind::Rl => {
-            return Err(TrainError::InvalidSetting {
-                key: "objective.kind",
-                value: "rl".into(),
-                reason: "this version cannot train by it".into(),
-            });
-        }
+        ObjectiveKind::Rl => Box::new(Rl::open(config, dataset, start)?),
     })
 }
 
@@ -432,6 +427,7 @@ fn load_model(
 
 /// Checks the config against model and data, at the start and after every change of a live setting.
 pub fn check_compatible(config: &Config, shape: &ModelShape, vocab_size: Option<usize>) -> Result<(), TrainError> {
+    rl::check_policy(config)?;
     let (recycle, max_entropy) = (&config.recycle, (shape.vocab_size as f64).ln());
     if let PositionBudget::EntropyAtLeast(threshold) = recycle.max_budget(shape.vocab_size)
         && threshold > max_entropy

@@ -331,7 +331,7 @@ impl<'a> TrainingRun<'a> {
     /// Does one update on the next batches of the objective.
     fn update(&mut self) -> Result<(StepRow, Option<TrainError>), TrainError> {
         let config = &self.controller.live.config;
-        let mut batches = self.objective.next_batches(config, self.learner.step)?;
+        let mut batches = self.objective.next_batches(config, &self.learner.model, self.learner.step)?;
         self.learner.update_on(config, &mut *batches)
     }
 

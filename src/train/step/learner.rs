@@ -98,7 +98,10 @@ impl Learner {
             watch.lap(LAYER_PROBE);
             update_probe
         });
-        self.apply_gradients(&config.optim, lr, grads, grad_norm);
+        match batches.skips_update() {
+            true => self.step += 1,
+            false => self.apply_gradients(&config.optim, lr, grads, grad_norm),
+        }
         self.pause_updates += u64::from(batches.trains_pause(&row));
         let flop = ModelShape::update_flop(self.model.num_params());
         costs.add(StepPart::Update, flop, watch.lap(StepPart::Update.name()));

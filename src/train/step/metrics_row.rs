@@ -129,6 +129,7 @@ pub fn check_finite(row: &StepRow, lr: f64) -> Result<(), TrainError> {
     for (metric, what) in [
         (Metric::LossPlain, "the plain loss"),
         (Metric::LossQuestions, "the loss of the questions"),
+        (Metric::RlLoss, "the loss of the rollouts"),
         (Metric::LossRecycled, "the recycled loss"),
         (Metric::LossPause, "the loss with a pause"),
         (Metric::GradNorm, "the gradient norm"),

@@ -13,4 +13,6 @@ pub mod optim;
 pub mod optimizer_state;
 pub mod pretraining;
 pub mod readback;
+pub mod rl;
+pub mod rl_row;
 pub mod update;

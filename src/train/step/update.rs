@@ -36,6 +36,11 @@ pub trait UpdateBatches {
         false
     }
 
+    /// Whether the update is left out, because it has nothing to learn: weights and moments stay as they are.
+    fn skips_update(&self) -> bool {
+        false
+    }
+
     /// Whether the update trains the pause vector instead of the states' use.
     fn trains_pause(&self, row: &StepRow) -> bool;
 }
