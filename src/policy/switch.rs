@@ -422,8 +422,8 @@ mod tests {
         });
         let free = |thinks, threshold| Some((thinks, Some(threshold)));
         let forced = |thinks| Some((thinks, None));
-        // A second latent is forced, the fourth and a second thought without a token between are ruled out.
-        let wanted = [free(false, 2.0), free(true, 2.0), forced(true), free(true, 1.0), forced(false), forced(false)];
+        // A second latent is forced, a fourth is ruled out; after its token the next thought is free again.
+        let wanted = [free(false, 2.0), free(true, 2.0), forced(true), free(true, 1.0), forced(false), free(true, 2.0)];
         assert_eq!(decided[..6], wanted);
         let mut never = PolicyState::new(Policy::Never, 100);
         never.next_action(9.0, None);

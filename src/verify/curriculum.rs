@@ -2,8 +2,8 @@
 //! Must not know: the training loop, terminals.
 //! Invariant: every entry of the golden file gets a verdict, and every row of `cases.json` is compared.
 
+use super::{CASES_FILE, attention_gradient, largest_error, read_json, read_values};
 use super::{CheckResult, GRADIENT_TOLERANCE, GoldenFile, LOSS_TOLERANCE, VALUE_TOLERANCE, Verdict};
-use super::{attention_gradient, largest_error, read_values};
 use crate::config::{CurriculumMethod, LatentOrder};
 use crate::curriculum::passes::{self, LatentSettings};
 use crate::curriculum::rows::{CurriculumRow, EncodedQuestion, MarkerTokens, RowSettings, RowStage};
@@ -13,12 +13,9 @@ use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The file whose presence makes a folder one of curriculum cases.
-pub const CASES_FILE: &str = "cases.json";
 const RECORDS_FILE: &str = "records.json";
 /// The checkpoints of such a folder.
 const MODELS: [&str; 2] = ["gpt2", "llama"];
@@ -101,12 +98,6 @@ pub fn verify_curriculum(dir: &Path, device: &Device) -> Result<Vec<Verdict>, Mo
         }
     }
     Ok(verdicts)
-}
-
-fn read_json<T: DeserializeOwned>(file: &Path) -> Result<T, ModelError> {
-    let fail = |message: String| ModelError::File { file: file.display().to_string(), message };
-    let text = crate::files::foreign::read_text(file, 1 << 30).map_err(|error| fail(error.cause.to_string()))?;
-    serde_json::from_str(&text).map_err(|error| fail(error.to_string()))
 }
 
 /// Splits `CASE.WHAT`; the name of a case has no dot.

@@ -3,8 +3,10 @@
 //! Invariant: every entry of the golden file gets a verdict, if only that it is not computed here.
 
 mod curriculum;
+mod grpo;
 
-pub use curriculum::{CASES_FILE, verify_curriculum};
+pub use curriculum::verify_curriculum;
+pub use grpo::{ROLLOUTS_FILE, verify_grpo};
 
 use crate::config::{Arch, Control, Dtype, GradientFlow, LossPositions, PassScope, PositionBudget, Run};
 use crate::model::accumulator::{GradientAccumulator, Timing};
@@ -16,6 +18,7 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::store::{ModuleStore, SafetensorsStore, bridge};
 use burn::tensor::{Device, Tensor};
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -31,6 +34,9 @@ const GRADIENT_TOLERANCE: f64 = 1e-3;
 const BF16_TOLERANCE: f64 = 0.3;
 /// The same for losses. They are means, so it is smaller.
 const BF16_LOSS_TOLERANCE: f64 = 0.02;
+
+/// The file whose presence makes a folder one of cases: of a curriculum, or of rollouts.
+pub const CASES_FILE: &str = "cases.json";
 
 /// The verdict on one golden entry.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -82,6 +88,12 @@ pub fn verify(
         .keys()
         .map(|entry| Ok(Verdict { entry: entry.clone(), result: subject.check(&golden, entry)? }))
         .collect()
+}
+
+fn read_json<T: DeserializeOwned>(file: &Path) -> Result<T, ModelError> {
+    let fail = |message: String| ModelError::File { file: file.display().to_string(), message };
+    let text = crate::files::foreign::read_text(file, 1 << 30).map_err(|error| fail(error.cause.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| fail(error.to_string()))
 }
 
 struct GoldenFile {

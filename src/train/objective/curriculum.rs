@@ -365,7 +365,9 @@ impl Objective for Curriculum {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
     use crate::data::{GraphTaskOptions, make_graph_task};
+    use crate::model::ModelShape;
 
     /// A curriculum of 2 stages over 10 questions, 4 an update.
     fn open(dir: &std::path::Path) -> (Curriculum, Config, Dataset) {
@@ -390,14 +392,21 @@ mod tests {
         (Curriculum::open(&config, &dataset, ObjectiveStart::default()).unwrap(), config, dataset)
     }
 
+    /// Returns a model that no row needs.
+    fn model() -> Transformer {
+        let config = config::Model { width: 4, layers: 1, heads: 1, ..Default::default() };
+        Transformer::new(ModelShape::from_config(&config, 5, 4), 0, 0.1, &burn::tensor::Device::flex())
+    }
+
     #[test]
     fn a_position_moves_only_with_an_update_that_is_done() {
         let dir = tempfile::tempdir().unwrap();
         let (mut curriculum, config, dataset) = open(dir.path());
         let start = curriculum.position();
         // Twice: the update on the first batches was given up.
-        let tokens =
-            |curriculum: &mut Curriculum| curriculum.next_batches(&config, 0).map(|batches| batches.count()).unwrap();
+        let tokens = |curriculum: &mut Curriculum| {
+            curriculum.next_batches(&config, &model(), 0).map(|batches| batches.count()).unwrap()
+        };
         assert_eq!((tokens(&mut curriculum), tokens(&mut curriculum)), (2, 2));
         assert_eq!(curriculum.position(), start);
         curriculum.count_update();
@@ -408,7 +417,7 @@ mod tests {
         }
         assert_eq!((curriculum.position().epoch, curriculum.position().document), (1, 2));
         let position = StreamPosition { document: 10, ..StreamPosition::default() };
-        let beyond = ObjectiveStart { position, level: None };
+        let beyond = ObjectiveStart { position, ..ObjectiveStart::default() };
         let error = Curriculum::open(&config, &dataset, beyond).err().unwrap().to_string();
         assert!(error.contains("place 10 of an epoch"), "{error}");
     }
@@ -434,8 +443,10 @@ mod tests {
                 // A resumed run goes on from what a checkpoint holds.
                 let position = curriculum.position();
                 let level = (updates_done > 0).then(|| curriculum.level());
-                curriculum = Curriculum::open(&config, &dataset, ObjectiveStart { position, level }).unwrap();
-                let resets = curriculum.next_batches(&config, updates_done).map(|batches| batches.resets_optimizer());
+                curriculum =
+                    Curriculum::open(&config, &dataset, ObjectiveStart { position, level, state_dir: None }).unwrap();
+                let batches = curriculum.next_batches(&config, &model(), updates_done);
+                let resets = batches.map(|batches| batches.resets_optimizer());
                 curriculum.count_update();
                 resets.unwrap()
             });

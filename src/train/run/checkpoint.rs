@@ -13,7 +13,6 @@ use crate::record::check::CheckedItem;
 use crate::record::run_folder::RunFolder;
 use crate::schema::metrics::LossSummary;
 use crate::schema::protocol::{BestCheckpoint, Lineage};
-use crate::train::objective::Objective;
 use crate::train::step::learner::Learner;
 use crate::train::step::optimizer_state;
 use crate::train::{ForkReset, TrainError};
@@ -91,14 +90,14 @@ struct ManifestFile {
     sha256: String,
 }
 
-/// Writes the checkpoint of `state.step` and returns its folder. An existing one of the same step is kept.
+/// Writes the checkpoint of `state.step` and returns its folder. `save_more` adds files of the objective to it. An existing one of the same step is kept.
 pub(in crate::train) fn write_checkpoint(
     folder: &RunFolder,
     learner: &Learner,
     companions: &Companions,
     config: &Config,
     state: &CheckpointState,
-    objective: &dyn Objective,
+    save_more: impl FnOnce(&Path) -> Result<(), TrainError>,
 ) -> Result<PathBuf, TrainError> {
     let path = folder.checkpoint_folder(state.step);
     if path.is_dir() {
@@ -108,7 +107,7 @@ pub(in crate::train) fn write_checkpoint(
     let dir = staged.dir();
     hf::save(&learner.model, companions, dir)?;
     optimizer_state::save(learner.optimizer(), &learner.model, &dir.join(OPTIMIZER))?;
-    objective.save_state(config, dir)?;
+    save_more(dir)?;
     write_text(dir, CONFIG, config.to_toml()?)?;
     write_text(dir, STATE, to_json(state))?;
     write_text(dir, MANIFEST, to_json(&build_manifest(dir, state.step)?))?;
@@ -354,7 +353,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (learner, _) = train(Learner::new(model(3), &config().optim), 0..5);
         let path =
-            write_checkpoint(&folder(dir.path()), &learner, &Companions::default(), &config(), &state(5)).unwrap();
+            write_checkpoint(&folder(dir.path()), &learner, &Companions::default(), &config(), &state(5), |_| Ok(()))
+                .unwrap();
         let (on, losses) = train(learner, 5..9);
 
         let found = read_checkpoint(&path).unwrap();
@@ -375,7 +375,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = folder(dir.path());
         let learner = Learner::new(model(3), &config().optim);
-        let path = write_checkpoint(&folder, &learner, &Companions::default(), &config(), &state(5)).unwrap();
+        let path =
+            write_checkpoint(&folder, &learner, &Companions::default(), &config(), &state(5), |_| Ok(())).unwrap();
         assert!(read_checkpoint(&path).is_ok());
         let file = path.join(OPTIMIZER);
         let bytes = std::fs::read(&file).unwrap();

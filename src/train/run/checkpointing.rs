@@ -14,7 +14,7 @@ use crate::schema::protocol::{BestCheckpoint, Event, RunPhase, RunSummary};
 use crate::schema::rows::{EventKind, EventRow};
 use crate::schema::status::{RunState, RunStatus};
 use crate::train::TrainError;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 impl TrainingRun<'_> {
@@ -89,9 +89,10 @@ impl TrainingRun<'_> {
             written_at: chrono::Local::now().to_rfc3339(),
             program_version: env!("CARGO_PKG_VERSION").into(),
         };
-        let (config, objective) = (self.config(), &*self.objective);
+        let (config, objective) = (self.config(), &self.objective);
+        let save_more = |dir: &Path| objective.save_state(config, dir);
         let path =
-            checkpoint::write_checkpoint(&self.folder, &self.learner, &self.companions, config, &state, objective)?;
+            checkpoint::write_checkpoint(&self.folder, &self.learner, &self.companions, config, &state, save_more)?;
         let keep = &self.config().checkpoint;
         let best = self.progress.best.as_ref().map(|best| best.step);
         if let Err(error) = checkpoint::prune_checkpoints(&self.folder, keep.keep, keep.keep_every, best) {
