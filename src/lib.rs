@@ -11,6 +11,7 @@
 //! - [`ops`] has the tensor operations that take most of the time.
 //! - [`rng`] has stateless random streams.
 //! - [`generate`] generates text and latents with a trained model, as a [`policy`] decides.
+//! - [`rl`] has advantages, losses and metrics of reinforcement learning, as plain numbers.
 //! - [`schema`] defines what rooms hand each other: commands, events, metrics, rows of tables.
 //! - [`record`] writes what happens to the run folder, and reads it.
 //! - [`run_list`] sorts and filters lists of runs.

@@ -7,7 +7,7 @@ use super::intervention::{Intervention, ReplacedRows};
 use crate::model::{KvCache, LatentNoise, Transformer};
 use crate::ops::threads;
 use crate::policy::sampling::{SamplingParams, TokenDistribution};
-use crate::policy::switch::{Decision, Policy, PolicyAction, PolicyState, SwitchNoise};
+use crate::policy::switch::{Policy, PolicyAction, PolicyState, SwitchNoise, ThresholdDecision};
 use crate::rng::{RngKey, RngPurpose, RngStream};
 use burn::tensor::{Int, Tensor, TensorData};
 use rayon::prelude::*;
@@ -79,7 +79,7 @@ pub struct GenerationStep {
     /// Entropy of the output at this position, in nats; `None` if the row ended with it.
     pub entropy_after: Option<f64>,
     /// What the policy decided by a threshold before it, if it compared the entropy with one.
-    pub decision: Option<Decision>,
+    pub decision: Option<ThresholdDecision>,
     /// Log-probability (nats) that its token was sampled with; `None` if it was not sampled, but inserted or a latent.
     pub log_prob: Option<f64>,
 }

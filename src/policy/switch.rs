@@ -103,7 +103,7 @@ pub enum LatentPosition {
 
 /// A choice between a token and a latent by a policy that compares entropies with a threshold.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Decision {
+pub struct ThresholdDecision {
     pub thinks: bool,
     /// The threshold that the entropy was compared with, nats; `None` if a limit left no choice.
     pub threshold: Option<f64>,
@@ -171,7 +171,7 @@ pub struct PolicyState {
     last_is_replaceable: bool,
     /// Added to entropies before they are compared, nats.
     noise: f64,
-    decision: Option<Decision>,
+    decision: Option<ThresholdDecision>,
 }
 
 impl PolicyState {
@@ -198,7 +198,7 @@ impl PolicyState {
     }
 
     /// Returns what was decided by a threshold at the last action; `None` if the policy compares nothing there.
-    pub fn decision(&self) -> Option<Decision> {
+    pub fn decision(&self) -> Option<ThresholdDecision> {
         self.decision
     }
 
@@ -288,7 +288,7 @@ impl PolicyState {
     fn compare(&mut self, entropy: f64, threshold: Option<f64>, otherwise: bool) -> bool {
         let threshold = threshold.filter(|threshold| threshold.is_finite());
         let thinks = threshold.map_or(otherwise, |threshold| entropy + self.noise >= threshold);
-        self.decision = Some(Decision { thinks, threshold });
+        self.decision = Some(ThresholdDecision { thinks, threshold });
         thinks
     }
 

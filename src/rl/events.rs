@@ -4,7 +4,7 @@
 
 /// What happened at a point of a rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventKind {
+pub enum RolloutEventKind {
     /// A sampled token.
     Token,
     /// A token that the policy inserted.
@@ -19,7 +19,7 @@ pub enum EventKind {
 /// The events of a rollout.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RolloutEvents {
-    pub kinds: Vec<EventKind>,
+    pub kinds: Vec<RolloutEventKind>,
     /// Whether it ran into its limit and has no end of its own.
     pub is_truncated: bool,
 }
@@ -49,16 +49,16 @@ impl RolloutEvents {
     /// Returns whether each event counts in the loss.
     pub fn counted(&self, rule: CountingRule) -> Vec<bool> {
         let is_masked = self.is_truncated && rule.truncated == TruncatedCounting::Masked;
-        let counts = |kind: &EventKind| match kind {
-            EventKind::Token => true,
-            EventKind::SampledSwitch => rule.switches == SwitchCounting::Counted,
-            EventKind::Given | EventKind::Latent | EventKind::ForcedSwitch => false,
+        let counts = |kind: &RolloutEventKind| match kind {
+            RolloutEventKind::Token => true,
+            RolloutEventKind::SampledSwitch => rule.switches == SwitchCounting::Counted,
+            RolloutEventKind::Given | RolloutEventKind::Latent | RolloutEventKind::ForcedSwitch => false,
         };
         self.kinds.iter().map(|kind| !is_masked && counts(kind)).collect()
     }
 
     /// Returns the number of tokens, inserted ones included.
     pub fn tokens(&self) -> usize {
-        self.kinds.iter().filter(|kind| matches!(kind, EventKind::Token | EventKind::Given)).count()
+        self.kinds.iter().filter(|kind| matches!(kind, RolloutEventKind::Token | RolloutEventKind::Given)).count()
     }
 }

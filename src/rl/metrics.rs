@@ -3,7 +3,7 @@
 //! Invariant: a metric that has nothing to measure is absent.
 
 use super::advantages::{mean, standard_deviation};
-use super::events::{EventKind, RolloutEvents};
+use super::events::{RolloutEventKind, RolloutEvents};
 use crate::config::ImportanceLevel;
 
 /// What the metrics are about: the rollouts of an iteration. Lists of lists have a number for each event.
@@ -139,7 +139,7 @@ impl ClippedShare {
 
 /// A rollout as the metrics of its thoughts see it: what was decided, fed, and how uncertain the output before it was.
 pub struct ThoughtInputs<'a> {
-    pub kinds: &'a [EventKind],
+    pub kinds: &'a [RolloutEventKind],
     /// Whether each decision is for a latent; `false` at other events.
     pub thinks: &'a [bool],
     /// Entropy of the output that each event was decided by, nats.
@@ -154,16 +154,16 @@ pub fn thought_metrics(rollouts: &[ThoughtInputs<'_>]) -> Vec<(String, f64)> {
         let mut thought = 0;
         for (event, kind) in rollout.kinds.iter().enumerate() {
             match kind {
-                EventKind::SampledSwitch => decisions.push(f64::from(u8::from(rollout.thinks[event]))),
-                EventKind::ForcedSwitch => {}
-                EventKind::Latent => {
+                RolloutEventKind::SampledSwitch => decisions.push(f64::from(u8::from(rollout.thinks[event]))),
+                RolloutEventKind::ForcedSwitch => {}
+                RolloutEventKind::Latent => {
                     if thought == 0 {
                         before.push(rollout.entropies[event]);
                     }
                     thought += 1;
                     (latents, positions) = (latents + 1, positions + 1);
                 }
-                EventKind::Token | EventKind::Given => {
+                RolloutEventKind::Token | RolloutEventKind::Given => {
                     if thought > 0 {
                         lengths.push(thought as f64);
                         after.push(rollout.entropies[event]);
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn thoughts_are_measured_from_their_first_latent_to_the_token_after_them() {
-        use EventKind::{ForcedSwitch, Latent, SampledSwitch, Token};
+        use RolloutEventKind::{ForcedSwitch, Latent, SampledSwitch, Token};
         let kinds = [SampledSwitch, Latent, ForcedSwitch, Latent, SampledSwitch, Token, SampledSwitch, Token];
         let thinks = [true, false, true, false, false, false, false, false];
         let entropies = [2.0, 2.0, 1.5, 1.5, 0.5, 0.5, 0.1, 0.1];

@@ -2,7 +2,7 @@
 //! Must not know: how a rollout is made, rewards, tensors.
 //! Invariant: events are in order; each says which position's output it was decided by.
 
-use super::events::{EventKind, RolloutEvents};
+use super::events::{RolloutEventKind, RolloutEvents};
 use serde::{Deserialize, Serialize};
 
 /// A rollout of a prompt.
@@ -46,13 +46,13 @@ pub enum EventAction {
 }
 
 impl EventAction {
-    fn kind(self) -> EventKind {
+    fn kind(self) -> RolloutEventKind {
         match self {
-            Self::Token(_) => EventKind::Token,
-            Self::Given(_) => EventKind::Given,
-            Self::Latent => EventKind::Latent,
-            Self::Decision { .. } => EventKind::SampledSwitch,
-            Self::ForcedDecision { .. } => EventKind::ForcedSwitch,
+            Self::Token(_) => RolloutEventKind::Token,
+            Self::Given(_) => RolloutEventKind::Given,
+            Self::Latent => RolloutEventKind::Latent,
+            Self::Decision { .. } => RolloutEventKind::SampledSwitch,
+            Self::ForcedDecision { .. } => RolloutEventKind::ForcedSwitch,
         }
     }
 }

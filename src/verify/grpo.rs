@@ -6,7 +6,7 @@ use super::{CASES_FILE, CheckResult, GoldenFile, Verdict, read_json};
 use crate::config::{ImportanceLevel, RewardScale, RlLoss};
 use crate::model::ModelError;
 use crate::rl::advantages::{GroupAdvantages, group_advantages, weighted_rewards};
-use crate::rl::events::{CountingRule, EventKind, RolloutEvents, SwitchCounting, TruncatedCounting};
+use crate::rl::events::{CountingRule, RolloutEventKind, RolloutEvents, SwitchCounting, TruncatedCounting};
 use crate::rl::loss::{EventScores, LossPlan, LossSettings, PartLoss};
 use crate::rl::metrics::MetricInputs;
 use serde::Deserialize;
@@ -21,15 +21,15 @@ const VALUE_TOLERANCE: (f64, f64) = (1e-5, 1e-4);
 const GRADIENT_TOLERANCE: (f64, f64) = (1e-6, 1e-4);
 
 #[derive(Deserialize)]
-struct Cases {
+struct GrpoCases {
     each: usize,
     reward_weights: Vec<f64>,
     reward_names: Vec<String>,
-    cases: Vec<Case>,
+    cases: Vec<GrpoCase>,
 }
 
 #[derive(Deserialize)]
-struct Case {
+struct GrpoCase {
     name: String,
     rewards: String,
     scale: RewardScale,
@@ -55,7 +55,7 @@ struct Case {
 
 /// Computes the cases of the folder `dir`.
 pub fn verify_grpo(dir: &Path) -> Result<Vec<Verdict>, ModelError> {
-    let cases: Cases = read_json(&dir.join(CASES_FILE))?;
+    let cases: GrpoCases = read_json(&dir.join(CASES_FILE))?;
     let given = GoldenFile::load(&dir.join(ROLLOUTS_FILE))?;
     let golden = GoldenFile::load(&dir.join("golden.safetensors"))?;
     let mut verdicts = Vec::new();
@@ -79,7 +79,7 @@ struct CaseResults {
 }
 
 impl CaseResults {
-    fn compute(cases: &Cases, case: &Case, given: &GoldenFile) -> Result<Self, ModelError> {
+    fn compute(cases: &GrpoCases, case: &GrpoCase, given: &GoldenFile) -> Result<Self, ModelError> {
         let fail = |message: String| ModelError::File { file: given.file.clone(), message };
         let matrix = |name: &str| rows_of(given, name);
         let values: Vec<Vec<Option<f64>>> =
@@ -131,7 +131,7 @@ impl CaseResults {
     }
 
     /// Compares the case with its golden numbers.
-    fn verdicts(&self, case: &Case, golden: &GoldenFile) -> Vec<Verdict> {
+    fn verdicts(&self, case: &GrpoCase, golden: &GoldenFile) -> Vec<Verdict> {
         let entry = |what: &str| format!("{}.{what}", case.name);
         let mut verdicts =
             vec![Verdict { entry: entry("loss"), result: compare(&[self.loss], &[case.loss], VALUE_TOLERANCE) }];
@@ -161,7 +161,7 @@ impl CaseResults {
     }
 }
 
-impl Case {
+impl GrpoCase {
     fn rule(&self) -> CountingRule {
         CountingRule {
             switches: if self.count_switches { SwitchCounting::Counted } else { SwitchCounting::Ignored },
@@ -186,10 +186,10 @@ impl Case {
         let fail =
             |kind: f64| ModelError::File { file: given.file.clone(), message: format!("unknown event kind {kind}") };
         let kind = |kind: &f64| match *kind as i64 {
-            0 | 4 => Ok(EventKind::ForcedSwitch),
-            1 => Ok(EventKind::Token),
-            2 => Ok(EventKind::Latent),
-            3 => Ok(EventKind::SampledSwitch),
+            0 | 4 => Ok(RolloutEventKind::ForcedSwitch),
+            1 => Ok(RolloutEventKind::Token),
+            2 => Ok(RolloutEventKind::Latent),
+            3 => Ok(RolloutEventKind::SampledSwitch),
             _ => Err(fail(*kind)),
         };
         let truncated = &given.get("truncated")?.1;

@@ -24,7 +24,7 @@ use crate::train::TrainError;
 use crate::train::live::replay;
 use crate::train::objective::curriculum::Curriculum;
 use crate::train::objective::pretraining::Pretraining;
-use crate::train::objective::rl::{self, Rl};
+use crate::train::objective::rl::{self, RlObjective};
 use crate::train::objective::{Objective, ObjectiveStart};
 use crate::train::step::learner::Learner;
 use burn::module::Module;
@@ -111,7 +111,7 @@ pub fn open_objective(
             Box::new(Pretraining::new(config, dataset.clone(), loader, start.position, vocab_size)?)
         }
         ObjectiveKind::Curriculum => Box::new(Curriculum::open(config, dataset, start)?),
-        ObjectiveKind::Rl => Box::new(Rl::open(config, dataset, start)?),
+        ObjectiveKind::Rl => Box::new(RlObjective::open(config, dataset, start)?),
     })
 }
 

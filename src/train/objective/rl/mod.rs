@@ -34,7 +34,7 @@ use rollouts::{MadeRollout, RolloutRequest};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-pub(in crate::train) struct Rl {
+pub(in crate::train) struct RlObjective {
     train: QuestionSet,
     valid: Option<QuestionSet>,
     tokenizer: Tokenizer,
@@ -55,7 +55,7 @@ pub(in crate::train) struct Rl {
     start_dir: Option<PathBuf>,
 }
 
-impl Rl {
+impl RlObjective {
     /// Reads the questions of the dataset's train and valid splits.
     pub fn open(config: &Config, dataset: &Dataset, start: ObjectiveStart) -> Result<Self, TrainError> {
         let tokenizer = dataset.tokenizer().ok_or_else(|| TrainError::InvalidSetting {
@@ -276,7 +276,7 @@ fn device_failed(error: GenerateError) -> TrainError {
     TrainError::DeviceFailed(error.to_string())
 }
 
-impl Objective for Rl {
+impl Objective for RlObjective {
     fn next_batches<'a>(
         &'a mut self,
         config: &'a Config,

@@ -49,12 +49,12 @@ fn fixture(change: impl FnOnce(&mut config::Rl)) -> Fixture {
 }
 
 impl Fixture {
-    fn objective(&self) -> Rl {
-        Rl::open(&self.config, &self.dataset, ObjectiveStart::default()).unwrap()
+    fn objective(&self) -> RlObjective {
+        RlObjective::open(&self.config, &self.dataset, ObjectiveStart::default()).unwrap()
     }
 
     /// Returns loss and gradients of an update, all parts together.
-    fn update(&self, objective: &mut Rl, model: &Transformer) -> (StepRow, GradientsParams) {
+    fn update(&self, objective: &mut RlObjective, model: &Transformer) -> (StepRow, GradientsParams) {
         let mut batches = objective.next_batches(&self.config, model, 0).unwrap();
         let mut grads = GradientsParams::new();
         for index in 0..batches.count() {
@@ -158,7 +158,7 @@ fn equal_rewards_change_no_weight_and_no_moment() {
     for beta in [0.0, 0.1] {
         let mut fixture = fixture(|rl| (rl.price_latent, rl.reward_exact, rl.beta) = (0.0, 0.0, beta));
         let mut learner = Learner::new(fixture.model.clone(), &fixture.config.optim);
-        let step = |fixture: &Fixture, objective: &mut Rl, learner: &mut Learner| {
+        let step = |fixture: &Fixture, objective: &mut RlObjective, learner: &mut Learner| {
             let model = learner.model.clone();
             let mut batches = objective.next_batches(&fixture.config, &model, learner.step).unwrap();
             let (row, error) = learner.update_on(&fixture.config, &mut *batches).unwrap();
@@ -207,7 +207,8 @@ fn dropped_groups_leave_the_denominators() {
 #[test]
 fn policies_that_replace_tokens_are_refused() {
     let fixture = fixture(|rl| rl.policy = "trend:dwell=2,at=own".into());
-    let error = Rl::open(&fixture.config, &fixture.dataset, ObjectiveStart::default()).err().unwrap().to_string();
+    let error =
+        RlObjective::open(&fixture.config, &fixture.dataset, ObjectiveStart::default()).err().unwrap().to_string();
     assert!(error.contains("rl.policy") && error.contains("at=next"), "{error}");
     assert_eq!(check_policy(&fixture.config).unwrap_err().to_string(), error);
 }
