@@ -74,9 +74,10 @@ pub(super) fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         return Ok(exit_code);
     }
     writeln!(out, "{} on {} ({})\n", args.dir.display(), chosen.name, chosen.reason)?;
-    writeln!(out, "{:<30} {:>13} {:>9}  verdict", "entry", "largest error", "allowed")?;
+    let width = verdicts.iter().map(|verdict| verdict.entry.len()).max().unwrap_or(0).max("entry".len());
+    writeln!(out, "{:<width$} {:>13} {:>9}  verdict", "entry", "largest error", "allowed")?;
     for verdict in &verdicts {
-        writeln!(out, "{}", verdict_line(verdict))?;
+        writeln!(out, "{}", verdict_line(verdict, width))?;
     }
     let count = |is: fn(&Verdict) -> bool| verdicts.iter().filter(|verdict| is(verdict)).count();
     let waiting = count(|verdict| verdict.result == CheckResult::NotComputed);
@@ -85,13 +86,14 @@ pub(super) fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     Ok(exit_code)
 }
 
-fn verdict_line(verdict: &Verdict) -> String {
+/// Returns the line of a verdict, with its entry in `width` columns.
+fn verdict_line(verdict: &Verdict, width: usize) -> String {
     match verdict.result {
         CheckResult::Compared { error, tolerance: allowed } => {
-            let word = if verdict.failed() { "FAILED" } else { "passed" };
-            format!("{:<30} {error:>13.2e} {allowed:>9.0e}  {word}", verdict.entry)
+            let word = if verdict.failed() { "FAILED" } else { "held" };
+            format!("{:<width$} {error:>13.2e} {allowed:>9.0e}  {word}", verdict.entry)
         }
-        CheckResult::Input => format!("{:<30} {:>13} {:>9}  input", verdict.entry, "", ""),
-        CheckResult::NotComputed => format!("{:<30} {:>13} {:>9}  not computed", verdict.entry, "", ""),
+        CheckResult::Input => format!("{:<width$} {:>13} {:>9}  input", verdict.entry, "", ""),
+        CheckResult::NotComputed => format!("{:<width$} {:>13} {:>9}  not computed", verdict.entry, "", ""),
     }
 }
