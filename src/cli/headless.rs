@@ -90,6 +90,7 @@ impl ProgressPrinter {
             | Event::ProbedRow(_)
             | Event::EntropyHistograms(_)
             | Event::Layers(_)
+            | Event::Rollouts(_)
             | Event::Figure(_)
             | Event::System(_)
             | Event::Answer(_)

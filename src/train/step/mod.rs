@@ -13,4 +13,5 @@ pub mod optim;
 pub mod optimizer_state;
 pub mod pretraining;
 pub mod readback;
+pub mod rollout_watch;
 pub mod update;

@@ -87,6 +87,8 @@ fn open_alerts(ctx: RenderContext) -> Vec<(Role, String)> {
         match topic {
             // The values themselves say it, with their number.
             AlertTopic::NotFinite if ctx.live.metrics.not_finite.is_some() => {}
+            // The run continues, and may get over it.
+            AlertTopic::EqualRewards | AlertTopic::CutRollouts => lines.push((Role::Warn, format!("! {time} {text}"))),
             AlertTopic::DiskFull | AlertTopic::Divergence | AlertTopic::NotFinite | AlertTopic::Stalled => {
                 lines.push((Role::Bad, format!("! {time} {text}")));
             }

@@ -43,7 +43,7 @@ fn values_that_are_not_finite_are_reported_and_not_charted() {
 fn alerts_about_the_run_are_red_and_a_stall_ends_with_the_next_step() {
     let red = |state: &RunModel| {
         let (theme, view) = (Theme::new(ColorDepth::TrueColor), ViewState::default());
-        let ctx = RenderContext { state, live: state, view: &view, theme: &theme, show_tabs: false };
+        let ctx = RenderContext { state, live: state, view: &view, theme: &theme, tabs: layout::TabSet::None };
         let lines = crate::tui::panels::notice::lines(ctx, 200);
         lines.into_iter().find(|(role, _)| *role == crate::tui::theme::Role::Bad).map(|(_, text)| text)
     };

@@ -6,6 +6,7 @@ mod browsing;
 mod folding;
 mod snapshots;
 
+use super::app::layout;
 use super::app::view::ViewState;
 use super::model::metrics::Series;
 use super::model::state::RunModel;
@@ -36,7 +37,7 @@ fn draw_text(state: &RunModel, view: &ViewState, width: u16, height: u16) -> Str
 fn draw_text_in(state: &RunModel, view: &ViewState, width: u16, height: u16, depth: ColorDepth) -> String {
     let theme = Theme::new(depth);
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    let ctx = RenderContext { state: view.displayed_state(state), live: state, view, theme: &theme, show_tabs: false };
+    let ctx = RenderContext { state: view.displayed_state(state), live: state, view, theme: &theme, tabs: layout::TabSet::None };
     terminal.draw(|frame| screen::render(frame, ctx)).unwrap();
     text_export::to_text(terminal.backend().buffer())
 }

@@ -104,6 +104,7 @@ impl RunModel {
             + others.iter().sum::<usize>()
             + self.histograms.columns().len()
             + self.layers.retained_buckets()
+            + self.rollouts.retained_rollouts()
     }
 
     /// Returns the `[dashboard]` section of the config, or its defaults before the run has started.
