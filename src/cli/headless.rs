@@ -130,6 +130,7 @@ impl ProgressPrinter {
         });
         let loss = match (row.get(Metric::LossQuestions), row.get(Metric::Stage)) {
             (Some(loss), Some(stage)) => format!("stage {stage}  questions {loss:.4}"),
+            _ if row.get(Metric::Reward).is_some() => format!("reward {}", number(row, Metric::Reward)),
             _ => format!("plain {}{recycled}", number(row, Metric::LossPlain)),
         };
         format!(

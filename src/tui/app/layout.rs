@@ -172,6 +172,15 @@ impl ShownPanels {
         }
     }
 
+    /// Shows `wanted` in the slot that shows `other`, unless that is focused.
+    pub fn replace(&mut self, other: Panel, wanted: Panel) {
+        for slot in &mut self.slots {
+            if *slot == other && self.focus != other && slot_of(other) == slot_of(wanted) {
+                *slot = wanted;
+            }
+        }
+    }
+
     pub fn areas(&self, screen: Rect, notice: u16) -> Option<ScreenAreas> {
         screen_areas(screen, notice, &self.slots)
     }

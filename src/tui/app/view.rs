@@ -182,6 +182,11 @@ impl ViewState {
             (self.charts.cursor, self.awaited_reply) = (None, AwaitedReply::None);
             self.rollouts = RolloutView { order: self.rollouts.order, ..RolloutView::default() };
             self.lists.iter_mut().for_each(|list| list.offset = 0);
+            // Of the panels that share its place, each kind of run begins with the one that has most to show.
+            match state.is_rl() {
+                true => self.panels.replace(Panel::Entropy, Panel::Rollouts),
+                false => self.panels.replace(Panel::Rollouts, Panel::Entropy),
+            }
             return;
         }
         for (panel, now, before, kept) in [

@@ -3,7 +3,7 @@
 //! Invariant: no query changes the state.
 
 use super::{ChartMark, EventCounts, RunModel, TrainerStatus};
-use crate::config::{Config, Dashboard};
+use crate::config::{Config, Dashboard, ObjectiveKind};
 use crate::schema::protocol::{AlertTopic, RunPhase};
 use crate::schema::rows::ChangeOutcome;
 use crate::schema::token_rows::TokenRow;
@@ -87,6 +87,11 @@ impl RunModel {
         };
         let all = alerts.chain(not_finite).chain(stalled).chain(end);
         all.map(|(topic, text)| Attention { topic, text }).collect()
+    }
+
+    /// Whether the run learns from the rewards of rollouts.
+    pub fn is_rl(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| run.config.objective.kind == ObjectiveKind::Rl)
     }
 
     pub fn last_token_row(&self) -> Option<&TokenRow> {
