@@ -289,9 +289,10 @@ fn print_summary(summary: &RunSummary) {
     let accuracy = summary.losses.accuracy.map_or(String::new(), |(first, last)| {
         format!("  {:<14} {:.1} % -> {:.1} %\n", "right", first * 100.0, last * 100.0)
     });
-    let reward = summary.losses.reward.map_or(String::new(), |(first, last)| {
-        format!("  {:<14} {first:.4} -> {last:.4}\n", "reward")
-    });
+    let reward = summary
+        .losses
+        .reward
+        .map_or(String::new(), |(first, last)| format!("  {:<14} {first:.4} -> {last:.4}\n", "reward"));
     let recycled = match summary.losses.questions.or(summary.losses.reward) {
         Some(_) => String::new(),
         None => format!("  {:<14} {} steps\n", "recycled", summary.losses.recycled_steps),

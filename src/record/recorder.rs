@@ -396,6 +396,23 @@ mod tests {
         assert!(segments::file_numbers(&folder.path().join("metrics"), "log").is_empty());
     }
 
+    #[test]
+    fn rollouts_in_the_wal_of_a_killed_process_are_recovered_and_later_ones_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(dir.path(), "x", chrono::Local::now()).unwrap();
+        let row = |step, rollout| RolloutRow { step, rollout, text: "⟨4 10⟩ 1".into(), ..RolloutRow::default() };
+        let mut table = Table::open(folder.path()).unwrap();
+        [row(5, 0), row(5, 1), row(10, 0)].into_iter().for_each(|row| table.push(row));
+        table.sync_wal().unwrap();
+        std::mem::forget(table);
+        recover_tables(&folder, "h", 9).unwrap();
+        let rollouts = folder.path().join("rollouts");
+        assert!(segments::file_numbers(&rollouts, "log").is_empty());
+        let read = segments::read_table(&rollouts).unwrap().batches;
+        let read: Vec<RolloutRow> = read.iter().flat_map(super::super::rows::read_rollout_rows).collect();
+        assert_eq!(read, [row(5, 0), row(5, 1)]);
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn a_full_disk_is_reported_until_there_is_room() {

@@ -19,8 +19,7 @@ fn validation_lines(row: &StepRow) -> Vec<String> {
     }
     if let Some(accuracy) = get(Metric::ValidAccuracy) {
         let mut line = format!("validation at step {step}: {:.1} % answered rightly", accuracy * 100.0);
-        let controls =
-            [("zeroed", Metric::ValidAccuracyZeroed), ("transplanted", Metric::ValidAccuracyTransplanted)];
+        let controls = [("zeroed", Metric::ValidAccuracyZeroed), ("transplanted", Metric::ValidAccuracyTransplanted)];
         for (name, share) in controls.into_iter().filter_map(|(name, metric)| Some((name, get(metric)?))) {
             line += &format!(", {:.1} % with latents {name}", share * 100.0);
         }

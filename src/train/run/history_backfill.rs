@@ -39,7 +39,14 @@ pub(in crate::train) fn history_events(
     let spreads = (!spreads.is_empty()).then_some(Event::EntropyHistograms(spreads));
     let samples = samples.into_iter().map(|sample| Event::Sample(Box::new(sample)));
     let changed = change_events(folder, config, version).into_iter().map(|one| Event::ConfigChanged(Box::new(one)));
-    steps.chain(spreads).chain(layer_events(folder)).chain(rollout_events(folder)).chain(figures).chain(samples).chain(answers).chain(changed)
+    steps
+        .chain(spreads)
+        .chain(layer_events(folder))
+        .chain(rollout_events(folder))
+        .chain(figures)
+        .chain(samples)
+        .chain(answers)
+        .chain(changed)
 }
 
 /// Returns the layers' rows, step by step; only the last step's with histograms, because a screen shows no others.

@@ -162,7 +162,8 @@ fn metric_parts(ctx: RenderContext) -> Vec<LinePart> {
         let unit = ctx.span(Role::Name, format!(" {}", metric.spec().unit));
         (rank, vec![value, unit])
     };
-    let mut parts = if ctx.state.is_rl() { vec![named(0, Metric::Reward), named(2, Metric::ValidAccuracy)] } else { Vec::new() };
+    let mut parts =
+        if ctx.state.is_rl() { vec![named(0, Metric::Reward), named(2, Metric::ValidAccuracy)] } else { Vec::new() };
     let speed_at = parts.len() + 1;
     parts.extend([
         counted(0, Metric::TokensPerS, ctx.state.tokens_per_s.get()),

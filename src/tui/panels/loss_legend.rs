@@ -4,8 +4,8 @@
 
 use super::legend::{LegendEntry, LegendForm, NameLength, legend_line};
 use super::loss_marks::{
-    ACCURACY_MARK, AT_RECYCLED, LOSS_MARKS, MARKS, PAUSE_DASH, PLAIN_AT_RECYCLED_DASH, PLAIN_DASH, QUESTIONS_MARK, RECYCLED_DASH,
-    TRAINED_DIFFERENCE, ValidationMark, recycled_metric, validated_difference,
+    ACCURACY_MARK, AT_RECYCLED, LOSS_MARKS, MARKS, PAUSE_DASH, PLAIN_AT_RECYCLED_DASH, PLAIN_DASH, QUESTIONS_MARK,
+    RECYCLED_DASH, TRAINED_DIFFERENCE, ValidationMark, recycled_metric, validated_difference,
 };
 use super::{LinePart, RenderContext, fit_lines};
 use crate::schema::metrics::Metric;

@@ -60,7 +60,10 @@ pub(super) static ACCURACY_MARK: ValidationMark =
 
 /// Returns the marks of validations and what each is, for the help page.
 pub fn mark_meanings() -> impl Iterator<Item = (String, &'static str)> {
-    MARKS.iter().chain([&QUESTIONS_MARK, &ACCURACY_MARK]).map(|mark| (format!("{} {}", mark.glyph, mark.names[1]), mark.meaning))
+    MARKS
+        .iter()
+        .chain([&QUESTIONS_MARK, &ACCURACY_MARK])
+        .map(|mark| (format!("{} {}", mark.glyph, mark.names[1]), mark.meaning))
 }
 
 /// The marks of losses, before those of controls alone.

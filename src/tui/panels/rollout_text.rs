@@ -141,9 +141,10 @@ pub(super) enum TextColors {
 pub(super) fn completion_line(ctx: RenderContext, row: &RolloutRow, width: usize) -> Line<'static> {
     let mut line = Line::default();
     let mut room = width;
-    for piece in text_pieces(row) {
-        let text = text::clip(&piece.text, room);
-        let is_cut = text != piece.text;
+    for (index, piece) in text_pieces(row).into_iter().enumerate() {
+        let whole = if index == 0 { piece.text.trim_start() } else { &piece.text };
+        let text = text::clip(whole, room);
+        let is_cut = text != whole;
         room -= text::width(&text).min(room);
         line.push_span(Span::styled(text, piece_style(ctx, &piece, TextColors::Kinds)));
         if is_cut {
@@ -212,13 +213,8 @@ mod tests {
     #[test]
     fn words_and_latents_have_the_entropies_of_their_positions() {
         let found = pieces(&row("so ⟨4 10⟩⟨7⟩ 1 2", &[Some(1), None, None, Some(2), Some(3)]));
-        let wanted = [
-            ("so ", false, 0.0),
-            ("⟨4 10⟩", true, 1.0),
-            ("⟨7⟩", true, 2.0),
-            (" 1", false, 3.0),
-            (" 2", false, 4.0),
-        ];
+        let wanted =
+            [("so ", false, 0.0), ("⟨4 10⟩", true, 1.0), ("⟨7⟩", true, 2.0), (" 1", false, 3.0), (" 2", false, 4.0)];
         let wanted: Vec<_> = wanted.map(|(text, latent, entropy)| (text.to_owned(), latent, Some(entropy))).into();
         assert_eq!(found, wanted);
     }

@@ -4,12 +4,12 @@
 //!
 //! ```text
 //! ╭ o rollouts step 40 · 3 groups of 4 · best reward first ────────────────────────────────────────────╮
-//! │    prompt                                            right answer    mean reward   right           │
-//! │› 1 … 3 → 7 | from 0 to 4 or 10 ?                     4                     0.500  2 of 4           │
-//! │  2 … 5 → 6 | from 1 to 2 or 6 ?                      6                     1.000  4 of 4  all equal│
-//! │  reward  advantage    tok    lat           completion                                              │
-//! │› 1.000     +0.866       2      3   right   ⟨3 7⟩⟨7 3⟩⟨4 10⟩ 4                                      │
-//! │  0.000     -0.866       2      2   wrong   ⟨3 7⟩⟨10 4⟩ 10                                          │
+//! │      prompt                                          right answer   mean reward     right          │
+//! │ ›  1 … 3 → 7 | from 0 to 4 or 10 ?                   4                    0.500    2 of 4          │
+//! │    2 … 5 → 6 | from 1 to 2 or 6 ?                    6                    1.000    4 of 4 all equal│
+//! │    reward  advantage  tokens  latents         completion                                           │
+//! │ ›   1.000     +0.866       1        3  right  ⟨3 7⟩⟨7 3⟩⟨4 10⟩ 4                                   │
+//! │     0.000     -0.866       1        2  wrong  ⟨3 7⟩⟨10 4⟩ 10                                       │
 //! │ …                                                                                                  │
 //! │ rollout 2 · mean entropy of tokens 0.21, of latents 1.42 nats · coloured by entropy                │
 //! │ 0 → 3 | 3 → 7 | 7 → 4 | from 0 to 4 or 10 ?                                                        │
@@ -226,15 +226,25 @@ fn reward_text(reward: f64) -> String {
     if reward.is_finite() { text::decimal(reward) } else { reward.to_string() }
 }
 
+/// Cells of the word whether a rollout is right, with the space around it.
+const VERDICT_CELLS: usize = 9;
+
+/// The cells of a rollout's numbers: reward, advantage, tokens, latents.
+fn rollout_cells(width: usize) -> [usize; 4] {
+    if width < WIDE { [8, 9, 5, 4] } else { [9, 11, 8, 9] }
+}
+
 /// Returns the heading and the rollouts around the selected one.
 fn rollout_lines(ctx: RenderContext, area: Rect, selected: &SelectedGroup) -> Vec<Line<'static>> {
     let width = usize::from(area.width);
-    let heading = match width < WIDE {
-        true => "    reward  advant.  tok lat",
-        false => "      reward  advantage  tokens  latents",
+    let names = match width < WIDE {
+        true => ["reward", "advant.", "tok", "lat"],
+        false => ["reward", "advantage", "tokens", "latents"],
     };
-    let heading = format!("{heading}{:>1$}", "completion", if width < WIDE { 18 } else { 20 });
-    let has_heading = area.height > 1 && usize::from(area.height) > 2;
+    let columns: String =
+        names.iter().zip(rollout_cells(width)).map(|(name, cells)| format!("{name:>cells$}")).collect();
+    let heading = format!(" {columns}{}completion", " ".repeat(VERDICT_CELLS));
+    let has_heading = area.height > 2;
     let rows = usize::from(area.height) - usize::from(has_heading);
     let from = first_visible(selected.rollout_index, rows, selected.rollouts.len());
     let rollouts = selected.rollouts.iter().enumerate().skip(from).take(rows);
@@ -251,18 +261,13 @@ fn rollout_line(ctx: RenderContext, row: &RolloutRow, is_selected: bool, width: 
         _ => Role::Dim,
     };
     let (verdict, verdict_role) = verdict(row);
-    let advantage = format!("{:+.3}", row.advantage);
-    let (advantage, counts) = match width < WIDE {
-        true => (format!("{advantage:>9}"), format!("{:>5}{:>4}", row.tokens, row.latents)),
-        false => (format!("{advantage:>11}"), format!("{:>8}{:>9}", row.tokens, row.latents)),
-    };
-    let reward = format!("{:>1$}", reward_text(row.reward), if width < WIDE { 9 } else { 11 });
+    let [reward, advantage, tokens, latents] = rollout_cells(width);
     let mut line = Line::from(vec![
         ctx.span(role, mark),
-        ctx.span(Role::Value, reward),
-        ctx.span(advantage_role, advantage),
-        ctx.span(Role::Name, counts),
-        ctx.span(verdict_role, format!("  {verdict:<5}  ")),
+        ctx.span(Role::Value, format!("{:>reward$}", reward_text(row.reward))),
+        ctx.span(advantage_role, format!("{:>advantage$}", format!("{:+.3}", row.advantage))),
+        ctx.span(Role::Name, format!("{:>tokens$}{:>latents$}", row.tokens, row.latents)),
+        ctx.span(verdict_role, format!("  {verdict:<0$}", VERDICT_CELLS - 2)),
     ]);
     let room = width.saturating_sub(line.width());
     line.extend(completion_line(ctx, row, room));

@@ -150,7 +150,8 @@ fn reward_rows(ctx: RenderContext<'_>) -> Vec<MeasuredRow<'_>> {
 /// Returns the stage, and the accuracy of all questions and of those with each number of steps.
 fn curriculum_rows<'a>(ctx: RenderContext<'a>, config: &Config) -> Vec<MeasuredRow<'a>> {
     let history = |metric| ctx.state.metrics.history(Series::Metric(metric));
-    let share = |name: String, history: &'a SeriesHistory| MeasuredRow { name, history, scale: (0.0, 1.0), is_share: true };
+    let share =
+        |name: String, history: &'a SeriesHistory| MeasuredRow { name, history, scale: (0.0, 1.0), is_share: true };
     let stages = config.objective.max_latent_stage as f64 + 1.0;
     let mut rows = vec![
         MeasuredRow { name: "stage".into(), history: history(Metric::Stage), scale: (0.0, stages), is_share: false },

@@ -452,7 +452,7 @@ fn a_run_that_learns_from_rewards_begins_with_its_rollouts() {
     view.reconcile(&plain);
     assert!(!view.panels.slots.contains(&Panel::Rollouts), "the next run has none");
     view.panels.focus_on(Panel::Rollouts);
-    assert!(draw_text(&plain, &view, 80, 24).contains("this run has no rollouts"));
+    assert!(draw_text(&training_state(5), &view, 80, 24).contains("this run has no rollouts"));
 }
 
 fn focused_on(panel: Panel) -> ViewState {

@@ -38,7 +38,13 @@ fn draw_text(state: &RunModel, view: &ViewState, width: u16, height: u16) -> Str
 fn draw_text_in(state: &RunModel, view: &ViewState, width: u16, height: u16, depth: ColorDepth) -> String {
     let theme = Theme::new(depth);
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    let ctx = RenderContext { state: view.displayed_state(state), live: state, view, theme: &theme, tabs: layout::TabSet::None };
+    let ctx = RenderContext {
+        state: view.displayed_state(state),
+        live: state,
+        view,
+        theme: &theme,
+        tabs: layout::TabSet::None,
+    };
     terminal.draw(|frame| screen::render(frame, ctx)).unwrap();
     text_export::to_text(terminal.backend().buffer())
 }

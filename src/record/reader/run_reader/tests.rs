@@ -6,6 +6,7 @@ use super::*;
 use crate::record::recorder::{RecordTiming, Recorder};
 use crate::schema::layer_rows::LayerRow;
 use crate::schema::protocol::LogLevel;
+use crate::schema::rollout_rows::RolloutRow;
 use crate::schema::rows::{EventKind, EventRow};
 use crate::schema::token_rows::{DecodedState, Thought, TokenCell, TokenProb, TokenRow};
 
