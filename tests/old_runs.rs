@@ -34,9 +34,16 @@ fn every_table_is_exported() {
     let dir = copy_old_run();
     let list = lab(dir.path(), &["runs"]);
     assert!(stdout(&list).contains("finished") && stdout(&list).contains("6 / 6"), "{}", stdout(&list));
-    for (table, rows) in
-        [("metrics", 7), ("events", 58), ("changes", 2), ("tokens", 4), ("thoughts", 96), ("layers", 0), ("system", 0)]
-    {
+    for (table, rows) in [
+        ("metrics", 7),
+        ("events", 58),
+        ("changes", 2),
+        ("tokens", 4),
+        ("thoughts", 96),
+        ("layers", 0),
+        ("rollouts", 0),
+        ("system", 0),
+    ] {
         let out = format!("{table}.parquet");
         let export = lab(dir.path(), &["export", table, "old", "--out", &out]);
         assert!(export.status.success(), "{table}: {}", stderr(&export));

@@ -166,7 +166,7 @@ fn tables_and_columns() {
     );
     let metrics_columns = Metric::ALL.iter().map(|metric| metric.spec());
     columns(&mut page, "metrics", "One row per step.", metrics_columns);
-    let others: [(&str, &str, &[ColumnSpec]); 7] = [
+    let others: [(&str, &str, &[ColumnSpec]); 8] = [
         ("events", "One row per event, or per value that is measured occasionally.", metrics::EVENTS),
         (
             "changes",
@@ -185,6 +185,12 @@ fn tables_and_columns() {
             "One row per layer of the model, every `probe.layers_every` steps and at the first step. A layer is the \
              embedding, attention or MLP of a block with the norm before it, the last norm, the head, or the feedback.",
             metrics::LAYERS,
+        ),
+        (
+            "rollouts",
+            "One row per rollout of reinforcement learning, every `record.rollouts_every` updates. Each list has one entry \
+             per generated position.",
+            metrics::ROLLOUTS,
         ),
         ("system", "One row every `record.system_seconds` seconds.", metrics::SYSTEM),
         ("lens", "The output of `coconut-lab lens`: one row per latent.", metrics::LENS),

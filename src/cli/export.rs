@@ -58,6 +58,8 @@ enum TableName {
     Thoughts,
     /// One row per layer of the model at a measured step: norms and histograms; .parquet only.
     Layers,
+    /// One row per rollout of reinforcement learning: text, reward, advantage, entropies; .parquet only.
+    Rollouts,
     /// One row per measurement of processor, memory and GPU.
     System,
     /// The model of one run, as a folder instead of a table.
@@ -74,6 +76,7 @@ impl TableName {
             TableName::Tokens => RunTable::Tokens,
             TableName::Thoughts => RunTable::Thoughts,
             TableName::Layers => RunTable::Layers,
+            TableName::Rollouts => RunTable::Rollouts,
             TableName::System => RunTable::System,
             TableName::Model => return None,
         })

@@ -90,6 +90,7 @@ impl ProgressPrinter {
             | Event::ProbedRow(_)
             | Event::EntropyHistograms(_)
             | Event::Layers(_)
+            | Event::Rollouts(_)
             | Event::Figure(_)
             | Event::System(_)
             | Event::Answer(_)
@@ -129,6 +130,7 @@ impl ProgressPrinter {
         });
         let loss = match (row.get(Metric::LossQuestions), row.get(Metric::Stage)) {
             (Some(loss), Some(stage)) => format!("stage {stage}  questions {loss:.4}"),
+            _ if row.get(Metric::Reward).is_some() => format!("reward {}", number(row, Metric::Reward)),
             _ => format!("plain {}{recycled}", number(row, Metric::LossPlain)),
         };
         format!(

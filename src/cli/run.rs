@@ -289,7 +289,11 @@ fn print_summary(summary: &RunSummary) {
     let accuracy = summary.losses.accuracy.map_or(String::new(), |(first, last)| {
         format!("  {:<14} {:.1} % -> {:.1} %\n", "right", first * 100.0, last * 100.0)
     });
-    let recycled = match summary.losses.questions {
+    let reward = summary
+        .losses
+        .reward
+        .map_or(String::new(), |(first, last)| format!("  {:<14} {first:.4} -> {last:.4}\n", "reward"));
+    let recycled = match summary.losses.questions.or(summary.losses.reward) {
         Some(_) => String::new(),
         None => format!("  {:<14} {} steps\n", "recycled", summary.losses.recycled_steps),
     };
@@ -297,7 +301,7 @@ fn print_summary(summary: &RunSummary) {
         format!("  {:<14} step {}, {} {:.4}\n", "best", best.step, best.metric, best.value)
     });
     let text = format!(
-        "{} after {} steps, {} tokens, {:.1} s\n{}{}{}{}{}{}{accuracy}{recycled}  folder         {}\n{}{best}",
+        "{} after {} steps, {} tokens, {:.1} s\n{}{}{}{}{}{}{reward}{accuracy}{recycled}  folder         {}\n{}{best}",
         if summary.stopped_early { "stopped" } else { "finished" },
         summary.steps,
         summary.tokens,

@@ -32,7 +32,7 @@ pub struct SnapshotArgs {
     run: String,
     /// Panel to draw [default: the whole dashboard]
     ///
-    /// One of: run, loss, schedule, entropy, thoughts, cost, changes, log, samples, playground, layers.
+    /// One of: run, loss, schedule, entropy, thoughts, cost, changes, log, samples, playground, layers, rollouts.
     #[arg(long, value_parser = parse_panel)]
     panel: Option<Panel>,
     /// Size of the picture in terminal columns and lines, at most 500x200.

@@ -13,7 +13,7 @@ use serde::Serialize;
 use std::path::Path;
 
 /// Folders of tables. `changes` is that of older versions.
-const TABLES: [&str; 7] = ["metrics", "events", "tokens", "thoughts", "layers", "system", "changes"];
+const TABLES: [&str; 8] = ["metrics", "events", "tokens", "thoughts", "layers", "rollouts", "system", "changes"];
 
 /// A file or folder of a run, and whether it is whole.
 #[derive(Debug, Serialize)]

@@ -12,6 +12,7 @@ use super::table::Table;
 use crate::files::parquet::Footer;
 use crate::schema::layer_rows::LayerRow;
 use crate::schema::metrics::{SCHEMA_VERSION, StepRow};
+use crate::schema::rollout_rows::RolloutRow;
 use crate::schema::rows::{EventRow, SystemRow};
 use crate::schema::token_rows::TokenRow;
 use std::path::PathBuf;
@@ -44,6 +45,7 @@ enum RecorderMessage {
     Event(EventRow),
     Tokens(Box<TokenRow>),
     Layers(Vec<LayerRow>),
+    Rollouts(Vec<RolloutRow>),
     /// New timing, and the hash of the new config.
     Config(RecordTiming, String),
     /// PCI bus id of the GPU that the run uses.
@@ -114,6 +116,11 @@ impl Recorder {
         self.send(RecorderMessage::Layers(rows));
     }
 
+    /// Records the rollouts of an iteration.
+    pub fn record_rollouts(&self, rows: Vec<RolloutRow>) {
+        self.send(RecorderMessage::Rollouts(rows));
+    }
+
     /// Sets the timing, and the config hash that is written to segment footers.
     pub fn set_config(&self, timing: RecordTiming, hash: String) {
         self.send(RecorderMessage::Config(timing, hash));
@@ -180,6 +187,7 @@ struct Tables {
     tokens: Table<TokenRow>,
     thoughts: Table<ThoughtRow>,
     layers: Table<LayerRow>,
+    rollouts: Table<RolloutRow>,
     system: Table<SystemRow>,
 }
 
@@ -192,6 +200,7 @@ impl Tables {
             tokens: Table::open(run)?,
             thoughts: Table::open(run)?,
             layers: Table::open(run)?,
+            rollouts: Table::open(run)?,
             system: Table::open(run)?,
         })
     }
@@ -210,6 +219,7 @@ impl Tables {
         self.thoughts.write_pending(rows, time, footer)?;
         self.tokens.write_pending(rows, time, footer)?;
         self.layers.write_pending(rows, time, footer)?;
+        self.rollouts.write_pending(rows, time, footer)?;
         self.system.write_pending(rows, time, footer)
     }
 }
@@ -260,6 +270,7 @@ impl RecorderThread {
             RecorderMessage::Event(row) => self.tables.events.push(row),
             RecorderMessage::Tokens(row) => self.tables.push_probe(*row),
             RecorderMessage::Layers(rows) => rows.into_iter().for_each(|row| self.tables.layers.push(row)),
+            RecorderMessage::Rollouts(rows) => rows.into_iter().for_each(|row| self.tables.rollouts.push(row)),
             RecorderMessage::Config(timing, hash) => (self.timing, self.config_hash) = (timing, hash),
             RecorderMessage::Gpu(bus) => return self.system.watch_gpu(&bus),
             RecorderMessage::ShowSystem(done) => {
@@ -337,6 +348,7 @@ pub fn recover_tables(folder: &RunFolder, config_hash: &str, until: i64) -> Resu
     recover_table::<TokenRow>(folder, &footer, until)?;
     recover_table::<ThoughtRow>(folder, &footer, until)?;
     recover_table::<LayerRow>(folder, &footer, until)?;
+    recover_table::<RolloutRow>(folder, &footer, until)?;
     recover_table::<SystemRow>(folder, &footer, until)
 }
 
@@ -382,6 +394,23 @@ mod tests {
         drop(recorder);
         assert_eq!(rows(&folder), 3);
         assert!(segments::file_numbers(&folder.path().join("metrics"), "log").is_empty());
+    }
+
+    #[test]
+    fn rollouts_in_the_wal_of_a_killed_process_are_recovered_and_later_ones_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(dir.path(), "x", chrono::Local::now()).unwrap();
+        let row = |step, rollout| RolloutRow { step, rollout, text: "⟨4 10⟩ 1".into(), ..RolloutRow::default() };
+        let mut table = Table::open(folder.path()).unwrap();
+        [row(5, 0), row(5, 1), row(10, 0)].into_iter().for_each(|row| table.push(row));
+        table.sync_wal().unwrap();
+        std::mem::forget(table);
+        recover_tables(&folder, "h", 9).unwrap();
+        let rollouts = folder.path().join("rollouts");
+        assert!(segments::file_numbers(&rollouts, "log").is_empty());
+        let read = segments::read_table(&rollouts).unwrap().batches;
+        let read: Vec<RolloutRow> = read.iter().flat_map(super::super::rows::read_rollout_rows).collect();
+        assert_eq!(read, [row(5, 0), row(5, 1)]);
     }
 
     #[cfg(target_os = "linux")]

@@ -4,11 +4,13 @@
 
 mod layer_rows;
 mod lens;
+mod rollout_rows;
 pub mod thought_tests;
 mod token_rows;
 
 pub use layer_rows::{LAYER_SERIES_COLUMNS, read_layer_rows};
 pub use lens::LensRow;
+pub use rollout_rows::read_rollout_rows;
 pub use token_rows::{HISTOGRAM_COLUMNS, ThoughtRow, entropy_histograms, last_step, last_token_row, thoughts_at};
 
 use crate::schema::metrics;
@@ -279,6 +281,12 @@ pub fn last_system_row(batch: &RecordBatch) -> Option<SystemRow> {
         disk_free_bytes: count("disk_free_bytes"),
         gpu: gpu(),
     })
+}
+
+/// Returns the real number in a column of `row`, if the column exists and the number is not null.
+fn real_value(batch: &RecordBatch, row: usize, name: &str) -> Option<f64> {
+    let column = batch.column_by_name(name)?.as_primitive_opt::<Float64Type>()?;
+    column.is_valid(row).then(|| column.value(row))
 }
 
 fn count_column<T: Into<Option<u64>>>(values: impl Iterator<Item = T>) -> ArrayRef {

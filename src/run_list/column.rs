@@ -258,6 +258,8 @@ mod tests {
             ("valid_accuracy:best", "valid_accuracy:max"),
             ("loss_plain:best", "loss_plain_nats:min"),
             ("lr", "lr"),
+            ("rewards/exact/mean:best", "rewards/exact/mean:max"),
+            ("completions/mean_length:best", "completions/mean_length:min"),
         ] {
             assert_eq!(Column::parse(text).unwrap().name(), name, "{text}");
         }

@@ -253,6 +253,7 @@ mod tests {
             ("began<2020", false),
             ("loss_plain_nats<=0.5", true),
             ("loss_plain>0.5", false),
+            ("rewards/exact/mean>0.5", false),
             ("optim.lr=1e-3", true),
             ("optim.lr=0.001", true),
             ("optim.lr>1e-3", false),

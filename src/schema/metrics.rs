@@ -357,7 +357,7 @@ impl StepRow {
     }
 }
 
-/// First and last losses of a run, in nats. The field names are those of `state.json` in a checkpoint.
+/// First and last losses of a run, in nats, and what stands beside them: accuracy and reward. The field names are those of `state.json` in a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LossSummary {
     pub plain: Option<(f64, f64)>,
@@ -375,6 +375,9 @@ pub struct LossSummary {
     /// Share of the validation questions that were answered rightly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<(f64, f64)>,
+    /// Mean reward of rollouts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reward: Option<(f64, f64)>,
     pub recycled_steps: u64,
 }
 
@@ -389,6 +392,7 @@ impl LossSummary {
             (&mut self.valid_plain_at_recycled, Metric::ValidPlainAtRecycled),
             (&mut self.questions, Metric::LossQuestions),
             (&mut self.accuracy, Metric::ValidAccuracy),
+            (&mut self.reward, Metric::Reward),
         ];
         for (ends, metric) in losses {
             if let Some(loss) = row.get(metric) {
@@ -413,7 +417,7 @@ mod tests {
 
     #[test]
     fn the_other_tables_columns_are_unique_and_described() {
-        for table in [EVENTS, CHANGES, TOKENS, THOUGHTS, LAYERS, SYSTEM] {
+        for table in [EVENTS, CHANGES, TOKENS, THOUGHTS, LAYERS, ROLLOUTS, SYSTEM] {
             let names: HashSet<_> = table.iter().map(|column| column.name).collect();
             assert_eq!(names.len(), table.len());
             assert!(table.iter().all(|column| !column.doc.is_empty()));

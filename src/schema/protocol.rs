@@ -5,6 +5,7 @@
 use crate::config::Config;
 use crate::schema::layer_rows::LayerRow;
 use crate::schema::metrics::{LossSummary, StepRow};
+use crate::schema::rollout_rows::RolloutRow;
 use crate::schema::rows::{ChangeRow, SystemRow};
 use crate::schema::token_rows::{EntropyHistogram, TokenRow};
 use chrono::{DateTime, Utc};
@@ -160,6 +161,8 @@ pub enum Event {
     EntropyHistograms(Vec<EntropyHistogram>),
     /// What was measured of the layers at one step, in their order. Dropped if the screen is slow.
     Layers(Vec<LayerRow>),
+    /// All rollouts of an iteration of reinforcement learning. Dropped if the screen is slow.
+    Rollouts(Vec<RolloutRow>),
     /// Load of the machine: processor, memory, GPU. Dropped if the screen is slow.
     System(Box<SystemRow>),
     /// A continuation that the model generated at a validation.
@@ -229,6 +232,10 @@ pub enum AlertTopic {
     Divergence,
     /// A metric is not finite.
     NotFinite,
+    /// Almost all rollouts are in groups with equal rewards, which teach nothing.
+    EqualRewards,
+    /// All rollouts are cut off before their end.
+    CutRollouts,
     /// No step has ended for much longer than steps usually take.
     Stalled,
     /// The last change made in the dashboard was refused.
@@ -256,6 +263,8 @@ impl AlertTopic {
             Self::ConfigFile(_) => "config_file",
             Self::Divergence => "divergence",
             Self::NotFinite => "not_finite",
+            Self::EqualRewards => "equal_rewards",
+            Self::CutRollouts => "cut_rollouts",
             Self::Stalled => "stalled",
             Self::DashboardEdit => "dashboard_edit",
             Self::DamagedFile(_) => "damaged_file",

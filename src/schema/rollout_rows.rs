@@ -2,6 +2,9 @@
 //! Must not know: how a rollout is made or judged, files, screens.
 //! Invariant: the lists have one entry per generated position.
 
+/// Most rollouts of a run that a screen keeps: the newest, in whole iterations.
+pub const MAX_KEPT_ROLLOUTS: usize = 8192;
+
 /// A rollout with its rewards.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RolloutRow {

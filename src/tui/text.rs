@@ -180,6 +180,24 @@ pub fn clip(text: &str, cells: usize) -> String {
     out
 }
 
+/// Makes `text` visible and keeps its end in `cells` cells, after `…` if it was cut.
+pub fn clip_start(text: &str, cells: usize) -> String {
+    let text = make_visible(text);
+    if width(&text) <= cells {
+        return text;
+    }
+    let mut from = text.len();
+    let mut used = 1;
+    for (at, c) in text.char_indices().rev() {
+        used += width(c.encode_utf8(&mut [0; 4]));
+        if used > cells {
+            break;
+        }
+        from = at;
+    }
+    if cells > 0 { format!("…{}", &text[from..]) } else { String::new() }
+}
+
 /// Breaks `text` into lines of at most `cells` cells, between words if possible.
 pub fn wrap(text: &str, cells: usize) -> Vec<String> {
     let cells = cells.max(1);
@@ -256,6 +274,7 @@ mod tests {
     fn clipping_and_wrapping_count_cells_not_characters() {
         assert_eq!(clip("漢字漢字", 5), "漢字…");
         assert_eq!(clip("abc", 3), "abc");
+        assert_eq!([6, 4, 1, 0].map(|cells| clip_start("a漢字", cells)), ["a漢字", "…字", "…", ""]);
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(wrap("abcdefgh", 3), ["abc", "def", "gh"]);
         assert!(wrap("漢字 漢字漢字", 3).iter().all(|line| width(line) <= 3));

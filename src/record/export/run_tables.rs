@@ -9,6 +9,7 @@ use crate::record::run_folder::RunFolder;
 use crate::record::segments;
 use crate::schema::layer_rows::LayerRow;
 use crate::schema::metrics::{SCHEMA_VERSION, StepRow};
+use crate::schema::rollout_rows::RolloutRow;
 use crate::schema::rows::{ChangeRow, EventRow, SystemRow};
 use crate::schema::token_rows::TokenRow;
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
@@ -25,6 +26,7 @@ pub enum RunTable {
     Tokens,
     Thoughts,
     Layers,
+    Rollouts,
     System,
 }
 
@@ -41,6 +43,7 @@ impl RunTable {
             RunTable::Tokens => table_of::<TokenRow>(),
             RunTable::Thoughts => table_of::<ThoughtRow>(),
             RunTable::Layers => table_of::<LayerRow>(),
+            RunTable::Rollouts => table_of::<RolloutRow>(),
             RunTable::System => table_of::<SystemRow>(),
         }
     }

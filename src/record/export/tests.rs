@@ -249,3 +249,30 @@ fn text_that_a_spreadsheet_would_run_is_quoted_and_numbers_are_not() {
     assert_eq!(cells, ["'=1+1", "'+a", "'-b", "'@c", "'\tx", "-0.5", "+1e-4", "plain", ""]);
     assert!(written.lines().skip(1).all(|line| line.ends_with(",-1.5")));
 }
+
+#[test]
+fn rollouts_are_exported_with_the_runs_name_and_their_latents() {
+    use super::run_tables::{RunTable, StepRange, export_table};
+    use crate::record::recorder::{RecordTiming, Recorder};
+    use crate::schema::rollout_rows::RolloutRow;
+    use std::time::Duration;
+    let dir = tempfile::tempdir().unwrap();
+    let run = crate::record::run_folder::RunFolder::create(dir.path(), "x", chrono::Local::now()).unwrap();
+    let (long, none) = (Duration::from_secs(9), Duration::ZERO);
+    let timing = RecordTiming { sync_time: long, sync_rows: 9, part_rows: 9, part_time: long, system_time: none };
+    let recorder = Recorder::start(&run, timing, String::new()).unwrap();
+    let row =
+        |step| RolloutRow { step, text: "⟨4⟩ 1".into(), token_ids: vec![None, Some(7)], ..RolloutRow::default() };
+    recorder.record_rollouts([5, 10, 15].map(row).to_vec());
+    recorder.flush();
+    let out = dir.path().join("rollouts.parquet");
+    let steps = StepRange { first: 6, last: 10 };
+    assert_eq!(export_table(&[run.path()], RunTable::Rollouts, steps, &out).unwrap().rows, 1);
+    let file = std::fs::File::open(&out).unwrap();
+    let mut read = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+    let batch = read.next().unwrap().unwrap();
+    assert_eq!(batch.schema().field(0).name(), "run");
+    assert_eq!(crate::record::rows::read_rollout_rows(&batch), [row(10)]);
+    let csv = export_table(&[run.path()], RunTable::Rollouts, StepRange::ALL, &dir.path().join("rollouts.csv"));
+    assert!(csv.unwrap_err().to_string().contains("token_ids"), "lists do not fit into csv");
+}

@@ -10,7 +10,13 @@ use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 
 /// The topics of recorded alerts.
-const RECORDED: [AlertTopic; 3] = [AlertTopic::DiskFull, AlertTopic::Divergence, AlertTopic::NotFinite];
+const RECORDED: [AlertTopic; 5] = [
+    AlertTopic::DiskFull,
+    AlertTopic::Divergence,
+    AlertTopic::NotFinite,
+    AlertTopic::EqualRewards,
+    AlertTopic::CutRollouts,
+];
 
 /// Folds rows of the table of events.
 #[derive(Debug, Default)]

@@ -12,11 +12,12 @@ use crate::record::run_folder::{RunFolder, read_json};
 use crate::record::{log, status};
 use crate::schema::metrics::{LossSummary, Metric, StepRow};
 use crate::schema::protocol::{Alert, AlertTopic, Command, ConfigUpdate, Event, RunInfo, RunPhase, RunSummary};
+use crate::schema::rollout_rows::{MAX_KEPT_ROLLOUTS, RolloutRow};
 use crate::schema::rows::{ChangeOutcome, ChangeRow, ChangeSource};
 use crate::schema::status::{RunState, RunStatus};
 use crate::schema::token_rows::EntropyHistogram;
 use arrow::array::RecordBatch;
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
@@ -56,6 +57,7 @@ pub struct RunReader {
     tokens: TableTail,
     thoughts: TableTail,
     layers: TableTail,
+    rollouts: TableTail,
     events_table: TableTail,
     system: TableTail,
     unsent_thoughts: Vec<RecordBatch>,
@@ -85,6 +87,7 @@ impl RunReader {
             tokens: TableTail::new(folder.path().join("tokens")),
             thoughts: TableTail::new(folder.path().join("thoughts")),
             layers: TableTail::new(folder.path().join("layers")),
+            rollouts: TableTail::new(folder.path().join("rollouts")),
             events_table: TableTail::new(folder.path().join("events")),
             system: TableTail::new(folder.path().join("system")),
             unsent_thoughts: Vec::new(),
@@ -132,6 +135,7 @@ impl RunReader {
         self.emit_steps();
         self.emit_token_rows();
         self.emit_layers();
+        self.emit_rollouts();
         self.emit_samples();
         self.emit_system();
         self.emit_damage();
@@ -307,6 +311,21 @@ impl RunReader {
         self.layers = layers;
     }
 
+    /// Sends new rollouts, iteration by iteration: the newest, as many as a screen keeps.
+    fn emit_rollouts(&mut self) {
+        let (mut newest, mut count) = (VecDeque::<Vec<RolloutRow>>::new(), 0);
+        self.rollouts.for_each_new(ReadDepth::AllColumns, &mut |batch| {
+            for iteration in rows::read_rollout_rows(&batch).chunk_by(|a, b| a.step == b.step) {
+                count += iteration.len();
+                newest.push_back(iteration.to_vec());
+            }
+            while newest.len() > 1 && count > MAX_KEPT_ROLLOUTS {
+                count -= newest.pop_front().map_or(0, |oldest| oldest.len());
+            }
+        });
+        newest.into_iter().for_each(|rows| self.emit(Event::Rollouts(rows)));
+    }
+
     fn emit_samples(&mut self) {
         let batches = self.events_table.new_rows();
         self.event_fold.fold(&batches).into_iter().for_each(|event| self.emit(event));
@@ -331,6 +350,7 @@ impl RunReader {
             &mut self.tokens,
             &mut self.thoughts,
             &mut self.layers,
+            &mut self.rollouts,
             &mut self.events_table,
             &mut self.system,
         ];

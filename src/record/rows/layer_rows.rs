@@ -3,12 +3,11 @@
 //! Invariant: a column that is missing or null reads as `None` or an empty list, not as an error.
 
 use super::token_rows::{count_value, id_list, id_list_column, step_value};
-use super::{TableRow, count_column, real_column, text_column, text_values};
+use super::{TableRow, count_column, real_column, real_value, text_column, text_values};
 use crate::schema::layer_rows::LayerRow;
 use crate::schema::metrics;
 use crate::schema::metrics::ColumnSpec;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::Float64Type;
+use arrow::array::{ArrayRef, RecordBatch};
 
 impl TableRow for LayerRow {
     const TABLE: &'static str = "layers";
@@ -51,10 +50,7 @@ pub const LAYER_SERIES_COLUMNS: &[&str] = &[
 
 /// Reads the rows of `batch`, from the layers table. A row without step, name or weight norm is left out.
 pub fn read_layer_rows(batch: &RecordBatch) -> Vec<LayerRow> {
-    let real = |row: usize, name: &str| {
-        let column = batch.column_by_name(name)?.as_primitive_opt::<Float64Type>()?;
-        column.is_valid(row).then(|| column.value(row))
-    };
+    let real = |row: usize, name: &str| real_value(batch, row, name);
     let names = text_values(batch, "layer");
     let read = |row: usize| {
         Some(LayerRow {

@@ -194,7 +194,7 @@ fn list_value(batch: &RecordBatch, row: usize, name: &str) -> Option<ArrayRef> {
     column.is_valid(row).then(|| column.value(row))
 }
 
-fn real_list(batch: &RecordBatch, row: usize, name: &str) -> Option<Vec<f32>> {
+pub(super) fn real_list(batch: &RecordBatch, row: usize, name: &str) -> Option<Vec<f32>> {
     Some(list_value(batch, row, name)?.as_primitive_opt::<Float32Type>()?.values().to_vec())
 }
 
@@ -240,7 +240,7 @@ pub(super) fn id_list_column(rows: impl Iterator<Item = Option<Vec<u32>>>) -> Ar
     Arc::new(lists.finish())
 }
 
-fn real_list_column(rows: impl Iterator<Item = Option<Vec<Option<f32>>>>) -> ArrayRef {
+pub(super) fn real_list_column(rows: impl Iterator<Item = Option<Vec<Option<f32>>>>) -> ArrayRef {
     let mut lists = ListBuilder::new(Float32Builder::new());
     rows.for_each(|row| lists.append_option(row));
     Arc::new(lists.finish())

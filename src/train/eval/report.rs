@@ -17,6 +17,14 @@ fn validation_lines(row: &StepRow) -> Vec<String> {
             accuracy * 100.0
         )];
     }
+    if let Some(accuracy) = get(Metric::ValidAccuracy) {
+        let mut line = format!("validation at step {step}: {:.1} % answered rightly", accuracy * 100.0);
+        let controls = [("zeroed", Metric::ValidAccuracyZeroed), ("transplanted", Metric::ValidAccuracyTransplanted)];
+        for (name, share) in controls.into_iter().filter_map(|(name, metric)| Some((name, get(metric)?))) {
+            line += &format!(", {:.1} % with latents {name}", share * 100.0);
+        }
+        return vec![line];
+    }
     let Some(plain) = get(Metric::ValidPlain) else { return Vec::new() };
     let mut lines = vec![format!("validation at step {step}: plain {plain:.4} nats")];
     if let (Some(recycled), Some(plain_there)) = (get(Metric::ValidRecycled), get(Metric::ValidPlainAtRecycled)) {
@@ -50,6 +58,11 @@ mod tests {
         row.set(Metric::ValidQuestions, 0.5);
         row.set(Metric::ValidAccuracy, 0.25);
         assert_eq!(validation_lines(&row), ["validation at step 7: questions 0.5000 nats, 25.0 % answered rightly"]);
+        let mut row = StepRow::new(7);
+        row.set(Metric::ValidAccuracy, 0.5);
+        row.set(Metric::ValidAccuracyZeroed, 0.25);
+        let line = "validation at step 7: 50.0 % answered rightly, 25.0 % with latents zeroed";
+        assert_eq!(validation_lines(&row), [line]);
         let mut row = StepRow::new(7);
         row.set(Metric::ValidPlain, 1.0);
         assert_eq!(validation_lines(&row), ["validation at step 7: plain 1.0000 nats"]);

@@ -1,4 +1,4 @@
-//! Owns: the history of a resumed run as events for a screen: steps, entropies, layers, samples, changes.
+//! Owns: the history of a resumed run as events for a screen: steps, entropies, layers, rollouts, samples, changes.
 //! Must not know: which screen.
 //! Invariant: the number of rows is bounded, however long the run was.
 
@@ -9,6 +9,7 @@ use crate::record::{RecordError, changes, segments};
 use crate::schema::layer_rows::LayerRow;
 use crate::schema::metrics::StepRow;
 use crate::schema::protocol::{ConfigUpdate, Event, ValidationSample};
+use crate::schema::rollout_rows::{MAX_KEPT_ROLLOUTS, RolloutRow};
 use crate::schema::rows::{ChangeOutcome, ChangeRow, EventRow};
 use crate::schema::token_rows::{EntropyHistogram, TokenRow};
 use arrow::array::RecordBatch;
@@ -38,7 +39,14 @@ pub(in crate::train) fn history_events(
     let spreads = (!spreads.is_empty()).then_some(Event::EntropyHistograms(spreads));
     let samples = samples.into_iter().map(|sample| Event::Sample(Box::new(sample)));
     let changed = change_events(folder, config, version).into_iter().map(|one| Event::ConfigChanged(Box::new(one)));
-    steps.chain(spreads).chain(layer_events(folder)).chain(figures).chain(samples).chain(answers).chain(changed)
+    steps
+        .chain(spreads)
+        .chain(layer_events(folder))
+        .chain(rollout_events(folder))
+        .chain(figures)
+        .chain(samples)
+        .chain(answers)
+        .chain(changed)
 }
 
 /// Returns the layers' rows, step by step; only the last step's with histograms, because a screen shows no others.
@@ -51,6 +59,13 @@ fn layer_events(folder: &RunFolder) -> Vec<Event> {
     rows.chunk_by(|a, b| a.step == b.step).map(|step| Event::Layers(step.to_vec())).collect()
 }
 
+/// Returns the newest rollouts, iteration by iteration.
+fn rollout_events(folder: &RunFolder) -> Vec<Event> {
+    let (name, read) = (RolloutRow::TABLE, segments::read_segment);
+    let rows = read_newest(folder, name, MAX_KEPT_ROLLOUTS, read, rows::read_rollout_rows).concat();
+    rows.chunk_by(|a, b| a.step == b.step).map(|iteration| Event::Rollouts(iteration.to_vec())).collect()
+}
+
 /// Converts a table's newest readable segments, in order, one vector for each segment.
 fn read_table<T>(
     folder: &RunFolder,
@@ -58,10 +73,21 @@ fn read_table<T>(
     read: impl Fn(&Path) -> Result<Vec<RecordBatch>, RecordError>,
     convert: impl Fn(&RecordBatch) -> Vec<T>,
 ) -> Vec<Vec<T>> {
+    read_newest(folder, name, MAX_ROWS, read, convert)
+}
+
+/// As [`read_table`], until there are at least `enough` rows.
+fn read_newest<T>(
+    folder: &RunFolder,
+    name: &str,
+    enough: usize,
+    read: impl Fn(&Path) -> Result<Vec<RecordBatch>, RecordError>,
+    convert: impl Fn(&RecordBatch) -> Vec<T>,
+) -> Vec<Vec<T>> {
     let dir = folder.path().join(name);
     let (mut segments, mut count) = (Vec::new(), 0);
     for number in segments::file_numbers(&dir, "parquet").into_iter().rev() {
-        if count >= MAX_ROWS {
+        if count >= enough {
             tracing::info!("{name}: the dashboard shows only the newest {count} rows of this run; `watch` reads all");
             break;
         }

@@ -31,6 +31,7 @@ use crate::train::step::divergence::{DivergenceChange, DivergenceWatch};
 use crate::train::step::finite::{FiniteChange, FiniteWatch};
 use crate::train::step::learner::Learner;
 use crate::train::step::metrics_row;
+use crate::train::step::rollout_watch::RolloutWatch;
 use crate::train::{StartMode, TrainError, TrainerOptions};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -60,6 +61,7 @@ pub(in crate::train) struct TrainingRun<'a> {
     peak_flop_per_s: Option<f64>,
     divergence: DivergenceWatch,
     finite: FiniteWatch,
+    rollout_watch: RolloutWatch,
     pub progress: RunProgress,
     pub started: Instant,
     pub last_save: Instant,
@@ -187,6 +189,7 @@ impl<'a> TrainingRun<'a> {
             peak_flop_per_s,
             divergence: DivergenceWatch::new(vocab_size),
             finite: FiniteWatch::default(),
+            rollout_watch: RolloutWatch::default(),
             progress,
             started: Instant::now(),
             last_save: Instant::now(),
@@ -267,7 +270,9 @@ impl<'a> TrainingRun<'a> {
                 return Err(error);
             }
             self.watch_divergence(&row);
+            self.watch_rollouts(&row);
             self.publish_layers();
+            self.publish_rollouts();
             self.probe_row()?;
             if self.is_due(self.config().eval.every) || self.learner.step == self.config().run.steps {
                 self.evaluate(&mut row)?;
@@ -293,6 +298,13 @@ impl<'a> TrainingRun<'a> {
             tracing::info!("training no longer diverges");
         }
         self.raise_alert(AlertTopic::Divergence, text);
+    }
+
+    /// Logs, records and shows that rollouts teach nothing, or do so again.
+    fn watch_rollouts(&mut self, row: &StepRow) {
+        for change in self.rollout_watch.observe(row) {
+            self.raise_alert(change.topic, change.text);
+        }
     }
 
     /// Logs, records and shows that a metric is not finite, or is finite again.
@@ -351,6 +363,19 @@ impl<'a> TrainingRun<'a> {
             self.recorder.record_layers(rows.clone());
             self.publisher.send_frame(Event::Layers(rows));
         }
+    }
+
+    /// Shows the rollouts that were made for this update, if any, and records them if `record.rollouts_every` asks for it.
+    fn publish_rollouts(&mut self) {
+        let rows = self.objective.take_rollouts();
+        let Some(made_at) = rows.first().map(|row| row.step) else { return };
+        let (every, updates) = (self.config().record.rollouts_every, self.config().rl.num_iterations as u64);
+        // Iterations are some updates apart: the first one at or after each multiple.
+        let is_due = |every: u64| made_at == 0 || made_at / every != made_at.saturating_sub(updates) / every;
+        if every > 0 && is_due(every) {
+            self.recorder.record_rollouts(rows.clone());
+        }
+        self.publisher.send_frame(Event::Rollouts(rows));
     }
 
     /// Probes a row of the batches, if `record.token_every` or `probe.every` asks for it now.

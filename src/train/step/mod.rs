@@ -15,4 +15,5 @@ pub mod pretraining;
 pub mod readback;
 pub mod rl;
 pub mod rl_row;
+pub mod rollout_watch;
 pub mod update;

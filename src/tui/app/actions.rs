@@ -101,7 +101,9 @@ pub enum Action {
     NextLossCharts,
     NextTokenValue,
     ToggleEntropyDisplay,
+    /// Show an older or newer row of tokens or iteration of rollouts.
     SelectRow(Direction),
+    ToggleRolloutOrder,
     NextLogLevel,
     /// Raise or lower the entropy threshold of the playground's policy.
     NudgeThreshold(Nudge),

@@ -8,8 +8,8 @@
 //! │1 run                  │ │1 run                │ │1 run                        │
 //! │2 loss     │3 schedule │ │2 loss   │3 schedule │ │2 loss          │4 entropy   │
 //! │           │  or 6 cost│ │         │  or 6 cost│ │                │            │
-//! │4 entropy, or 5, i     │ │4 entropy, or        │ │                │5 thoughts  │
-//! │8 log, or 7, 9, p      │ │  5 thoughts, i      │ │3 schedule│6 cost│i layers   │
+//! │4 entropy, or 5, i, o  │ │4 entropy, or        │ │                │5 thoughts  │
+//! │8 log, or 7, 9, p      │ │  5 thoughts, i, o   │ │3 schedule│6 cost│i layers, o│
 //! │keys                   │ │8 log, or 7, 9, p    │ │7 changes │8 log │9    │p    │
 //! └───────────────────────┘ │keys                 │ │keys                         │
 //!                           └─────────────────────┘ └─────────────────────────────┘
@@ -27,9 +27,22 @@ pub const SLOTS: usize = 3;
 
 const SLOT_PANELS: [&[Panel]; SLOTS] = [
     &[Panel::Schedule, Panel::Cost],
-    &[Panel::Entropy, Panel::Thoughts, Panel::Layers],
+    &[Panel::Entropy, Panel::Thoughts, Panel::Layers, Panel::Rollouts],
     &[Panel::Changes, Panel::Log, Panel::Samples, Panel::Playground],
 ];
+
+/// Panels that share a rectangle on wide screens, where all others have one of their own.
+const WIDE_SHARED: &[Panel] = &[Panel::Layers, Panel::Rollouts];
+
+/// Which panels share a rectangle, so that the frame of the one that is shown names the others as tabs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TabSet {
+    None,
+    /// Those of a slot.
+    Slots,
+    /// Those that share a rectangle on wide screens.
+    Wide,
+}
 
 /// Which panels the user sees.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,8 +65,13 @@ pub fn slot_of(panel: Panel) -> Option<usize> {
     SLOT_PANELS.iter().position(|panels| panels.contains(&panel))
 }
 
-pub fn other_tabs(panel: Panel) -> impl Iterator<Item = Panel> {
-    let panels = slot_of(panel).map_or(&[][..], |slot| SLOT_PANELS[slot]);
+/// Returns the panels that share the rectangle of `panel`.
+pub fn other_tabs(panel: Panel, tabs: TabSet) -> impl Iterator<Item = Panel> {
+    let panels = match tabs {
+        TabSet::Slots => slot_of(panel).map_or(&[][..], |slot| SLOT_PANELS[slot]),
+        TabSet::Wide if WIDE_SHARED.contains(&panel) => WIDE_SHARED,
+        TabSet::Wide | TabSet::None => &[],
+    };
     panels.iter().copied().filter(move |other| *other != panel)
 }
 
@@ -66,7 +84,7 @@ pub struct ScreenAreas {
     /// Alerts and banners.
     pub notice: Rect,
     pub footer: Rect,
-    pub panels_share_slots: bool,
+    pub tabs: TabSet,
 }
 
 /// Returns the rectangles of `screen`; `None` if it is too small.
@@ -83,15 +101,16 @@ fn screen_areas(screen: Rect, notice: u16, shown: &[Panel; SLOTS]) -> Option<Scr
     ])
     .areas(screen);
     let wide = screen.width >= 180 && screen.height >= 45;
-    let (placed, stage) = if wide { wide_body(body) } else { stacked_body(body, shown) };
+    let (placed, stage) = if wide { wide_body(body, shown) } else { stacked_body(body, shown) };
     let mut panels = [Rect::ZERO; Panel::ALL.len()];
     panels[Panel::Run as usize] = run;
     placed.into_iter().for_each(|(panel, area)| panels[panel as usize] = area);
-    Some(ScreenAreas { panels, preparation: stage, notice, footer, panels_share_slots: !wide })
+    let tabs = if wide { TabSet::Wide } else { TabSet::Slots };
+    Some(ScreenAreas { panels, preparation: stage, notice, footer, tabs })
 }
 
-/// Lays out every panel in a rectangle of its own.
-fn wide_body(body: Rect) -> (Vec<(Panel, Rect)>, Rect) {
+/// Lays out every panel in a rectangle of its own, except for layers and rollouts.
+fn wide_body(body: Rect, shown: &[Panel; SLOTS]) -> (Vec<(Panel, Rect)>, Rect) {
     let bottom = (body.height * 22 / 100).max(9);
     let [top, bottom] = Layout::vertical([Constraint::Fill(1), Constraint::Length(bottom)]).areas(body);
     let [left, right] = Layout::horizontal([Constraint::Percentage(56), Constraint::Fill(1)]).areas(top);
@@ -111,7 +130,7 @@ fn wide_body(body: Rect) -> (Vec<(Panel, Rect)>, Rect) {
         (Panel::Schedule, schedule),
         (Panel::Entropy, entropy),
         (Panel::Thoughts, thoughts),
-        (Panel::Layers, layers),
+        (if shown.contains(&Panel::Rollouts) { Panel::Rollouts } else { Panel::Layers }, layers),
         (Panel::Cost, cost),
         (Panel::Changes, changes),
         (Panel::Log, log),
@@ -153,6 +172,15 @@ impl ShownPanels {
         }
     }
 
+    /// Shows `wanted` in the slot that shows `other`, unless that is focused.
+    pub fn replace(&mut self, other: Panel, wanted: Panel) {
+        for slot in &mut self.slots {
+            if *slot == other && self.focus != other && slot_of(other) == slot_of(wanted) {
+                *slot = wanted;
+            }
+        }
+    }
+
     pub fn areas(&self, screen: Rect, notice: u16) -> Option<ScreenAreas> {
         screen_areas(screen, notice, &self.slots)
     }
@@ -174,7 +202,7 @@ impl ShownPanels {
     /// Returns the panel whose name, as a tab in another panel's frame, is at this position.
     pub fn tab_at(&self, at: Position, screen: Rect, notice: u16) -> Option<Panel> {
         let areas = self.areas(screen, notice)?;
-        if !areas.panels_share_slots || self.fill_screen(&areas) {
+        if self.fill_screen(&areas) {
             return None;
         }
         let shown = Panel::ALL.into_iter().find(|panel| areas.panels[*panel as usize].contains(at))?;
@@ -183,7 +211,7 @@ impl ShownPanels {
             return None;
         }
         let mut x = area.x + 1 + text::width(&panel_title(shown)) as u16;
-        other_tabs(shown).find(|panel| {
+        other_tabs(shown, areas.tabs).find(|panel| {
             let from = x;
             x += text::width(&panel_title(*panel)) as u16;
             (from..x).contains(&at.x)
@@ -263,7 +291,7 @@ mod tests {
             let mut panels = ShownPanels::default();
             panels.focus_on(wanted);
             assert!(!panels.area_of(wanted, screen, 0).is_empty(), "{wanted:?}");
-            for other in other_tabs(wanted) {
+            for other in other_tabs(wanted, TabSet::Slots) {
                 let area = panels.area_of(wanted, screen, 0);
                 let found = (area.left()..area.right())
                     .any(|x| panels.tab_at(Position::new(x, area.y), screen, 0) == Some(other));
@@ -271,8 +299,9 @@ mod tests {
             }
         }
         assert!(Panel::ALL.iter().all(|panel| {
-            let wide = ShownPanels::default().areas(Rect::new(0, 0, 250, 70), 0).unwrap();
-            !wide.panels[*panel as usize].is_empty()
+            let mut shown = ShownPanels::default();
+            shown.focus_on(*panel);
+            !shown.areas(Rect::new(0, 0, 250, 70), 0).unwrap().panels[*panel as usize].is_empty()
         }));
     }
 }

@@ -13,6 +13,7 @@ pub mod layout;
 pub mod main_loop;
 pub mod panel_id;
 pub mod preferences;
+pub mod rollout_view;
 pub mod token_view;
 pub mod view;
 
@@ -47,7 +48,7 @@ impl App {
 
     fn render_context(&self) -> RenderContext<'_> {
         let Self { state, view, theme, .. } = self;
-        RenderContext { state: view.displayed_state(state), live: state, view, theme, show_tabs: false }
+        RenderContext { state: view.displayed_state(state), live: state, view, theme, tabs: layout::TabSet::None }
     }
 
     /// Applies an event that arrived `now` after the dashboard opened.

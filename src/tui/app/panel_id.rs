@@ -29,10 +29,12 @@ pub enum Panel {
     Playground,
     /// Norms of the layers.
     Layers,
+    /// Rollouts of reinforcement learning, with their rewards.
+    Rollouts,
 }
 
 impl Panel {
-    pub const ALL: [Panel; 11] = [
+    pub const ALL: [Panel; 12] = [
         Panel::Run,
         Panel::Loss,
         Panel::Schedule,
@@ -44,6 +46,7 @@ impl Panel {
         Panel::Samples,
         Panel::Playground,
         Panel::Layers,
+        Panel::Rollouts,
     ];
 
     /// Returns the key that focuses the panel: a digit from 1, or a letter.
@@ -51,6 +54,7 @@ impl Panel {
         match self {
             Panel::Playground => 'p',
             Panel::Layers => 'i',
+            Panel::Rollouts => 'o',
             panel => char::from(b'1' + panel as u8),
         }
     }

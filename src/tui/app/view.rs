@@ -17,6 +17,7 @@ use super::draft::{SentEdit, SettingDraft};
 use super::keys::{self, Scope};
 use super::layout::ShownPanels;
 use super::panel_id::Panel;
+use super::rollout_view::RolloutView;
 use super::token_view::TokenView;
 use crate::schema::protocol::{Command, LogLevel};
 use crate::tui::model::config_history;
@@ -98,6 +99,7 @@ pub struct ViewState {
     /// The last edit that was sent from the schedule panel.
     pub sent_edit: Option<SentEdit>,
     pub tokens: TokenView,
+    pub rollouts: RolloutView,
     pub min_log_level: LogLevel,
     pub playground: NextRequest,
     /// Whether mouse events are left to the terminal.
@@ -178,7 +180,13 @@ impl ViewState {
         if now.trainers != before.trainers {
             (self.draft, self.sent_edit, self.frozen, self.tokens.row_step) = (None, None, None, None);
             (self.charts.cursor, self.awaited_reply) = (None, AwaitedReply::None);
+            self.rollouts = RolloutView { order: self.rollouts.order, ..RolloutView::default() };
             self.lists.iter_mut().for_each(|list| list.offset = 0);
+            // Of the panels that share its place, each kind of run begins with the one that has most to show.
+            match state.is_rl() {
+                true => self.panels.replace(Panel::Entropy, Panel::Rollouts),
+                false => self.panels.replace(Panel::Rollouts, Panel::Entropy),
+            }
             return;
         }
         for (panel, now, before, kept) in [
@@ -273,7 +281,7 @@ impl ViewState {
             Action::ShowWholeRun => self.charts.span = ChartSpan::All,
             Action::FollowEnd => {
                 self.charts.follow_end();
-                self.tokens.row_step = None;
+                (self.tokens.row_step, self.rollouts.step) = (None, None);
             }
             Action::Pan(direction) => self.charts.pan(run, direction),
             Action::MoveCursor(by) => {
@@ -287,7 +295,11 @@ impl ViewState {
             Action::NextLossCharts => self.charts.loss_charts = self.charts.loss_charts.next(),
             Action::NextTokenValue => self.tokens.value = self.tokens.value.next(),
             Action::ToggleEntropyDisplay => self.tokens.display = self.tokens.display.toggled(),
+            Action::SelectRow(direction) if self.panels.focus == Panel::Rollouts => {
+                self.rollouts.select_iteration(direction, seen);
+            }
             Action::SelectRow(direction) => self.tokens.select_row(direction, seen),
+            Action::ToggleRolloutOrder => self.rollouts.toggle_order(seen),
             Action::NextLogLevel => {
                 self.min_log_level = match self.min_log_level {
                     LogLevel::Info => LogLevel::Warn,
@@ -322,17 +334,18 @@ impl ViewState {
         } else if !filter.is_empty() {
             filter.clear();
         } else if self.charts.cursor.is_some() {
-            (self.charts.cursor, self.tokens.row_step) = (None, None);
+            (self.charts.cursor, self.tokens.row_step, self.rollouts.step) = (None, None, None);
         } else {
             self.panels.expanded = false;
         }
     }
 
-    /// Selects the token row that is nearest to the step cursor, so that all panels show the same step.
+    /// Selects the token row and the rollouts that are nearest to the step cursor, so that all panels show the same step.
     fn show_row_at_cursor(&mut self, seen: &RunModel) {
         let Some(cursor) = self.charts.cursor else { return };
         let steps = seen.token_rows.iter().map(|row| row.step);
         self.tokens.row_step = steps.min_by_key(|step| step.abs_diff(cursor));
+        self.rollouts.show_step(cursor, seen);
     }
 
     /// Returns the selected setting, as an index into all live settings.

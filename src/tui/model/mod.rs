@@ -10,4 +10,5 @@ pub mod history;
 pub mod layers;
 pub mod metrics;
 pub mod pace;
+pub mod rollouts;
 pub mod state;

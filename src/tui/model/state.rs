@@ -14,6 +14,7 @@ use super::history::{MovingAverage, SeriesHistory};
 use super::layers::LayerHistories;
 use super::metrics::RunMetrics;
 use super::pace::PaceEstimator;
+use super::rollouts::RolloutHistory;
 use crate::config::{Config, ConfigKey};
 use crate::schema::metrics::{Metric, StepRow};
 use crate::schema::pace::StepDurations;
@@ -113,6 +114,7 @@ pub struct RunModel {
     pub token_rows: VecDeque<Box<TokenRow>>,
     pub histograms: EntropyHistograms,
     pub layers: LayerHistories,
+    pub rollouts: RolloutHistory,
     /// The histories of values with names of their own, at most [`MAX_FIGURES`].
     pub figures: BTreeMap<String, SeriesHistory>,
     pub samples: BoundedList<ValidationSample, 500>,
@@ -192,6 +194,7 @@ impl RunModel {
             Event::ProbedRow(row) => self.push_token_row(row),
             Event::EntropyHistograms(histograms) => histograms.iter().for_each(|next| self.histograms.push(next)),
             Event::Layers(rows) => self.layers.add(rows),
+            Event::Rollouts(rows) => self.rollouts.add(rows),
             Event::System(row) => self.system = Some(row),
             Event::Figure(figure) => self.add_figure(figure),
             Event::Sample(sample) => self.samples.push(*sample),

@@ -189,8 +189,21 @@ fn format_flop(value: f64) -> String {
     format!("{}flop", text::with_si_prefix(value))
 }
 
-/// Returns the costs of a latent, in parallel and in sequence, and the share of recycling so far.
+/// Returns the cost of rollouts.
+fn rollout_cost_lines(ctx: RenderContext, width: usize) -> Vec<Line<'static>> {
+    let smoothed = |metric| ctx.state.history(Series::Metric(metric)).smoothed_at(u64::MAX, 0.9);
+    let mut parts: Vec<LinePart> = vec![ctx.named_part(0, "rollouts", format_optional_ms(smoothed(Metric::RolloutMs)))];
+    if let Some(speed) = smoothed(Metric::RolloutTokensPerS) {
+        parts.push(ctx.part(1, Role::Value, format!("{} tokens and latents/s", text::abbreviated(speed))));
+    }
+    vec![fit_line(ctx, parts, " · ", width)]
+}
+
+/// Returns the costs of a latent, in parallel and in sequence, and the share of recycling so far; of rollouts, theirs.
 fn latent_cost_lines(ctx: RenderContext, width: usize) -> Vec<Line<'static>> {
+    if ctx.state.is_rl() {
+        return rollout_cost_lines(ctx, width);
+    }
     let smoothed = |metric| ctx.state.history(Series::Metric(metric)).smoothed_at(u64::MAX, 0.95);
     let (parallel, sequential) =
         (smoothed(Metric::LatentMs), ctx.state.history(Series::Metric(Metric::SequentialMs)).latest());

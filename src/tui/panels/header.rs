@@ -162,17 +162,20 @@ fn metric_parts(ctx: RenderContext) -> Vec<LinePart> {
         let unit = ctx.span(Role::Name, format!(" {}", metric.spec().unit));
         (rank, vec![value, unit])
     };
-    let mut parts = vec![
+    let mut parts =
+        if ctx.state.is_rl() { vec![named(0, Metric::Reward), named(2, Metric::ValidAccuracy)] } else { Vec::new() };
+    let speed_at = parts.len() + 1;
+    parts.extend([
         counted(0, Metric::TokensPerS, ctx.state.tokens_per_s.get()),
         counted(4, Metric::Tokens, latest(Metric::Tokens)),
         named(1, Metric::Lr),
         named(1, Metric::GradNorm),
         named(5, Metric::Epoch),
-    ];
+    ]);
     // Smoothed, because the share of a single step fluctuates with its time.
     let share = ctx.state.history(Series::Metric(Metric::ShareOfPeak)).smoothed_at(u64::MAX, 0.9);
     if let Some(share) = share {
-        parts.insert(1, ctx.named_part(3, "peak share", format!("{:.0}%", share * 100.0)));
+        parts.insert(speed_at, ctx.named_part(3, "peak share", format!("{:.0}%", share * 100.0)));
     }
     let wall = latest(Metric::WallS).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     if let Some(wall) = wall {

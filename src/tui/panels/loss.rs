@@ -1,4 +1,5 @@
-//! Owns: the loss panel, 2: the losses, and below them the recycled loss minus its controls.
+//! Owns: the loss panel, 2: the losses, and below them the recycled loss minus its controls; of a run that learns from
+//! rewards, the reward.
 //! Must not know: the terminal, keys.
 //! Invariant: the recycled loss is compared with its controls at the same positions; both charts share one
 //! axis of steps; every validation mark that is drawn is named in a legend of the panel.
@@ -85,7 +86,8 @@ fn loss_chart(ctx: RenderContext, marks: &[&ValidationMark]) -> Chart {
             curve(Metric::LossPlainAtRecycled, Role::PlainAtRecycled, Some(Role::Frame), PLAIN_AT_RECYCLED_DASH),
             curve(recycled_metric(ctx), Role::Recycled, Some(Role::RecycledRaw), RECYCLED_DASH),
             curve(Metric::LossPlain, Role::Plain, Some(Role::PlainRaw), PLAIN_DASH),
-            // A run has the one or the other.
+            // A run has one of them.
+            curve(Metric::Reward, Role::Plain, Some(Role::PlainRaw), PLAIN_DASH),
             curve(Metric::LossQuestions, Role::Plain, Some(Role::PlainRaw), PLAIN_DASH),
         ],
         points,
@@ -139,7 +141,9 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
 
 fn empty_text(ctx: RenderContext) -> &'static str {
     match (ctx.view.charts.loss_charts, ctx.state.has_live_step) {
+        (LossCharts::Difference, true) if ctx.state.is_rl() => "rewards have no difference; d shows them",
         (LossCharts::Difference, true) => "no step has recycled yet; d shows the losses",
+        _ if ctx.state.is_rl() => "no reward yet: the first rollouts are being made",
         _ => "no loss yet; on a GPU the first steps compile kernels",
     }
 }
@@ -243,7 +247,8 @@ fn with_difference_axis<'a>(ctx: RenderContext<'a>, steps: (u64, u64)) -> impl F
 }
 
 fn subtitle(ctx: RenderContext) -> Line<'static> {
-    let mut line = Line::from(ctx.span(Role::Name, Metric::LossPlain.spec().unit));
+    let unit = if ctx.state.is_rl() { "mean reward of rollouts" } else { Metric::LossPlain.spec().unit };
+    let mut line = Line::from(ctx.span(Role::Name, unit));
     let smoothing = ctx.smoothing();
     if smoothing > 0.0 {
         line.push_span(ctx.span(Role::Name, format!(", smoothed {smoothing}")));

@@ -4,8 +4,8 @@
 
 use super::legend::{LegendEntry, LegendForm, NameLength, legend_line};
 use super::loss_marks::{
-    AT_RECYCLED, LOSS_MARKS, MARKS, PAUSE_DASH, PLAIN_AT_RECYCLED_DASH, PLAIN_DASH, QUESTIONS_MARK, RECYCLED_DASH,
-    TRAINED_DIFFERENCE, ValidationMark, recycled_metric, validated_difference,
+    ACCURACY_MARK, AT_RECYCLED, LOSS_MARKS, MARKS, PAUSE_DASH, PLAIN_AT_RECYCLED_DASH, PLAIN_DASH, QUESTIONS_MARK,
+    RECYCLED_DASH, TRAINED_DIFFERENCE, ValidationMark, recycled_metric, validated_difference,
 };
 use super::{LinePart, RenderContext, fit_lines};
 use crate::schema::metrics::Metric;
@@ -93,6 +93,9 @@ fn curve_names(ctx: RenderContext, width: u16) -> Vec<LinePart> {
         }
         (rank, spans)
     };
+    if ctx.state.is_rl() {
+        return vec![curve(0, PLAIN_DASH, "reward", Role::Plain, Metric::Reward)];
+    }
     if learns_questions(ctx) {
         return vec![curve(0, PLAIN_DASH, "questions", Role::Plain, Metric::LossQuestions)];
     }
@@ -124,14 +127,19 @@ fn learns_questions(ctx: RenderContext) -> bool {
 
 /// Returns the mark of the run's own loss at validations.
 fn own_mark(ctx: RenderContext) -> &'static ValidationMark {
-    if learns_questions(ctx) { &QUESTIONS_MARK } else { &MARKS[0] }
+    match () {
+        () if ctx.state.is_rl() => &ACCURACY_MARK,
+        () if learns_questions(ctx) => &QUESTIONS_MARK,
+        () => &MARKS[0],
+    }
 }
 
 /// Returns the mark of the run's own validation loss with its value.
 fn validation_part(ctx: RenderContext) -> Option<LinePart> {
     let mark = own_mark(ctx);
     let value = mark_value(ctx, Series::Metric(mark.metric))?;
-    let name = ctx.span(mark.role, format!("{} validation ", mark.glyph));
+    let what = if ctx.state.is_rl() { "accuracy" } else { "validation" };
+    let name = ctx.span(mark.role, format!("{} {what} ", mark.glyph));
     Some((2, vec![name, ctx.span(Role::Value, text::decimal(value))]))
 }
 

@@ -54,9 +54,16 @@ pub(super) static MARKS: [ValidationMark; 6] = [
 pub(super) static QUESTIONS_MARK: ValidationMark =
     mark(Metric::ValidQuestions, ("●", Role::Plain), ["questions"; 3], "steps and answers, this stage", false);
 
+/// The mark of a run that learns from rewards.
+pub(super) static ACCURACY_MARK: ValidationMark =
+    mark(Metric::ValidAccuracy, ("★", Role::Recycled), ["accuracy"; 3], "share answered rightly (rl)", false);
+
 /// Returns the marks of validations and what each is, for the help page.
 pub fn mark_meanings() -> impl Iterator<Item = (String, &'static str)> {
-    MARKS.iter().chain([&QUESTIONS_MARK]).map(|mark| (format!("{} {}", mark.glyph, mark.names[1]), mark.meaning))
+    MARKS
+        .iter()
+        .chain([&QUESTIONS_MARK, &ACCURACY_MARK])
+        .map(|mark| (format!("{} {}", mark.glyph, mark.names[1]), mark.meaning))
 }
 
 /// The marks of losses, before those of controls alone.
@@ -85,8 +92,9 @@ mod tests {
 
     #[test]
     fn every_mark_has_a_glyph_and_a_name_of_its_own() {
-        for (index, one) in MARKS.iter().enumerate() {
-            for other in &MARKS[index + 1..] {
+        let all: Vec<&ValidationMark> = MARKS.iter().chain([&QUESTIONS_MARK, &ACCURACY_MARK]).collect();
+        for (index, one) in all.iter().enumerate() {
+            for other in &all[index + 1..] {
                 assert!(one.glyph != other.glyph && one.names[0] != other.names[0], "{one:?} {other:?}");
             }
         }

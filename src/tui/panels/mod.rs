@@ -5,6 +5,7 @@
 //! - [`header`]: the run in two lines; [`run`]: the same panel on the full screen
 //! - [`loss`] (with [`loss_marks`] and its legend), [`schedule`], [`entropy`] (with [`entropy_heatmap`]), [`thoughts`], [`cost`],
 //!   [`layers`] (with [`histogram_bars`]): charts and tables
+//! - [`rollouts`] (with `rollout_text`): groups of completions with their rewards
 //! - [`changes`], [`log`], [`samples`], [`playground`]: lists, drawn by [`list`]
 //! - [`prepare`]: replaces the charts before the first step
 //! - [`notice`]: alerts and banners; [`footer`]: the keys; [`prompt`]: the command line in their place;
@@ -31,6 +32,8 @@ pub mod playground;
 pub mod prepare;
 pub mod prompt;
 pub mod reply;
+mod rollout_text;
+pub mod rollouts;
 pub mod run;
 pub mod samples;
 pub mod schedule;
@@ -38,6 +41,7 @@ pub mod stop_dialog;
 pub mod thoughts;
 
 use super::app::layout;
+use super::app::layout::TabSet;
 use super::app::panel_id::Panel;
 use super::app::view::ViewState;
 use super::model::state::RunModel;
@@ -55,8 +59,8 @@ pub struct RenderContext<'a> {
     pub live: &'a RunModel,
     pub view: &'a ViewState,
     pub theme: &'a Theme,
-    /// Whether panels share slots, so that frames name the hidden ones as tabs.
-    pub show_tabs: bool,
+    /// Which panels frames name as tabs.
+    pub tabs: TabSet,
 }
 
 impl RenderContext<'_> {
@@ -105,7 +109,7 @@ pub fn draw_frame(
     let name = if focused { Role::Focus } else { Role::Value };
     let mut title =
         Line::from(vec![ctx.span(number, format!(" {} ", panel.key())), ctx.span(name, format!("{} ", panel.name()))]);
-    let hidden = layout::other_tabs(panel).filter(|_| ctx.show_tabs);
+    let hidden = layout::other_tabs(panel, ctx.tabs);
     title.extend(hidden.map(|other| ctx.span(Role::Dim, layout::panel_title(other))));
     let (named, has_tabs) = (title.spans.len(), title.spans.len() > 2);
     // Spans of the subtitle that do not fit are left out, from its end.

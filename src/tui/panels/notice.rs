@@ -87,6 +87,8 @@ fn open_alerts(ctx: RenderContext) -> Vec<(Role, String)> {
         match topic {
             // The values themselves say it, with their number.
             AlertTopic::NotFinite if ctx.live.metrics.not_finite.is_some() => {}
+            // The run continues, and may get over it.
+            AlertTopic::EqualRewards | AlertTopic::CutRollouts => lines.push((Role::Warn, format!("! {time} {text}"))),
             AlertTopic::DiskFull | AlertTopic::Divergence | AlertTopic::NotFinite | AlertTopic::Stalled => {
                 lines.push((Role::Bad, format!("! {time} {text}")));
             }
@@ -121,10 +123,14 @@ fn finished_notice(summary: &RunSummary, room: usize) -> (Role, String) {
         (Metric::LossPlain, losses.plain),
         (Metric::LossRecycled, losses.recycled),
         (Metric::LossQuestions, losses.questions),
+        (Metric::Reward, losses.reward),
     ];
     let is_validated = validated.iter().any(|(_, ends)| ends.is_some());
-    let losses = if is_validated { validated.to_vec() } else { trained.to_vec() };
-    for (metric, ends) in losses {
+    let mut shown = if is_validated { validated.to_vec() } else { trained.to_vec() };
+    if is_validated {
+        shown.push((Metric::Reward, losses.reward));
+    }
+    for (metric, ends) in shown {
         if let Some((first, last)) = ends {
             let name = text::metric_label(metric).replace("loss ", "");
             let part = format!(" · {name} {} → {}", text::decimal(first), text::decimal(last));

@@ -168,8 +168,11 @@ fn facts(state: &RunModel) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// Says which stage of a curriculum the run is in, when it ends, and how many questions were answered rightly at last.
+/// Says what a run with questions does: of rewards, how rollouts are made; which stage of a curriculum it is in, when it ends, and how many questions were answered rightly at last.
 fn objective_text(state: &RunModel) -> Option<String> {
+    if state.is_rl() {
+        return rl_text(state);
+    }
     let stage = state.metrics.latest(Metric::Stage)? as usize;
     let objective = &state.run.as_ref()?.config.objective;
     let method: &str = objective.method.into();
@@ -180,10 +183,21 @@ fn objective_text(state: &RunModel) -> Option<String> {
         let end = crate::tui::text::with_separators(passed * objective.steps_per_stage);
         text += &format!(" until step {end}");
     }
-    if let Some(accuracy) = state.metrics.latest(Metric::ValidAccuracy) {
-        text += &format!("; {:.1} % answered rightly", accuracy * 100.0);
-    }
+    text += &accuracy_text(state);
     Some(text)
+}
+
+fn accuracy_text(state: &RunModel) -> String {
+    let accuracy = state.metrics.latest(Metric::ValidAccuracy);
+    accuracy.map_or_else(String::new, |accuracy| format!("; {:.1} % answered rightly", accuracy * 100.0))
+}
+
+fn rl_text(state: &RunModel) -> Option<String> {
+    let rl = &state.run.as_ref()?.config.rl;
+    let loss: &str = rl.loss_type.into();
+    let (prompts, rollouts) = (rl.prompts, rl.num_generations);
+    let policy = text::make_visible(&rl.policy);
+    Some(format!("rl, {prompts} prompts of {rollouts} rollouts, {loss}, policy {policy}{}", accuracy_text(state)))
 }
 
 fn run_facts(run: &RunInfo) -> Vec<(&'static str, String)> {

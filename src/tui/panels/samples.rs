@@ -43,7 +43,7 @@ fn sample_lines(ctx: RenderContext, sample: &ValidationSample, room: EntryRoom) 
     let (prompt, written) = (text::make_visible(&sample.prompt), text::make_visible(&sample.text));
     // A single line shows the end of the prompt and the beginning of the generated text.
     let cells = room.width.saturating_sub(text::width(&step) + 2);
-    let prompt = if room.wraps { prompt } else { clip_start(&prompt, cells / 3) };
+    let prompt = if room.wraps { prompt } else { text::clip_start(&prompt, cells / 3) };
     let whole = format!("{prompt}⟦{written}⟧");
     let lines = list::entry_lines(ctx, vec![ctx.span(Role::Dim, step)], (Role::Value, &whole), room);
     let mut written = false;
@@ -63,19 +63,4 @@ fn style_line(ctx: RenderContext, line: Line<'static>, written: &mut bool) -> Li
     spans.push(ctx.span(Role::Name, before));
     spans.push(ctx.span(Role::Recycled, after));
     Line::from(spans)
-}
-
-/// Returns the end of `text` in at most `cells` cells, after `…` if it was cut.
-fn clip_start(text: &str, cells: usize) -> String {
-    if text::width(text) <= cells {
-        return text.to_owned();
-    }
-    let mut kept = String::new();
-    for c in text.chars().rev() {
-        if text::width(&kept) + text::width(c.encode_utf8(&mut [0; 4])) + 1 > cells {
-            break;
-        }
-        kept.insert(0, c);
-    }
-    format!("…{kept}")
 }

@@ -103,26 +103,58 @@ impl RowLayout {
     }
 }
 
-/// What a curriculum has measured, drawn above the settings.
+/// What was measured of questions, drawn above the settings.
 struct MeasuredRow<'a> {
     name: String,
     history: &'a SeriesHistory,
-    /// Upper end of the scale; the lower is 0.
-    top: f64,
+    /// Ends of the scale.
+    scale: (f64, f64),
     /// Whether it is a share, shown in percent.
     is_share: bool,
 }
 
-/// Returns the stage, and the accuracy of all questions and of those with each number of steps.
+/// Returns what the run measures of questions; nothing in pre-training.
 fn measured_rows<'a>(ctx: RenderContext<'a>, config: &Config) -> Vec<MeasuredRow<'a>> {
-    if config.objective.kind != ObjectiveKind::Curriculum {
-        return Vec::new();
+    match config.objective.kind {
+        ObjectiveKind::Pretraining => Vec::new(),
+        ObjectiveKind::Curriculum => curriculum_rows(ctx, config),
+        ObjectiveKind::Rl => reward_rows(ctx),
     }
+}
+
+/// Returns reward, accuracy, and how rollouts are: those that think, and those that teach nothing.
+fn reward_rows(ctx: RenderContext<'_>) -> Vec<MeasuredRow<'_>> {
     let history = |metric| ctx.state.metrics.history(Series::Metric(metric));
-    let share = |name: String, history: &'a SeriesHistory| MeasuredRow { name, history, top: 1.0, is_share: true };
+    let scale = |metric| {
+        let values = history(metric).buckets_in(0, u64::MAX).iter().map(|bucket| bucket.mean);
+        let (low, high) = values.fold((0.0_f64, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
+        if high > low { (low, high) } else { (0.0, 1.0) }
+    };
+    let measured = |name: &str, metric| {
+        let is_share = matches!(metric, Metric::ValidAccuracy | Metric::LatentsShare | Metric::FracRewardZeroStd);
+        let scale = if is_share { (0.0, 1.0) } else { scale(metric) };
+        MeasuredRow { name: name.to_owned(), history: history(metric), scale, is_share }
+    };
+    let mut rows = vec![
+        measured("reward", Metric::Reward),
+        measured("accuracy", Metric::ValidAccuracy),
+        measured("latents", Metric::LatentsShare),
+        measured("all equal", Metric::FracRewardZeroStd),
+    ];
+    if !history(Metric::Kl).is_empty() {
+        rows.push(measured("kl", Metric::Kl));
+    }
+    rows
+}
+
+/// Returns the stage, and the accuracy of all questions and of those with each number of steps.
+fn curriculum_rows<'a>(ctx: RenderContext<'a>, config: &Config) -> Vec<MeasuredRow<'a>> {
+    let history = |metric| ctx.state.metrics.history(Series::Metric(metric));
+    let share =
+        |name: String, history: &'a SeriesHistory| MeasuredRow { name, history, scale: (0.0, 1.0), is_share: true };
     let stages = config.objective.max_latent_stage as f64 + 1.0;
     let mut rows = vec![
-        MeasuredRow { name: "stage".into(), history: history(Metric::Stage), top: stages, is_share: false },
+        MeasuredRow { name: "stage".into(), history: history(Metric::Stage), scale: (0.0, stages), is_share: false },
         share("accuracy".into(), history(Metric::ValidAccuracy)),
     ];
     let of_steps =
@@ -147,7 +179,7 @@ fn draw_measured(frame: &mut Frame, area: Rect, ctx: RenderContext, config: &Con
         height: area.height.saturating_sub(u16::from(area.height > 3)),
         ..area
     };
-    let window = AxisWindow { x: (0.0, config.run.steps.max(1) as f64), y: (0.0, row.top) };
+    let window = AxisWindow { x: (0.0, config.run.steps.max(1) as f64), y: row.scale };
     let mut raster = Raster::new(plot, window);
     let points = row.history.buckets_in(0, u64::MAX).iter().map(|bucket| Some((bucket.last_step as f64, bucket.mean)));
     raster.draw_curve(points, ctx.theme.style(Role::Plain), Dash::Solid);
@@ -170,12 +202,17 @@ fn draw_measured(frame: &mut Frame, area: Rect, ctx: RenderContext, config: &Con
     buffer.set_line(area.x, area.y + 1, &Line::from(ctx.span(Role::Value, value)), LABEL_CELLS);
 }
 
-/// Returns when the run recycles; for a curriculum its method and stage.
+/// Returns when the run recycles; for a curriculum its method and stage, with rewards the rollouts of an update.
 fn recycle_interval(ctx: RenderContext, config: &Config) -> Line<'static> {
     if config.objective.kind == ObjectiveKind::Curriculum {
         let method: &str = config.objective.method.into();
         let stage = ctx.state.metrics.latest(Metric::Stage).map_or(String::new(), |stage| format!(", stage {stage}"));
         return Line::from(ctx.span(Role::Name, format!("{method}{stage}")));
+    }
+    if config.objective.kind == ObjectiveKind::Rl {
+        let (loss, rl): (&str, _) = (config.rl.loss_type.into(), &config.rl);
+        let rollouts = ctx.span(Role::Name, format!("{} × {} rollouts", rl.prompts, rl.num_generations));
+        return Line::from(vec![rollouts, ctx.span(Role::Name, format!(", {loss}"))]);
     }
     let every = config.recycle.every;
     let next = (ctx.state.current_step() / every.max(1) + 1) * every;

@@ -271,7 +271,13 @@ mod tests {
         let chart = Chart { curves: vec![curve], points: vec![points] };
         for seed in 0..40 {
             let state = random_run(seed);
-            let ctx = RenderContext { state: &state, live: &state, view: &view, theme: &theme, show_tabs: false };
+            let ctx = RenderContext {
+                state: &state,
+                live: &state,
+                view: &view,
+                theme: &theme,
+                tabs: crate::tui::app::layout::TabSet::None,
+            };
             let plane = chart.plane(ctx, (0, 200)).unwrap();
             let plot = Rect { x: 3, y: 2, width: 30 + (seed % 7) as u16 * 9, height: 5 + (seed % 5) as u16 };
             let mut buffer = Buffer::empty(Rect { x: 0, y: 0, width: 120, height: 20 });

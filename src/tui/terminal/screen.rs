@@ -3,7 +3,7 @@
 //! Invariant: any state can be drawn at any size.
 
 use crate::tui::app::layout;
-use crate::tui::app::layout::{MIN_SIZE, ScreenAreas};
+use crate::tui::app::layout::{MIN_SIZE, ScreenAreas, TabSet};
 use crate::tui::app::panel_id::Panel;
 use crate::tui::app::view::Overlay;
 use crate::tui::panels;
@@ -20,7 +20,8 @@ pub fn render(frame: &mut Frame, ctx: RenderContext) {
     let Some(areas) = ctx.view.panels.areas(screen, notice) else {
         return render_too_small(frame, screen, ctx);
     };
-    let ctx = RenderContext { show_tabs: areas.panels_share_slots && !ctx.view.panels.fill_screen(&areas), ..ctx };
+    let tabs = if ctx.view.panels.fill_screen(&areas) { TabSet::None } else { areas.tabs };
+    let ctx = RenderContext { tabs, ..ctx };
     if ctx.view.panels.fill_screen(&areas) {
         let body = layout::full_screen_area(screen, notice);
         let run = Rect { x: screen.x + 1, width: screen.width.saturating_sub(2), height: 1, ..screen };
@@ -75,6 +76,7 @@ fn render_panel(frame: &mut Frame, area: Rect, ctx: RenderContext, panel: Panel)
         Panel::Samples => panels::samples::render(frame, area, ctx),
         Panel::Playground => panels::playground::render(frame, area, ctx),
         Panel::Layers => panels::layers::render(frame, area, ctx),
+        Panel::Rollouts => panels::rollouts::render(frame, area, ctx),
     }
 }
 

@@ -43,7 +43,7 @@ fn values_that_are_not_finite_are_reported_and_not_charted() {
 fn alerts_about_the_run_are_red_and_a_stall_ends_with_the_next_step() {
     let red = |state: &RunModel| {
         let (theme, view) = (Theme::new(ColorDepth::TrueColor), ViewState::default());
-        let ctx = RenderContext { state, live: state, view: &view, theme: &theme, show_tabs: false };
+        let ctx = RenderContext { state, live: state, view: &view, theme: &theme, tabs: layout::TabSet::None };
         let lines = crate::tui::panels::notice::lines(ctx, 200);
         lines.into_iter().find(|(role, _)| *role == crate::tui::theme::Role::Bad).map(|(_, text)| text)
     };
@@ -392,6 +392,75 @@ fn leaving_a_run_of_another_process_does_not_stop_it() {
     assert!(!view.stopping);
 }
 
+/// Returns the selected rollout: group, place among those made, and the iteration's step.
+fn selected_rollout(state: &RunModel, view: &ViewState) -> (usize, usize, u64) {
+    let selected = view.rollouts.selected(state).unwrap();
+    (selected.group_index, selected.rollout().rollout, selected.rollout().step)
+}
+
+#[test]
+fn keys_move_through_rollouts_groups_and_iterations() {
+    let (state, mut view) = (rl_state(), focused_on(Panel::Rollouts));
+    let mut press = |action: Action| {
+        view.apply_action(action, &state, SCREEN);
+        selected_rollout(&state, &view)
+    };
+    // Of the first group, rollouts 0 and 2 are right.
+    assert_eq!(press(Action::Move(Motion::Down)), (0, 2, 1200));
+    assert_eq!(press(Action::Move(Motion::Down)), (0, 1, 1200));
+    assert_eq!(press(Action::ToggleRolloutOrder), (0, 1, 1200), "the same rollout");
+    assert_eq!(press(Action::Move(Motion::Down)), (0, 2, 1200));
+    assert_eq!(press(Action::Move(Motion::Right)), (1, 0, 1200));
+    assert_eq!(press(Action::Move(Motion::Up)), (0, 3, 1200), "over the end of a group");
+    assert_eq!(press(Action::Move(Motion::End)), (2, 3, 1200));
+    assert_eq!(press(Action::Move(Motion::Down)), (2, 3, 1200));
+    assert_eq!(press(Action::SelectRow(Direction::Backward)), (2, 3, 900));
+    assert_eq!(press(Action::SelectRow(Direction::Backward)).2, 600);
+    assert_eq!(press(Action::SelectRow(Direction::Forward)).2, 900);
+    assert_eq!(press(Action::Move(Motion::Home)), (0, 0, 900));
+    view.apply_dashboard_command(DashboardCommand::Goto(290), &state);
+    assert_eq!(selected_rollout(&state, &view).2, 300);
+    view.apply_action(Action::Back, &state, SCREEN);
+    assert_eq!(selected_rollout(&state, &view).2, 1200);
+    let copied = view.text_to_copy(&state).unwrap();
+    assert!(copied.contains("from 0 to 4 or 10 ?") && copied.contains("right answer: 4"), "{copied}");
+}
+
+#[test]
+fn a_long_rollout_is_scrolled_to_its_end_and_no_further() {
+    let (mut state, mut view) = (rl_state(), focused_on(Panel::Rollouts));
+    view.panels.expanded = true;
+    let text: String = (0..900).map(|word| format!("w{word} ")).collect();
+    state.apply(Event::Rollouts(vec![RolloutRow { step: 1234, text, ..RolloutRow::default() }]), Duration::ZERO);
+    assert!(!draw_text(&state, &view, 120, 40).contains("w899"));
+    for _ in 0..40 {
+        view.apply_action(Action::Move(Motion::PageDown), &state, SCREEN);
+    }
+    let end = draw_text(&state, &view, 120, 40);
+    assert!(end.contains("w899") && end.contains("w800"), "{end}");
+    view.apply_action(Action::Move(Motion::PageUp), &state, SCREEN);
+    assert!(!draw_text(&state, &view, 120, 40).contains("w899"));
+}
+
+#[test]
+fn a_run_that_learns_from_rewards_begins_with_its_rollouts() {
+    let (state, mut view) = (rl_state(), ViewState::default());
+    view.reconcile(&state);
+    assert!(view.panels.slots.contains(&Panel::Rollouts));
+    let mut plain = training_state(5);
+    plain.apply(Event::Started(Box::new(run_info(500))), Duration::ZERO);
+    view.reconcile(&plain);
+    assert!(!view.panels.slots.contains(&Panel::Rollouts), "the next run has none");
+    view.panels.focus_on(Panel::Rollouts);
+    assert!(draw_text(&training_state(5), &view, 80, 24).contains("this run has no rollouts"));
+}
+
+fn focused_on(panel: Panel) -> ViewState {
+    let mut view = ViewState::default();
+    view.panels.focus_on(panel);
+    view
+}
+
 #[test]
 fn panels_are_walked_in_a_circle() {
     let (state, mut view) = (training_state(1), ViewState::default());
@@ -405,7 +474,12 @@ fn panels_are_walked_in_a_circle() {
 
 #[test]
 fn no_sequence_of_keys_breaks_the_screen() {
-    let (mut state, mut view, mut seed) = (training_state(250), ViewState::default(), 7_u64);
+    keys_at_random(training_state(250));
+    keys_at_random(rl_state());
+}
+
+fn keys_at_random(state: RunModel) {
+    let (mut state, mut view, mut seed) = (state, ViewState::default(), 7_u64);
     let mut random = |bound: u64| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) % bound

@@ -6,6 +6,7 @@ mod browsing;
 mod folding;
 mod snapshots;
 
+use super::app::layout;
 use super::app::view::ViewState;
 use super::model::metrics::Series;
 use super::model::state::RunModel;
@@ -20,6 +21,7 @@ use crate::schema::protocol::{
     AnswerPart, ConfigUpdate, Event, LogLevel, LogLine, PlaygroundAnswer, RunInfo, RunPhase, RunSummary,
     ValidationFigure, ValidationSample,
 };
+use crate::schema::rollout_rows::RolloutRow;
 use crate::schema::rows::{ChangeOutcome, ChangeRow, SystemRow};
 use crate::schema::token_rows::{DecodedState, Thought, TokenCell, TokenProb, TokenRow};
 use chrono::TimeZone;
@@ -36,7 +38,13 @@ fn draw_text(state: &RunModel, view: &ViewState, width: u16, height: u16) -> Str
 fn draw_text_in(state: &RunModel, view: &ViewState, width: u16, height: u16, depth: ColorDepth) -> String {
     let theme = Theme::new(depth);
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    let ctx = RenderContext { state: view.displayed_state(state), live: state, view, theme: &theme, show_tabs: false };
+    let ctx = RenderContext {
+        state: view.displayed_state(state),
+        live: state,
+        view,
+        theme: &theme,
+        tabs: layout::TabSet::None,
+    };
     terminal.draw(|frame| screen::render(frame, ctx)).unwrap();
     text_export::to_text(terminal.backend().buffer())
 }
@@ -242,6 +250,84 @@ fn layer_rows(step: u64) -> Vec<LayerRow> {
         }
     };
     names.enumerate().map(row).collect()
+}
+
+/// Returns an iteration of 3 questions about graphs with 4 rollouts each. All of the second are right; one of the third is
+/// cut.
+fn rollout_rows(step: u64) -> Vec<RolloutRow> {
+    let questions = [
+        ("0 → 3 | 3 → 7 | 0 → 5 | 7 → 4 | 5 → 10 | from 0 to 4 or 10 ?", "4", ["4", "10", "4", "10"]),
+        ("1 → 2 | 1 → 8 | 8 → 6 | 2 → 9 | from 1 to 6 or 13 ?", "6", ["6", "6", "6", "6"]),
+        ("漢字 → 12 | 12 → \u{1b}[2J | 11 → 14 | from 12 to 14 or 11 ?", "14", ["11", "11", "14", "14 14 14"]),
+    ];
+    let thoughts = ["⟨3 7⟩", "⟨7 3⟩", "⟨4 10⟩"];
+    let rows_of = |(group, (prompt, right, answers)): (usize, (&str, &str, [&str; 4]))| {
+        let exact = answers.map(|answer| f64::from(u8::from(answer == right)));
+        let mean = exact.iter().sum::<f64>() / 4.0;
+        let std = (exact.iter().map(|reward| (reward - mean).powi(2)).sum::<f64>() / 3.0).sqrt();
+        let row = |rollout: usize| {
+            let (answer, latents) = (answers[rollout], (rollout + group) % 4);
+            let words = answer.split(' ').count();
+            let ids = std::iter::repeat_n(None, latents).chain((0..words as u32).map(Some));
+            let entropy = |at: usize| if at < latents { 1.4 - at as f32 * 0.4 } else { 0.2 };
+            RolloutRow {
+                step,
+                group,
+                rollout,
+                prompt: prompt.into(),
+                right_answer: right.into(),
+                text: format!("{} {answer}", thoughts[..latents].concat()),
+                reward: exact[rollout],
+                advantage: if std > 0.0 { (exact[rollout] - mean) / std } else { 0.0 },
+                exact: exact[rollout],
+                format: f64::from(u8::from(words == 1)),
+                is_truncated: words > 1,
+                tokens: words,
+                latents,
+                token_ids: ids.collect(),
+                entropies: (0..latents + words).map(entropy).collect(),
+                log_probs: vec![-0.1; latents + words],
+            }
+        };
+        (0..4).map(row).collect::<Vec<_>>()
+    };
+    questions.into_iter().enumerate().flat_map(rows_of).collect()
+}
+
+/// Returns the state of a run that learns from rewards, at step 1234 of 2000.
+fn rl_state() -> RunModel {
+    let mut state = RunModel::default();
+    let mut info = run_info(2000);
+    info.config.objective.kind = crate::config::ObjectiveKind::Rl;
+    info.config.recycle.every = 0;
+    state.apply(Event::Started(Box::new(info)), Duration::ZERO);
+    state.apply(Event::Phase(RunPhase::Train), Duration::ZERO);
+    for step in 1..=1234_u64 {
+        let learned = 1.0 - (-(step as f64) / 600.0).exp();
+        let wobble = ((step * 7919) % 101) as f64 / 1010.0;
+        let mut row = StepRow::new(step);
+        let values = [
+            (Metric::Reward, 0.3 + 0.5 * learned + wobble),
+            (Metric::FracRewardZeroStd, 0.1 + 0.4 * learned),
+            (Metric::LatentsShare, 0.6 - 0.2 * learned),
+            (Metric::CompletionMeanLength, 3.0),
+            (Metric::RolloutMs, 240.0),
+            (Metric::RolloutTokensPerS, 2100.0),
+            (Metric::StepMs, 410.0),
+            (Metric::Lr, 1e-5),
+            (Metric::GradNorm, 0.21),
+            (Metric::TokensPerS, 900.0),
+        ];
+        values.into_iter().for_each(|(metric, value)| row.set(metric, value));
+        if step.is_multiple_of(200) {
+            row.set(Metric::ValidAccuracy, 0.4 + 0.4 * learned);
+        }
+        state.apply(Event::Step(Box::new(row)), Duration::from_millis(step * 100));
+        if step.is_multiple_of(300) {
+            state.apply(Event::Rollouts(rollout_rows(step)), Duration::from_millis(step * 100));
+        }
+    }
+    state
 }
 
 fn system_row() -> SystemRow {

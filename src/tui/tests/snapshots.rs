@@ -5,6 +5,7 @@
 use super::*;
 use crate::tui::app::chart_settings::ChartSpan;
 use crate::tui::app::panel_id::Panel;
+use crate::tui::app::rollout_view::RolloutOrder;
 use crate::tui::app::token_view::EntropyDisplay;
 use crate::tui::app::view::{Overlay, ViewState};
 use crate::tui::plot::axis::Scale;
@@ -226,7 +227,7 @@ fn values_that_are_not_finite_are_gaps() {
 fn any_size_can_be_drawn_in_any_state() {
     let mut dead = RunModel::default();
     dead.apply(Event::Failed("x".repeat(500)), Duration::ZERO);
-    for state in [RunModel::default(), training_state(0), training_state(50), dead] {
+    for state in [RunModel::default(), training_state(0), training_state(50), rl_state(), dead] {
         for (width, height) in [(1, 1), (60, 16), (61, 17), (73, 20), (100, 23), (180, 45), (300, 20), (60, 90)] {
             for panel in Panel::ALL {
                 for overlay in
@@ -238,6 +239,32 @@ fn any_size_can_be_drawn_in_any_state() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn rollouts_are_shown_at_every_size() {
+    let state = rl_state();
+    let mut view = ViewState::default();
+    view.reconcile(&state);
+    assert_snapshot!("rl_120x40", draw_text(&state, &view, 120, 40));
+    assert_snapshot!("rl_80x24", draw_text(&state, &view, 80, 24));
+    view.panels.focus_on(Panel::Rollouts);
+    assert_snapshot!("rl_wide_200x50", draw_text(&state, &view, 200, 50));
+    view.panels.expanded = true;
+    (view.rollouts.group, view.rollouts.rollout) = (0, 1);
+    assert_snapshot!("rollouts_best_first_120x40", draw_text(&state, &view, 120, 40));
+    (view.rollouts.group, view.rollouts.rollout, view.rollouts.step) = (2, 9, Some(600));
+    view.rollouts.order = RolloutOrder::Made;
+    assert_snapshot!("rollouts_made_order_60x16", draw_text(&state, &view, 60, 16));
+    assert_snapshot!("rollouts_no_color", draw_text_in(&state, &view, 80, 24, ColorDepth::None));
+}
+
+#[test]
+fn panels_of_a_run_that_learns_from_rewards() {
+    let state = rl_state();
+    for panel in [Panel::Run, Panel::Loss, Panel::Schedule, Panel::Cost] {
+        assert_snapshot!(format!("rl_{}_80x24", panel.name()), draw_text(&state, &focused(panel, true), 80, 24));
     }
 }
 

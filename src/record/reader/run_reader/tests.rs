@@ -6,6 +6,7 @@ use super::*;
 use crate::record::recorder::{RecordTiming, Recorder};
 use crate::schema::layer_rows::LayerRow;
 use crate::schema::protocol::LogLevel;
+use crate::schema::rollout_rows::RolloutRow;
 use crate::schema::rows::{EventKind, EventRow};
 use crate::schema::token_rows::{DecodedState, Thought, TokenCell, TokenProb, TokenRow};
 
@@ -114,6 +115,38 @@ fn token_rows_samples_and_notes_are_sent_once() {
     reader.poll();
     let sent: Vec<Event> = events.try_iter().collect();
     assert_eq!((sent.len(), tokens(&sent)), (1, vec![token_row(4)]));
+}
+
+#[test]
+fn the_rollouts_of_an_iteration_are_one_event() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = RunFolder::create(dir.path(), "x", chrono::Local::now()).unwrap();
+    let timing = RecordTiming {
+        sync_time: Duration::from_secs(9),
+        sync_rows: 1,
+        part_rows: 1,
+        part_time: Duration::ZERO,
+        system_time: Duration::ZERO,
+    };
+    let recorder = Recorder::start(&folder, timing, String::new()).unwrap();
+    let row = |step, rollout| RolloutRow { step, rollout, text: format!("{step} {rollout}"), ..RolloutRow::default() };
+    let (sender, events) = sync_channel(99);
+    let mut reader = RunReader::new(folder, sender);
+    let mut read = || -> Vec<Vec<RolloutRow>> {
+        recorder.flush();
+        reader.emit_rollouts();
+        let rows = |event| match event {
+            Event::Rollouts(rows) => Some(rows),
+            _ => None,
+        };
+        events.try_iter().filter_map(rows).collect()
+    };
+    recorder.record_rollouts(vec![row(5, 0), row(5, 1)]);
+    recorder.record_rollouts(vec![row(10, 0), row(10, 1)]);
+    assert_eq!(read(), [vec![row(5, 0), row(5, 1)], vec![row(10, 0), row(10, 1)]]);
+    recorder.record_rollouts((0..4).flat_map(|step| (0..3000).map(move |rollout| row(15 + step, rollout))).collect());
+    let steps: Vec<u64> = read().iter().map(|rows| rows[0].step).collect();
+    assert_eq!(steps, [17, 18], "as many as a screen keeps");
 }
 
 #[test]

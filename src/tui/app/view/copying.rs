@@ -28,6 +28,11 @@ impl ViewState {
                 Some(row.cells.iter().map(|cell| cell.text.as_str()).collect())
             }
             Panel::Layers => Some(self.layers_table(state)).filter(|table| !table.is_empty()),
+            Panel::Rollouts => {
+                let selected = self.rollouts.selected(state)?;
+                let row = selected.rollout();
+                Some(format!("{}\n{}\nright answer: {}", row.prompt, row.text, row.right_answer))
+            }
             Panel::Changes => changes::entries(state, self).nth(back).map(changes::row_text),
             Panel::Log => log::entries(state, self).nth(back).map(|entry| entry.text.clone()),
             Panel::Samples => samples::entries(state, self).nth(back).map(|sample| sample.text.clone()),

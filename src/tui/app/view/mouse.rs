@@ -52,7 +52,8 @@ impl ViewState {
         match under {
             Panel::Loss => {
                 let theme = Theme::new(ColorDepth::None);
-                let ctx = RenderContext { state: seen, live: state, view: self, theme: &theme, show_tabs: false };
+                let ctx =
+                    RenderContext { state: seen, live: state, view: self, theme: &theme, tabs: layout::TabSet::None };
                 let plot = loss::plot_in(area, ctx).filter(|plot| plot.area.contains(at));
                 self.charts.cursor = plot.map(|plot| plot.plane.step_at(plot.area, at.x));
                 self.show_row_at_cursor(seen);

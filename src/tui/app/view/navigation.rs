@@ -7,7 +7,7 @@ use crate::tui::app::actions::Motion;
 use crate::tui::app::layout;
 use crate::tui::model::config_history;
 use crate::tui::model::state::RunModel;
-use crate::tui::panels::{changes, entropy, help, log, playground, run, samples};
+use crate::tui::panels::{changes, entropy, help, log, playground, rollouts, run, samples};
 use crate::tui::plot::token_grid;
 use ratatui::layout::Rect;
 
@@ -28,6 +28,10 @@ impl ViewState {
                     moved_position(self.selected_setting, motion, usize::from(area.height), count.saturating_sub(1));
             }
             Panel::Loss => {}
+            Panel::Rollouts => {
+                let last = rollouts::text_scroll_limit(state, self, area);
+                self.rollouts.apply_motion(motion, state, usize::from(area.height) / 2, last);
+            }
             panel => {
                 let (motion, last) = match panel {
                     Panel::Run => (motion, run::scroll_limit(state, self, area)),

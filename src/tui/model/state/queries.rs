@@ -3,7 +3,7 @@
 //! Invariant: no query changes the state.
 
 use super::{ChartMark, EventCounts, RunModel, TrainerStatus};
-use crate::config::{Config, Dashboard};
+use crate::config::{Config, Dashboard, ObjectiveKind};
 use crate::schema::protocol::{AlertTopic, RunPhase};
 use crate::schema::rows::ChangeOutcome;
 use crate::schema::token_rows::TokenRow;
@@ -89,6 +89,11 @@ impl RunModel {
         all.map(|(topic, text)| Attention { topic, text }).collect()
     }
 
+    /// Whether the run learns from the rewards of rollouts.
+    pub fn is_rl(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| run.config.objective.kind == ObjectiveKind::Rl)
+    }
+
     pub fn last_token_row(&self) -> Option<&TokenRow> {
         self.token_rows.back().map(|row| &**row)
     }
@@ -104,6 +109,7 @@ impl RunModel {
             + others.iter().sum::<usize>()
             + self.histograms.columns().len()
             + self.layers.retained_buckets()
+            + self.rollouts.retained_rollouts()
     }
 
     /// Returns the `[dashboard]` section of the config, or its defaults before the run has started.
