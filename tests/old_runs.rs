@@ -6,8 +6,12 @@
 
 mod common;
 
+use coconut_lab::record::recorder::{RecordTiming, Recorder};
+use coconut_lab::record::run_folder::RunFolder;
+use coconut_lab::schema::rollout_rows::RolloutRow;
 use common::{int_column, lab, metrics, runs, stderr, stdout};
 use std::path::Path;
+use std::time::Duration;
 
 /// Copies the fixture to a temporary folder, so that the run can be changed.
 fn copy_old_run() -> tempfile::TempDir {
@@ -73,4 +77,40 @@ fn an_old_run_is_resumed_with_its_changes() {
     assert!(run.join("aside/changes/part-00000.parquet").is_file(), "and is moved, not deleted");
     let config = std::fs::read_to_string(run.join("config.toml")).unwrap();
     assert!(config.contains("lr = 0.005") && config.contains("steps = 8"), "{config}");
+}
+
+#[test]
+fn rollouts_of_a_run_that_has_ended_are_shown_and_exported() {
+    let dir = copy_old_run();
+    let run = RunFolder::open(&runs(dir.path())[0]).unwrap();
+    let (long, none) = (Duration::from_secs(9), Duration::ZERO);
+    let timing = RecordTiming { sync_time: long, sync_rows: 9, part_rows: 9, part_time: long, system_time: none };
+    let recorder = Recorder::start(&run, timing, String::new()).unwrap();
+    for step in [2, 4, 6] {
+        let row = |rollout: usize| RolloutRow {
+            step,
+            group: rollout / 2,
+            rollout: rollout % 2,
+            prompt: format!("question {} of step {step} ?", rollout / 2),
+            text: format!("⟨4 10⟩ {rollout}"),
+            reward: (rollout % 2) as f64,
+            token_ids: vec![None, Some(3)],
+            latents: 1,
+            tokens: 1,
+            entropies: vec![1.5, 0.5],
+            ..RolloutRow::default()
+        };
+        recorder.record_rollouts((0..4).map(row).collect());
+    }
+    drop(recorder);
+    for (keys, wanted) in [("o", "question 1 of step 6 ?"), ("o[[", "question 1 of step 2 ?")] {
+        let picture =
+            lab(dir.path(), &["snapshot", "old", "--panel", "rollouts", "--keys", keys, "--out", "rollouts.txt"]);
+        assert!(picture.status.success(), "{}", stderr(&picture));
+        let text = std::fs::read_to_string(dir.path().join("rollouts.txt")).unwrap();
+        assert!(text.contains(wanted) && text.contains("⟨4 10⟩ 1"), "{text}");
+    }
+    let export = lab(dir.path(), &["export", "rollouts", "old", "--out", "rollouts.parquet", "--from-step", "4"]);
+    assert!(export.status.success() && stdout(&export).starts_with("rows: 8"), "{}", stderr(&export));
+    assert!(lab(dir.path(), &["check", "old"]).status.success());
 }

@@ -258,6 +258,7 @@ fn rollouts_are_exported_with_the_runs_name_and_their_latents() {
     use std::time::Duration;
     let dir = tempfile::tempdir().unwrap();
     let run = crate::record::run_folder::RunFolder::create(dir.path(), "x", chrono::Local::now()).unwrap();
+    std::fs::write(run.config_file(), "").unwrap();
     let (long, none) = (Duration::from_secs(9), Duration::ZERO);
     let timing = RecordTiming { sync_time: long, sync_rows: 9, part_rows: 9, part_time: long, system_time: none };
     let recorder = Recorder::start(&run, timing, String::new()).unwrap();

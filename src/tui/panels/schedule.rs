@@ -273,10 +273,10 @@ fn is_current(ctx: RenderContext, sent: &SentEdit) -> bool {
     config.zip(key).is_some_and(|(config, key)| config.value(key).to_string() == sent.value)
 }
 
-/// Returns the name of a key, with its section unless that is `recycle` or `optim`.
+/// Returns the name of a key, with its section unless that is `recycle`, `optim` or `rl`.
 fn short_name(key: &ConfigKey) -> String {
     match key.section {
-        "recycle" | "optim" => key.name.to_owned(),
+        "recycle" | "optim" | "rl" => key.name.to_owned(),
         "dropout" => format!("drop {}", key.name),
         section => format!("{section}.{}", key.name),
     }
