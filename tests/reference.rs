@@ -188,8 +188,8 @@ fn tables_and_columns() {
         ),
         (
             "rollouts",
-            "One row per rollout of reinforcement learning, every `record.rollouts_every` updates. Each list has one entry \
-             per generated position.",
+            "One row per rollout of reinforcement learning, every `record.rollouts_every` updates. Each list has one \
+             entry per generated position.",
             metrics::ROLLOUTS,
         ),
         ("system", "One row every `record.system_seconds` seconds.", metrics::SYSTEM),

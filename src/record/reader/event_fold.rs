@@ -146,6 +146,9 @@ mod tests {
         assert!(fold(&mut state, &[diverges.clone(), over.clone()]).is_empty());
         assert_eq!(fold(&mut state, std::slice::from_ref(&diverges)), ["divergence Some(\"x\")"]);
         assert_eq!(fold(&mut state, &[over]), ["divergence None"]);
+        let equal = |text| row(EventKind::Alert, "equal_rewards", text);
+        assert_eq!(fold(&mut state, &[equal(Some("y"))]), ["equal_rewards Some(\"y\")"]);
+        assert_eq!(fold(&mut state, &[equal(None)]), ["equal_rewards None"]);
         let full = row(EventKind::Alert, "disk", Some("full"));
         let rows = [diverges, full, row(EventKind::Alert, "of a newer version", Some("x"))];
         assert_eq!(fold(&mut state, &rows), ["disk Some(\"full\")", "divergence Some(\"x\")"]);

@@ -88,8 +88,8 @@ impl RolloutWatch {
 
 fn equal_text(step: u64, share: f64) -> String {
     format!(
-        "step {step}: {:.0} % of the rollouts are in groups with equal rewards (mean of {AVERAGED_UPDATES} updates): they \
-         teach nothing; raise `rl.temperature`, `rl.dropout` or `rl.latent_noise`, or ask questions that are \
+        "step {step}: {:.0} % of the rollouts are in groups with equal rewards (mean of {AVERAGED_UPDATES} updates): \
+         they teach nothing; raise `rl.temperature`, `rl.dropout` or `rl.latent_noise`, or ask questions that are \
          neither too hard nor too easy",
         100.0 * share
     )
@@ -97,7 +97,8 @@ fn equal_text(step: u64, share: f64) -> String {
 
 fn cut_text(step: u64) -> String {
     format!(
-        "step {step}: all rollouts were cut off before their end; raise `rl.max_completion_length`, or train on answers first"
+        "step {step}: all rollouts were cut off before their end; raise `rl.max_completion_length`, or train on \
+         answers first"
     )
 }
 

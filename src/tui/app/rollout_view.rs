@@ -107,8 +107,8 @@ impl RolloutView {
         self.rollout = found.unwrap_or(self.rollout);
     }
 
-    /// Moves to another rollout, over the ends of the group too, or to another group; or scrolls the text by `page` lines, up to
-    /// `last`.
+    /// Moves to another rollout, over the ends of the group too, or to another group; or scrolls the text by `page`
+    /// lines, up to `last`.
     pub fn apply_motion(&mut self, motion: Motion, state: &RunModel, page: usize, last: usize) {
         let Some(selected) = self.selected(state) else { return };
         let (group, rollout) = (selected.group_index, selected.rollout_index);

@@ -340,7 +340,8 @@ impl ViewState {
         }
     }
 
-    /// Selects the token row and the rollouts that are nearest to the step cursor, so that all panels show the same step.
+    /// Selects the token row and the rollouts that are nearest to the step cursor, so that all panels show the same
+    /// step.
     fn show_row_at_cursor(&mut self, seen: &RunModel) {
         let Some(cursor) = self.charts.cursor else { return };
         let steps = seen.token_rows.iter().map(|row| row.step);

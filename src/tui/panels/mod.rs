@@ -3,8 +3,8 @@
 //! Invariant: a panel is a function of the context and its area; it keeps no state and draws nowhere else.
 //!
 //! - [`header`]: the run in two lines; [`run`]: the same panel on the full screen
-//! - [`loss`] (with [`loss_marks`] and its legend), [`schedule`], [`entropy`] (with [`entropy_heatmap`]), [`thoughts`], [`cost`],
-//!   [`layers`] (with [`histogram_bars`]): charts and tables
+//! - [`loss`] (with [`loss_marks`] and its legend), [`schedule`] (with `measured_rows`), [`entropy`] (with
+//!   [`entropy_heatmap`]), [`thoughts`], [`cost`], [`layers`] (with [`histogram_bars`]): charts and tables
 //! - [`rollouts`] (with `rollout_text`): groups of completions with their rewards
 //! - [`changes`], [`log`], [`samples`], [`playground`]: lists, drawn by [`list`]
 //! - [`prepare`]: replaces the charts before the first step
@@ -27,6 +27,7 @@ pub mod log;
 pub mod loss;
 mod loss_legend;
 pub mod loss_marks;
+mod measured_rows;
 pub mod notice;
 pub mod playground;
 pub mod prepare;

@@ -1,6 +1,7 @@
 //! Owns: a completion as pieces: text between thoughts, and latents, each with its entropy.
 //! Must not know: where the pieces are drawn.
-//! Invariant: the pieces together are the text, made visible. A latent differs from text by its brackets, not by colour alone.
+//! Invariant: the pieces together are the text, made visible. A latent differs from text by its brackets, not by colour
+//! alone.
 
 use super::RenderContext;
 use crate::schema::rollout_rows::RolloutRow;

@@ -1,6 +1,6 @@
 //! Owns: the rollouts panel, o: the groups of an iteration, the rollouts of a group, and a rollout's whole text.
 //! Must not know: the terminal, keys, how rollouts were made or judged.
-//! Invariant: the selected group and the selected rollout are in view. Right, wrong and cut are words, not colour alone.
+//! Invariant: the selected group and the selected rollout are in view. Right, wrong and cut are words, not colours.
 //!
 //! ```text
 //! ╭ o rollouts step 40 · 3 groups of 4 · best reward first ────────────────────────────────────────────╮

@@ -168,7 +168,8 @@ fn facts(state: &RunModel) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// Says what a run with questions does: of rewards, how rollouts are made; which stage of a curriculum it is in, when it ends, and how many questions were answered rightly at last.
+/// Says what a run with questions does: of rewards, how rollouts are made; of a curriculum, which stage it is in and when
+/// that ends; and how many questions were answered rightly at last.
 fn objective_text(state: &RunModel) -> Option<String> {
     if state.is_rl() {
         return rl_text(state);

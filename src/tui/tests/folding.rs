@@ -12,6 +12,7 @@ use crate::tui::app::keys::Scope;
 use crate::tui::app::panel_id::Panel;
 use crate::tui::app::view::{Effect, Overlay, ReplyKind, ViewState};
 use crate::tui::model::state::{RunModel, TrainerStatus};
+use crate::tui::theme::Role;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::Rect;
 
@@ -390,6 +391,23 @@ fn leaving_a_run_of_another_process_does_not_stop_it() {
     let (state, mut view) = (training_state(5), ViewState { watching: true, ..ViewState::default() });
     assert_eq!(view.apply_action(Action::Quit, &state, SCREEN), Effect::Leave);
     assert!(!view.stopping);
+}
+
+#[test]
+fn alerts_about_rollouts_are_warnings_until_they_are_over() {
+    for topic in [AlertTopic::EqualRewards, AlertTopic::CutRollouts] {
+        let mut state = rl_state();
+        state.apply(Event::Alert(Alert::now(topic.clone(), Some("look".into()))), state.now);
+        let (theme, view) = (Theme::new(ColorDepth::TrueColor), ViewState::default());
+        let lines = |state: &RunModel| {
+            let ctx = RenderContext { state, live: state, view: &view, theme: &theme, tabs: layout::TabSet::None };
+            crate::tui::panels::notice::lines(ctx, 200)
+        };
+        let found = lines(&state);
+        assert!(matches!(&found[..], [(Role::Warn, text)] if text.ends_with(" look")), "{found:?}");
+        state.apply(Event::Alert(Alert::now(topic, None)), state.now);
+        assert!(lines(&state).is_empty());
+    }
 }
 
 /// Returns the selected rollout: group, place among those made, and the iteration's step.

@@ -252,8 +252,8 @@ fn layer_rows(step: u64) -> Vec<LayerRow> {
     names.enumerate().map(row).collect()
 }
 
-/// Returns an iteration of 3 questions about graphs with 4 rollouts each. All of the second are right; one of the third is
-/// cut.
+/// Returns an iteration of 3 questions about graphs with 4 rollouts each. All of the second are right; one of the third
+/// is cut.
 fn rollout_rows(step: u64) -> Vec<RolloutRow> {
     let questions = [
         ("0 → 3 | 3 → 7 | 0 → 5 | 7 → 4 | 5 → 10 | from 0 to 4 or 10 ?", "4", ["4", "10", "4", "10"]),

@@ -2,7 +2,7 @@
 //! Must not know: how requests are sent, or what becomes of them.
 //! Invariant: if a request cannot be made now, the view says why.
 
-use super::{Effect, Overlay, RUN_ENDED, ViewState};
+use super::{Effect, Overlay, Panel, RUN_ENDED, ViewState};
 use crate::schema::protocol::{Command, SetKeys};
 use crate::tui::app::actions::{Action, Direction, DraftEdit, Nudge};
 use crate::tui::app::draft::{SentEdit, SettingDraft};
@@ -19,6 +19,7 @@ impl ViewState {
             Action::OpenPrompt("ask ") => !self.stopping && !state.is_over(),
             Action::OpenPrompt("note " | "=") | Action::EditDraft(_) | Action::NudgeThreshold(_) => takes_requests,
             Action::Resume => state.is_over(),
+            Action::SelectRow(_) if self.panels.focus == Panel::Rollouts => state.rollouts.iterations().len() > 1,
             Action::SelectRow(_) => state.token_rows.len() > 1,
             _ => true,
         }
