@@ -14,6 +14,7 @@ pub mod optimizer_state;
 pub mod pretraining;
 pub mod readback;
 pub mod rl;
+pub mod rl_iteration;
 pub mod rl_row;
 pub mod rollout_watch;
 pub mod update;

@@ -2,7 +2,7 @@
 //! Must not know: how a metric is defined (`rl::metrics`), tensors.
 //! Invariant: a metric of `rl::metrics` is a column of the same name.
 
-use super::rl::{RlIteration, ScoredEvents};
+use super::rl_iteration::{RlIteration, ScoredEvents};
 use crate::config;
 use crate::rl::events::RolloutEvents;
 use crate::rl::loss::PartLoss;

@@ -11,7 +11,7 @@ use crate::policy::switch::{Policy, SwitchNoise};
 use crate::rl::trajectory::{EventAction, Trajectory, TrajectoryEvent};
 use crate::rng::{RngKey, RngPurpose};
 use crate::train::objective::SamplePiece;
-use crate::train::step::rl::RolloutSettings;
+use crate::train::step::rl_iteration::RolloutSettings;
 
 /// Most tokens that a latent of a rollout is decoded to, and the least probability of each.
 pub(super) const MAX_DECODED: usize = 4;

@@ -6,7 +6,7 @@ use crate::files::foreign::read_text;
 use crate::model::{Transformer, hf};
 use crate::record::RecordError;
 use crate::train::TrainError;
-use crate::train::step::rl::RlIteration;
+use crate::train::step::rl_iteration::RlIteration;
 use std::path::Path;
 
 const ITERATION: &str = "rollouts.json";
