@@ -125,7 +125,7 @@ metrics! {
     EntropyBeforeThoughts "latents/entropy_before" "nats" Real "Mean entropy of the output before a thought; null if there is none.";
     EntropyAfterThoughts "latents/entropy_after" "nats" Real "Mean entropy of the output after a thought's last latent; null if there is none.";
     RolloutMs "rollout_ms" "ms" Real "Wall time of the rollouts that were made for this update; null if none were.";
-    RolloutTokensPerS "rollout_tokens_per_s" "tokens/s" Real "Generated tokens and latents of these rollouts by second.";
+    RolloutTokensPerS "rollout_tokens_per_s" "tokens/s" Real "Generated tokens and latents of these rollouts by second, without the pass over the prompts, as `generate` reports it.";
     Recycled "recycled" "positions" Count "Positions recycled in this step, over all rows; null on steps without recycled passes.";
     RecycleProbability "recycle_probability" "" Real "Current probability that an eligible step carries recycled passes.";
     RecycleFraction "recycle_fraction" "" Real "Current fraction of a row's positions that are recycled; null if recycle.share is not fraction.";

@@ -58,8 +58,9 @@ pub struct RlIteration {
     /// Log-probabilities under the reference model, if `rl.beta` is above 0.
     pub reference: Option<Vec<Vec<f64>>>,
     pub updates_done: usize,
-    /// Seconds that the rollouts took.
+    /// Seconds that the rollouts took, and of these the generation after the pass over the prompts.
     pub seconds: f64,
+    pub generation_seconds: f64,
 }
 
 impl RlIteration {

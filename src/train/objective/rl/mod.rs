@@ -144,7 +144,7 @@ impl RlObjective {
         let policy = parse_policy(config, &self.tokenizer)?;
         let request = RolloutRequest { rl, policy: &policy, settings: &settings, end_tokens: &self.end_tokens };
         let began = Instant::now();
-        let made = request.run(&model.valid(), prompts).map_err(device_failed)?;
+        let (made, generation_seconds) = request.run(&model.valid(), prompts).map_err(device_failed)?;
         let seconds = began.elapsed().as_secs_f64();
         let texts: Vec<String> = made.iter().map(|rollout| self.answer_text(rollout, &policy)).collect();
         let answer = |index: usize| &self.train.answers[questions[index / rl.num_generations]];
@@ -167,6 +167,7 @@ impl RlObjective {
             reference: None,
             updates_done: 0,
             seconds,
+            generation_seconds,
         };
         if let Some(reference) = &self.reference {
             let count = iteration.trajectories.len();

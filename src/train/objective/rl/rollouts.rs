@@ -12,6 +12,7 @@ use crate::rl::trajectory::{EventAction, Trajectory, TrajectoryEvent};
 use crate::rng::{RngKey, RngPurpose};
 use crate::train::objective::SamplePiece;
 use crate::train::step::rl_iteration::RolloutSettings;
+use std::time::Instant;
 
 /// Most tokens that a latent of a rollout is decoded to, and the least probability of each.
 pub(super) const MAX_DECODED: usize = 4;
@@ -34,8 +35,9 @@ pub(super) struct MadeRollout {
 }
 
 impl RolloutRequest<'_> {
-    /// Makes a rollout of each prompt. `model` is without autodiff.
-    pub fn run(&self, model: &Transformer, prompts: Vec<Vec<u32>>) -> Result<Vec<MadeRollout>, GenerateError> {
+    /// Makes a rollout of each prompt. `model` is without autodiff. Returns them with the seconds that the generation took
+    /// after the pass over the prompts.
+    pub fn run(&self, model: &Transformer, prompts: Vec<Vec<u32>>) -> Result<(Vec<MadeRollout>, f64), GenerateError> {
         let count = prompts.len();
         let model = self.settings.masked_model(model, 0..count);
         let mut made: Vec<MadeRollout> = prompts.iter().map(|prompt| MadeRollout::new(prompt)).collect();
@@ -45,15 +47,17 @@ impl RolloutRequest<'_> {
             SwitchNoise::None | SwitchNoise::PerRow(_) => None,
         };
         let mut generation = Generation::start(&model, request)?;
+        let began = Instant::now();
         while !generation.is_finished() {
             for step in generation.step()? {
                 made[step.row].push(&step, noise_scale);
             }
         }
+        let seconds = began.elapsed().as_secs_f64();
         for (row, rollout) in made.iter_mut().enumerate() {
             rollout.trajectory.is_truncated = generation.end_reason(row) != Some(EndReason::EosToken);
         }
-        Ok(made)
+        Ok((made, seconds))
     }
 
     fn generation(&self, prompts: Vec<Vec<u32>>) -> GenerationRequest {
@@ -64,7 +68,7 @@ impl RolloutRequest<'_> {
             end_tokens: self.end_tokens.to_vec(),
             // Another stream than those of the rows.
             seed: key.stream(RngPurpose::TokenSampling, usize::MAX).bits(),
-            top_count: MAX_DECODED,
+            top_count: if *self.policy == Policy::Never { 1 } else { MAX_DECODED },
             switch_noise: match self.rl.switch {
                 SwitchDecision::Threshold => SwitchNoise::None,
                 SwitchDecision::Drawn => SwitchNoise::PerRow(scale),
