@@ -4,7 +4,7 @@
 
 use super::cost::{BACKWARD_FACTOR, PartCosts, StepPart};
 use super::gradients::accumulate_gradients;
-use super::head::RequestedGradients;
+use super::head::{RequestedGradients, ScoreGrads};
 use super::{HiddenStates, LossTargets, Transformer, head};
 use crate::config;
 use crate::ops::trace;
@@ -123,15 +123,9 @@ impl<'a> GradientAccumulator<'a> {
         let wanted = RequestedGradients { loss_weights: weights, weight_grad_sum: self.head_grad.take() };
         let scores = head::score_hidden(self.model, hidden.clone(), targets.ids, Some(wanted));
         if let Some(grads) = scores.grads {
-            let surrogate = head::surrogate_loss(hidden, grads.hidden);
-            self.loss = Some(match self.loss.take() {
-                Some(open) => open + surrogate,
-                None => surrogate,
-            });
-            self.head_grad = Some(grads.weight);
+            self.add_surrogate(hidden, grads);
         }
-        let flop = (1.0 + BACKWARD_FACTOR) * self.model.shape().head_flop(n);
-        self.costs.add(part, flop, self.stopwatch.lap(part.name()));
+        self.record_head(part, n);
         PassOutput { nll: scores.nll, entropy: scores.entropy }
     }
 
@@ -148,12 +142,22 @@ impl<'a> GradientAccumulator<'a> {
         let [n, _] = hidden.dims();
         let weights = weights * self.loss_scale;
         let grads = head::entropy_gradients(self.model, hidden.clone(), weights, self.head_grad.take());
+        self.add_surrogate(hidden, grads);
+        self.record_head(part, n);
+    }
+
+    /// Adds a loss with these gradients by the states `hidden` `[N, D]`, and keeps that of the head's weights.
+    fn add_surrogate(&mut self, hidden: Tensor<2>, grads: ScoreGrads) {
         let surrogate = head::surrogate_loss(hidden, grads.hidden);
         self.loss = Some(match self.loss.take() {
             Some(open) => open + surrogate,
             None => surrogate,
         });
         self.head_grad = Some(grads.weight);
+    }
+
+    /// Records the cost of the head at `n` positions, with gradients.
+    fn record_head(&mut self, part: StepPart, n: usize) {
         let flop = (1.0 + BACKWARD_FACTOR) * self.model.shape().head_flop(n);
         self.costs.add(part, flop, self.stopwatch.lap(part.name()));
     }

@@ -4,8 +4,8 @@
 
 use super::Transformer;
 use crate::ops;
-use crate::ops::score::{Head, ScoreGrads, Softmax, block_rows};
-pub use crate::ops::score::{RequestedGradients, Scores, surrogate_loss};
+use crate::ops::score::{Head, Softmax, block_rows};
+pub use crate::ops::score::{RequestedGradients, ScoreGrads, Scores, surrogate_loss};
 use burn::optim::GradientsParams;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 

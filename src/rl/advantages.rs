@@ -60,7 +60,7 @@ pub fn group_advantages(rewards: &[Option<f64>], group_size: usize, scale: Rewar
     let mut found = GroupAdvantages::default();
     for group in rewards.chunks(group_size.max(1)) {
         let known = present(group);
-        let is_equal = known.windows(2).all(|pair| pair[0] == pair[1]);
+        let is_equal = has_no_spread(&known);
         let mean = mean(&known);
         let divisor = match scale {
             RewardScale::Group => standard_deviation(&known) + STD_EPSILON,
@@ -75,6 +75,12 @@ pub fn group_advantages(rewards: &[Option<f64>], group_size: usize, scale: Rewar
         found.is_equal.extend(group.iter().map(|_| is_equal));
     }
     found
+}
+
+/// Whether the values are equal up to rounding: sums of prices may differ in their last bit.
+fn has_no_spread(values: &[f64]) -> bool {
+    let largest = values.iter().fold(1.0_f64, |largest, value| largest.max(value.abs()));
+    values.iter().all(|value| (value - values[0]).abs() <= 1e-12 * largest)
 }
 
 fn present(values: &[Option<f64>]) -> Vec<f64> {
@@ -99,8 +105,9 @@ mod tests {
 
     #[test]
     fn equal_rewards_have_no_advantage() {
-        // A mean of thirds is not exact.
-        let rewards = [0.1 + 0.2; 3].map(Some);
+        // The first differs from the others in the last bit.
+        let rewards = [0.1 + 0.2, 0.3, 0.3].map(Some);
+        assert_ne!(rewards[0], rewards[1]);
         for scale in [RewardScale::Group, RewardScale::Batch, RewardScale::None] {
             let found = group_advantages(&[&rewards[..], &[Some(1.0), None, Some(3.0)]].concat(), 3, scale);
             assert_eq!(found.values[..3], [0.0; 3]);

@@ -92,6 +92,11 @@ impl LossPlan {
         Self { settings, counted, advantages, weights }
     }
 
+    /// Returns whether each event of each rollout counts; none of a rollout that is not included does.
+    pub fn counted(&self) -> &[Vec<bool>] {
+        &self.counted
+    }
+
     /// Returns the entropy below which an event's policy term is left out: the quantile 1 - `top_entropy` of the counted
     /// events, linear between ranks (arXiv 2506.01939). `None`: all count.
     pub fn entropy_threshold(&self, entropies: &[Vec<f64>]) -> Option<f64> {

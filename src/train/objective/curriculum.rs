@@ -4,6 +4,7 @@
 
 use super::answers::{AnswerPlan, answer_by_plan, longest_row, marker_tokens, row_settings};
 use super::question_set::{QuestionEncoding, QuestionSet};
+use super::validation_answers::answer_validation;
 use super::{Objective, ObjectiveStart, Sample, SamplePiece};
 use crate::config::{Config, CurriculumMethod, GradientFlow, LatentOrder, Objective as Settings, OptimizerReset};
 use crate::curriculum::passes::{self, LatentSettings};
@@ -15,7 +16,6 @@ use crate::model::{Transformer, head};
 use crate::policy::switch::Policy;
 use crate::rng::RngKey;
 use crate::schema::metrics::{Metric, StepRow};
-use crate::schema::protocol::accuracy_by_steps_name;
 use crate::schema::token_rows::TokenRow;
 use crate::train::TrainError;
 use crate::train::eval::accuracy::{AnswerScore, EvalPrompt};
@@ -295,15 +295,8 @@ impl Objective for Curriculum {
         let stage = stages::stage_at(&config.objective, row.step().saturating_sub(1), self.tokens_and_epoch.1);
         row.set_if_some(Metric::ValidQuestions, self.valid_loss(config, &model, stage)?);
         let scores = self.answers(config, &model, stage)?;
-        let accuracy = |of: &dyn Fn(usize) -> bool| {
-            mean(scores.iter().filter(|(steps, _)| of(*steps)).map(|(_, score)| f32::from(u8::from(score.correct))))
-        };
-        row.set_if_some(Metric::ValidAccuracy, accuracy(&|_| true));
-        let mut lengths: Vec<usize> = scores.iter().map(|(steps, _)| *steps).collect();
-        lengths.sort_unstable();
-        lengths.dedup();
-        let figure = |steps: usize| Some((accuracy_by_steps_name(steps), accuracy(&|of| of == steps)?));
-        Ok(lengths.into_iter().filter_map(figure).collect())
+        let (steps, scores): (Vec<usize>, Vec<AnswerScore>) = scores.into_iter().unzip();
+        Ok(answer_validation(&scores, &steps, row))
     }
 
     fn level(&self) -> u64 {

@@ -5,22 +5,18 @@
 use crate::generate::{GenerateError, GenerationRequest, Intervention, LatentSource};
 use crate::schema::metrics::{Metric, StepRow};
 use crate::schema::protocol::accuracy_by_steps_name;
-use crate::train::eval::accuracy::{AnswerScore, EvalPrompt};
+use crate::train::eval::accuracy::AnswerScore;
 use crate::train::step::readback::mean;
 
-/// Sets the accuracy, and returns the accuracy by number of steps as further figures with their names.
-pub(super) fn answer_validation(
-    scores: &[AnswerScore],
-    prompts: &[EvalPrompt],
-    row: &mut StepRow,
-) -> Vec<(String, f64)> {
+/// Sets the accuracy of answers to questions with so many `steps`, and returns the accuracy by number of steps as further figures with their names.
+pub(super) fn answer_validation(scores: &[AnswerScore], steps: &[usize], row: &mut StepRow) -> Vec<(String, f64)> {
     row.set_if_some(Metric::ValidAccuracy, share_correct(scores.iter()));
-    let mut lengths: Vec<usize> = prompts.iter().map(|prompt| prompt.steps).collect();
+    let mut lengths = steps.to_vec();
     lengths.sort_unstable();
     lengths.dedup();
-    let figure = |steps: usize| {
-        let of_length = scores.iter().zip(prompts).filter(|(_, prompt)| prompt.steps == steps).map(|(score, _)| score);
-        Some((accuracy_by_steps_name(steps), share_correct(of_length)?))
+    let figure = |length: usize| {
+        let of_length = scores.iter().zip(steps).filter(|(_, steps)| **steps == length).map(|(score, _)| score);
+        Some((accuracy_by_steps_name(length), share_correct(of_length)?))
     };
     lengths.into_iter().filter_map(figure).collect()
 }

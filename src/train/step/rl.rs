@@ -157,7 +157,6 @@ pub struct RlBatches<'a> {
     config: &'a config::Rl,
     parts: Vec<Range<usize>>,
     plan: LossPlan,
-    counted: Vec<Vec<bool>>,
     /// Of the entropies below which the policy's loss is left out; found before the first part.
     entropy_threshold: Option<f64>,
     scored: ScoredEvents,
@@ -192,13 +191,12 @@ impl<'a> RlBatches<'a> {
             top_entropy: config.top_entropy_quantile,
             max_completion_length: config.max_completion_length,
         };
-        let plan = LossPlan::new(settings, counted.clone(), iteration.advantages.clone(), &included, &parts);
+        let plan = LossPlan::new(settings, counted, iteration.advantages.clone(), &included, &parts);
         Self {
             iteration,
             config,
             parts,
             plan,
-            counted,
             entropy_threshold: None,
             scored: ScoredEvents::default(),
             found: PartLoss { loss: 0.0, grads: Vec::new(), ratios: Vec::new(), kl: Vec::new() },
@@ -278,7 +276,14 @@ impl UpdateBatches for RlBatches<'_> {
 
     fn row(&mut self, step: u64, _: BatchValues) -> StepRow {
         let mut row = StepRow::new(step);
-        super::rl_row::set_metrics(&mut row, self.iteration, &self.counted, &self.scored, &self.found, self.config);
+        super::rl_row::set_metrics(
+            &mut row,
+            self.iteration,
+            self.plan.counted(),
+            &self.scored,
+            &self.found,
+            self.config,
+        );
         let latents: usize = self.iteration.trajectories.iter().map(Trajectory::latents).sum();
         row.set(Metric::Latents, latents as f64);
         row

@@ -169,18 +169,26 @@ impl RlObjective {
             seconds,
             generation_seconds,
         };
-        if let Some(reference) = &self.reference {
-            let count = iteration.trajectories.len();
-            let mut log_probs = Vec::with_capacity(count);
-            for start in (0..count).step_by(config.data.batch) {
-                let part = start..count.min(start + config.data.batch);
-                let scored = score_rollouts(reference, &iteration, part, rl.switch)
-                    .ok_or_else(|| TrainError::DeviceFailed("the reference model could not be run".into()))?;
-                log_probs.extend(scored.log_probs);
-            }
-            iteration.reference = Some(log_probs);
-        }
+        iteration.reference = self.score_by_reference(config, &iteration)?;
         Ok(iteration)
+    }
+
+    /// Returns the log-probabilities of all events under the reference model, if there is one.
+    fn score_by_reference(
+        &self,
+        config: &Config,
+        iteration: &RlIteration,
+    ) -> Result<Option<Vec<Vec<f64>>>, TrainError> {
+        let Some(reference) = &self.reference else { return Ok(None) };
+        let count = iteration.trajectories.len();
+        let mut log_probs = Vec::with_capacity(count);
+        for start in (0..count).step_by(config.data.batch) {
+            let part = start..count.min(start + config.data.batch);
+            let scored = score_rollouts(reference, iteration, part, config.rl.switch)
+                .ok_or_else(|| TrainError::DeviceFailed("the reference model could not be run".into()))?;
+            log_probs.extend(scored.log_probs);
+        }
+        Ok(Some(log_probs))
     }
 
     /// Returns the text of a rollout that is judged: without latents, inserted markers and the end token.
@@ -349,7 +357,8 @@ impl Objective for RlObjective {
             answer_questions(&model, &self.tokenizer, &prompts, config.data.batch, request)
         };
         let scores = answer(&request).map_err(device_failed)?;
-        let figures = answer_validation(&scores, &prompts, row);
+        let steps: Vec<usize> = prompts.iter().map(|prompt| prompt.steps).collect();
+        let figures = answer_validation(&scores, &steps, row);
         row.set_if_some(Metric::ValidAnswerTokens, mean(scores.iter().map(|score| score.tokens as f32)));
         row.set_if_some(Metric::ValidAnswerLatents, mean(scores.iter().map(|score| score.latents as f32)));
         if scores.iter().any(|score| score.latents > 0) {
