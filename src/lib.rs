@@ -17,6 +17,8 @@
 //! - [`run_list`] sorts and filters lists of runs.
 //! - [`tui`] shows the events as a dashboard; without a terminal, [`cli`] prints them.
 //! - [`mod@bench`] times and profiles training steps without a run.
+//! - [`experiment`] plans arms by seeds, knows their runs by their folders, and judges what they show.
+//! - [`statistics`] has the intervals and tests that experiments need, as plain numbers.
 //! - [`verify`] checks model and passes against golden numbers.
 
 pub mod bench;
@@ -25,6 +27,7 @@ pub mod config;
 pub mod curriculum;
 pub mod data;
 pub mod device;
+pub mod experiment;
 pub mod files;
 pub mod generate;
 pub mod model;
@@ -36,6 +39,7 @@ pub mod rl;
 pub mod rng;
 pub mod run_list;
 pub mod schema;
+pub mod statistics;
 pub mod train;
 pub mod tui;
 pub mod verify;

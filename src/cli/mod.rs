@@ -9,6 +9,7 @@ mod config;
 mod control;
 mod data;
 mod eval;
+mod experiment;
 mod export;
 mod generate;
 mod headless;
@@ -60,6 +61,8 @@ enum Verb {
     Watch(watch::WatchArgs),
     /// Pause, continue, step, save, stop, note, change or ask a run of another process.
     Control(control::ControlArgs),
+    /// Compare arms over seeds: make the runs of an experiment, on one machine or many, and judge them.
+    Experiment(experiment::ExperimentArgs),
     /// Browse runs: sort, filter, mark, tag, rename, delete, compare, open. Without a terminal, list them.
     Runs(runs::RunsArgs),
     /// Read a whole run folder and say whether every file of it is whole.
@@ -137,6 +140,7 @@ pub fn run(cli: Cli, allocated: AllocationCounter) -> anyhow::Result<ExitCode> {
         Some(Verb::Resume(args)) => resume::run(args),
         Some(Verb::Watch(args)) => watch::run(args),
         Some(Verb::Control(args)) => control::run(args),
+        Some(Verb::Experiment(args)) => experiment::run(args),
         Some(Verb::Runs(args)) => runs::run(args),
         Some(Verb::Check(args)) => check::run(args),
         Some(Verb::Export(args)) => export::run(args),
