@@ -13,6 +13,7 @@ mod mixture;
 mod rules;
 mod run_length;
 mod sections;
+pub mod seed_groups;
 pub mod watch;
 
 pub use budget::PositionBudget;
