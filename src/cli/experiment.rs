@@ -3,6 +3,7 @@
 //! Invariant: an experiment's file is checked whole, with the config of every run, before anything is done.
 
 mod dry_run;
+mod report;
 mod runner;
 
 use super::{bail_usage, output};
@@ -23,6 +24,7 @@ const EXAMPLES: &str = "Examples:
   coconut-lab experiment status configs/experiments/every-n.toml           how far each run is
   coconut-lab experiment plan configs/experiments/every-n.toml --slurm --at-once 4 --option=--gres=gpu:1 > job.sh
   coconut-lab experiment plan configs/experiments/every-n.toml | parallel -j 2
+  coconut-lab experiment report configs/experiments/every-n.toml           what the runs show
   coconut-lab experiment collect configs/experiments/every-n.toml /elsewhere/checkpoints/every-n
 
 An experiment is a file: a base recipe, arms (sets of overrides), seeds, what all arms have equal, the metric that decides and
@@ -46,6 +48,8 @@ enum ExperimentVerb {
     Status(StatusArgs),
     /// Print a command for each run, or a Slurm script, to make the runs on several machines.
     Plan(PlanArgs),
+    /// Say what the runs show: verdicts, intervals, tests, figures; as text, Markdown, HTML and Parquet.
+    Report(report::ReportArgs),
     /// Copy finished runs from other folders into the experiment's own, and name what is missing.
     Collect(CollectArgs),
 }
@@ -110,6 +114,7 @@ pub(super) fn run(args: ExperimentArgs) -> anyhow::Result<ExitCode> {
         ExperimentVerb::Status(args) => print_status(&Experiment::open(&args.experiment)?),
         ExperimentVerb::Plan(args) => plan(args),
         ExperimentVerb::Collect(args) => collect(args),
+        ExperimentVerb::Report(args) => report::run(args),
     }
 }
 

@@ -2,11 +2,13 @@
 //! Must not know: how a run is trained or drawn. Runs are known by their folders alone.
 //! Invariant: what is compared was declared in the file; a run counts only if its config is that of its arm.
 
+pub mod analysis;
 pub mod claim;
 pub mod collect;
 pub mod declaration;
 pub mod plan;
 pub mod progress;
+pub mod report;
 pub mod results;
 pub mod schedulers;
 pub mod spec;

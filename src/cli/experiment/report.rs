@@ -75,9 +75,10 @@ fn experiment_report(experiment: &Experiment) -> anyhow::Result<Report> {
 
 /// Describes this machine.
 pub fn machine() -> String {
-    let system = sysinfo::System::new_with_specifics(
-        sysinfo::RefreshKind::nothing().with_cpu(sysinfo::CpuRefreshKind::nothing()),
-    );
-    let processor = system.cpus().first().map_or("an unknown processor".into(), |cpu| cpu.brand().trim().to_owned());
-    format!("{processor}, {} logical processors, {}", system.cpus().len(), std::env::consts::OS)
+    let wanted = sysinfo::RefreshKind::nothing().with_cpu(sysinfo::CpuRefreshKind::nothing());
+    let cpus = sysinfo::System::new_with_specifics(wanted).map(|system| {
+        let name = system.cpus().first().map_or(String::new(), |cpu| format!("{}, ", cpu.brand().trim()));
+        format!("{name}{} logical processors, ", system.cpus().len())
+    });
+    format!("{}{}", cpus.unwrap_or_default(), std::env::consts::OS)
 }

@@ -10,7 +10,9 @@ pub mod view;
 use super::ExperimentError;
 use crate::files::FileError;
 use crate::files::atomic::replace_file;
-use minijinja::{AutoEscape, Environment};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, Value};
 use std::path::{Path, PathBuf};
 use view::ReportView;
 
@@ -41,10 +43,9 @@ pub fn write(report: &view::Report, dir: &Path) -> Result<Vec<PathBuf>, Experime
 
 fn render(template: &str, name: &str, escape: AutoEscape, view: &ReportView) -> Result<String, ExperimentError> {
     let mut environment = Environment::new();
-    environment.set_auto_escape_callback(move |_| escape);
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
-    environment.set_keep_trailing_newline(true);
-    let rendered = environment.render_named_str(name, template, view);
-    rendered.map_err(|error| ExperimentError::Spec { file: name.to_owned(), message: error.to_string() })
+    environment.set_auto_escape_callback(move |_| escape.clone());
+    let failed = |error: minijinja::Error| ExperimentError::Spec { file: name.to_owned(), message: error.to_string() };
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build();
+    environment.set_syntax(syntax.map_err(failed)?);
+    environment.render_named_str(name, template, Value::from(Serde(view))).map_err(failed)
 }
