@@ -15,6 +15,7 @@
 //! - [`schema`] defines what rooms hand each other: commands, events, metrics, rows of tables.
 //! - [`record`] writes what happens to the run folder, and reads it.
 //! - [`run_list`] sorts and filters lists of runs.
+//! - [`figure`] draws publication plots.
 //! - [`tui`] shows the events as a dashboard; without a terminal, [`cli`] prints them.
 //! - [`mod@bench`] times and profiles training steps without a run.
 //! - [`experiment`] plans arms by seeds, knows their runs by their folders, and judges what they show.
@@ -28,6 +29,7 @@ pub mod curriculum;
 pub mod data;
 pub mod device;
 pub mod experiment;
+pub mod figure;
 pub mod files;
 pub mod generate;
 pub mod model;

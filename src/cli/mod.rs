@@ -16,6 +16,7 @@ mod headless;
 mod lens;
 mod model_source;
 pub mod output;
+mod plot;
 mod profile;
 mod progress;
 mod resume;
@@ -69,6 +70,8 @@ enum Verb {
     Check(check::CheckArgs),
     /// Export a table of one or more runs to a Parquet or CSV file, or the model of a run.
     Export(export::ExportArgs),
+    /// Draw a metric of one or more runs as a figure: mean and band over seeds, to SVG, PDF or PNG.
+    Plot(plot::PlotArgs),
     /// Draw the dashboard of a run, or one of its panels, to an SVG or text file.
     Snapshot(snapshot::SnapshotArgs),
     /// Generate text from prompts, with or without thoughts in latent space.
@@ -144,6 +147,7 @@ pub fn run(cli: Cli, allocated: AllocationCounter) -> anyhow::Result<ExitCode> {
         Some(Verb::Runs(args)) => runs::run(args),
         Some(Verb::Check(args)) => check::run(args),
         Some(Verb::Export(args)) => export::run(args),
+        Some(Verb::Plot(args)) => plot::run(args),
         Some(Verb::Snapshot(args)) => snapshot::run(args),
         Some(Verb::Generate(args)) => generate::run(args),
         Some(Verb::Eval(args)) => eval::run(args),

@@ -372,6 +372,9 @@ sections! {
         Live rollouts_every: u64 = 5, Any;
         /// Seconds between two rows of the `system/` table. 0: no rows.
         Live system_seconds: f64 = 10.0, Within(0.0, 1e9);
+        /// Also writes the metrics of each step as event files of TensorBoard, in `tensorboard/` of the run folder. Rows
+        /// before it was set are not written there.
+        Live tensorboard: bool = false, Any;
         /// Command that a shell runs at every alert and at the end of the run, with the facts as a line of JSON on its
         /// standard input (`event`, `topic`, `text`, `step`, `run`), for example to send a message. Empty: none. It has your
         /// rights: read a foreign recipe before you run it.

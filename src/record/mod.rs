@@ -7,15 +7,18 @@
 //! - [`recorder`]: the thread that writes all tables; [`system`]: CPU, memory, disk and GPU use
 //! - [`run_folder`]: the run folder and its lock; [`status`]: the run's status
 //! - [`run_list`]: a run as a row of the list of runs, with [`summary`], its metrics; [`compare`]: two runs
+//! - [`curve`]: a metric of a run as a curve
 //! - [`labels`]: tags and earlier names of a run; [`manage`]: tagging, renaming and deleting it
 //! - [`check`]: whether a run is whole
 //! - [`changes`]: the record of config changes; [`log`]: `log.txt`
 //! - [`requests`]: what other processes ask of the trainer
+//! - [`tensorboard`]: event files for other programs
 //! - [`export`]: tables as one file; [`reader`]: a run folder as events
 
 pub mod changes;
 pub mod check;
 pub mod compare;
+pub mod curve;
 pub mod export;
 pub mod labels;
 pub mod log;
@@ -31,6 +34,7 @@ pub mod status;
 pub mod summary;
 pub mod system;
 pub mod table;
+pub mod tensorboard;
 pub mod wal;
 
 use crate::files::FileError;

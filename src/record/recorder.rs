@@ -9,6 +9,7 @@ use super::run_folder::RunFolder;
 use super::segments;
 use super::system::SystemMonitor;
 use super::table::Table;
+use super::tensorboard::{EventFiles, EventWriter};
 use crate::files::parquet::Footer;
 use crate::schema::layer_rows::LayerRow;
 use crate::schema::metrics::{SCHEMA_VERSION, StepRow};
@@ -48,6 +49,8 @@ enum RecorderMessage {
     Rollouts(Vec<RolloutRow>),
     /// New timing, and the hash of the new config.
     Config(RecordTiming, String),
+    /// Whether rows of steps are also written as TensorBoard's event files.
+    EventFiles(EventFiles),
     /// PCI bus id of the GPU that the run uses.
     Gpu(String),
     /// Measure the system for a screen too, then reply.
@@ -88,6 +91,7 @@ impl Recorder {
             timing,
             step: 0,
             unsynced_since: None,
+            events: None,
             health: health.clone(),
             path: folder.path().to_owned(),
         };
@@ -124,6 +128,11 @@ impl Recorder {
     /// Sets the timing, and the config hash that is written to segment footers.
     pub fn set_config(&self, timing: RecordTiming, hash: String) {
         self.send(RecorderMessage::Config(timing, hash));
+    }
+
+    /// Also writes the rows of steps from now on as event files of TensorBoard, or stops doing so.
+    pub fn set_event_files(&self, files: EventFiles) {
+        self.send(RecorderMessage::EventFiles(files));
     }
 
     /// Includes the GPU with this PCI bus id in the system table from now on.
@@ -233,6 +242,8 @@ struct RecorderThread {
     step: u64,
     /// When the oldest unsynced row arrived.
     unsynced_since: Option<Instant>,
+    /// The event file; none unless one is wanted.
+    events: Option<EventWriter>,
     health: Arc<Mutex<RecorderHealth>>,
     path: PathBuf,
 }
@@ -265,6 +276,7 @@ impl RecorderThread {
         match message {
             RecorderMessage::Step(row) => {
                 self.step = row.step();
+                self.events.iter_mut().for_each(|events| events.push(&row));
                 self.tables.steps.push(*row);
             }
             RecorderMessage::Event(row) => self.tables.events.push(row),
@@ -272,6 +284,7 @@ impl RecorderThread {
             RecorderMessage::Layers(rows) => rows.into_iter().for_each(|row| self.tables.layers.push(row)),
             RecorderMessage::Rollouts(rows) => rows.into_iter().for_each(|row| self.tables.rollouts.push(row)),
             RecorderMessage::Config(timing, hash) => (self.timing, self.config_hash) = (timing, hash),
+            RecorderMessage::EventFiles(files) => return self.set_event_files(files),
             RecorderMessage::Gpu(bus) => return self.system.watch_gpu(&bus),
             RecorderMessage::ShowSystem(done) => {
                 self.system.show(self.step);
@@ -284,6 +297,17 @@ impl RecorderThread {
             }
         }
         self.unsynced_since.get_or_insert_with(Instant::now);
+    }
+
+    fn set_event_files(&mut self, files: EventFiles) {
+        match files {
+            EventFiles::Written if self.events.is_none() => self.events = Some(EventWriter::new(&self.path)),
+            EventFiles::Written => {}
+            EventFiles::Omitted => {
+                // Rows that cannot be written now are not wanted any more; the tables have them.
+                let _ = self.events.take().map(|mut events| events.write_pending());
+            }
+        }
     }
 
     fn is_disk_full(&self) -> bool {
@@ -324,7 +348,8 @@ impl RecorderThread {
             let path = self.path.display().to_string();
             return Err(RecordError::NoRun { path, reason: "it was removed".into() });
         }
-        self.tables.write(all, &self.timing, &segment_footer(&self.run, &self.config_hash))
+        self.tables.write(all, &self.timing, &segment_footer(&self.run, &self.config_hash))?;
+        self.events.iter_mut().try_for_each(EventWriter::write_pending)
     }
 }
 

@@ -180,6 +180,7 @@ impl TrainingRun<'_> {
     /// Hands a changed config to the recorder and the objective.
     fn after_config_change(&mut self) -> Result<(), TrainError> {
         let config = &self.controller.live.config;
+        self.recorder.set_event_files(recording::event_files(&config.record));
         self.recorder.set_config(recording::recorder_timing(&config.record), recording::config_hash(config));
         self.objective.set_config(config)
     }

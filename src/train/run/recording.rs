@@ -4,6 +4,7 @@
 
 use crate::config::{self, Config};
 use crate::record::recorder::RecordTiming;
+use crate::record::tensorboard::EventFiles;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
@@ -16,6 +17,11 @@ pub(in crate::train) fn recorder_timing(record: &config::Record) -> RecordTiming
         part_time: Duration::from_secs_f64(record.part_seconds),
         system_time: Duration::from_secs_f64(record.system_seconds),
     }
+}
+
+/// Returns whether the recorder writes event files.
+pub(in crate::train) fn event_files(record: &config::Record) -> EventFiles {
+    if record.tensorboard { EventFiles::Written } else { EventFiles::Omitted }
 }
 
 /// Returns the SHA-256 of a config as TOML, in hexadecimal.

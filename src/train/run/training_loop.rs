@@ -156,6 +156,7 @@ impl<'a> TrainingRun<'a> {
         let RunPlan { config, version, recipe, origin, scheduled, .. } = plan;
         let (timing, hash) = (recording::recorder_timing(&config.record), recording::config_hash(&config));
         let recorder = Recorder::start(&folder, timing, hash)?;
+        recorder.set_event_files(recording::event_files(&config.record));
         device.pci_bus_id.iter().for_each(|bus| recorder.watch_gpu(bus.clone()));
         if options.screen_events {
             recorder.show_system();
