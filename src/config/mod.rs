@@ -12,6 +12,7 @@ mod load;
 mod mixture;
 mod rules;
 mod sections;
+pub mod seed_groups;
 pub mod watch;
 
 pub use budget::PositionBudget;
