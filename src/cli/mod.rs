@@ -14,6 +14,7 @@ mod generate;
 mod headless;
 mod lens;
 mod model_source;
+mod multi_run_reader;
 pub mod output;
 mod profile;
 mod progress;
@@ -56,7 +57,7 @@ enum Verb {
     Run(run::RunArgs),
     /// Continue a run that was stopped or killed, or train it for more steps.
     Resume(resume::ResumeArgs),
-    /// Open the dashboard on a run of another process, running or ended.
+    /// Open the dashboard on a run of another process, running or ended, or on several runs at once.
     Watch(watch::WatchArgs),
     /// Pause, continue, step, save, stop, note, change or ask a run of another process.
     Control(control::ControlArgs),
@@ -66,7 +67,7 @@ enum Verb {
     Check(check::CheckArgs),
     /// Export a table of one or more runs to a Parquet or CSV file, or the model of a run.
     Export(export::ExportArgs),
-    /// Draw the dashboard of a run, or one of its panels, to an SVG or text file.
+    /// Draw the dashboard of a run or of several, or a panel, to an SVG or text file.
     Snapshot(snapshot::SnapshotArgs),
     /// Generate text from prompts, with or without thoughts in latent space.
     Generate(generate::GenerateArgs),
