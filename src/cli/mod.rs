@@ -15,6 +15,7 @@ mod generate;
 mod headless;
 mod lens;
 mod model_source;
+mod multi_run_reader;
 pub mod output;
 mod plot;
 mod profile;
@@ -58,7 +59,7 @@ enum Verb {
     Run(run::RunArgs),
     /// Continue a run that was stopped or killed, or train it for more steps.
     Resume(resume::ResumeArgs),
-    /// Open the dashboard on a run of another process, running or ended.
+    /// Open the dashboard on a run of another process, running or ended, or on several runs at once.
     Watch(watch::WatchArgs),
     /// Pause, continue, step, save, stop, note, change or ask a run of another process.
     Control(control::ControlArgs),
@@ -72,7 +73,7 @@ enum Verb {
     Export(export::ExportArgs),
     /// Draw a metric of one or more runs as a figure: mean and band over seeds, to SVG, PDF or PNG.
     Plot(plot::PlotArgs),
-    /// Draw the dashboard of a run, or one of its panels, to an SVG or text file.
+    /// Draw the dashboard of a run or of several, or a panel, to an SVG or text file.
     Snapshot(snapshot::SnapshotArgs),
     /// Generate text from prompts, with or without thoughts in latent space.
     Generate(generate::GenerateArgs),
