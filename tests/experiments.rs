@@ -80,7 +80,9 @@ fn assert_same_tables(a: &Path, b: &Path) {
     let (a, b) = (folders_by_name(a), folders_by_name(b));
     assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
     for (name, folder) in &a {
-        for ((column, left), (_, right)) in deterministic_columns(folder).into_iter().zip(deterministic_columns(&b[name])) {
+        for ((column, left), (_, right)) in
+            deterministic_columns(folder).into_iter().zip(deterministic_columns(&b[name]))
+        {
             assert!(left == right, "{name}: {column} differs: {} and {} rows", left.len(), right.len());
         }
     }
@@ -148,7 +150,8 @@ fn arms_have_equal_operations_and_the_same_data() {
     // Another seed and another arm: only what is new is made.
     let before: Vec<_> = folders.values().cloned().collect();
     let more = |text: &str| {
-        text.replace("[1, 2]", "[1, 2, 3]").replace("[[comparisons]]", "[[arms]]\nname = \"every-3\"\nset.recycle.every = 3\n[[comparisons]]")
+        text.replace("[1, 2]", "[1, 2, 3]")
+            .replace("[[comparisons]]", "[[arms]]\nname = \"every-3\"\nset.recycle.every = 3\n[[comparisons]]")
     };
     write_experiment(dir.path(), more);
     let again = lab(dir.path(), &["experiment", "run", "exp.toml"]);
@@ -159,8 +162,13 @@ fn arms_have_equal_operations_and_the_same_data() {
     // The report says it in every form.
     let report = lab(dir.path(), &["experiment", "report", "exp.toml", "--out", "report"]);
     assert!(report.status.success(), "{}", stderr(&report));
-    assert!(stdout(&report).contains("every-2 against never") || stdout(&report).contains("is better"), "{}", stdout(&report));
-    for file in ["report.md", "report.html", "runs.parquet", "curves.parquet", "comparisons.parquet", "differences.svg"] {
+    assert!(
+        stdout(&report).contains("every-2 against never") || stdout(&report).contains("is better"),
+        "{}",
+        stdout(&report)
+    );
+    for file in ["report.md", "report.html", "runs.parquet", "curves.parquet", "comparisons.parquet", "differences.svg"]
+    {
         assert!(dir.path().join("report").join(file).exists(), "{file}");
     }
     let markdown = std::fs::read_to_string(dir.path().join("report/report.md")).unwrap();
@@ -174,7 +182,11 @@ fn arms_have_equal_operations_and_the_same_data() {
     // Another recipe is not the same experiment.
     std::fs::write(dir.path().join("base.toml"), BASE.replace("warmup = 5", "warmup = 6")).unwrap();
     let refused = lab(dir.path(), &["experiment", "run", "exp.toml"]);
-    assert!(!refused.status.success() && stderr(&refused).contains("optim.warmup is 5, planned 6"), "{}", stderr(&refused));
+    assert!(
+        !refused.status.success() && stderr(&refused).contains("optim.warmup is 5, planned 6"),
+        "{}",
+        stderr(&refused)
+    );
 }
 
 #[test]
@@ -267,7 +279,9 @@ fn runs_made_elsewhere_are_collected_and_missing_ones_named() {
 fn an_arm_starts_from_another_arms_run() {
     let chained = |text: &str| {
         let arm = "[[arms]]\nname = \"after\"\nstart_from = \"never\"\nset.optim.lr = 1e-4\n[[comparisons]]";
-        text.replace("seeds = [1, 2]", "seeds = [1]").replace("[[comparisons]]", arm).replace("b = \"never\"", "b = \"after\"")
+        text.replace("seeds = [1, 2]", "seeds = [1]")
+            .replace("[[comparisons]]", arm)
+            .replace("b = \"never\"", "b = \"after\"")
     };
     let dir = experiment(chained);
     let made = lab(dir.path(), &["experiment", "run", "exp.toml"]);

@@ -217,7 +217,8 @@ fn compare(
     let (scores_a, scores_b) = (scores(&values_a), scores(&values_b));
     let several = paired.n > 1;
     let spread = paired.sd.filter(|sd| *sd > 0.0);
-    let effect = if question.smallest_effect > 0.0 { question.smallest_effect } else { paired.mean.unwrap_or(0.0).abs() };
+    let effect =
+        if question.smallest_effect > 0.0 { question.smallest_effect } else { paired.mean.unwrap_or(0.0).abs() };
     let same_metric = metric == metric_b;
     ComparisonResult {
         spec: spec.clone(),
@@ -295,8 +296,10 @@ fn reach_ratio(a: &ArmRuns, b: &ArmRuns, metric: &str, target: f64, better: Bett
         arm.runs.iter().flatten().map(reached).collect()
     };
     // A missing run takes its seed out of the pairs; it is not one that never arrives.
-    let both: Vec<usize> = (0..a.runs.len()).filter(|seed| a.runs[*seed].is_some() && b.runs[*seed].is_some()).collect();
-    let keep = |arm: &ArmRuns| ArmRuns { runs: both.iter().map(|seed| arm.runs[*seed].clone()).collect(), ..arm.clone() };
+    let both: Vec<usize> =
+        (0..a.runs.len()).filter(|seed| a.runs[*seed].is_some() && b.runs[*seed].is_some()).collect();
+    let keep =
+        |arm: &ArmRuns| ArmRuns { runs: both.iter().map(|seed| arm.runs[*seed].clone()).collect(), ..arm.clone() };
     Some(ReachRatio::new(&flop(&keep(a))?, &flop(&keep(b))?))
 }
 

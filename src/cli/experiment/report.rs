@@ -36,7 +36,8 @@ pub fn print_and_write(report: &Report, dir: &std::path::Path) -> anyhow::Result
     let width = terminal::columns().clamp(60, 160);
     output::stdout().write_all(text::render(report, width).as_bytes())?;
     let files = report::write(report, dir)?;
-    let names: Vec<String> = files.iter().filter_map(|file| Some(file.file_name()?.to_string_lossy().into_owned())).collect();
+    let names: Vec<String> =
+        files.iter().filter_map(|file| Some(file.file_name()?.to_string_lossy().into_owned())).collect();
     output::print_error_line(format_args!("written to {}: {}", dir.display(), names.join(", ")));
     Ok(())
 }

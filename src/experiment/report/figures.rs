@@ -28,7 +28,8 @@ pub fn draw(report: &Report) -> Vec<ReportFigure> {
     for axis in axes {
         let word: &str = axis.into();
         let figure = curve_figure(report, axis);
-        let title = format!("{primary} over {}: mean over seeds with its 95 % interval, and each seed", axis_label(axis));
+        let title =
+            format!("{primary} over {}: mean over seeds with its 95 % interval, and each seed", axis_label(axis));
         figures.push(ReportFigure { name: format!("curves-{word}"), title, svg: figure.to_svg() });
     }
     let title = format!("{primary} at the end of each run, and the mean of each arm with its 95 % interval");
@@ -62,7 +63,13 @@ fn curve_figure(report: &Report, axis: HeldEqual) -> Figure {
     let series = arms.map(|(arm, runs)| {
         let curves: Vec<Vec<(f64, f64)>> = runs.iter().flatten().map(curve).collect();
         let over_seeds = SeedCurves::from_lines(&curves);
-        FigureSeries { label: arm.name.clone(), line: over_seeds.mean, band: over_seeds.band, thin: curves, dots: Vec::new() }
+        FigureSeries {
+            label: arm.name.clone(),
+            line: over_seeds.mean,
+            band: over_seeds.band,
+            thin: curves,
+            dots: Vec::new(),
+        }
     });
     Figure {
         title: String::new(),

@@ -18,7 +18,8 @@ pub fn write(report: &Report, dir: &Path) -> Result<Vec<PathBuf>, ExperimentErro
     for (name, columns) in tables {
         let path = dir.join(format!("{name}.parquet"));
         let failed = |message: String| ExperimentError::Spec { file: path.display().to_string(), message };
-        let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)));
+        let batch =
+            RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)));
         let batch = batch.map_err(|error| failed(error.to_string()))?;
         write_table(&path, &[batch], &[]).map_err(|error| failed(error.to_string()))?;
         written.push(path);

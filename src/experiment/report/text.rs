@@ -18,7 +18,9 @@ pub fn render(report: &Report, width: usize) -> String {
     for verdict in &view.verdicts {
         let mark = if verdict.class == "better" { "●" } else { "○" };
         let wrapped = wrap(&verdict.text, width.saturating_sub(2));
-        lines.extend(wrapped.iter().enumerate().map(|(index, line)| format!("{} {line}", if index == 0 { mark } else { " " })));
+        lines.extend(
+            wrapped.iter().enumerate().map(|(index, line)| format!("{} {line}", if index == 0 { mark } else { " " })),
+        );
     }
     lines.push(String::new());
     lines.extend(wrap(&format!("equal in all arms: {}; seeds {}", view.held, view.seeds), width));
@@ -26,11 +28,15 @@ pub fn render(report: &Report, width: usize) -> String {
     lines.extend(arm_lines(&view));
     lines.push(String::new());
     lines.extend(interval_lines(report));
-    for (title, entries) in [("without a result", &view.absent), ("notes", &view.notes), ("declaration", &view.declarations)] {
+    for (title, entries) in
+        [("without a result", &view.absent), ("notes", &view.notes), ("declaration", &view.declarations)]
+    {
         if !entries.is_empty() {
             lines.push(String::new());
             lines.push(format!("{title}:"));
-            lines.extend(entries.iter().flat_map(|entry| wrap(entry, width.saturating_sub(2))).map(|line| format!("  {line}")));
+            lines.extend(
+                entries.iter().flat_map(|entry| wrap(entry, width.saturating_sub(2))).map(|line| format!("  {line}")),
+            );
         }
     }
     let cut = |line: String| match line.chars().count() > width {
@@ -51,7 +57,8 @@ fn arm_lines(view: &ReportView) -> Vec<String> {
 /// Returns a table with columns as wide as their longest cell.
 fn table<const N: usize>(head: [String; N], rows: Vec<[String; N]>) -> Vec<String> {
     let all: Vec<[String; N]> = std::iter::once(head).chain(rows).collect();
-    let widths: Vec<usize> = (0..N).map(|at| all.iter().map(|row| row[at].chars().count()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> =
+        (0..N).map(|at| all.iter().map(|row| row[at].chars().count()).max().unwrap_or(0)).collect();
     let line = |row: &[String; N]| {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         cells.collect::<Vec<_>>().join("  ")
@@ -62,7 +69,8 @@ fn table<const N: usize>(head: [String; N], rows: Vec<[String; N]>) -> Vec<Strin
 /// Returns a strip for each comparison: its interval for all at once, around zero.
 fn interval_lines(report: &Report) -> Vec<String> {
     let found = &report.analysis.comparisons;
-    let ends = found.iter().filter_map(|found| found.joint_interval).flatten().map(f64::abs).filter(|end| end.is_finite());
+    let ends =
+        found.iter().filter_map(|found| found.joint_interval).flatten().map(f64::abs).filter(|end| end.is_finite());
     let limit = ends.fold(0.0, f64::max);
     if limit == 0.0 {
         return Vec::new();
@@ -101,7 +109,8 @@ fn strip([low, high]: [f64; 2], mean: f64, limit: f64) -> String {
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
-        let last = lines.last_mut().filter(|line| line.is_empty() || line.chars().count() + 1 + word.chars().count() <= width);
+        let last =
+            lines.last_mut().filter(|line| line.is_empty() || line.chars().count() + 1 + word.chars().count() <= width);
         match last {
             Some(line) if line.is_empty() => line.push_str(word),
             Some(line) => {

@@ -181,7 +181,8 @@ pub fn verdict_text(found: &ComparisonResult, analysis: &Analysis) -> String {
         count => format!(", which holds for all {count} comparisons at once"),
     };
     let percent = LEVEL * 100.0;
-    let interval = format!("{percent} % interval {}{family}; n = {}", interval_text(found.joint_interval), found.paired.n);
+    let interval =
+        format!("{percent} % interval {}{family}; n = {}", interval_text(found.joint_interval), found.paired.n);
     match found.verdict {
         Verdict::ABetter => format!("{a} is better than {b}: {metric} differs by {} ({interval}).", number(mean)),
         Verdict::BBetter => format!("{b} is better than {a}: {metric} differs by {} ({interval}).", number(-mean)),
@@ -191,7 +192,11 @@ pub fn verdict_text(found: &ComparisonResult, analysis: &Analysis) -> String {
             number(analysis.question.smallest_effect)
         ),
         Verdict::Undecided => {
-            format!("{a} against {b} is undecided: {metric} differs by {} ({interval}).{}", number(mean), seeds_text(found, analysis))
+            format!(
+                "{a} against {b} is undecided: {metric} differs by {} ({interval}).{}",
+                number(mean),
+                seeds_text(found, analysis)
+            )
         }
         Verdict::TooFew => format!("{a} against {b}: too few runs ({} pairs of runs).", found.paired.n),
     }
@@ -202,7 +207,10 @@ fn seeds_text(found: &ComparisonResult, analysis: &Analysis) -> String {
     let smallest = analysis.question.smallest_effect;
     let effect = if smallest > 0.0 { smallest } else { found.paired.mean.unwrap_or(0.0).abs() };
     match found.seeds_needed {
-        Some(seeds) => format!(" At this spread, {seeds} seeds would show a difference of {} with a power of {POWER}.", number(effect)),
+        Some(seeds) => format!(
+            " At this spread, {seeds} seeds would show a difference of {} with a power of {POWER}.",
+            number(effect)
+        ),
         None => String::new(),
     }
 }
@@ -287,7 +295,8 @@ fn notes(report: &Report) -> Vec<String> {
     let pairs = report.analysis.comparisons.iter().map(|found| found.paired.n).max().unwrap_or(0);
     if (1..6).contains(&pairs) {
         let least = p_text(2.0 / 2f64.powi(pairs as i32));
-        notes.push(format!("with {pairs} pairs the sign-flip p cannot be below {least}, however large a difference is"));
+        notes
+            .push(format!("with {pairs} pairs the sign-flip p cannot be below {least}, however large a difference is"));
     }
     notes
 }
@@ -309,9 +318,13 @@ fn declarations(report: &Report) -> Vec<String> {
         lines.push(format!("{at}: {what}, when {} runs existed; SHA-256 {}", record.runs_before, record.hash));
     }
     match report.declarations.last() {
-        Some(last) if last.hash != *hash => lines.push(format!("CHANGED since then in the file, before this report; SHA-256 {hash}")),
+        Some(last) if last.hash != *hash => {
+            lines.push(format!("CHANGED since then in the file, before this report; SHA-256 {hash}"))
+        }
         Some(_) => {}
-        None => lines.push(format!("not recorded before the runs: they were not made by `experiment run`; SHA-256 {hash}")),
+        None => {
+            lines.push(format!("not recorded before the runs: they were not made by `experiment run`; SHA-256 {hash}"))
+        }
     }
     lines
 }
@@ -324,8 +337,13 @@ fn absent_text(run: &AbsentRun) -> String {
 }
 
 fn machines(report: &Report) -> Vec<String> {
-    let mut devices: Vec<String> =
-        report.runs.iter().flatten().flatten().map(|run| format!("{}, {} parameters", run.device, run.params)).collect();
+    let mut devices: Vec<String> = report
+        .runs
+        .iter()
+        .flatten()
+        .flatten()
+        .map(|run| format!("{}, {} parameters", run.device, run.params))
+        .collect();
     devices.sort();
     devices.dedup();
     let mut lines: Vec<String> = devices.into_iter().map(|device| format!("trained on {device}")).collect();
