@@ -90,7 +90,7 @@ pub fn estimate_run(config: &Config, selected: &SelectedDevice) -> Result<RunEst
     let mut steps = horizon;
     for _ in 0..3 {
         let step = mean_step(steps);
-        let done = WorkDone { step: 1_000, tokens: (step.tokens * 1e3) as u64, flop: Some(step.flop * 1e3) };
+        let done = WorkDone { step: 1, tokens: step.tokens.round() as u64, flop: Some(step.flop) };
         steps = config.run.expected_steps(&done);
     }
     let (step, count) = (mean_step(steps), steps as f64);
