@@ -7,7 +7,8 @@ use super::{bail_usage, output};
 use crate::config::Dtype;
 use crate::device;
 use crate::verify::{
-    CASES_FILE, CheckResult, ROLLOUTS_FILE, STATS_FILE, Verdict, verify, verify_curriculum, verify_grpo, verify_stats,
+    CASES_FILE, CheckResult, ROLLOUTS_FILE, STATISTICS_FILE, Verdict, verify, verify_curriculum, verify_grpo,
+    verify_statistics,
 };
 use clap::Args;
 use serde::Serialize;
@@ -21,8 +22,8 @@ const EXAMPLES: &str = "Examples:
 
 The golden numbers are those of a reference implementation. The table shows the largest error of each entry
 and the allowed one. Errors are absolute; those of gradients, and all with --dtype bf16, are relative to the
-entry's largest number; in a folder of rollouts or
-of statistics each number's error is scaled to the tolerance of 0. Exit code: 0 if no entry failed, else 1.";
+entry's largest number; in a folder of rollouts each
+number's error is scaled to the tolerance of 0; in a folder of statistics the line shows the number that is nearest to what it is allowed. Exit code: 0 if no entry failed, else 1.";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -61,7 +62,7 @@ pub(super) fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let is_plain = dtype == Dtype::F32 && !activation_checkpointing;
     let has = |file: &str| args.dir.join(file).is_file();
     let verdicts = match has(CASES_FILE) {
-        false if is_plain && has(STATS_FILE) => verify_stats(&args.dir)?,
+        false if is_plain && has(STATISTICS_FILE) => verify_statistics(&args.dir)?,
         true if is_plain && has(ROLLOUTS_FILE) => verify_grpo(&args.dir)?,
         true if !is_plain => {
             bail_usage!("{}: cases are verified in f32, without --activation-checkpointing", args.dir.display())

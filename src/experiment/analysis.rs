@@ -5,8 +5,8 @@
 use super::results::RunResult;
 use super::spec::{Better, ComparisonSpec, ValueOf};
 use crate::statistics::{
-    LossCurve, PairedDifference, ReachRatio, detectable_effect, flop_to_reach, holm, improvement_interval, iqm,
-    iqm_interval, loss_at, probability_of_improvement, seeds_needed, t_interval, t_interval_at,
+    LossCurve, PairedDifference, ReachRatio, detectable_effect, holm, improvement_interval, iqm, iqm_interval, loss_at,
+    probability_of_improvement, seeds_needed, t_interval, t_interval_at,
 };
 
 /// Resamples of a bootstrap, and its seed.
@@ -291,16 +291,12 @@ fn equal_flop(a: &ArmRuns, b: &ArmRuns, metric: &str) -> Option<(f64, PairedDiff
 fn reach_ratio(a: &ArmRuns, b: &ArmRuns, metric: &str, target: f64, better: Better) -> Option<ReachRatio> {
     // Of a metric whose larger values are better, the mirrored curve falls to the mirrored target.
     let sign = if better == Better::Lower { 1.0 } else { -1.0 };
-    let flop = |arm: &ArmRuns| -> Option<Vec<Option<f64>>> {
-        let reached = |run: &RunResult| Some(flop_to_reach(&flop_curve(run, metric, sign)?, sign * target));
-        arm.runs.iter().flatten().map(reached).collect()
-    };
     // A missing run takes its seed out of the pairs; it is not one that never arrives.
-    let both: Vec<usize> =
-        (0..a.runs.len()).filter(|seed| a.runs[*seed].is_some() && b.runs[*seed].is_some()).collect();
-    let keep =
-        |arm: &ArmRuns| ArmRuns { runs: both.iter().map(|seed| arm.runs[*seed].clone()).collect(), ..arm.clone() };
-    Some(ReachRatio::new(&flop(&keep(a))?, &flop(&keep(b))?))
+    let pairs = a.runs.iter().zip(&b.runs).filter_map(|(a, b)| a.as_ref().zip(b.as_ref()));
+    let curves: Option<Vec<(LossCurve, LossCurve)>> =
+        pairs.map(|(a, b)| flop_curve(a, metric, sign).zip(flop_curve(b, metric, sign))).collect();
+    let (a, b): (Vec<LossCurve>, Vec<LossCurve>) = curves.filter(|curves| !curves.is_empty())?.into_iter().unzip();
+    Some(ReachRatio::to_reach(&a, &b, sign * target))
 }
 
 #[cfg(test)]

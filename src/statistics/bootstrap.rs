@@ -1,71 +1,64 @@
-//! Owns: bootstrap intervals of a mean (Efron, 1979 and 1987), and what other bootstraps need: quantiles, resamples.
-//! Must not know: what the numbers stand for.
+//! Owns: percentile and BCa bootstrap intervals of a mean.
+//! Must not know: what the values are.
 //! Invariant: equal numbers and seeds give equal intervals.
 
-use super::distributions::{normal_cdf, normal_quantile};
-use crate::rng::{RngKey, RngPurpose, RngStream};
+use super::distributions::{TAIL, normal_cdf, normal_quantile};
+use super::resample::quantile;
+use crate::rng::{RngKey, RngPurpose};
+use serde::Serialize;
 
-/// A mean with its two bootstrap intervals.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BootstrapIntervals {
+/// A mean and two 95 % bootstrap intervals of it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct BootstrapMean {
     pub mean: f64,
+    /// Percentile interval (Efron, 1979).
     pub percentile: [f64; 2],
-    /// Corrected for bias and skew (BCa); the percentile interval if all values are equal.
+    /// Interval corrected for bias and skewness, "bias-corrected and accelerated" (Efron, 1987).
     pub bca: [f64; 2],
 }
 
-/// Returns the intervals of the mean of `values` from `resamples` resamples; none without values.
-pub fn bootstrap_mean(values: &[f64], resamples: usize, seed: u64) -> Option<BootstrapIntervals> {
-    if values.is_empty() || resamples == 0 {
+/// Draws `values` anew `resamples` times and returns the intervals of their mean. `None` with fewer than two values,
+/// without resamples, or if a value is not finite.
+pub fn bootstrap_mean(values: &[f64], resamples: usize, seed: u64) -> Option<BootstrapMean> {
+    let count = values.len();
+    if count < 2 || resamples == 0 || !values.iter().all(|value| value.is_finite()) {
         return None;
     }
-    let n = values.len();
-    let mean = values.iter().sum::<f64>() / n as f64;
-    let mut stream = resample_stream(seed);
-    let draw = |stream: &mut RngStream| (0..n).map(|_| values[stream.uniform_below(n)]).sum::<f64>() / n as f64;
-    let means = sorted((0..resamples).map(|_| draw(&mut stream)));
-    let at = |levels: [f64; 2]| levels.map(|level| quantile(&means, level));
-    let percentile = at([0.025, 0.975]);
-    let bca = bca_levels(values, mean, &means).map_or(percentile, at);
-    Some(BootstrapIntervals { mean, percentile, bca })
+    let mean = values.iter().sum::<f64>() / count as f64;
+    let mut stream = RngKey { seed, ..RngKey::default() }.stream(RngPurpose::Bootstrap, 0);
+    let mut draw = || (0..count).map(|_| values[stream.uniform_below(count)]).sum::<f64>() / count as f64;
+    let mut means: Vec<f64> = (0..resamples).map(|_| draw()).collect();
+    means.sort_unstable_by(f64::total_cmp);
+    let levels = bca_levels(values, mean, &means);
+    Some(BootstrapMean {
+        mean,
+        percentile: [TAIL, 1.0 - TAIL].map(|level| quantile(&means, level)),
+        bca: levels.map(|level| quantile(&means, level)),
+    })
 }
 
-/// Returns the levels of the BCa interval; none if nothing varies.
-fn bca_levels(values: &[f64], mean: f64, means: &[f64]) -> Option<[f64; 2]> {
-    let (n, total) = (values.len() as f64, values.iter().sum::<f64>());
-    let left_out: Vec<f64> = values.iter().map(|value| (total - value) / (n - 1.0)).collect();
-    let center = left_out.iter().sum::<f64>() / n;
-    let sum = |power: i32| left_out.iter().map(|value| (center - value).powi(power)).sum::<f64>();
-    let acceleration = sum(3) / (6.0 * sum(2).powf(1.5));
-    // Resamples with the mean itself count half. A sum of numbers is equal up to rounding.
-    let scale = values.iter().fold(mean.abs(), |most, value| most.max(value.abs()));
-    let is_same = |other: f64| (other - mean).abs() <= 1e-9 * scale;
-    let below = means.iter().filter(|other| **other < mean && !is_same(**other)).count() as f64;
-    let same = means.iter().filter(|other| is_same(**other)).count() as f64;
-    let bias = normal_quantile((below + same / 2.0) / means.len() as f64);
-    let level = |z: f64| normal_cdf(bias + (bias + z) / (1.0 - acceleration * (bias + z)));
-    let z = normal_quantile(0.975);
-    let levels = [level(-z), level(z)];
-    levels.iter().all(|level| level.is_finite()).then_some(levels)
-}
-
-/// Returns the stream of a bootstrap.
-pub fn resample_stream(seed: u64) -> RngStream {
-    RngKey { seed, ..RngKey::default() }.stream(RngPurpose::Bootstrap, 0)
-}
-
-pub fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_unstable_by(f64::total_cmp);
-    values
-}
-
-/// Returns the quantile of ascending `values` at `level` (0 to 1), linear between neighbours.
-pub fn quantile(values: &[f64], level: f64) -> f64 {
-    let place = level.clamp(0.0, 1.0) * (values.len() - 1) as f64;
-    let (low, share) = (place.floor() as usize, place.fract());
-    let next = values[(low + 1).min(values.len() - 1)];
-    values[low] + share * (next - values[low])
+/// Returns the levels at which the distribution of `means`, in ascending order, is cut: `Φ(z0 + (z0 + z) / (1 - a (z0 + z)))`
+/// with the bias `z0` and the acceleration `a` of the leave-one-out means (Efron, 1987, equation 6.8).
+fn bca_levels(values: &[f64], mean: f64, means: &[f64]) -> [f64; 2] {
+    // A sum in another order is the same mean, up to rounding.
+    let slack = 1e-12 * values.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
+    let below = means.partition_point(|drawn| *drawn < mean - slack);
+    let up_to = means.partition_point(|drawn| *drawn <= mean + slack);
+    let drawn = means.len() as f64;
+    let share = (below as f64 + (up_to - below) as f64 / 2.0) / drawn;
+    let bias = normal_quantile(share.clamp(0.5 / drawn, 1.0 - 0.5 / drawn));
+    // The mean without a value lies (mean - value) / (n - 1) above that of all: u is the same with the sign turned.
+    let scale = 1.0 / (values.len() - 1) as f64;
+    let influence = || values.iter().map(|value| (value - mean) * scale);
+    let squares: f64 = influence().map(|u| u * u).sum();
+    let cubes: f64 = influence().map(|u| u.powi(3)).sum();
+    let acceleration = if squares > 0.0 { cubes / (6.0 * squares.powf(1.5)) } else { 0.0 };
+    [TAIL, 1.0 - TAIL].map(|level| {
+        let shifted = bias + normal_quantile(level);
+        let stretch = 1.0 - acceleration * shifted;
+        // Only far outside of the usual range is the stretch not positive; then the level is that of the outermost value.
+        if stretch > 0.0 { normal_cdf(bias + shifted / stretch) } else { f64::from(u8::from(shifted > 0.0)) }
+    })
 }
 
 #[cfg(test)]
@@ -73,16 +66,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quantile_is_linear_between_neighbours() {
-        let values = [1.0, 2.0, 4.0];
-        assert_eq!([0.0, 0.25, 0.75, 1.0].map(|level| quantile(&values, level)), [1.0, 1.5, 3.0, 4.0]);
-        assert_eq!(quantile(&[3.0], 0.4), 3.0);
+    fn both_intervals_agree_without_skewness_and_move_apart_with_it() {
+        let symmetric: Vec<f64> = (0..21).map(|at| f64::from(at) - 10.0).collect();
+        let found = bootstrap_mean(&symmetric, 4000, 1).unwrap();
+        for (percentile, bca) in found.percentile.iter().zip(found.bca) {
+            assert!((percentile - bca).abs() < 0.25, "{found:?}");
+        }
+        assert!(found.percentile[0] < 0.0 && found.percentile[1] > 0.0 && found.mean == 0.0);
+        let skewed: Vec<f64> = (0..21).map(|at| (f64::from(at) / 4.0).exp()).collect();
+        let found = bootstrap_mean(&skewed, 4000, 1).unwrap();
+        assert!(found.bca[0] > found.percentile[0] && found.bca[1] > found.percentile[1], "{found:?}");
+        assert_eq!(bootstrap_mean(&skewed, 4000, 1), Some(found));
     }
 
     #[test]
-    fn equal_values_have_a_point_as_interval() {
-        let found = bootstrap_mean(&[0.1, 0.1, 0.1], 200, 1).unwrap();
-        assert!((found.percentile[0] - 0.1).abs() < 1e-12 && found.bca == found.percentile);
-        assert_eq!(bootstrap_mean(&[], 200, 1), None);
+    fn too_few_values_have_no_interval() {
+        assert_eq!(bootstrap_mean(&[1.0], 100, 0), None);
+        assert_eq!(bootstrap_mean(&[1.0, 2.0], 0, 0), None);
+        assert_eq!(bootstrap_mean(&[1.0, f64::NAN], 100, 0), None);
+        let equal = bootstrap_mean(&[0.1; 5], 100, 0).unwrap();
+        assert!(equal.bca.iter().chain(&equal.percentile).all(|end| (end - 0.1).abs() < 1e-12), "{equal:?}");
     }
 }

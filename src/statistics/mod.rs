@@ -1,20 +1,30 @@
-//! Owns: the statistics of experiments, as plain numbers: paired differences, intervals, tests, curves over operations, power.
+//! Owns: the statistics of experiments: paired differences of arms over seeds, intervals, corrections, learning curves, power.
 //! Must not know: runs, files, what a number stands for.
-//! Invariant: equal numbers and seeds give equal results. Every interval has two sides, and level 0.95 unless it says another.
+//! Invariant: equal numbers and seeds give equal results. A number that does not exist is `None`, never a guess.
+//!
+//! Every interval has level 95 %, unless it says another, and two sides.
 
-mod bootstrap;
-mod curves;
+pub mod bootstrap;
+pub mod curves;
 mod distributions;
-mod estimate;
-mod paired;
-mod paired_answers;
-mod power;
-mod scores;
+pub mod estimate;
+pub mod holm;
+pub mod improvement;
+pub mod iqm;
+pub mod mcnemar;
+pub mod paired;
+pub mod power;
+mod resample;
+mod sign_flip;
+pub mod t_interval;
 
-pub use bootstrap::{BootstrapIntervals, bootstrap_mean};
-pub use curves::{LossCurve, ReachRatio, flop_to_reach, loss_at};
+pub use bootstrap::{BootstrapMean, bootstrap_mean};
+pub use curves::{LossCurve, ReachRatio, equal_flop_difference, flop_to_reach, loss_at};
 pub use estimate::Estimate;
-pub use paired::{PairedDifference, holm, t_interval, t_interval_at};
-pub use paired_answers::PairedAnswers;
+pub use holm::holm;
+pub use improvement::{improvement_interval, probability_of_improvement};
+pub use iqm::{iqm, iqm_interval};
+pub use mcnemar::PairedAnswers;
+pub use paired::PairedDifference;
 pub use power::{detectable_effect, power, seeds_needed};
-pub use scores::{improvement_interval, iqm, iqm_interval, probability_of_improvement};
+pub use t_interval::{t_interval, t_interval_at};

@@ -4,11 +4,11 @@
 
 mod curriculum;
 mod grpo;
-mod stats;
+mod statistics;
 
 pub use curriculum::verify_curriculum;
 pub use grpo::{ROLLOUTS_FILE, verify_grpo};
-pub use stats::{STATS_FILE, verify_stats};
+pub use statistics::{STATISTICS_FILE, verify_statistics};
 
 use crate::config::{Arch, Control, Dtype, GradientFlow, LossPositions, PassScope, PositionBudget, Run};
 use crate::model::accumulator::{GradientAccumulator, Timing};

@@ -257,7 +257,7 @@ fn comparison_view(found: &ComparisonResult, family: usize) -> ComparisonView {
         p_t: probability(found.paired.p_t),
         p_holm: probability(found.p_holm),
         // The exact test cannot give less with so few pairs.
-        p_sign: format!("{} (least {})", p_text(found.paired.p_sign), p_text(2.0 / 2f64.powi(found.paired.n as i32))),
+        p_sign: format!("{} (least {})", p_text(found.paired.p_sign), p_text(found.paired.least_p_sign())),
         improvement: with_interval(found.improvement, found.improvement_interval),
         detectable: optional(found.detectable),
         seeds_needed: found.seeds_needed.map_or("–".into(), |seeds| seeds.to_string()),
