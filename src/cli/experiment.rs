@@ -3,9 +3,11 @@
 //! Invariant: an experiment's file is checked whole, with the config of every run, before anything is done.
 
 mod dry_run;
-mod report;
+pub(super) mod report;
 mod runner;
+mod screen;
 
+use super::run::DisplayArgs;
 use super::{bail_usage, output};
 use crate::experiment::collect::CollectOutcome;
 use crate::experiment::plan::{Experiment, PlannedRun};
@@ -70,6 +72,8 @@ pub(super) struct RunExperimentArgs {
     /// Print progress lines instead of opening the dashboard; the default without a terminal.
     #[arg(long)]
     headless: bool,
+    #[command(flatten)]
+    display: DisplayArgs,
 }
 
 #[derive(Args)]

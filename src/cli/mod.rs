@@ -4,6 +4,7 @@
 
 mod bench;
 mod check;
+mod compare;
 mod completions;
 mod config;
 mod control;
@@ -65,6 +66,8 @@ enum Verb {
     Control(control::ControlArgs),
     /// Compare arms over seeds: make the runs of an experiment, on one machine or many, and judge them.
     Experiment(experiment::ExperimentArgs),
+    /// Report how runs compare: grouped by everything but the seed, with intervals, tests and figures.
+    Compare(compare::CompareArgs),
     /// Browse runs: sort, filter, mark, tag, rename, delete, compare, open. Without a terminal, list them.
     Runs(runs::RunsArgs),
     /// Read a whole run folder and say whether every file of it is whole.
@@ -145,6 +148,7 @@ pub fn run(cli: Cli, allocated: AllocationCounter) -> anyhow::Result<ExitCode> {
         Some(Verb::Watch(args)) => watch::run(args),
         Some(Verb::Control(args)) => control::run(args),
         Some(Verb::Experiment(args)) => experiment::run(args),
+        Some(Verb::Compare(args)) => compare::run(args),
         Some(Verb::Runs(args)) => runs::run(args),
         Some(Verb::Check(args)) => check::run(args),
         Some(Verb::Export(args)) => export::run(args),

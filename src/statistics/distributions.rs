@@ -5,6 +5,7 @@
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 use statrs::function::beta::beta_reg;
 use statrs::function::erf::erfc;
+use std::sync::LazyLock;
 
 /// Share of a distribution above the upper end of a 95 % interval, and below the lower end.
 pub(super) const TAIL: f64 = 0.025;
@@ -19,6 +20,16 @@ pub(super) fn student_p(t: f64, df: f64) -> f64 {
 
 /// Returns the t that Student's t with `df` degrees of freedom exceeds with probability `tail`.
 pub(super) fn student_quantile(df: f64, tail: f64) -> f64 {
+    // A chart needs thousands of intervals of few values.
+    static COMMON: LazyLock<[f64; 64]> =
+        LazyLock::new(|| std::array::from_fn(|index| found_quantile(index as f64 + 1.0, TAIL)));
+    match (1.0..=64.0).contains(&df) && df.fract() == 0.0 && tail == TAIL {
+        true => COMMON[df as usize - 1],
+        false => found_quantile(df, tail),
+    }
+}
+
+fn found_quantile(df: f64, tail: f64) -> f64 {
     StudentsT::new(0.0, 1.0, df).map_or(f64::NAN, |distribution| distribution.inverse_cdf(1.0 - tail))
 }
 

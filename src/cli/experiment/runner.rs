@@ -3,8 +3,9 @@
 //! Invariant: a run is made only by the process that holds its claim.
 
 use super::RunExperimentArgs;
+use super::screen::{self, Reporter};
 use crate::cli::trainer_host::TrainerHost;
-use crate::cli::{headless, output, signals};
+use crate::cli::{signals, terminal};
 use crate::experiment::claim::{ClaimOutcome, claim_run};
 use crate::experiment::declaration::record_declaration;
 use crate::experiment::plan::{Experiment, PlannedRun};
@@ -12,6 +13,7 @@ use crate::experiment::progress::{ProgressState, RunProgress};
 use crate::train::{self, Recipe, StartMode, TrainerOptions};
 use crate::tui::{DashboardHost, SignalFlags};
 use anyhow::Context;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -27,25 +29,20 @@ pub(super) fn run(experiment: &Experiment, runs: &[&PlannedRun], args: &RunExper
     record_declaration(&experiment.spec, existing)?;
     let flags = Arc::new(SignalFlags::default());
     let host = TrainerHost::default();
-    signals::listen(host.handle(), flags.clone(), false).context("cannot listen for signals")?;
-    let mut runner =
-        Runner { experiment, host, flags, retry_failed: args.retry_failed, failed: Vec::new(), waits: false };
-    loop {
-        let mut counts = PassCounts::default();
-        for run in runs {
-            match runner.visit(run)? {
-                Visit::Stopped => return Ok(ExitCode::from(signals::STOPPED_EARLY_EXIT_CODE)),
-                Visit::Made => counts.made += 1,
-                Visit::Waits => counts.waiting += 1,
-                Visit::Done => {}
-            }
-        }
-        if counts.waiting == 0 {
-            return Ok(runner.finish(runs.len()));
-        }
-        if counts.made == 0 {
-            runner.wait(counts.waiting);
-        }
+    let dashboard = !args.headless && std::io::stdout().is_terminal() && terminal::moves_cursor();
+    signals::listen(host.handle(), flags.clone(), dashboard).context("cannot listen for signals")?;
+    let runner = Runner {
+        experiment,
+        host,
+        flags: flags.clone(),
+        reporter: Reporter::Lines,
+        retry_failed: args.retry_failed,
+        failed: Vec::new(),
+        waits: false,
+    };
+    match dashboard {
+        false => runner.run_all(runs),
+        true => screen::run(experiment, flags, args.display, |reporter| Runner { reporter, ..runner }.run_all(runs)),
     }
 }
 
@@ -89,6 +86,7 @@ struct Runner<'a> {
     experiment: &'a Experiment,
     host: TrainerHost,
     flags: Arc<SignalFlags>,
+    reporter: Reporter,
     retry_failed: bool,
     /// Names of failed runs, with their errors.
     failed: Vec<(String, String)>,
@@ -97,6 +95,31 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
+    /// Makes all runs, and returns the exit code.
+    fn run_all(mut self, runs: &[&PlannedRun]) -> anyhow::Result<ExitCode> {
+        loop {
+            let mut counts = PassCounts::default();
+            for run in runs {
+                match self.visit(run)? {
+                    Visit::Stopped => {
+                        let file = self.experiment.file.display();
+                        self.reporter.end(&format!("stopped; go on with: coconut-lab experiment run {file}"));
+                        return Ok(ExitCode::from(signals::STOPPED_EARLY_EXIT_CODE));
+                    }
+                    Visit::Made => counts.made += 1,
+                    Visit::Waits => counts.waiting += 1,
+                    Visit::Done => {}
+                }
+            }
+            if counts.waiting == 0 {
+                return Ok(self.finish(runs.len()));
+            }
+            if counts.made == 0 {
+                self.wait(counts.waiting);
+            }
+        }
+    }
+
     fn is_stopping(&self) -> bool {
         self.flags.stop.load(SeqCst)
     }
@@ -138,7 +161,7 @@ impl Runner<'_> {
     }
 
     fn note_failure(&mut self, run: &PlannedRun, error: String) -> Visit {
-        output::print_error_line(format_args!("{} failed: {error}", run.name));
+        self.reporter.say(&format!("{} failed: {error}", run.name));
         self.failed.push((run.name.clone(), error));
         Visit::Done
     }
@@ -147,14 +170,14 @@ impl Runner<'_> {
     fn make(&mut self, run: &PlannedRun, progress: &RunProgress) -> anyhow::Result<Visit> {
         let number = self.experiment.runs.iter().position(|other| other.name == run.name).unwrap_or(0) + 1;
         let verb = if progress.folder.is_some() { "continuing" } else { "starting" };
-        output::print_error_line(format_args!("{verb} {} ({number} of {})", run.name, self.experiment.runs.len()));
+        self.reporter.say(&format!("{verb} {} ({number} of {})", run.name, self.experiment.runs.len()));
         let mode = match self.start_mode(run, progress) {
             Ok(mode) => mode,
             Err(error) => return Ok(self.note_failure(run, error)),
         };
         let trainer = train::spawn(mode, TrainerOptions::new(false)).context("cannot start the trainer's thread")?;
         self.host.set_current(&trainer);
-        let ended = headless::follow_trainer(trainer);
+        let ended = self.reporter.follow(trainer, &run.name);
         self.host.discard_trainer();
         match ended {
             Ok(summary) if summary.stopped_early => match self.is_stopping() {
@@ -182,14 +205,14 @@ impl Runner<'_> {
     /// Waits a moment for other processes. Says so once.
     fn wait(&mut self, count: usize) {
         if !std::mem::replace(&mut self.waits, true) {
-            output::print_error_line(format_args!("waiting for {count} runs that other processes make"));
+            self.reporter.say(&format!("waiting for {count} runs that other processes make"));
         }
         std::thread::sleep(WAIT);
     }
 
     /// Says how it ended, and returns the exit code.
     fn finish(&self, count: usize) -> ExitCode {
-        output::print_error_line(format_args!(
+        self.reporter.end(&format!(
             "{} of {count} runs are finished; coconut-lab experiment report {}",
             count - self.failed.len(),
             self.experiment.file.display()

@@ -4,7 +4,7 @@
 //! changes, the mean is not joined.
 
 use super::run_series::CurvePoint;
-use super::student_t::mean_and_half_width;
+use crate::statistics::t_interval;
 
 /// Which band is drawn around the mean of a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,10 +53,13 @@ pub fn mean_curve(curves: &[Vec<CurvePoint>], places: &[f64], band: GroupBand) -
     let sampled: Vec<Vec<Option<f64>>> = curves.iter().map(|curve| sample(curve, places, half)).collect();
     let at = |(index, x): (usize, &f64)| {
         let values: Vec<f64> = sampled.iter().filter_map(|curve| curve[index]).collect();
-        let (mean, half_width) = mean_and_half_width(&values)?;
-        let band = match (band, half_width) {
-            (GroupBand::TInterval, Some(half)) => Some((mean - half, mean + half)),
-            (GroupBand::MinMax, Some(_)) => {
+        if values.is_empty() {
+            return None;
+        }
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let band = match band {
+            GroupBand::TInterval => t_interval(&values).map(|[low, high]| (low, high)),
+            GroupBand::MinMax if values.len() > 1 => {
                 Some(values.iter().fold((f64::MAX, f64::MIN), |(low, high), y| (low.min(*y), high.max(*y))))
             }
             _ => None,

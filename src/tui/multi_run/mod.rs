@@ -10,7 +10,7 @@
 //!
 //! - [`state`]: `MultiRunState`, a fold of the reports; [`run_series`]: the series of a run; [`run_groups`]: groups
 //! - [`view`]: what is looked at; [`input`]: keys
-//! - [`chart_data`]: which curves are shown; [`group_curve`]: means and bands, with [`student_t`]
+//! - [`chart_data`]: which curves are shown; [`group_curve`]: means and bands
 //! - [`drawn_group`], [`legend`], [`chart`], [`layout`], [`draw`]: the screen. The table is that of `browser`
 //! - [`app`]: all of it without a terminal; [`main_loop`]: with one
 
@@ -27,5 +27,4 @@ pub mod main_loop;
 pub mod run_groups;
 pub mod run_series;
 pub mod state;
-pub mod student_t;
 pub mod view;
