@@ -12,7 +12,7 @@ pub struct SeedCurves {
 }
 
 /// What the band of [`SeedCurves`] shows, for a legend.
-pub const BAND_NAME: &str = "minimum to maximum";
+pub const BAND_NAME: &str = "range";
 /// Fewest curves that have a band.
 const FEWEST_WITH_BAND: usize = 3;
 
