@@ -24,6 +24,7 @@ const BURN: &[&str] = &[
 ];
 /// Rooms or files without tensors, terminals and files, and the rooms that each may use.
 const PURE: &[(&str, &[&str])] = &[
+    ("figure", &[]),
     ("policy", &["rng"]),
     ("recycle/placement.rs", &["config", "rng"]),
     ("recycle/schedule.rs", &["config", "rng"]),

@@ -48,7 +48,7 @@ pub struct PlotArgs {
     /// Spread the metric by its logarithm; values up to 0 are left out.
     #[arg(long)]
     log_y: bool,
-    /// Title above the figure [default: what the metric is]
+    /// Title above the figure [default: none]
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
     /// File to write, ending in .svg, .pdf or .png
@@ -165,7 +165,7 @@ fn empty_figure(args: &PlotArgs, metric: Metric) -> Figure {
     let scale = |is_log| if is_log { AxisScale::Log } else { AxisScale::Linear };
     let label = metric_label(metric);
     Figure {
-        title: args.title.clone().unwrap_or_else(|| label.clone()),
+        title: args.title.clone().unwrap_or_default(),
         x: FigureAxis { label: args.x.label().into(), scale: scale(args.log_x) },
         y: FigureAxis { label, scale: scale(args.log_y) },
         series: Vec::new(),

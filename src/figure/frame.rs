@@ -41,6 +41,9 @@ impl Frame {
     }
 
     pub fn draw_title(&self, drawing: &mut Drawing, title: &str) {
+        if title.is_empty() {
+            return;
+        }
         let title = fit_text(title, TITLE_SIZE * 1.04, self.right - EDGE);
         let place = level_text(EDGE, EDGE + TITLE_SIZE, TITLE_SIZE, TextAnchor::Start);
         drawing.add_text(&title, place);

@@ -17,6 +17,7 @@ const LEGEND_GAP: f64 = 22.0;
 /// A figure of curves over an axis. The i-th series has the i-th colour.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Figure {
+    /// May be empty, for a figure with a caption.
     pub title: String,
     pub x: FigureAxis,
     pub y: FigureAxis,
@@ -56,7 +57,7 @@ impl Figure {
     pub fn to_svg(&self) -> String {
         let legend = self.legend_places();
         let rows = legend.last().map_or(0, |(row, _)| row + 1);
-        let top = EDGE + TITLE_SIZE + 12.0 + rows as f64 * LEGEND_ROW + 14.0;
+        let top = self.legend_top() + rows as f64 * LEGEND_ROW + 14.0;
         let points = || self.series.iter().flat_map(FigureSeries::points);
         let x = ValueRange::covering(points().map(|point| point.0), self.x.scale).with_margin(0.01);
         let y = ValueRange::covering(points().map(|point| point.1), self.y.scale).with_margin(0.04);
@@ -81,7 +82,14 @@ impl Figure {
                 drawing.add_dot((x, y), 3.0, ink, 0.85);
             }
         }
-        drawing.finish(&self.title)
+        match self.title.is_empty() {
+            true => drawing.finish(&format!("{} over {}", self.y.label, self.x.label)),
+            false => drawing.finish(&self.title),
+        }
+    }
+
+    fn legend_top(&self) -> f64 {
+        if self.title.is_empty() { EDGE } else { EDGE + TITLE_SIZE + 12.0 }
     }
 
     /// Returns the row and the left end of each entry of the legend.
@@ -101,7 +109,7 @@ impl Figure {
 
     fn draw_legend(&self, drawing: &mut Drawing, places: &[(usize, f64)]) {
         for (index, ((row, x), series)) in places.iter().zip(&self.series).enumerate() {
-            let (ink, y) = (Ink::Series(index), EDGE + TITLE_SIZE + 20.0 + *row as f64 * LEGEND_ROW);
+            let (ink, y) = (Ink::Series(index), self.legend_top() + 8.0 + *row as f64 * LEGEND_ROW);
             if !series.band.is_empty() {
                 let fill = ink.fill();
                 let top = y - 5.5;
