@@ -66,13 +66,11 @@ pub fn render(frame: &mut Frame, area: Rect, state: &MultiRunState, view: &Multi
 fn draw_frame(frame: &mut Frame, area: Rect, metric: Option<Metric>, view: &MultiRunView, theme: &Theme) -> Rect {
     let span = |role, text: String| Span::styled(text, theme.style(role));
     let name = metric.map_or("no metric yet", |metric| metric.spec().name);
+    let smoothed = if view.smoothing() > 0.0 { format!(", smoothed {}", view.smoothing()) } else { String::new() };
     let mut title = Line::from(vec![
         span(Role::Focus, format!(" {name} ")),
-        span(Role::Name, format!("over {} ", view.axis.title())),
+        span(Role::Name, format!("over {}{smoothed} ", view.axis.title())),
     ]);
-    if view.smoothing() > 0.0 {
-        title.push_span(span(Role::Name, format!("smoothed {} ", view.smoothing())));
-    }
     let scales = [("log y ", view.charts.y_scale), ("log x ", view.charts.x_scale)];
     let marked = scales.into_iter().filter(|(_, scale)| *scale == Scale::Log).map(|(word, _)| word);
     let spans = match view.span {

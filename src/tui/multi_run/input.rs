@@ -186,13 +186,13 @@ fn find_metric(known: &[String], text: &str) -> Result<Metric, String> {
 
 /// Returns the columns of the table in their order, each with its rank: those of the highest rank are left out first.
 pub fn table_columns(state: &MultiRunState, view: &MultiRunView) -> Vec<(Column, u8)> {
-    let seed = Column::parse("run.seed").ok().map(|column| (column, 2));
+    let seed = Column::parse("run.seed").ok().map(|column| (column, 3));
     let mut columns = vec![(Column::Name, 0), (Column::State, 1)];
     columns.extend(seed);
-    columns.push((Column::Step, 3));
+    columns.push((Column::Step, 4));
     if let Some(metric) = view.charted_metric(state) {
         let best = if metric.larger_is_better() { MetricFigure::Max } else { MetricFigure::Min };
-        columns.extend([(Column::Metric(metric, MetricFigure::Last), 3), (Column::Metric(metric, best), 5)]);
+        columns.extend([(Column::Metric(metric, MetricFigure::Last), 2), (Column::Metric(metric, best), 5)]);
     }
     let settings = &state.list.settings;
     let more = settings.columns.iter().map(|column| (*column, 4));
