@@ -43,11 +43,17 @@ SchedulerParameters=sched_interval=1,sched_min_interval=100000
 JobRequeue=1
 KillWait=30
 MpiDefault=none
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) State=UNKNOWN
+$(slurmd -C | head -1) NodeAddr=127.0.0.1 State=UNKNOWN
 PartitionName=low Nodes=ALL Default=YES PriorityTier=1 GraceTime=20 PreemptMode=REQUEUE MaxTime=INFINITE State=UP
 PartitionName=high Nodes=ALL PriorityTier=10 MaxTime=INFINITE State=UP
 CONF
-echo "CgroupPlugin=disabled" > /etc/slurm/cgroup.conf
+# Older versions cannot do without control groups.
+version=$(slurmd -V | grep -oE '[0-9]+\.[0-9]+' | head -1)
+if [ "$(printf '%s\n23.11\n' "$version" | sort -V | head -1)" = 23.11 ]; then plugin=disabled
+elif [ -d /sys/fs/cgroup/cpu ]; then plugin=cgroup/v1
+else plugin=cgroup/v2
+fi
+echo "CgroupPlugin=$plugin" > /etc/slurm/cgroup.conf
 
 stop() {
   scancel --user=root >/dev/null 2>&1 || true
