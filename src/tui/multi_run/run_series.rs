@@ -118,7 +118,7 @@ impl RunSeries {
     pub fn curve(&self, metric: Metric, axis: XAxis, smoothing: f64) -> Vec<CurvePoint> {
         let Some(history) = self.histories.get(&metric) else { return Vec::new() };
         let points = history.smoothed(smoothing).filter_map(|(bucket, y)| {
-            let x = self.x_at(axis, bucket.last_step)?;
+            let x = self.x_at(axis, bucket.last_step).filter(|x| x.is_finite() && y.is_finite())?;
             Some(CurvePoint { x, y, gap_before: bucket.gap_before })
         });
         points.collect()
