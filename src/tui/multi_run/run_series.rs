@@ -108,6 +108,10 @@ impl RunSeries {
         Metric::ALL.iter().map(range).collect()
     }
 
+    pub fn has_metric(&self, metric: Metric) -> bool {
+        self.histories.get(&metric).is_some_and(|history| !history.is_empty())
+    }
+
     /// Iterates over the metrics that have a value.
     pub fn metrics(&self) -> impl Iterator<Item = Metric> {
         self.histories.iter().filter(|(_, history)| !history.is_empty()).map(|(metric, _)| *metric)
