@@ -23,7 +23,7 @@ use ratatui::style::Modifier;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-const MAX_GROUP_CELLS: usize = 32;
+const MAX_GROUP_CELLS: usize = 48;
 /// Cells before the group's keys: a space, up to two of its letter, a mark, a space.
 const LETTER_CELLS: usize = 5;
 

@@ -108,6 +108,10 @@ impl RunSeries {
         Metric::ALL.iter().map(range).collect()
     }
 
+    pub fn has_metric(&self, metric: Metric) -> bool {
+        self.histories.get(&metric).is_some_and(|history| !history.is_empty())
+    }
+
     /// Iterates over the metrics that have a value.
     pub fn metrics(&self) -> impl Iterator<Item = Metric> {
         self.histories.iter().filter(|(_, history)| !history.is_empty()).map(|(metric, _)| *metric)
@@ -118,7 +122,7 @@ impl RunSeries {
     pub fn curve(&self, metric: Metric, axis: XAxis, smoothing: f64) -> Vec<CurvePoint> {
         let Some(history) = self.histories.get(&metric) else { return Vec::new() };
         let points = history.smoothed(smoothing).filter_map(|(bucket, y)| {
-            let x = self.x_at(axis, bucket.last_step)?;
+            let x = self.x_at(axis, bucket.last_step).filter(|x| x.is_finite() && y.is_finite())?;
             Some(CurvePoint { x, y, gap_before: bucket.gap_before })
         });
         points.collect()

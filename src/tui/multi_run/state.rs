@@ -171,6 +171,11 @@ impl MultiRunState {
         &self.arrivals
     }
 
+    /// Whether a run has a value of `metric`.
+    pub fn has_metric(&self, metric: Metric) -> bool {
+        self.runs.values().any(|run| run.series.has_metric(metric))
+    }
+
     /// Returns the metrics of which a run has a value, in the order of the table.
     pub fn metrics(&self) -> Vec<Metric> {
         let known: BTreeSet<Metric> = self.runs.values().flat_map(|run| run.series.metrics()).collect();

@@ -103,9 +103,8 @@ impl MultiRunView {
 
     /// Returns the metric that is charted; none before the first value.
     pub fn charted_metric(&self, state: &MultiRunState) -> Option<Metric> {
-        let known = state.metrics();
-        let usual = || USUAL_METRICS.into_iter().find(|metric| known.contains(metric));
-        self.metric.or_else(usual).or(known.first().copied())
+        let usual = || USUAL_METRICS.into_iter().find(|metric| state.has_metric(*metric));
+        self.metric.or_else(usual).or_else(|| state.metrics().first().copied())
     }
 
     /// Whether the run in `folder` is drawn for itself because it is pinned.
