@@ -15,7 +15,9 @@ const PDF_PIXELS_PER_INCH: f32 = 96.0;
 pub enum FigureError {
     #[error("cannot read the SVG: {0}")]
     Svg(#[from] usvg::Error),
-    #[error("cannot make an image of {width} × {height} pixels at scale {scale}: at most {MAX_PIXELS} pixels, at least 1")]
+    #[error(
+        "cannot make an image of {width} × {height} pixels at scale {scale}: at most {MAX_PIXELS} pixels, at least 1"
+    )]
     Size { width: f32, height: f32, scale: f32 },
     #[error("cannot write the PNG: {0}")]
     Png(String),

@@ -236,7 +236,8 @@ mod tests {
 
     #[test]
     fn values_without_a_place_are_gaps() {
-        let points = [(0.0, 1.0), (1.0, 2.0), (2.0, f64::NAN), (3.0, 3.0), (4.0, 2.0), (5.0, f64::INFINITY), (6.0, 2.0)];
+        let points =
+            [(0.0, 1.0), (1.0, 2.0), (2.0, f64::NAN), (3.0, 3.0), (4.0, 2.0), (5.0, f64::INFINITY), (6.0, 2.0)];
         let svg = figure(vec![line(&points)]).to_svg();
         let path = svg.lines().find(|line| line.starts_with("<path")).unwrap();
         assert_eq!(path.matches('M').count(), 2, "{path}");
@@ -270,8 +271,9 @@ mod tests {
         let image = Pixmap::decode_png(&svg_to_png(&svg, 2.0).unwrap()).unwrap();
         assert_eq!(image.width(), 1440);
         for (red, green, blue) in [(0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)] {
-            let is_colour =
-                |pixel: &&resvg::tiny_skia::PremultipliedColorU8| (pixel.red(), pixel.green(), pixel.blue()) == (red, green, blue);
+            let is_colour = |pixel: &&resvg::tiny_skia::PremultipliedColorU8| {
+                (pixel.red(), pixel.green(), pixel.blue()) == (red, green, blue)
+            };
             assert!(image.pixels().iter().filter(is_colour).count() > 1000, "{red} {green} {blue}");
         }
         assert!(svg_to_pdf(&svg).unwrap().starts_with(b"%PDF"));
@@ -291,7 +293,8 @@ mod tests {
 
     #[test]
     fn a_legend_breaks_into_rows_within_the_page() {
-        let series = |index| FigureSeries { label: format!("recycle.every = {index}, optim.lr = 0.001 (3 runs)"), ..line(&[]) };
+        let series =
+            |index| FigureSeries { label: format!("recycle.every = {index}, optim.lr = 0.001 (3 runs)"), ..line(&[]) };
         let figure = figure((0..7).map(series).collect());
         let places = figure.legend_places();
         let ends = figure.series.iter().zip(&places).map(|(series, (_, x))| x + text_width(&series.label, TICK_SIZE));

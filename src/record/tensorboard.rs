@@ -215,7 +215,10 @@ mod tests {
         assert_eq!(start_event(0.5, 300), b"\x09\0\0\0\0\0\0\xe0\x3f\x10\xac\x02\x3a\x02\x08\x01");
         let mut row = StepRow::new(2);
         row.set(Metric::Lr, 1.5);
-        assert_eq!(metrics_event(0.5, &row), b"\x09\0\0\0\0\0\0\xe0\x3f\x10\x02\x2a\x0b\x0a\x09\x0a\x02lr\x15\0\0\xc0\x3f");
+        assert_eq!(
+            metrics_event(0.5, &row),
+            b"\x09\0\0\0\0\0\0\xe0\x3f\x10\x02\x2a\x0b\x0a\x09\x0a\x02lr\x15\0\0\xc0\x3f"
+        );
         assert_eq!(masked_crc(b"123456789"), 0xE306_9283_u32.rotate_right(15).wrapping_add(0xA282_EAD8));
     }
 
