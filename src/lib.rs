@@ -18,6 +18,8 @@
 //! - [`figure`] draws publication plots.
 //! - [`tui`] shows the events as a dashboard; without a terminal, [`cli`] prints them.
 //! - [`mod@bench`] times and profiles training steps without a run.
+//! - [`experiment`] plans arms by seeds, knows their runs by their folders, and judges what they show.
+//! - [`statistics`] has the intervals and tests that experiments need, as plain numbers.
 //! - [`verify`] checks model and passes against golden numbers.
 
 pub mod bench;
@@ -26,6 +28,7 @@ pub mod config;
 pub mod curriculum;
 pub mod data;
 pub mod device;
+pub mod experiment;
 pub mod figure;
 pub mod files;
 pub mod generate;
@@ -38,6 +41,7 @@ pub mod rl;
 pub mod rng;
 pub mod run_list;
 pub mod schema;
+pub mod statistics;
 pub mod train;
 pub mod tui;
 pub mod verify;

@@ -84,6 +84,32 @@ fn keys_control_the_run_and_quitting_restores_the_terminal() {
 }
 
 #[test]
+fn several_runs_are_on_one_chart_and_new_ones_appear() {
+    let dir = temp_dir_with_recipe(TINY);
+    let train = |name: &str, set: &str| {
+        let args = ["run", "--config", "tiny.toml", "--headless", "--name", name, "--set", set];
+        assert!(lab(dir.path(), &args).status.success());
+    };
+    train("one", "run.seed=1");
+    train("two", "run.seed=2");
+    let mut screen = Screen::start(dir.path(), &["watch", "--dir", "checkpoints"], SIZE);
+    screen.wait_for("both runs in a group", |text| text.contains("2 runs · 1 group") && text.contains("n=2"));
+    train("three", "optim.lr=0.01");
+    screen.wait_for("a new run in a group of its own", |text| {
+        text.contains("3 runs · 2 groups") && text.contains("optim.lr = 0.01")
+    });
+    screen.send_keys("G\r");
+    screen.wait_for("the run's own dashboard", |text| text.contains("finished  three  step 6 / 6"));
+    screen.send_keys("q");
+    screen.wait_for_text("3 runs · 2 groups");
+    std::fs::remove_dir_all(newest_run(dir.path())).unwrap();
+    screen.wait_for("the run that vanished", |text| text.contains("damaged") && text.contains("does not exist"));
+    screen.send_keys("q");
+    assert!(screen.wait_for_exit().success());
+    wait_for_restored_terminal(&screen);
+}
+
+#[test]
 fn the_list_of_runs_opens_and_deletes_runs_alone_and_over_a_live_run() {
     let dir = temp_dir_with_recipe(TINY);
     for name in ["one", "two"] {

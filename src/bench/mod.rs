@@ -2,5 +2,6 @@
 //! Must not know: run folders, screens.
 //! Invariant: a timed step is the step that a run makes.
 
+pub mod estimate;
 pub mod profile;
 pub mod steps;

@@ -5,7 +5,7 @@
 pub mod chrome;
 
 use super::steps::{BenchSizes, BenchSubject, StepKind, synchronize};
-use crate::config::Config;
+use crate::config::{Config, WorkDone};
 use crate::device::SelectedDevice;
 use crate::ops::trace::{self, Recording};
 pub use crate::ops::trace::{AllocationCounter, SpanKind, SpanRecord};
@@ -105,7 +105,7 @@ pub fn profile_run(
         |_| Ok(()),
         |()| {
             let mut batches = objective.next_batches(&config, &learner.model, learner.step)?;
-            let (row, error) = learner.update_on(&config, &mut *batches)?;
+            let (row, error) = learner.update_on(&config, &WorkDone::default(), &mut *batches)?;
             drop(batches);
             objective.count_update();
             error.map_or(Ok(row), Err)

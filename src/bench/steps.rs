@@ -4,7 +4,7 @@
 
 use crate::config::{
     self, Arch, Config, Curve, Data, Dtype, GradientFlow, LatentOrder, LrDecay, Model, Optim, PassScope,
-    PositionBudget, Probe, Recycle, SelectionRule,
+    PositionBudget, Probe, Recycle, SelectionRule, WorkDone,
 };
 use crate::curriculum::passes::LatentSettings;
 use crate::curriculum::rows::CurriculumRow;
@@ -159,7 +159,7 @@ impl BenchSubject {
             stage: 0,
             resets_optimizer: false,
         };
-        match self.learner.update_on(&self.config, &mut batches)? {
+        match self.learner.update_on(&self.config, &WorkDone::default(), &mut batches)? {
             (row, None) => Ok(row),
             (_, Some(error)) => Err(error),
         }

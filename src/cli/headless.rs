@@ -106,12 +106,18 @@ impl ProgressPrinter {
         }
         // The row of step 0 holds only a validation, which the log reports.
         let due = row.step() > 0 && self.last_line.is_none_or(|last| last.elapsed() >= self.line_every);
-        let last = self.info.as_ref().is_some_and(|info| info.config.run.steps == row.step());
+        let last = self.info.as_ref().is_some_and(|info| info.config.run.is_complete(&row.work_done()));
         self.last_row = Some(row);
+        self.bar.set_length(self.expected_steps());
         if due || last {
             self.last_line = Some(Instant::now());
             self.print_line(&self.step_line());
         }
+    }
+
+    fn expected_steps(&self) -> u64 {
+        let done = self.last_row.as_ref().map(StepRow::work_done).unwrap_or_default();
+        self.info.as_ref().map_or(0, |info| info.config.run.expected_steps(&done))
     }
 
     /// Formats the newest step: losses in nats, learning rate, gradient norm, speed.
@@ -120,7 +126,7 @@ impl ProgressPrinter {
             return String::new();
         };
         let number = |row: &StepRow, metric: Metric| row.get(metric).map_or("-".into(), |v| format!("{v:.4}"));
-        let steps = self.info.as_ref().map_or(0, |info| info.config.run.steps);
+        let steps = self.expected_steps();
         let recycled = self.last_recycled_row.as_ref().map_or(String::new(), |row| {
             format!(
                 "  recycled {} (plain at same positions {})",

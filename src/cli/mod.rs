@@ -4,16 +4,19 @@
 
 mod bench;
 mod check;
+mod compare;
 mod completions;
 mod config;
 mod control;
 mod data;
 mod eval;
+mod experiment;
 mod export;
 mod generate;
 mod headless;
 mod lens;
 mod model_source;
+mod multi_run_reader;
 pub mod output;
 mod plot;
 mod profile;
@@ -57,10 +60,14 @@ enum Verb {
     Run(run::RunArgs),
     /// Continue a run that was stopped or killed, or train it for more steps.
     Resume(resume::ResumeArgs),
-    /// Open the dashboard on a run of another process, running or ended.
+    /// Open the dashboard on a run of another process, running or ended, or on several runs at once.
     Watch(watch::WatchArgs),
     /// Pause, continue, step, save, stop, note, change or ask a run of another process.
     Control(control::ControlArgs),
+    /// Compare arms over seeds: make the runs of an experiment, on one machine or many, and judge them.
+    Experiment(experiment::ExperimentArgs),
+    /// Report how runs compare: grouped by everything but the seed, with intervals, tests and figures.
+    Compare(compare::CompareArgs),
     /// Browse runs: sort, filter, mark, tag, rename, delete, compare, open. Without a terminal, list them.
     Runs(runs::RunsArgs),
     /// Read a whole run folder and say whether every file of it is whole.
@@ -69,7 +76,7 @@ enum Verb {
     Export(export::ExportArgs),
     /// Draw a metric of one or more runs as a figure: mean and band over seeds, to SVG, PDF or PNG.
     Plot(plot::PlotArgs),
-    /// Draw the dashboard of a run, or one of its panels, to an SVG or text file.
+    /// Draw the dashboard of a run or of several, or a panel, to an SVG or text file.
     Snapshot(snapshot::SnapshotArgs),
     /// Generate text from prompts, with or without thoughts in latent space.
     Generate(generate::GenerateArgs),
@@ -140,6 +147,8 @@ pub fn run(cli: Cli, allocated: AllocationCounter) -> anyhow::Result<ExitCode> {
         Some(Verb::Resume(args)) => resume::run(args),
         Some(Verb::Watch(args)) => watch::run(args),
         Some(Verb::Control(args)) => control::run(args),
+        Some(Verb::Experiment(args)) => experiment::run(args),
+        Some(Verb::Compare(args)) => compare::run(args),
         Some(Verb::Runs(args)) => runs::run(args),
         Some(Verb::Check(args)) => check::run(args),
         Some(Verb::Export(args)) => export::run(args),

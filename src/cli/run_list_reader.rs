@@ -45,15 +45,20 @@ struct RunListReader {
 
 /// Tells whether a run has changed since it was read.
 #[derive(PartialEq)]
-struct ReadMark {
+pub(super) struct ReadMark {
     is_running: bool,
     /// When its files were written.
     times: [Option<SystemTime>; 3],
 }
 
 impl ReadMark {
-    fn new(row: &RunListRow) -> Self {
+    pub fn new(row: &RunListRow) -> Self {
         Self { is_running: row.state == Some(RunState::Running), times: file_times(&row.folder) }
+    }
+
+    /// Whether the run in `folder` runs or was changed since it was read.
+    pub fn is_due(&self, folder: &Path) -> bool {
+        self.is_running || self.times != file_times(folder)
     }
 }
 
@@ -93,10 +98,7 @@ impl RunListReader {
         for folder in gone {
             self.forget(&folder)?;
         }
-        let is_due = |folder: &&PathBuf| match self.known.get(*folder) {
-            Some(mark) => mark.is_running || mark.times != file_times(folder),
-            None => true,
-        };
+        let is_due = |folder: &&PathBuf| self.known.get(*folder).is_none_or(|mark| mark.is_due(folder));
         let due: Vec<PathBuf> = folders.iter().filter(is_due).cloned().collect();
         let (mut done, total) = (folders.len() - due.len(), folders.len());
         for batch in due.chunks(RUNS_PER_BATCH) {

@@ -1,16 +1,20 @@
-//! Owns: `snapshot`: it draws a run's dashboard, or one panel, to a file.
+//! Owns: `snapshot`: it draws the dashboard of a run, one panel, or the dashboard of several runs to a file.
 //! Must not know: what panels draw.
 //! Invariant: it needs no terminal, and only reads the run.
 
 use super::bail_usage;
+use super::multi_run_reader::{self, RunSource};
 use super::output;
 use super::run_lookup;
+use super::watch::several_runs;
 use crate::record::reader;
 use crate::record::run_folder::RunFolder;
+use crate::schema::multi_run::MultiRunUpdate;
 use crate::schema::protocol::{Alert, AlertTopic, Event};
+use crate::schema::run_list::RunListUpdate;
 use crate::tui::Panel;
-use crate::tui::picture::snapshot;
 use crate::tui::picture::snapshot::{Background, MAX_SIZE, PictureColors, PictureFormat, SnapshotOptions};
+use crate::tui::picture::{several_runs as runs_picture, snapshot};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use std::io::Write;
@@ -22,14 +26,22 @@ const EXAMPLES: &str = "Examples:
   coconut-lab snapshot last --panel entropy --size 120x40 --out entropy.svg
   coconut-lab snapshot last --panel loss --keys yz --out loss.txt        log losses, the last half
 
+  coconut-lab snapshot first second third --keys 'o valid_loss_plain<Enter>' --out runs.svg
+  coconut-lab snapshot --dir checkpoints --size 200x60 --out all.svg
+
 --keys takes characters and names such as <Left>, <PageUp> or <Enter>. Press `?` in the dashboard for a list
 of its keys. Keys that do more than change the picture are refused.";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SnapshotArgs {
-    /// Run: a run folder, its name in checkpoints/, a run's name (the newest of that name), or `last`.
-    run: String,
+    /// Run: a run folder, its name in checkpoints/, a run's name (the newest of that name), or `last`. Several runs are
+    /// drawn on one chart.
+    #[arg(required_unless_present = "dir", value_name = "RUN")]
+    runs: Vec<String>,
+    /// Draw all runs in this folder on one chart.
+    #[arg(long, value_name = "DIR", conflicts_with = "runs")]
+    dir: Option<PathBuf>,
     /// Panel to draw [default: the whole dashboard]
     ///
     /// One of: run, loss, schedule, entropy, thoughts, cost, changes, log, samples, playground, layers, rollouts.
@@ -86,12 +98,25 @@ pub(super) fn run(args: SnapshotArgs) -> anyhow::Result<ExitCode> {
         Some("txt") => PictureFormat::Text,
         _ => bail_usage!("--out {}: expected a file name that ends in .svg or .txt", args.out.display()),
     };
-    let folder = RunFolder::open(&run_lookup::run_folder(&args.run)?)?;
-    let title = match args.panel {
-        Some(panel) => format!("{}: {}", folder.id(), panel.name()),
-        None => folder.id(),
+    let source = several_runs(&args.runs, args.dir.clone())?;
+    if let (Some(_), Some(panel)) = (&source, args.panel) {
+        bail_usage!("--panel {}: only the dashboard of a single run has panels", panel.name());
+    }
+    let run = args.runs.first().cloned();
+    let out = args.out.clone();
+    let options = picture_options(args, format);
+    let (picture, damage) = match (source, run) {
+        (Some(source), _) => draw_several(source, &options)?,
+        (None, run) => draw_single(&run.unwrap_or_default(), &options)?,
     };
-    let options = SnapshotOptions {
+    std::fs::write(&out, picture).with_context(|| format!("cannot write {}", out.display()))?;
+    writeln!(output::stdout(), "{}", out.display())?;
+    damage.iter().for_each(|found| output::print_error_line(format_args!("warning: the picture lacks rows: {found}")));
+    Ok(if damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn picture_options(args: SnapshotArgs, format: PictureFormat) -> SnapshotOptions {
+    SnapshotOptions {
         panel: args.panel,
         size: args.size,
         keys: args.keys,
@@ -105,6 +130,15 @@ pub(super) fn run(args: SnapshotArgs) -> anyhow::Result<ExitCode> {
             SnapshotColors::Sixteen => PictureColors::Sixteen,
         },
         format,
+    }
+}
+
+/// Draws the dashboard of a run. Returns the picture, and what of the run could not be read.
+fn draw_single(run: &str, options: &SnapshotOptions) -> anyhow::Result<(String, Vec<String>)> {
+    let folder = RunFolder::open(&run_lookup::run_folder(run)?)?;
+    let title = match options.panel {
+        Some(panel) => format!("{}: {}", folder.id(), panel.name()),
+        None => folder.id(),
     };
     let mut damage = Vec::new();
     let events = reader::current_events(folder).inspect(|event| {
@@ -112,12 +146,25 @@ pub(super) fn run(args: SnapshotArgs) -> anyhow::Result<ExitCode> {
             damage.push(found.clone());
         }
     });
-    let picture = snapshot::draw(events, &options, &title)
+    let picture =
+        snapshot::draw(events, options, &title).map_err(|error| anyhow::anyhow!("--keys {}: {error}", options.keys))?;
+    Ok((picture, damage))
+}
+
+/// Draws the dashboard of several runs. Returns the picture, and what of the runs could not be read.
+fn draw_several(source: RunSource, options: &SnapshotOptions) -> anyhow::Result<(String, Vec<String>)> {
+    let dir = source.place();
+    let updates = multi_run_reader::read_once(source);
+    let problems = updates.iter().flat_map(|update| match update {
+        MultiRunUpdate::List(RunListUpdate::Row(row)) => row.problems.as_slice(),
+        _ => &[],
+    });
+    let mut damage: Vec<String> = problems.cloned().collect();
+    damage.sort();
+    damage.dedup();
+    let picture = runs_picture::draw(&dir, updates, options)
         .map_err(|error| anyhow::anyhow!("--keys {}: {error}", options.keys))?;
-    std::fs::write(&args.out, picture).with_context(|| format!("cannot write {}", args.out.display()))?;
-    writeln!(output::stdout(), "{}", args.out.display())?;
-    damage.iter().for_each(|found| output::print_error_line(format_args!("warning: the picture lacks rows: {found}")));
-    Ok(if damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok((picture, damage))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Owns: what the terminal can show, as the environment says: Unicode, and moving the cursor.
 //! Must not know: what is shown.
-//! Invariant: only environment variables decide, as for other programs.
+//! Invariant: only environment variables decide, as for other programs; the width is asked of the terminal.
 
 /// Whether the locale is UTF-8: the first of LC_ALL, LC_CTYPE and LANG that is set decides; without one it is C.
 /// On Windows the console takes Unicode in any locale.
@@ -19,6 +19,17 @@ fn is_utf8_locale(values: [Option<String>; 3]) -> bool {
 /// Whether the terminal can move its cursor: not if TERM is `dumb` or empty.
 pub(super) fn moves_cursor() -> bool {
     cfg!(windows) || std::env::var("TERM").is_ok_and(|term| !matches!(term.as_str(), "" | "dumb" | "unknown"))
+}
+
+/// Returns the columns of the terminal at standard output; 100 without one.
+pub(super) fn columns() -> usize {
+    #[cfg(unix)]
+    if let Ok(size) = rustix::termios::tcgetwinsize(std::io::stdout())
+        && size.ws_col > 0
+    {
+        return usize::from(size.ws_col);
+    }
+    100
 }
 
 #[cfg(test)]

@@ -6,7 +6,10 @@ use super::progress::Spinner;
 use super::{bail_usage, output};
 use crate::config::Dtype;
 use crate::device;
-use crate::verify::{CASES_FILE, CheckResult, ROLLOUTS_FILE, Verdict, verify, verify_curriculum, verify_grpo};
+use crate::verify::{
+    CASES_FILE, CheckResult, ROLLOUTS_FILE, STATISTICS_FILE, Verdict, verify, verify_curriculum, verify_grpo,
+    verify_statistics,
+};
 use clap::Args;
 use serde::Serialize;
 use std::io::Write;
@@ -19,12 +22,14 @@ const EXAMPLES: &str = "Examples:
 
 The golden numbers are those of a reference implementation. The table shows the largest error of each entry
 and the allowed one. Errors are absolute; those of gradients, and all with --dtype bf16, are relative to the
-entry's largest number; in a folder of rollouts each number's error is scaled to the tolerance of 0. Exit code: 0 if no entry failed, else 1.";
+entry's largest number; in a folder of rollouts each
+number's error is scaled to the tolerance of 0; in a folder of statistics the line shows the number that is nearest to what it is allowed. Exit code: 0 if no entry failed, else 1.";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct VerifyArgs {
-    /// Folder with config.json, model.safetensors and golden.safetensors, or with cases.json of a curriculum or of rollouts.
+    /// Folder with config.json, model.safetensors and golden.safetensors, with cases.json of a curriculum or of
+    /// rollouts, or with stats.json of statistics.
     dir: PathBuf,
     /// Device: auto (CUDA if it is built in and available, else the CPU), cpu, cuda, cuda:N or wgpu.
     #[arg(long, default_value = "auto")]
@@ -57,6 +62,7 @@ pub(super) fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let is_plain = dtype == Dtype::F32 && !activation_checkpointing;
     let has = |file: &str| args.dir.join(file).is_file();
     let verdicts = match has(CASES_FILE) {
+        false if is_plain && has(STATISTICS_FILE) => verify_statistics(&args.dir)?,
         true if is_plain && has(ROLLOUTS_FILE) => verify_grpo(&args.dir)?,
         true if !is_plain => {
             bail_usage!("{}: cases are verified in f32, without --activation-checkpointing", args.dir.display())

@@ -11,6 +11,7 @@ pub mod keys;
 mod load;
 mod mixture;
 mod rules;
+mod run_length;
 mod sections;
 pub mod seed_groups;
 pub mod watch;
@@ -26,6 +27,7 @@ pub use keys::{ConfigKey, KeyKind, Limit, Mutability};
 pub use load::{ConfigError, from_text, line_of_key, load, nearest_key, read_file, refuse_torn};
 pub use mixture::Mixture;
 pub use rules::ineffective_settings;
+pub use run_length::WorkDone;
 pub use sections::{
     Checkpoint, Dashboard, Data, Dropout, Eval, Model, Objective, Optim, Probe, Record, Recycle, Rl, Run,
 };

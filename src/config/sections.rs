@@ -20,8 +20,14 @@ sections! {
         Frozen dir: String = "checkpoints".into(), Any;
         /// Seed of the random streams for weights, data order and placements.
         Frozen seed: u64 = 0, Any;
-        /// Number of updates (optimizer steps) in the run.
+        /// Number of updates (optimizer steps) in the run, at most.
         Live steps: u64 = 2000, AtLeast(1.0);
+        /// Input tokens after which the run ends, if `steps` updates are not done before. It ends with the step that reaches
+        /// them, and the learning rate decays until then. 0: no limit.
+        Live max_tokens: u64 = 0, Any;
+        /// Floating-point operations after which the run ends, in the same way, as the metric `total_flop` counts them. 0: no
+        /// limit.
+        Live max_flop: f64 = 0.0, AtLeast(0.0);
         /// Pauses the run before its next step while true. Edit the value in the config file to pause or resume a run
         /// from outside.
         Live paused: bool = false, Any;

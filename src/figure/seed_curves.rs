@@ -2,17 +2,19 @@
 //! Must not know: runs, metrics, drawing.
 //! Invariant: a mean is over all curves; there is none where a curve has no points on both sides.
 
+use crate::statistics::t_interval;
+
 /// Curves of several seeds as one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SeedCurves {
     /// Mean over the curves, as `(x, mean)`.
     pub mean: Vec<(f64, f64)>,
-    /// Smallest and largest value, as `(x, low, high)`; empty with fewer than three curves.
+    /// 95 % t interval of the mean, as `(x, low, high)`; empty with fewer than three curves.
     pub band: Vec<(f64, f64, f64)>,
 }
 
 /// What the band of [`SeedCurves`] shows, for a legend.
-pub const BAND_NAME: &str = "range";
+pub const BAND_NAME: &str = "95 % interval";
 /// Fewest curves that have a band.
 const FEWEST_WITH_BAND: usize = 3;
 
@@ -31,21 +33,12 @@ impl SeedCurves {
         for x in xs {
             let values: Vec<f64> = lines.iter().filter_map(|line| value_at(line, x)).collect();
             curves.mean.push((x, values.iter().sum::<f64>() / values.len() as f64));
-            if values.len() >= FEWEST_WITH_BAND {
-                let (low, high) = ends(&values);
+            if let Some([low, high]) = t_interval(&values).filter(|_| values.len() >= FEWEST_WITH_BAND) {
                 curves.band.push((x, low, high));
             }
         }
         curves
     }
-}
-
-/// Returns the ends of the band of `values`; NaN if one of them is.
-fn ends(values: &[f64]) -> (f64, f64) {
-    if values.iter().any(|value| value.is_nan()) {
-        return (f64::NAN, f64::NAN);
-    }
-    values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(*value), high.max(*value)))
 }
 
 /// Returns the value of a curve at `x`, on the straight line between its points; none outside of them.
@@ -71,7 +64,8 @@ mod tests {
         assert_eq!(two.mean, [(1.0, 1.0), (2.0, 2.5), (3.0, 3.0), (4.0, 3.0)]);
         assert!(two.band.is_empty());
         let three = SeedCurves::from_lines(&[a.clone(), b, vec![(0.0, 7.0), (3.0, 7.0)]]);
-        assert_eq!(three.band, [(1.0, 0.0, 7.0), (2.0, 1.0, 7.0), (3.0, 2.0, 7.0)]);
+        let [low, high] = t_interval(&[4.0, 1.0, 7.0]).unwrap();
+        assert_eq!((three.band.len(), three.band[1]), (3, (2.0, low, high)));
         assert_eq!(SeedCurves::from_lines(std::slice::from_ref(&a)).mean, a);
         assert_eq!(SeedCurves::from_lines(&[a, Vec::new()]), SeedCurves::default());
         assert_eq!(SeedCurves::from_lines(&[]), SeedCurves::default());

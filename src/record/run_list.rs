@@ -39,8 +39,10 @@ fn read_files(folder: &RunFolder, last_values: LastValues, row: &mut RunListRow)
     problems.extend(metrics.damage);
     row.state = status.as_ref().map(|status| status.state);
     row.step = metrics.last_step.or(status.as_ref().map(|status| status.step)).unwrap_or(0);
-    let requested = status.map_or(0, |status| status.steps);
-    row.steps = config.as_ref().map_or(requested, |config| config.run.steps);
+    // A budget of tokens or operations makes a run shorter than `run.steps`, as its status says.
+    let requested = status.map(|status| status.steps);
+    let configured = config.as_ref().filter(|config| !config.run.has_budget()).map(|config| config.run.steps);
+    row.steps = configured.or(requested).unwrap_or(0);
     row.settings = config.and_then(|config| toml::Table::try_from(config).ok()).unwrap_or_default();
     row.metrics = metrics.metrics;
     row.lineage = info.and_then(|info| info.lineage).map(with_new_name);

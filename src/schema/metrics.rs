@@ -2,6 +2,7 @@
 //! Must not know: who computes a metric, who draws or writes it.
 //! Invariant: a column's name, unit and description are written in one place only.
 
+use crate::config::WorkDone;
 use serde::{Deserialize, Serialize};
 
 /// Version of the tables' schemas, written to every segment's footer.
@@ -81,6 +82,7 @@ macro_rules! metrics {
 metrics! {
     Step "step" "" Count "Number of updates done. 0 is before the first update.";
     Tokens "tokens" "tokens" Count "Input tokens processed by plain passes since the start of the run.";
+    TotalFlop "total_flop" "flop" Real "Floating-point operations of all updates since the start of the run, rollouts included, validations not; null if an older version began the run.";
     WallS "wall_s" "s" Real "Seconds since training began, including pauses.";
     LossPlain "loss_plain_nats" "nats" Real "Mean next-token NLL of the plain pass over all positions.";
     LossRecycled "loss_recycled_nats" "nats" Real "Mean NLL of the last recycled pass at the positions where its loss counts (recycle.loss_on), over all batches of the step; null on steps without recycled passes.";
@@ -147,6 +149,7 @@ metrics! {
     RecycledFlop "recycled_flop" "flop" Real "Floating-point operations of all recycled passes, forward and backward, without the head; null on steps without recycled passes.";
     HeadFlop "head_flop" "flop" Real "Floating-point operations of head, loss and their gradients, over all passes.";
     UpdateFlop "update_flop" "flop" Real "Floating-point operations of gradient norm and optimizer.";
+    RolloutFlop "rollout_flop" "flop" Real "Floating-point operations of the rollouts that were made for the update, forward only; null if none were.";
     LatentMs "latent_ms" "ms" Real "Cost of a recycled position: wall time of the recycled passes and their heads, divided by the number of recycled positions.";
     LatentFlop "latent_flop" "flop" Real "Cost of a recycled position: floating-point operations of the recycled passes and their heads, divided by the number of recycled positions.";
     SequentialMs "sequential_latent_ms" "ms" Real "Cost of a latent computed sequentially (arXiv 2412.06769): wall time of a sequential pass, forward and backward, with a loss at as many positions, divided by their number; null except where a validation measured it. One recycled pass is the first step towards these exact latents.";
@@ -354,6 +357,19 @@ impl StepRow {
     /// Returns the number of updates done.
     pub fn step(&self) -> u64 {
         self.get(Metric::Step).unwrap_or(0.0) as u64
+    }
+
+    /// Returns the floating-point operations of the step.
+    pub fn flop(&self) -> f64 {
+        let parts =
+            [Metric::PlainFlop, Metric::RecycledFlop, Metric::HeadFlop, Metric::UpdateFlop, Metric::RolloutFlop];
+        parts.into_iter().filter_map(|part| self.get(part)).sum()
+    }
+
+    /// Returns the work that the run has done after the step.
+    pub fn work_done(&self) -> WorkDone {
+        let tokens = self.get(Metric::Tokens).unwrap_or(0.0) as u64;
+        WorkDone { step: self.step(), tokens, flop: self.get(Metric::TotalFlop) }
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod layer_rows;
 pub mod metrics;
+pub mod multi_run;
 pub mod pace;
 pub mod protocol;
 pub mod requests;

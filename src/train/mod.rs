@@ -114,6 +114,11 @@ pub enum TrainError {
     ShapeMismatch { key: String, value: String, found: String },
     #[error("step {step} of {steps} is done; raise `run.steps` to continue (--steps N)")]
     AlreadyDone { step: u64, steps: u64 },
+    #[error(
+        "the run has ended after step {step}: {tokens} tokens of `run.max_tokens` = {max_tokens}, {flop:.3e} operations of \
+         `run.max_flop` = {max_flop:.3e}; raise the limit that is reached to continue"
+    )]
+    BudgetUsed { step: u64, tokens: u64, max_tokens: u64, flop: f64, max_flop: f64 },
     #[error("{dir}: not the dataset that the checkpoint was trained on: {reason}")]
     DatasetMismatch { dir: String, reason: String },
     /// The step was given up because the process is to end soon; nothing of it is kept.

@@ -12,7 +12,7 @@
 //! - `model`: what is known of the run: `RunModel`, a fold of the events, and its parts
 //! - `app`: what the user looks at and does: `App` (state and view without a terminal), `view`, the tables of
 //!   keys, `actions` and commands, `layout`, and `main_loop`, which connects them to terminal and trainer
-//! - `browser`: the list of runs, above the dashboard or alone
+//! - `browser`: the list of runs, above the dashboard or alone; `multi_run`: several runs on one chart, with a table
 //! - `panels`: one file a panel; `plot`: curves, axes, rows of tokens; `text`, `theme`: formats, styles
 //! - `terminal`: taking over and restoring the terminal, the whole screen, output of other code, Ctrl-Z
 //! - `picture`: the dashboard as SVG or text, without a terminal
@@ -20,6 +20,7 @@
 mod app;
 mod browser;
 mod model;
+mod multi_run;
 mod panels;
 pub mod picture;
 mod plot;
@@ -33,6 +34,8 @@ pub use app::command_list::command_table;
 pub use app::main_loop::{browse, run};
 pub use app::panel_id::Panel;
 pub use browser::state::BrowserSettings;
+pub use multi_run::app::MultiRunApp;
+pub use multi_run::main_loop::{MultiRunLink, MultiRunOptions, watch_runs};
 pub use terminal::job_control::{on_continue_signal, on_stop_signal};
 pub use terminal::{install_panic_hook, restore_terminal};
 

@@ -86,6 +86,17 @@ pub enum Role {
     Selected,
 }
 
+/// How strongly a curve of a group of runs is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupTone {
+    /// Its mean.
+    Full,
+    /// Its single runs.
+    Faint,
+    /// The band around its mean.
+    Band,
+}
+
 /// Maps each [`Role`] and heat value to a style, for one colour depth and background.
 #[derive(Clone, Copy, Debug)]
 pub struct Theme {
@@ -122,8 +133,14 @@ const PLUM: Tint = ((146, 60, 112), 89, Color::Magenta);
 const OLIVE: Tint = ((122, 112, 0), 100, Color::Yellow);
 const SLATE: Tint = ((92, 94, 102), 241, Color::DarkGray);
 const SILVER: Tint = ((170, 174, 182), 248, Color::Gray);
+/// The usual colour of a dark background, with which faint curves are mixed.
+const DARK_GROUND: (u8, u8, u8) = (22, 24, 29);
 const BLACK: Tint = ((0, 0, 0), 16, Color::Black);
 const WHITE: Tint = ((255, 255, 255), 231, Color::White);
+
+/// The colours of groups of runs, on a dark and on a light background. They repeat after the last.
+const GROUPS: [(Tint, Tint); 7] =
+    [(SKY, NAVY), (ORANGE, BROWN), (GREEN, PINE), (PURPLE, PLUM), (VERMILION, BRICK), (YELLOW, OLIVE), (GREY, SLATE)];
 
 /// The viridis colour map (van der Walt and Smith, 2015) at ninths, dark to bright.
 const VIRIDIS: [Tint; 10] = [
@@ -192,6 +209,30 @@ impl Theme {
         let tint = if self.background == Background::Dark { on_dark } else { on_light };
         let style = plain.fg(self.color(tint));
         if matches!(role, Role::Focus | Role::Bad) { style.add_modifier(Modifier::BOLD) } else { style }
+    }
+
+    /// Returns the number of groups of runs that have a colour of their own.
+    pub fn group_colors(&self) -> usize {
+        GROUPS.len()
+    }
+
+    /// Returns the style of the curves of a group of runs. Groups share colours if there are more than colours.
+    pub fn group(&self, group: usize, tone: GroupTone) -> Style {
+        let style = Style::new();
+        if self.depth == ColorDepth::None {
+            return if tone == GroupTone::Full { style } else { style.add_modifier(Modifier::DIM) };
+        }
+        let (on_dark, on_light) = GROUPS[group % GROUPS.len()];
+        let (tint, ground) =
+            if self.background == Background::Dark { (on_dark, DARK_GROUND) } else { (on_light, WHITE.0) };
+        let share = match tone {
+            GroupTone::Full => return style.fg(self.color(tint)),
+            _ if self.depth == ColorDepth::Sixteen => return style.fg(self.color(tint)).add_modifier(Modifier::DIM),
+            GroupTone::Faint => 0.45,
+            GroupTone::Band => 0.68,
+        };
+        let rgb = mix_rgb(tint.0, ground, share);
+        style.fg(self.color((rgb, nearest_indexed(rgb), tint.2)))
     }
 
     /// Returns the style of a value that is the fraction `share` (0..=1) of the largest possible one.
@@ -288,6 +329,17 @@ fn mix_rgb(a: (u8, u8, u8), b: (u8, u8, u8), share: f64) -> (u8, u8, u8) {
     (channel(a.0, b.0), channel(a.1, b.1), channel(a.2, b.2))
 }
 
+/// Returns the nearest colour of the cube of 6×6×6 among the 256 indexed ones.
+fn nearest_indexed((r, g, b): (u8, u8, u8)) -> u8 {
+    // The levels of the cube: 0, 95, 135, 175, 215, 255.
+    let level = |c: u8| match c {
+        0..48 => 0,
+        48..115 => 1,
+        _ => (c - 35) / 40,
+    };
+    16 + 36 * level(r) + 6 * level(g) + level(b)
+}
+
 /// Returns the relative luminance as WCAG 2 defines it, 0 to 1.
 fn luminance(rgb: (u8, u8, u8)) -> f64 {
     let linear = |c: u8| (f64::from(c) / 255.0).powf(2.2);
@@ -316,6 +368,30 @@ mod tests {
             let (dark, light) = tints(role);
             assert!(contrast(luminance(dark.0), luminance((0x16, 0x18, 0x1d))) >= 3.0, "{role:?} on dark");
             assert!(contrast(luminance(light.0), 1.0) >= 4.0, "{role:?} on light");
+        }
+    }
+
+    #[test]
+    fn groups_of_runs_are_readable_and_their_tones_differ() {
+        let contrast = |a: f64, b: f64| (a.max(b) + 0.05) / (a.min(b) + 0.05);
+        for (dark, light) in GROUPS {
+            assert!(contrast(luminance(dark.0), luminance(DARK_GROUND)) >= 3.0, "{dark:?}");
+            assert!(contrast(luminance(light.0), 1.0) >= 4.0, "{light:?}");
+        }
+        for depth in [ColorDepth::TrueColor, ColorDepth::Indexed] {
+            let theme = Theme::new(depth);
+            for group in 0..GROUPS.len() {
+                let [full, faint, band] =
+                    [GroupTone::Full, GroupTone::Faint, GroupTone::Band].map(|tone| theme.group(group, tone).fg);
+                assert!(full != faint && full != band, "{depth:?} {group}");
+                // The 256 colours have too few dark ones.
+                assert!(faint != band || depth == ColorDepth::Indexed, "{group}");
+            }
+        }
+        let plain = Theme::new(ColorDepth::None).group(3, GroupTone::Band);
+        assert!(plain.fg.is_none() && plain.add_modifier == Modifier::DIM);
+        for (rgb, index) in [((0, 0, 0), 16), ((255, 255, 255), 231), ((95, 135, 175), 67)] {
+            assert_eq!(nearest_indexed(rgb), index);
         }
     }
 

@@ -4,9 +4,11 @@
 
 mod curriculum;
 mod grpo;
+mod statistics;
 
 pub use curriculum::verify_curriculum;
 pub use grpo::{ROLLOUTS_FILE, verify_grpo};
+pub use statistics::{STATISTICS_FILE, verify_statistics};
 
 use crate::config::{Arch, Control, Dtype, GradientFlow, LossPositions, PassScope, PositionBudget, Run};
 use crate::model::accumulator::{GradientAccumulator, Timing};

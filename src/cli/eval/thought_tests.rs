@@ -3,7 +3,7 @@
 //! Invariant: every difference has its interval and its p.
 
 use crate::record::rows::thought_tests::ThoughtTestRow;
-use crate::train::eval::bootstrap::Estimate;
+use crate::statistics::Estimate;
 use crate::train::eval::thought_tests::ThoughtTestResult;
 use std::io::Write;
 use std::path::Path;

@@ -8,6 +8,8 @@ mod event_fold;
 mod open_request;
 mod requester;
 mod run_reader;
+mod step_follower;
 mod tail;
 
 pub use run_reader::{current_events, follow_run};
+pub use step_follower::{FollowedSteps, StepFollower};

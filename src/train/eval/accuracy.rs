@@ -2,11 +2,11 @@
 //! Must not know: where questions come from, how a policy decides, how an answer is judged.
 //! Invariant: the sampled tokens of a question do not depend on the batch size.
 
-use super::bootstrap::Estimate;
 use super::judge::Judge;
 use crate::data::Tokenizer;
 use crate::generate::{EndReason, GenerateError, Generation, GenerationRequest, InputKind, LatentSource};
 use crate::model::Transformer;
+use crate::statistics::Estimate;
 use std::collections::BTreeMap;
 
 /// An encoded question with its right answer.

@@ -3,9 +3,9 @@
 //! Invariant: thoughts and control are of the same prompts. With `fixed` policies they are also at the same
 //! positions; other policies decide by the entropies of each run, so positions may differ.
 
-use super::bootstrap::Estimate;
 use crate::generate::{GenerateError, GenerationRequest, Intervention, Latent, LatentSource, inspect_latents};
 use crate::model::Transformer;
+use crate::statistics::Estimate;
 
 /// Means over the latents with one index in their thought.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]

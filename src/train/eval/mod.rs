@@ -3,12 +3,10 @@
 //! Invariant: measuring changes no parameter except the pause vector that a validation fits.
 
 pub mod accuracy;
-pub mod bootstrap;
 pub mod evaluator;
 pub mod forward_probe;
 pub mod judge;
 pub mod latent_statistics;
-pub mod paired;
 pub mod pause_fit;
 pub mod perplexity;
 pub mod probe;

@@ -2,9 +2,9 @@
 //! Must not know: how results are shown.
 //! Invariant: every target counts once, whatever the batch size; a mean is over exactly the targets that are counted.
 
-use super::bootstrap::Estimate;
 use crate::data::{Batch, DataError, Dataset, RowCounts, RowReader, Split, Tokenizer};
 use crate::model::{Transformer, flatten_rows, head};
+use crate::statistics::Estimate;
 use crate::train::TrainError;
 use crate::train::step::pretraining::upload_batch;
 use crate::train::step::readback::Readback;

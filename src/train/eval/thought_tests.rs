@@ -4,12 +4,12 @@
 //! Invariant: every test is paired with the answers of the unchanged thought, question by question.
 
 use super::accuracy::{AnswerScore, EvalPrompt, answer_questions};
-use super::bootstrap::Estimate;
-use super::paired::PairedAnswers;
 use crate::data::Tokenizer;
 use crate::generate::{GenerateError, GenerationRequest, Intervention, LatentSource};
 use crate::model::Transformer;
 use crate::policy::switch::{FixedPolicy, Policy};
+use crate::statistics::Estimate;
+use crate::statistics::PairedAnswers;
 use std::collections::BTreeMap;
 
 /// Most latents of which each is replaced alone.

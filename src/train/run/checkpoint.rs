@@ -34,6 +34,9 @@ pub struct CheckpointState {
     pub run: String,
     pub step: u64,
     pub tokens: u64,
+    /// Floating-point operations of all updates; older versions wrote none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flop: Option<f64>,
     /// Position of the loader's next batch.
     pub loader: StreamPosition,
     pub config_version: u64,
@@ -329,6 +332,7 @@ mod tests {
             run: "r".into(),
             step,
             tokens: 1,
+            flop: Some(1.0),
             loader: StreamPosition::default(),
             config_version: 0,
             pause_updates: (0, 0),

@@ -12,7 +12,7 @@ use crate::record::segments;
 use crate::schema::metrics::{Metric, StepRow};
 use crate::schema::protocol::{BestCheckpoint, Event, RunPhase, RunSummary};
 use crate::schema::rows::{EventKind, EventRow};
-use crate::schema::status::{RunState, RunStatus};
+use crate::schema::status::RunState;
 use crate::train::TrainError;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -21,7 +21,7 @@ impl TrainingRun<'_> {
     /// Whether a checkpoint is due after the current step, by `checkpoint.every` or `checkpoint.seconds`.
     pub fn is_save_due(&self) -> bool {
         let checkpoint = &self.config().checkpoint;
-        let last = self.learner.step >= self.config().run.steps;
+        let last = self.is_complete();
         let by_time = checkpoint.seconds > 0.0 && self.last_save.elapsed().as_secs_f64() >= checkpoint.seconds;
         // With `checkpoint.at_end`, the end of the run writes the checkpoint of the last step.
         let is_best = self.progress.best.as_ref().is_some_and(|best| best.step == self.learner.step);
@@ -76,6 +76,7 @@ impl TrainingRun<'_> {
             run: self.folder.id(),
             step: self.learner.step,
             tokens: self.progress.tokens,
+            flop: self.progress.flop,
             loader: self.objective.position(),
             config_version: self.controller.live.version,
             pause_updates: (self.learner.pause_updates, self.progress.pause_updates_at_validation),
@@ -129,7 +130,7 @@ impl TrainingRun<'_> {
         tracing::info!("{outcome} after {step} steps");
         self.record_event(EventKind::End, outcome, None, None);
         self.retry_while_disk_full("recording", |run| run.flush_records())?;
-        self.write_status(RunStatus::new(state, step, self.config().run.steps));
+        self.write_status(self.status(state));
         Ok(RunSummary {
             folder: self.folder.path().to_owned(),
             steps: step,

@@ -69,6 +69,6 @@ fn plan_fork(run: &Path, step: Option<u64>, reset: ForkReset, overrides: &[Strin
         left_out: reset.names().map(str::to_owned).collect(),
     });
     let plan = RunPlan { origin: Origin::Fork, checkpoint: Some(found), reset, lineage, ..RunPlan::new(recipe) };
-    check_steps_left(plan.steps_done(), &plan.config)?;
+    check_steps_left(&plan.work_done(), &plan.config)?;
     Ok(plan)
 }

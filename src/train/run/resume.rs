@@ -36,7 +36,7 @@ pub(in crate::train) fn plan_resume(
     let (kept, scheduled) = split_changes(&folder, &start, &edits, step.is_some())?;
     let steps_done = start.steps_done();
     let continued = replay::replay_changes(&start.config, &scheduled);
-    if let Err(error) = check_steps_left(steps_done, &continued) {
+    if let Err(error) = check_steps_left(&start.work_done(), &continued) {
         mark_finished(&folder, steps_done);
         return Err(error);
     }

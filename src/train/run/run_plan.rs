@@ -4,7 +4,7 @@
 
 use super::checkpoint::{self, LoadedCheckpoint};
 use super::resume_journal::ResumeJournal;
-use crate::config::{self, Config, ConfigError, ObjectiveKind};
+use crate::config::{self, Config, ConfigError, ObjectiveKind, WorkDone};
 use crate::model::ModelShape;
 use crate::record::run_folder::{RunFolder, RunLock};
 use crate::schema::protocol::Lineage;
@@ -71,6 +71,16 @@ impl RunPlan {
     /// Returns the number of updates that are done at the start.
     pub fn steps_done(&self) -> u64 {
         self.checkpoint.as_ref().filter(|_| !self.reset.step).map_or(0, |found| found.state.step)
+    }
+
+    /// Returns the work that is done at the start.
+    pub fn work_done(&self) -> WorkDone {
+        let state = self.checkpoint.as_ref().filter(|_| !self.reset.step).map(|found| &found.state);
+        state.map_or_else(WorkDone::default, |state| WorkDone {
+            step: state.step,
+            tokens: state.tokens,
+            flop: state.flop,
+        })
     }
 
     /// Writes the model's actual shape into the config. Fails if another is requested than a checkpoint's weights have.
@@ -146,10 +156,20 @@ pub(in crate::train) fn config_file_error(message: String) -> ConfigError {
     ConfigError::Rule { place: "config.toml".into(), message }
 }
 
-/// Returns an error if a run at `step` has no steps left.
-pub(in crate::train) fn check_steps_left(step: u64, config: &Config) -> Result<(), TrainError> {
+/// Returns an error if a run that has done so much has reached its end.
+pub(in crate::train) fn check_steps_left(done: &WorkDone, config: &Config) -> Result<(), TrainError> {
+    if !config.run.is_complete(done) {
+        return Ok(());
+    }
+    let WorkDone { step, tokens, flop } = *done;
     match config.run.steps {
         steps if step >= steps => Err(TrainError::AlreadyDone { step, steps }),
-        _ => Ok(()),
+        _ => Err(TrainError::BudgetUsed {
+            step,
+            tokens,
+            max_tokens: config.run.max_tokens,
+            flop: flop.unwrap_or(0.0),
+            max_flop: config.run.max_flop,
+        }),
     }
 }

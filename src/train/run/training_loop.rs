@@ -9,7 +9,7 @@ use super::request_desk::{Incoming, RequestDesk};
 use super::run_plan::{Origin, RunPlan};
 use super::setup::ClaimedFolder;
 use super::{history_backfill, plan, recording, setup};
-use crate::config::{BestCheckpointBy, Config};
+use crate::config::{BestCheckpointBy, Config, WorkDone};
 use crate::data::{Dataset, Tokenizer};
 use crate::model::hf::Companions;
 use crate::ops::threads;
@@ -56,7 +56,6 @@ pub(in crate::train) struct TrainingRun<'a> {
     options: TrainerOptions,
     /// The phase to show while no other is active: on a GPU, kernels are compiled until the first step is done.
     pub active_phase: RunPhase,
-    /// Measured rate of the device's matrix product, FLOP/s.
     /// Best rate of the device that was seen, FLOP/s.
     peak_flop_per_s: Option<f64>,
     divergence: DivergenceWatch,
@@ -80,6 +79,8 @@ pub(in crate::train) struct TrainingRun<'a> {
 #[derive(Default)]
 pub(in crate::train) struct RunProgress {
     pub tokens: u64,
+    /// Floating-point operations of all updates; none if an older version began the run.
+    pub flop: Option<f64>,
     /// Validations after step 0.
     pub validations: usize,
     pub pause_updates_at_validation: u64,
@@ -105,16 +106,16 @@ impl RunProgress {
     /// Returns what the plan's checkpoint has done. Time and losses of a parent do not count.
     fn from_plan(plan: &RunPlan) -> Self {
         let Some(found) = plan.checkpoint.as_ref().filter(|_| !plan.reset.step) else {
-            return Self::default();
+            return Self { flop: Some(0.0), ..Self::default() };
         };
         let state = &found.state;
         let (earlier_wall_s, losses, best) = match plan.origin {
             Origin::Resume => (state.wall_s, state.losses.clone(), state.best.clone()),
             _ => (0.0, LossSummary::default(), None),
         };
-        let (tokens, validations) = (state.tokens, state.validations);
+        let (tokens, flop, validations) = (state.tokens, state.flop, state.validations);
         let pause_updates_at_validation = state.pause_updates.1;
-        Self { tokens, validations, pause_updates_at_validation, earlier_wall_s, losses, best }
+        Self { tokens, flop, validations, pause_updates_at_validation, earlier_wall_s, losses, best }
     }
 }
 
@@ -219,7 +220,7 @@ impl<'a> TrainingRun<'a> {
             self.record_lost_checkpoint();
         }
         self.record_event(kind, env!("CARGO_PKG_VERSION"), None, None);
-        self.write_status(RunStatus::new(RunState::Running, step, self.config().run.steps));
+        self.write_status(self.status(RunState::Running));
     }
 
     /// Trains to the last step, or until a command stops the run. Records a failure before returning it.
@@ -227,7 +228,7 @@ impl<'a> TrainingRun<'a> {
         let result = self.run_steps().or_else(|error| self.end_cancelled(error)).and_then(|()| self.finish_run());
         if let Err(error) = &result {
             self.record_event(EventKind::End, "failed", None, Some(error.to_string()));
-            self.write_status(RunStatus::failed(self.learner.step, self.config().run.steps, error.to_string()));
+            self.write_status(RunStatus { error: Some(error.to_string()), ..self.status(RunState::Failed) });
         }
         self.answer_at_end(&result);
         result
@@ -256,7 +257,7 @@ impl<'a> TrainingRun<'a> {
             self.save_checkpoint()?;
         }
         self.publisher.send_fact(Event::Phase(self.active_phase));
-        while self.handle_commands()? && self.learner.step < self.config().run.steps {
+        while self.handle_commands()? && !self.is_complete() {
             let began = Instant::now();
             self.publisher.watchdog.begin_step(self.learner.step + 1);
             let updated = self.update();
@@ -275,7 +276,7 @@ impl<'a> TrainingRun<'a> {
             self.publish_layers();
             self.publish_rollouts();
             self.probe_row()?;
-            if self.is_due(self.config().eval.every) || self.learner.step == self.config().run.steps {
+            if self.is_due(self.config().eval.every) || self.is_complete() {
                 self.evaluate(&mut row)?;
             }
             self.note_best_validation(&row);
@@ -343,15 +344,32 @@ impl<'a> TrainingRun<'a> {
 
     /// Does one update on the next batches of the objective.
     fn update(&mut self) -> Result<(StepRow, Option<TrainError>), TrainError> {
+        let done = self.work_done();
         let config = &self.controller.live.config;
         let mut batches = self.objective.next_batches(config, &self.learner.model, self.learner.step)?;
-        self.learner.update_on(config, &mut *batches)
+        self.learner.update_on(config, &done, &mut *batches)
+    }
+
+    /// Returns what the run has done, as the length of a run is measured.
+    fn work_done(&self) -> WorkDone {
+        WorkDone { step: self.learner.step, tokens: self.progress.tokens, flop: self.progress.flop }
+    }
+
+    /// Whether the run has done its last update.
+    pub fn is_complete(&self) -> bool {
+        self.config().run.is_complete(&self.work_done())
+    }
+
+    /// Returns the status of the run now.
+    pub fn status(&self, state: RunState) -> RunStatus {
+        RunStatus::new(state, self.learner.step, self.config().run.expected_steps(&self.work_done()))
     }
 
     /// Sets the time, throughput and epoch of a step in `row`.
     fn record_timing(&mut self, row: &mut StepRow, began: Instant) {
         let (tokens, epoch) = self.objective.count_update();
         self.progress.tokens += tokens;
+        self.progress.flop.iter_mut().for_each(|flop| *flop += row.flop());
         row.set(Metric::Epoch, epoch as f64);
         let seconds = began.elapsed().as_secs_f64();
         metrics_row::set_speed(row, tokens, seconds, &mut self.peak_flop_per_s);
@@ -466,6 +484,7 @@ impl<'a> TrainingRun<'a> {
     /// Completes a metrics row, records it, then sends it to the screen.
     fn finish_row(&mut self, mut row: StepRow) {
         row.set(Metric::Tokens, self.progress.tokens as f64);
+        row.set_if_some(Metric::TotalFlop, self.progress.flop);
         row.set(Metric::WallS, self.wall_s());
         row.set(Metric::ConfigVersion, self.controller.live.version as f64);
         self.progress.losses.update(&row);

@@ -8,7 +8,7 @@ use super::pretraining::PretrainingBatches;
 use super::readback::Readback;
 use super::update::{BatchValues, UpdateBatches};
 use super::{metrics_row, optim};
-use crate::config::{Config, Optim};
+use crate::config::{Config, Optim, WorkDone};
 use crate::data::Batch;
 use crate::model::accumulator::{Stopwatch, Timing};
 use crate::model::cost::{PartCosts, StepPart};
@@ -61,15 +61,17 @@ impl Learner {
     /// Does one pre-training update with the mean gradient over `batches`, and returns the step's row.
     pub fn update(&mut self, config: &Config, batches: &[Batch]) -> Result<(StepRow, Option<TrainError>), TrainError> {
         let vocab_size = self.model.shape().vocab_size;
-        self.update_on(config, &mut PretrainingBatches::new(config, batches, vocab_size, self.step + 1))
+        let done = WorkDone { step: self.step, ..WorkDone::default() };
+        self.update_on(config, &done, &mut PretrainingBatches::new(config, batches, vocab_size, self.step + 1))
     }
 
-    /// Does one update with the gradients of `batches`, and returns the step's row.
+    /// Does one update with the gradients of `batches`, and returns the step's row. `done` is the work of the run so far.
     ///
     /// A loss or gradient that is not finite is returned as an error with the row, and updates nothing.
     pub fn update_on(
         &mut self,
         config: &Config,
+        done: &WorkDone,
         batches: &mut dyn UpdateBatches,
     ) -> Result<(StepRow, Option<TrainError>), TrainError> {
         let _awake = threads::keep_workers_spinning();
@@ -78,7 +80,7 @@ impl Learner {
         let mut watch = Stopwatch::new(self.model.device().without_autodiff(), timing);
         let layer_probe = LayerProbe::for_step(&config.probe, step);
         let (grads, mut costs, values) = self.run_passes(config, batches, layer_probe.as_ref(), &mut watch);
-        let lr = config.optim.lr_at(step, config.run.steps);
+        let lr = config.lr_after(done, step);
         let (values, grad_norm) = read_values_and_norm(&self.model, values, &grads)?;
         if threads::is_cancelled() {
             return Err(TrainError::Cancelled);

@@ -162,9 +162,7 @@ pub fn set_step_costs(costs: &PartCosts, timing: Timing, recycled: Option<usize>
 pub(in crate::train) fn set_speed(row: &mut StepRow, tokens: u64, seconds: f64, peak: &mut Option<f64>) {
     row.set(Metric::StepMs, seconds * 1e3);
     row.set(Metric::TokensPerS, tokens as f64 / seconds);
-    let flop = [Metric::PlainFlop, Metric::RecycledFlop, Metric::HeadFlop, Metric::UpdateFlop];
-    let flop: f64 = flop.into_iter().filter_map(|metric| row.get(metric)).sum();
-    let rate = flop / seconds;
+    let rate = row.flop() / seconds;
     *peak = peak.map(|peak| peak.max(rate));
     row.set_if_some(Metric::ShareOfPeak, peak.map(|peak| rate / peak));
 }

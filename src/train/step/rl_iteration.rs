@@ -2,7 +2,7 @@
 //! Must not know: how rollouts are made, the loss, the row of the step.
 //! Invariant: noise and masks follow from the settings and the rollout's number, so that an update draws them again.
 
-use crate::model::{HeldDropout, LatentNoise, Transformer};
+use crate::model::{HeldDropout, LatentNoise, ModelShape, Transformer};
 use crate::rl::trajectory::Trajectory;
 use crate::rng::RngKey;
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,23 @@ pub struct RlIteration {
     /// Seconds that the rollouts took, and of these the generation after the pass over the prompts.
     pub seconds: f64,
     pub generation_seconds: f64,
+    /// Floating-point operations of the rollouts; older versions wrote none.
+    #[serde(default)]
+    pub flop: f64,
+}
+
+/// Returns the floating-point operations of making rollouts: a pass over each prompt, then one position after another.
+pub fn rollout_flop(shape: &ModelShape, trajectories: &[Trajectory]) -> f64 {
+    let flop = |trajectory: &Trajectory| {
+        let (generated, all) = (trajectory.inputs.len(), trajectory.prompt.len() + trajectory.inputs.len());
+        // A generated position attends to those before it and to itself; the last one is never fed.
+        let keys: usize = (trajectory.prompt.len() + 1..all).sum();
+        shape.blocks_flop(all.saturating_sub(1), 0)
+            + shape.attention_flop(trajectory.prompt.len(), trajectory.prompt.len())
+            + shape.attention_flop(1, keys)
+            + shape.head_flop(generated)
+    };
+    trajectories.iter().map(flop).sum()
 }
 
 impl RlIteration {

@@ -70,6 +70,7 @@ fn thoughts(iteration: &RlIteration, events: &[RolloutEvents]) -> Vec<(String, f
 fn set_sampling(row: &mut StepRow, iteration: &RlIteration, counted: &[Vec<bool>], scored: &ScoredEvents) {
     let positions: usize = iteration.trajectories.iter().map(|trajectory| trajectory.inputs.len()).sum();
     row.set(Metric::RolloutMs, 1e3 * iteration.seconds);
+    row.set(Metric::RolloutFlop, iteration.flop);
     row.set(Metric::RolloutTokensPerS, positions as f64 / iteration.generation_seconds.max(1e-9));
     let of_rollout = |(rollout, trajectory): (usize, &Trajectory)| {
         let pairs = trajectory.log_probs().into_iter().zip(&scored.log_probs[rollout]).zip(&counted[rollout]);

@@ -116,6 +116,8 @@ pub enum Action {
     SwitchRun(Direction),
     /// Something in the list of runs.
     Runs(BrowserAction),
+    /// Something in the dashboard of several runs.
+    MultiRun(MultiRunAction),
     /// Stop the run, wait for its checkpoint, then leave.
     StopRun,
     /// Close the stop dialog and keep the run running.
@@ -148,6 +150,34 @@ pub enum BrowserAction {
     ConfirmDelete,
     /// Close a dialog or the comparison.
     Close,
+}
+
+/// What a key does in the dashboard of several runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MultiRunAction {
+    /// Open the selected run in its own dashboard.
+    Open,
+    /// Chart the next or the previous metric.
+    SelectMetric(Direction),
+    /// Type the metric to chart.
+    ChooseMetric,
+    /// Chart over steps, tokens, floating-point operations or time.
+    NextXAxis,
+    /// Draw the band of the t interval, that from the smallest to the largest value, or none.
+    NextBand,
+    /// Draw the single runs, or only the means of their groups.
+    ToggleRunLines,
+    /// Draw the selected run whatever is hidden, and stronger than others; or as the others.
+    PinRun,
+    PinGroup,
+    HideRun,
+    HideGroup,
+    /// Show what is hidden, and take all pins.
+    ShowAll,
+    Filter,
+    Sort,
+    Reverse,
+    Columns,
 }
 
 /// What a key does to the draft.

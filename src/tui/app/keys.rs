@@ -2,7 +2,7 @@
 //! Must not know: how actions are applied, how hints are drawn.
 //! Invariant: no key has two meanings in one scope.
 
-use super::actions::{Action, BrowserAction, Direction, DraftEdit, Motion, Nudge, Zoom};
+use super::actions::{Action, BrowserAction, Direction, DraftEdit, Motion, MultiRunAction, Nudge, Zoom};
 use super::draft::NudgeSize;
 use super::panel_id::Panel;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -29,6 +29,8 @@ pub enum Scope {
     DeleteDialog,
     /// In the comparison of two runs.
     Comparison,
+    /// In the dashboard of several runs.
+    MultiRun,
     /// In the command line, which takes every other key as text.
     Prompt,
 }
@@ -300,6 +302,36 @@ pub const BINDINGS: &[Binding] = &[
     bind(&[key(KeyCode::Home), char('g')], Scope::Comparison, Action::Move(Motion::Home), "", "go to its start or end"),
     bind(&[key(KeyCode::End), char('G')], Scope::Comparison, Action::Move(Motion::End), "", "go to its start or end"),
     bind(&[key(KeyCode::Esc), char('d'), char('q'), key(KeyCode::Enter)], Scope::Comparison, Action::Runs(BrowserAction::Close), "close", "close the comparison"),
+
+    bind(&[key(KeyCode::Enter)], Scope::MultiRun, Action::MultiRun(MultiRunAction::Open), "open", "open the run's own dashboard"),
+    bind(&[char('m')], Scope::MultiRun, Action::MultiRun(MultiRunAction::SelectMetric(Direction::Forward)), "metric", "next or previous metric"),
+    bind(&[char('M')], Scope::MultiRun, Action::MultiRun(MultiRunAction::SelectMetric(Direction::Backward)), "", "next or previous metric"),
+    bind(&[char('o')], Scope::MultiRun, Action::MultiRun(MultiRunAction::ChooseMetric), "", "type the metric to chart"),
+    bind(&[char('x')], Scope::MultiRun, Action::MultiRun(MultiRunAction::NextXAxis), "axis", "over step, tokens, flop or time"),
+    bind(&[char('X')], Scope::MultiRun, Action::ToggleLogX, "", "toggle the log x axis"),
+    bind(&[char('y')], Scope::MultiRun, Action::ToggleLogY, "log", "toggle the log value axis"),
+    bind(&[char('w')], Scope::MultiRun, Action::NextSmoothing, "smooth", "next smoothing level"),
+    bind(&[char('z')], Scope::MultiRun, Action::NextChartSpan, "range", "show all, last half, last tenth"),
+    bind(&[char('b')], Scope::MultiRun, Action::MultiRun(MultiRunAction::NextBand), "band", "band: 95 % t, min-max, none"),
+    bind(&[char('l')], Scope::MultiRun, Action::MultiRun(MultiRunAction::ToggleRunLines), "lines", "show single runs, or means only"),
+    bind(&[char('p')], Scope::MultiRun, Action::MultiRun(MultiRunAction::PinRun), "pin", "pin the run, or its whole group"),
+    bind(&[char('P')], Scope::MultiRun, Action::MultiRun(MultiRunAction::PinGroup), "", "pin the run, or its whole group"),
+    bind(&[char('h')], Scope::MultiRun, Action::MultiRun(MultiRunAction::HideRun), "hide", "hide the run, or its group"),
+    bind(&[char('H')], Scope::MultiRun, Action::MultiRun(MultiRunAction::HideGroup), "", "hide the run, or its group"),
+    bind(&[char('a')], Scope::MultiRun, Action::MultiRun(MultiRunAction::ShowAll), "", "show all, take all pins"),
+    bind(&[char('/')], Scope::MultiRun, Action::MultiRun(MultiRunAction::Filter), "filter", "filter, as in optim.lr>1e-3"),
+    bind(&[char('s')], Scope::MultiRun, Action::MultiRun(MultiRunAction::Sort), "sort", "sort by a column or metric"),
+    bind(&[char('S')], Scope::MultiRun, Action::MultiRun(MultiRunAction::Reverse), "", "reverse the order"),
+    bind(&[char('c')], Scope::MultiRun, Action::MultiRun(MultiRunAction::Columns), "", "add columns"),
+    bind(&[key(KeyCode::Up), char('k')], Scope::MultiRun, Action::Move(Motion::Up), "", "select a run"),
+    bind(&[key(KeyCode::Down), char('j')], Scope::MultiRun, Action::Move(Motion::Down), "", "select a run"),
+    bind(&[key(KeyCode::PageUp)], Scope::MultiRun, Action::Move(Motion::PageUp), "", "move by a page"),
+    bind(&[key(KeyCode::PageDown)], Scope::MultiRun, Action::Move(Motion::PageDown), "", "move by a page"),
+    bind(&[key(KeyCode::Home), char('g')], Scope::MultiRun, Action::Move(Motion::Home), "", "go to the first or last run"),
+    bind(&[key(KeyCode::End), char('G')], Scope::MultiRun, Action::Move(Motion::End), "", "go to the first or last run"),
+    bind(&[key(KeyCode::Esc)], Scope::MultiRun, Action::Back, "", "drop the filter"),
+    bind(&[char('?')], Scope::MultiRun, Action::Help, "help", "show the keys"),
+    bind(&[char('q')], Scope::MultiRun, Action::Quit, "quit", "leave; runs go on"),
 ];
 
 pub fn bindings_in(scopes: &[Scope]) -> impl Iterator<Item = &'static Binding> {

@@ -44,7 +44,7 @@ pub fn run(
     signals: Arc<SignalFlags>,
     options: DashboardOptions,
 ) -> io::Result<ExitReason> {
-    let mut dashboard = MainLoop::new(link, host, signals, options);
+    let mut dashboard = MainLoop::new(link, host, signals, options, terminal_theme());
     dashboard.has_session = true;
     dashboard.run_in_terminal()
 }
@@ -62,10 +62,42 @@ pub fn browse(
     options: DashboardOptions,
 ) -> io::Result<ExitReason> {
     let options = DashboardOptions { watching: true, ..options };
-    let mut dashboard = MainLoop::new(TrainerLink::closed(), host, signals, options);
+    let mut dashboard = MainLoop::new(TrainerLink::closed(), host, signals, options, terminal_theme());
     dashboard.connected = false;
     dashboard.start_with_list(list, settings);
     dashboard.run_in_terminal()
+}
+
+/// How the user left a run that was shown from another screen.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LeftRun {
+    /// Another process trains it, or nobody does.
+    Watched(ExitReason),
+    /// The run was resumed or forked from there: a trainer of this process has it.
+    TrainedHere(ExitReason),
+}
+
+/// Shows the run behind `link` in a terminal that another screen has taken, until the user leaves it.
+///
+/// # Errors
+/// Returns the I/O error if the terminal cannot be read or written.
+pub fn show_run(
+    guard: &mut TerminalGuard,
+    link: TrainerLink,
+    host: &mut dyn DashboardHost,
+    signals: Arc<SignalFlags>,
+    options: DashboardOptions,
+    theme: Theme,
+) -> io::Result<LeftRun> {
+    let mut dashboard = MainLoop::new(link, host, signals, options, theme);
+    dashboard.has_session = true;
+    let reason = dashboard.run_in(guard)?;
+    Ok(if dashboard.app.view.watching { LeftRun::Watched(reason) } else { LeftRun::TrainedHere(reason) })
+}
+
+/// Returns the theme for the terminal that the environment and the terminal itself describe.
+fn terminal_theme() -> Theme {
+    Theme::from_env().on_background(terminal::background::detect_background())
 }
 
 struct MainLoop<'a> {
@@ -97,8 +129,8 @@ impl<'a> MainLoop<'a> {
         host: &'a mut dyn DashboardHost,
         signals: Arc<SignalFlags>,
         options: DashboardOptions,
+        theme: Theme,
     ) -> Self {
-        let theme = Theme::from_env().on_background(terminal::background::detect_background());
         let mut app = App { ascii: options.ascii, ..App::new(theme) };
         let mut preferences = UiPreferences::for_user();
         preferences.restore(&mut app.view);
@@ -126,12 +158,18 @@ impl<'a> MainLoop<'a> {
 
     fn run_in_terminal(&mut self) -> io::Result<ExitReason> {
         let mut guard = TerminalGuard::enter()?;
-        guard.set_mouse_capture(!self.app.view.mouse_released)?;
-        let reason = self.run_until_exit(&mut guard);
-        self.preferences.save_if_changed(&self.app.view);
+        let reason = self.run_in(&mut guard);
         if matches!(reason, Ok(ExitReason::HungUp) | Err(_)) {
             guard.abandon();
         }
+        reason
+    }
+
+    /// Runs until an exit in a terminal that is taken, and saves the preferences.
+    fn run_in(&mut self, guard: &mut TerminalGuard) -> io::Result<ExitReason> {
+        guard.set_mouse_capture(!self.app.view.mouse_released)?;
+        let reason = self.run_until_exit(guard);
+        self.preferences.save_if_changed(&self.app.view);
         reason
     }
 

@@ -34,8 +34,14 @@ pub struct ShownColumns {
 
 /// Chooses the columns for a list of `width` cells.
 pub fn fit_columns(browser: &RunBrowser, width: usize) -> ShownColumns {
+    fit_wanted(browser, wanted_columns(browser), width)
+}
+
+/// Chooses from `wanted`, columns in their order with their ranks, those that fit into `width` cells. The first two are
+/// always shown.
+pub fn fit_wanted(browser: &RunBrowser, wanted: Vec<(Column, u8)>, width: usize) -> ShownColumns {
     let mut columns: Vec<ShownColumn> =
-        wanted_columns(browser).into_iter().map(|(column, rank)| measure(browser, column, rank)).collect();
+        wanted.into_iter().map(|(column, rank)| measure(browser, column, rank)).collect();
     let wanted = columns.len();
     let needed = |columns: &[ShownColumn]| {
         let name = columns[0].cells.min(MAX_NAME_CELLS / 2);

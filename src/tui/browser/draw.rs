@@ -8,14 +8,14 @@
 //!  ● quickstart  finished  2,000 / 2,000    0.8123  base   2026-11-24 10:15  12.30 MB
 //! ```
 
-use super::columns::{self, GAP, ShownColumn, ShownColumns};
+use super::columns::{self, ShownColumns};
 use super::layout::{self, BrowserAreas};
 use super::overlays;
 use super::state::{BelowList, BrowserView, PromptKind, RunBrowser};
-use crate::run_list::column::Column;
+use super::table;
 use crate::schema::protocol::LogLevel;
 use crate::schema::run_list::RunListRow;
-use crate::schema::status::RunState;
+use crate::tui::app::command::CommandPrompt;
 use crate::tui::app::keys;
 use crate::tui::app::layout::{MIN_SIZE, line_area};
 use crate::tui::panels::footer;
@@ -48,7 +48,7 @@ pub fn render(frame: &mut Frame, browser: &RunBrowser, theme: &Theme) {
         }
     }
     match browser.view {
-        BrowserView::Help(scroll) => overlays::render_help(frame, theme, scroll),
+        BrowserView::Help(scroll) => overlays::render_help(frame, theme, overlays::RUNS_HELP, scroll),
         BrowserView::DeleteDialog => overlays::render_delete_dialog(frame, browser, theme),
         _ => {}
     }
@@ -57,17 +57,9 @@ pub fn render(frame: &mut Frame, browser: &RunBrowser, theme: &Theme) {
 fn render_list(frame: &mut Frame, browser: &RunBrowser, theme: &Theme, areas: BrowserAreas) {
     let shown = columns::fit_columns(browser, usize::from(areas.list.width).saturating_sub(1));
     frame.render_widget(status_line(browser, theme, &shown, areas.status.width), areas.status);
-    frame.render_widget(heading(browser, theme, &shown), areas.heading);
-    let (count, height) = (browser.visible_rows().len(), usize::from(areas.list.height));
-    let selected = browser.selected_line();
-    let first = layout::first_line(selected, count, height);
-    let lines = browser.visible_rows().enumerate().skip(first).take(height);
-    let lines: Vec<Line> = lines
-        .map(|(index, row)| {
-            let line = row_line(browser, theme, &shown, row);
-            if index == selected { as_selected(line, theme, areas.list.width) } else { line }
-        })
-        .collect();
+    let heading = " ".repeat(columns::GUTTER + 1);
+    frame.render_widget(table::heading_line(browser, theme, &shown, &heading), areas.heading);
+    let lines = table::row_lines(browser, theme, &shown, areas.list, |row| vec![mark_span(browser, theme, row)]);
     match lines.is_empty() {
         true => frame.render_widget(empty_text(browser, theme), areas.list),
         false => frame.render_widget(Paragraph::new(lines), areas.list),
@@ -75,32 +67,34 @@ fn render_list(frame: &mut Frame, browser: &RunBrowser, theme: &Theme, areas: Br
     if let Some(row) = browser.selected_row() {
         render_details(frame, row, theme, areas.details);
     }
-    // What is wrong with the typed line has no room beside it.
+    frame.render_widget(message_line(browser, theme, areas.message.width), areas.message);
+}
+
+/// Returns what is wrong with the typed line, which has no room beside it; else the last message.
+pub fn message_line(browser: &RunBrowser, theme: &Theme, width: u16) -> Line<'static> {
     let error = browser.prompt.error.as_ref().filter(|_| matches!(browser.view, BrowserView::Prompt(_)));
     let message = browser.message.as_ref().map(|(level, text)| (*level, text));
-    if let Some((level, text)) = error.map(|error| (LogLevel::Error, error)).or(message) {
-        let role = match level {
-            LogLevel::Info => Role::Name,
-            LogLevel::Warn => Role::Warn,
-            LogLevel::Error => Role::Bad,
-        };
-        let width = usize::from(areas.message.width).saturating_sub(2);
-        let line = Line::from(vec![Span::raw(" "), span(theme, role, text::clip(text, width))]);
-        frame.render_widget(line, areas.message);
+    let Some((level, text)) = error.map(|error| (LogLevel::Error, error)).or(message) else { return Line::default() };
+    let role = match level {
+        LogLevel::Info => Role::Name,
+        LogLevel::Warn => Role::Warn,
+        LogLevel::Error => Role::Bad,
+    };
+    Line::from(vec![Span::raw(" "), span(theme, role, text::clip(text, usize::from(width).saturating_sub(2)))])
+}
+
+/// Returns the mark of a run before its line.
+fn mark_span(browser: &RunBrowser, theme: &Theme, row: &RunListRow) -> Span<'static> {
+    let is_below = browser.below == BelowList::Dashboard(Some(row.folder.clone()));
+    match browser.marks.contains(&row.folder) {
+        true => span(theme, Role::Mark, " ● "),
+        false if is_below => span(theme, Role::Key, " ▸ "),
+        false => span(theme, Role::Value, "   "),
     }
 }
 
 fn span(theme: &Theme, role: Role, text: impl Into<String>) -> Span<'static> {
     Span::styled(text.into(), theme.style(role))
-}
-
-/// Returns the line in the style of the selected one, over the whole width: other colours could not be read on it.
-fn as_selected(mut line: Line<'static>, theme: &Theme, width: u16) -> Line<'static> {
-    let free = usize::from(width).saturating_sub(line.width());
-    line.push_span(" ".repeat(free));
-    let style = theme.style(Role::Selected);
-    line.spans.iter_mut().for_each(|span| span.style = style);
-    line
 }
 
 /// Returns the line above the list. Its parts are left out from the end if there is no room.
@@ -135,60 +129,8 @@ fn status_line(browser: &RunBrowser, theme: &Theme, shown: &ShownColumns, width:
     line
 }
 
-fn heading(browser: &RunBrowser, theme: &Theme, shown: &ShownColumns) -> Line<'static> {
-    let sorted = browser.settings.order.column;
-    let mut line = Line::from(" ".repeat(columns::GUTTER + 1));
-    for (index, column) in shown.columns.iter().enumerate() {
-        let role = if column.column == sorted { Role::Key } else { Role::Name };
-        line.push_span(span(theme, role, padded(&column.title, column, index + 1 == shown.columns.len())));
-    }
-    line
-}
-
-/// Returns the text of a cell, clipped and padded to the width of its column and the gap after it.
-fn padded(content: &str, column: &ShownColumn, is_last: bool) -> String {
-    let content = text::clip(content, column.cells);
-    let free = " ".repeat(column.cells - text::width(&content).min(column.cells));
-    let gap = if is_last { "" } else { &" ".repeat(GAP) };
-    let is_right = column.column.is_numeric();
-    if is_right { format!("{free}{content}{gap}") } else { format!("{content}{free}{gap}") }
-}
-
-fn row_line(browser: &RunBrowser, theme: &Theme, shown: &ShownColumns, row: &RunListRow) -> Line<'static> {
-    let is_below = browser.below == BelowList::Dashboard(Some(row.folder.clone()));
-    let (role, sign) = match browser.marks.contains(&row.folder) {
-        true => (Role::Mark, " ● "),
-        false if is_below => (Role::Key, " ▸ "),
-        false => (Role::Value, "   "),
-    };
-    let mut line = Line::from(span(theme, role, sign));
-    for (index, column) in shown.columns.iter().enumerate() {
-        let content = columns::cell_text(column.column, row);
-        let role = match column.column {
-            Column::State => state_role(row),
-            Column::Name => Role::Value,
-            Column::Tags => Role::Mark,
-            Column::Began | Column::Size | Column::From => Role::Name,
-            _ => Role::Value,
-        };
-        line.push_span(span(theme, role, padded(&content, column, index + 1 == shown.columns.len())));
-    }
-    line
-}
-
-fn state_role(row: &RunListRow) -> Role {
-    match row.state {
-        _ if !row.problems.is_empty() => Role::Bad,
-        Some(RunState::Running) => Role::Good,
-        Some(RunState::Finished) => Role::Value,
-        Some(RunState::Stopped | RunState::Interrupted) => Role::Warn,
-        Some(RunState::Failed) => Role::Bad,
-        None => Role::Dim,
-    }
-}
-
 /// Returns why the list is empty.
-fn empty_text(browser: &RunBrowser, theme: &Theme) -> Line<'static> {
+pub fn empty_text(browser: &RunBrowser, theme: &Theme) -> Line<'static> {
     let dir = text::clip(&browser.settings.dir.display().to_string(), 40);
     let text = match browser.row_count() {
         0 if browser.is_reading() || browser.progress == (0, 0) => "   reading the runs …".to_owned(),
@@ -228,7 +170,7 @@ fn render_details(frame: &mut Frame, row: &RunListRow, theme: &Theme, area: Rect
 }
 
 /// Returns the typed text with its cursor, and a hint about it.
-fn prompt_line(browser: &RunBrowser, theme: &Theme, kind: PromptKind, area: Rect) -> Line<'static> {
+pub fn prompt_line(browser: &RunBrowser, theme: &Theme, kind: PromptKind, area: Rect) -> Line<'static> {
     let (width, prompt) = (usize::from(area.width), &browser.prompt);
     let sign = match kind {
         PromptKind::Filter => " /".to_owned(),
@@ -238,6 +180,17 @@ fn prompt_line(browser: &RunBrowser, theme: &Theme, kind: PromptKind, area: Rect
         PromptKind::Tags => " tag: ".to_owned(),
         PromptKind::Rename => " name: ".to_owned(),
     };
+    typed_line(theme, prompt, sign, prompt_hint(browser, kind), width)
+}
+
+/// Returns the text of `prompt` with its cursor between `sign` and `hint`, in `width` cells.
+pub fn typed_line(
+    theme: &Theme,
+    prompt: &CommandPrompt,
+    sign: String,
+    (role, hint): (Role, String),
+    width: usize,
+) -> Line<'static> {
     let (before, after) = prompt.split_at_cursor();
     let room = width.saturating_sub(text::width(&sign) + 4);
     let hidden = text::width(before).saturating_sub(room);
@@ -248,7 +201,6 @@ fn prompt_line(browser: &RunBrowser, theme: &Theme, kind: PromptKind, area: Rect
         span(theme, Role::Key, "▏"),
         span(theme, Role::Value, text::clip(after, room / 2)),
     ]);
-    let (role, hint) = prompt_hint(browser, kind);
     let room = width.saturating_sub(line.width() + 3);
     line.push_span(span(theme, role, format!("  {}", text::clip(&hint, room))));
     line

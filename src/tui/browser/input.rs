@@ -94,7 +94,7 @@ impl RunBrowser {
                 self.select_line(moved(line, last, page, motion));
             }
             BrowserView::Help(scroll) => {
-                let limit = usize::from(overlays::help_scroll_limit(screen));
+                let limit = usize::from(overlays::help_scroll_limit(screen, overlays::RUNS_HELP));
                 *scroll = moved(usize::from(*scroll), limit, page, motion) as u16;
             }
             BrowserView::Comparison(scroll) => {
@@ -219,7 +219,7 @@ impl RunBrowser {
 }
 
 /// Returns where a motion leads from `line`, of lines up to `last`, with pages of `page` lines.
-fn moved(line: usize, last: usize, page: usize, motion: Motion) -> usize {
+pub fn moved(line: usize, last: usize, page: usize, motion: Motion) -> usize {
     let to = match motion {
         Motion::Up | Motion::Left => line.saturating_sub(1),
         Motion::Down | Motion::Right => line + 1,

@@ -3,8 +3,8 @@
 //! Invariant: it draws at any size, and a request about runs names them all before anything is lost.
 //!
 //! - [`state`]: `RunBrowser`: rows, order, selection, marks; [`input`]: keys, [`prompt`]: what is typed
-//! - [`layout`]: where things are; [`columns`]: which columns fit; [`draw`]: the list; [`overlays`]: help, dialog,
-//!   comparison
+//! - [`layout`]: where things are; [`columns`]: which columns fit; [`table`]: runs as lines; [`draw`]: the list;
+//!   [`overlays`]: help, dialog, comparison
 
 pub mod columns;
 pub mod draw;
@@ -13,3 +13,4 @@ pub mod layout;
 pub mod overlays;
 pub mod prompt;
 pub mod state;
+pub mod table;

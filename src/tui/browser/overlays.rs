@@ -36,9 +36,20 @@ fn frame_block(theme: &Theme, role: Role, title: &str) -> Block<'static> {
     ))
 }
 
-/// Returns the keys of the list, each with what it does.
-fn help_lines() -> Vec<(String, &'static str)> {
-    let groups = [Scope::Runs, Scope::Comparison, Scope::Always].into_iter().flat_map(keys::binding_groups);
+/// A help page: its title, and where the keys work that it lists.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyHelp {
+    pub title: &'static str,
+    pub scopes: &'static [Scope],
+}
+
+/// The keys of the list of runs.
+pub const RUNS_HELP: KeyHelp =
+    KeyHelp { title: "runs: keys", scopes: &[Scope::Runs, Scope::Comparison, Scope::Always] };
+
+/// Returns the keys of the page, each with what it does.
+fn help_lines(page: KeyHelp) -> Vec<(String, &'static str)> {
+    let groups = page.scopes.iter().copied().flat_map(keys::binding_groups);
     groups
         .map(|group| {
             let names: Vec<String> = group.iter().flat_map(|row| row.keys).map(|key| key.name()).collect();
@@ -47,20 +58,20 @@ fn help_lines() -> Vec<(String, &'static str)> {
         .collect()
 }
 
-fn help_area(screen: Rect) -> Rect {
-    centered(screen, HELP_WIDTH, help_lines().len() as u16 + 2)
+fn help_area(screen: Rect, page: KeyHelp) -> Rect {
+    centered(screen, HELP_WIDTH, help_lines(page).len() as u16 + 2)
 }
 
 /// Returns how many lines the help can be scrolled on `screen`.
-pub fn help_scroll_limit(screen: Rect) -> u16 {
-    (help_lines().len() as u16).saturating_sub(help_area(screen).height.saturating_sub(2))
+pub fn help_scroll_limit(screen: Rect, page: KeyHelp) -> u16 {
+    (help_lines(page).len() as u16).saturating_sub(help_area(screen, page).height.saturating_sub(2))
 }
 
-pub fn render_help(frame: &mut Frame, theme: &Theme, scroll: u16) {
-    let area = help_area(frame.area());
+pub fn render_help(frame: &mut Frame, theme: &Theme, page: KeyHelp, scroll: u16) {
+    let area = help_area(frame.area(), page);
     clear_area(frame, area);
-    let below = if help_scroll_limit(frame.area()) > 0 { " ↑ ↓ scroll, Esc closes " } else { " Esc closes " };
-    let block = frame_block(theme, Role::Focus, "runs: keys")
+    let below = if help_scroll_limit(frame.area(), page) > 0 { " ↑ ↓ scroll, Esc closes " } else { " Esc closes " };
+    let block = frame_block(theme, Role::Focus, page.title)
         .title_bottom(Line::from(span(theme, Role::Name, below)).right_aligned());
     let within = block.inner(area).inner(Margin::new(1, 0));
     frame.render_widget(block, area);
@@ -69,7 +80,7 @@ pub fn render_help(frame: &mut Frame, theme: &Theme, scroll: u16) {
         let gap = " ".repeat(HELP_KEY_CELLS.saturating_sub(text::width(&keys)) + 1);
         Line::from(vec![span(theme, Role::Key, keys + &gap), span(theme, Role::Value, text::clip(help, room))])
     };
-    let lines: Vec<Line> = help_lines().into_iter().skip(usize::from(scroll)).map(line).collect();
+    let lines: Vec<Line> = help_lines(page).into_iter().skip(usize::from(scroll)).map(line).collect();
     frame.render_widget(Paragraph::new(lines), within);
 }
 

@@ -12,7 +12,7 @@ use crossterm::event::{KeyCode, KeyEvent};
 
 impl RunBrowser {
     /// Opens the prompt with what there is now.
-    pub(super) fn open_prompt(&mut self, kind: PromptKind) {
+    pub fn open_prompt(&mut self, kind: PromptKind) {
         let names = |columns: &[Column]| columns.iter().map(|column| column.name()).collect::<Vec<_>>().join(" ");
         let text = match kind {
             PromptKind::Filter => self.settings.filter.clone(),
@@ -26,7 +26,7 @@ impl RunBrowser {
     }
 
     /// Handles a key of the prompt.
-    pub(super) fn handle_prompt_key(&mut self, kind: PromptKind, key: &KeyEvent) -> BrowserEffect {
+    pub fn handle_prompt_key(&mut self, kind: PromptKind, key: &KeyEvent) -> BrowserEffect {
         if key.code == KeyCode::Tab {
             complete(&mut self.prompt, kind);
             self.preview_filter(kind);
@@ -108,14 +108,17 @@ fn parse_tags(text: &str) -> Result<TagEdit, String> {
 
 /// Completes the last word as far as all names of columns agree.
 fn complete(prompt: &mut CommandPrompt, kind: PromptKind) {
+    let has_columns = matches!(kind, PromptKind::Filter | PromptKind::Sort | PromptKind::Columns);
+    complete_word(prompt, if has_columns { Column::names() } else { Vec::new() });
+}
+
+/// Completes the last word as far as all `names` that begin with it agree. If there are several, they are candidates.
+pub fn complete_word(prompt: &mut CommandPrompt, names: Vec<String>) {
     prompt.candidates.clear();
     prompt.chars_after_cursor = 0;
-    if !matches!(kind, PromptKind::Filter | PromptKind::Sort | PromptKind::Columns) {
-        return;
-    }
     let word = prompt.text.rsplit([' ', ',']).next().unwrap_or_default();
     let word = word.strip_prefix('-').unwrap_or(word).to_owned();
-    let known: Vec<String> = Column::names().into_iter().filter(|name| name.starts_with(&word)).collect();
+    let known: Vec<String> = names.into_iter().filter(|name| name.starts_with(&word)).collect();
     let Some(first) = known.first() else { return };
     let agree = known.iter().fold(first.len(), |agree, name| {
         let same = first.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();

@@ -73,11 +73,11 @@ pub struct RunBrowser {
     pub settings: BrowserSettings,
     filter: RunFilter,
     /// How many of how many runs were read.
-    pub(super) progress: (usize, usize),
+    pub progress: (usize, usize),
     /// The outcome of the last request, or a hint about the last key.
-    pub(super) message: Option<(LogLevel, String)>,
-    pub(super) view: BrowserView,
-    pub(super) prompt: CommandPrompt,
+    pub message: Option<(LogLevel, String)>,
+    pub view: BrowserView,
+    pub prompt: CommandPrompt,
     /// The runs that a dialog or a prompt is about.
     pub(super) targets: Vec<PathBuf>,
     pub(super) comparison: Option<Box<RunComparison>>,
@@ -148,15 +148,18 @@ impl RunBrowser {
         self.order = order;
     }
 
-    /// Sets the filter if it can be parsed. Returns why it cannot.
-    pub(super) fn set_filter(&mut self, text: &str) -> Result<(), String> {
+    /// Sets the filter.
+    ///
+    /// # Errors
+    /// Returns why the text cannot be parsed; the filter stays as it is.
+    pub fn set_filter(&mut self, text: &str) -> Result<(), String> {
         self.filter = RunFilter::parse(text)?;
         self.settings.filter = text.trim().to_owned();
         self.sort_rows();
         Ok(())
     }
 
-    pub(super) fn set_order(&mut self, order: SortOrder) {
+    pub fn set_order(&mut self, order: SortOrder) {
         self.settings.order = order;
         self.sort_rows();
     }
@@ -187,7 +190,7 @@ impl RunBrowser {
     }
 
     /// Selects the run at a line, or at the last one.
-    pub(super) fn select_line(&mut self, line: usize) {
+    pub fn select_line(&mut self, line: usize) {
         let last = self.order.len().saturating_sub(1);
         self.selected = self.order.get(line.min(last)).map(|index| self.rows[*index].folder.clone());
     }

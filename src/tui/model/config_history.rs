@@ -3,7 +3,7 @@
 //! Invariant: bounded. A value at a past step comes from the config of that step, at a future step from the current
 //! config.
 
-use crate::config::{Config, ConfigKey, Curve, KeyKind, Mutability, ObjectiveKind};
+use crate::config::{Config, ConfigKey, Curve, KeyKind, Mutability, ObjectiveKind, WorkDone};
 use std::sync::LazyLock;
 use toml::Value;
 
@@ -77,10 +77,10 @@ impl ConfigEpoch {
         Self { first_step, config: config.clone(), curves }
     }
 
-    /// Returns setting `index` at `step`. For the learning rate this is the scheduled rate.
-    fn value_at(&self, index: usize, step: u64) -> Option<f64> {
+    /// Returns setting `index` at `step`. For the learning rate this is the scheduled rate. `done`: the work of the run.
+    fn value_at(&self, index: usize, step: u64, done: &WorkDone) -> Option<f64> {
         if is_lr(numeric_settings()[index]) {
-            return Some(self.config.optim.lr_at(step, self.config.run.steps));
+            return Some(self.config.lr_after(done, step));
         }
         self.curves[index].as_ref().map(|curve| curve.value_at(step))
     }
@@ -121,14 +121,14 @@ impl ConfigHistory {
         self.epochs.last()
     }
 
-    /// Returns setting `index` at `step`. If `step` is after `now`, this is its planned value.
-    pub fn value_at(&self, index: usize, step: u64, now: u64) -> Option<f64> {
+    /// Returns setting `index` at `step`. If `step` is after what is `done`, this is its planned value.
+    pub fn value_at(&self, index: usize, step: u64, done: &WorkDone) -> Option<f64> {
         let epoch = match self.epochs.partition_point(|epoch| epoch.first_step <= step) {
-            _ if step > now => self.epochs.last(),
+            _ if step > done.step => self.epochs.last(),
             0 => self.epochs.first(),
             after => self.epochs.get(after - 1),
         };
-        epoch?.value_at(index, step)
+        epoch?.value_at(index, step, done)
     }
 }
 
@@ -157,13 +157,14 @@ pub(in crate::tui) mod tests {
         let mut history = ConfigHistory::new(&config);
         config.recycle.fraction = Curve::from_knots(vec![(100, 0.2), (200, 0.4)]).unwrap();
         history.push(150, &config);
-        assert_eq!(history.value_at(fraction, 120, 160), Some(0.1));
-        assert_eq!(history.value_at(fraction, 160, 160), config.recycle.fraction.value_at(160).into());
-        assert_eq!(history.value_at(fraction, 190, 160), config.recycle.fraction.value_at(190).into());
+        let now = WorkDone { step: 160, ..WorkDone::default() };
+        assert_eq!(history.value_at(fraction, 120, &now), Some(0.1));
+        assert_eq!(history.value_at(fraction, 160, &now), config.recycle.fraction.value_at(160).into());
+        assert_eq!(history.value_at(fraction, 190, &now), config.recycle.fraction.value_at(190).into());
         // Two changes at one step: the later one applies.
         config.recycle.fraction = Curve::constant(0.9);
         history.push(150, &config);
-        assert_eq!(history.value_at(fraction, 150, 160), Some(0.9));
+        assert_eq!(history.value_at(fraction, 150, &now), Some(0.9));
     }
 
     #[test]

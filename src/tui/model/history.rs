@@ -117,7 +117,8 @@ impl SeriesHistory {
         // Most buckets are as far apart, so the power is cached.
         let mut known = (1, smoothing);
         self.buckets.iter().map(move |bucket| {
-            let steps = bucket.last_step - last_step.unwrap_or(bucket.first_step.saturating_sub(1));
+            // A first value at step 0 counts as one step: without any it would have no weight.
+            let steps = (bucket.last_step - last_step.unwrap_or(bucket.first_step.saturating_sub(1))).max(1);
             last_step = Some(bucket.last_step);
             if steps != known.0 {
                 known = (steps, smoothing.powf(steps as f64));
@@ -244,6 +245,15 @@ mod tests {
         assert_eq!(history.smoothed_at(0, 0.5), None);
         assert_eq!(history.buckets_in(2, 9).len(), 2);
         assert_eq!(history.buckets_in(9, 4).len(), 0);
+    }
+
+    #[test]
+    fn a_value_at_step_0_has_a_weight() {
+        let mut history = SeriesHistory::default();
+        history.push(0, 9.0);
+        for smoothing in [0.0, 0.9] {
+            assert!((history.smoothed_at(0, smoothing).unwrap() - 9.0).abs() < 1e-9, "{smoothing}");
+        }
     }
 
     #[test]

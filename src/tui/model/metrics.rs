@@ -3,6 +3,7 @@
 //! Invariant: bounded for a run of any length; every value in it is finite.
 
 use super::history::SeriesHistory;
+use crate::config::WorkDone;
 use crate::schema::metrics::{Metric, StepRow};
 use crate::tui::text;
 use std::sync::OnceLock;
@@ -67,6 +68,11 @@ impl RunMetrics {
     /// Returns the number of optimizer steps done.
     pub fn current_step(&self) -> u64 {
         self.latest.as_ref().map_or(0, StepRow::step)
+    }
+
+    /// Returns the work that the run has done.
+    pub fn work_done(&self) -> WorkDone {
+        self.latest.as_ref().map(StepRow::work_done).unwrap_or_default()
     }
 
     pub fn first_step(&self) -> Option<u64> {

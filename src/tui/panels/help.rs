@@ -135,6 +135,7 @@ fn all_lines() -> Vec<HelpLine> {
         (Scope::Runs, "list of runs (R, or `coconut-lab runs`)"),
         (Scope::DeleteDialog, "dialog: delete runs?"),
         (Scope::Comparison, "comparison of two runs"),
+        (Scope::MultiRun, "several runs (`watch RUN RUN`)"),
     ];
     let overlays = overlays.map(|(scope, name)| (scope, name.to_owned()));
     for (scope, name) in panels.into_iter().chain(overlays) {

@@ -178,7 +178,7 @@ fn number_spans(
 /// Returns the learning rate at `step` as a share of its peak.
 fn lr_share(ctx: RenderContext, step: u64) -> f64 {
     let config = ctx.state.run.as_ref().map(|run| &run.config);
-    config.map_or(1.0, |config| config.optim.lr_at(step, config.run.steps) / config.optim.lr)
+    config.map_or(1.0, |config| config.lr_after(&ctx.state.metrics.work_done(), step) / config.optim.lr)
 }
 
 /// Returns whether an update changes the weights by an unusual share. Small ones are judged as if the learning rate were at

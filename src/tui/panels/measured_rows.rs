@@ -88,14 +88,14 @@ fn steps_text(steps: usize) -> String {
 }
 
 /// Draws the name, the value and the curve of a row.
-pub(super) fn draw_measured(frame: &mut Frame, area: Rect, ctx: RenderContext, config: &Config, row: &MeasuredRow<'_>) {
+pub(super) fn draw_measured(frame: &mut Frame, area: Rect, ctx: RenderContext, row: &MeasuredRow<'_>) {
     let plot = Rect {
         x: area.x + LABEL_CELLS,
         width: area.width - LABEL_CELLS,
         height: area.height.saturating_sub(u16::from(area.height > 3)),
         ..area
     };
-    let window = AxisWindow { x: (0.0, config.run.steps.max(1) as f64), y: row.scale };
+    let window = AxisWindow { x: (0.0, ctx.state.expected_steps().max(1) as f64), y: row.scale };
     let mut raster = Raster::new(plot, window);
     let points = row.history.buckets_in(0, u64::MAX).iter().map(|bucket| Some((bucket.last_step as f64, bucket.mean)));
     raster.draw_curve(points, ctx.theme.style(Role::Plain), Dash::Solid);

@@ -128,7 +128,7 @@ fn draw_metric(frame: &mut Frame, area: Rect, ctx: RenderContext, metric: Metric
 }
 
 /// Whether a metric is set or counted, and not measured.
-fn is_setting(metric: Metric) -> bool {
+pub fn is_setting(metric: Metric) -> bool {
     matches!(
         metric,
         Metric::Tokens

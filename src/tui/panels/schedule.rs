@@ -18,7 +18,7 @@
 
 use super::measured_rows::{LABEL_CELLS, draw_measured, measured_rows};
 use super::{RenderContext, draw_frame};
-use crate::config::{self, Config, ConfigKey, ObjectiveKind};
+use crate::config::{self, Config, ConfigKey, ObjectiveKind, WorkDone};
 use crate::schema::metrics::Metric;
 use crate::schema::rows::ChangeOutcome;
 use crate::tui::app::draft::{SentEdit, SettingDraft};
@@ -56,7 +56,7 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let RowLayout { height, axis, setting_lines: rows, measured_lines: lines, .. } = layout;
     for (number, row) in measured[..layout.measured].iter().enumerate() {
         let area = Rect { y: within.y + number as u16 * lines, height: lines, ..within };
-        draw_measured(frame, area, ctx, config, row);
+        draw_measured(frame, area, ctx, row);
     }
     let measured_height = layout.measured as u16 * lines;
     let settings = Rect { y: within.y + measured_height, ..within };
@@ -69,9 +69,9 @@ pub fn render(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     }
     let height = measured_height + rows * shown as u16;
     let curves = Rect { x: within.x + LABEL_CELLS, width: within.width - LABEL_CELLS, height, ..within };
-    draw_step_lines(frame, curves, ctx, config);
+    draw_step_lines(frame, curves, ctx);
     if axis {
-        draw_axis(frame, Rect { y: within.bottom() - 1, height: 1, ..curves }, ctx, config);
+        draw_axis(frame, Rect { y: within.bottom() - 1, height: 1, ..curves }, ctx);
     }
 }
 
@@ -116,7 +116,7 @@ fn recycle_interval(ctx: RenderContext, config: &Config) -> Line<'static> {
     let (text, then) = match every {
         0 => ("recycling off".into(), String::new()),
         1 => ("every step".into(), String::new()),
-        _ if next > config.run.steps => (format!("every {every} steps"), String::new()),
+        _ if next > ctx.state.expected_steps() => (format!("every {every} steps"), String::new()),
         _ => (format!("every {every} steps"), format!(", next {}", text::with_separators(next))),
     };
     Line::from(vec![ctx.span(Role::Name, text), ctx.span(Role::Dim, then)])
@@ -188,9 +188,9 @@ fn draw_setting(frame: &mut Frame, area: Rect, ctx: RenderContext, config: &Conf
         height: area.height.saturating_sub(u16::from(area.height > 3)),
         ..area
     };
-    let steps = config.run.steps.max(1);
+    let (steps, done) = (ctx.state.expected_steps().max(1), ctx.state.metrics.work_done());
     let draft = ctx.view.draft.as_ref().filter(|draft| draft.setting_index == number);
-    let points = setting_points(ctx, config, number, u64::from(plot.width) * 2);
+    let points = setting_points(ctx, number, u64::from(plot.width) * 2);
     let highest = draft.map_or(0.0, |draft| draft.knots.iter().map(|knot| knot.1).fold(0.0, f64::max));
     let top = points.iter().map(|(_, value)| *value).fold(highest, f64::max);
     let window = AxisWindow { x: (0.0, steps as f64), y: (0.0, if top > 0.0 { top } else { 1.0 }) };
@@ -205,7 +205,7 @@ fn draw_setting(frame: &mut Frame, area: Rect, ctx: RenderContext, config: &Conf
     if let Some(curve) = draft.and_then(SettingDraft::to_curve) {
         let planned = (0..=u64::from(plot.width) * 2)
             .map(|dot| steps * dot / (u64::from(plot.width) * 2).max(1))
-            .map(|step| Some((step as f64, drafted_value(config, number, curve.value_at(step), step))));
+            .map(|step| Some((step as f64, drafted_value(config, number, curve.value_at(step), step, &done))));
         raster.draw_curve(planned, ctx.theme.style(Role::Key), Dash::Dashed);
     }
     raster.render(frame.buffer_mut());
@@ -216,11 +216,11 @@ fn draw_setting(frame: &mut Frame, area: Rect, ctx: RenderContext, config: &Conf
 }
 
 /// Returns a drafted `value` at `step`. The draft of the learning rate is the peak of its schedule.
-fn drafted_value(config: &Config, number: usize, value: f64, step: u64) -> f64 {
+fn drafted_value(config: &Config, number: usize, value: f64, step: u64, done: &WorkDone) -> f64 {
     if !is_lr(numeric_settings()[number]) {
         return value;
     }
-    config::Optim { lr: value, ..config.optim.clone() }.lr_at(step, config.run.steps)
+    config::Optim { lr: value, ..config.optim.clone() }.lr_at(step, config.run.expected_steps(done))
 }
 
 /// Returns the style of a setting's curve, by the section of its key.
@@ -244,11 +244,11 @@ fn draw_knots(frame: &mut Frame, plot: Rect, ctx: RenderContext, raster: &Raster
 }
 
 /// Returns the finite `(step, value)` of a setting over the whole run, at one step per dot.
-fn setting_points(ctx: RenderContext, config: &Config, number: usize, dots: u64) -> Vec<(f64, f64)> {
-    let (steps, now) = (u128::from(config.run.steps.max(1)), ctx.state.current_step());
+fn setting_points(ctx: RenderContext, number: usize, dots: u64) -> Vec<(f64, f64)> {
+    let (steps, done) = (u128::from(ctx.state.expected_steps().max(1)), ctx.state.metrics.work_done());
     (0..=dots)
         .map(|dot| (steps * u128::from(dot) / u128::from(dots.max(1))) as u64)
-        .filter_map(|step| Some((step as f64, ctx.state.config_history.value_at(number, step, now)?)))
+        .filter_map(|step| Some((step as f64, ctx.state.config_history.value_at(number, step, &done)?)))
         .filter(|(_, value)| value.is_finite())
         .collect()
 }
@@ -266,7 +266,7 @@ fn draw_labels(
     let at = ctx.view.charts.cursor.unwrap_or(now);
     let value = match draft {
         Some(draft) => Some(draft.selected_knot().1),
-        None => ctx.state.config_history.value_at(number, at, now),
+        None => ctx.state.config_history.value_at(number, at, &ctx.state.metrics.work_done()),
     };
     let value = value.map_or_else(|| "a mixture".into(), text::setting_value);
     let mark = if selected && focused { "›" } else { " " };
@@ -298,19 +298,19 @@ fn step_column(area: Rect, step: u64, steps: u64) -> u16 {
 }
 
 /// Draws vertical lines at the current step and at the cursor, behind the curves.
-fn draw_step_lines(frame: &mut Frame, area: Rect, ctx: RenderContext, config: &Config) {
+fn draw_step_lines(frame: &mut Frame, area: Rect, ctx: RenderContext) {
     let steps = [(Some(ctx.state.current_step()), "┊", Role::Name), (ctx.view.charts.cursor, "│", Role::Cursor)];
     for (step, glyph, role) in steps {
         if let Some(step) = step {
-            let x = step_column(area, step, config.run.steps);
+            let x = step_column(area, step, ctx.state.expected_steps());
             crate::tui::plot::chart::draw_vertical_line(frame.buffer_mut(), area, x, glyph, ctx.theme.style(role));
         }
     }
 }
 
-fn draw_axis(frame: &mut Frame, area: Rect, ctx: RenderContext, config: &Config) {
-    let last = text::with_separators(config.run.steps);
-    let x = step_column(area, ctx.state.current_step(), config.run.steps);
+fn draw_axis(frame: &mut Frame, area: Rect, ctx: RenderContext) {
+    let last = text::with_separators(ctx.state.expected_steps());
+    let x = step_column(area, ctx.state.current_step(), ctx.state.expected_steps());
     let dim = ctx.theme.style(Role::Dim);
     let buffer = frame.buffer_mut();
     buffer.set_string(area.x - LABEL_CELLS, area.y, "step (▲ now)", dim);

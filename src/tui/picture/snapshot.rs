@@ -10,6 +10,7 @@ use crate::tui::app::panel_id::Panel;
 use crate::tui::app::view::Effect;
 pub use crate::tui::theme::Background;
 use crate::tui::theme::{ColorDepth, Theme};
+use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use std::time::Duration;
 
@@ -47,14 +48,7 @@ pub const MAX_SIZE: (u16, u16) = (500, 200);
 /// # Errors
 /// Returns what is wrong with the keys.
 pub fn draw(events: impl IntoIterator<Item = Event>, options: &SnapshotOptions, title: &str) -> Result<String, String> {
-    // Text has no colours: the theme without colours uses other means.
-    let depth = match (options.format, options.colors) {
-        (PictureFormat::Text, _) => ColorDepth::None,
-        (PictureFormat::Svg, PictureColors::All) => ColorDepth::TrueColor,
-        (PictureFormat::Svg, PictureColors::Sixteen) => ColorDepth::Sixteen,
-    };
-    let theme = Theme::new(depth).on_background(options.background);
-    let mut app = App { ascii: options.ascii, ..App::new(theme) };
+    let mut app = App { ascii: options.ascii, ..App::new(options.theme()) };
     events.into_iter().for_each(|event| app.apply(event, Duration::ZERO));
     if let Some(panel) = options.panel {
         app.view.panels.focus_on(panel);
@@ -66,15 +60,32 @@ pub fn draw(events: impl IntoIterator<Item = Event>, options: &SnapshotOptions, 
             return Err(format!("the key `{}` does more than change the picture", key.name()));
         }
     }
-    let buffer = app.render_to_buffer(options.size.0, options.size.1);
-    Ok(match options.format {
-        PictureFormat::Svg => svg::to_svg(&buffer, title, options.background),
-        PictureFormat::Text => text_export::to_text(&buffer),
-    })
+    Ok(options.encode(&app.render_to_buffer(options.size.0, options.size.1), title))
+}
+
+impl SnapshotOptions {
+    /// Returns the theme of the picture.
+    pub(super) fn theme(&self) -> Theme {
+        // Text has no colours: the theme without colours uses other means.
+        let depth = match (self.format, self.colors) {
+            (PictureFormat::Text, _) => ColorDepth::None,
+            (PictureFormat::Svg, PictureColors::All) => ColorDepth::TrueColor,
+            (PictureFormat::Svg, PictureColors::Sixteen) => ColorDepth::Sixteen,
+        };
+        Theme::new(depth).on_background(self.background)
+    }
+
+    /// Writes a drawn screen in the requested format.
+    pub(super) fn encode(&self, screen: &Buffer, title: &str) -> String {
+        match self.format {
+            PictureFormat::Svg => svg::to_svg(screen, title, self.background),
+            PictureFormat::Text => text_export::to_text(screen),
+        }
+    }
 }
 
 /// Parses keys: single characters, and names in angle brackets, as in `ym<Left><Left>`.
-fn parse_keys(text: &str) -> Result<Vec<KeyPress>, String> {
+pub(super) fn parse_keys(text: &str) -> Result<Vec<KeyPress>, String> {
     let mut keys = Vec::new();
     let mut rest = text;
     while let Some(c) = rest.chars().next() {

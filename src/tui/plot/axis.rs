@@ -252,15 +252,29 @@ pub fn render(buffer: &mut Buffer, plot: Rect, plane: &Plane, labels: StepLabels
     }
 }
 
-/// Writes the step labels under `plot`; labels that would overlap are left out.
+/// Writes the step labels under `plot`.
 fn render_step_labels(buffer: &mut Buffer, plot: Rect, plane: &Plane, theme: &Theme) {
-    let (xs, _) = plane.x.ticks(usize::from(plot.width / 14).clamp(2, 12));
+    render_labels_below(buffer, plot, plane.x, theme, |x| {
+        (x.fract() == 0.0 && x >= 0.0).then(|| text::with_separators(x as u64))
+    });
+}
+
+/// Writes the labels of the ticks of `range` under `plot`, those that `label` returns. Labels that would overlap are left
+/// out.
+pub fn render_labels_below(
+    buffer: &mut Buffer,
+    plot: Rect,
+    range: AxisRange,
+    theme: &Theme,
+    label: impl Fn(f64) -> Option<String>,
+) {
+    let (xs, _) = range.ticks(usize::from(plot.width / 14).clamp(2, 12));
     let y = plot.bottom();
     let mut free = plot.x;
-    for x in xs.iter().filter(|x| x.fract() == 0.0 && **x >= 0.0) {
-        let label = text::with_separators(*x as u64);
+    for x in xs {
+        let Some(label) = label(x) else { continue };
         let wide = text::width(&label) as u16;
-        let center = plot.x + (plane.x.fraction_of(*x) * f64::from(plot.width.saturating_sub(1))).round() as u16;
+        let center = plot.x + (range.fraction_of(x) * f64::from(plot.width.saturating_sub(1))).round() as u16;
         let at = center.saturating_sub(wide / 2).clamp(plot.x, plot.right().saturating_sub(wide).max(plot.x));
         if at >= free && at + wide <= plot.right() {
             buffer.set_string(at, y, &label, theme.style(Role::Dim));

@@ -3,7 +3,7 @@
 //! Invariant: nothing is drawn outside the raster; in each cell the last layer drawn hides the earlier ones.
 
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
 
 /// The part of the plane that a raster shows, in axis coordinates.
@@ -37,7 +37,7 @@ impl Dash {
 #[derive(Clone, Copy, Default)]
 struct DotCell {
     dots: u8,
-    layer: u8,
+    layer: u16,
     style: Style,
 }
 
@@ -45,7 +45,7 @@ pub struct Raster {
     area: Rect,
     window: AxisWindow,
     cells: Vec<DotCell>,
-    layer: u8,
+    layer: u16,
 }
 
 /// The bit of each dot of a braille character (U+2800 and up), by row and column in the cell.
@@ -75,6 +75,11 @@ impl Raster {
 
     /// Draws vertical bars `(x, low, high)` as a new layer; bars in the same column of dots are merged.
     pub fn draw_bars(&mut self, bars: impl Iterator<Item = (f64, f64, f64)>, style: Style) {
+        self.draw_dashed_bars(bars, style, Dash::Solid);
+    }
+
+    /// Draws vertical bars `(x, low, high)` as a new layer, of the dots that `dash` keeps: dotted bars are a hatched area.
+    pub fn draw_dashed_bars(&mut self, bars: impl Iterator<Item = (f64, f64, f64)>, style: Style, dash: Dash) {
         self.layer += 1;
         let mut open: Option<(i64, i64, i64)> = None;
         for (x, low, high) in bars {
@@ -84,17 +89,17 @@ impl Raster {
                     (*highest, *lowest) = ((*highest).min(top), (*lowest).max(bottom))
                 }
                 _ => {
-                    self.draw_bar(open.take(), style);
+                    self.draw_bar(open.take(), style, dash);
                     open = Some((x, top, bottom));
                 }
             }
         }
-        self.draw_bar(open, style);
+        self.draw_bar(open, style, dash);
     }
 
-    fn draw_bar(&mut self, bar: Option<(i64, i64, i64)>, style: Style) {
+    fn draw_bar(&mut self, bar: Option<(i64, i64, i64)>, style: Style, dash: Dash) {
         if let Some((x, top, bottom)) = bar {
-            self.draw_segment((x, top), (x, bottom), style, Dash::Solid);
+            self.draw_segment((x, top), (x, bottom), style, dash);
         }
     }
 
@@ -115,6 +120,16 @@ impl Raster {
         let inside =
             (0..i64::from(self.area.width) * 2).contains(&dx) && (0..i64::from(self.area.height) * 4).contains(&dy);
         inside.then(|| (self.area.x + (dx / 2) as u16, self.area.y + (dy / 4) as u16))
+    }
+
+    /// Whether the cell is one of the raster.
+    pub fn contains(&self, x: u16, y: u16) -> bool {
+        self.area.contains(Position::new(x, y))
+    }
+
+    /// Returns the number of cells from column `x` to the right edge.
+    pub fn columns_from(&self, x: u16) -> u16 {
+        self.area.right().saturating_sub(x)
     }
 
     fn dot_column(&self, x: f64) -> i64 {
@@ -208,6 +223,17 @@ mod tests {
         let line = [(-9e300, 0.0), (9e300, 0.0)];
         assert_ne!(drawn(Dash::Solid, &line), drawn(Dash::Dotted, &line));
         assert_ne!(drawn(Dash::Dashed, &line), drawn(Dash::Dotted, &line));
+    }
+
+    #[test]
+    fn a_hatched_area_has_a_third_of_the_dots() {
+        let area = Rect::new(0, 0, 30, 30);
+        let dots = |dash| {
+            let mut raster = Raster::new(area, AxisWindow { x: (0.0, 59.0), y: (0.0, 119.0) });
+            raster.draw_dashed_bars((0..60).map(|x| (f64::from(x), 0.0, 119.0)), Style::new(), dash);
+            raster.cells.iter().map(|cell| cell.dots.count_ones()).sum::<u32>()
+        };
+        assert_eq!((dots(Dash::Solid), dots(Dash::Dotted)), (7200, 2400));
     }
 
     #[test]

@@ -181,7 +181,7 @@ impl TerminalGuard {
 
     /// Clears the screen and forgets what was drawn. Ratatui's own `clear` would ask the terminal for the
     /// cursor position over standard output, and fail if nothing answers.
-    fn clear_screen(&mut self) -> std::io::Result<()> {
+    pub fn clear_screen(&mut self) -> std::io::Result<()> {
         let size = self.terminal.size()?;
         self.terminal.resize(Rect::from((Position::ORIGIN, size)))
     }

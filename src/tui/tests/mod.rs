@@ -4,6 +4,7 @@
 
 mod browsing;
 mod folding;
+mod several_runs;
 mod snapshots;
 
 use super::app::layout;

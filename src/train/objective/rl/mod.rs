@@ -26,7 +26,7 @@ use crate::train::eval::judge::Judge;
 use crate::train::eval::probe;
 use crate::train::step::readback::mean;
 use crate::train::step::rl::{RlBatches, score_rollouts};
-use crate::train::step::rl_iteration::{RlIteration, RolloutSettings};
+use crate::train::step::rl_iteration::{RlIteration, RolloutSettings, rollout_flop};
 use crate::train::step::rl_row::REWARD_NAMES;
 use crate::train::step::update::UpdateBatches;
 use burn::module::Module;
@@ -156,9 +156,11 @@ impl RlObjective {
         let GroupAdvantages { values: advantages, is_equal } =
             group_advantages(&rewards, rl.num_generations, rl.scale_rewards);
         self.rows = self.rollout_rows(updates_done, &made, &questions, &values, &rewards, &advantages);
+        let trajectories: Vec<_> = made.into_iter().map(|rollout| rollout.trajectory).collect();
         let mut iteration = RlIteration {
             settings,
-            trajectories: made.into_iter().map(|rollout| rollout.trajectory).collect(),
+            flop: rollout_flop(model.shape(), &trajectories),
+            trajectories,
             reward_values: values,
             rewards,
             advantages,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{self, EqualGroups, SwitchDecision};
+use crate::config::{self, EqualGroups, SwitchDecision, WorkDone};
 use crate::data::{GraphTaskOptions, make_graph_task};
 use crate::model::ModelShape;
 use crate::model::accumulator::Timing;
@@ -161,7 +161,7 @@ fn equal_rewards_change_no_weight_and_no_moment() {
         let step = |fixture: &Fixture, objective: &mut RlObjective, learner: &mut Learner| {
             let model = learner.model.clone();
             let mut batches = objective.next_batches(&fixture.config, &model, learner.step).unwrap();
-            let (row, error) = learner.update_on(&fixture.config, &mut *batches).unwrap();
+            let (row, error) = learner.update_on(&fixture.config, &WorkDone::default(), &mut *batches).unwrap();
             drop(batches);
             objective.count_update();
             assert!(error.is_none());

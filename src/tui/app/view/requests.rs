@@ -90,10 +90,12 @@ impl ViewState {
     }
 
     pub fn edit_draft(&mut self, edit: DraftEdit, state: &RunModel) {
-        let Some(run) = &state.run else { return };
+        if state.run.is_none() {
+            return;
+        }
         // A knot at a past step would change nothing.
         let next = state.current_step() + 1;
-        let (steps, at) = (run.config.run.steps, self.charts.cursor.unwrap_or(next).max(next));
+        let (steps, at) = (state.expected_steps(), self.charts.cursor.unwrap_or(next).max(next));
         if self.draft.is_none() {
             let Some(setting) = self.selected_setting_index(state) else { return };
             let curve = state.config_history.current().and_then(|epoch| epoch.curves[setting].clone());

@@ -66,7 +66,8 @@ impl RunModel {
     pub fn stall_text(&self) -> Option<String> {
         let config = &self.run.as_ref()?.config;
         let next = self.current_step() + 1;
-        let validates = config.eval.every > 0 && next.is_multiple_of(config.eval.every) || next >= config.run.steps;
+        let validates =
+            config.eval.every > 0 && next.is_multiple_of(config.eval.every) || next >= self.expected_steps();
         if self.is_over() || self.phase != Some(RunPhase::Train) || validates {
             return None;
         }
@@ -131,9 +132,15 @@ impl RunModel {
         (self.metrics.first_step().unwrap_or(0), self.current_step())
     }
 
-    /// Returns the number of optimizer steps that the config requests, once it is known.
+    /// Returns the number of optimizer steps that the whole run is expected to have, once its config is known.
     pub fn total_steps(&self) -> Option<u64> {
-        self.run.as_ref().map(|run| run.config.run.steps)
+        let run = self.run.as_ref()?;
+        Some(run.config.run.expected_steps(&self.metrics.work_done()))
+    }
+
+    /// Returns the same number; 0 while the config is not known.
+    pub fn expected_steps(&self) -> u64 {
+        self.total_steps().unwrap_or(0)
     }
 
     pub fn config_version(&self) -> u64 {

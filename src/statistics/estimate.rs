@@ -2,6 +2,7 @@
 //! Must not know: what the numbers stand for.
 //! Invariant: equal numbers and seeds give equal intervals.
 
+use super::resample::percentile_interval;
 use crate::rng::{RngKey, RngPurpose};
 use serde::Serialize;
 
@@ -33,10 +34,8 @@ impl Estimate {
         let mut stream = RngKey { seed, ..RngKey::default() }.stream(RngPurpose::Bootstrap, 0);
         let mut sample =
             || (0..pairs.len()).fold([0.0; 2], |sums, _| add(sums, &pairs[stream.uniform_below(pairs.len())]));
-        let mut samples: Vec<f64> = (0..RESAMPLES).map(|_| quotient(sample())).collect();
-        samples.sort_unstable_by(f64::total_cmp);
-        let quantile = |share: f64| samples[(share * (RESAMPLES - 1) as f64).round() as usize];
-        Self { mean, low: quantile(0.025), high: quantile(0.975) }
+        let [low, high] = percentile_interval(RESAMPLES, || quotient(sample())).unwrap_or([f64::NAN; 2]);
+        Self { mean, low, high }
     }
 
     /// Returns the text of the interval with so many decimals, `–` if it is not known.
