@@ -5,7 +5,7 @@
 #   sudo tests/slurm.sh [path of coconut-lab]
 #
 # It installs Debian's slurm-wlm and munge, and writes /etc/slurm/slurm.conf if there is none of another hand. Needs root. Takes about
-# three minutes.
+# five minutes: Slurm waits two minutes before it starts a task again.
 set -euo pipefail
 lab=$(realpath "${1:-target/release/coconut-lab}")
 [ "$(id -u)" -eq 0 ] || { echo "tests/slurm.sh needs root: it starts munged, slurmctld and slurmd" >&2; exit 2; }
@@ -116,7 +116,7 @@ for _ in 1 2 3 4; do
   sleep 6
   sbatch --parsable --partition=high --exclusive --time=1 --output=/dev/null --wrap "sleep 3" >/dev/null
 done
-for _ in $(seq 300); do
+for _ in $(seq 900); do
   [ -z "$(squeue -h -j "$array" 2>/dev/null)" ] && break
   sleep 1
 done

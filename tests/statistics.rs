@@ -106,7 +106,7 @@ fn the_sign_flip_test_and_the_t_test_hold_their_level_and_have_their_power() {
     let level = share(0.0, |found| found.p_sign <= 0.05);
     assert!((0.03..0.065).contains(&level), "{level}");
     let found = share(0.07, |found| found.p_t.is_some_and(|p| p <= 0.05));
-    let wanted = power(n, sd, 0.07);
+    let wanted = power(n, sd, 0.07, 0.05);
     assert!((found - wanted).abs() < 0.035, "{found} for {wanted}");
 }
 

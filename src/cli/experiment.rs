@@ -13,6 +13,7 @@ use crate::experiment::collect::CollectOutcome;
 use crate::experiment::plan::{Experiment, PlannedRun};
 use crate::experiment::progress::{ProgressState, RunProgress};
 use crate::experiment::schedulers::{SlurmOptions, command_lines, slurm_script};
+use crate::experiment::spec::UNREACHED_STEPS;
 use crate::files::FileError;
 use crate::files::atomic::replace_file;
 use clap::{Args, Subcommand};
@@ -148,10 +149,11 @@ fn print_status(experiment: &Experiment) -> anyhow::Result<ExitCode> {
     let width = experiment.runs.iter().map(|run| run.name.len()).max().unwrap_or(0);
     let mut out = output::stdout();
     for (run, progress) in experiment.runs.iter().zip(&progress) {
-        let steps = if progress.folder.is_some() {
-            format!("step {} of {}", progress.step, progress.steps)
-        } else {
-            String::new()
+        let steps = match progress.folder.is_some() {
+            // Before the first step it is not known how many the budget allows.
+            true if progress.steps >= UNREACHED_STEPS => format!("step {}", progress.step),
+            true => format!("step {} of {}", progress.step, progress.steps),
+            false => String::new(),
         };
         let line = format!("{:<width$}  {:<10}  {steps}{}", run.name, progress.state.word(), problem_text(progress));
         writeln!(out, "{}", line.trim_end())?;

@@ -220,6 +220,8 @@ fn compare(
     let effect =
         if question.smallest_effect > 0.0 { question.smallest_effect } else { paired.mean.unwrap_or(0.0).abs() };
     let same_metric = metric == metric_b;
+    // As the verdict: for all comparisons at once.
+    let alpha = (1.0 - LEVEL) / question.comparisons.len().max(1) as f64;
     ComparisonResult {
         spec: spec.clone(),
         differences,
@@ -227,8 +229,8 @@ fn compare(
         p_holm: paired.p_t,
         improvement: probability_of_improvement(&scores_a, &scores_b),
         improvement_interval: improvement_interval(&scores_a, &scores_b, RESAMPLES, BOOTSTRAP_SEED).filter(|_| several),
-        detectable: spread.and_then(|sd| detectable_effect(paired.n, sd, POWER)),
-        seeds_needed: spread.filter(|_| effect > 0.0).and_then(|sd| seeds_needed(effect, sd, POWER)),
+        detectable: spread.and_then(|sd| detectable_effect(paired.n, sd, POWER, alpha)),
+        seeds_needed: spread.filter(|_| effect > 0.0).and_then(|sd| seeds_needed(effect, sd, POWER, alpha)),
         at_equal_flop: same_metric.then(|| equal_flop(a, b, &metric)).flatten(),
         reach: reach
             .filter(|_| same_metric && metric == question.primary)

@@ -13,6 +13,9 @@ use toml::{Table, Value};
 /// Most runs of an experiment.
 pub const MAX_RUNS: usize = 4096;
 
+/// Updates of a run whose budget of tokens or operations ends it: a number that no run reaches.
+pub const UNREACHED_STEPS: u64 = 1_000_000_000_000;
+
 /// An experiment, as its file describes it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -122,12 +125,11 @@ impl HeldEqual {
 
     /// Returns the overrides that end a run at `budget`.
     fn overrides(self, budget: f64) -> Vec<String> {
-        // A limit that no run reaches: the budget ends it.
-        const NO_LIMIT: &str = "run.steps=1000000000000";
+        let no_limit = format!("run.steps={UNREACHED_STEPS}");
         match self {
             HeldEqual::Steps => vec![format!("run.steps={budget}")],
-            HeldEqual::Tokens => vec![NO_LIMIT.into(), format!("run.max_tokens={budget}")],
-            HeldEqual::Flop => vec![NO_LIMIT.into(), format!("run.max_flop={budget:e}")],
+            HeldEqual::Tokens => vec![no_limit, format!("run.max_tokens={budget}")],
+            HeldEqual::Flop => vec![no_limit, format!("run.max_flop={budget:e}")],
         }
     }
 }

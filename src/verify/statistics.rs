@@ -24,6 +24,8 @@ const EFFECT_TOLERANCE: (f64, f64) = (0.0, 1e-4);
 const COUNTS: [&str; 6] = ["n", "df", "only_a", "only_b", "never_a", "never_b"];
 /// Seed of the resamples; any has to do.
 const SEED: u64 = 1;
+/// Level of the golden tests.
+const ALPHA: f64 = 0.05;
 
 #[derive(Deserialize)]
 struct StatisticsFile {
@@ -186,10 +188,10 @@ impl StatisticsCase {
             Self::Holm { p } => json!({ "adjusted": holm(p) }),
             Self::EqualFlops { a, b, budgets } => equal_flop_results(&curves(a), &curves(b), budgets),
             Self::ToReach { a, b, target } => reach_results(&curves(a), &curves(b), *target),
-            Self::Power { n, sd, effect } => json!({ "power": power(*n, *sd, *effect) }),
+            Self::Power { n, sd, effect } => json!({ "power": power(*n, *sd, *effect, ALPHA) }),
             Self::Detectable { n, effect, sd, power } => match (n, effect) {
-                (Some(n), _) => json!({ "effect": detectable_effect(*n, *sd, *power) }),
-                (None, Some(effect)) => json!({ "n": seeds_needed(*effect, *sd, *power) }),
+                (Some(n), _) => json!({ "effect": detectable_effect(*n, *sd, *power, ALPHA) }),
+                (None, Some(effect)) => json!({ "n": seeds_needed(*effect, *sd, *power, ALPHA) }),
                 (None, None) => Value::Null,
             },
             Self::Unknown => Value::Null,

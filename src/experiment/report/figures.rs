@@ -18,6 +18,9 @@ pub struct ReportFigure {
     pub svg: String,
 }
 
+/// Share of the axis, from its start, that curves leave out.
+const HIDDEN_START: f64 = 0.1;
+
 /// Draws the figures: curves of the primary metric, values by arm, differences.
 pub fn draw(report: &Report) -> Vec<ReportFigure> {
     let primary = &report.analysis.question.primary;
@@ -56,8 +59,12 @@ fn curve_figure(report: &Report, axis: HeldEqual) -> Figure {
         HeldEqual::Tokens => Some(point.tokens),
         HeldEqual::Flop => point.flop,
     };
+    let last = report.runs.iter().flatten().flatten().filter_map(|run| x(run.curve(primary).last()?));
+    // The first values, of a model that has learned nothing, would leave no room for differences.
+    let first = HIDDEN_START * last.fold(0.0, f64::max);
     let curve = |run: &RunResult| -> Vec<(f64, f64)> {
-        run.curve(primary).iter().filter_map(|point| Some((x(point)?, point.value))).collect()
+        let points = run.curve(primary).iter().filter_map(|point| Some((x(point)?, point.value)));
+        points.filter(|(x, _)| *x >= first).collect()
     };
     let arms = report.analysis.arms.iter().zip(&report.runs);
     let series = arms.map(|(arm, runs)| {

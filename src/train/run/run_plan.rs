@@ -75,12 +75,10 @@ impl RunPlan {
 
     /// Returns the work that is done at the start.
     pub fn work_done(&self) -> WorkDone {
-        let state = self.checkpoint.as_ref().filter(|_| !self.reset.step).map(|found| &found.state);
-        state.map_or_else(WorkDone::default, |state| WorkDone {
-            step: state.step,
-            tokens: state.tokens,
-            flop: state.flop,
-        })
+        match self.checkpoint.as_ref().filter(|_| !self.reset.step).map(|found| &found.state) {
+            Some(state) => WorkDone { step: state.step, tokens: state.tokens, flop: state.flop },
+            None => WorkDone { flop: Some(0.0), ..WorkDone::default() },
+        }
     }
 
     /// Writes the model's actual shape into the config. Fails if another is requested than a checkpoint's weights have.
@@ -158,6 +156,13 @@ pub(in crate::train) fn config_file_error(message: String) -> ConfigError {
 
 /// Returns an error if a run that has done so much has reached its end.
 pub(in crate::train) fn check_steps_left(done: &WorkDone, config: &Config) -> Result<(), TrainError> {
+    if config.run.max_flop > 0.0 && done.flop.is_none() {
+        return Err(TrainError::InvalidSetting {
+            key: "run.max_flop",
+            value: config.run.max_flop.to_string(),
+            reason: "the checkpoint is of an older version, which did not count operations; set it to 0".into(),
+        });
+    }
     if !config.run.is_complete(done) {
         return Ok(());
     }
