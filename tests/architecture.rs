@@ -24,7 +24,7 @@ const BURN: &[&str] = &[
 ];
 /// Rooms or files without tensors, terminals and files, and the rooms that each may use.
 const PURE: &[(&str, &[&str])] = &[
-    ("figure", &[]),
+    ("figure", &["statistics"]),
     ("policy", &["rng"]),
     ("recycle/placement.rs", &["config", "rng"]),
     ("recycle/schedule.rs", &["config", "rng"]),

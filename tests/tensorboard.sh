@@ -4,6 +4,7 @@
 #
 #   tests/tensorboard.sh BINARY [VENV]      VENV is created if it has no TensorBoard (needs a package index)
 set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
 binary=$(realpath "$1") venv=$(realpath -m "${2:-/tmp/coconut-tensorboard/venv}")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -12,18 +13,19 @@ trap 'rm -rf "$work"' EXIT
 cd "$work"
 
 train() { "$binary" "$@" >>log.txt 2>&1; }
-set_keys=(--set run.dir=runs --set run.name=events --set record.tensorboard=true --set checkpoint.every=10
+set_keys=(--set run.dir=runs --set run.name=events --set record.tensorboard=true --set checkpoint.every=40
   --set record.sync_seconds=0.1)
-# Killed after step 14: the event file then has steps that the resume, from checkpoint 10, makes again.
-"$binary" run --headless --steps 100000 "${set_keys[@]}" >>log.txt 2>&1 &
+# Killed between two checkpoints: the event file then has steps that the resume makes again.
+"$binary" run --config "$here/fixtures/tiny.toml" --headless --steps 100000 "${set_keys[@]}" >>log.txt 2>&1 &
 pid=$!
 for _ in $(seq 600); do
   sleep 0.2
   run=$(ls -d runs/*-events 2>/dev/null | tail -1 || true)
-  [ -n "$run" ] && ls -d "$run"/step-0000[1-9]0 >/dev/null 2>&1 && sleep 1 && break
+  [ -n "$run" ] && ls -d "$run"/step-* >/dev/null 2>&1 && sleep 1 && break
 done
 kill -9 $pid && wait $pid 2>/dev/null || true
-train resume "$run" --headless --steps 40 || { tail -5 log.txt; exit 1; }
+checkpoint=$(ls -d "$run"/step-* | tail -1 | sed 's/.*step-0*//')
+train resume "$run" --headless --steps $((checkpoint + 50)) || { tail -5 log.txt; exit 1; }
 train export metrics "$run" --out metrics.csv
 [ "$(ls "$run/tensorboard" | wc -l)" = 2 ] || { echo "expected two event files in $run/tensorboard"; exit 1; }
 

@@ -33,7 +33,9 @@ impl SeedCurves {
         for x in xs {
             let values: Vec<f64> = lines.iter().filter_map(|line| value_at(line, x)).collect();
             curves.mean.push((x, values.iter().sum::<f64>() / values.len() as f64));
-            if let Some([low, high]) = t_interval(&values).filter(|_| values.len() >= FEWEST_WITH_BAND) {
+            if values.len() >= FEWEST_WITH_BAND {
+                // A value that is not finite is a gap of the band, too.
+                let [low, high] = t_interval(&values).unwrap_or([f64::NAN; 2]);
                 curves.band.push((x, low, high));
             }
         }
