@@ -6,7 +6,7 @@ use super::experiment::report::{machine, print_and_write};
 use super::{bail_usage, run_lookup};
 use crate::config::{self, seed_groups::group_by_all_but_seed};
 use crate::experiment::analysis::{Analysis, ArmRuns, Question};
-use crate::experiment::report::view::Report;
+use crate::experiment::report::contents::Report;
 use crate::experiment::results::RunResult;
 use crate::experiment::spec::{Better, ComparisonSpec, ValueOf};
 use crate::record::run_folder::RunFolder;

@@ -60,6 +60,9 @@ sections! {
         /// Accepts data that was made with another tokenizer than that of the model in `model.from`. If false, such data is
         /// refused, because its token ids mean something else.
         Frozen any_tokenizer: bool = false, Any;
+        /// Seed of the questions that `data.make` generates. It is not `run.seed`, so that runs of other seeds learn the same
+        /// questions.
+        Frozen make_seed: u64 = 0, Any;
         /// Rows per batch (B).
         Frozen batch: usize = 8, Within(1.0, 65536.0);
         /// Positions per row (T), in tokens.

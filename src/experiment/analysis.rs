@@ -91,12 +91,12 @@ pub struct ComparisonResult {
     pub at_equal_flop: Option<(f64, PairedDifference)>,
     /// Operations that `a` needs to reach `reach`, divided by those of `b`.
     pub reach: Option<(f64, ReachRatio)>,
-    pub verdict: Verdict,
+    pub verdict: ComparisonVerdict,
 }
 
 /// What an interval says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
-pub enum Verdict {
+pub enum ComparisonVerdict {
     #[strum(serialize = "a is better")]
     ABetter,
     #[strum(serialize = "b is better")]
@@ -237,7 +237,7 @@ fn compare(
             .and_then(|target| Some((target, reach_ratio(a, b, &metric, target, question.better)?))),
         paired,
         metric,
-        verdict: Verdict::TooFew,
+        verdict: ComparisonVerdict::TooFew,
     }
 }
 
@@ -255,16 +255,16 @@ fn adjust(comparisons: &mut [ComparisonResult], question: &Question) {
 }
 
 /// Returns what the interval of a difference, `a` minus `b`, says.
-pub fn verdict(interval: Option<[f64; 2]>, better: Better, smallest_effect: f64) -> Verdict {
-    let Some([low, high]) = interval else { return Verdict::TooFew };
+pub fn verdict(interval: Option<[f64; 2]>, better: Better, smallest_effect: f64) -> ComparisonVerdict {
+    let Some([low, high]) = interval else { return ComparisonVerdict::TooFew };
     let within = |limit: f64| low >= -limit && high <= limit;
     match better {
-        _ if smallest_effect > 0.0 && within(smallest_effect) => Verdict::Equal,
-        Better::Lower if high < 0.0 => Verdict::ABetter,
-        Better::Lower if low > 0.0 => Verdict::BBetter,
-        Better::Higher if low > 0.0 => Verdict::ABetter,
-        Better::Higher if high < 0.0 => Verdict::BBetter,
-        _ => Verdict::Undecided,
+        _ if smallest_effect > 0.0 && within(smallest_effect) => ComparisonVerdict::Equal,
+        Better::Lower if high < 0.0 => ComparisonVerdict::ABetter,
+        Better::Lower if low > 0.0 => ComparisonVerdict::BBetter,
+        Better::Higher if low > 0.0 => ComparisonVerdict::ABetter,
+        Better::Higher if high < 0.0 => ComparisonVerdict::BBetter,
+        _ => ComparisonVerdict::Undecided,
     }
 }
 
@@ -332,12 +332,12 @@ mod tests {
     #[test]
     fn words_come_from_the_interval() {
         let say = |interval, better, smallest| verdict(interval, better, smallest);
-        assert_eq!(say(Some([-0.3, -0.1]), Better::Lower, 0.0), Verdict::ABetter);
-        assert_eq!(say(Some([-0.3, -0.1]), Better::Higher, 0.0), Verdict::BBetter);
-        assert_eq!(say(Some([-0.3, 0.1]), Better::Lower, 0.0), Verdict::Undecided);
-        assert_eq!(say(Some([-0.3, 0.1]), Better::Lower, 0.5), Verdict::Equal);
-        assert_eq!(say(Some([-0.3, -0.1]), Better::Lower, 0.2), Verdict::ABetter);
-        assert_eq!(say(None, Better::Lower, 0.0), Verdict::TooFew);
+        assert_eq!(say(Some([-0.3, -0.1]), Better::Lower, 0.0), ComparisonVerdict::ABetter);
+        assert_eq!(say(Some([-0.3, -0.1]), Better::Higher, 0.0), ComparisonVerdict::BBetter);
+        assert_eq!(say(Some([-0.3, 0.1]), Better::Lower, 0.0), ComparisonVerdict::Undecided);
+        assert_eq!(say(Some([-0.3, 0.1]), Better::Lower, 0.5), ComparisonVerdict::Equal);
+        assert_eq!(say(Some([-0.3, -0.1]), Better::Lower, 0.2), ComparisonVerdict::ABetter);
+        assert_eq!(say(None, Better::Lower, 0.0), ComparisonVerdict::TooFew);
     }
 
     #[test]
@@ -346,7 +346,7 @@ mod tests {
         let found = Analysis::new(question(&[("a", "b")]), vec![0, 1, 2], &arms);
         let comparison = &found.comparisons[0];
         assert!((comparison.paired.mean.unwrap() + 0.5).abs() < 1e-12);
-        assert_eq!(comparison.verdict, Verdict::ABetter);
+        assert_eq!(comparison.verdict, ComparisonVerdict::ABetter);
         assert_eq!(comparison.joint_interval, comparison.paired.interval, "one comparison alone");
         assert_eq!(comparison.paired.p_sign, 0.25, "three seeds cannot do better");
         // Both end with 2,000 operations; `a` reaches the end of `b` before.

@@ -121,7 +121,10 @@ mod tests {
         let mut foreign = planned.clone();
         foreign.spec.dir = elsewhere.path().to_owned();
         make_folder(&planned, &planned.runs[0], RunState::Finished);
-        make_folder(&foreign, &planned.runs[1], RunState::Finished);
+        let whole = make_folder(&foreign, &planned.runs[1], RunState::Finished);
+        let info = serde_json::json!({"lineage": null, "recipe": null, "folder": "", "device": "", "device_reason": "",
+            "params": 1, "vocab_size": 9, "train_docs": 1});
+        std::fs::write(whole.run_info_file(), info.to_string()).unwrap();
         make_folder(&foreign, &planned.runs[2], RunState::Stopped);
         let collected = planned.collect(&[elsewhere.path().to_owned()]).unwrap();
         assert_eq!(collected[0].outcome, CollectOutcome::Present);

@@ -135,6 +135,17 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn every_experiment_of_the_project_can_be_planned() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/experiments");
+        let files: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(!files.is_empty());
+        for file in files {
+            let found = Experiment::open(&file).unwrap();
+            assert!(found.spec.seeds.len() >= 3 && !found.spec.comparisons.is_empty(), "{}", file.display());
+        }
+    }
+
+    #[test]
     fn a_wrong_arm_is_named() {
         let dir = tempfile::tempdir().unwrap();
         for (from, to, wanted) in [

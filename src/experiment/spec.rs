@@ -208,6 +208,8 @@ impl ExperimentSpec {
                 return Err(format!("arm `{}`: `start_from` = \"{start}\" is no arm before it", arm.name));
             }
         }
+        let compared = self.comparisons.iter().flat_map(|found| [&found.metric, &found.metric_b]).flatten();
+        [&self.primary].into_iter().chain(&self.metrics).chain(compared).try_for_each(|name| check_metric(name))?;
         self.better = Some(self.better_by_name()?);
         self.check_comparisons()
     }
@@ -283,6 +285,16 @@ fn key_values(table: &Table) -> Result<Vec<String>, String> {
     Ok(found)
 }
 
+/// Refuses a name that is no metric, and no figure that a validation may measure.
+fn check_metric(name: &str) -> Result<(), String> {
+    if Metric::find(name).is_some() || name.starts_with("valid_accuracy_") {
+        return Ok(());
+    }
+    let similarity = |metric: &&Metric| strsim::jaro_winkler(metric.spec().name, name);
+    let nearest = Metric::ALL.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+    Err(format!("unknown metric `{name}`; the nearest one is `{}`", nearest.map_or("", |metric| metric.spec().name)))
+}
+
 fn check_arm_name(name: &str) -> Result<(), String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
     if !name.is_empty() && name.len() <= 60 && name.chars().all(is_plain) && !name.starts_with(['.', '-']) {
@@ -305,7 +317,7 @@ base = "base.toml"
 seeds = [0, 1]
 hold = "flop"
 budget = 1e9
-primary = "valid_plain_nats"
+primary = "valid_loss_plain_nats"
 set.optim.lr = 1e-3
 [[arms]]
 name = "never"
@@ -353,7 +365,8 @@ b = "never"
             ("b = \"never\"", "b = \"every-2\"", "with itself"),
             ("budget = 1e9", "budget = 0", "`budget` = 0; allowed: a number of at least 1"),
             ("hold = \"flop\"\nbudget = 1e9", "hold = \"steps\"\nbudget = 1.5", "a whole number"),
-            ("valid_plain_nats", "epoch", "say \"lower\" or \"higher\""),
+            ("valid_loss_plain_nats", "epoch", "say \"lower\" or \"higher\""),
+            ("valid_loss_plain_nats", "valid_plain_nats", "the nearest one is `valid_loss_plain_nats`"),
             ("hold = \"flop\"", "hold = \"time\"", "unknown variant `time`"),
             ("name = \"never\"", "name = \"never\"\nstart_from = \"every-2\"", "is no arm before it"),
             ("seeds", "sedes", "unknown field `sedes`"),

@@ -6,7 +6,7 @@ use crate::cli::{output, terminal};
 use crate::experiment::analysis::{Analysis, ArmRuns, Question};
 use crate::experiment::declaration::{Declaration, read_declarations};
 use crate::experiment::plan::Experiment;
-use crate::experiment::report::view::Report;
+use crate::experiment::report::contents::Report;
 use crate::experiment::report::{self, text};
 use clap::Args;
 use std::io::Write;

@@ -103,7 +103,7 @@ impl Runner<'_> {
                 match self.visit(run)? {
                     Visit::Stopped => {
                         let file = self.experiment.file.display();
-                        self.reporter.end(&format!("stopped; go on with: coconut-lab experiment run {file}"));
+                        self.reporter.report_end(&format!("stopped; go on with: coconut-lab experiment run {file}"));
                         return Ok(ExitCode::from(signals::STOPPED_EARLY_EXIT_CODE));
                     }
                     Visit::Made => counts.made += 1,
@@ -161,7 +161,7 @@ impl Runner<'_> {
     }
 
     fn note_failure(&mut self, run: &PlannedRun, error: String) -> Visit {
-        self.reporter.say(&format!("{} failed: {error}", run.name));
+        self.reporter.report_status(&format!("{} failed: {error}", run.name));
         self.failed.push((run.name.clone(), error));
         Visit::Done
     }
@@ -170,7 +170,7 @@ impl Runner<'_> {
     fn make(&mut self, run: &PlannedRun, progress: &RunProgress) -> anyhow::Result<Visit> {
         let number = self.experiment.runs.iter().position(|other| other.name == run.name).unwrap_or(0) + 1;
         let verb = if progress.folder.is_some() { "continuing" } else { "starting" };
-        self.reporter.say(&format!("{verb} {} ({number} of {})", run.name, self.experiment.runs.len()));
+        self.reporter.report_status(&format!("{verb} {} ({number} of {})", run.name, self.experiment.runs.len()));
         let mode = match self.start_mode(run, progress) {
             Ok(mode) => mode,
             Err(error) => return Ok(self.note_failure(run, error)),
@@ -205,14 +205,14 @@ impl Runner<'_> {
     /// Waits a moment for other processes. Says so once.
     fn wait(&mut self, count: usize) {
         if !std::mem::replace(&mut self.waits, true) {
-            self.reporter.say(&format!("waiting for {count} runs that other processes make"));
+            self.reporter.report_status(&format!("waiting for {count} runs that other processes make"));
         }
         std::thread::sleep(WAIT);
     }
 
     /// Says how it ended, and returns the exit code.
     fn finish(&self, count: usize) -> ExitCode {
-        self.reporter.end(&format!(
+        self.reporter.report_end(&format!(
             "{} of {count} runs are finished; coconut-lab experiment report {}",
             count - self.failed.len(),
             self.experiment.file.display()

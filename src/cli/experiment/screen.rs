@@ -28,7 +28,7 @@ pub(super) enum Reporter {
 }
 
 impl Reporter {
-    pub fn say(&self, text: &str) {
+    pub fn report_status(&self, text: &str) {
         match self {
             Reporter::Lines => output::print_error_line(text),
             // The screen may be gone.
@@ -37,7 +37,7 @@ impl Reporter {
     }
 
     /// Says how the work has ended.
-    pub fn end(&self, text: &str) {
+    pub fn report_end(&self, text: &str) {
         match self {
             Reporter::Lines => output::print_error_line(text),
             Reporter::Screen { updates, .. } => drop(updates.send(WorkUpdate::Ended(text.to_owned()))),
@@ -62,7 +62,7 @@ impl Reporter {
                 Ok(Event::Started(started)) => info = Some(started),
                 Ok(Event::Step(row)) => {
                     let steps = info.as_ref().map_or(0, |info| info.config.run.expected_steps(&row.work_done()));
-                    self.say(&format!("{name}: step {} of {steps}", row.step()));
+                    self.report_status(&format!("{name}: step {} of {steps}", row.step()));
                 }
                 Ok(Event::Finished(summary)) => {
                     let _ = trainer.thread.join();

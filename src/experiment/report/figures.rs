@@ -2,7 +2,7 @@
 //! Must not know: how a figure is drawn.
 //! Invariant: a figure shows what runs have measured, and what the analysis says; it computes no statistics but means by seed.
 
-use super::view::Report;
+use super::contents::Report;
 use crate::experiment::analysis::ArmSummary;
 use crate::experiment::results::{CurvePoint, RunResult};
 use crate::experiment::spec::HeldEqual;

@@ -2,6 +2,7 @@
 //! Must not know: how differences are computed, how a figure is drawn.
 //! Invariant: all forms say the same, because all are made from one [`ReportView`].
 
+pub mod contents;
 pub mod figures;
 pub mod tables;
 pub mod text;
@@ -10,6 +11,7 @@ pub mod view;
 use super::ExperimentError;
 use crate::files::FileError;
 use crate::files::atomic::replace_file;
+use contents::Report;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Value};
@@ -21,7 +23,7 @@ const HTML: &str = include_str!("report.html.jinja");
 
 /// Writes the report as `report.md`, `report.html`, its figures as SVG and its tables as Parquet into `dir`. Returns the
 /// files.
-pub fn write(report: &view::Report, dir: &Path) -> Result<Vec<PathBuf>, ExperimentError> {
+pub fn write(report: &Report, dir: &Path) -> Result<Vec<PathBuf>, ExperimentError> {
     std::fs::create_dir_all(dir).map_err(FileError::wrap("create", dir))?;
     let figures = figures::draw(report);
     let view = ReportView::new(report, &figures);

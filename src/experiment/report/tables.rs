@@ -2,7 +2,7 @@
 //! Must not know: how a report is worded.
 //! Invariant: what a figure draws is in a table, unrounded.
 
-use super::view::Report;
+use super::contents::Report;
 use crate::experiment::ExperimentError;
 use crate::experiment::analysis::ComparisonResult;
 use crate::experiment::results::RunResult;

@@ -2,7 +2,8 @@
 //! Must not know: terminals, colours.
 //! Invariant: a line has at most `width` columns; long words are cut with `…`.
 
-use super::view::{Report, ReportView, number};
+use super::contents::Report;
+use super::view::{ReportView, number};
 
 /// Columns of an interval strip.
 const STRIP: usize = 33;

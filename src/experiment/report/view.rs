@@ -2,34 +2,14 @@
 //! Must not know: template syntax, files.
 //! Invariant: a number is formatted here and nowhere else, so that all forms of a report show the same.
 
+use super::contents::Report;
 use super::figures::ReportFigure;
-use crate::experiment::analysis::{Analysis, ArmSummary, ComparisonResult, LEVEL, MetricSpread, POWER, Verdict};
-use crate::experiment::declaration::DeclarationRecord;
-use crate::experiment::results::{AbsentRun, RunResult};
+use crate::experiment::analysis::{
+    Analysis, ArmSummary, ComparisonResult, ComparisonVerdict, LEVEL, MetricSpread, POWER,
+};
+use crate::experiment::results::AbsentRun;
 use crate::experiment::spec::{Better, HeldEqual};
 use serde::Serialize;
-
-/// All that a report is made from.
-#[derive(Clone, Debug)]
-pub struct Report {
-    pub name: String,
-    /// The question, in words; may be empty.
-    pub question: String,
-    pub analysis: Analysis,
-    /// By arm, then by seed.
-    pub runs: Vec<Vec<Option<RunResult>>>,
-    pub absent: Vec<AbsentRun>,
-    /// The declarations that were recorded, the first one first; none if the comparisons were not declared.
-    pub declarations: Vec<DeclarationRecord>,
-    /// Hash of the declaration now.
-    pub hash: Option<String>,
-    /// What all arms have equal, and how much of it.
-    pub held: Option<(HeldEqual, f64)>,
-    /// The commands that made it.
-    pub commands: Vec<String>,
-    /// This machine.
-    pub machine: String,
-}
 
 /// A report as words.
 #[derive(Clone, Debug, Serialize)]
@@ -110,7 +90,7 @@ impl ReportView {
             primary: question.primary.clone(),
             better: if question.better == Better::Lower { "lower" } else { "higher" },
             held: held_text(report.held),
-            seeds: join(analysis.seeds.iter().map(u64::to_string)),
+            seeds: join_words(analysis.seeds.iter().map(u64::to_string)),
             verdicts: analysis.comparisons.iter().map(|found| verdict_view(found, analysis)).collect(),
             arms: analysis.arms.iter().map(arm_view).collect(),
             other_metrics: question.metrics.clone(),
@@ -134,7 +114,7 @@ fn held_text(held: Option<(HeldEqual, f64)>) -> String {
     }
 }
 
-fn join(parts: impl Iterator<Item = String>) -> String {
+fn join_words(parts: impl Iterator<Item = String>) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
@@ -184,21 +164,25 @@ pub fn verdict_text(found: &ComparisonResult, analysis: &Analysis) -> String {
     let interval =
         format!("{percent} % interval {}{family}; n = {}", interval_text(found.joint_interval), found.paired.n);
     match found.verdict {
-        Verdict::ABetter => format!("{a} is better than {b}: {metric} differs by {} ({interval}).", number(mean)),
-        Verdict::BBetter => format!("{b} is better than {a}: {metric} differs by {} ({interval}).", number(-mean)),
-        Verdict::Equal => format!(
+        ComparisonVerdict::ABetter => {
+            format!("{a} is better than {b}: {metric} differs by {} ({interval}).", number(mean))
+        }
+        ComparisonVerdict::BBetter => {
+            format!("{b} is better than {a}: {metric} differs by {} ({interval}).", number(-mean))
+        }
+        ComparisonVerdict::Equal => format!(
             "{a} and {b} do not differ by what matters: {metric} differs by {} ({interval}), within ±{}.",
             number(mean),
             number(analysis.question.smallest_effect)
         ),
-        Verdict::Undecided => {
+        ComparisonVerdict::Undecided => {
             format!(
                 "{a} against {b} is undecided: {metric} differs by {} ({interval}).{}",
                 number(mean),
                 seeds_text(found, analysis)
             )
         }
-        Verdict::TooFew => format!("{a} against {b}: too few runs ({} pairs of runs).", found.paired.n),
+        ComparisonVerdict::TooFew => format!("{a} against {b}: too few runs ({} pairs of runs).", found.paired.n),
     }
 }
 
@@ -217,9 +201,9 @@ fn seeds_text(found: &ComparisonResult, analysis: &Analysis) -> String {
 
 fn verdict_view(found: &ComparisonResult, analysis: &Analysis) -> VerdictView {
     let class = match found.verdict {
-        Verdict::ABetter | Verdict::BBetter => "better",
-        Verdict::Equal => "equal",
-        Verdict::Undecided | Verdict::TooFew => "open",
+        ComparisonVerdict::ABetter | ComparisonVerdict::BBetter => "better",
+        ComparisonVerdict::Equal => "equal",
+        ComparisonVerdict::Undecided | ComparisonVerdict::TooFew => "open",
     };
     VerdictView { class, text: verdict_text(found, analysis) }
 }
@@ -236,7 +220,7 @@ fn arm_view(arm: &ArmSummary) -> ArmView {
         interval: interval_text(primary.interval),
         sd: optional(primary.sd),
         iqm: format!("{} ({})", optional(primary.iqm), interval_text(primary.iqm_interval)),
-        values: join(primary.values.iter().map(|value| optional(*value))),
+        values: join_words(primary.values.iter().map(|value| optional(*value))),
         others: arm.spreads.iter().skip(1).map(spread).collect(),
         steps: optional(arm.steps),
         tokens: optional(arm.tokens),

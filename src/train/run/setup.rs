@@ -9,7 +9,7 @@ use super::resume_journal;
 use super::run_plan::{ResumedFolder, RunPlan, config_file_error};
 use crate::config::{self, Config, GeneratedDataset, ObjectiveKind, PositionBudget};
 use crate::data::{
-    DataError, Dataset, Loader, LoaderOptions, MARKERS, Progress, ProsqaOptions, Split, StreamPosition, Tokenizer,
+    Dataset, Loader, LoaderOptions, MARKERS, Progress, ProsqaOptions, Split, StreamPosition, Tokenizer,
     generation_end_tokens, make_prosqa,
 };
 use crate::device;
@@ -67,7 +67,7 @@ fn make_dataset(config: &Config, dir: &Path, out: &mut Publisher) -> Result<(), 
     let held_out = config.data.make_held_out;
     let options = ProsqaOptions {
         out: dir.to_owned(),
-        seed: config.run.seed,
+        seed: config.data.make_seed,
         train: config.data.make_train,
         valid: held_out,
         test: held_out,
@@ -77,7 +77,7 @@ fn make_dataset(config: &Config, dir: &Path, out: &mut Publisher) -> Result<(), 
     };
     let result = make_prosqa(&options, &mut progress_frames(out));
     match result {
-        Err(DataError::OutputExists { .. }) if dir.exists() => {
+        Err(_) if Dataset::open(dir).is_ok() => {
             tracing::warn!("{} was made by another process in the meantime; using it", dir.display());
             Ok(())
         }
