@@ -60,7 +60,8 @@ fn token_row(step: u64) -> TokenRow {
 fn token_rows_samples_and_notes_are_sent_once() {
     let dir = tempfile::tempdir().unwrap();
     let folder = RunFolder::create(dir.path(), "x", chrono::Local::now()).unwrap();
-    std::fs::write(folder.version_file(0), "").unwrap();
+    // The default folder may have a dataset, whose tokenizer would be used.
+    std::fs::write(folder.version_file(0), format!("[data]\ndir = {:?}\n", dir.path().join("none"))).unwrap();
     let info = r#"{"lineage": null, "recipe": null, "folder": "", "device": "", "device_reason": "",
         "params": 1, "vocab_size": 9, "train_docs": 1}"#;
     std::fs::write(folder.run_info_file(), info).unwrap();
