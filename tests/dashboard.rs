@@ -94,9 +94,9 @@ fn several_runs_are_on_one_chart_and_new_ones_appear() {
     train("two", "run.seed=2");
     let mut screen = Screen::start(dir.path(), &["watch", "--dir", "checkpoints"], SIZE);
     screen.wait_for("both runs in a group", |text| text.contains("2 runs · 1 group") && text.contains("n=2"));
-    train("three", "optim.lr=0.01");
+    train("three", "optim.lr=0.02");
     screen.wait_for("a new run in a group of its own", |text| {
-        text.contains("3 runs · 2 groups") && text.contains("optim.lr = 0.01")
+        text.contains("3 runs · 2 groups") && text.contains("optim.lr = 0.02")
     });
     screen.send_keys("G\r");
     screen.wait_for("the run's own dashboard", |text| text.contains("finished  three  step 6 / 6"));

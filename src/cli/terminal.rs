@@ -24,10 +24,13 @@ pub(super) fn moves_cursor() -> bool {
 /// Returns the columns of the terminal at standard output; 100 without one.
 pub(super) fn columns() -> usize {
     #[cfg(unix)]
-    if let Ok(size) = rustix::termios::tcgetwinsize(rustix::stdio::stdout())
-        && size.ws_col > 0
     {
-        return usize::from(size.ws_col);
+        use rustix::stdio::stdout as output;
+        if let Ok(size) = rustix::termios::tcgetwinsize(output())
+            && size.ws_col > 0
+        {
+            return usize::from(size.ws_col);
+        }
     }
     100
 }
