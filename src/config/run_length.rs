@@ -90,8 +90,8 @@ mod tests {
 
     #[test]
     fn the_rate_has_decayed_when_the_budget_is_used() {
-        let mut config = Config::default();
-        config.run = Run { steps: 1 << 40, max_flop: 100.0, ..Run::default() };
+        let run = Run { steps: 1 << 40, max_flop: 100.0, ..Run::default() };
+        let mut config = Config { run, ..Config::default() };
         config.optim.warmup = 2;
         let last = config.lr_after(&done(99, 99.0), 100);
         assert!((last - config.optim.min_lr).abs() < 1e-12, "{last}");

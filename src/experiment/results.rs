@@ -91,9 +91,9 @@ impl RunResult {
 
     /// Returns the value of a metric that counts; none if it was not measured, or is not finite.
     pub fn value(&self, metric: &str, of: ValueOf, better: Better) -> Option<f64> {
-        let values = self.curve(metric).iter().map(|point| point.value);
+        let mut values = self.curve(metric).iter().map(|point| point.value);
         match (of, better) {
-            (ValueOf::Last, _) => values.last().filter(|value| value.is_finite()),
+            (ValueOf::Last, _) => values.next_back().filter(|value| value.is_finite()),
             (ValueOf::Best, Better::Lower) => values.filter(|value| value.is_finite()).reduce(f64::min),
             (ValueOf::Best, Better::Higher) => values.filter(|value| value.is_finite()).reduce(f64::max),
         }

@@ -160,10 +160,13 @@ fn draw_curve(drawing: &mut Drawing, frame: &Frame, points: &[(f64, f64)], ink: 
     }
 }
 
+/// The lower and the upper edge of a band at one place, as pixels.
+type BandEdges = ((f64, f64), (f64, f64));
+
 /// Draws the area between the low and the high ends, one for each stretch without gaps.
 fn draw_band(drawing: &mut Drawing, frame: &Frame, band: &[(f64, f64, f64)], ink: Ink) {
     let edges = |(x, low, high): &(f64, f64, f64)| Some((frame.pixel_of(*x, *low)?, frame.pixel_of(*x, *high)?));
-    let edges: Vec<Option<((f64, f64), (f64, f64))>> = band.iter().map(edges).collect();
+    let edges: Vec<Option<BandEdges>> = band.iter().map(edges).collect();
     let mut path = String::new();
     for piece in edges.split(Option::is_none).filter(|piece| piece.len() > 1) {
         let (low, high): (Vec<_>, Vec<_>) = piece.iter().copied().flatten().unzip();

@@ -127,7 +127,7 @@ mod tests {
         );
         assert_eq!((found.n, found.never_a, found.never_b), (2, 1, 0));
         assert!((found.ratio.unwrap() - 2.0).abs() < 1e-12 && found.interval.is_some());
-        let none = ReachRatio::to_reach(&[never.clone()], &[never], 3.0);
+        let none = ReachRatio::to_reach(std::slice::from_ref(&never), std::slice::from_ref(&never), 3.0);
         assert_eq!((none.n, none.ratio, none.interval, none.never_a, none.never_b), (0, None, None, 1, 1));
         let at_three = equal_flop_difference(&[slow], &[curve(&[[0.0, 1.0], [3.0, 1.0]])], 3.0);
         assert_eq!((at_three.n, at_three.mean), (1, Some(2.0)));

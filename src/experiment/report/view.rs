@@ -124,7 +124,7 @@ pub fn number(value: f64) -> String {
     if !value.is_finite() || value == 0.0 {
         return format!("{value}");
     }
-    if size >= 1e6 || size < 1e-4 {
+    if !(1e-4..1e6).contains(&size) {
         return format!("{value:.3e}");
     }
     if size >= 1e4 && value.fract() == 0.0 {
@@ -343,7 +343,7 @@ mod tests {
     fn numbers_have_four_digits() {
         for (value, text) in [
             (0.0, "0"),
-            (3.14159, "3.142"),
+            (2.34567, "2.346"),
             (-0.0213456, "-0.02135"),
             (31415.0, "31415"),
             (314.159, "314.2"),
