@@ -288,9 +288,13 @@ fn an_arm_starts_from_another_arms_run() {
             .replace("b = \"never\"", "b = \"after\"")
     };
     let dir = experiment(chained);
-    let made = lab(dir.path(), &["experiment", "run", "exp.toml"]);
+    // Of the run alone: the run that it starts from is made, too.
+    let made = lab(dir.path(), &["experiment", "run", "exp.toml", "--only", "after-s1"]);
     assert!(made.status.success(), "{}", stderr(&made));
     let folders = folders_by_name(dir.path());
+    assert_eq!(folders.keys().collect::<Vec<_>>(), ["after-s1", "never-s1"]);
+    let made = lab(dir.path(), &["experiment", "run", "exp.toml"]);
+    assert!(made.status.success(), "{}", stderr(&made));
     let config = std::fs::read_to_string(folders["after-s1"].join("config.toml")).unwrap();
     assert!(config.contains("-never-s1/step-"), "{config}");
     // Its operations count on from those of its start.

@@ -76,8 +76,10 @@ enum Visit {
     Done,
     /// This process has made it now.
     Made,
-    /// Another process has it, or it starts from a run that is not there yet.
+    /// Another process has it, or the run that it starts from.
     Waits,
+    /// The run that it starts from was made now, or has failed.
+    WasPrepared,
     /// A signal asks this process to end.
     Stopped,
 }
@@ -108,6 +110,7 @@ impl Runner<'_> {
                     }
                     Visit::Made => counts.made += 1,
                     Visit::Waits => counts.waiting += 1,
+                    Visit::WasPrepared => (counts.made, counts.waiting) = (counts.made + 1, counts.waiting + 1),
                     Visit::Done => {}
                 }
             }
@@ -140,13 +143,18 @@ impl Runner<'_> {
             ProgressState::Running => return Ok(Visit::Waits),
             _ => {}
         }
-        if let Some(start) = self.experiment.start_of(run)
-            && self.experiment.progress_of(start).state != ProgressState::Finished
-        {
-            return Ok(match self.failed.iter().any(|(name, _)| *name == start.name) {
-                true => self.note_failure(run, format!("it starts from {}, which failed", start.name)),
-                false => Visit::Waits,
-            });
+        let start = self.experiment.start_of(run).map(|start| (start, self.experiment.progress_of(start).state));
+        if let Some((start, state)) = start.filter(|(_, state)| *state != ProgressState::Finished) {
+            return match self.failed.iter().any(|(name, _)| *name == start.name) {
+                true => Ok(self.note_failure(run, format!("it starts from {}, which failed", start.name))),
+                false if state == ProgressState::Running => Ok(Visit::Waits),
+                // Whoever needs it makes it: this run is looked at again when it is there.
+                false => Ok(match self.visit(start)? {
+                    Visit::Stopped => Visit::Stopped,
+                    Visit::Waits => Visit::Waits,
+                    Visit::Made | Visit::Done | Visit::WasPrepared => Visit::WasPrepared,
+                }),
+            };
         }
         let ClaimOutcome::Held(_claim) = claim_run(&self.experiment.spec.dir, &run.name)? else {
             return Ok(Visit::Waits);
