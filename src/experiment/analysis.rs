@@ -30,6 +30,13 @@ pub struct Question {
     pub comparisons: Vec<ComparisonSpec>,
 }
 
+impl Question {
+    /// Returns the smallest difference of a metric that would matter; 0 if none is known. It is declared for the primary one.
+    pub fn smallest_effect_of(&self, metric: &str) -> f64 {
+        if metric == self.primary { self.smallest_effect } else { 0.0 }
+    }
+}
+
 /// The runs of an arm, one place for each seed.
 #[derive(Clone, Debug)]
 pub struct ArmRuns {
@@ -217,8 +224,8 @@ fn compare(
     let (scores_a, scores_b) = (scores(&values_a), scores(&values_b));
     let several = paired.n > 1;
     let spread = paired.sd.filter(|sd| *sd > 0.0);
-    let effect =
-        if question.smallest_effect > 0.0 { question.smallest_effect } else { paired.mean.unwrap_or(0.0).abs() };
+    let smallest = question.smallest_effect_of(&metric);
+    let effect = if smallest > 0.0 { smallest } else { paired.mean.unwrap_or(0.0).abs() };
     let same_metric = metric == metric_b;
     // As the verdict: for all comparisons at once.
     let alpha = (1.0 - LEVEL) / question.comparisons.len().max(1) as f64;
@@ -250,7 +257,7 @@ fn adjust(comparisons: &mut [ComparisonResult], question: &Question) {
         let known: Vec<f64> = found.differences.iter().copied().flatten().collect();
         found.joint_interval = t_interval_at(&known, 1.0 - (1.0 - LEVEL) / count);
         let better = better_of(&found.metric, question);
-        found.verdict = verdict(found.joint_interval, better, question.smallest_effect);
+        found.verdict = verdict(found.joint_interval, better, question.smallest_effect_of(&found.metric));
     }
 }
 

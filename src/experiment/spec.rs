@@ -82,7 +82,8 @@ pub struct ArmSpec {
 impl ArmSpec {
     /// Returns what it overrides, as `section.key = value`.
     pub fn settings(&self) -> Vec<String> {
-        let start = self.start_from.iter().map(|start| format!("starts from {start}"));
+        let budget = (self.budget > 0.0).then(|| format!("budget = {}", self.budget));
+        let start = self.start_from.iter().map(|start| format!("starts from {start}")).chain(budget);
         let sets = key_values(&self.set).unwrap_or_default();
         sets.into_iter().map(|set| set.replacen('=', " = ", 1)).chain(start).collect()
     }
@@ -125,12 +126,13 @@ impl HeldEqual {
 
     /// Returns the overrides that end a run at `budget`.
     fn overrides(self, budget: f64) -> Vec<String> {
-        let no_limit = format!("run.steps={UNREACHED_STEPS}");
-        match self {
-            HeldEqual::Steps => vec![format!("run.steps={budget}")],
-            HeldEqual::Tokens => vec![no_limit, format!("run.max_tokens={budget}")],
-            HeldEqual::Flop => vec![no_limit, format!("run.max_flop={budget:e}")],
-        }
+        // The recipe's own limits do not hold.
+        let (steps, tokens, flop) = match self {
+            HeldEqual::Steps => (budget, 0.0, 0.0),
+            HeldEqual::Tokens => (UNREACHED_STEPS as f64, budget, 0.0),
+            HeldEqual::Flop => (UNREACHED_STEPS as f64, 0.0, budget),
+        };
+        vec![format!("run.steps={steps}"), format!("run.max_tokens={tokens}"), format!("run.max_flop={flop:e}")]
     }
 }
 
@@ -349,6 +351,7 @@ b = "never"
                 "run.dir=\"checkpoints/often\"",
                 "run.seed=1",
                 "run.steps=1000000000000",
+                "run.max_tokens=0",
                 "run.max_flop=1e9"
             ]
         );

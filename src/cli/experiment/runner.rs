@@ -115,7 +115,7 @@ impl Runner<'_> {
                 }
             }
             if counts.waiting == 0 {
-                return Ok(self.finish(runs.len()));
+                return Ok(self.finish(runs));
             }
             if counts.made == 0 {
                 self.wait(counts.waiting);
@@ -141,7 +141,10 @@ impl Runner<'_> {
                 return Ok(self.note_failure(run, error.clone()));
             }
             ProgressState::Running => return Ok(Visit::Waits),
-            _ => {}
+            ProgressState::Differs(keys) => {
+                return Ok(self.note_failure(run, format!("its folder has another config: {}", keys.join("; "))));
+            }
+            ProgressState::Failed(_) | ProgressState::Missing | ProgressState::Unfinished => {}
         }
         let start = self.experiment.start_of(run).map(|start| (start, self.experiment.progress_of(start).state));
         if let Some((start, state)) = start.filter(|(_, state)| *state != ProgressState::Finished) {
@@ -219,10 +222,12 @@ impl Runner<'_> {
     }
 
     /// Says how it ended, and returns the exit code.
-    fn finish(&self, count: usize) -> ExitCode {
+    fn finish(&self, runs: &[&PlannedRun]) -> ExitCode {
+        let is_finished = |run: &&&PlannedRun| self.experiment.progress_of(run).state == ProgressState::Finished;
         self.reporter.report_end(&format!(
-            "{} of {count} runs are finished; coconut-lab experiment report {}",
-            count - self.failed.len(),
+            "{} of {} runs are finished; coconut-lab experiment report {}",
+            runs.iter().filter(is_finished).count(),
+            runs.len(),
             self.experiment.file.display()
         ));
         ExitCode::from(u8::from(!self.failed.is_empty()))

@@ -165,15 +165,16 @@ pub fn verdict_text(found: &ComparisonResult, analysis: &Analysis) -> String {
         format!("{percent} % interval {}{family}; n = {}", interval_text(found.joint_interval), found.paired.n);
     match found.verdict {
         ComparisonVerdict::ABetter => {
-            format!("{a} is better than {b}: {metric} differs by {} ({interval}).", number(mean))
+            format!("{a} is better than {b}: {metric} of {a} − {b} is {} ({interval}).", number(mean))
         }
         ComparisonVerdict::BBetter => {
-            format!("{b} is better than {a}: {metric} differs by {} ({interval}).", number(-mean))
+            // The sign is that of the tables: a minus b.
+            format!("{b} is better than {a}: {metric} of {a} − {b} is {} ({interval}).", number(mean))
         }
         ComparisonVerdict::Equal => format!(
             "{a} and {b} do not differ by what matters: {metric} differs by {} ({interval}), within ±{}.",
             number(mean),
-            number(analysis.question.smallest_effect)
+            number(analysis.question.smallest_effect_of(metric))
         ),
         ComparisonVerdict::Undecided => {
             format!(
@@ -188,7 +189,7 @@ pub fn verdict_text(found: &ComparisonResult, analysis: &Analysis) -> String {
 
 /// Says how many seeds would decide.
 fn seeds_text(found: &ComparisonResult, analysis: &Analysis) -> String {
-    let smallest = analysis.question.smallest_effect;
+    let smallest = analysis.question.smallest_effect_of(&found.metric);
     let effect = if smallest > 0.0 { smallest } else { found.paired.mean.unwrap_or(0.0).abs() };
     match found.seeds_needed {
         Some(seeds) => format!(
