@@ -8,18 +8,22 @@ mod runner;
 mod screen;
 
 use super::run::DisplayArgs;
-use super::{bail_usage, output};
+use super::trainer_host::TrainerHost;
+use super::{bail_usage, output, signals};
 use crate::experiment::collect::CollectOutcome;
 use crate::experiment::plan::{Experiment, PlannedRun};
-use crate::experiment::progress::{ProgressState, RunProgress};
+use crate::experiment::progress::{PlannedRunState, ProgressState};
 use crate::experiment::schedulers::{SlurmOptions, command_lines, slurm_script};
 use crate::experiment::spec::UNREACHED_STEPS;
 use crate::files::FileError;
 use crate::files::atomic::replace_file;
+use crate::tui::SignalFlags;
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 const EXAMPLES: &str = "Examples:
   coconut-lab experiment run configs/experiments/every-n.toml --dry-run    what it would do, and how long that takes
@@ -124,12 +128,17 @@ pub(super) fn run(args: ExperimentArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn run_experiment(args: RunExperimentArgs) -> anyhow::Result<ExitCode> {
+    if args.dry_run {
+        let experiment = Experiment::open(&args.experiment)?;
+        return dry_run::print(&experiment, &select_runs(&experiment, &args.only)?);
+    }
+    // First of all: a scheduler may tell to stop at any time.
+    let (host, flags) = (TrainerHost::default(), Arc::new(SignalFlags::default()));
+    let dashboard = runner::opens_dashboard(&args);
+    signals::listen(host.handle(), flags.clone(), dashboard).context("cannot listen for signals")?;
     let experiment = Experiment::open(&args.experiment)?;
     let runs = select_runs(&experiment, &args.only)?;
-    match args.dry_run {
-        true => dry_run::print(&experiment, &runs),
-        false => runner::run(&experiment, &runs, &args),
-    }
+    runner::run(&experiment, &runs, &args, host, flags)
 }
 
 /// Returns the runs with these names; all without names.
@@ -163,7 +172,7 @@ fn print_status(experiment: &Experiment) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(finished < progress.len())))
 }
 
-fn problem_text(progress: &RunProgress) -> String {
+fn problem_text(progress: &PlannedRunState) -> String {
     let changes = match progress.changes {
         0 => String::new(),
         count => format!("  {count} changes while it ran"),

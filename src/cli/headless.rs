@@ -3,6 +3,7 @@
 //! Invariant: standard output gets whole lines only, so that it can be kept in a file.
 
 use super::{output, terminal};
+use crate::config::Config;
 use crate::schema::metrics::{Metric, StepRow};
 use crate::schema::protocol::{Alert, AlertTopic, Event, LogLevel, LogLine, RunInfo, RunPhase, RunSummary};
 use crate::train::Trainer;
@@ -65,7 +66,7 @@ impl ProgressPrinter {
                 self.line_every = Duration::from_secs_f64(info.config.dashboard.line_seconds);
                 self.bar.finish_and_clear();
                 self.bar = progress_bar("step");
-                self.bar.set_length(info.config.run.steps);
+                self.bar.set_length(known_steps(&info.config));
                 self.info = Some(*info);
             }
             Event::Step(row) => self.handle_step(*row),
@@ -73,7 +74,7 @@ impl ProgressPrinter {
             Event::Phase(phase) => self.bar.set_message(phase_label(phase)),
             Event::ConfigChanged(changed) => {
                 self.line_every = Duration::from_secs_f64(changed.config.dashboard.line_seconds);
-                self.bar.set_length(changed.config.run.steps);
+                self.bar.set_length(known_steps(&changed.config));
                 if let Some(info) = &mut self.info {
                     info.config = changed.config;
                 }
@@ -166,6 +167,11 @@ impl ProgressPrinter {
             let _ = writeln!(output::stdout(), "{text}");
         });
     }
+}
+
+/// Returns the number of updates of a run, as far as it is known before the first one: 0 if a budget ends the run.
+fn known_steps(config: &Config) -> u64 {
+    if config.run.has_budget() { 0 } else { config.run.steps }
 }
 
 fn phase_label(phase: RunPhase) -> &'static str {

@@ -24,7 +24,7 @@ pub struct Question {
     pub better: Better,
     /// The smallest difference that would matter; 0 if none is known.
     pub smallest_effect: f64,
-    /// Value of the primary metric for "operations to reach"; none: the mean last value of the arm that is worst.
+    /// Value of the primary metric for "operations to reach"; none: the worst value of all runs.
     pub reach: Option<f64>,
     pub metrics: Vec<String>,
     pub comparisons: Vec<ComparisonSpec>,
@@ -113,6 +113,9 @@ pub enum ComparisonVerdict {
     Equal,
     #[strum(serialize = "undecided")]
     Undecided,
+    /// All differences are equal, so their interval says nothing of other seeds.
+    #[strum(serialize = "no spread")]
+    NoSpread,
     /// Fewer than two pairs of runs.
     #[strum(serialize = "too few runs")]
     TooFew,
@@ -131,7 +134,7 @@ impl Analysis {
     /// Analyses the runs of `arms`, which have a place for each of `seeds`.
     pub fn new(question: Question, seeds: Vec<u64>, arms: &[ArmRuns]) -> Self {
         let summaries = arms.iter().map(|arm| summarize(arm, &question)).collect::<Vec<_>>();
-        let reach = question.reach.or_else(|| worst_mean(&summaries, question.better));
+        let reach = question.reach.or_else(|| worst_value(&summaries, question.better));
         let find = |name: &str| arms.iter().find(|arm| arm.name == name);
         let pairs = question.comparisons.iter().filter_map(|spec| Some((spec, find(&spec.a)?, find(&spec.b)?)));
         let mut comparisons: Vec<ComparisonResult> =
@@ -195,12 +198,13 @@ fn spread(arm: &ArmRuns, metric: &str, question: &Question) -> MetricSpread {
     }
 }
 
-/// Returns the mean of the arm that is worst: all arms whose mean is known reach it.
-fn worst_mean(arms: &[ArmSummary], better: Better) -> Option<f64> {
-    let means = arms.iter().filter_map(|arm| arm.spreads.first()?.mean);
+/// Returns the worst value of all runs: every run has reached it.
+fn worst_value(arms: &[ArmSummary], better: Better) -> Option<f64> {
+    let values =
+        arms.iter().filter_map(|arm| arm.spreads.first()).flat_map(|spread| spread.values.iter().flatten().copied());
     match better {
-        Better::Lower => means.reduce(f64::max),
-        Better::Higher => means.reduce(f64::min),
+        Better::Lower => values.reduce(f64::max),
+        Better::Higher => values.reduce(f64::min),
     }
 }
 
@@ -264,6 +268,9 @@ fn adjust(comparisons: &mut [ComparisonResult], question: &Question) {
 /// Returns what the interval of a difference, `a` minus `b`, says.
 pub fn verdict(interval: Option<[f64; 2]>, better: Better, smallest_effect: f64) -> ComparisonVerdict {
     let Some([low, high]) = interval else { return ComparisonVerdict::TooFew };
+    if low == high {
+        return ComparisonVerdict::NoSpread;
+    }
     let within = |limit: f64| low >= -limit && high <= limit;
     match better {
         _ if smallest_effect > 0.0 && within(smallest_effect) => ComparisonVerdict::Equal,
@@ -344,6 +351,7 @@ mod tests {
         assert_eq!(say(Some([-0.3, 0.1]), Better::Lower, 0.0), ComparisonVerdict::Undecided);
         assert_eq!(say(Some([-0.3, 0.1]), Better::Lower, 0.5), ComparisonVerdict::Equal);
         assert_eq!(say(Some([-0.3, -0.1]), Better::Lower, 0.2), ComparisonVerdict::ABetter);
+        assert_eq!(say(Some([0.2, 0.2]), Better::Lower, 0.0), ComparisonVerdict::NoSpread);
         assert_eq!(say(None, Better::Lower, 0.0), ComparisonVerdict::TooFew);
     }
 
@@ -360,8 +368,8 @@ mod tests {
         let (budget, at_equal) = comparison.at_equal_flop.as_ref().unwrap();
         assert_eq!((*budget, at_equal.mean), (2000.0, comparison.paired.mean));
         let (target, ratio) = comparison.reach.as_ref().unwrap();
-        assert!((target - 3.5).abs() < 1e-12, "the mean of the worse arm");
-        assert_eq!((ratio.never_a, ratio.never_b, ratio.n), (1, 2, 1));
+        assert_eq!(*target, 4.4, "the worst value of all runs");
+        assert_eq!((ratio.never_a, ratio.never_b, ratio.n), (0, 0, 3));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Invariant: a run is copied whole or not at all, and only if it is as planned and whole; nothing is overwritten.
 
 use super::ExperimentError;
+use super::declaration::merge_declarations;
 use super::plan::{Experiment, PlannedRun, config_differences};
 use super::progress::{ProgressState, folders_by_name};
 use crate::config;
@@ -35,6 +36,7 @@ pub enum CollectOutcome {
 impl Experiment {
     /// Copies finished runs from `sources`, folders of run folders, that the experiment's own folder lacks.
     pub fn collect(&self, sources: &[PathBuf]) -> Result<Vec<Collected>, ExperimentError> {
+        sources.iter().try_for_each(|source| merge_declarations(&self.spec.dir, source))?;
         let found: Vec<_> = sources.iter().map(|source| folders_by_name(source)).collect();
         let progress = self.progress();
         let mut collected = Vec::new();
@@ -68,7 +70,7 @@ impl Experiment {
             return Err(format!("it is {}", state.map_or("without a status", <&str>::from)));
         }
         let found = config::load(&folder.version_file(0), &[]).map_err(|error| error.to_string())?;
-        let differences = config_differences(&run.config, &found, self.arm_of(run).start_from.is_some());
+        let differences = config_differences(&run.config, &found, self.start_of(run).map(|start| start.name.as_str()));
         if !differences.is_empty() {
             return Err(format!("its config differs: {}", differences.join("; ")));
         }

@@ -105,6 +105,23 @@ pub fn record_declaration(spec: &ExperimentSpec, runs_before: usize) -> Result<(
     Ok(replace_json(&history_file(&spec.dir), &history)?)
 }
 
+/// Adds the declarations that were recorded in the folder `source` to those in `dir`, in the order of their times.
+pub fn merge_declarations(dir: &Path, source: &Path) -> Result<(), ExperimentError> {
+    let mut history = read_declarations(dir)?;
+    let known = history.len();
+    for record in read_declarations(source)? {
+        if !history.contains(&record) {
+            history.push(record);
+        }
+    }
+    if history.len() == known {
+        return Ok(());
+    }
+    history.sort_by_key(|record| record.at);
+    std::fs::create_dir_all(dir).map_err(FileError::wrap("create", dir))?;
+    Ok(replace_json(&history_file(dir), &history)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::plan::tests::experiment;
@@ -123,6 +140,12 @@ mod tests {
         assert_eq!(record("seeds = [0, 1]", "seeds = [0, 1, 2]\nquestion = \"q\"", 3).len(), 1);
         let history = record("a = \"every-2\"\nb = \"never\"", "a = \"never\"\nb = \"every-2\"", 4);
         assert_eq!((history.len(), history[1].runs_before), (2, 4));
+        let (elsewhere, folder) =
+            (tempfile::tempdir().unwrap(), experiment(dir.path(), str::to_owned).unwrap().spec.dir);
+        for _ in 0..2 {
+            merge_declarations(elsewhere.path(), &folder).unwrap();
+            assert_eq!(read_declarations(elsewhere.path()).unwrap(), history);
+        }
         assert_ne!(history[0].hash, history[1].hash);
         let differences = history[1].declaration.differences(&history[0].declaration);
         assert!(differences.len() == 1 && differences[0].starts_with("comparisons: "), "{differences:?}");

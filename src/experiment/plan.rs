@@ -5,6 +5,7 @@
 use super::ExperimentError;
 use super::spec::{ArmSpec, ExperimentSpec, run_name};
 use crate::config::{self, Config};
+use crate::schema::run_list::split_run_id;
 use std::path::{Path, PathBuf};
 
 /// An experiment with its recipe.
@@ -83,8 +84,10 @@ fn run_config(
 }
 
 /// Returns the keys in which the config of an existing run differs from the planned one, with both values. What does not
-/// change its results is not compared, nor what a run derives from its data.
-pub fn config_differences(planned: &Config, found: &Config, starts_from_run: bool) -> Vec<String> {
+/// change its results is not compared, nor what a run derives from its data. `start`: name of the run whose checkpoint it has to
+/// start from.
+pub fn config_differences(planned: &Config, found: &Config, start: Option<&str>) -> Vec<String> {
+    let starts_from_run = start.is_some();
     let is_ignored = |section: &str, key: &str| {
         ["dashboard", "record", "checkpoint", "probe"].contains(&section)
             || section == "run" && ["dir", "device", "paused"].contains(&key)
@@ -93,12 +96,27 @@ pub fn config_differences(planned: &Config, found: &Config, starts_from_run: boo
     // A model's shape is that of the data and the weights where the recipe leaves it open.
     let is_derived = |planned: &toml::Value| planned.as_integer() == Some(0);
     let from_weights = starts_from_run || !planned.model.from.is_empty();
+    let from = start.filter(|start| !is_checkpoint_of(&found.model.from, start));
+    let from = from.map(|start| format!("model.from is {:?}, planned a checkpoint of {start}", found.model.from));
     let changes = config::change::diff(planned, found).into_iter().filter(|change| {
         let (section, name) = (change.key.section, change.key.name);
         let derived = section == "model" && name != "from" && (from_weights || is_derived(&change.old));
         !is_ignored(section, name) && !derived
     });
-    changes.map(|change| format!("{} is {}, planned {}", change.key.path(), change.new, change.old)).collect()
+    let words = changes.map(|change| format!("{} is {}, planned {}", change.key.path(), change.new, change.old));
+    from.into_iter().chain(words).collect()
+}
+
+/// Whether `path` is a checkpoint in the folder of the run `name`.
+fn is_checkpoint_of(path: &str, name: &str) -> bool {
+    let folder = Path::new(path).parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+    let found = split_run_id(&folder).map_or("", |(_, name)| name);
+    // A folder whose name was taken has a number at its end.
+    found == name
+        || found
+            .strip_prefix(name)
+            .and_then(|rest| rest.strip_prefix('-'))
+            .is_some_and(|rest| rest.parse::<u32>().is_ok())
 }
 
 #[cfg(test)]
@@ -165,8 +183,19 @@ pub(super) mod tests {
         let mut found = planned.clone();
         (found.run.dir, found.run.device, found.dashboard.line_seconds) = ("x".into(), "cuda".into(), 9.0);
         found.model.vocab_size = 40;
-        assert!(config_differences(&planned, &found, false).is_empty());
+        assert!(config_differences(&planned, &found, None).is_empty());
         found.optim.lr = 0.5;
-        assert_eq!(config_differences(&planned, &found, false), ["optim.lr is 0.5, planned 0.001"]);
+        assert_eq!(config_differences(&planned, &found, None), ["optim.lr is 0.5, planned 0.001"]);
+        // A run that started from nothing, or from another run, is not one that starts from `never-s1`.
+        let mut found = planned.clone();
+        for (from, fits) in [
+            ("", false),
+            ("runs/20261201-132020-never-s1/step-000010", true),
+            ("/elsewhere/20261201-132020-never-s1-2/step-000010", true),
+            ("runs/20261201-132020-never-s2/step-000010", false),
+        ] {
+            found.model.from = from.into();
+            assert_eq!(config_differences(&planned, &found, Some("never-s1")).is_empty(), fits, "{from}");
+        }
     }
 }

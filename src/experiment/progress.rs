@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 /// A planned run as it is on disk.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RunProgress {
+pub struct PlannedRunState {
     /// Its folder; none if it has not begun.
     pub folder: Option<PathBuf>,
     pub state: ProgressState,
@@ -76,24 +76,24 @@ pub fn folders_by_name(dir: &Path) -> BTreeMap<String, Vec<PathBuf>> {
 
 impl Experiment {
     /// Returns the progress of all runs, in the order of the plan.
-    pub fn progress(&self) -> Vec<RunProgress> {
+    pub fn progress(&self) -> Vec<PlannedRunState> {
         let folders = folders_by_name(&self.spec.dir);
         self.runs.iter().map(|run| self.progress_in(run, &folders)).collect()
     }
 
     /// Returns the progress of one run.
-    pub fn progress_of(&self, run: &PlannedRun) -> RunProgress {
+    pub fn progress_of(&self, run: &PlannedRun) -> PlannedRunState {
         self.progress_in(run, &folders_by_name(&self.spec.dir))
     }
 
-    fn progress_in(&self, run: &PlannedRun, folders: &BTreeMap<String, Vec<PathBuf>>) -> RunProgress {
+    fn progress_in(&self, run: &PlannedRun, folders: &BTreeMap<String, Vec<PathBuf>>) -> PlannedRunState {
         let all = folders.get(&run.name).into_iter().flatten();
-        let found: Vec<RunProgress> = all.map(|folder| self.folder_progress(run, folder)).collect();
-        let is_finished = |progress: &&RunProgress| progress.state == ProgressState::Finished;
-        let fits = |progress: &&RunProgress| !matches!(progress.state, ProgressState::Differs(_));
+        let found: Vec<PlannedRunState> = all.map(|folder| self.folder_progress(run, folder)).collect();
+        let is_finished = |progress: &&PlannedRunState| progress.state == ProgressState::Finished;
+        let fits = |progress: &&PlannedRunState| !matches!(progress.state, ProgressState::Differs(_));
         let newest = found.iter().rev();
         let best = newest.clone().find(is_finished).or(newest.clone().find(fits)).or(found.last());
-        best.cloned().unwrap_or(RunProgress {
+        best.cloned().unwrap_or(PlannedRunState {
             folder: None,
             state: ProgressState::Missing,
             step: 0,
@@ -102,8 +102,8 @@ impl Experiment {
         })
     }
 
-    fn folder_progress(&self, run: &PlannedRun, path: &Path) -> RunProgress {
-        let mut progress = RunProgress {
+    fn folder_progress(&self, run: &PlannedRun, path: &Path) -> PlannedRunState {
+        let mut progress = PlannedRunState {
             folder: Some(path.to_owned()),
             state: ProgressState::Unfinished,
             step: 0,
@@ -117,10 +117,17 @@ impl Experiment {
         progress
     }
 
-    fn read_progress(&self, run: &PlannedRun, path: &Path, progress: &mut RunProgress) -> Result<(), String> {
+    fn read_progress(&self, run: &PlannedRun, path: &Path, progress: &mut PlannedRunState) -> Result<(), String> {
         let folder = RunFolder::open(path).map_err(|error| error.to_string())?;
         let found = config::load(&folder.version_file(0), &[]).map_err(|error| error.to_string())?;
-        let differences = config_differences(&run.config, &found, self.arm_of(run).start_from.is_some());
+        let start = self.start_of(run).map(|start| start.name.as_str());
+        let mut differences = config_differences(&run.config, &found, start);
+        // What was changed while it ran, and was not changed back.
+        if let Some(newest) = folder.newest_version_file() {
+            let newest = config::load(&newest, &[]).map_err(|error| error.to_string())?;
+            let changed = config_differences(&run.config, &newest, start).into_iter();
+            differences.extend(changed.filter(|words| !differences.contains(words)).collect::<Vec<_>>());
+        }
         let status = status::read_status(&folder).map_err(|error| error.to_string())?;
         let applied = changes::read_changes(&folder.changes_file()).map_err(|error| error.to_string())?;
         progress.changes = applied.iter().filter(|row| row.outcome == ChangeOutcome::Applied).count();

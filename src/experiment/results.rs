@@ -99,6 +99,12 @@ impl RunResult {
         }
     }
 
+    /// Drops operations, because those of its start are not known.
+    fn forget_cost(&mut self) {
+        self.flop = None;
+        self.curves.values_mut().flatten().for_each(|point| point.flop = None);
+    }
+
     /// Adds what an earlier run had used, from whose weights this one started.
     fn add_start(&mut self, start: &RunResult) {
         let add = |flop: Option<f64>| flop.zip(start.flop).map(|(own, before)| own + before);
@@ -153,7 +159,7 @@ impl Experiment {
     }
 
     /// Reads the results of the runs that are finished.
-    pub fn results(&self) -> Result<ExperimentResults, ExperimentError> {
+    pub fn results(&self) -> ExperimentResults {
         let metrics = self.metric_names();
         let (progress, seeds) = (self.progress(), self.spec.seeds.len());
         let mut found = ExperimentResults { runs: vec![vec![None; seeds]; self.spec.arms.len()], absent: Vec::new() };
@@ -162,15 +168,25 @@ impl Experiment {
                 found.absent.push(absent_run(run, &progress.state));
                 continue;
             };
-            let mut result = RunResult::read(folder, &metrics)?;
+            let mut result = match RunResult::read(folder, &metrics) {
+                Ok(result) => result,
+                Err(error) => {
+                    let (name, state) = (run.name.clone(), "damaged".to_owned());
+                    found.absent.push(AbsentRun { name, state, reason: error.to_string() });
+                    continue;
+                }
+            };
             (result.name, result.seed, result.changes) = (run.name.clone(), run.seed, progress.changes);
             let seed = index / self.spec.arms.len();
-            if let Some(start) = self.start_of(run).and_then(|start| found.runs[start.arm][seed].as_ref()) {
-                result.add_start(start);
+            match self.start_of(run).map(|start| found.runs[start.arm][seed].as_ref()) {
+                Some(Some(start)) => result.add_start(start),
+                // What the start has used is not known.
+                Some(None) => result.forget_cost(),
+                None => {}
             }
             found.runs[run.arm][seed] = Some(result);
         }
-        Ok(found)
+        found
     }
 }
 

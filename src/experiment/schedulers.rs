@@ -59,10 +59,10 @@ while kill -0 "$child" 2>/dev/null; do wait "$child"; code=$?; done
 wait "$child" 2>/dev/null; again=$?
 [ "$again" -ne 127 ] && code=$again
 
-# 75: stopped early, go on with me.
-if [ "$code" -eq 75 ]; then
-  scontrol requeue "$SLURM_JOB_ID"
-fi
+# 75: stopped early, go on with me. 138 and 143: a signal came before the program could listen.
+case "$code" in
+  75|138|143) scontrol requeue "$SLURM_JOB_ID" ;;
+esac
 exit "$code"
 "#,
         name = spec.name,

@@ -47,7 +47,7 @@ pub struct ExperimentSpec {
     /// The smallest difference of the primary metric that would matter; 0 if none is known.
     #[serde(default)]
     pub smallest_effect: f64,
-    /// Value of the primary metric for "operations to reach". Default: the mean last value of the arm that is worst.
+    /// Value of the primary metric for "operations to reach". Default: the worst value of all runs.
     #[serde(default)]
     pub reach: Option<f64>,
     /// Further metrics: reported, not tested.
@@ -203,8 +203,15 @@ impl ExperimentSpec {
             let whole = if self.hold == HeldEqual::Flop { "a number" } else { "a whole number" };
             return Err(format!("`budget` = {budget}; allowed: {whole} of at least 1"));
         }
+        if !(self.smallest_effect >= 0.0 && self.smallest_effect.is_finite()) {
+            return Err(format!("`smallest_effect` = {}; allowed: a number of at least 0", self.smallest_effect));
+        }
+        if let Some(reach) = self.reach.filter(|reach| !reach.is_finite()) {
+            return Err(format!("`reach` = {reach}; allowed: a finite number"));
+        }
+        check_name("experiment", &self.name)?;
         for (index, arm) in self.arms.iter().enumerate() {
-            check_arm_name(&arm.name)?;
+            check_name("arm", &arm.name)?;
             let start = arm.start_from.as_deref();
             if let Some(start) = start.filter(|start| self.arms[..index].iter().all(|earlier| earlier.name != *start)) {
                 return Err(format!("arm `{}`: `start_from` = \"{start}\" is no arm before it", arm.name));
@@ -297,12 +304,12 @@ fn check_metric(name: &str) -> Result<(), String> {
     Err(format!("unknown metric `{name}`; the nearest one is `{}`", nearest.map_or("", |metric| metric.spec().name)))
 }
 
-fn check_arm_name(name: &str) -> Result<(), String> {
+fn check_name(what: &str, name: &str) -> Result<(), String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
     if !name.is_empty() && name.len() <= 60 && name.chars().all(is_plain) && !name.starts_with(['.', '-']) {
         return Ok(());
     }
-    Err(format!("arm name {name:?}; allowed: 1 to 60 letters, digits and `. _ - +`, not first `.` or `-`"))
+    Err(format!("{what} name {name:?}; allowed: 1 to 60 letters, digits and `. _ - +`, not first `.` or `-`"))
 }
 
 fn first_duplicate<T: Ord + Clone>(values: impl IntoIterator<Item = T>) -> Option<T> {
@@ -368,6 +375,8 @@ b = "never"
             ("b = \"never\"", "b = \"every-2\"", "with itself"),
             ("budget = 1e9", "budget = 0", "`budget` = 0; allowed: a number of at least 1"),
             ("hold = \"flop\"\nbudget = 1e9", "hold = \"steps\"\nbudget = 1.5", "a whole number"),
+            ("budget = 1e9", "budget = 1e9\nsmallest_effect = -0.5", "a number of at least 0"),
+            ("budget = 1e9", "budget = 1e9\nname = \"a b\"", "experiment name"),
             ("valid_loss_plain_nats", "epoch", "say \"lower\" or \"higher\""),
             ("valid_loss_plain_nats", "valid_plain_nats", "the nearest one is `valid_loss_plain_nats`"),
             ("hold = \"flop\"", "hold = \"time\"", "unknown variant `time`"),

@@ -7,7 +7,7 @@ use crate::cli::output;
 use crate::cli::progress::Spinner;
 use crate::device;
 use crate::experiment::plan::{Experiment, PlannedRun};
-use crate::experiment::progress::{ProgressState, RunProgress};
+use crate::experiment::progress::{PlannedRunState, ProgressState};
 use crate::record::run_list::read_row;
 use crate::record::summary::LastValues;
 use crate::schema::metrics::Metric;
@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 /// Prints a line for each arm: what its runs cost, as measured, and how many of `runs` are to be made.
 pub(super) fn print(experiment: &Experiment, runs: &[&PlannedRun]) -> anyhow::Result<ExitCode> {
-    let progress: Vec<RunProgress> = runs.iter().map(|run| experiment.progress_of(run)).collect();
+    let progress: Vec<PlannedRunState> = runs.iter().map(|run| experiment.progress_of(run)).collect();
     let width = experiment.spec.arms.iter().map(|arm| arm.name.len()).max().unwrap_or(3).max(3);
     let mut out = output::stdout();
     let held: &str = experiment.spec.hold.into();
@@ -54,7 +54,7 @@ pub(super) fn print(experiment: &Experiment, runs: &[&PlannedRun]) -> anyhow::Re
 }
 
 /// Returns the share of a run that is still to be made.
-fn share_left(progress: &RunProgress) -> f64 {
+fn share_left(progress: &PlannedRunState) -> f64 {
     match progress.state {
         ProgressState::Finished => 0.0,
         _ => 1.0 - progress.step as f64 / progress.steps.max(progress.step).max(1) as f64,
@@ -62,7 +62,7 @@ fn share_left(progress: &RunProgress) -> f64 {
 }
 
 /// Returns what a finished run has cost.
-fn recorded_cost(progress: &RunProgress) -> RunEstimate {
+fn recorded_cost(progress: &PlannedRunState) -> RunEstimate {
     let Some(folder) = &progress.folder else { return RunEstimate::default() };
     let row = read_row(folder, LastValues::Read);
     let last = |metric: Metric| row.metric(metric).last.unwrap_or(0.0);

@@ -43,7 +43,7 @@ pub fn print_and_write(report: &Report, dir: &std::path::Path) -> anyhow::Result
 }
 
 fn experiment_report(experiment: &Experiment) -> anyhow::Result<Report> {
-    let (spec, results) = (&experiment.spec, experiment.results()?);
+    let (spec, results) = (&experiment.spec, experiment.results());
     let question = Question {
         primary: spec.primary.clone(),
         value: spec.value,

@@ -9,7 +9,7 @@ use crate::cli::{signals, terminal};
 use crate::experiment::claim::{ClaimOutcome, claim_run};
 use crate::experiment::declaration::record_declaration;
 use crate::experiment::plan::{Experiment, PlannedRun};
-use crate::experiment::progress::{ProgressState, RunProgress};
+use crate::experiment::progress::{PlannedRunState, ProgressState};
 use crate::train::{self, Recipe, StartMode, TrainerOptions};
 use crate::tui::{DashboardHost, SignalFlags};
 use anyhow::Context;
@@ -23,14 +23,16 @@ use std::time::Duration;
 const WAIT: Duration = Duration::from_secs(2);
 
 /// Makes those of `runs` that are missing, and waits for those that other processes make.
-pub(super) fn run(experiment: &Experiment, runs: &[&PlannedRun], args: &RunExperimentArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn run(
+    experiment: &Experiment,
+    runs: &[&PlannedRun],
+    args: &RunExperimentArgs,
+    host: TrainerHost,
+    flags: Arc<SignalFlags>,
+) -> anyhow::Result<ExitCode> {
     refuse_differing(experiment, runs)?;
     let existing = experiment.progress().iter().filter(|progress| progress.folder.is_some()).count();
     record_declaration(&experiment.spec, existing)?;
-    let flags = Arc::new(SignalFlags::default());
-    let host = TrainerHost::default();
-    let dashboard = !args.headless && std::io::stdout().is_terminal() && terminal::moves_cursor();
-    signals::listen(host.handle(), flags.clone(), dashboard).context("cannot listen for signals")?;
     let runner = Runner {
         experiment,
         host,
@@ -40,10 +42,15 @@ pub(super) fn run(experiment: &Experiment, runs: &[&PlannedRun], args: &RunExper
         failed: Vec::new(),
         waits: false,
     };
-    match dashboard {
+    match opens_dashboard(args) {
         false => runner.run_all(runs),
         true => screen::run(experiment, flags, args.display, |reporter| Runner { reporter, ..runner }.run_all(runs)),
     }
+}
+
+/// Whether the dashboard is opened.
+pub(super) fn opens_dashboard(args: &RunExperimentArgs) -> bool {
+    !args.headless && std::io::stdout().is_terminal() && terminal::moves_cursor()
 }
 
 /// Refuses runs whose folders have another config than planned: making them again would mix two experiments.
@@ -178,7 +185,7 @@ impl Runner<'_> {
     }
 
     /// Makes a run, or continues it.
-    fn make(&mut self, run: &PlannedRun, progress: &RunProgress) -> anyhow::Result<Visit> {
+    fn make(&mut self, run: &PlannedRun, progress: &PlannedRunState) -> anyhow::Result<Visit> {
         let number = self.experiment.runs.iter().position(|other| other.name == run.name).unwrap_or(0) + 1;
         let verb = if progress.folder.is_some() { "continuing" } else { "starting" };
         self.reporter.report_status(&format!("{verb} {} ({number} of {})", run.name, self.experiment.runs.len()));
@@ -201,7 +208,7 @@ impl Runner<'_> {
         }
     }
 
-    fn start_mode(&self, run: &PlannedRun, progress: &RunProgress) -> Result<StartMode, String> {
+    fn start_mode(&self, run: &PlannedRun, progress: &PlannedRunState) -> Result<StartMode, String> {
         if let Some(folder) = &progress.folder {
             return Ok(StartMode::Resume { run: folder.clone(), step: None, restart: false, overrides: Vec::new() });
         }

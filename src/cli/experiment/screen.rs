@@ -60,7 +60,7 @@ impl Reporter {
             }
             match trainer.events.recv_timeout(Duration::from_millis(100)) {
                 Ok(Event::Started(started)) => info = Some(started),
-                Ok(Event::Step(row)) => {
+                Ok(Event::Step(row)) if row.step() > 0 => {
                     let steps = info.as_ref().map_or(0, |info| info.config.run.expected_steps(&row.work_done()));
                     self.report_status(&format!("{name}: step {} of {steps}", row.step()));
                 }

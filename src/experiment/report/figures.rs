@@ -105,7 +105,10 @@ fn value_plot(report: &Report) -> IntervalPlot {
 }
 
 fn difference_plot(report: &Report) -> IntervalPlot {
-    let rows = report.analysis.comparisons.iter().map(|found| IntervalRow {
+    // Other metrics have other units.
+    let of_primary =
+        report.analysis.comparisons.iter().filter(|found| found.metric == report.analysis.question.primary);
+    let rows = of_primary.map(|found| IntervalRow {
         label: format!("{} − {}", found.spec.a, found.spec.b),
         estimate: found.paired.mean,
         interval: found.joint_interval,

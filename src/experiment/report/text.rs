@@ -69,7 +69,8 @@ fn table<const N: usize>(head: [String; N], rows: Vec<[String; N]>) -> Vec<Strin
 
 /// Returns a strip for each comparison: its interval for all at once, around zero.
 fn interval_lines(report: &Report) -> Vec<String> {
-    let found = &report.analysis.comparisons;
+    let primary = &report.analysis.question.primary;
+    let found: Vec<_> = report.analysis.comparisons.iter().filter(|found| found.metric == *primary).collect();
     let ends =
         found.iter().filter_map(|found| found.joint_interval).flatten().map(f64::abs).filter(|end| end.is_finite());
     let limit = ends.fold(0.0, f64::max);
@@ -79,7 +80,7 @@ fn interval_lines(report: &Report) -> Vec<String> {
     let titles: Vec<String> = found.iter().map(|found| format!("{} − {}", found.spec.a, found.spec.b)).collect();
     let width = titles.iter().map(|title| title.chars().count()).max().unwrap_or(0);
     let mut lines = Vec::new();
-    for (title, found) in titles.iter().zip(found) {
+    for (title, found) in titles.iter().zip(&found) {
         let strip = found.joint_interval.zip(found.paired.mean).map(|(interval, mean)| strip(interval, mean, limit));
         let verdict: &str = found.verdict.into();
         lines.push(format!("{title:<width$}  {}  {verdict}", strip.unwrap_or_else(|| " ".repeat(STRIP))));

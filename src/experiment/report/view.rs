@@ -183,6 +183,11 @@ pub fn verdict_text(found: &ComparisonResult, analysis: &Analysis) -> String {
                 seeds_text(found, analysis)
             )
         }
+        ComparisonVerdict::NoSpread => format!(
+            "{a} against {b}: all {} differences of {metric} are {}, so they say nothing of other seeds.",
+            found.paired.n,
+            number(mean)
+        ),
         ComparisonVerdict::TooFew => format!("{a} against {b}: too few runs ({} pairs of runs).", found.paired.n),
     }
 }
@@ -204,7 +209,7 @@ fn verdict_view(found: &ComparisonResult, analysis: &Analysis) -> VerdictView {
     let class = match found.verdict {
         ComparisonVerdict::ABetter | ComparisonVerdict::BBetter => "better",
         ComparisonVerdict::Equal => "equal",
-        ComparisonVerdict::Undecided | ComparisonVerdict::TooFew => "open",
+        ComparisonVerdict::Undecided | ComparisonVerdict::NoSpread | ComparisonVerdict::TooFew => "open",
     };
     VerdictView { class, text: verdict_text(found, analysis) }
 }
@@ -250,8 +255,8 @@ fn comparison_view(found: &ComparisonResult, family: usize) -> ComparisonView {
             format!("{} at {}", with_interval(difference.mean, difference.interval), number(*flop))
         }),
         reach: found.reach.as_ref().map_or("–".into(), |(target, ratio)| {
-            let never = format!("never: {} of a, {} of b", ratio.never_a, ratio.never_b);
-            format!("{} to {}; {never}", with_interval(ratio.ratio, ratio.interval), number(*target))
+            let never = format!("n = {}, never: {} of a, {} of b", ratio.n, ratio.never_a, ratio.never_b);
+            format!("{} for {}; {never}", with_interval(ratio.ratio, ratio.interval), number(*target))
         }),
         verdict: found.verdict.into(),
     }
@@ -307,9 +312,7 @@ fn declarations(report: &Report) -> Vec<String> {
             lines.push(format!("CHANGED since then in the file, before this report; SHA-256 {hash}"))
         }
         Some(_) => {}
-        None => {
-            lines.push(format!("not recorded before the runs: they were not made by `experiment run`; SHA-256 {hash}"))
-        }
+        None => lines.push(format!("not recorded: no run was made here by `experiment run`; SHA-256 {hash}")),
     }
     lines
 }

@@ -12,6 +12,7 @@ mod memory;
 pub mod notes;
 pub mod plan;
 pub mod playground;
+pub mod progress;
 pub mod publisher;
 pub mod recording;
 mod request_desk;

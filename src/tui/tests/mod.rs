@@ -6,6 +6,7 @@ mod browsing;
 mod folding;
 mod several_runs;
 mod snapshots;
+mod view_actions;
 
 use super::app::layout;
 use super::app::view::ViewState;
